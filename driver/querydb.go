@@ -1,0 +1,208 @@
+package driver
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// TableSpec describes the store of one read model.
+type TableSpec struct {
+	// Name is the read model's logical name.
+	Name string
+	// SubID is the top-level field that tells the rows of one id apart; empty
+	// when there is one row per id.
+	SubID string
+	// Indexes are the ways to query beside the id.
+	Indexes []Index
+}
+
+// Index is a secondary index. A row is in it when its key field, and its sort
+// field if there is one, are present, not null and not the empty string.
+type Index struct {
+	Name string `json:"name"`
+	// Key and Sort are top-level fields of the row.
+	Key  Field  `json:"key"`
+	Sort *Field `json:"sort,omitempty"`
+	// Include are the fields that a query of the index returns. Nil is all;
+	// not nil but empty is the keys only (id, sub id, Key, Sort).
+	Include []string `json:"include"`
+}
+
+// Field is a top-level field of a row with its type.
+type Field struct {
+	Name string `json:"name"`
+	// Number is true for a JSON number, false for a string.
+	Number bool `json:"number,omitempty"`
+}
+
+// Key is the key of a row.
+type Key struct {
+	ID string
+	// Sub is the sub id; empty in a table without one.
+	Sub string
+}
+
+// String is the key in the maps of a [BatchError].
+func (k Key) String() string {
+	if k.Sub == "" {
+		return k.ID
+	}
+	return k.ID + "\x00" + k.Sub
+}
+
+// Row is a row of a read model.
+type Row struct {
+	Key
+	// Data is a JSON object, kept byte for byte. Drivers look inside for index
+	// and filter fields only.
+	Data json.RawMessage
+	// ExpiresAt is when the row ends, in whole seconds; zero is never. From that
+	// second on no method sees the row: it is absent in every respect, wherever
+	// the store still has it.
+	ExpiresAt time.Time
+	// Revision is set by the store: it grows with every write to the row, and a
+	// row that was deleted or expired and comes again never has a revision that
+	// it had before. It is at least 1.
+	Revision uint64
+}
+
+// SaveMode is a condition on [QueryDb.Save].
+type SaveMode string
+
+// The save modes.
+const (
+	// Any creates or replaces.
+	Any SaveMode = "Any"
+	// Init creates; [ErrExists] when the row is there.
+	Init SaveMode = "Init"
+	// Overwrite replaces; [ErrNotFound] when the row is not there.
+	Overwrite SaveMode = "Overwrite"
+)
+
+// QueryDb stores the rows of one read model, and with them how far each stream
+// has been projected. It is strongly consistent: a read sees every write that
+// returned before. (Queries of package QueryEngine may lag.)
+//
+// A row with a bad id or sub id (see [CheckID]), with data that is not a JSON
+// object, with a field of an index that is of another type than declared, or
+// whose sub id field is not a string equal to Key.Sub, is refused with
+// [ErrInvalid] naming the field; in a table without sub ids Key.Sub must be
+// empty. A row over the size limit is refused with [ErrTooLarge].
+type QueryDb interface {
+	Checkpoints
+
+	// Load returns the rows of id, ascending by sub id; none is nil, nil.
+	Load(ctx context.Context, id string) ([]Row, error)
+
+	// LoadRow returns one row; [ErrNotFound] when there is none.
+	LoadRow(ctx context.Context, key Key) (Row, error)
+
+	// LoadRows returns the rows that exist among keys, in no order, each once.
+	// The rows are not a snapshot: another writer may come between them. No
+	// keys, or none found, is nil, nil.
+	LoadRows(ctx context.Context, keys []Key) ([]Row, error)
+
+	// Save writes one row under mode. The check and the write are one step.
+	Save(ctx context.Context, row Row, mode SaveMode) error
+
+	// SaveBatch writes rows like Save with mode Any. It is not atomic: a partial
+	// failure is a *[BatchError] keyed by [Key.String], and all others are
+	// written. Of two rows with one key the later wins. An empty batch is nil.
+	SaveBatch(ctx context.Context, rows []Row) error
+
+	// Count adds inc to the integer field of a row and returns the new value.
+	// It is atomic against every other write. A row or field that is absent
+	// counts from 0 and is created, with the sub id field if the table has one.
+	// A field that is not a whole number is [ErrInvalid].
+	Count(ctx context.Context, key Key, field string, inc int64) (int64, error)
+
+	// Delete removes one row; absent is nil.
+	Delete(ctx context.Context, key Key) error
+
+	// DeleteAll removes all rows of id; none is nil. It is not atomic.
+	DeleteAll(ctx context.Context, id string) error
+
+	// DeleteBatch removes rows. It is not atomic: a partial failure is a
+	// *[BatchError] keyed by [Key.String]. An empty batch is nil.
+	DeleteBatch(ctx context.Context, keys []Key) error
+
+	// Apply writes the rows of step and moves its watermarks in one atomic
+	// step: all of it or nothing, and no reader sees a part. It fails with
+	// [ErrConflict] when a watermark is not at its From or is blocked, or when a
+	// guarded row has another revision. More rows and watermarks than the
+	// provider takes at once: [ErrTooLarge]. Two writes to one key, or two
+	// advances of one stream: [ErrInvalid].
+	Apply(ctx context.Context, step Step) error
+
+	// Clear removes all rows and all watermarks of the read model. It is for
+	// rebuilds, not atomic, and may be repeated after an error; afterwards every
+	// watermark is 0 and not blocked, and no row is left that was there before.
+	Clear(ctx context.Context) error
+}
+
+// Step is one atomic step of a projection.
+type Step struct {
+	Advances []Advance
+	Writes   []RowWrite
+	// OwnRow says that the step has one advance and touches only the row whose
+	// id is that advance's stream, so that a store may keep the watermark in
+	// the row. A read model has it on every step or on none.
+	OwnRow bool
+}
+
+// RowWrite is one row's part of a step.
+type RowWrite struct {
+	// Row is the row to store. Its Revision is ignored.
+	Row Row
+	// Delete removes the row; only Row.Key is used then.
+	Delete bool
+	// Guard makes the step fail unless the row's revision is Expect; an Expect
+	// of 0 means that the row must be absent. Without it the write is blind.
+	Guard  bool
+	Expect uint64
+}
+
+// Checkpoints keeps how far one consumer has come in each stream of its sources.
+type Checkpoints interface {
+	// Watermark returns how far the stream has been applied; a stream never
+	// seen is the zero Watermark.
+	Watermark(ctx context.Context, stream StreamKey) (Watermark, error)
+
+	// Watermarks is Watermark for many streams at once. The result has an entry
+	// for every key.
+	Watermarks(ctx context.Context, streams []StreamKey) (map[StreamKey]Watermark, error)
+
+	// Advance moves watermarks, all or none. [ErrConflict] when one is not at
+	// its From or is blocked.
+	Advance(ctx context.Context, advances []Advance) error
+
+	// Block stops the stream at its watermark: until Unblock every Advance and
+	// Apply for it fails. [ErrConflict] when the watermark is not at, the number
+	// of the last applied commit. Blocking a blocked stream is nil.
+	Block(ctx context.Context, stream StreamKey, at uint64) error
+
+	// Unblock lets the stream go on; one that is not blocked is nil.
+	Unblock(ctx context.Context, stream StreamKey) error
+}
+
+// StreamKey is one stream of one log.
+type StreamKey struct {
+	Log    string
+	Stream string
+}
+
+// Watermark says how far a consumer has come in a stream.
+type Watermark struct {
+	// SequenceNr is the last commit that was applied; 0 is none.
+	SequenceNr uint64
+	// Blocked is true when the next commit is parked.
+	Blocked bool
+}
+
+// Advance moves the watermark of one stream.
+type Advance struct {
+	StreamKey
+	// From is where it must be; To, greater than From, is where it goes.
+	From, To uint64
+}

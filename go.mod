@@ -1,0 +1,3 @@
+module github.com/reventless-go/reventless
+
+go 1.26
