@@ -1,0 +1,50 @@
+package aggregate
+
+import (
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"reflect"
+)
+
+var (
+	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
+	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+)
+
+// lossless reports why a value of t would not come back whole from JSON: a
+// snapshot that silently loses an unexported field would make Decide answer
+// differently on a cold start, which is the worst kind of fault.
+func lossless(t reflect.Type, path string, seen map[reflect.Type]bool) error {
+	if seen[t] {
+		return nil
+	}
+	seen[t] = true
+	if t.Implements(jsonMarshaler) || t.Implements(textMarshaler) ||
+		reflect.PointerTo(t).Implements(jsonMarshaler) || reflect.PointerTo(t).Implements(textMarshaler) {
+		return nil
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		for f := range t.Fields() {
+			name := path + "." + f.Name
+			switch {
+			case f.Anonymous && f.Type.Kind() == reflect.Struct:
+			case !f.IsExported():
+				return fmt.Errorf("field %s is not exported", name)
+			case f.Tag.Get("json") == "-":
+				return fmt.Errorf(`field %s is tagged json:"-"`, name)
+			}
+			if err := lossless(f.Type, name, seen); err != nil {
+				return err
+			}
+		}
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return lossless(t.Elem(), path, seen)
+	case reflect.Map:
+		return lossless(t.Elem(), path+"[]", seen)
+	case reflect.Interface, reflect.Func, reflect.Chan, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
+		return fmt.Errorf("%s is a %v", path, t)
+	}
+	return nil
+}

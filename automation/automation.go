@@ -1,0 +1,116 @@
+// Package automation declares what happens because something happened.
+//
+// An automation turns events into commands and other actions; it is pure unless
+// it reads a read model. A side effect calls the outside world. Both see the
+// events of a stream in order, and are repeated and finally parked when they
+// fail.
+package automation
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+)
+
+// Rule reacts to the events of one source.
+type Rule struct{ rule component.Rule }
+
+// On turns the events of source into actions. react is pure: the ids of the
+// commands it sends are derived from the event, so that a repetition sends
+// nothing twice.
+func On[E message.Typed](source message.Source[E], react func(message.Event[E]) []message.Action) Rule {
+	return OnWith(source, nil, func(_ context.Context, _ plugin.Env, e message.Event[E]) ([]message.Action, error) {
+		return react(e), nil
+	})
+}
+
+// OnWith is [On] for a rule that looks things up: uses are the read models that
+// it opens with env. An error is retried, then the event is parked.
+func OnWith[E message.Typed](source message.Source[E], uses plugin.Components,
+	react func(context.Context, plugin.Env, message.Event[E]) ([]message.Action, error),
+) Rule {
+	set := source.EventSet()
+	return Rule{component.Rule{
+		Source: source.Definition(), Uses: plugin.Definitions(uses),
+		React: func(ctx context.Context, env component.Env, e component.Event) ([]component.Action, error) {
+			event, err := message.Decode(set, e)
+			if err != nil {
+				return nil, err
+			}
+			actions, err := react(ctx, env, event)
+			if err != nil {
+				return nil, err
+			}
+			return message.Erase(actions), nil
+		},
+	}}
+}
+
+// Automation is a declared automation.
+type Automation struct{ def *component.Definition }
+
+// New declares an automation. All rules of a source run. It panics, naming the
+// automation, when there is no rule.
+func New(name string, rules ...Rule) *Automation {
+	component.CheckName(component.KindAutomation, name)
+	return &Automation{&component.Definition{
+		Kind: component.KindAutomation, Name: name,
+		Automation: &component.Automation{Rules: check(component.KindAutomation, name, rules)},
+	}}
+}
+
+// Definition returns the erased declaration.
+func (a *Automation) Definition() *component.Definition { return a.def }
+
+// Effect calls the outside world for the events of one source.
+type Effect struct{ rule component.Rule }
+
+// Do calls effect for every event of source, at least once and sequentially
+// within a stream. env.IdempotencyKey is the event's id, the same at every
+// repetition. An error is retried with backoff, then the event is parked and
+// its stream waits. uses are the buckets and read models that effect opens.
+func Do[E message.Typed](source message.Source[E], uses plugin.Components,
+	effect func(context.Context, plugin.Env, message.Event[E]) error,
+) Effect {
+	r := OnWith(source, uses, func(ctx context.Context, env plugin.Env, e message.Event[E]) ([]message.Action, error) {
+		return nil, effect(ctx, env, e)
+	})
+	return Effect(r)
+}
+
+// SideEffect is a declared side effect.
+type SideEffect struct{ def *component.Definition }
+
+// NewSideEffect declares a side effect. It panics, naming it, when there is no
+// effect.
+func NewSideEffect(name string, effects ...Effect) *SideEffect {
+	component.CheckName(component.KindSideEffect, name)
+	rules := make([]Rule, len(effects))
+	for i, e := range effects {
+		rules[i] = Rule(e)
+	}
+	return &SideEffect{&component.Definition{
+		Kind: component.KindSideEffect, Name: name,
+		Automation: &component.Automation{Rules: check(component.KindSideEffect, name, rules)},
+	}}
+}
+
+// Definition returns the erased declaration.
+func (s *SideEffect) Definition() *component.Definition { return s.def }
+
+func check(kind component.Kind, name string, rules []Rule) []component.Rule {
+	if len(rules) == 0 {
+		panic(fmt.Sprintf("%s %s: it reacts to nothing", kind, name))
+	}
+	erased := make([]component.Rule, len(rules))
+	for i, r := range rules {
+		if r.rule.React == nil {
+			panic(fmt.Sprintf("%s %s: rule %d is empty", kind, name, i+1))
+		}
+		erased[i] = r.rule
+	}
+	return erased
+}

@@ -1,0 +1,52 @@
+// Package counter declares counters: latches that count events towards a target
+// and tell, once, that it was reached.
+//
+// A counter component holds any number of counters, told apart by id. Counts and
+// targets come from automations and are idempotent by their reference; counts
+// may come before the target. A counter is a source: the event [Finished]
+// happens to the entity of its id.
+package counter
+
+import (
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/message"
+)
+
+// Finished happens to a counter once for every target that it reaches.
+type Finished struct {
+	// Target is the target that was reached.
+	Target int64 `json:"target"`
+}
+
+// MessageType is the wire name.
+func (Finished) MessageType() string { return "CountFinished" }
+
+var events = message.NewSet(Finished{})
+
+// Counter is a declared counter.
+type Counter struct{ def *component.Definition }
+
+// New declares a counter. It panics when the name is bad.
+func New(name string) *Counter {
+	component.CheckName(component.KindCounter, name)
+	return &Counter{&component.Definition{
+		Kind: component.KindCounter, Name: name, Counter: &component.Counter{Events: events.Types()},
+	}}
+}
+
+// Definition returns the erased declaration.
+func (c *Counter) Definition() *component.Definition { return c.def }
+
+// EventSet returns the one event of a counter.
+func (c *Counter) EventSet() *message.Set[Finished] { return events }
+
+// Count adds n, at least 1, to the counter of id, once per reference.
+func (c *Counter) Count(id, reference string, n int64) message.Action {
+	return message.NewAction(component.Action{Kind: component.AddCount, Target: c.def, ID: id, Ref: reference, N: n})
+}
+
+// AddTarget adds target, at least 1, to the target of the counter of id, once
+// per reference.
+func (c *Counter) AddTarget(id, reference string, target int64) message.Action {
+	return message.NewAction(component.Action{Kind: component.AddTarget, Target: c.def, ID: id, Ref: reference, N: target})
+}

@@ -1,0 +1,178 @@
+// Package extension lets plugins talk to one another through a protocol.
+//
+// A [Point] is the protocol: public commands in, public events out. It lives in
+// a package of its own, which is all that the two sides share. The plugin that
+// owns it makes an [Offer], which maps private events to public ones and public
+// commands to private ones. Another plugin declares an [Extension], or uses the
+// point as a source or target like any other.
+//
+// A public event is not stored a second time: it is mapped when a consumer
+// reads the private commit. So nothing can be lost between the two, and a
+// mended mapping mends what is rebuilt.
+package extension
+
+import (
+	"fmt"
+
+	"github.com/reventless-go/reventless/automation"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/message"
+)
+
+// PointSpec declares a protocol of commands C in and events E out.
+type PointSpec[C, E message.Typed] struct {
+	// Name is a capital letter followed by letters and digits.
+	Name string
+	// Doc is a sentence for those who read the topology.
+	Doc string
+	// Version is told to the platform; 0 is 1.
+	Version int
+	// Commands may be nil when the protocol has none.
+	Commands *message.Set[C]
+	Events   *message.Set[E]
+}
+
+// Point is a declared protocol: a source of E and a target of C.
+type Point[C, E message.Typed] struct {
+	spec PointSpec[C, E]
+	def  *component.Definition
+}
+
+// NewPoint declares a protocol. It panics, naming it, when it has no events.
+func NewPoint[C, E message.Typed](spec PointSpec[C, E]) *Point[C, E] {
+	component.CheckName(component.KindExtensionPoint, spec.Name)
+	if spec.Events == nil {
+		panic(fmt.Sprintf("extension point %s: Events is required", spec.Name))
+	}
+	p := &component.Point{Events: spec.Events.Types(), Version: max(spec.Version, 1)}
+	if spec.Commands != nil {
+		p.Commands = spec.Commands.Types()
+	}
+	return &Point[C, E]{spec, &component.Definition{
+		Kind: component.KindExtensionPoint, Name: spec.Name, Doc: spec.Doc, Point: p,
+	}}
+}
+
+// Definition returns the erased declaration.
+func (p *Point[C, E]) Definition() *component.Definition { return p.def }
+
+// EventSet returns the public events.
+func (p *Point[C, E]) EventSet() *message.Set[E] { return p.spec.Events }
+
+// To addresses a public command to the entity with this id.
+func (p *Point[C, E]) To(id string, command C) message.Send {
+	if p.spec.Commands == nil {
+		panic(fmt.Sprintf("extension point %s takes no commands", p.spec.Name))
+	}
+	return message.NewSend(p.def, id, p.spec.Commands, command)
+}
+
+// NoCommand is the command type of a protocol without commands.
+type NoCommand interface {
+	message.Typed
+	noCommand()
+}
+
+// Side is one part of an offer, made by [Publish] or [Accept].
+type Side[C, E message.Typed] struct {
+	publish *component.Publication
+	accept  func(*Point[C, E]) func(string, driver.Event) ([]component.Action, error)
+}
+
+// Publish maps the private events of source to public events of p: the entity
+// stays the same. publish is pure.
+func Publish[C, E, S message.Typed](p *Point[C, E], source message.Source[S], publish func(message.Event[S]) []E) Side[C, E] {
+	private, public := source.EventSet(), p.spec.Events
+	return Side[C, E]{publish: &component.Publication{
+		Source: source.Definition(),
+		Map: func(e component.Event) ([]driver.Event, error) {
+			event, err := message.Decode(private, e)
+			if err != nil {
+				return nil, err
+			}
+			events := publish(event)
+			out := make([]driver.Event, len(events))
+			for i, pe := range events {
+				if out[i], err = public.Encode(pe); err != nil {
+					return nil, fmt.Errorf("publish on %s: %w", p.spec.Name, err)
+				}
+			}
+			return out, nil
+		},
+	}}
+}
+
+// Accept maps the public commands of p to commands of the plugin. accept is pure.
+func Accept[C, E message.Typed](p *Point[C, E], accept func(id string, command C) []message.Send) Side[C, E] {
+	return Side[C, E]{accept: func(p *Point[C, E]) func(string, driver.Event) ([]component.Action, error) {
+		return func(id string, e driver.Event) ([]component.Action, error) {
+			command, err := p.spec.Commands.Decode(e)
+			if err != nil {
+				return nil, fmt.Errorf("accept on %s: %w", p.spec.Name, err)
+			}
+			sends := accept(id, command)
+			actions := make([]component.Action, len(sends))
+			for i, s := range sends {
+				actions[i] = s.Erased()
+			}
+			return actions, nil
+		}
+	}}
+}
+
+// Offer is a plugin's promise to serve a protocol.
+type Offer struct{ def *component.Definition }
+
+// NewOffer declares that the plugin serves p: with what it publishes, and, if p
+// has commands, with one [Accept]. It panics, naming the point, when a side is
+// missing or doubled. As a component the offer has the point's name.
+func NewOffer[C, E message.Typed](p *Point[C, E], sides ...Side[C, E]) *Offer {
+	fail := func(what string) { panic(fmt.Sprintf("offer of extension point %s: %s", p.spec.Name, what)) }
+	offer := &component.Offer{Point: p.def}
+	for _, s := range sides {
+		switch {
+		case s.publish != nil:
+			for _, other := range offer.Publishes {
+				if other.Source == s.publish.Source {
+					fail("it publishes " + other.Source.Name + " twice")
+				}
+			}
+			offer.Publishes = append(offer.Publishes, *s.publish)
+		case s.accept != nil:
+			if offer.Accept != nil {
+				fail("it accepts twice")
+			}
+			offer.Accept = s.accept(p)
+		default:
+			fail("a side is empty; use Publish or Accept")
+		}
+	}
+	if len(offer.Publishes) == 0 {
+		fail("it publishes nothing")
+	}
+	if (offer.Accept != nil) != (p.spec.Commands != nil) {
+		fail("Accept goes with a protocol that has commands")
+	}
+	return &Offer{&component.Definition{
+		Kind: component.KindExtensionPoint, Name: p.spec.Name, Doc: p.spec.Doc, Offer: offer,
+	}}
+}
+
+// Definition returns the erased declaration.
+func (o *Offer) Definition() *component.Definition { return o.def }
+
+// Extension is a plugin's use of another plugin's protocol.
+type Extension struct{ def *component.Definition }
+
+// New declares an extension of p: its public events lead to actions, like those
+// of any source in an automation.
+func New[C, E message.Typed](name string, p *Point[C, E], react func(message.Event[E]) []message.Action) *Extension {
+	component.CheckName(component.KindExtension, name)
+	a := automation.New(name, automation.On(p, react)).Definition().Automation
+	a.Point = p.def
+	return &Extension{&component.Definition{Kind: component.KindExtension, Name: name, Automation: a}}
+}
+
+// Definition returns the erased declaration.
+func (e *Extension) Definition() *component.Definition { return e.def }

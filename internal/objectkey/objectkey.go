@@ -1,0 +1,38 @@
+// Package objectkey checks the keys of buckets, for all providers alike.
+package objectkey
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// MaxBytes bounds a key, in bytes of UTF-8; it is S3's limit.
+const MaxBytes = 1024
+
+// Check reports whether key can name an object, as [driver.Bucket] demands. The
+// error is an [driver.ErrInvalid] and never repeats a long key.
+func Check(key string) error {
+	switch {
+	case key == "":
+		return fmt.Errorf("object key is empty: %w", driver.ErrInvalid)
+	case len(key) > MaxBytes:
+		return fmt.Errorf("object key %q... has %d bytes, the limit is %d: %w", key[:32], len(key), MaxBytes, driver.ErrInvalid)
+	case !utf8.ValidString(key):
+		return fmt.Errorf("object key %q is not valid UTF-8: %w", key, driver.ErrInvalid)
+	}
+	for _, r := range key {
+		if r < 0x20 || r == 0x7f {
+			return fmt.Errorf("object key %q has a control character: %w", key, driver.ErrInvalid)
+		}
+	}
+	for segment := range strings.SplitSeq(key, "/") {
+		switch segment {
+		case "", ".", "..":
+			return fmt.Errorf("object key %q has a segment %q: %w", key, segment, driver.ErrInvalid)
+		}
+	}
+	return nil
+}

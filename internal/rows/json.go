@@ -1,0 +1,155 @@
+package rows
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// Fields returns the top-level fields of a row's data. Of a name that occurs
+// twice the last value counts. The values share data's memory. Data that is not
+// a JSON object is an [driver.ErrInvalid].
+func Fields(data json.RawMessage) (map[string]json.RawMessage, error) {
+	fields := make(map[string]json.RawMessage)
+	err := members(data, func(name string, start, end int) {
+		fields[name] = data[start:end:end]
+	})
+	if err != nil {
+		return nil, err
+	}
+	return fields, nil
+}
+
+// members calls f for each member of the JSON object data, in the order of the
+// text, with its name and the bounds of its value.
+func members(data []byte, f func(name string, start, end int)) error {
+	if !utf8.Valid(data) || !json.Valid(data) {
+		return fmt.Errorf("data is not JSON: %w", driver.ErrInvalid)
+	}
+	i := skipSpace(data, 0)
+	if data[i] != '{' {
+		return fmt.Errorf("data is not a JSON object: %w", driver.ErrInvalid)
+	}
+	i = skipSpace(data, i+1)
+	for data[i] != '}' {
+		end := skipValue(data, i)
+		name := unquote(data[i:end])
+		start := skipSpace(data, skipSpace(data, end)+1) // behind the colon
+		end = skipValue(data, start)
+		f(name, start, end)
+		i = skipSpace(data, end)
+		if data[i] == ',' {
+			i = skipSpace(data, i+1)
+		}
+	}
+	return nil
+}
+
+// skipSpace returns the index of the first byte from i on that is not white space.
+func skipSpace(data []byte, i int) int {
+	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// skipValue returns the index behind the JSON value that starts at i. The text
+// is known to be valid.
+func skipValue(data []byte, i int) int {
+	depth := 0
+	for {
+		switch data[i] {
+		case '"':
+			for i++; data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+			i++
+		case '{', '[':
+			depth++
+			i++
+		case '}', ']':
+			depth--
+			i++
+		case ',', ':', ' ', '\t', '\n', '\r': // only inside of an object or list
+			i++
+		default: // a number or a literal
+			for i < len(data) && !isDelimiter(data[i]) {
+				i++
+			}
+		}
+		if depth == 0 {
+			return i
+		}
+	}
+}
+
+// isDelimiter reports whether c ends a number or literal.
+func isDelimiter(c byte) bool {
+	switch c {
+	case ',', ':', '}', ']', ' ', '\t', '\n', '\r':
+		return true
+	}
+	return false
+}
+
+// unquote returns the string that the valid JSON string quoted stands for.
+func unquote(quoted []byte) string {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return string(quoted[1 : len(quoted)-1])
+	}
+	var s string
+	_ = json.Unmarshal(quoted, &s) // it is valid
+	return s
+}
+
+// quote returns s as a JSON string, without the escapes for HTML.
+func quote(s string) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(s) // a string always encodes
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// scalar returns the string, float64 or bool that raw, a valid JSON value or
+// nothing, stands for; nil for all else. A number too large is an infinity.
+func scalar(raw json.RawMessage) any {
+	if len(raw) == 0 {
+		return nil
+	}
+	switch raw[0] {
+	case '"':
+		return unquote(raw)
+	case 't':
+		return true
+	case 'f':
+		return false
+	case 'n', '{', '[':
+		return nil
+	}
+	f, _ := strconv.ParseFloat(string(raw), 64)
+	return f + 0 // turns -0 into 0
+}
+
+// absent reports whether a field is not there or null.
+func absent(raw json.RawMessage) bool { return len(raw) == 0 || raw[0] == 'n' }
+
+// whole returns the whole number that raw stands for, also in forms such as 2.0
+// and 1e3 as long as float64 holds them exactly.
+func whole(raw json.RawMessage) (int64, bool) {
+	if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		return n, true
+	}
+	f, ok := scalar(raw).(float64)
+	if !ok || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+		return 0, false
+	}
+	return int64(f), true
+}

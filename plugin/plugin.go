@@ -1,0 +1,86 @@
+// Package plugin groups components into a bounded context.
+//
+// A plugin is named, and the logical name of each of its components is
+// "<Plugin>.<Component>". Plugins know of one another only what package
+// extension lets them share.
+package plugin
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/reventless-go/reventless/internal/component"
+)
+
+// Component is a declared component. Only this module implements it.
+type Component interface {
+	// Definition returns the erased declaration.
+	Definition() *component.Definition
+}
+
+// Components is a list of components.
+type Components []Component
+
+// Env is what impure functions (side effects, tasks) receive; components that
+// were declared under Uses open their runtime side with it.
+type Env = component.Env
+
+// Spec declares a plugin.
+type Spec struct {
+	// Name is a capital letter followed by letters and digits.
+	Name string
+	// Doc is a sentence for those who read the topology.
+	Doc string
+	// Components belong to the plugin. Their order does not matter.
+	Components Components
+	// Heartbeat is how often the plugin reports to the platform, in whole
+	// minutes; 0 is every 5 minutes, negative is never.
+	Heartbeat time.Duration
+}
+
+// DefaultHeartbeat is the interval of a plugin that declares none.
+const DefaultHeartbeat = 5 * time.Minute
+
+// Plugin is a declared plugin.
+type Plugin struct{ spec Spec }
+
+// New declares a plugin. It panics, naming plugin and component, when the name
+// is bad, two components share a name, or the heartbeat is not in whole minutes.
+func New(spec Spec) *Plugin {
+	if err := component.ValidName(spec.Name); err != nil {
+		panic(fmt.Sprintf("plugin %q: %v", spec.Name, err))
+	}
+	if spec.Heartbeat == 0 {
+		spec.Heartbeat = DefaultHeartbeat
+	}
+	if spec.Heartbeat > 0 && spec.Heartbeat%time.Minute != 0 {
+		panic(fmt.Sprintf("plugin %s: a heartbeat of %v is not in whole minutes", spec.Name, spec.Heartbeat))
+	}
+	seen := map[string]component.Kind{}
+	for i, c := range spec.Components {
+		if c == nil {
+			panic(fmt.Sprintf("plugin %s: component %d is nil; package variables of one another's file may be initialised in an order that you did not expect", spec.Name, i+1))
+		}
+		d := c.Definition()
+		if other, dup := seen[d.Name]; dup {
+			panic(fmt.Sprintf("plugin %s: two components are named %s: %s and %s", spec.Name, d.Name, other, d.Kind))
+		}
+		seen[d.Name] = d.Kind
+	}
+	return &Plugin{spec}
+}
+
+// Name returns the plugin's name.
+func (p *Plugin) Name() string { return p.spec.Name }
+
+// Spec returns the declaration, with defaults filled in.
+func (p *Plugin) Spec() Spec { return p.spec }
+
+// Definitions returns the erased declarations of components.
+func Definitions(components Components) []*component.Definition {
+	defs := make([]*component.Definition, len(components))
+	for i, c := range components {
+		defs[i] = c.Definition()
+	}
+	return defs
+}

@@ -1,0 +1,188 @@
+package readmodel
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+)
+
+// Change is one change of a read model of rows R, made by the functions below.
+// The functions that it holds may run more than once: they only change the row
+// that they are given.
+type Change[R any] struct {
+	id, sub  string
+	blind    bool
+	lenient  bool
+	editRow  func(row *R) (*R, error) // nil in: absent; nil out: delete
+	editRows func(rows []R) ([]R, error)
+	err      error
+}
+
+// Put stores row under id, whatever was there.
+func Put[R any](id string, row R) Change[R] {
+	return Change[R]{id: id, blind: true, editRow: func(*R) (*R, error) { return &row, nil }}
+}
+
+// PutMany is Put for every entry of rows.
+func PutMany[R any](rows map[string]R) []Change[R] {
+	changes := make([]Change[R], 0, len(rows))
+	for id, row := range rows {
+		changes = append(changes, Put(id, row))
+	}
+	return changes
+}
+
+// Create stores row under id; a row that is there already is an error of the
+// projection.
+func Create[R any](id string, row R) Change[R] {
+	return Change[R]{id: id, editRow: func(old *R) (*R, error) {
+		if old != nil {
+			return nil, fmt.Errorf("create: %w", driver.ErrExists)
+		}
+		return &row, nil
+	}}
+}
+
+// Update changes the row of id; a missing row is an error of the projection,
+// unless the change is [Change.IgnoreMissing].
+func Update[R any](id string, f func(*R)) Change[R] {
+	return Change[R]{id: id, editRow: func(row *R) (*R, error) {
+		if row == nil {
+			return nil, errMissing
+		}
+		f(row)
+		return row, nil
+	}}
+}
+
+// UpdateMany is Update for every id.
+func UpdateMany[R any](ids []string, f func(*R)) []Change[R] {
+	changes := make([]Change[R], len(ids))
+	for i, id := range ids {
+		changes[i] = Update(id, f)
+	}
+	return changes
+}
+
+// UpdateOrCreate changes the row of id; a missing row is created as initial first.
+func UpdateOrCreate[R any](id string, initial R, f func(*R)) Change[R] {
+	return Change[R]{id: id, editRow: func(row *R) (*R, error) {
+		if row == nil {
+			created := initial
+			row = &created
+		}
+		f(row)
+		return row, nil
+	}}
+}
+
+// Delete removes the row of id, all its rows in a read model with sub ids; none
+// is fine.
+func Delete[R any](id string) Change[R] {
+	return Change[R]{
+		id: id, blind: true,
+		editRow:  func(*R) (*R, error) { return nil, nil },
+		editRows: func([]R) ([]R, error) { return nil, nil },
+	}
+}
+
+// DeleteMany is Delete for every id.
+func DeleteMany[R any](ids ...string) []Change[R] {
+	changes := make([]Change[R], len(ids))
+	for i, id := range ids {
+		changes[i] = Delete[R](id)
+	}
+	return changes
+}
+
+// DeleteIf removes the row of id if pred holds for it; a missing row is fine.
+func DeleteIf[R any](id string, pred func(R) bool) Change[R] {
+	return Change[R]{id: id, editRow: func(row *R) (*R, error) {
+		if row == nil || pred(*row) {
+			return nil, nil
+		}
+		return row, nil
+	}}
+}
+
+// PutRow stores row under id and sub, whatever was there; sub must equal the
+// row's sub id field.
+func PutRow[R any](id, sub string, row R) Change[R] {
+	c := Put(id, row)
+	c.sub = sub
+	return c
+}
+
+// UpdateRow is [Update] for one row of an id with sub ids.
+func UpdateRow[R any](id, sub string, f func(*R)) Change[R] {
+	c := Update(id, f)
+	c.sub = sub
+	return c
+}
+
+// DeleteRow removes one row of an id with sub ids; absent is fine.
+func DeleteRow[R any](id, sub string) Change[R] {
+	return Change[R]{id: id, sub: sub, blind: true, editRow: func(*R) (*R, error) { return nil, nil }}
+}
+
+// UpdateRows replaces all rows of an id with sub ids by what f makes of them.
+// The rows come ascending by sub id.
+func UpdateRows[R any](id string, f func([]R) []R) Change[R] {
+	return Change[R]{id: id, editRows: func(rows []R) ([]R, error) { return f(rows), nil }}
+}
+
+// IgnoreMissing returns the change such that a missing row is no error: then
+// nothing is done.
+func (c Change[R]) IgnoreMissing() Change[R] {
+	c.lenient = true
+	return c
+}
+
+var errMissing = fmt.Errorf("update: the row is missing: %w", driver.ErrNotFound)
+
+// erase hands the change to the engine: typed rows become any.
+func (c Change[R]) erase(subs bool) component.Change {
+	out := component.Change{ID: c.id, Sub: c.sub, Blind: c.blind}
+	if c.editRows != nil && (subs || c.editRow == nil) {
+		out.Blind = false
+		out.EditAll = func(rows []any) ([]any, error) {
+			if !subs {
+				return nil, errors.New("UpdateRows needs a read model with a SubID")
+			}
+			typed := make([]R, len(rows))
+			for i, r := range rows {
+				typed[i] = *r.(*R)
+			}
+			typed, err := c.editRows(typed)
+			if err != nil {
+				return nil, err
+			}
+			erased := make([]any, len(typed))
+			for i := range typed {
+				erased[i] = &typed[i]
+			}
+			return erased, nil
+		}
+		return out
+	}
+	out.EditRow = func(row any) (any, error) {
+		var typed *R
+		if row != nil {
+			typed = row.(*R)
+		}
+		result, err := c.editRow(typed)
+		if err != nil {
+			if c.lenient && errors.Is(err, errMissing) {
+				return row, nil
+			}
+			return nil, err
+		}
+		if result == nil {
+			return nil, nil // an untyped nil: the row is to go
+		}
+		return result, nil
+	}
+	return out
+}

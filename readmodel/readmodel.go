@@ -1,0 +1,244 @@
+package readmodel
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/message"
+)
+
+// Spec declares a read model of rows R.
+type Spec[R any] struct {
+	// Name is a capital letter followed by letters and digits, and is a plural
+	// by convention.
+	Name string
+	// Doc is a sentence for those who read the API or the topology.
+	Doc string
+	// Projections are what fills the read model, one for each source.
+	Projections []Projection[R]
+	// SubID is the JSON name of the string field that tells apart the rows of
+	// one id; empty when there is one row per id.
+	SubID string
+	// Indexes are the ways to query beside the id.
+	Indexes []Index
+	// Expires, if set, says when a row ends, at a precision of a second; the zero
+	// time is never. An expired row is gone for every reader.
+	Expires func(R) time.Time
+	// OwnRow promises that an event touches only the row of its own entity. Then
+	// a projection step is a single write on stores where that matters. The
+	// engine refuses any other change.
+	OwnRow bool
+}
+
+// Index is a secondary index over fields of the row, by their JSON names. A row
+// is in it when the fields are present and neither null nor empty.
+type Index struct {
+	// Name is unique in the read model.
+	Name string
+	// Key is the field that a query names the value of: a string or a number.
+	Key string
+	// Sort is the field by which the rows of one key are ordered; empty is by id.
+	Sort string
+	// Include are the fields that a query returns; nil is all of them.
+	Include []string
+}
+
+// Projection is a projection of one source, made by [On].
+type Projection[R any] struct {
+	source  *component.Definition
+	project func(component.Event) ([]Change[R], error)
+}
+
+// On projects the events of source.
+func On[E message.Typed, R any](source message.Source[E], project func(message.Event[E]) []Change[R]) Projection[R] {
+	set := source.EventSet()
+	return Projection[R]{source.Definition(), func(e component.Event) ([]Change[R], error) {
+		event, err := message.Decode(set, e)
+		if err != nil {
+			return nil, err
+		}
+		return project(event), nil
+	}}
+}
+
+// ReadModel is a declared read model. It is inert: an App runs it.
+type ReadModel[R any] struct {
+	spec Spec[R]
+	def  *component.Definition
+}
+
+// New declares a read model. It panics, naming it, when the Spec is incomplete,
+// or when an index or the sub id names a field that R does not have or that is
+// of another type than string or number.
+func New[R any](spec Spec[R]) *ReadModel[R] {
+	component.CheckName(component.KindReadModel, spec.Name)
+	fail := func(format string, args ...any) {
+		panic(fmt.Sprintf("read model %s: ", spec.Name) + fmt.Sprintf(format, args...))
+	}
+	row := reflect.TypeFor[R]()
+	if row.Kind() != reflect.Struct {
+		fail("a row is a struct, not a %v", row)
+	}
+	fields := jsonFields(row)
+	if len(spec.Projections) == 0 {
+		fail("it has no projection")
+	}
+	sources := map[*component.Definition]bool{}
+	projections := make([]component.Projection, len(spec.Projections))
+	for i, p := range spec.Projections {
+		if p.project == nil {
+			fail("projection %d is empty; use On", i+1)
+		}
+		if sources[p.source] {
+			fail("two projections of %s", p.source.Name)
+		}
+		sources[p.source] = true
+		projections[i] = component.Projection{Source: p.source, Project: func(e component.Event) ([]component.Change, error) {
+			changes, err := p.project(e)
+			if err != nil {
+				return nil, err
+			}
+			out := make([]component.Change, len(changes))
+			for j, c := range changes {
+				if c.editRow == nil && c.editRows == nil {
+					return nil, fmt.Errorf("change %d is empty", j+1)
+				}
+				out[j] = c.erase(spec.SubID != "")
+			}
+			return out, nil
+		}}
+	}
+	if spec.SubID != "" {
+		if t, ok := fields[spec.SubID]; !ok || t.Kind() != reflect.String {
+			fail("the sub id %q is no string field of %v", spec.SubID, row)
+		}
+	}
+	indexes, names := make([]driver.Index, len(spec.Indexes)), map[string]bool{}
+	for i, x := range spec.Indexes {
+		if err := component.ValidName(strings.ToUpper(x.Name[:min(1, len(x.Name))]) + x.Name[min(1, len(x.Name)):]); err != nil {
+			fail("index %q: %v", x.Name, err)
+		}
+		if names[x.Name] {
+			fail("two indexes are named %s", x.Name)
+		}
+		names[x.Name] = true
+		field := func(what, name string) driver.Field {
+			t, ok := fields[name]
+			if !ok {
+				fail("index %s: %s %q is no field of %v", x.Name, what, name, row)
+			}
+			number, ok := scalar(t)
+			if !ok {
+				fail("index %s: %s %q is a %v, not a string or number", x.Name, what, name, t)
+			}
+			return driver.Field{Name: name, Number: number}
+		}
+		indexes[i] = driver.Index{Name: x.Name, Key: field("key", x.Key), Include: x.Include}
+		if x.Sort != "" {
+			sort := field("sort", x.Sort)
+			indexes[i].Sort = &sort
+		}
+		for _, name := range x.Include {
+			if _, ok := fields[name]; !ok {
+				fail("index %s: included %q is no field of %v", x.Name, name, row)
+			}
+		}
+	}
+	if spec.OwnRow && spec.SubID != "" {
+		fail("OwnRow and SubID exclude each other")
+	}
+	m := &ReadModel[R]{spec: spec}
+	m.def = &component.Definition{
+		Kind: component.KindReadModel, Name: spec.Name, Doc: spec.Doc,
+		ReadModel: &component.ReadModel{
+			Row: row, SubID: spec.SubID, Indexes: indexes, OwnRow: spec.OwnRow, Projections: projections,
+			Decode: func(data json.RawMessage) (any, error) {
+				r := new(R)
+				return r, json.Unmarshal(data, r)
+			},
+			Encode: m.encode,
+		},
+	}
+	return m
+}
+
+// Definition returns the erased declaration.
+func (m *ReadModel[R]) Definition() *component.Definition { return m.def }
+
+// Spec returns the declaration.
+func (m *ReadModel[R]) Spec() Spec[R] { return m.spec }
+
+func (m *ReadModel[R]) encode(row any) (driver.Row, error) {
+	r := row.(*R)
+	data, err := json.Marshal(r)
+	if err != nil {
+		return driver.Row{}, err
+	}
+	out := driver.Row{Data: data}
+	if m.spec.SubID != "" {
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(data, &fields); err != nil {
+			return driver.Row{}, err
+		}
+		if err := json.Unmarshal(fields[m.spec.SubID], &out.Sub); err != nil {
+			return driver.Row{}, fmt.Errorf("sub id %s: %w", m.spec.SubID, err)
+		}
+	}
+	if m.spec.Expires != nil {
+		if at := m.spec.Expires(*r); !at.IsZero() {
+			out.ExpiresAt = at.UTC().Truncate(time.Second)
+		}
+	}
+	return out, nil
+}
+
+// jsonFields maps the JSON names of a struct's top-level fields to their types.
+func jsonFields(t reflect.Type) map[string]reflect.Type {
+	fields := map[string]reflect.Type{}
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct {
+			for n, ft := range jsonFields(f.Type) {
+				if _, shadowed := fields[n]; !shadowed {
+					fields[n] = ft
+				}
+			}
+			continue
+		}
+		if !f.IsExported() || name == "-" {
+			continue
+		}
+		if name == "" {
+			name = f.Name
+		}
+		fields[name] = f.Type
+	}
+	return fields
+}
+
+var timeType = reflect.TypeFor[time.Time]()
+
+// scalar reports whether t is encoded as a JSON number, and whether it can be
+// an index field at all. A time is its RFC 3339 text.
+func scalar(t reflect.Type) (number, ok bool) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t == timeType {
+		return false, true
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return false, true
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64,
+		reflect.Float32, reflect.Float64:
+		return true, true
+	}
+	return false, false
+}

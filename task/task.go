@@ -1,0 +1,180 @@
+// Package task declares work on files and by the clock.
+//
+// A bucket holds files; a task is called for each one that comes or goes, or at
+// a rate, and returns actions like an automation does.
+package task
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/schedule"
+)
+
+// Bucket is a declared bucket of files.
+type Bucket struct{ def *component.Definition }
+
+// NewBucket declares a bucket. It panics when the name is bad.
+func NewBucket(name string) *Bucket {
+	component.CheckName(component.KindBucket, name)
+	return &Bucket{&component.Definition{Kind: component.KindBucket, Name: name}}
+}
+
+// Definition returns the erased declaration.
+func (b *Bucket) Definition() *component.Definition { return b.def }
+
+// Files reads and writes the files of a bucket.
+type Files struct {
+	bucket driver.Bucket
+	err    error
+}
+
+// Open returns the files of the bucket. A component gets its env from the engine
+// and must have declared the bucket as used; otherwise every method of the files
+// returns an error that says so.
+func (b *Bucket) Open(env plugin.Env) Files {
+	f := Files{}
+	f.bucket, f.err = env.OpenBucket(b.def)
+	return f
+}
+
+// Put stores a file, replacing what is there. A reader sees the old or the new
+// content as a whole.
+func (f Files) Put(ctx context.Context, key string, body io.Reader) error {
+	if f.err != nil {
+		return f.err
+	}
+	return f.bucket.Put(ctx, key, body)
+}
+
+// Get opens a file; the caller closes it. [driver.ErrNotFound] when there is none.
+func (f Files) Get(ctx context.Context, key string) (io.ReadCloser, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	body, _, err := f.bucket.Get(ctx, key)
+	return body, err
+}
+
+// Delete removes a file; absent is fine.
+func (f Files) Delete(ctx context.Context, key string) error {
+	if f.err != nil {
+		return f.err
+	}
+	return f.bucket.Delete(ctx, key)
+}
+
+// List yields the files whose keys start with prefix, ascending. An error ends
+// the sequence.
+func (f Files) List(ctx context.Context, prefix string) iter.Seq2[driver.Object, error] {
+	return func(yield func(driver.Object, error) bool) {
+		if f.err != nil {
+			yield(driver.Object{}, f.err)
+			return
+		}
+		for after := ""; ; {
+			objects, err := f.bucket.List(ctx, prefix, after, 1000)
+			if err != nil {
+				yield(driver.Object{}, err)
+				return
+			}
+			for _, o := range objects {
+				if !yield(o, nil) {
+					return
+				}
+				after = o.Key
+			}
+			if len(objects) < 1000 {
+				return
+			}
+		}
+	}
+}
+
+// Object is a file that came or went.
+type Object struct {
+	// Key is the decoded key.
+	Key string
+	// Version tells one change of a key from another.
+	Version string
+}
+
+// Spec declares a task: Created or Removed with a Bucket, or Run with a Rate, or
+// both.
+type Spec struct {
+	// Name is a capital letter followed by letters and digits.
+	Name string
+	// Doc is a sentence for those who read the topology.
+	Doc string
+	// Bucket is watched. One task watches a bucket.
+	Bucket *Bucket
+	// Prefix and Suffix narrow the keys that the task is called for.
+	Prefix, Suffix string
+	// Created and Removed are called for each object, at least once.
+	// env.IdempotencyKey is the same at every repetition. An error is retried
+	// with backoff, then the object is parked; other objects go on.
+	Created func(ctx context.Context, env plugin.Env, o Object) ([]message.Action, error)
+	Removed func(ctx context.Context, env plugin.Env, o Object) ([]message.Action, error)
+	// Rate says when Run is called; due is the planned time.
+	Rate schedule.Rate
+	Run  func(ctx context.Context, env plugin.Env, due time.Time) ([]message.Action, error)
+	// Uses are the read models and buckets, beside Bucket, that the functions open.
+	Uses plugin.Components
+}
+
+// Task is a declared task.
+type Task struct{ def *component.Definition }
+
+// New declares a task. It panics, naming it, when the Spec is incomplete.
+func New(spec Spec) *Task {
+	component.CheckName(component.KindTask, spec.Name)
+	fail := func(what string) { panic(fmt.Sprintf("task %s: %s", spec.Name, what)) }
+	onFile := spec.Created != nil || spec.Removed != nil
+	switch {
+	case onFile != (spec.Bucket != nil):
+		fail("Bucket goes with Created or Removed")
+	case (spec.Run != nil) != (spec.Rate != schedule.Rate{}):
+		fail("Rate goes with Run")
+	case !onFile && spec.Run == nil:
+		fail("it does nothing")
+	}
+	t := &component.Task{
+		Prefix: spec.Prefix, Suffix: spec.Suffix, Uses: plugin.Definitions(spec.Uses),
+		Created: onObject(spec.Created), Removed: onObject(spec.Removed),
+	}
+	if spec.Bucket != nil {
+		t.Bucket = spec.Bucket.def
+	}
+	if spec.Run != nil {
+		if err := spec.Rate.Err(); err != nil {
+			fail(err.Error())
+		}
+		t.Expression, t.Zone = spec.Rate.Expression(), spec.Rate.Zone()
+		t.Scheduled = func(ctx context.Context, env component.Env, due time.Time) ([]component.Action, error) {
+			actions, err := spec.Run(ctx, env, due)
+			return message.Erase(actions), err
+		}
+	}
+	return &Task{&component.Definition{Kind: component.KindTask, Name: spec.Name, Doc: spec.Doc, Task: t}}
+}
+
+// Definition returns the erased declaration.
+func (t *Task) Definition() *component.Definition { return t.def }
+
+func onObject(f func(context.Context, plugin.Env, Object) ([]message.Action, error),
+) func(context.Context, component.Env, component.Object) ([]component.Action, error) {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, env component.Env, o component.Object) ([]component.Action, error) {
+		actions, err := f(ctx, env, Object(o))
+		return message.Erase(actions), err
+	}
+}
