@@ -15,8 +15,11 @@ import (
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// Rule reacts to the events of one source.
-type Rule struct{ rule component.Rule }
+// Rule reacts to the events of one source, or says what the automation sends to.
+type Rule struct {
+	rule    component.Rule
+	targets []*component.Definition
+}
 
 // On turns the events of source into actions. react is pure: the ids of the
 // commands it sends are derived from the event, so that a repetition sends
@@ -33,7 +36,7 @@ func OnWith[E message.Typed](source message.Source[E], uses plugin.Components,
 	react func(context.Context, plugin.Env, message.Event[E]) ([]message.Action, error),
 ) Rule {
 	set := source.EventSet()
-	return Rule{component.Rule{
+	return Rule{rule: component.Rule{
 		Source: source.Definition(), Uses: plugin.Definitions(uses),
 		React: func(ctx context.Context, env component.Env, e component.Event) ([]component.Action, error) {
 			event, err := message.Decode(set, e)
@@ -49,6 +52,13 @@ func OnWith[E message.Typed](source message.Source[E], uses plugin.Components,
 	}}
 }
 
+// Sends declares the aggregates, extension points and counters that the
+// automation's actions address. The engine refuses any other: what a function
+// may do in the cloud is computed from here.
+func Sends(targets ...plugin.Component) Rule {
+	return Rule{targets: plugin.Definitions(targets)}
+}
+
 // Automation is a declared automation.
 type Automation struct{ def *component.Definition }
 
@@ -58,7 +68,7 @@ func New(name string, rules ...Rule) *Automation {
 	component.CheckName(component.KindAutomation, name)
 	return &Automation{&component.Definition{
 		Kind: component.KindAutomation, Name: name,
-		Automation: &component.Automation{Rules: check(component.KindAutomation, name, rules)},
+		Automation: erase(component.KindAutomation, name, rules),
 	}}
 }
 
@@ -66,7 +76,7 @@ func New(name string, rules ...Rule) *Automation {
 func (a *Automation) Definition() *component.Definition { return a.def }
 
 // Effect calls the outside world for the events of one source.
-type Effect struct{ rule component.Rule }
+type Effect struct{ rule Rule }
 
 // Do calls effect for every event of source, at least once and sequentially
 // within a stream. env.IdempotencyKey is the event's id, the same at every
@@ -75,10 +85,9 @@ type Effect struct{ rule component.Rule }
 func Do[E message.Typed](source message.Source[E], uses plugin.Components,
 	effect func(context.Context, plugin.Env, message.Event[E]) error,
 ) Effect {
-	r := OnWith(source, uses, func(ctx context.Context, env plugin.Env, e message.Event[E]) ([]message.Action, error) {
+	return Effect{OnWith(source, uses, func(ctx context.Context, env plugin.Env, e message.Event[E]) ([]message.Action, error) {
 		return nil, effect(ctx, env, e)
-	})
-	return Effect(r)
+	})}
 }
 
 // SideEffect is a declared side effect.
@@ -90,27 +99,31 @@ func NewSideEffect(name string, effects ...Effect) *SideEffect {
 	component.CheckName(component.KindSideEffect, name)
 	rules := make([]Rule, len(effects))
 	for i, e := range effects {
-		rules[i] = Rule(e)
+		rules[i] = e.rule
 	}
 	return &SideEffect{&component.Definition{
 		Kind: component.KindSideEffect, Name: name,
-		Automation: &component.Automation{Rules: check(component.KindSideEffect, name, rules)},
+		Automation: erase(component.KindSideEffect, name, rules),
 	}}
 }
 
 // Definition returns the erased declaration.
 func (s *SideEffect) Definition() *component.Definition { return s.def }
 
-func check(kind component.Kind, name string, rules []Rule) []component.Rule {
-	if len(rules) == 0 {
-		panic(fmt.Sprintf("%s %s: it reacts to nothing", kind, name))
-	}
-	erased := make([]component.Rule, len(rules))
+func erase(kind component.Kind, name string, rules []Rule) *component.Automation {
+	a := &component.Automation{}
 	for i, r := range rules {
-		if r.rule.React == nil {
+		switch {
+		case r.rule.React != nil:
+			a.Rules = append(a.Rules, r.rule)
+		case r.targets != nil:
+			a.Targets = append(a.Targets, r.targets...)
+		default:
 			panic(fmt.Sprintf("%s %s: rule %d is empty", kind, name, i+1))
 		}
-		erased[i] = r.rule
 	}
-	return erased
+	if len(a.Rules) == 0 {
+		panic(fmt.Sprintf("%s %s: it reacts to nothing", kind, name))
+	}
+	return a
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
 )
 
 // PointSpec declares a protocol of commands C in and events E out.
@@ -77,6 +78,7 @@ type NoCommand interface {
 // Side is one part of an offer, made by [Publish] or [Accept].
 type Side[C, E message.Typed] struct {
 	publish *component.Publication
+	targets []*component.Definition
 	accept  func(*Point[C, E]) func(string, driver.Event) ([]component.Action, error)
 }
 
@@ -103,9 +105,10 @@ func Publish[C, E, S message.Typed](p *Point[C, E], source message.Source[S], pu
 	}}
 }
 
-// Accept maps the public commands of p to commands of the plugin. accept is pure.
-func Accept[C, E message.Typed](p *Point[C, E], accept func(id string, command C) []message.Send) Side[C, E] {
-	return Side[C, E]{accept: func(p *Point[C, E]) func(string, driver.Event) ([]component.Action, error) {
+// Accept maps the public commands of p to commands for targets, which are of the
+// same plugin. accept is pure.
+func Accept[C, E message.Typed](p *Point[C, E], accept func(id string, command C) []message.Send, targets ...plugin.Component) Side[C, E] {
+	return Side[C, E]{targets: plugin.Definitions(targets), accept: func(p *Point[C, E]) func(string, driver.Event) ([]component.Action, error) {
 		return func(id string, e driver.Event) ([]component.Action, error) {
 			command, err := p.spec.Commands.Decode(e)
 			if err != nil {
@@ -143,7 +146,7 @@ func NewOffer[C, E message.Typed](p *Point[C, E], sides ...Side[C, E]) *Offer {
 			if offer.Accept != nil {
 				fail("it accepts twice")
 			}
-			offer.Accept = s.accept(p)
+			offer.Accept, offer.Targets = s.accept(p), s.targets
 		default:
 			fail("a side is empty; use Publish or Accept")
 		}
@@ -166,10 +169,10 @@ func (o *Offer) Definition() *component.Definition { return o.def }
 type Extension struct{ def *component.Definition }
 
 // New declares an extension of p: its public events lead to actions, like those
-// of any source in an automation.
-func New[C, E message.Typed](name string, p *Point[C, E], react func(message.Event[E]) []message.Action) *Extension {
+// of any source in an automation. targets are what the actions address.
+func New[C, E message.Typed](name string, p *Point[C, E], react func(message.Event[E]) []message.Action, targets ...plugin.Component) *Extension {
 	component.CheckName(component.KindExtension, name)
-	a := automation.New(name, automation.On(p, react)).Definition().Automation
+	a := automation.New(name, automation.On(p, react), automation.Sends(targets...)).Definition().Automation
 	a.Point = p.def
 	return &Extension{&component.Definition{Kind: component.KindExtension, Name: name, Automation: a}}
 }

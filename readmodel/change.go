@@ -3,6 +3,7 @@ package readmodel
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
@@ -13,16 +14,19 @@ import (
 // that they are given.
 type Change[R any] struct {
 	id, sub  string
+	row      *R // names the sub id, for a change that says what the row is
 	blind    bool
 	lenient  bool
 	editRow  func(row *R) (*R, error) // nil in: absent; nil out: delete
 	editRows func(rows []R) ([]R, error)
-	err      error
 }
 
 // Put stores row under id, whatever was there.
 func Put[R any](id string, row R) Change[R] {
-	return Change[R]{id: id, blind: true, editRow: func(*R) (*R, error) { return &row, nil }}
+	return Change[R]{id: id, row: &row, blind: true, editRow: func(*R) (*R, error) {
+		r := row
+		return &r, nil
+	}}
 }
 
 // PutMany is Put for every entry of rows.
@@ -37,11 +41,12 @@ func PutMany[R any](rows map[string]R) []Change[R] {
 // Create stores row under id; a row that is there already is an error of the
 // projection.
 func Create[R any](id string, row R) Change[R] {
-	return Change[R]{id: id, editRow: func(old *R) (*R, error) {
+	return Change[R]{id: id, row: &row, editRow: func(old *R) (*R, error) {
 		if old != nil {
 			return nil, fmt.Errorf("create: %w", driver.ErrExists)
 		}
-		return &row, nil
+		r := row
+		return &r, nil
 	}}
 }
 
@@ -68,7 +73,7 @@ func UpdateMany[R any](ids []string, f func(*R)) []Change[R] {
 
 // UpdateOrCreate changes the row of id; a missing row is created as initial first.
 func UpdateOrCreate[R any](id string, initial R, f func(*R)) Change[R] {
-	return Change[R]{id: id, editRow: func(row *R) (*R, error) {
+	return Change[R]{id: id, row: &initial, editRow: func(row *R) (*R, error) {
 		if row == nil {
 			created := initial
 			row = &created
@@ -97,9 +102,12 @@ func DeleteMany[R any](ids ...string) []Change[R] {
 	return changes
 }
 
-// DeleteIf removes the row of id if pred holds for it; a missing row is fine.
+// DeleteIf removes the row of id if pred holds for it, in a read model with sub
+// ids each of its rows for which pred holds; a missing row is fine.
 func DeleteIf[R any](id string, pred func(R) bool) Change[R] {
-	return Change[R]{id: id, editRow: func(row *R) (*R, error) {
+	return Change[R]{id: id, editRows: func(rows []R) ([]R, error) {
+		return slices.DeleteFunc(rows, pred), nil
+	}, editRow: func(row *R) (*R, error) {
 		if row == nil || pred(*row) {
 			return nil, nil
 		}
@@ -107,12 +115,14 @@ func DeleteIf[R any](id string, pred func(R) bool) Change[R] {
 	}}
 }
 
-// PutRow stores row under id and sub, whatever was there; sub must equal the
-// row's sub id field.
-func PutRow[R any](id, sub string, row R) Change[R] {
-	c := Put(id, row)
-	c.sub = sub
-	return c
+// PutRows is [Put] for several rows of an id with sub ids; rows of the id that are
+// not among them stay.
+func PutRows[R any](id string, rows ...R) []Change[R] {
+	changes := make([]Change[R], len(rows))
+	for i, row := range rows {
+		changes[i] = Put(id, row)
+	}
+	return changes
 }
 
 // UpdateRow is [Update] for one row of an id with sub ids.
@@ -142,30 +152,24 @@ func (c Change[R]) IgnoreMissing() Change[R] {
 
 var errMissing = fmt.Errorf("update: the row is missing: %w", driver.ErrNotFound)
 
-// erase hands the change to the engine: typed rows become any.
-func (c Change[R]) erase(subs bool) component.Change {
+// erase hands the change to the engine: typed rows become any. encode is nil in a
+// read model without sub ids; otherwise it tells a row's sub id.
+func (c Change[R]) erase(encode func(any) (driver.Row, error)) (component.Change, error) {
 	out := component.Change{ID: c.id, Sub: c.sub, Blind: c.blind}
-	if c.editRows != nil && (subs || c.editRow == nil) {
-		out.Blind = false
-		out.EditAll = func(rows []any) ([]any, error) {
-			if !subs {
-				return nil, errors.New("UpdateRows needs a read model with a SubID")
-			}
-			typed := make([]R, len(rows))
-			for i, r := range rows {
-				typed[i] = *r.(*R)
-			}
-			typed, err := c.editRows(typed)
-			if err != nil {
-				return nil, err
-			}
-			erased := make([]any, len(typed))
-			for i := range typed {
-				erased[i] = &typed[i]
-			}
-			return erased, nil
+	switch {
+	case encode == nil && c.sub != "", encode == nil && c.editRow == nil:
+		return out, errors.New("a change of rows by sub id needs a read model with a SubID")
+	case encode != nil && c.editRows != nil:
+		out.Blind, out.EditAll = false, c.eraseAll
+		return out, nil
+	case encode != nil && c.sub == "" && c.row == nil:
+		return out, errors.New("an update in a read model with sub ids needs UpdateRow or UpdateRows")
+	case encode != nil && c.sub == "":
+		row, err := encode(c.row)
+		if err != nil {
+			return out, err
 		}
-		return out
+		out.Sub = row.Sub
 	}
 	out.EditRow = func(row any) (any, error) {
 		var typed *R
@@ -173,16 +177,29 @@ func (c Change[R]) erase(subs bool) component.Change {
 			typed = row.(*R)
 		}
 		result, err := c.editRow(typed)
-		if err != nil {
-			if c.lenient && errors.Is(err, errMissing) {
-				return row, nil
-			}
-			return nil, err
+		if c.lenient && errors.Is(err, errMissing) {
+			return row, nil
 		}
-		if result == nil {
-			return nil, nil // an untyped nil: the row is to go
+		if err != nil || result == nil {
+			return nil, err // an untyped nil: the row is to go
 		}
 		return result, nil
 	}
-	return out
+	return out, nil
+}
+
+func (c Change[R]) eraseAll(rows []any) ([]any, error) {
+	typed := make([]R, len(rows))
+	for i, r := range rows {
+		typed[i] = *r.(*R)
+	}
+	typed, err := c.editRows(typed)
+	if err != nil {
+		return nil, err
+	}
+	erased := make([]any, len(typed))
+	for i := range typed {
+		erased[i] = &typed[i]
+	}
+	return erased, nil
 }

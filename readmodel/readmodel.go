@@ -88,6 +88,11 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 	if len(spec.Projections) == 0 {
 		fail("it has no projection")
 	}
+	m := &ReadModel[R]{spec: spec}
+	var encode func(any) (driver.Row, error)
+	if spec.SubID != "" {
+		encode = m.encode
+	}
 	sources := map[*component.Definition]bool{}
 	projections := make([]component.Projection, len(spec.Projections))
 	for i, p := range spec.Projections {
@@ -108,7 +113,9 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 				if c.editRow == nil && c.editRows == nil {
 					return nil, fmt.Errorf("change %d is empty", j+1)
 				}
-				out[j] = c.erase(spec.SubID != "")
+				if out[j], err = c.erase(encode); err != nil {
+					return nil, fmt.Errorf("change %d, of %q: %w", j+1, c.id, err)
+				}
 			}
 			return out, nil
 		}}
@@ -152,7 +159,6 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 	if spec.OwnRow && spec.SubID != "" {
 		fail("OwnRow and SubID exclude each other")
 	}
-	m := &ReadModel[R]{spec: spec}
 	m.def = &component.Definition{
 		Kind: component.KindReadModel, Name: spec.Name, Doc: spec.Doc,
 		ReadModel: &component.ReadModel{

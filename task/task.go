@@ -127,6 +127,9 @@ type Spec struct {
 	Run  func(ctx context.Context, env plugin.Env, due time.Time) ([]message.Action, error)
 	// Uses are the read models and buckets, beside Bucket, that the functions open.
 	Uses plugin.Components
+	// Sends are the aggregates, extension points and counters that the actions
+	// address; the engine refuses any other.
+	Sends plugin.Components
 }
 
 // Task is a declared task.
@@ -146,7 +149,7 @@ func New(spec Spec) *Task {
 		fail("it does nothing")
 	}
 	t := &component.Task{
-		Prefix: spec.Prefix, Suffix: spec.Suffix, Uses: plugin.Definitions(spec.Uses),
+		Prefix: spec.Prefix, Suffix: spec.Suffix, Uses: plugin.Definitions(spec.Uses), Targets: plugin.Definitions(spec.Sends),
 		Created: onObject(spec.Created), Removed: onObject(spec.Removed),
 	}
 	if spec.Bucket != nil {

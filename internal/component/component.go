@@ -138,6 +138,8 @@ type Change struct {
 // Automation is an erased automation, side effect or extension.
 type Automation struct {
 	Rules []Rule
+	// Targets are what the actions may address.
+	Targets []*Definition
 	// Point is what an extension extends.
 	Point *Definition
 }
@@ -162,7 +164,7 @@ type Offer struct {
 	Publishes []Publication
 	// Accept maps a public command to private ones; nil when the protocol has none.
 	Accept func(entity string, e driver.Event) ([]Action, error)
-	// Targets are the components that Accept may address, as far as declared.
+	// Targets are what Accept may address.
 	Targets []*Definition
 }
 
@@ -185,7 +187,7 @@ type Schedule struct {
 type Task struct {
 	Bucket         *Definition
 	Prefix, Suffix string
-	Uses           []*Definition
+	Uses, Targets  []*Definition
 	Created        func(context.Context, Env, Object) ([]Action, error)
 	Removed        func(context.Context, Env, Object) ([]Action, error)
 	// Expression and Zone plan Scheduled.
