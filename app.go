@@ -1,0 +1,51 @@
+package reventless
+
+import (
+	"fmt"
+
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/platform"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/topology"
+)
+
+// App is a declared application: named plugins. It is inert; hosts run it.
+type App struct{ assembled *component.App }
+
+// New assembles an application. The name starts with a letter and has letters
+// and digits only; resources are named after it.
+//
+// Every App has a plugin Platform beside its own, which keeps track of the
+// others by their heartbeats.
+//
+// New panics with all that is wrong, each finding naming its component: a
+// source, target or used component that belongs to no plugin, a component in two
+// plugins, an extension point that nobody offers or two offer, a reference into
+// another plugin that does not go through an extension point, a bucket watched
+// by two tasks.
+func New(name string, plugins ...*plugin.Plugin) *App {
+	all := make([]component.Plugin, 0, len(plugins)+1)
+	for i, p := range plugins {
+		if p == nil {
+			panic(fmt.Sprintf("app %s: plugin %d is nil", name, i+1))
+		}
+		s := p.Spec()
+		all = append(all, component.Plugin{
+			Name: s.Name, Doc: s.Doc, Heartbeat: s.Heartbeat, Components: plugin.Definitions(s.Components),
+		})
+	}
+	assembled, err := component.Assemble(name, append(all, platform.Plugin()))
+	if err != nil {
+		panic(fmt.Sprintf("app %s: %v", name, err))
+	}
+	return &App{assembled}
+}
+
+// Name returns the application's name.
+func (a *App) Name() string { return a.assembled.Name }
+
+// Topology returns the application as plain data.
+func (a *App) Topology() topology.App { return a.assembled.Topology() }
+
+// Assembled returns the application for hosts.
+func (a *App) Assembled() *component.App { return a.assembled }

@@ -1,0 +1,172 @@
+// Package platform is the plugin that every App has: it keeps track of the
+// plugins by their heartbeats.
+package platform
+
+import (
+	"time"
+
+	"github.com/reventless-go/reventless/aggregate"
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// Command is a command of the Plugin aggregate.
+type Command interface {
+	message.Typed
+	isCommand()
+}
+
+// Definition is what a plugin tells of itself.
+type Definition struct {
+	Components      []string       `json:"components"`
+	ExtensionPoints map[string]int `json:"extensionPoints,omitempty"` // name to protocol version
+	IntervalSeconds int            `json:"intervalSeconds"`
+}
+
+type (
+	// Heartbeat says that a plugin is alive.
+	Heartbeat struct {
+		Definition Definition `json:"definition"`
+	}
+	// MissHeartbeat says that a plugin was silent for its interval and the grace.
+	MissHeartbeat struct{}
+)
+
+// MessageType is the wire name.
+func (Heartbeat) MessageType() string { return "Heartbeat" }
+
+// MessageType is the wire name.
+func (MissHeartbeat) MessageType() string { return "MissHeartbeat" }
+func (Heartbeat) isCommand()              {}
+func (MissHeartbeat) isCommand()          {}
+
+// Event is an event of the Plugin aggregate.
+type Event interface {
+	message.Typed
+	isEvent()
+}
+
+type (
+	// Detected says that a plugin was heard of for the first time.
+	Detected struct{}
+	// Connected says that a plugin is there, with this definition.
+	Connected struct {
+		Definition Definition `json:"definition"`
+	}
+	// Disconnected says that a plugin fell silent.
+	Disconnected struct{}
+)
+
+// MessageType is the wire name.
+func (Detected) MessageType() string { return "PluginDetected" }
+
+// MessageType is the wire name.
+func (Connected) MessageType() string { return "PluginConnected" }
+
+// MessageType is the wire name.
+func (Disconnected) MessageType() string { return "PluginDisconnected" }
+func (Detected) isEvent()                {}
+func (Connected) isEvent()               {}
+func (Disconnected) isEvent()            {}
+
+// State is the state of one plugin.
+type State struct {
+	Known     bool
+	Connected bool
+	Hash      string
+}
+
+// Registry is the aggregate of the plugins.
+var Registry = aggregate.New(aggregate.Spec[State, Command, Event]{
+	Name:     "Plugin",
+	Doc:      "A plugin of this App, known by its heartbeats.",
+	Commands: message.NewSet[Command](Heartbeat{}, MissHeartbeat{}),
+	Events:   message.NewSet[Event](Detected{}, Connected{}, Disconnected{}),
+	Decide:   decide,
+	Evolve:   evolve,
+})
+
+func decide(s State, c Command) ([]Event, error) {
+	switch c := c.(type) {
+	case Heartbeat:
+		switch {
+		case !s.Known:
+			return []Event{Detected{}, Connected(c)}, nil
+		case !s.Connected, s.Hash != hash(c.Definition):
+			return []Event{Connected(c)}, nil
+		}
+	case MissHeartbeat:
+		if s.Connected {
+			return []Event{Disconnected{}}, nil
+		}
+	}
+	return nil, nil
+}
+
+func evolve(s State, e Event) State {
+	switch e := e.(type) {
+	case Detected:
+		s.Known = true
+	case Connected:
+		s.Connected, s.Hash = true, hash(e.Definition)
+	case Disconnected:
+		s.Connected = false
+	}
+	return s
+}
+
+// Row is a row of Plugins.
+type Row struct {
+	Plugin          string         `json:"plugin"`
+	Status          string         `json:"status"` // connected, disconnected
+	Components      []string       `json:"components"`
+	ExtensionPoints map[string]int `json:"extensionPoints,omitempty"`
+	IntervalSeconds int            `json:"intervalSeconds"`
+	Since           time.Time      `json:"since"`
+}
+
+// Plugins shows the state of every plugin.
+var Plugins = readmodel.New(readmodel.Spec[Row]{
+	Name:   "Plugins",
+	Doc:    "Every plugin of this App and whether it is alive.",
+	OwnRow: true,
+	Projections: []readmodel.Projection[Row]{readmodel.On(Registry, func(e message.Event[Event]) []readmodel.Change[Row] {
+		switch d := e.Data.(type) {
+		case Connected:
+			return []readmodel.Change[Row]{readmodel.Put(e.ID, Row{
+				Plugin: e.ID, Status: "connected", Components: d.Definition.Components,
+				ExtensionPoints: d.Definition.ExtensionPoints, IntervalSeconds: d.Definition.IntervalSeconds, Since: e.RecordedAt,
+			})}
+		case Disconnected:
+			return []readmodel.Change[Row]{readmodel.Update(e.ID, func(r *Row) { r.Status, r.Since = "disconnected", e.RecordedAt })}
+		}
+		return nil
+	})},
+})
+
+// HistoryRow is a row of PluginHistory.
+type HistoryRow struct {
+	Position string    `json:"position"`
+	What     string    `json:"what"`
+	At       time.Time `json:"at"`
+}
+
+// History shows what happened to every plugin.
+var History = readmodel.New(readmodel.Spec[HistoryRow]{
+	Name:  "PluginHistory",
+	Doc:   "What happened to every plugin.",
+	SubID: "position",
+	Projections: []readmodel.Projection[HistoryRow]{readmodel.On(Registry, func(e message.Event[Event]) []readmodel.Change[HistoryRow] {
+		return readmodel.PutRows(e.ID, HistoryRow{Position: e.Position.String(), What: e.Data.MessageType(), At: e.RecordedAt})
+	})},
+})
+
+// Plugin returns the plugin.
+func Plugin() component.Plugin {
+	return component.Plugin{
+		Name: component.PlatformPlugin, Doc: "What every App has.", Heartbeat: -1,
+		Components: plugin.Definitions(plugin.Components{Registry, Plugins, History}),
+	}
+}
