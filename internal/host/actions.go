@@ -1,0 +1,188 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/ids"
+	"github.com/reventless-go/reventless/schedule"
+)
+
+// origin is what led to actions. The ids of commands derive from component, key
+// and index, so that a repetition is recognised.
+type origin struct {
+	component string
+	meta      driver.Meta
+	key       string
+	first     int
+	at        time.Time
+}
+
+// perform does what an automation or task wants, in order. Every action can be
+// done twice without harm. It returns how many there were.
+func (h *Host) perform(ctx context.Context, o origin, actions []component.Action) (int, error) {
+	var queued []driver.Command
+	flush := func() error {
+		for len(queued) > 0 {
+			n := 1
+			for n < len(queued) && queued[n].Target == queued[0].Target {
+				n++
+			}
+			if err := h.aggregates[queued[0].Target].topic.Send(ctx, queued[:n]); err != nil {
+				return fmt.Errorf("send to %s: %w", queued[0].Target, storeError(err))
+			}
+			queued = queued[n:]
+		}
+		return nil
+	}
+	n := 0
+	for _, a := range actions {
+		if a.Err != nil {
+			return n, fmt.Errorf("action %d: %w: %w", n+1, driver.ErrInvalid, a.Err)
+		}
+		switch a.Kind {
+		case component.SendCommand, component.CreateSchedule:
+			commands, err := h.commands(o, n, a)
+			if err != nil {
+				return n, err
+			}
+			for i, c := range commands {
+				switch {
+				case a.Kind == component.CreateSchedule:
+					name := "dynamic/" + o.component + "/" + a.Ref
+					if len(commands) > 1 {
+						name += "/" + strconv.Itoa(i)
+					}
+					err = h.plan(ctx, name, a.Expression, a.Zone, firingPayload{Command: &c})
+				case a.Delay > 0:
+					at := o.at
+					if at.IsZero() {
+						at = h.opts.Now()
+					}
+					rate := schedule.At(at.Add(a.Delay))
+					err = h.plan(ctx, "delayed/"+c.Meta.ID, rate.Expression(), rate.Zone(), firingPayload{Command: &c, Delayed: true})
+				default:
+					queued = append(queued, c)
+				}
+				if err != nil {
+					return n, err
+				}
+			}
+			n += max(len(commands), 1)
+			continue
+		case component.DeleteSchedule:
+			if err := h.scheduler.Delete(ctx, "dynamic/"+o.component+"/"+a.Ref); err != nil {
+				return n, fmt.Errorf("delete schedule %s: %w", a.Ref, storeError(err))
+			}
+		case component.AddCount, component.AddTarget:
+			counter := h.counters[a.Target]
+			if counter == nil {
+				return n, fmt.Errorf("counter %s is not in the app: %w", a.Target.Name, driver.ErrNotFound)
+			}
+			f := counter.Count
+			if a.Kind == component.AddTarget {
+				f = counter.AddTarget
+			}
+			if err := f(ctx, a.ID, a.Ref, a.N); err != nil {
+				return n, fmt.Errorf("counter %s: %w", h.app.NameOf(a.Target), storeError(err))
+			}
+		}
+		n++
+	}
+	return n, flush()
+}
+
+// commands are what a send comes to: itself, or for a public command what the
+// extension point maps it to.
+func (h *Host) commands(o origin, index int, a component.Action) ([]driver.Command, error) {
+	actions := []component.Action{a}
+	if a.Target.Point != nil {
+		offer := h.app.OfferOf(a.Target)
+		if err := guard(func() (err error) {
+			actions, err = offer.Accept(a.ID, a.Command)
+			return err
+		}); err != nil {
+			return nil, fmt.Errorf("%w: %w", driver.ErrInvalid, err)
+		}
+	}
+	out := make([]driver.Command, len(actions))
+	for i, p := range actions {
+		if p.Err != nil {
+			return nil, fmt.Errorf("%w: %w", driver.ErrInvalid, p.Err)
+		}
+		target := h.app.NameOf(p.Target)
+		if h.aggregates[target] == nil {
+			return nil, fmt.Errorf("send to %s: no aggregate: %w", target, driver.ErrNotFound)
+		}
+		id := ids.Derive(o.component, o.key, strconv.Itoa(o.first+index+i))
+		out[i] = driver.Command{
+			Target: target, Entity: p.ID, Type: p.Command.Type, Version: p.Command.Version, Data: p.Command.Data,
+			Meta: o.meta.Derive(id, target, h.opts.Now().UTC()),
+		}
+	}
+	return out, nil
+}
+
+// SendAction handles a typed send by whoever runs the App, under the command id
+// given, or a new one. A public command that is mapped to several commands
+// answers with the first refusal, or else the last acceptance.
+func (h *Host) SendAction(ctx context.Context, id string, meta driver.Meta, a component.Action) (driver.Outcome, error) {
+	if a.Err != nil {
+		return driver.Outcome{}, fmt.Errorf("%w: %w", driver.ErrInvalid, a.Err)
+	}
+	if id == "" {
+		id = h.opts.NewID()
+	}
+	meta.ID = id
+	if a.Target.Point == nil {
+		return h.Send(ctx, driver.Command{
+			Target: h.app.NameOf(a.Target), Entity: a.ID, Type: a.Command.Type, Version: a.Command.Version, Data: a.Command.Data, Meta: meta,
+		})
+	}
+	commands, err := h.commands(origin{component: h.app.NameOf(a.Target), meta: meta, key: id}, 0, a)
+	if err != nil {
+		return driver.Outcome{}, err
+	}
+	out := driver.Outcome{Kind: driver.Accepted, CommandID: id, EntityID: a.ID}
+	for _, c := range commands {
+		o, err := h.Send(ctx, c)
+		if err != nil {
+			return driver.Outcome{}, err
+		}
+		out, out.CommandID = o, id
+		if o.Kind == driver.Rejected {
+			break
+		}
+	}
+	return out, nil
+}
+
+func (h *Host) plan(ctx context.Context, name, expression, zone string, p firingPayload) error {
+	payload, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("schedule %s: %w", name, err)
+	}
+	if len(name) > driver.MaxIDBytes {
+		name = name[:200] + "#" + digest([]byte(name), "")
+	}
+	if err := h.scheduler.Create(ctx, driver.Schedule{Name: name, Expression: expression, Zone: zone, Payload: payload}); err != nil {
+		return fmt.Errorf("schedule %s: %w", name, storeError(err))
+	}
+	return nil
+}
+
+// digest names bytes, or without bytes whatever else tells them apart.
+func digest(data []byte, otherwise string) string {
+	if len(data) == 0 {
+		return otherwise
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:16])
+}

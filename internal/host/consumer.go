@@ -1,0 +1,440 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+)
+
+const (
+	// recordBatch is how many records of a source are handled together.
+	recordBatch = 256
+	// catchUp bounds how many commits of one stream are read from the log at
+	// once when records were missed.
+	catchUp = 1024
+)
+
+// consumer applies the commits of one log to one component: each once, in the
+// order of its stream, whatever the source repeats, reorders or drops.
+type consumer struct {
+	host      *Host
+	name      string // of the component
+	log       string
+	reader    driver.EventLog
+	collector driver.EventCollector
+	positions driver.Checkpoints
+	applier   applier
+
+	// applying serialises work, redrive and rebuild of this consumer in this
+	// process; between processes the watermarks decide.
+	applying sync.Mutex
+	mu       sync.Mutex
+	attempts map[string]int // of the failing commit of a stream
+}
+
+// applier is what a consumer does with commits.
+type applier interface {
+	// apply handles spans, each the next commits of one stream, and moves their
+	// watermarks. It returns how far each stream came and why one stopped; a
+	// driver.ErrConflict says that a watermark had moved.
+	apply(ctx context.Context, spans []*span)
+}
+
+// span is the next commits of one stream.
+type span struct {
+	stream  driver.StreamKey
+	from    uint64 // the watermark
+	commits []driver.Commit
+	// applied is the watermark afterwards; err is why it is not the last commit.
+	applied uint64
+	err     error
+}
+
+func (s *span) last() uint64 { return s.commits[len(s.commits)-1].SequenceNr }
+
+func (h *Host) addConsumer(ctx context.Context, name string, d *component.Definition, log string, topic bool) error {
+	c := &consumer{host: h, name: name, log: log, reader: h.logs[log], attempts: map[string]int{}}
+	var err error
+	source := driver.Source{Log: log, Topic: topic}
+	if c.collector, err = h.provider.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: name, Source: source}); err != nil {
+		return fmt.Errorf("collector of %s: %w", log, err)
+	}
+	var sources []component.SourceLog
+	for _, s := range h.app.LogsOf(d) {
+		if s.Log == log {
+			sources = append(sources, s)
+		}
+	}
+	if d.ReadModel != nil {
+		r := h.readModels[name]
+		c.positions, c.applier = r.db, &projector{consumer: c, rm: r, sources: sources}
+	} else {
+		if c.positions, err = h.provider.OpenCheckpoints(ctx, name); err != nil {
+			return err
+		}
+		c.applier = &reactor{consumer: c, def: d, sources: sources}
+	}
+	h.consumers = append(h.consumers, c)
+	return nil
+}
+
+func (c *consumer) work(ctx context.Context) (int, time.Time, error) {
+	batch, err := c.collector.Receive(ctx, recordBatch)
+	if err != nil || len(batch.Deliveries) == 0 {
+		return 0, batch.Next, err
+	}
+	settlements, err := c.HandleRecords(ctx, batch.Deliveries)
+	if err != nil {
+		// Nothing can be said about any of them: all come again.
+		for _, d := range batch.Deliveries {
+			settlements = append(settlements, driver.Settlement{ID: d.ID, Retry: true, After: c.host.opts.Backoff(d.Attempt)})
+		}
+		c.host.log.Warn("records are tried again", "component", c.name, "log", c.log, "error", reason(err))
+	}
+	return len(batch.Deliveries), time.Time{}, c.collector.Settle(ctx, settlements)
+}
+
+// HandleRecords applies records and says how each delivery is to be settled. An
+// error says that none was.
+func (c *consumer) HandleRecords(ctx context.Context, deliveries []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
+	settlements := make([]driver.Settlement, 0, len(deliveries))
+	var order []driver.StreamKey
+	records := map[driver.StreamKey][]driver.Record{}
+	for _, d := range deliveries {
+		r := d.Message
+		if r.Err != nil || r.Stream == "" || r.SequenceNr == 0 {
+			cause := r.Err
+			if cause == nil {
+				cause = fmt.Errorf("a record without stream or sequence number: %w", driver.ErrInvalid)
+			}
+			if err := c.parkRaw(ctx, d, cause); err != nil {
+				return nil, err
+			}
+			settlements = append(settlements, driver.Settlement{ID: d.ID})
+			continue
+		}
+		key := driver.StreamKey{Log: c.log, Stream: r.Stream}
+		if records[key] == nil {
+			order = append(order, key)
+		}
+		records[key] = append(records[key], r)
+	}
+	c.applying.Lock()
+	spans, err := c.run(ctx, order, records)
+	c.applying.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	verdicts := map[string]verdict{}
+	for key := range records {
+		verdicts[key.Stream] = verdict{applied: ^uint64(0)} // nothing to do, or blocked
+	}
+	for _, s := range spans {
+		v, err := c.judge(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		verdicts[s.stream.Stream] = v
+	}
+	for _, d := range deliveries {
+		r := d.Message
+		v, ok := verdicts[r.Stream]
+		if r.Err != nil || r.Stream == "" || r.SequenceNr == 0 {
+			continue // settled above
+		}
+		if !ok {
+			return nil, fmt.Errorf("internal: record %s/%s/%d has no verdict", c.log, r.Stream, r.SequenceNr)
+		}
+		s := driver.Settlement{ID: d.ID}
+		if r.SequenceNr > v.applied {
+			s.Retry, s.After = true, v.after
+		}
+		settlements = append(settlements, s)
+	}
+	return settlements, nil
+}
+
+// verdict says up to which commit the records of a stream are done, and when
+// the others are to come again.
+type verdict struct {
+	applied uint64
+	after   time.Duration
+}
+
+// judge decides what a stream's end means for its records: a failure is tried
+// again within bounds, then the commit is parked and its stream waits.
+func (c *consumer) judge(ctx context.Context, s *span) (verdict, error) {
+	all := verdict{applied: ^uint64(0)}
+	key := s.stream.Stream
+	c.mu.Lock()
+	if s.err == nil || s.applied > s.from {
+		delete(c.attempts, key)
+	}
+	attempts := 0
+	if s.err != nil && !done(ctx) {
+		c.attempts[key]++
+		attempts = c.attempts[key]
+	}
+	c.mu.Unlock()
+	switch {
+	case s.err == nil:
+		return all, nil
+	case done(ctx):
+		return verdict{applied: s.applied}, nil
+	case transient(s.err), attempts < c.host.opts.MaxAttempts:
+		c.host.stats.retried.Add(1)
+		c.host.log.Warn("commit is tried again", "component", c.name, "log", c.log, "stream", key, "sequenceNr", s.applied+1, "attempt", attempts, "error", reason(s.err))
+		return verdict{applied: s.applied, after: c.host.opts.Backoff(attempts)}, nil
+	}
+	if err := c.parkCommit(ctx, s, attempts); err != nil {
+		return verdict{}, err
+	}
+	c.mu.Lock()
+	delete(c.attempts, key)
+	c.mu.Unlock()
+	return all, nil
+}
+
+// run brings streams up to at least the given records.
+func (c *consumer) run(ctx context.Context, order []driver.StreamKey, records map[driver.StreamKey][]driver.Record) ([]*span, error) {
+	ended := map[driver.StreamKey]*span{}
+	for attempt := 1; len(order) > 0; attempt++ {
+		marks, err := c.positions.Watermarks(ctx, order)
+		if err != nil {
+			return nil, fmt.Errorf("watermarks of %s: %w", c.name, err)
+		}
+		var spans []*span
+		for _, key := range order {
+			w := marks[key]
+			if w.Blocked {
+				continue
+			}
+			s, err := c.next(ctx, key, w.SequenceNr, records[key])
+			if err != nil {
+				return nil, err
+			}
+			switch {
+			case s == nil:
+			case s.err != nil:
+				ended[key] = s
+			default:
+				spans = append(spans, s)
+			}
+		}
+		if len(spans) == 0 {
+			break
+		}
+		c.applier.apply(ctx, spans)
+		order = nil
+		for _, s := range spans {
+			ended[s.stream] = s
+			again := s.err == nil && wanted(records[s.stream]) > s.applied
+			if errors.Is(s.err, driver.ErrConflict) && attempt < 10 {
+				again = true // somebody else moved the watermark: look where it is
+			}
+			if again && !done(ctx) {
+				order = append(order, s.stream)
+			}
+		}
+	}
+	out := make([]*span, 0, len(ended))
+	for _, s := range ended {
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+func wanted(records []driver.Record) uint64 {
+	var last uint64
+	for _, r := range records {
+		last = max(last, r.SequenceNr)
+	}
+	return last
+}
+
+// next returns the commits that follow the watermark, up to the last record:
+// those that travelled along when they connect, else from the log. It is nil
+// when everything was applied before.
+func (c *consumer) next(ctx context.Context, key driver.StreamKey, mark uint64, records []driver.Record) (*span, error) {
+	last := wanted(records)
+	if last <= mark {
+		return nil, nil
+	}
+	s := &span{stream: key, from: mark, applied: mark}
+	slices.SortStableFunc(records, func(a, b driver.Record) int {
+		return int(min(max(int64(a.SequenceNr)-int64(b.SequenceNr), -1), 1)) //nolint:gosec // sequence numbers are far below 2^63
+	})
+	for _, r := range records {
+		if r.SequenceNr == mark+uint64(len(s.commits))+1 {
+			if r.Commit == nil {
+				break
+			}
+			s.commits = append(s.commits, *r.Commit)
+		}
+	}
+	if len(s.commits) > 0 && s.last() == last {
+		return s, nil
+	}
+	s.commits = nil
+	for commit, err := range c.reader.Read(ctx, key.Stream, mark) {
+		if err != nil {
+			return nil, fmt.Errorf("read %s/%s after %d: %w", c.log, key.Stream, mark, err)
+		}
+		s.commits = append(s.commits, commit)
+		if commit.SequenceNr >= last || len(s.commits) == catchUp {
+			break
+		}
+	}
+	if len(s.commits) == 0 {
+		s.err = fmt.Errorf("record %s/%s/%d is not in the log: %w", c.log, key.Stream, last, driver.ErrNotFound)
+	}
+	return s, nil
+}
+
+func letterID(consumer, log, stream string) string {
+	return "commit/" + consumer + "/" + log + "/" + stream
+}
+
+func (c *consumer) parkCommit(ctx context.Context, s *span, attempts int) error {
+	err := c.host.park(ctx, driver.DeadLetter{
+		ID: letterID(c.name, c.log, s.stream.Stream), Component: c.name, Kind: driver.DeadCommit,
+		Log: c.log, Stream: s.stream.Stream, SequenceNr: s.applied + 1, Attempts: attempts,
+	}, s.err)
+	if err != nil {
+		return err
+	}
+	// The letter first: a crash between the two parks it once more, under the
+	// same id.
+	err = c.positions.Block(ctx, s.stream, s.applied)
+	if err != nil && !errors.Is(err, driver.ErrConflict) {
+		return fmt.Errorf("block %s/%s for %s: %w", c.log, s.stream.Stream, c.name, err)
+	}
+	return nil
+}
+
+func (c *consumer) parkRaw(ctx context.Context, d driver.Delivery[driver.Record], cause error) error {
+	return c.host.park(ctx, driver.DeadLetter{
+		ID: "raw/" + c.name + "/" + c.log + "/" + digest(d.Message.Raw, d.ID), Component: c.name, Kind: driver.DeadRaw,
+		Log: c.log, Stream: d.Message.Stream, SequenceNr: d.Message.SequenceNr, Body: d.Message.Raw, Attempts: d.Attempt,
+	}, cause)
+}
+
+// redrive unblocks the stream of a letter and applies all that waits. When that
+// fails the stream is blocked again and the letter replaced.
+func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter) error {
+	key := driver.StreamKey{Log: c.log, Stream: l.Stream}
+	c.applying.Lock()
+	defer c.applying.Unlock()
+	if err := c.positions.Unblock(ctx, key); err != nil {
+		return fmt.Errorf("unblock: %w", err)
+	}
+	for {
+		w, err := c.positions.Watermark(ctx, key)
+		if err != nil {
+			return err
+		}
+		if w.Blocked { // by another worker, with a letter of its own
+			return nil
+		}
+		s := &span{stream: key, from: w.SequenceNr, applied: w.SequenceNr}
+		for commit, err := range c.reader.Read(ctx, key.Stream, w.SequenceNr) {
+			if err != nil {
+				return errors.Join(err, c.positions.Block(ctx, key, w.SequenceNr))
+			}
+			if s.commits = append(s.commits, commit); len(s.commits) == catchUp {
+				break
+			}
+		}
+		if len(s.commits) == 0 {
+			return c.host.letters.Remove(ctx, l.ID)
+		}
+		c.applier.apply(ctx, []*span{s})
+		if s.err != nil && !errors.Is(s.err, driver.ErrConflict) {
+			if s.applied >= l.SequenceNr { // past this one; a later commit failed and gets its letter
+				return c.parkCommit(ctx, s, 1)
+			}
+			return errors.Join(s.err, c.positions.Block(ctx, key, s.applied))
+		}
+	}
+}
+
+// skip gives a parked commit up.
+func (c *consumer) skip(ctx context.Context, stream string, sequenceNr uint64) error {
+	key := driver.StreamKey{Log: c.log, Stream: stream}
+	c.applying.Lock()
+	defer c.applying.Unlock()
+	w, err := c.positions.Watermark(ctx, key)
+	if err != nil {
+		return err
+	}
+	if err := c.positions.Unblock(ctx, key); err != nil {
+		return err
+	}
+	if w.SequenceNr+1 == sequenceNr {
+		if err := c.positions.Advance(ctx, []driver.Advance{{StreamKey: key, From: w.SequenceNr, To: sequenceNr}}); err != nil {
+			return err
+		}
+	}
+	// What waited behind it is applied as far as it goes.
+	for {
+		s := &span{stream: key, from: max(w.SequenceNr, sequenceNr), applied: max(w.SequenceNr, sequenceNr)}
+		for commit, err := range c.reader.Read(ctx, stream, s.from) {
+			if err != nil {
+				return err
+			}
+			if s.commits = append(s.commits, commit); len(s.commits) == catchUp {
+				break
+			}
+		}
+		if len(s.commits) == 0 {
+			return nil
+		}
+		c.applier.apply(ctx, []*span{s})
+		if s.err != nil {
+			return c.parkCommit(ctx, s, 1)
+		}
+		w.SequenceNr = s.applied
+	}
+}
+
+// events turns a commit into the events that a component sees: with their ids
+// and the meta of the command that each answers.
+func (c *consumer) events(commit *driver.Commit) []component.Event {
+	out := make([]component.Event, len(commit.Events))
+	answer, left := 0, 0
+	if len(commit.Commands) > 0 {
+		left = commit.Commands[0].EventCount
+	}
+	for i, e := range commit.Events {
+		for left == 0 && answer+1 < len(commit.Commands) {
+			answer++
+			left = commit.Commands[answer].EventCount
+		}
+		left--
+		var meta driver.Meta
+		if len(commit.Commands) > 0 {
+			meta = commit.Commands[answer].Meta
+		}
+		at := meta.Time
+		if at.IsZero() {
+			at = commit.RecordedAt
+		}
+		out[i] = component.Event{
+			Log: c.log, Stream: commit.Stream, SequenceNr: commit.SequenceNr, Index: i, RecordedAt: commit.RecordedAt,
+			Meta:  meta.Derive(EventID(c.log, commit.Stream, commit.SequenceNr, i), c.log, at),
+			Event: e,
+		}
+	}
+	return out
+}
+
+// EventID names an event: <log>/<stream>/<sequenceNr>.<index>.
+func EventID(log, stream string, sequenceNr uint64, index int) string {
+	return fmt.Sprintf("%s/%s/%d.%d", log, stream, sequenceNr, index)
+}

@@ -1,0 +1,59 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/ids"
+)
+
+// counterWork writes what a counter reached into the counter's log, from where
+// it is a source like any other. The ordinal is the sequence number, so that a
+// repetition meets the commit that is there.
+func (h *Host) counterWork(name string, counter driver.Counter) step {
+	log := h.logs[name]
+	return func(ctx context.Context) (int, time.Time, error) {
+		batch, err := counter.Receive(ctx, 64)
+		if err != nil || len(batch.Deliveries) == 0 {
+			return 0, batch.Next, err
+		}
+		var settlements []driver.Settlement
+		failed := map[string]bool{}
+		for _, d := range batch.Deliveries {
+			f := d.Message
+			s := driver.Settlement{ID: d.ID, Retry: failed[f.CounterID]}
+			if !s.Retry {
+				if err := h.appendFinished(ctx, name, log, f); err != nil {
+					h.log.Warn("counter is tried again", "counter", name, "id", f.CounterID, "error", reason(err))
+					failed[f.CounterID] = true
+					s.Retry, s.After = true, h.opts.Backoff(d.Attempt)
+				}
+			}
+			settlements = append(settlements, s)
+		}
+		return len(batch.Deliveries), time.Time{}, counter.Settle(ctx, settlements)
+	}
+}
+
+func (h *Host) appendFinished(ctx context.Context, name string, log driver.EventLog, f driver.CounterFinished) error {
+	data, err := json.Marshal(map[string]int64{"target": f.Target})
+	if err != nil {
+		return fmt.Errorf("counter %s: %w", name, err)
+	}
+	id := ids.Derive(name, f.CounterID, fmt.Sprint(f.Ordinal))
+	err = log.Append(ctx, driver.Commit{
+		Stream: f.CounterID, SequenceNr: f.Ordinal,
+		Events: []driver.Event{{Type: "CountFinished", Version: 1, Data: data}},
+		Commands: []driver.AnsweredCommand{{
+			Meta: driver.Meta{ID: id, Service: name, CorrelationID: id, Time: h.opts.Now().UTC()}, EventCount: 1,
+		}},
+	})
+	if errors.Is(err, driver.ErrConflict) {
+		return nil
+	}
+	return err
+}

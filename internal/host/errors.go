@@ -1,0 +1,69 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// transient reports whether trying again may help: the store was busy or away,
+// or another writer was faster.
+func transient(err error) bool {
+	return errors.Is(err, errStore) || errors.Is(err, driver.ErrThrottled) || errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrConflict)
+}
+
+// errStore marks failures of a store that say nothing about the message: they
+// are tried again for as long as it takes, and never a reason to park.
+var errStore = errors.New("store")
+
+// storeError marks err unless its class says that the request itself was at
+// fault.
+func storeError(err error) error {
+	if err == nil || errors.Is(err, driver.ErrInvalid) || errors.Is(err, driver.ErrTooLarge) ||
+		errors.Is(err, driver.ErrNotFound) || errors.Is(err, driver.ErrUnsupported) || errors.Is(err, errStore) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errStore, err)
+}
+
+// errInterrupted says that an earlier message of the same group failed, so that
+// this one was not tried.
+var errInterrupted = errors.New("an earlier message of its group failed")
+
+// panicError is a panic of application code.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// guard runs application code; a panic becomes an error.
+func guard(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// reason is an error as one bounded line, for dead letters and logs.
+func reason(err error) string {
+	s := []rune(err.Error())
+	for i, r := range s {
+		if r == '\n' || r == '\r' || r == '\t' {
+			s[i] = ' '
+		}
+	}
+	if len(s) > 500 {
+		s = append(s[:500], []rune("...")...)
+	}
+	return string(s)
+}
+
+// done reports whether ctx is over, so that an error is no verdict on a message.
+func done(ctx context.Context) bool { return ctx.Err() != nil }

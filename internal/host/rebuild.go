@@ -1,0 +1,109 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// Rebuild clears a read model and fills it again from the logs of its sources,
+// while new commits go on being projected: both go through the same watermarks.
+// Until it is done, readers see the rows that are filled so far. progress, if
+// not nil, is told the commits done now and then. It is safe to run again after
+// an error.
+func (h *Host) Rebuild(ctx context.Context, name string, progress func(commits int)) error {
+	rm := h.readModels[name]
+	if rm == nil {
+		return fmt.Errorf("no read model %q: %w", name, driver.ErrNotFound)
+	}
+	var consumers []*consumer
+	for _, c := range h.consumers {
+		if c.name == name {
+			consumers = append(consumers, c)
+		}
+	}
+	if err := rm.db.Clear(ctx); err != nil {
+		return fmt.Errorf("read model %s: clear: %w", name, err)
+	}
+	done := 0
+	for _, c := range consumers {
+		if err := c.dropLetters(ctx); err != nil {
+			return err
+		}
+		err := c.replay(ctx, func(n int) {
+			if done += n; progress != nil {
+				progress(done)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("read model %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// dropLetters removes the letters of commits that are going to be tried anew.
+func (c *consumer) dropLetters(ctx context.Context) error {
+	prefix := letterID(c.name, c.log, "")
+	for after := ""; ; {
+		letters, err := c.host.letters.List(ctx, c.name, after, 100)
+		if err != nil {
+			return fmt.Errorf("dead letters of %s: %w", c.name, err)
+		}
+		for _, l := range letters {
+			if after = l.ID; l.Kind == driver.DeadCommit && strings.HasPrefix(l.ID, prefix) {
+				if err := c.host.letters.Remove(ctx, l.ID); err != nil {
+					return fmt.Errorf("dead letters of %s: %w", c.name, err)
+				}
+			}
+		}
+		if len(letters) < 100 {
+			return nil
+		}
+	}
+}
+
+// replay applies the whole log in batches of bounded size.
+func (c *consumer) replay(ctx context.Context, progress func(commits int)) error {
+	const batchCommits = 2048
+	var deliveries []driver.Delivery[driver.Record]
+	flush := func() error {
+		for attempt := 1; len(deliveries) > 0; attempt++ {
+			n := len(deliveries)
+			settlements, err := c.HandleRecords(ctx, deliveries)
+			if err != nil && !transient(err) {
+				return err
+			}
+			settled := map[string]bool{}
+			for _, s := range settlements {
+				settled[s.ID] = !s.Retry
+			}
+			left := slices.DeleteFunc(deliveries, func(d driver.Delivery[driver.Record]) bool { return settled[d.ID] })
+			deliveries = left
+			progress(n - len(left))
+			if len(left) > 0 && !c.host.sleep(ctx, c.host.opts.Backoff(attempt)) {
+				return ctx.Err()
+			}
+		}
+		return nil
+	}
+	for commit, err := range c.reader.Scan(ctx, 0, 1) {
+		if err != nil {
+			return fmt.Errorf("scan %s: %w", c.log, err)
+		}
+		commit.Snapshot = nil
+		deliveries = append(deliveries, driver.Delivery[driver.Record]{
+			ID: EventID(c.log, commit.Stream, commit.SequenceNr, 0), Attempt: 1,
+			Message: driver.Record{Log: c.log, Stream: commit.Stream, SequenceNr: commit.SequenceNr, Commit: &commit},
+		})
+		if len(deliveries) == batchCommits {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}

@@ -1,0 +1,225 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/ids"
+	"github.com/reventless-go/reventless/internal/platform"
+	"github.com/reventless-go/reventless/schedule"
+)
+
+// firingPayload is the payload of every schedule: exactly one of Command, Task
+// and Heartbeat is set.
+type firingPayload struct {
+	// Command is sent. A delayed one keeps its id; the id of any other derives
+	// from the firing, since the same schedule may fire again.
+	Command   *driver.Command `json:"command,omitempty"`
+	Delayed   bool            `json:"delayed,omitempty"`
+	Task      string          `json:"task,omitempty"`
+	Heartbeat string          `json:"heartbeat,omitempty"`
+}
+
+// planSchedules brings the stored schedules in line with the declared ones. One
+// that is there and unchanged is left alone: its next time stays.
+func (h *Host) planSchedules(ctx context.Context) error {
+	declared := map[string]driver.Schedule{}
+	add := func(name, expression, zone string, p firingPayload) error {
+		payload, err := json.Marshal(p)
+		declared[name] = driver.Schedule{Name: name, Expression: expression, Zone: zone, Payload: payload}
+		return err
+	}
+	for name, d := range h.app.All {
+		switch {
+		case d.Schedule != nil:
+			commands, err := h.commands(origin{component: name, key: "declared", meta: driver.Meta{CorrelationID: name}}, 0, d.Schedule.Action)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			for i, c := range commands {
+				c.Meta = driver.Meta{Service: c.Target}
+				if err := add(fmt.Sprintf("declared/%s/%d", name, i), d.Schedule.Expression, d.Schedule.Zone, firingPayload{Command: &c}); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+			}
+		case d.Task != nil && d.Task.Scheduled != nil:
+			if err := add("declared/"+name, d.Task.Expression, d.Task.Zone, firingPayload{Task: name}); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	for _, p := range h.app.Plugins {
+		if p.Heartbeat > 0 {
+			if err := add("declared/heartbeat/"+p.Name, schedule.Every(p.Heartbeat).Expression(), "", firingPayload{Heartbeat: p.Name}); err != nil {
+				return fmt.Errorf("%s: %w", p.Name, err)
+			}
+		}
+	}
+	stored, err := h.scheduler.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range stored {
+		if !strings.HasPrefix(s.Name, "declared/") {
+			continue
+		}
+		d, ok := declared[s.Name]
+		if !ok {
+			if err := h.scheduler.Delete(ctx, s.Name); err != nil {
+				return err
+			}
+			continue
+		}
+		if s.Expression == d.Expression && s.Zone == d.Zone && bytes.Equal(s.Payload, d.Payload) {
+			delete(declared, s.Name)
+		}
+	}
+	for _, s := range declared {
+		if err := h.scheduler.Create(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Host) scheduleWork(ctx context.Context) (int, time.Time, error) {
+	batch, err := h.scheduler.Receive(ctx, 64)
+	if err != nil || len(batch.Deliveries) == 0 {
+		return 0, batch.Next, err
+	}
+	var settlements []driver.Settlement
+	for _, d := range batch.Deliveries {
+		s := driver.Settlement{ID: d.ID}
+		err := guard(func() error { return h.fire(ctx, d.Message) })
+		if err != nil {
+			h.logPanic("schedule "+d.Message.Name, err)
+			if s.Retry = done(ctx) || transient(err) || d.Attempt < h.opts.MaxAttempts; s.Retry {
+				s.After = h.opts.Backoff(d.Attempt)
+				h.log.Warn("firing is tried again", "schedule", d.Message.Name, "attempt", d.Attempt, "error", reason(err))
+			} else if parkErr := h.park(ctx, driver.DeadLetter{
+				ID: "firing/" + d.Message.Name + "/" + d.Message.Due.UTC().Format(time.RFC3339), Component: h.firingComponent(d.Message),
+				Kind: driver.DeadFiring, Stream: d.Message.Name, Body: d.Message.Payload, Attempts: d.Attempt,
+			}, err); parkErr != nil {
+				s.Retry, s.After = true, h.opts.Backoff(d.Attempt)
+			}
+		}
+		settlements = append(settlements, s)
+	}
+	return len(batch.Deliveries), time.Time{}, h.scheduler.Settle(ctx, settlements)
+}
+
+func (h *Host) firingComponent(f driver.Firing) string {
+	var p firingPayload
+	if json.Unmarshal(f.Payload, &p) != nil {
+		return "Scheduler"
+	}
+	switch {
+	case p.Task != "":
+		return p.Task
+	case p.Command != nil:
+		return p.Command.Target
+	}
+	return component.PlatformPlugin + ".Plugin"
+}
+
+// fire does what a schedule is for.
+func (h *Host) fire(ctx context.Context, f driver.Firing) error {
+	var p firingPayload
+	if err := json.Unmarshal(f.Payload, &p); err != nil {
+		return fmt.Errorf("payload: %w: %w", driver.ErrInvalid, err)
+	}
+	key := f.Name + "@" + f.Due.UTC().Format(time.RFC3339Nano)
+	switch {
+	case p.Heartbeat != "":
+		return h.heartbeat(ctx, p.Heartbeat)
+	case p.Task != "":
+		d, ok := h.app.Lookup(p.Task)
+		if !ok || d.Task == nil || d.Task.Scheduled == nil {
+			return fmt.Errorf("no task %q runs by the clock: %w", p.Task, driver.ErrNotFound)
+		}
+		return h.runTask(ctx, p.Task, d, key, f.Due, func(ctx context.Context, e component.Env) ([]component.Action, error) {
+			return d.Task.Scheduled(ctx, e, f.Due)
+		})
+	case p.Command != nil:
+		c := *p.Command
+		a := h.aggregates[c.Target]
+		if a == nil {
+			return fmt.Errorf("no aggregate %q: %w", c.Target, driver.ErrNotFound)
+		}
+		if !p.Delayed {
+			c.Meta.ID = ids.Derive("firing", key)
+			if c.Meta.CorrelationID == "" {
+				c.Meta.CorrelationID = c.Meta.ID
+			}
+		}
+		c.Meta.Time = h.opts.Now().UTC()
+		return a.topic.Send(ctx, []driver.Command{c})
+	}
+	return fmt.Errorf("an empty payload: %w", driver.ErrInvalid)
+}
+
+func (h *Host) redriveFiring(ctx context.Context, l driver.DeadLetter) error {
+	name, due := l.Stream, time.Time{}
+	if i := strings.LastIndex(l.ID, "/"); i >= 0 {
+		var err error
+		if due, err = time.Parse(time.RFC3339, l.ID[i+1:]); err != nil {
+			return fmt.Errorf("letter id: %w: %w", driver.ErrInvalid, err)
+		}
+	}
+	return guard(func() error { return h.fire(ctx, driver.Firing{Name: name, Due: due, Payload: l.Body}) })
+}
+
+// grace is how long a plugin may be late before it counts as silent.
+const grace = time.Minute
+
+func (h *Host) heartbeatAll(ctx context.Context) error {
+	for _, p := range h.app.Plugins {
+		if p.Heartbeat > 0 {
+			if err := h.heartbeat(ctx, p.Name); err != nil {
+				return fmt.Errorf("heartbeat of %s: %w", p.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// heartbeat tells the platform that a plugin lives, and plans that its silence
+// is noticed. The plan is made first: a crash between the two is then noticed
+// too.
+func (h *Host) heartbeat(ctx context.Context, name string) error {
+	registry := component.PlatformPlugin + ".Plugin"
+	for _, p := range h.app.Plugins {
+		if p.Name != name {
+			continue
+		}
+		def := platform.Definition{IntervalSeconds: int(p.Heartbeat / time.Second)}
+		for _, d := range p.Components {
+			def.Components = append(def.Components, d.Name)
+			if d.Offer != nil {
+				if def.ExtensionPoints == nil {
+					def.ExtensionPoints = map[string]int{}
+				}
+				def.ExtensionPoints[d.Name] = d.Offer.Point.Point.Version
+			}
+		}
+		missed := platform.Registry.To(name, platform.MissHeartbeat{}).Erased()
+		rate := schedule.At(h.opts.Now().Add(p.Heartbeat + grace))
+		err := h.plan(ctx, "heartbeat/"+name, rate.Expression(), rate.Zone(), firingPayload{Command: &driver.Command{
+			Target: registry, Entity: name, Type: missed.Command.Type, Version: missed.Command.Version, Data: missed.Command.Data,
+		}})
+		if err != nil {
+			return err
+		}
+		beat := platform.Registry.To(name, platform.Heartbeat{Definition: def}).Erased()
+		_, err = h.SendAction(ctx, "", driver.Meta{}, beat)
+		return err
+	}
+	return errors.New("no plugin " + name)
+}

@@ -1,0 +1,105 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+)
+
+// taskWork handles the objects that came and went in a task's bucket.
+func (h *Host) taskWork(name string, d *component.Definition) step {
+	bucket := h.buckets[d.Task.Bucket]
+	return func(ctx context.Context) (int, time.Time, error) {
+		batch, err := bucket.Receive(ctx, 16)
+		if err != nil || len(batch.Deliveries) == 0 {
+			return 0, batch.Next, err
+		}
+		var settlements []driver.Settlement
+		for _, del := range batch.Deliveries {
+			s := driver.Settlement{ID: del.ID}
+			if err := h.handleObject(ctx, name, d, del.Message); err != nil {
+				if s.Retry = done(ctx) || transient(err) || del.Attempt < h.opts.MaxAttempts; s.Retry {
+					s.After = h.opts.Backoff(del.Attempt)
+					h.log.Warn("object is tried again", "task", name, "key", clip(del.Message.Key), "attempt", del.Attempt, "error", reason(err))
+				} else if parkErr := h.parkObject(ctx, name, del, err); parkErr != nil {
+					s.Retry, s.After = true, h.opts.Backoff(del.Attempt)
+				}
+			}
+			settlements = append(settlements, s)
+		}
+		return len(batch.Deliveries), time.Time{}, bucket.Settle(ctx, settlements)
+	}
+}
+
+func (h *Host) handleObject(ctx context.Context, name string, d *component.Definition, e driver.ObjectEvent) error {
+	t := d.Task
+	if !strings.HasPrefix(e.Key, t.Prefix) || !strings.HasSuffix(e.Key, t.Suffix) {
+		return nil
+	}
+	f := t.Created
+	if e.Kind == driver.ObjectRemoved {
+		f = t.Removed
+	}
+	if f == nil {
+		return nil
+	}
+	key := fmt.Sprintf("%s/%s/%s@%s", name, e.Kind, e.Key, e.Version)
+	return h.runTask(ctx, name, d, key, time.Time{}, func(ctx context.Context, env component.Env) ([]component.Action, error) {
+		return f(ctx, env, component.Object{Key: e.Key, Version: e.Version})
+	})
+}
+
+// runTask calls a function of a task and performs its actions.
+func (h *Host) runTask(ctx context.Context, name string, d *component.Definition, key string, at time.Time, f func(context.Context, component.Env) ([]component.Action, error)) error {
+	err := guard(func() error {
+		uses := append([]*component.Definition{}, d.Task.Uses...)
+		if d.Task.Bucket != nil {
+			uses = append(uses, d.Task.Bucket)
+		}
+		actions, err := f(ctx, &env{host: h, name: name, uses: uses, key: key})
+		if err != nil {
+			return err
+		}
+		for i, a := range actions {
+			if a.Target != nil && !slices.Contains(d.Task.Targets, a.Target) {
+				return fmt.Errorf("action %d addresses %s, which the task does not declare in Sends: %w", i+1, a.Target.Name, driver.ErrInvalid)
+			}
+		}
+		_, err = h.perform(ctx, origin{component: name, key: key, meta: driver.Meta{ID: key, CorrelationID: key}, at: at}, actions)
+		return err
+	})
+	if err != nil {
+		h.logPanic(name, err)
+		return fmt.Errorf("task %s: %w", name, err)
+	}
+	return nil
+}
+
+func (h *Host) parkObject(ctx context.Context, name string, d driver.Delivery[driver.ObjectEvent], cause error) error {
+	body, err := json.Marshal(d.Message)
+	if err != nil {
+		return fmt.Errorf("park object: %w", err)
+	}
+	return h.park(ctx, driver.DeadLetter{
+		ID: "object/" + name + "/" + d.Message.Key + "/" + d.Message.Version, Component: name, Kind: driver.DeadObject,
+		Stream: d.Message.Key, Body: body, Attempts: d.Attempt,
+	}, cause)
+}
+
+func (h *Host) redriveObject(ctx context.Context, l driver.DeadLetter) error {
+	var e driver.ObjectEvent
+	if err := json.Unmarshal(l.Body, &e); err != nil {
+		return fmt.Errorf("letter: %w: %w", driver.ErrInvalid, err)
+	}
+	d, ok := h.app.Lookup(l.Component)
+	if !ok || d.Task == nil {
+		return fmt.Errorf("no task %q: %w", l.Component, driver.ErrNotFound)
+	}
+	return h.handleObject(ctx, l.Component, d, e)
+}

@@ -1,0 +1,173 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// stats count what a host did since it was opened.
+type stats struct {
+	commands, rejected, conflicts, commits, parked, retried, panics atomic.Int64
+}
+
+// workers are the loops of a host that pulls, and know when all are idle.
+type workers struct {
+	wg   sync.WaitGroup
+	stop func()
+	poll time.Duration
+
+	mu     sync.Mutex
+	change *sync.Cond
+	all    []*worker
+	byBell map[string][]*worker
+}
+
+// worker is one loop. Its bell counts the reasons to look again; it is idle
+// when it found nothing after the last ring.
+type worker struct {
+	name     string
+	wakes    chan struct{}
+	rings    uint64 // guarded by workers.mu
+	seen     uint64
+	waiting  bool
+	retrying bool // something waits for its retry: not idle
+	counts   bool // a time in the future keeps it from being idle
+}
+
+// step handles what is available and says how much that was; with nothing, next
+// is when something will be.
+type step func(ctx context.Context) (handled int, next time.Time, err error)
+
+func (w *workers) init() {
+	w.change = sync.NewCond(&w.mu)
+	w.byBell = map[string][]*worker{}
+}
+
+// ring wakes the workers of a receiver; it never blocks.
+func (w *workers) ring(receiver string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range w.byBell[receiver] {
+		k.wake()
+	}
+}
+
+// ringAll wakes every worker, as when a test has moved the clock.
+func (w *workers) ringAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range w.all {
+		k.wake()
+	}
+}
+
+func (k *worker) wake() {
+	k.rings++
+	select {
+	case k.wakes <- struct{}{}:
+	default:
+	}
+}
+
+// runWorker starts a loop. counts says whether something that waits for its
+// time (a retry) keeps the host from being idle; a schedule does not.
+func (h *Host) runWorker(name, receiver string, counts bool, s step) {
+	k := &worker{name: name, wakes: make(chan struct{}, 1), counts: counts}
+	w := &h.workers
+	w.mu.Lock()
+	w.all = append(w.all, k)
+	w.byBell[receiver] = append(w.byBell[receiver], k)
+	w.mu.Unlock()
+	w.wg.Go(func() {
+		failures := 0
+		for h.ctx.Err() == nil {
+			w.mu.Lock()
+			rings := k.rings
+			w.mu.Unlock()
+			handled, next, err := s(h.ctx)
+			if h.ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				failures++
+				h.log.Error("worker", "worker", name, "error", reason(err), "failures", failures)
+				h.sleep(h.ctx, max(h.opts.Backoff(failures), time.Millisecond))
+				continue
+			}
+			failures = 0
+			if handled > 0 {
+				continue
+			}
+			w.mu.Lock()
+			k.seen, k.waiting, k.retrying = rings, true, counts && !next.IsZero()
+			w.change.Broadcast()
+			w.mu.Unlock()
+			h.await(k, next)
+			w.mu.Lock()
+			k.waiting = false
+			w.mu.Unlock()
+		}
+	})
+}
+
+func (h *Host) await(k *worker, next time.Time) {
+	var timer <-chan time.Time
+	wait := h.workers.poll
+	if !next.IsZero() {
+		if d := max(next.Sub(h.opts.Now()), time.Millisecond); wait == 0 || d < wait {
+			wait = d
+		}
+	}
+	if wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-k.wakes:
+	case <-timer:
+	case <-h.ctx.Done():
+	}
+}
+
+// WaitIdle returns when nothing is left to do now: every worker has looked
+// after the last change and found nothing, and nothing waits for a retry.
+// Schedules that are not due do not count. It needs a provider that notifies.
+func (h *Host) WaitIdle(ctx context.Context) error {
+	w := &h.workers
+	stop := context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.change.Broadcast()
+	})
+	defer stop()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(err, errors.New("busy: "+w.busy()))
+		}
+		if h.ctx.Err() != nil {
+			return errors.New("the host is closed")
+		}
+		if w.busy() == "" {
+			return nil
+		}
+		w.change.Wait()
+	}
+}
+
+func (w *workers) busy() string {
+	for _, k := range w.all {
+		if !k.waiting || k.seen != k.rings || k.retrying {
+			return k.name
+		}
+	}
+	return ""
+}
+
+// Wake makes every worker look again: the clock has moved.
+func (h *Host) Wake() { h.workers.ringAll() }
