@@ -35,6 +35,7 @@ type worker struct {
 	waiting  bool
 	retrying bool // something waits for its retry: not idle
 	counts   bool // a time in the future keeps it from being idle
+	next     time.Time
 }
 
 // step handles what is available and says how much that was; with nothing, next
@@ -102,7 +103,7 @@ func (h *Host) runWorker(name, receiver string, counts bool, s step) {
 				continue
 			}
 			w.mu.Lock()
-			k.seen, k.waiting, k.retrying = rings, true, counts && !next.IsZero()
+			k.seen, k.waiting, k.retrying, k.next = rings, true, counts && !next.IsZero(), next
 			w.change.Broadcast()
 			w.mu.Unlock()
 			h.await(k, next)
@@ -171,3 +172,17 @@ func (w *workers) busy() string {
 
 // Wake makes every worker look again: the clock has moved.
 func (h *Host) Wake() { h.workers.ringAll() }
+
+// Next returns the earliest time at which a worker that waits has something to
+// do, such as a schedule; ok is false when there is none. It is exact after
+// WaitIdle.
+func (h *Host) Next() (next time.Time, ok bool) {
+	h.workers.mu.Lock()
+	defer h.workers.mu.Unlock()
+	for _, k := range h.workers.all {
+		if k.waiting && !k.next.IsZero() && (!ok || k.next.Before(next)) {
+			next, ok = k.next, true
+		}
+	}
+	return next, ok
+}

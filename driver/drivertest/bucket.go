@@ -1,0 +1,542 @@
+package drivertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// TestBucket runs the suite of [driver.Bucket].
+func TestBucket(t *testing.T, open Open) { bucketSuite().run(t, open) }
+
+func bucketSuite() suite {
+	return suite{"Bucket", append(receiverProperties(objectQueue), []property{
+		{"PutThenGet", putThenGet},
+		{"PutReplaces", putReplaces},
+		{"AFailedPutChangesNothing", aFailedPutChangesNothing},
+		{"ReadersSeeWholeObjects", readersSeeWholeObjects},
+		{"AnOpenObjectStaysWhole", anOpenObjectStaysWhole},
+		{"DeleteRemovesAnObject", deleteRemovesAnObject},
+		{"KeysAreKeptApart", keysAreKeptApart},
+		{"BadKeysAreRefused", badKeysAreRefused},
+		{"ListIsAscendingAndBounded", listIsAscendingAndBounded},
+		{"ObjectsAreDescribed", objectsAreDescribed},
+		{"EveryChangeIsTold", everyChangeIsTold},
+		{"TheLastOfQuickChangesIsTold", theLastOfQuickChangesIsTold},
+		{"BucketsAreKeptApart", bucketsAreKeptApart},
+		{"ObjectsSurviveReopening", objectsSurviveReopening},
+		{"CancelledCallsFail", cancelledBucketCallsFail},
+	}...)}
+}
+
+func (e *env) bucket(name string) driver.Bucket {
+	e.Helper()
+	b, err := e.Provider.OpenBucket(e.ctx, name)
+	e.must(err, "OpenBucket(%q)", name)
+	return b
+}
+
+func objectQueue(e *env) queue[driver.ObjectEvent] {
+	b := e.bucket("Test.Files")
+	return queue[driver.ObjectEvent]{
+		Receiver: b,
+		put: func(group string, n int) {
+			e.try(b.Put(e.ctx, group, strings.NewReader(group)), "Put(%s)", short(group))
+		},
+		place:  func(o driver.ObjectEvent) place { return place{o.Key, 1} },
+		single: true,
+	}
+}
+
+// putObject stores content, read in small pieces.
+func (e *env) putObject(b driver.Bucket, key, content string) {
+	e.Helper()
+	e.must(b.Put(e.ctx, key, strings.NewReader(content)), "Put(%s)", short(key))
+}
+
+// wantObject checks an object's content and size.
+func (e *env) wantObject(b driver.Bucket, key, content string) driver.Object {
+	e.Helper()
+	r, o, err := b.Get(e.ctx, key)
+	if !e.try(err, "Get(%s)", short(key)) {
+		return o
+	}
+	got, err := io.ReadAll(r)
+	e.try(err, "read %s", short(key))
+	e.try(r.Close(), "close %s", short(key))
+	if string(got) != content {
+		e.Errorf("the object %s is %s, want %s", short(key), short(string(got)), short(content))
+	}
+	if o.Key != key || o.Size != int64(len(content)) {
+		e.Errorf("Get(%s) says %+v, want the key and %d bytes", short(key), o, len(content))
+	}
+	return o
+}
+
+func (e *env) wantNoObject(b driver.Bucket, key, why string) {
+	e.Helper()
+	r, _, err := b.Get(e.ctx, key)
+	if err == nil {
+		e.Errorf("the object %s is there, %s", short(key), why)
+		_ = r.Close()
+		return
+	}
+	e.wantClass(err, driver.ErrNotFound, "Get(%s), %s", short(key), why)
+}
+
+func putThenGet(e *env) {
+	b := e.bucket("Test.Files")
+	e.wantNoObject(b, "nobody", "nobody put it")
+	binary := make([]byte, 70_000)
+	for i := range binary {
+		binary[i] = byte(i * 7)
+	}
+	for name, content := range map[string]string{
+		"empty": "", "text": "hello\r\n\tä\u2028", "binary": string(binary), "one": "\x00", "large": strings.Repeat("0123456789", 300_000),
+	} {
+		e.putObject(b, name, content)
+		e.wantObject(b, name, content)
+	}
+	e.must(b.Put(e.ctx, "slow", iotest.OneByteReader(strings.NewReader("byte by byte"))), "Put of a slow body")
+	e.wantObject(b, "slow", "byte by byte")
+	e.must(b.Put(e.ctx, "data and EOF", iotest.DataErrReader(strings.NewReader("at once"))), "Put")
+	e.wantObject(b, "data and EOF", "at once")
+}
+
+func putReplaces(e *env) {
+	b := e.bucket("Test.Files")
+	for _, content := range []string{"first", "a longer second one", "3", ""} {
+		e.putObject(b, "key", content)
+		e.wantObject(b, "key", content)
+	}
+	if list, err := b.List(e.ctx, "", "", 10); err != nil || len(list) != 1 {
+		e.Errorf("List has %d objects, %v, want 1", len(list), err)
+	}
+}
+
+var errBody = errors.New("the body failed")
+
+func aFailedPutChangesNothing(e *env) {
+	b := e.bucket("Test.Files")
+	e.putObject(b, "old", "old content")
+	for _, d := range take(e, b, 1) {
+		settle(e, b, false, d)
+	}
+	failing := func(err error, parts ...string) func() io.Reader {
+		return func() io.Reader {
+			rs := []io.Reader{strings.NewReader(strings.Join(parts, "")), iotest.ErrReader(err)}
+			return io.MultiReader(rs...)
+		}
+	}
+	for name, c := range map[string]struct {
+		body func() io.Reader
+		want error
+	}{
+		"at once":               {failing(errBody), errBody},
+		"on its way":            {failing(errBody, "new con"), errBody},
+		"after much":            {failing(errBody, strings.Repeat("x", 200_000)), errBody},
+		"by a cut":              {failing(io.ErrUnexpectedEOF, "new"), io.ErrUnexpectedEOF},
+		"with a kind of an EOF": {failing(fmt.Errorf("%w: %w", errBody, io.EOF), "new"), errBody},
+	} {
+		for _, key := range []string{"old", "new"} {
+			if err := b.Put(e.ctx, key, c.body()); !errors.Is(err, c.want) {
+				e.Errorf("Put of a body that fails %s = %v, want the body's error", name, err)
+			}
+		}
+		e.wantObject(b, "old", "old content")
+		e.wantNoObject(b, "new", "though its Put failed")
+	}
+	if list, err := b.List(e.ctx, "", "", 10); err != nil || len(list) != 1 || list[0].Key != "old" {
+		e.Errorf("after failed Puts List = %v, %v, want only the old object", list, err)
+	}
+	nothing(e, objectQueue(e), "though its Put failed")
+}
+
+func readersSeeWholeObjects(e *env) {
+	b := e.bucket("Test.Files")
+	const puts = 40
+	contents := func(n int) string { return strings.Repeat(string(rune('a'+n%26)), 20_000+1000*(n%7)) }
+	e.putObject(b, "key", contents(0))
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer done.Store(true)
+		for n := range puts {
+			if !e.try(b.Put(e.ctx, "key", iotest.HalfReader(strings.NewReader(contents(n)))), "Put") {
+				return
+			}
+		}
+	})
+	for range 3 {
+		wg.Go(func() {
+			for last := false; !last && !e.Failed(); {
+				last = done.Load()
+				r, o, err := b.Get(e.ctx, "key")
+				if !e.try(err, "Get beside a writer") {
+					return
+				}
+				got, err := io.ReadAll(r)
+				e.try(err, "read beside a writer")
+				e.try(r.Close(), "close")
+				if len(got) == 0 || int64(len(got)) != o.Size || len(bytes.Trim(got, string(got[0]))) != 0 {
+					e.Errorf("beside a writer a part is read: %d bytes of %d, or of two objects", len(got), o.Size)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func anOpenObjectStaysWhole(e *env) {
+	b := e.bucket("Test.Files")
+	old, next := strings.Repeat("o", 300_000), strings.Repeat("n", 200_000)
+	for name, change := range map[string]func(key string) error{
+		"replaced": func(key string) error { return b.Put(e.ctx, key, strings.NewReader(next)) },
+		"removed":  func(key string) error { return b.Delete(e.ctx, key) },
+	} {
+		e.putObject(b, name, old)
+		r, _, err := b.Get(e.ctx, name)
+		e.must(err, "Get")
+		first := make([]byte, 10)
+		_, err = io.ReadFull(r, first)
+		e.must(err, "read")
+		e.must(change(name), "change")
+		rest, err := io.ReadAll(r)
+		e.try(r.Close(), "close")
+		if err != nil {
+			continue // an error is not a part that looks whole
+		}
+		if got := string(first) + string(rest); got != old {
+			e.Errorf("an object that was %s while it was read has %d bytes, want the %d of the old one", name, len(got), len(old))
+		}
+	}
+}
+
+func deleteRemovesAnObject(e *env) {
+	b := e.bucket("Test.Files")
+	e.must(b.Delete(e.ctx, "nobody"), "Delete of an absent object")
+	e.putObject(b, "a", "a")
+	e.putObject(b, "a/b", "b")
+	e.must(b.Delete(e.ctx, "a"), "Delete")
+	e.must(b.Delete(e.ctx, "a"), "Delete again")
+	e.wantNoObject(b, "a", "though it was deleted")
+	e.wantObject(b, "a/b", "b")
+	e.putObject(b, "a", "again")
+	e.must(b.Delete(e.ctx, "a/b"), "Delete")
+	e.wantObject(b, "a", "again")
+}
+
+// goodKeys are keys that every bucket takes.
+func goodKeys() []string {
+	keys := []string{
+		"a/b/c", "a/b/c/d", "a.b", "...", ".hidden", "..a", "a..", "a/..b/c", "a/.b", "a /b", "a/ b", "a+b", "a%2Fb", "a\\b", "a/b.txt",
+		strings.Repeat("k/", 511) + "kk", strings.Repeat("x", 600) + "/" + strings.Repeat("y", 400), "con", "nul.txt", "file:a", "s3:b/k", "a/b?c=d#e",
+	}
+	for _, id := range goodIDs() {
+		if !strings.HasPrefix(id, "/") && !strings.HasSuffix(id, "/") && !strings.Contains(id, "//") && !slices.ContainsFunc(strings.Split(id, "/"), func(s string) bool { return s == "." || s == ".." }) {
+			keys = append(keys, id)
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+func keysAreKeptApart(e *env) {
+	b := e.bucket("Test.Files")
+	keys := goodKeys()
+	stored := keys[:0:0]
+	for _, k := range keys {
+		if e.try(b.Put(e.ctx, k, strings.NewReader("content of "+k)), "Put(%s)", short(k)) {
+			stored = append(stored, k)
+		}
+	}
+	for _, k := range stored {
+		e.wantObject(b, k, "content of "+k)
+	}
+	list, err := b.List(e.ctx, "", "", len(keys)+1)
+	e.must(err, "List")
+	var got []string
+	for _, o := range list {
+		got = append(got, o.Key)
+	}
+	if d := diffNames(got, stored); d != "" {
+		e.Errorf("List: %s", d)
+	}
+	told := map[string]bool{}
+	for _, p := range drain(e, objectQueue(e), len(stored)) {
+		told[p.group] = true
+	}
+	for _, k := range stored {
+		if !told[k] {
+			e.Errorf("no event of %s came", short(k))
+		}
+		e.must(b.Delete(e.ctx, k), "Delete(%s)", short(k))
+		e.wantNoObject(b, k, "though it was deleted")
+	}
+}
+
+func badKeysAreRefused(e *env) {
+	b := e.bucket("Test.Files")
+	bad := badIDs()
+	bad["a leading slash"] = "/a"
+	bad["a trailing slash"] = "a/"
+	bad["a slash"] = "/"
+	bad["an empty segment"] = "a//b"
+	bad["a dot"] = "."
+	bad["two dots"] = ".."
+	bad["a dot segment"] = "a/./b"
+	bad["a leading dot segment"] = "./a"
+	bad["a trailing dot segment"] = "a/."
+	bad["a climbing segment"] = "a/../b"
+	bad["a leading climbing segment"] = "../a"
+	bad["a trailing climbing segment"] = "a/.."
+	for name, key := range bad {
+		e.wantClass(b.Put(e.ctx, key, strings.NewReader("x")), driver.ErrInvalid, "Put with a key that is %s", name)
+		_, _, err := b.Get(e.ctx, key)
+		e.wantClass(err, driver.ErrInvalid, "Get with a key that is %s", name)
+		e.wantClass(b.Delete(e.ctx, key), driver.ErrInvalid, "Delete with a key that is %s", name)
+	}
+	if list, err := b.List(e.ctx, "", "", 10); list != nil || err != nil {
+		e.Errorf("after refused Puts List = %v, %v, want nil, nil", list, err)
+	}
+	nothing(e, objectQueue(e), "though it was refused")
+}
+
+func listIsAscendingAndBounded(e *env) {
+	b := e.bucket("Test.Files")
+	if list, err := b.List(e.ctx, "", "", 10); list != nil || err != nil {
+		e.Errorf("List of an empty bucket = %v, %v, want nil, nil", list, err)
+	}
+	var keys []string
+	for i := range 40 {
+		keys = append(keys, fmt.Sprintf("in/%d", i), fmt.Sprintf("in/sub/%d", i))
+	}
+	keys = append(keys, "in", "in-", "in.txt", "inn/1", "i", "In/1", "in/ä", "in/😀", "in/\uffff", "in/%", "in/_", "z")
+	for _, k := range keys {
+		e.putObject(b, k, k)
+	}
+	slices.Sort(keys)
+	list := func(prefix, after string, limit int) []string {
+		e.Helper()
+		os, err := b.List(e.ctx, prefix, after, limit)
+		e.must(err, "List(%q, %q, %d)", prefix, after, limit)
+		if len(os) == 0 && os != nil {
+			e.Errorf("List(%q, %q, %d) of nothing is not nil", prefix, after, limit)
+		}
+		got := []string{}
+		for _, o := range os {
+			got = append(got, o.Key)
+		}
+		return got
+	}
+	for _, prefix := range []string{"", "in", "in/", "in/s", "in/sub/", "in/1", "in/ä", "in/%", "in/_", "I", "z", "zz", "nobody", "in/sub/39x", "in//"} {
+		for _, after := range []string{"", "a", "in/", "in/2", "in/sub/2", "in/sub/20x", "in/sub/39", "zzz", "\xff", "IN"} {
+			var want []string
+			for _, k := range keys {
+				if strings.HasPrefix(k, prefix) && k > after {
+					want = append(want, k)
+				}
+			}
+			for _, limit := range []int{1, 3, 1000} {
+				if d := diffNames(list(prefix, after, limit), want[:min(limit, len(want))]); d != "" {
+					e.Errorf("List(%q, %q, %d): %s", prefix, after, limit, d)
+				}
+			}
+		}
+	}
+	var got []string
+	for after, n := "", 0; n < 100; n++ {
+		page := list("in/", after, 7)
+		if len(page) == 0 {
+			break
+		}
+		got = append(got, page...)
+		after = page[len(page)-1]
+	}
+	if d := diffNames(got, list("in/", "", 1000)); d != "" {
+		e.Errorf("List in pages of 7: %s", d)
+	}
+}
+
+func objectsAreDescribed(e *env) {
+	b := e.bucket("Test.Files")
+	before := e.Now().Add(-time.Second - e.Lag)
+	e.putObject(b, "a", "twelve bytes")
+	o := e.wantObject(b, "a", "twelve bytes")
+	list, err := b.List(e.ctx, "", "", 1)
+	e.must(err, "List")
+	if len(list) != 1 || list[0].Key != "a" || list[0].Size != 12 || !list[0].ModifiedAt.Equal(o.ModifiedAt) {
+		e.Errorf("List says %+v, Get %+v", list, o)
+	}
+	if o.ModifiedAt.Before(before) || o.ModifiedAt.After(e.Now().Add(time.Second+e.Lag)) {
+		e.Errorf("ModifiedAt = %v, now is %v", o.ModifiedAt, e.Now())
+	}
+}
+
+// events receives and settles what has happened, by key the kinds in order.
+func (e *env) objectEvents(b driver.Bucket, until func(map[string][]driver.ObjectEvent) bool) map[string][]driver.ObjectEvent {
+	e.Helper()
+	got := map[string][]driver.ObjectEvent{}
+	e.poll("object events", func() (bool, bool) {
+		ds, _ := receive(e, b, 10)
+		for _, d := range ds {
+			got[d.Message.Key] = append(got[d.Message.Key], d.Message)
+		}
+		settle(e, b, false, ds...)
+		return until(got), len(ds) > 0
+	})
+	return got
+}
+
+func everyChangeIsTold(e *env) {
+	b := e.bucket("Test.Files")
+	step := func(kind driver.ObjectEventKind, change func() error) string {
+		e.Helper()
+		e.must(change(), "change")
+		ds := take(e, b, 1)
+		got := ds[0].Message
+		if got.Kind != kind || got.Key != "dir/a+b %2F ä.txt" {
+			e.Errorf("got the event %+v, want %s", got, kind)
+		}
+		settle(e, b, false, ds...)
+		nothing(e, objectQueue(e), "though there was one change")
+		return got.Version
+	}
+	put := func(content string) func() error {
+		return func() error { return b.Put(e.ctx, "dir/a+b %2F ä.txt", strings.NewReader(content)) }
+	}
+	del := func() error { return b.Delete(e.ctx, "dir/a+b %2F ä.txt") }
+	seen := map[string]bool{}
+	for i, version := range []string{
+		step(driver.ObjectCreated, put("1")),
+		step(driver.ObjectCreated, put("2")),
+		step(driver.ObjectCreated, put("2")),
+		step(driver.ObjectRemoved, del),
+		step(driver.ObjectCreated, put("2")),
+		step(driver.ObjectRemoved, del),
+		step(driver.ObjectCreated, put("1")),
+	} {
+		if version == "" || seen[version] {
+			e.Errorf("change %d has the version %q: empty or that of another change", i, version)
+		}
+		seen[version] = true
+	}
+}
+
+func theLastOfQuickChangesIsTold(e *env) {
+	b := e.bucket("Test.Files")
+	for i := range 10 {
+		for n := range 5 {
+			e.putObject(b, fmt.Sprintf("k%d", i), fmt.Sprint(n))
+			if (i+n)%2 == 0 {
+				e.must(b.Delete(e.ctx, fmt.Sprintf("k%d", i)), "Delete")
+			}
+		}
+	}
+	last := func(i int) driver.ObjectEventKind {
+		if i%2 == 0 {
+			return driver.ObjectRemoved
+		}
+		return driver.ObjectCreated
+	}
+	e.objectEvents(b, func(got map[string][]driver.ObjectEvent) bool {
+		for i := range 10 {
+			es := got[fmt.Sprintf("k%d", i)]
+			if len(es) == 0 || es[len(es)-1].Kind != last(i) {
+				return false
+			}
+		}
+		return true
+	})
+	// What is told later of a key is told again as its last state.
+	more := map[string][]driver.ObjectEvent{}
+	e.quiet(func() {
+		for {
+			ds, _ := receive(e, b, 10)
+			if len(ds) == 0 {
+				return
+			}
+			for _, d := range ds {
+				more[d.Message.Key] = append(more[d.Message.Key], d.Message)
+			}
+			settle(e, b, false, ds...)
+		}
+	})
+	for i := range 10 {
+		if es := more[fmt.Sprintf("k%d", i)]; len(es) > 0 && es[len(es)-1].Kind != last(i) {
+			e.Errorf("the last event of k%d is %s, want %s", i, es[len(es)-1].Kind, last(i))
+		}
+	}
+}
+
+func bucketsAreKeptApart(e *env) {
+	one, two := e.bucket("Test.One"), e.bucket("Test.Two")
+	e.putObject(one, "key", "one")
+	e.wantNoObject(two, "key", "only the other bucket has it")
+	e.putObject(two, "key", "two")
+	e.must(two.Delete(e.ctx, "key"), "Delete")
+	e.wantObject(one, "key", "one")
+	ds := take(e, one, 1)
+	if ds[0].Message.Kind != driver.ObjectCreated {
+		e.Errorf("the first bucket tells %+v", ds[0].Message)
+	}
+	settle(e, one, false, ds...)
+	e.quiet(func() {
+		if ds, _ := receive(e, one, 10); len(ds) > 0 {
+			e.Errorf("the first bucket tells %+v of the second", ds[0].Message)
+		}
+	})
+	e.wantObject(e.bucket("Test.One"), "key", "one")
+}
+
+func objectsSurviveReopening(e *env) {
+	e.needReopen()
+	b := e.bucket("Test.Files")
+	e.putObject(b, "a/b", "content")
+	e.putObject(b, "gone", "content")
+	e.must(b.Delete(e.ctx, "gone"), "Delete")
+	o := e.wantObject(b, "a/b", "content")
+	e.reopen()
+	b = e.bucket("Test.Files")
+	if again := e.wantObject(b, "a/b", "content"); !again.ModifiedAt.Equal(o.ModifiedAt) {
+		e.Errorf("ModifiedAt = %v, was %v before reopening", again.ModifiedAt, o.ModifiedAt)
+	}
+	e.wantNoObject(b, "gone", "though it was deleted")
+	e.objectEvents(b, func(got map[string][]driver.ObjectEvent) bool {
+		gone := got["gone"]
+		return len(got["a/b"]) > 0 && len(gone) > 0 && gone[len(gone)-1].Kind == driver.ObjectRemoved
+	})
+}
+
+func cancelledBucketCallsFail(e *env) {
+	b := e.bucket("Test.Files")
+	e.putObject(b, "a", "a")
+	ctx, cancel := context.WithCancel(e.ctx)
+	cancel()
+	_, _, get := b.Get(ctx, "a")
+	_, list := b.List(ctx, "", "", 1)
+	_, receive := b.Receive(ctx, 1)
+	for name, err := range map[string]error{
+		"Put":     b.Put(ctx, "b", strings.NewReader("b")),
+		"Get":     get,
+		"Delete":  b.Delete(ctx, "c"),
+		"List":    list,
+		"Receive": receive,
+	} {
+		if !errors.Is(err, context.Canceled) {
+			e.Errorf("%s with a cancelled context = %v, want context.Canceled", name, err)
+		}
+	}
+}

@@ -1,0 +1,292 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// TestCheckpoints runs the suite of [driver.Checkpoints] on those of a consumer.
+// [TestQueryDb] runs it on those of a read model.
+func TestCheckpoints(t *testing.T, open Open) { checkpointsSuite().run(t, open) }
+
+func checkpointsSuite() suite {
+	return suite{"Checkpoints", append(checkpointsProperties(func(e *env) driver.Checkpoints {
+		return e.checkpoints("Test.Consumer")
+	}), property{"ConsumersAreKeptApart", consumersPositionsAreKeptApart})}
+}
+
+func (e *env) checkpoints(consumer string) driver.Checkpoints {
+	e.Helper()
+	c, err := e.Provider.OpenCheckpoints(e.ctx, consumer)
+	e.must(err, "OpenCheckpoints(%q)", consumer)
+	return c
+}
+
+func checkpointsProperties(opened func(e *env) driver.Checkpoints) []property {
+	with := func(check func(e *env, c driver.Checkpoints)) func(*env) {
+		return func(e *env) { check(e, opened(e)) }
+	}
+	return []property{
+		{"AStreamNeverSeenIsAtZero", with(aStreamNeverSeenIsAtZero)},
+		{"AdvanceMovesWatermarks", with(advanceMovesWatermarks)},
+		{"AdvanceFromElsewhereConflicts", with(advanceFromElsewhereConflicts)},
+		{"AdvanceIsAllOrNothing", with(advanceIsAllOrNothing)},
+		{"OneWinnerOfEightConcurrentAdvances", with(oneWinnerOfEightConcurrentAdvances)},
+		{"ABlockedStreamDoesNotAdvance", with(aBlockedStreamDoesNotAdvance)},
+		{"BlockNeedsTheWatermark", with(blockNeedsTheWatermark)},
+		{"WatermarksHasEveryKey", with(watermarksHasEveryKey)},
+		{"StreamsAreKeptApart", with(watermarksOfStreamsAreKeptApart)},
+		{"WatermarkErrorsAreNotZeroes", with(watermarkErrorsAreNotZeroes)},
+		{"WatermarksSurviveReopening", func(e *env) { watermarksSurviveReopening(e, opened) }},
+	}
+}
+
+func streamKey(stream string) driver.StreamKey {
+	return driver.StreamKey{Log: "Test.Log", Stream: stream}
+}
+
+func advance(stream string, from, to uint64) driver.Advance {
+	return driver.Advance{StreamKey: streamKey(stream), From: from, To: to}
+}
+
+// wantWatermark checks what both methods say of a stream.
+func (e *env) wantWatermark(c driver.Checkpoints, stream driver.StreamKey, at uint64, blocked bool) {
+	e.Helper()
+	want := driver.Watermark{SequenceNr: at, Blocked: blocked}
+	got, err := c.Watermark(e.ctx, stream)
+	if e.try(err, "Watermark(%s)", short(stream.Stream)) && got != want {
+		e.Errorf("Watermark(%s) = %+v, want %+v", short(stream.Stream), got, want)
+	}
+	many, err := c.Watermarks(e.ctx, []driver.StreamKey{stream})
+	if e.try(err, "Watermarks(%s)", short(stream.Stream)) && many[stream] != want {
+		e.Errorf("Watermarks(%s) = %+v, want %+v", short(stream.Stream), many[stream], want)
+	}
+}
+
+func aStreamNeverSeenIsAtZero(e *env, c driver.Checkpoints) {
+	e.wantWatermark(c, streamKey("nobody"), 0, false)
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}), "Advance")
+	e.wantWatermark(c, streamKey("nobody"), 0, false)
+	e.wantWatermark(c, driver.StreamKey{Log: "Test.Other", Stream: "s"}, 0, false)
+}
+
+func advanceMovesWatermarks(e *env, c driver.Checkpoints) {
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("a", 0, 1)}), "Advance")
+	e.wantWatermark(c, streamKey("a"), 1, false)
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("a", 1, 5), advance("b", 0, 3)}), "Advance")
+	e.wantWatermark(c, streamKey("a"), 5, false)
+	e.wantWatermark(c, streamKey("b"), 3, false)
+	// Beyond 32 bits, and beyond what a double holds.
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("b", 3, 1<<40+7)}), "Advance")
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("b", 1<<40+7, 1<<53+3)}), "Advance")
+	e.wantWatermark(c, streamKey("b"), 1<<53+3, false)
+	e.wantClass(c.Advance(e.ctx, []driver.Advance{advance("b", 1<<53+2, 1<<53+4)}), driver.ErrConflict, "Advance from one below")
+}
+
+func advanceFromElsewhereConflicts(e *env, c driver.Checkpoints) {
+	e.wantClass(c.Advance(e.ctx, []driver.Advance{advance("s", 1, 2)}), driver.ErrConflict, "Advance of a new stream from 1")
+	e.wantWatermark(c, streamKey("s"), 0, false)
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 3)}), "Advance")
+	for _, from := range []uint64{0, 1, 2, 4, 5} {
+		e.wantClass(c.Advance(e.ctx, []driver.Advance{advance("s", from, 9)}), driver.ErrConflict, "Advance from %d of a stream at 3", from)
+	}
+	e.wantWatermark(c, streamKey("s"), 3, false)
+}
+
+func advanceIsAllOrNothing(e *env, c driver.Checkpoints) {
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("a", 0, 1), advance("b", 0, 1), advance("c", 0, 1), advance("d", 0, 1)}), "Advance")
+	e.must(c.Block(e.ctx, streamKey("d"), 1), "Block")
+	check := func(what string, as ...driver.Advance) {
+		e.wantClass(c.Advance(e.ctx, as), driver.ErrConflict, "%s", what)
+		for _, s := range []string{"a", "b", "c"} {
+			e.wantWatermark(c, streamKey(s), 1, false)
+		}
+		e.wantWatermark(c, streamKey("d"), 1, true)
+		e.wantWatermark(c, streamKey("new"), 0, false)
+	}
+	check("the last one elsewhere", advance("a", 1, 2), advance("b", 1, 2), advance("c", 7, 8))
+	check("the first one elsewhere", advance("c", 0, 8), advance("a", 1, 2), advance("new", 0, 1))
+	check("the last one blocked", advance("a", 1, 2), advance("new", 0, 1), advance("d", 1, 2))
+	check("the first one blocked", advance("d", 1, 2), advance("a", 1, 2))
+}
+
+func oneWinnerOfEightConcurrentAdvances(e *env, c driver.Checkpoints) {
+	var own [8]uint64 // each racer moves the contended stream and one of its own
+	for n := range uint64(20) {
+		errs := make([]error, 8)
+		race(8, func(i int) {
+			errs[i] = c.Advance(e.ctx, []driver.Advance{advance("contended", n, n+1), advance(fmt.Sprintf("own%d", i), own[i], own[i]+1)})
+		})
+		won := 0
+		for i, err := range errs {
+			if err == nil {
+				won++
+				own[i]++
+				continue
+			}
+			e.wantClass(err, driver.ErrConflict, "racer %d at %d", i, n)
+		}
+		if won != 1 {
+			e.Fatalf("at %d %d of 8 racers won, want 1", n, won)
+		}
+		e.wantWatermark(c, streamKey("contended"), n+1, false)
+		for i := range own {
+			e.wantWatermark(c, streamKey(fmt.Sprintf("own%d", i)), own[i], false)
+		}
+	}
+}
+
+func aBlockedStreamDoesNotAdvance(e *env, c driver.Checkpoints) {
+	s := streamKey("s")
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 4), advance("other", 0, 1)}), "Advance")
+	e.must(c.Block(e.ctx, s, 4), "Block")
+	e.wantWatermark(c, s, 4, true)
+	e.must(c.Block(e.ctx, s, 4), "Block of a blocked stream")
+	e.wantClass(c.Advance(e.ctx, []driver.Advance{advance("s", 4, 5)}), driver.ErrConflict, "Advance of a blocked stream")
+	e.wantWatermark(c, s, 4, true)
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("other", 1, 2)}), "Advance of another stream")
+	e.wantWatermark(c, streamKey("other"), 2, false)
+	e.must(c.Unblock(e.ctx, s), "Unblock")
+	e.wantWatermark(c, s, 4, false)
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 4, 5)}), "Advance after Unblock")
+	e.must(c.Unblock(e.ctx, s), "Unblock of a stream that is not blocked")
+	e.wantWatermark(c, s, 5, false)
+	e.must(c.Unblock(e.ctx, streamKey("nobody")), "Unblock of a stream never seen")
+	e.wantWatermark(c, streamKey("nobody"), 0, false)
+	// The very first commit may be the one that is parked.
+	e.must(c.Block(e.ctx, streamKey("first"), 0), "Block at 0")
+	e.wantWatermark(c, streamKey("first"), 0, true)
+	e.wantClass(c.Advance(e.ctx, []driver.Advance{advance("first", 0, 1)}), driver.ErrConflict, "Advance of a stream blocked at 0")
+	e.must(c.Unblock(e.ctx, streamKey("first")), "Unblock")
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("first", 0, 1)}), "Advance after Unblock")
+	e.wantWatermark(c, streamKey("first"), 1, false)
+}
+
+func blockNeedsTheWatermark(e *env, c driver.Checkpoints) {
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 4)}), "Advance")
+	for _, at := range []uint64{0, 3, 5} {
+		e.wantClass(c.Block(e.ctx, streamKey("s"), at), driver.ErrConflict, "Block at %d of a stream at 4", at)
+	}
+	e.wantWatermark(c, streamKey("s"), 4, false)
+	e.wantClass(c.Block(e.ctx, streamKey("nobody"), 1), driver.ErrConflict, "Block at 1 of a stream never seen")
+	e.wantWatermark(c, streamKey("nobody"), 0, false)
+	// Block races with Advance: one of them gets the watermark.
+	for i := range 20 {
+		s := fmt.Sprintf("race%d", i)
+		var blocked, advanced error
+		race(2, func(j int) {
+			if j == 0 {
+				blocked = c.Block(e.ctx, streamKey(s), 0)
+			} else {
+				advanced = c.Advance(e.ctx, []driver.Advance{advance(s, 0, 1)})
+			}
+		})
+		switch {
+		case blocked == nil && advanced != nil:
+			e.wantClass(advanced, driver.ErrConflict, "Advance that lost to Block")
+			e.wantWatermark(c, streamKey(s), 0, true)
+		case blocked != nil && advanced == nil:
+			e.wantClass(blocked, driver.ErrConflict, "Block that lost to Advance")
+			e.wantWatermark(c, streamKey(s), 1, false)
+		default:
+			e.Errorf("of Block at 0 and Advance from 0 exactly one can win: got %v and %v", blocked, advanced)
+		}
+	}
+}
+
+func watermarksHasEveryKey(e *env, c driver.Checkpoints) {
+	var keys []driver.StreamKey
+	for i := range 130 { // more than one page of any store
+		s := fmt.Sprintf("s%d", i)
+		keys = append(keys, streamKey(s))
+		if i%3 != 0 {
+			e.must(c.Advance(e.ctx, []driver.Advance{advance(s, 0, uint64(i))}), "Advance")
+		}
+	}
+	e.must(c.Block(e.ctx, streamKey("s7"), 7), "Block")
+	got, err := c.Watermarks(e.ctx, append(keys, keys[:5]...)) // repeated keys do no harm
+	e.must(err, "Watermarks")
+	if len(got) != len(keys) {
+		e.Errorf("Watermarks of %d keys has %d entries", len(keys), len(got))
+	}
+	for i, k := range keys {
+		want := driver.Watermark{SequenceNr: uint64(i), Blocked: i == 7}
+		if i%3 == 0 {
+			want = driver.Watermark{}
+		}
+		if w, ok := got[k]; !ok || w != want {
+			e.Errorf("Watermarks has %+v, %t for %s, want %+v", w, ok, k.Stream, want)
+		}
+	}
+	got, err = c.Watermarks(e.ctx, nil)
+	if err != nil || len(got) != 0 {
+		e.Errorf("Watermarks of no keys = %v, %v, want none", got, err)
+	}
+}
+
+func watermarksOfStreamsAreKeptApart(e *env, c driver.Checkpoints) {
+	var keys []driver.StreamKey
+	for _, id := range goodIDs() {
+		keys = append(keys, streamKey(id))
+	}
+	// The same text, cut in another place.
+	for _, k := range [][2]string{{"A.B", "C"}, {"A", "B.C"}, {"A/B", "C"}, {"A", "B/C"}, {"A#B", "C"}, {"A", "B#C"}, {"A:B", "C"}, {"A", "B:C"}, {"A|B", "C"}, {"A", "B|C"}} {
+		keys = append(keys, driver.StreamKey{Log: k[0], Stream: k[1]})
+	}
+	for i, k := range keys {
+		err := c.Advance(e.ctx, []driver.Advance{{StreamKey: k, From: 0, To: uint64(i + 1)}})
+		e.try(err, "Advance of %s in %q", short(k.Stream), k.Log)
+	}
+	for i, k := range keys {
+		e.wantWatermark(c, k, uint64(i+1), false)
+	}
+}
+
+func watermarkErrorsAreNotZeroes(e *env, c driver.Checkpoints) {
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 4)}), "Advance")
+	ctx, cancel := context.WithCancel(e.ctx)
+	cancel()
+	_, err1 := c.Watermark(ctx, streamKey("s"))
+	_, err2 := c.Watermarks(ctx, []driver.StreamKey{streamKey("s")})
+	for name, err := range map[string]error{
+		"Watermark":  err1,
+		"Watermarks": err2,
+		"Advance":    c.Advance(ctx, []driver.Advance{advance("t", 0, 1)}),
+		"Block":      c.Block(ctx, streamKey("u"), 0),
+		"Unblock":    c.Unblock(ctx, streamKey("u")),
+	} {
+		if !errors.Is(err, context.Canceled) {
+			e.Errorf("%s with a cancelled context = %v, want context.Canceled", name, err)
+		}
+	}
+}
+
+func watermarksSurviveReopening(e *env, opened func(*env) driver.Checkpoints) {
+	e.needReopen()
+	c := opened(e)
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("a", 0, 3), advance("b", 0, 5)}), "Advance")
+	e.must(c.Block(e.ctx, streamKey("b"), 5), "Block")
+	e.reopen()
+	c = opened(e)
+	e.wantWatermark(c, streamKey("a"), 3, false)
+	e.wantWatermark(c, streamKey("b"), 5, true)
+	e.wantClass(c.Advance(e.ctx, []driver.Advance{advance("a", 0, 3)}), driver.ErrConflict, "Advance again")
+	e.wantClass(c.Advance(e.ctx, []driver.Advance{advance("b", 5, 6)}), driver.ErrConflict, "Advance of a blocked stream")
+	e.must(c.Unblock(e.ctx, streamKey("b")), "Unblock")
+	e.reopen()
+	e.must(opened(e).Advance(e.ctx, []driver.Advance{advance("a", 3, 4), advance("b", 5, 6)}), "Advance")
+}
+
+func consumersPositionsAreKeptApart(e *env) {
+	one, two := e.checkpoints("Test.One"), e.checkpoints("Test.Two")
+	e.must(one.Advance(e.ctx, []driver.Advance{advance("s", 0, 3)}), "Advance")
+	e.must(one.Block(e.ctx, streamKey("s"), 3), "Block")
+	e.wantWatermark(two, streamKey("s"), 0, false)
+	e.must(two.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}), "Advance")
+	e.wantWatermark(one, streamKey("s"), 3, true)
+	e.wantWatermark(e.checkpoints("Test.One"), streamKey("s"), 3, true)
+}

@@ -1,0 +1,17 @@
+// Package drivertest holds one conformance suite per interface of package
+// driver. Each provider passes all of them:
+//
+//	func TestProvider(t *testing.T) {
+//		drivertest.TestProvider(t, func(t *testing.T) *drivertest.Fixture { ... })
+//	}
+//
+// A subtest is named after the property it holds a provider to, and there is one
+// for each sentence of the contracts in package driver. No flag switches a
+// property off; sizes come from the provider's own limits. A property that needs
+// time to pass moves the fixture's clock and never sleeps; it is skipped, and
+// says so, where nobody can move the clock.
+//
+// The suites are tested themselves: for each property that matters this
+// package's own tests have a provider with one fault, which the suite must
+// reject by exactly that property.
+package drivertest

@@ -1,0 +1,330 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// TestEventCollector runs the suite of [driver.EventCollector] on a log's change
+// feed. [TestEventTopic] runs it on a topic.
+func TestEventCollector(t *testing.T, open Open) { eventCollectorSuite().run(t, open) }
+
+func eventCollectorSuite() suite {
+	return suite{"EventCollector", append(receiverProperties(feedQueue), []property{
+		{"ANewConsumerStartsAtTheFirstCommit", aNewConsumerStartsAtTheFirstCommit},
+		{"RecordsCarryTheirCommit", recordsCarryTheirCommit},
+		{"CommitsThatFinishOutOfOrderAreNotSkipped", commitsThatFinishOutOfOrderAreNotSkipped},
+		{"AConsumerBesideWritersMissesNothing", aConsumerBesideWritersMissesNothing},
+		{"ConsumersAreIndependent", consumersAreIndependent},
+		{"LogsAreCollectedApart", logsAreCollectedApart},
+		{"HandlesOfAConsumerShareItsPosition", handlesOfAConsumerShareItsPosition},
+		{"ThePositionIsDurable", thePositionIsDurable},
+		{"RefusedAppendsAreNotDelivered", refusedAppendsAreNotDelivered},
+		{"StreamIDsAreKept", collectorKeepsStreamIDs},
+		{"LargeCommitsAreDelivered", largeCommitsAreDelivered},
+		{"CancelledCallsFail", cancelledCollectorCallsFail},
+		{"RecordsBelongToTheCaller", recordsBelongToTheCaller},
+	}...)}
+}
+
+func (e *env) collector(consumer, log string, topic bool) driver.EventCollector {
+	e.Helper()
+	spec := driver.CollectorSpec{Consumer: consumer, Source: driver.Source{Log: log, Topic: topic}}
+	c, err := e.Provider.OpenEventCollector(e.ctx, spec)
+	e.must(err, "OpenEventCollector(%+v)", spec)
+	return c
+}
+
+func placeOfRecord(r driver.Record) place { return place{r.Stream, int(r.SequenceNr)} }
+
+func feedQueue(e *env) queue[driver.Record] {
+	l := e.eventLog("Test.Log")
+	return queue[driver.Record]{
+		Receiver: e.collector("Test.Consumer", "Test.Log", false),
+		put: func(group string, n int) {
+			e.try(l.Append(e.ctx, commitOf(group, uint64(n), "w")), "append %s at %d", short(group), n)
+		},
+		place:   placeOfRecord,
+		repeats: true,
+	}
+}
+
+// collected is a queue over a collector that nobody puts into.
+func collected(c driver.EventCollector) queue[driver.Record] {
+	return queue[driver.Record]{Receiver: c, place: placeOfRecord, repeats: true}
+}
+
+// wantRecord checks a record against the commit that it tells of.
+func wantRecord(e *env, r driver.Record, log string, want driver.Commit) {
+	e.Helper()
+	if r.Err != nil || r.Raw != nil {
+		e.Errorf("the record of commit %d of %s could not be decoded: %v", want.SequenceNr, short(want.Stream), r.Err)
+	}
+	if r.Log != log || r.Stream != want.Stream || r.SequenceNr != want.SequenceNr {
+		e.Errorf("got a record of commit %d of %s in %q, want %d of %s in %q", r.SequenceNr, short(r.Stream), r.Log, want.SequenceNr, short(want.Stream), log)
+	}
+	if r.Commit == nil {
+		return // it did not travel along
+	}
+	if d := diffCommit(*r.Commit, want, allowSnapshots); d != "" {
+		e.Errorf("the record's commit: %s", d)
+	}
+	if r.Commit.RecordedAt.IsZero() {
+		e.Errorf("the record's commit has no RecordedAt")
+	}
+}
+
+func aNewConsumerStartsAtTheFirstCommit(e *env) {
+	l := e.eventLog("Test.Log")
+	for n := uint64(1); n <= 5; n++ {
+		e.must(l.Append(e.ctx, commitOf("a", n, "w")), "append")
+		e.must(l.Append(e.ctx, commitOf("b", n, "w")), "append")
+	}
+	q := collected(e.collector("Test.Late", "Test.Log", false))
+	inOrder(e, drain(e, q, 10), 2, 5)
+	nothing(e, q, "though all were settled")
+}
+
+func recordsCarryTheirCommit(e *env) {
+	l := e.eventLog("Test.Log")
+	var want []driver.Commit
+	for i, text := range oddJSON() {
+		c := commitOf("s", uint64(i+1), "w")
+		c.Events[0].Data = []byte(text)
+		if i%3 == 0 {
+			c = withSnapshot(c, 1)
+		}
+		e.must(l.Append(e.ctx, c), "append")
+		want = append(want, c)
+	}
+	c := e.collector("Test.Consumer", "Test.Log", false)
+	for i := 0; i < len(want) && !e.Failed(); {
+		ds := batch(e, c, 10)
+		for _, d := range ds {
+			if i == len(want) {
+				e.Fatalf("more records than commits")
+			}
+			wantRecord(e, d.Message, "Test.Log", want[i])
+			i++
+		}
+		settle(e, c, false, ds...)
+	}
+}
+
+func commitsThatFinishOutOfOrderAreNotSkipped(e *env) {
+	// Small and large commits side by side: their order of beginning is not that
+	// of finishing. A feed that takes the highest position seen as settled skips.
+	l := e.eventLog("Test.Log")
+	const writers, each = 8, 15
+	large := min(64<<10, e.Provider.Limits().MaxCommitBytes/2)
+	race(writers, func(i int) {
+		r := rand.New(rand.NewPCG(uint64(i), 3))
+		for n := uint64(1); n <= each; n++ {
+			c := commitOf(fmt.Sprintf("s%d", i), n, "w")
+			if r.IntN(3) == 0 {
+				c = filled(c, large)
+			}
+			if !e.try(l.Append(e.ctx, c), "append") {
+				return
+			}
+		}
+	})
+	q := collected(e.collector("Test.Consumer", "Test.Log", false))
+	inOrder(e, drain(e, q, writers*each), writers, each)
+	nothing(e, q, "though all were settled")
+}
+
+func aConsumerBesideWritersMissesNothing(e *env) {
+	l := e.eventLog("Test.Log")
+	c := e.collector("Test.Consumer", "Test.Log", false)
+	const writers, each = 8, 30
+	large := min(64<<10, e.Provider.Limits().MaxCommitBytes/2)
+	var wg sync.WaitGroup
+	var written atomic.Int64
+	for i := range writers {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(i), 4))
+			for n := uint64(1); n <= each; n++ {
+				cm := commitOf(fmt.Sprintf("s%d", i), n, "w")
+				if r.IntN(4) == 0 {
+					cm = filled(cm, large)
+				}
+				if !e.try(l.Append(e.ctx, cm), "append") {
+					return
+				}
+				written.Add(1)
+			}
+		})
+	}
+	last := map[string]uint64{}
+	done := 0
+	var wrote int64
+	e.poll("all commits", func() (bool, bool) {
+		ds, _ := receive(e, c, 7)
+		for _, d := range ds {
+			r := d.Message
+			switch due := last[r.Stream] + 1; {
+			case r.SequenceNr == due:
+				last[r.Stream] = due
+				done++
+			case r.SequenceNr > due:
+				e.Errorf("of %s commit %d came where %d is due", r.Stream, r.SequenceNr, due)
+			}
+		}
+		settle(e, c, false, ds...)
+		now := written.Load()
+		progress := len(ds) > 0 || now != wrote
+		wrote = now
+		return done >= writers*each, progress
+	})
+	wg.Wait()
+	nothing(e, collected(c), "though all were settled")
+}
+
+func consumersAreIndependent(e *env) {
+	l := e.eventLog("Test.Log")
+	first := collected(e.collector("Test.First", "Test.Log", false))
+	e.fill(l, "s", 1, 4)
+	inOrder(e, drain(e, first, 4), 1, 4)
+	second := collected(e.collector("Test.Second", "Test.Log", false))
+	held := batch(e, second.Receiver, 1) // one consumer's hold or retry is not the other's
+	e.fill(l, "s", 5, 6)
+	if got := drain(e, first, 2); len(got) == 2 && (got[0] != place{"s", 5} || got[1] != place{"s", 6}) {
+		e.Errorf("the first consumer got %v, want commits 5 and 6", got)
+	}
+	settle(e, second.Receiver, true, held...)
+	inOrder(e, drain(e, second, 6), 1, 6)
+	nothing(e, first, "though all were settled")
+}
+
+func logsAreCollectedApart(e *env) {
+	e.fill(e.eventLog("Test.One"), "s", 1, 3)
+	e.fill(e.eventLog("Test.Two"), "s", 1, 2)
+	for log, n := range map[string]int{"Test.One": 3, "Test.Two": 2} {
+		q := collected(e.collector("Test.Consumer", log, false)) // one consumer, two sources
+		ds := batch(e, q.Receiver, 1)
+		if got := ds[0].Message.Log; got != log {
+			e.Errorf("a collector of %s got a record of %s", log, got)
+		}
+		settle(e, q.Receiver, true, ds...)
+		inOrder(e, drain(e, q, n), 1, n)
+		nothingNew(e, q, "though all were settled")
+	}
+}
+
+func handlesOfAConsumerShareItsPosition(e *env) {
+	l := e.eventLog("Test.Log")
+	one := e.collector("Test.Consumer", "Test.Log", false)
+	two := e.collector("Test.Consumer", "Test.Log", false)
+	e.fill(l, "s", 1, 3)
+	ds := batch(e, one, 1)
+	nothing(e, collected(two), "while another handle of the consumer holds its stream")
+	settle(e, one, false, ds...)
+	if got := drain(e, collected(two), 2); len(got) > 0 && got[0] != (place{"s", 2}) {
+		e.Errorf("the second handle starts with %v, want commit 2", got[0])
+	}
+	nothing(e, collected(one), "though the other handle settled it")
+}
+
+func thePositionIsDurable(e *env) {
+	e.needReopen()
+	l := e.eventLog("Test.Log")
+	e.fill(l, "a", 1, 6)
+	e.fill(l, "b", 1, 2)
+	q := collected(e.collector("Test.Consumer", "Test.Log", false))
+	drain(e, q, 8)
+	e.reopen()
+	nothing(e, collected(e.collector("Test.Consumer", "Test.Log", false)), "though it was settled before reopening")
+	l = e.eventLog("Test.Log")
+	e.fill(l, "a", 7, 8)
+	q = collected(e.collector("Test.Consumer", "Test.Log", false))
+	if got := drain(e, q, 2); len(got) != 2 || got[0] != (place{"a", 7}) || got[1] != (place{"a", 8}) {
+		e.Errorf("after reopening %v came, want commits 7 and 8 of a", got)
+	}
+	nothing(e, q, "though all were settled")
+	// Another consumer still starts at the beginning.
+	if got := drain(e, collected(e.collector("Test.New", "Test.Log", false)), 10); len(got) != 10 {
+		e.Errorf("a new consumer got %d commits, want 10", len(got))
+	}
+}
+
+func refusedAppendsAreNotDelivered(e *env) {
+	l := e.eventLog("Test.Log")
+	q := collected(e.collector("Test.Consumer", "Test.Log", false))
+	e.fill(l, "s", 1, 1)
+	e.wantClass(l.Append(e.ctx, commitOf("s", 1, "loser")), driver.ErrConflict, "append at a taken number")
+	e.wantClass(l.Append(e.ctx, driver.Commit{Stream: "s", SequenceNr: 2}), driver.ErrInvalid, "append of no events")
+	e.fill(l, "s", 2, 2)
+	inOrder(e, drain(e, q, 2), 1, 2)
+	nothing(e, q, "though only two appends succeeded")
+}
+
+func collectorKeepsStreamIDs(e *env) {
+	l := e.eventLog("Test.Log")
+	ids := goodIDs()
+	for _, id := range ids {
+		e.must(l.Append(e.ctx, commitOf(id, 1, "w")), "append to %s", short(id))
+	}
+	got := map[string]bool{}
+	for _, p := range drain(e, collected(e.collector("Test.Consumer", "Test.Log", false)), len(ids)) {
+		got[p.group] = true
+	}
+	for _, id := range ids {
+		if !got[id] {
+			e.Errorf("no record of stream %s came", short(id))
+		}
+	}
+}
+
+func largeCommitsAreDelivered(e *env) {
+	l := e.eventLog("Test.Log")
+	limit := e.testableLimit("MaxCommitBytes", e.Provider.Limits().MaxCommitBytes)
+	want := withSnapshot(filled(commitOf("s", 1, "w"), almost(limit)/2), 1)
+	want.Snapshot.State = filled(want, almost(limit)/2-512).Events[0].Data
+	e.must(l.Append(e.ctx, want), "append")
+	e.fill(l, "s", 2, 2)
+	c := e.collector("Test.Consumer", "Test.Log", false)
+	ds := batch(e, c, 1)
+	wantRecord(e, ds[0].Message, "Test.Log", want)
+	settle(e, c, false, ds...)
+	ds = batch(e, c, 1)
+	wantRecord(e, ds[0].Message, "Test.Log", commitOf("s", 2, "fill"))
+}
+
+func cancelledCollectorCallsFail(e *env) {
+	l := e.eventLog("Test.Log")
+	e.fill(l, "s", 1, 1)
+	c := e.collector("Test.Consumer", "Test.Log", false)
+	ctx, cancel := context.WithCancel(e.ctx)
+	cancel()
+	if b, err := c.Receive(ctx, 1); !errors.Is(err, context.Canceled) {
+		e.Errorf("Receive with a cancelled context = %d deliveries, %v, want context.Canceled", len(b.Deliveries), err)
+	}
+	d := batch(e, c, 1)
+	if err := c.Settle(ctx, []driver.Settlement{{ID: d[0].ID}}); !errors.Is(err, context.Canceled) {
+		e.Errorf("Settle with a cancelled context = %v, want context.Canceled", err)
+	}
+}
+
+func recordsBelongToTheCaller(e *env) {
+	l := e.eventLog("Test.Log")
+	want := commitOf("s", 1, "w")
+	e.must(l.Append(e.ctx, want), "append")
+	c := e.collector("Test.Consumer", "Test.Log", false)
+	ds := batch(e, c, 1)
+	if cm := ds[0].Message.Commit; cm != nil {
+		scribble(*cm)
+		*cm = driver.Commit{}
+	}
+	settle(e, c, true, ds...)
+	wantRecord(e, batch(e, c, 1)[0].Message, "Test.Log", want)
+	e.wantStream(l, "s", []driver.Commit{want})
+	wantRecord(e, batch(e, e.collector("Test.Other", "Test.Log", false), 1)[0].Message, "Test.Log", want)
+}

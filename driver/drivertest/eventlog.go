@@ -1,0 +1,1095 @@
+package drivertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// TestEventLog runs the suite of [driver.EventLog].
+func TestEventLog(t *testing.T, open Open) { eventLogSuite().run(t, open) }
+
+func eventLogSuite() suite {
+	return suite{"EventLog", []property{
+		{"OneWinnerOfEightConcurrentAppends", oneWinnerOfEightConcurrentAppends},
+		{"ConflictCarriesTheWinner", conflictCarriesTheWinner},
+		{"EqualCommitsConflictToo", equalCommitsConflictToo},
+		{"CommitsAreNeverChanged", commitsAreNeverChanged},
+		{"AcknowledgedAppendsAreReadBackAtOnce", acknowledgedAppendsAreReadBackAtOnce},
+		{"ConcurrentAppendsToOtherStreamsDoNotConflict", concurrentAppendsToOtherStreamsDoNotConflict},
+		{"ReadIsAscendingWithoutGaps", readIsAscendingWithoutGaps},
+		{"ReadersSeeWholeCommits", readersSeeWholeCommits},
+		{"AnEmptyStreamReadsAsEmpty", anEmptyStreamReadsAsEmpty},
+		{"LoadStartsAtTheNewestMatchingSnapshot", loadStartsAtTheNewestMatchingSnapshot},
+		{"LoadOfAnotherFoldVersionReadsFurtherBack", loadOfAnotherFoldVersionReadsFurtherBack},
+		{"LoadNeverSkipsCommits", loadNeverSkipsCommits},
+		{"ScanYieldsEveryStreamInOneSegment", scanYieldsEveryStreamInOneSegment},
+		{"ScanSeesWhatWasStoredWhenItWasCalled", scanSeesWhatWasStored},
+		{"ScanRefusesASegmentOutsideOfTheRange", scanRefusesASegmentOutsideOfTheRange},
+		{"LongStreamsAreWhole", longStreamsAreWhole},
+		{"PayloadsAreKeptByteForByte", payloadsAreKeptByteForByte},
+		{"EverythingOfACommitIsKept", everythingOfACommitIsKept},
+		{"RecordedAtIsTheStoresTime", recordedAtIsTheStoresTime},
+		{"InvalidCommitsAreRefused", invalidCommitsAreRefused},
+		{"StreamIDsAreKeptApart", streamIDsAreKeptApart},
+		{"BadStreamIDsAreRefused", badStreamIDsAreRefused},
+		{"CommitsUpToTheLimitAreStored", commitsUpToTheLimitAreStored},
+		{"CommitsOverTheLimitAreRefused", commitsOverTheLimitAreRefused},
+		{"ErrorsAreNotEmptyResults", logErrorsAreNotEmptyResults},
+		{"ACancelledReadIsNotAShortStream", aCancelledReadIsNotAShortStream},
+		{"SequencesCanBeLeftEarly", sequencesCanBeLeftEarly},
+		{"ArgumentsAreNotKept", appendDoesNotKeepItsArgument},
+		{"ResultsBelongToTheCaller", commitsBelongToTheCaller},
+		{"CommitsSurviveReopening", commitsSurviveReopening},
+	}}
+}
+
+func (e *env) eventLog(name string) driver.EventLog {
+	e.Helper()
+	l, err := e.Provider.OpenEventLog(e.ctx, name)
+	e.must(err, "OpenEventLog(%q)", name)
+	return l
+}
+
+// commitOf returns a valid commit whose event says who made it.
+func commitOf(stream string, n uint64, by string) driver.Commit {
+	return driver.Commit{
+		Stream:     stream,
+		SequenceNr: n,
+		Events: []driver.Event{{
+			Type: "Happened", Version: 1,
+			Data: json.RawMessage(fmt.Sprintf(`{"n":%d,"by":%q}`, n, by)),
+		}},
+		Commands: []driver.AnsweredCommand{{
+			Meta:       driver.Meta{ID: fmt.Sprintf("cmd-%s-%d", by, n), Service: "Test.Thing"},
+			EventCount: 1,
+		}},
+	}
+}
+
+func withSnapshot(c driver.Commit, foldVersion int) driver.Commit {
+	c.Snapshot = &driver.Snapshot{
+		FoldVersion: foldVersion,
+		State:       json.RawMessage(fmt.Sprintf(`{"folded": %d}`, c.SequenceNr)),
+		Recent:      []driver.RecentCommand{{ID: c.Commands[0].Meta.ID, SequenceNr: c.SequenceNr, EventCount: 1}},
+	}
+	return c
+}
+
+// fill appends commits from to to (inclusive) and returns them.
+func (e *env) fill(l driver.EventLog, stream string, from, to uint64) []driver.Commit {
+	e.Helper()
+	var cs []driver.Commit
+	for n := from; n <= to; n++ {
+		c := commitOf(stream, n, "fill")
+		e.must(l.Append(e.ctx, c), "append %s at %d", short(stream), n)
+		cs = append(cs, c)
+	}
+	return cs
+}
+
+func (e *env) read(l driver.EventLog, stream string, after uint64) []driver.Commit {
+	e.Helper()
+	cs, err := collect(e, l.Read(e.ctx, stream, after))
+	if err != nil {
+		e.Errorf("read %s after %d: %v", short(stream), after, err)
+	}
+	return cs
+}
+
+// snapshots says what becomes of snapshots in a comparison.
+type snapshots int
+
+const (
+	keepSnapshots   snapshots = iota // must be as appended
+	allowSnapshots                   // may be left out, must not be another's
+	withoutSnapshot                  // must be left out
+)
+
+// diffCommit compares a stored commit with the one that was appended, apart from
+// RecordedAt.
+func diffCommit(got, want driver.Commit, s snapshots) string {
+	if got.Stream != want.Stream || got.SequenceNr != want.SequenceNr {
+		return fmt.Sprintf("got commit %d of %s, want %d of %s", got.SequenceNr, short(got.Stream), want.SequenceNr, short(want.Stream))
+	}
+	in := fmt.Sprintf("commit %d of %s: ", want.SequenceNr, short(want.Stream))
+	if len(got.Events) != len(want.Events) {
+		return fmt.Sprintf("%sgot %d events, want %d", in, len(got.Events), len(want.Events))
+	}
+	for i, w := range want.Events {
+		g := got.Events[i]
+		if g.Type != w.Type || g.Version != w.Version {
+			return fmt.Sprintf("%sevent %d is %s version %d, want %s version %d", in, i, short(g.Type), g.Version, short(w.Type), w.Version)
+		}
+		if !bytes.Equal(g.Data, w.Data) {
+			return fmt.Sprintf("%sevent %d has the data %s, want %s", in, i, short(string(g.Data)), short(string(w.Data)))
+		}
+	}
+	if len(got.Commands) != len(want.Commands) {
+		return fmt.Sprintf("%sgot %d commands, want %d", in, len(got.Commands), len(want.Commands))
+	}
+	for i, w := range want.Commands {
+		g := got.Commands[i]
+		if g.EventCount != w.EventCount {
+			return fmt.Sprintf("%scommand %d has %d events, want %d", in, i, g.EventCount, w.EventCount)
+		}
+		if d := diffMeta(g.Meta, w.Meta); d != "" {
+			return fmt.Sprintf("%scommand %d: %s", in, i, d)
+		}
+	}
+	g, w := got.Snapshot, want.Snapshot
+	switch {
+	case s == withoutSnapshot:
+		w = nil
+	case s == allowSnapshots && g == nil:
+		w = nil
+	}
+	switch {
+	case g == nil && w == nil:
+	case g == nil || w == nil:
+		return fmt.Sprintf("%sa snapshot is there: %t, want %t", in, g != nil, w != nil)
+	case g.FoldVersion != w.FoldVersion || !bytes.Equal(g.State, w.State):
+		return fmt.Sprintf("%sthe snapshot is %d %s, want %d %s", in, g.FoldVersion, short(string(g.State)), w.FoldVersion, short(string(w.State)))
+	case !slices.Equal(g.Recent, w.Recent):
+		return fmt.Sprintf("%sthe snapshot's recent commands are %v, want %v", in, g.Recent, w.Recent)
+	}
+	return ""
+}
+
+func diffMeta(got, want driver.Meta) string {
+	g, w := got, want
+	sameTime := g.Time.Equal(w.Time)
+	sameHeaders := maps.Equal(g.Headers, w.Headers)
+	g.Time, w.Time, g.Headers, w.Headers = time.Time{}, time.Time{}, nil, nil
+	switch {
+	case !sameTime:
+		return fmt.Sprintf("the meta's time is %v, want %v", got.Time, want.Time)
+	case !sameHeaders:
+		return fmt.Sprintf("the meta's headers are %v, want %v", got.Headers, want.Headers)
+	case fmt.Sprintf("%+v", g) != fmt.Sprintf("%+v", w):
+		return fmt.Sprintf("the meta is %+v, want %+v", g, w)
+	}
+	return ""
+}
+
+func diffCommits(got, want []driver.Commit, s snapshots) string {
+	for i := range min(len(got), len(want)) {
+		if d := diffCommit(got[i], want[i], s); d != "" {
+			return fmt.Sprintf("at %d: %s", i, d)
+		}
+	}
+	if len(got) != len(want) {
+		return fmt.Sprintf("got %d commits, want %d", len(got), len(want))
+	}
+	return ""
+}
+
+// wantStream checks what Read and Load say of a stream without snapshots.
+func (e *env) wantStream(l driver.EventLog, stream string, want []driver.Commit) {
+	e.Helper()
+	if d := diffCommits(e.read(l, stream, 0), want, keepSnapshots); d != "" {
+		e.Errorf("Read(%s, 0): %s", short(stream), d)
+	}
+	got, err := l.Load(e.ctx, stream, 1)
+	if !e.try(err, "Load(%s)", short(stream)) {
+		return
+	}
+	if d := diffCommits(got, want, keepSnapshots); d != "" {
+		e.Errorf("Load(%s): %s", short(stream), d)
+	}
+}
+
+// scanAll reads all segments and checks that a stream lies in one of them and
+// its commits are in order without gaps. The commits come by stream.
+func (e *env) scanAll(l driver.EventLog, segments int) map[string][]driver.Commit {
+	e.Helper()
+	all := map[string][]driver.Commit{}
+	where := map[string]int{}
+	for seg := range segments {
+		cs, err := collect(e, l.Scan(e.ctx, seg, segments))
+		if err != nil {
+			e.Errorf("Scan(%d, %d): %v", seg, segments, err)
+		}
+		for _, c := range cs {
+			if at, ok := where[c.Stream]; ok && at != seg {
+				e.Errorf("of %d segments stream %s lies in %d and %d", segments, short(c.Stream), at, seg)
+			}
+			where[c.Stream] = seg
+			if got, want := c.SequenceNr, uint64(len(all[c.Stream])+1); got != want {
+				e.Errorf("Scan(%d, %d) yields commit %d of %s where %d is due", seg, segments, got, short(c.Stream), want)
+			}
+			all[c.Stream] = append(all[c.Stream], c)
+		}
+	}
+	return all
+}
+
+func oneWinnerOfEightConcurrentAppends(e *env) {
+	l := e.eventLog("Test.Log")
+	const racers, rounds = 8, 25
+	for n := uint64(1); n <= rounds; n++ {
+		var won [racers]bool
+		race(racers, func(i int) {
+			c := commitOf("contended", n, fmt.Sprintf("racer%d", i))
+			switch err := l.Append(e.ctx, c); {
+			case err == nil:
+				won[i] = true
+			default:
+				e.wantClass(err, driver.ErrConflict, "racer %d at %d", i, n)
+			}
+		})
+		winner := -1
+		for i, w := range won {
+			if !w {
+				continue
+			}
+			if winner >= 0 {
+				e.Fatalf("at %d both racer %d and racer %d won", n, winner, i)
+			}
+			winner = i
+		}
+		if winner < 0 {
+			e.Fatalf("at %d nobody won", n)
+		}
+		got := e.read(l, "contended", n-1)
+		want := []driver.Commit{commitOf("contended", n, fmt.Sprintf("racer%d", winner))}
+		if d := diffCommits(got, want, keepSnapshots); d != "" {
+			e.Fatalf("after racer %d won at %d: %s", winner, n, d)
+		}
+	}
+}
+
+func wantWinner(e *env, err error, winner driver.Commit, what string) {
+	e.Helper()
+	if !e.wantClass(err, driver.ErrConflict, "%s", what) {
+		return
+	}
+	var conflict *driver.ConflictError
+	if !errors.As(err, &conflict) {
+		e.Errorf("%s: got %v, want a *ConflictError", what, err)
+		return
+	}
+	if d := diffCommit(conflict.Winner, winner, keepSnapshots); d != "" {
+		e.Errorf("%s: the winner: %s", what, d)
+	}
+	if conflict.Winner.RecordedAt.IsZero() {
+		e.Errorf("%s: the winner has no RecordedAt: it is not the stored commit", what)
+	}
+}
+
+func conflictCarriesTheWinner(e *env) {
+	l := e.eventLog("Test.Log")
+	var want []driver.Commit
+	for n := uint64(1); n <= 3; n++ {
+		c := withSnapshot(commitOf("s", n, "winner"), 1)
+		c.Events = append(c.Events, driver.Event{Type: "Also", Version: 2, Data: json.RawMessage(`{ "x" : 1.0 }`)})
+		e.must(l.Append(e.ctx, c), "append at %d", n)
+		want = append(want, c)
+	}
+	for _, w := range want {
+		err := l.Append(e.ctx, commitOf("s", w.SequenceNr, "loser"))
+		wantWinner(e, err, w, fmt.Sprintf("append at the taken number %d", w.SequenceNr))
+	}
+	// A race must tell each loser who won, too.
+	var won atomic.Pointer[driver.Commit]
+	errs := make([]error, 8)
+	race(8, func(i int) {
+		c := commitOf("s", 4, fmt.Sprintf("racer%d", i))
+		if errs[i] = l.Append(e.ctx, c); errs[i] == nil {
+			won.Store(&c)
+		}
+	})
+	w := won.Load()
+	if w == nil {
+		e.Fatalf("nobody won: %v", errs)
+	}
+	for i, err := range errs {
+		if err != nil {
+			wantWinner(e, err, *w, fmt.Sprintf("racer %d", i))
+		}
+	}
+}
+
+func equalCommitsConflictToo(e *env) {
+	l := e.eventLog("Test.Log")
+	c := commitOf("s", 1, "twin")
+	e.must(l.Append(e.ctx, c), "append")
+	wantWinner(e, l.Append(e.ctx, c), c, "append of the same commit")
+	e.wantStream(l, "s", []driver.Commit{c})
+}
+
+func commitsAreNeverChanged(e *env) {
+	l := e.eventLog("Test.Log")
+	want := e.fill(l, "s", 1, 5)
+	for n := uint64(1); n <= 5; n++ {
+		e.wantClass(l.Append(e.ctx, commitOf("s", n, "intruder")), driver.ErrConflict, "append at the taken number %d", n)
+	}
+	e.wantStream(l, "s", want)
+	if d := diffCommits(e.scanAll(l, 1)["s"], want, keepSnapshots); d != "" {
+		e.Errorf("Scan: %s", d)
+	}
+}
+
+func acknowledgedAppendsAreReadBackAtOnce(e *env) {
+	l := e.eventLog("Test.Log")
+	other := e.eventLog("Test.Log")
+	race(8, func(i int) {
+		stream := fmt.Sprintf("s%d", i)
+		var want []driver.Commit
+		for n := uint64(1); n <= 20; n++ {
+			c := commitOf(stream, n, "writer")
+			if n%7 == 0 {
+				c.Events = append(c.Events, c.Events[0], driver.Event{Type: "Last", Version: 1, Data: json.RawMessage(`[]`)})
+				c.Commands[0].EventCount = 3
+			}
+			if !e.try(l.Append(e.ctx, c), "append %s at %d", stream, n) {
+				return
+			}
+			want = append(want, c)
+			e.wantStream(other, stream, want)
+			if e.Failed() {
+				return
+			}
+		}
+		if d := diffCommits(e.scanAll(other, 1)[stream], want, keepSnapshots); d != "" {
+			e.Errorf("Scan of %s: %s", stream, d)
+		}
+	})
+}
+
+func concurrentAppendsToOtherStreamsDoNotConflict(e *env) {
+	l := e.eventLog("Test.Log")
+	race(8, func(i int) {
+		for n := uint64(1); n <= 10; n++ {
+			e.try(l.Append(e.ctx, commitOf(fmt.Sprintf("s%d", i), n, "w")), "append s%d at %d", i, n)
+		}
+	})
+	all := e.scanAll(l, 2)
+	for i := range 8 {
+		if got := len(all[fmt.Sprintf("s%d", i)]); got != 10 {
+			e.Errorf("stream s%d has %d commits, want 10", i, got)
+		}
+	}
+}
+
+func readIsAscendingWithoutGaps(e *env) {
+	l := e.eventLog("Test.Log")
+	all := e.fill(l, "s", 1, 12)
+	e.fill(l, "r", 1, 3) // neighbours in any order of keys
+	e.fill(l, "t", 1, 3)
+	for after := uint64(0); after <= 13; after++ {
+		want := all[min(after, 12):]
+		if d := diffCommits(e.read(l, "s", after), want, keepSnapshots); d != "" {
+			e.Errorf("Read(s, %d): %s", after, d)
+		}
+	}
+	for _, after := range []uint64{math.MaxInt32, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64} {
+		if got := e.read(l, "s", after); len(got) != 0 {
+			e.Errorf("Read(s, %d) yields %d commits, want none", after, len(got))
+		}
+	}
+}
+
+func readersSeeWholeCommits(e *env) {
+	l := e.eventLog("Test.Log")
+	const events, commits = 20, 30
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer done.Store(true)
+		for n := uint64(1); n <= commits; n++ {
+			c := commitOf("s", n, "w")
+			for len(c.Events) < events {
+				c.Events = append(c.Events, c.Events[0])
+			}
+			if !e.try(l.Append(e.ctx, c), "append at %d", n) {
+				return
+			}
+		}
+	})
+	for range 3 {
+		wg.Go(func() {
+			for last := false; !last && !e.Failed(); {
+				last = done.Load()
+				for i, c := range e.read(l, "s", 0) {
+					if c.SequenceNr != uint64(i+1) || len(c.Events) != events {
+						e.Errorf("beside a writer commit %d has number %d and %d events, want %d and %d", i, c.SequenceNr, len(c.Events), i+1, events)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func anEmptyStreamReadsAsEmpty(e *env) {
+	l := e.eventLog("Test.Log")
+	check := func(stream string) {
+		if got := e.read(l, stream, 0); len(got) != 0 {
+			e.Errorf("Read(%q) yields %d commits, want none", stream, len(got))
+		}
+		got, err := l.Load(e.ctx, stream, 1)
+		if err != nil || got != nil {
+			e.Errorf("Load(%q) = %v, %v, want nil, nil", stream, got, err)
+		}
+	}
+	check("nobody")
+	for segments := 1; segments <= 4; segments++ {
+		if all := e.scanAll(l, segments); len(all) != 0 {
+			e.Errorf("Scan of an empty log in %d segments yields %d streams", segments, len(all))
+		}
+	}
+	e.fill(l, "somebody", 1, 2)
+	check("nobody")
+	check("some")
+	check("somebody2")
+}
+
+// wantLoad checks Load against all commits of the stream and the position of
+// the commit at which it must start.
+func (e *env) wantLoad(l driver.EventLog, stream string, foldVersion int, all []driver.Commit, start int) {
+	e.Helper()
+	got, err := l.Load(e.ctx, stream, foldVersion)
+	if !e.try(err, "Load(%q, %d)", stream, foldVersion) {
+		return
+	}
+	// Only the first commit's snapshot is to be used; the others may be left out.
+	if d := diffCommits(got, all[start:], allowSnapshots); d != "" {
+		e.Errorf("Load(%q, %d), to start at commit %d of %d: %s", stream, foldVersion, start+1, len(all), d)
+		return
+	}
+	if s := all[start].Snapshot; s != nil && s.FoldVersion == foldVersion {
+		if d := diffCommit(got[0], all[start], keepSnapshots); d != "" {
+			e.Errorf("Load(%q, %d): the snapshot to start from: %s", stream, foldVersion, d)
+		}
+	}
+}
+
+func loadStartsAtTheNewestMatchingSnapshot(e *env) {
+	l := e.eventLog("Test.Log")
+	var all []driver.Commit
+	start := 0
+	for n := uint64(1); n <= 14; n++ {
+		c := commitOf("s", n, "w")
+		if n%4 == 0 {
+			c = withSnapshot(c, 7)
+			start = int(n) - 1
+		}
+		e.must(l.Append(e.ctx, c), "append at %d", n)
+		all = append(all, c)
+		e.wantLoad(l, "s", 7, all, start)
+	}
+	if d := diffCommits(e.read(l, "s", 0), all, keepSnapshots); d != "" {
+		e.Errorf("Read of a stream with snapshots: %s", d)
+	}
+	if d := diffCommits(e.scanAll(l, 1)["s"], all, keepSnapshots); d != "" {
+		e.Errorf("Scan of a stream with snapshots: %s", d)
+	}
+	// A snapshot on the very first commit, and on each.
+	var each []driver.Commit
+	for n := uint64(1); n <= 3; n++ {
+		c := withSnapshot(commitOf("each", n, "w"), 7)
+		e.must(l.Append(e.ctx, c), "append at %d", n)
+		each = append(each, c)
+		e.wantLoad(l, "each", 7, each, int(n)-1)
+	}
+}
+
+func loadOfAnotherFoldVersionReadsFurtherBack(e *env) {
+	l := e.eventLog("Test.Log")
+	versions := map[uint64]int{2: 1, 4: 2, 5: 1, 8: 3, 9: 2, 11: 0}
+	var all []driver.Commit
+	for n := uint64(1); n <= 12; n++ {
+		c := commitOf("s", n, "w")
+		if v, ok := versions[n]; ok {
+			c = withSnapshot(c, v)
+		}
+		e.must(l.Append(e.ctx, c), "append at %d", n)
+		all = append(all, c)
+	}
+	for version, start := range map[int]int{0: 10, 1: 4, 2: 8, 3: 7, 4: 0, -1: 0} {
+		e.wantLoad(l, "s", version, all, start)
+	}
+}
+
+func loadNeverSkipsCommits(e *env) {
+	l := e.eventLog("Test.Log")
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	const commits = 60
+	wg.Go(func() {
+		defer done.Store(true)
+		for n := uint64(1); n <= commits; n++ {
+			c := commitOf("s", n, "w")
+			if n%5 == 0 {
+				c = withSnapshot(c, 1)
+			}
+			if !e.try(l.Append(e.ctx, c), "append at %d", n) {
+				return
+			}
+		}
+	})
+	for range 3 {
+		wg.Go(func() {
+			newest := uint64(0)
+			for last := false; !last && !e.Failed(); {
+				last = done.Load()
+				cs, err := l.Load(e.ctx, "s", 1)
+				if !e.try(err, "Load beside a writer") || len(cs) == 0 {
+					continue
+				}
+				first := cs[0]
+				if first.SequenceNr != 1 && (first.Snapshot == nil || first.Snapshot.FoldVersion != 1) {
+					e.Errorf("Load starts at commit %d without a usable snapshot", first.SequenceNr)
+				}
+				for i, c := range cs {
+					if c.SequenceNr != first.SequenceNr+uint64(i) {
+						e.Errorf("Load yields commit %d where %d is due", c.SequenceNr, first.SequenceNr+uint64(i))
+						return
+					}
+				}
+				if end := cs[len(cs)-1].SequenceNr; end < newest {
+					e.Errorf("Load ends at commit %d after it ended at %d before", end, newest)
+				} else {
+					newest = end
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func scanYieldsEveryStreamInOneSegment(e *env) {
+	l := e.eventLog("Test.Log")
+	want := map[string][]driver.Commit{}
+	for n := uint64(1); n <= 6; n++ { // round robin, so that the streams are interleaved in the store
+		for i := range 20 {
+			stream := fmt.Sprintf("stream-%d", i)
+			if uint64(i)%6+1 < n {
+				continue // streams of different lengths
+			}
+			c := commitOf(stream, n, "w")
+			e.must(l.Append(e.ctx, c), "append %s at %d", stream, n)
+			want[stream] = append(want[stream], c)
+		}
+	}
+	for segments := 1; segments <= 4; segments++ {
+		got := e.scanAll(l, segments)
+		if len(got) != len(want) {
+			e.Errorf("Scan in %d segments yields %d streams, want %d", segments, len(got), len(want))
+		}
+		for stream, cs := range want {
+			if d := diffCommits(got[stream], cs, keepSnapshots); d != "" {
+				e.Errorf("Scan in %d segments: %s: %s", segments, stream, d)
+			}
+		}
+	}
+}
+
+func scanSeesWhatWasStored(e *env) {
+	l := e.eventLog("Test.Log")
+	const streams = 4
+	var stored [streams]atomic.Uint64
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for i := range streams {
+		wg.Go(func() {
+			for n := uint64(1); n <= 150; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if !e.try(l.Append(e.ctx, commitOf(fmt.Sprintf("s%d", i), n, "w")), "append") {
+					return
+				}
+				stored[i].Store(n)
+			}
+		})
+	}
+	for round := range 8 {
+		var before [streams]uint64
+		for i := range streams {
+			before[i] = stored[i].Load()
+		}
+		all := e.scanAll(l, round%4+1) // checks order and gaps
+		for i := range streams {
+			if got := uint64(len(all[fmt.Sprintf("s%d", i)])); got < before[i] {
+				e.Errorf("Scan beside writers yields %d commits of s%d, %d were stored before", got, i, before[i])
+			}
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+func scanRefusesASegmentOutsideOfTheRange(e *env) {
+	l := e.eventLog("Test.Log")
+	e.fill(l, "s", 1, 2)
+	for _, c := range [][2]int{{-1, 1}, {1, 1}, {4, 4}, {5, 4}, {0, 0}, {0, -1}, {-1, -1}} {
+		got, err := collect(e, l.Scan(e.ctx, c[0], c[1]))
+		e.wantClass(err, driver.ErrInvalid, "Scan(%d, %d)", c[0], c[1])
+		if len(got) != 0 {
+			e.Errorf("Scan(%d, %d) yields %d commits, want none", c[0], c[1], len(got))
+		}
+	}
+}
+
+func longStreamsAreWhole(e *env) {
+	l := e.eventLog("Test.Log")
+	// Together more than a page of 1 MB, and numbers of one to three digits.
+	size := min(6<<10, e.Provider.Limits().MaxCommitBytes/2)
+	var all []driver.Commit
+	for n := uint64(1); n <= 220; n++ {
+		c := commitOf("long", n, "w")
+		c.Events[0].Data = json.RawMessage(fmt.Sprintf(`{"n":%d,"fill":%q}`, n, strings.Repeat("x", size)))
+		e.must(l.Append(e.ctx, c), "append at %d", n)
+		all = append(all, c)
+	}
+	e.wantStream(l, "long", all)
+	if d := diffCommits(e.scanAll(l, 3)["long"], all, keepSnapshots); d != "" {
+		e.Errorf("Scan: %s", d)
+	}
+	if d := diffCommits(e.read(l, "long", 99), all[99:], keepSnapshots); d != "" {
+		e.Errorf("Read(long, 99): %s", d)
+	}
+}
+
+// oddJSON are valid texts that an encoder would write in another way.
+func oddJSON() []string {
+	return []string{
+		`{}`, `[]`, `null`, `true`, `"x"`, `0`, `-0`, `1.0`, `1e2`, `1E+2`, `0.10`,
+		`{ "a" : 1 ,  "b":[ 1, 2 ,3 ] }`,
+		"{\n\t\"a\":\r\n 1\n}",
+		` {"surrounded": true} `, "\n[1]\n", ` 7`,
+		`{"html":"<a href='x'>&amp;</a>"}`,
+		`{"separators":"` + "\u2028\u2029" + `"}`,
+		`{"unicode":"äöü 日本語 😀 e` + "\u0301" + `"}`,
+		`{"escaped":"\u00e4\u0041\u003c\/\b\f\n\r\t\"\\"}`,
+		`{"nul":"\u0000","lone":"\ud800"}`,
+		`{"big":12345678901234567890123456789.000000000000000000001,"exp":1e400,"small":1e-400}`,
+		`{"z":1,"a":2,"z":3}`,
+		`{"":{"":""}}`,
+		`[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]`,
+		`{"quote":"it's ` + "`" + `$1 ?1 :x @y --"}`,
+	}
+}
+
+func payloadsAreKeptByteForByte(e *env) {
+	l := e.eventLog("Test.Log")
+	var all []driver.Commit
+	for i, text := range oddJSON() {
+		c := withSnapshot(commitOf("odd", uint64(i+1), "w"), 1)
+		c.Events = []driver.Event{
+			{Type: "Odd", Version: 1, Data: json.RawMessage(text)},
+			{Type: "Ödd <&> \"\\\u2028", Version: 2, Data: json.RawMessage(text)},
+		}
+		c.Snapshot.State = json.RawMessage(text)
+		e.must(l.Append(e.ctx, c), "append %s", text)
+		all = append(all, c)
+		e.wantLoad(l, "odd", 1, all, i)
+	}
+	if d := diffCommits(e.read(l, "odd", 0), all, keepSnapshots); d != "" {
+		e.Errorf("Read: %s", d)
+	}
+	if d := diffCommits(e.scanAll(l, 1)["odd"], all, keepSnapshots); d != "" {
+		e.Errorf("Scan: %s", d)
+	}
+	last := all[len(all)-1]
+	wantWinner(e, l.Append(e.ctx, commitOf("odd", last.SequenceNr, "loser")), last, "append at a taken number")
+}
+
+func everythingOfACommitIsKept(e *env) {
+	l := e.eventLog("Test.Log")
+	at := time.Date(2024, time.February, 29, 23, 59, 59, 123456789, time.UTC)
+	c := driver.Commit{
+		Stream: "s", SequenceNr: 1,
+		Events: []driver.Event{
+			{Type: "A", Version: 1, Data: json.RawMessage(`{"a":1}`)},
+			{Type: "B", Version: 2, Data: json.RawMessage(`{"b":2}`)},
+			{Type: "A", Version: 300, Data: json.RawMessage(`{"a":3}`)},
+		},
+		Commands: []driver.AnsweredCommand{
+			{EventCount: 2, Meta: driver.Meta{
+				ID: "c1", Service: "Test.Thing", CorrelationID: "root", CausationID: "parent", Time: at,
+				User: "u <&> \"x\" \u2028", IP: "2001:db8::1", TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+				Headers: map[string]string{"a": "1", "Ä\u2028": "<&>", "": "empty"},
+			}},
+			{EventCount: 0, Meta: driver.Meta{ID: "c2"}},
+			{EventCount: 1, Meta: driver.Meta{ID: "c3 😀", Headers: map[string]string{"only": "this"}}},
+		},
+		Snapshot: &driver.Snapshot{FoldVersion: 12, State: json.RawMessage(`{"s":1}`), Recent: []driver.RecentCommand{
+			{ID: "c0", SequenceNr: 9, EventCount: 4}, {ID: "c1", SequenceNr: 1, EventCount: 2}, {ID: "c3", SequenceNr: 1},
+		}},
+	}
+	e.must(l.Append(e.ctx, c), "append")
+	e.wantLoad(l, "s", 12, []driver.Commit{c}, 0)
+	if d := diffCommits(e.read(l, "s", 0), []driver.Commit{c}, keepSnapshots); d != "" {
+		e.Errorf("Read: %s", d)
+	}
+	if d := diffCommits(e.scanAll(l, 1)["s"], []driver.Commit{c}, keepSnapshots); d != "" {
+		e.Errorf("Scan: %s", d)
+	}
+	wantWinner(e, l.Append(e.ctx, commitOf("s", 1, "loser")), c, "append at a taken number")
+}
+
+func recordedAtIsTheStoresTime(e *env) {
+	l := e.eventLog("Test.Log")
+	recorded := func(n uint64) time.Time {
+		c := commitOf("s", n, "w")
+		c.RecordedAt = time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)
+		before := e.Now()
+		e.must(l.Append(e.ctx, c), "append at %d", n)
+		after := e.Now()
+		got := e.read(l, "s", n-1)
+		if len(got) != 1 {
+			e.Fatalf("got %d commits, want 1", len(got))
+		}
+		at := got[0].RecordedAt
+		if at.Location() != time.UTC {
+			e.Errorf("RecordedAt %v is not in UTC", at)
+		}
+		// The store may keep whole seconds only, and its clock may be another machine's.
+		slack := time.Second + e.Lag
+		if at.Before(before.Add(-slack)) || at.After(after.Add(slack)) {
+			e.Errorf("RecordedAt = %v, want between %v and %v", at, before, after)
+		}
+		return at
+	}
+	first := recorded(1)
+	loaded, err := l.Load(e.ctx, "s", 1)
+	e.must(err, "Load")
+	if len(loaded) != 1 || !loaded[0].RecordedAt.Equal(first) {
+		e.Errorf("Load: RecordedAt differs from that of Read, %v", first)
+	}
+	e.advance(90 * time.Minute)
+	if second := recorded(2); second.Sub(first) < 89*time.Minute {
+		e.Errorf("RecordedAt moved by %v while the clock moved by 90m", second.Sub(first))
+	}
+}
+
+func invalidCommitsAreRefused(e *env) {
+	l := e.eventLog("Test.Log")
+	for name, spoil := range map[string]func(*driver.Commit){
+		"number 0":                   func(c *driver.Commit) { c.SequenceNr = 0 },
+		"no events":                  func(c *driver.Commit) { c.Events = nil },
+		"empty events":               func(c *driver.Commit) { c.Events = []driver.Event{} },
+		"no commands":                func(c *driver.Commit) { c.Commands = nil },
+		"no data":                    func(c *driver.Commit) { c.Events[0].Data = nil },
+		"empty data":                 func(c *driver.Commit) { c.Events[0].Data = json.RawMessage{} },
+		"data that is not JSON":      func(c *driver.Commit) { c.Events[0].Data = json.RawMessage(`{"a":}`) },
+		"two values as data":         func(c *driver.Commit) { c.Events[0].Data = json.RawMessage(`{} {}`) },
+		"data that ends early":       func(c *driver.Commit) { c.Events[0].Data = json.RawMessage(`{"a":1`) },
+		"data that closes the event": func(c *driver.Commit) { c.Events[0].Data = json.RawMessage(`{}},{"type":"Forged","data":{}`) },
+		"the second event is bad": func(c *driver.Commit) {
+			c.Events = append(c.Events, driver.Event{Type: "X", Version: 1, Data: json.RawMessage(`nope`)})
+		},
+		"a snapshot that is not JSON": func(c *driver.Commit) {
+			c.Snapshot = &driver.Snapshot{FoldVersion: 1, State: json.RawMessage(`{`)}
+		},
+		"a snapshot without state": func(c *driver.Commit) { c.Snapshot = &driver.Snapshot{FoldVersion: 1} },
+	} {
+		c := commitOf("s", 1, "w")
+		spoil(&c)
+		e.wantClass(l.Append(e.ctx, c), driver.ErrInvalid, "append with %s", name)
+	}
+	if got := e.read(l, "s", 0); len(got) != 0 {
+		e.Errorf("%d refused commits are stored", len(got))
+	}
+	if all := e.scanAll(l, 1); len(all) != 0 {
+		e.Errorf("%d streams of refused commits are stored", len(all))
+	}
+	e.wantStream(l, "s", e.fill(l, "s", 1, 1))
+}
+
+func streamIDsAreKeptApart(e *env) {
+	l := e.eventLog("Test.Log")
+	want := map[string][]driver.Commit{}
+	for i, id := range goodIDs() {
+		for n := uint64(1); n <= 2; n++ {
+			c := commitOf(id, n, fmt.Sprintf("owner%d", i))
+			if e.try(l.Append(e.ctx, c), "append to %s at %d", short(id), n) {
+				want[id] = append(want[id], c)
+			}
+		}
+	}
+	for id, cs := range want {
+		e.wantStream(l, id, cs)
+	}
+	all := e.scanAll(l, 3)
+	if len(all) != len(want) {
+		e.Errorf("Scan yields %d streams, want %d", len(all), len(want))
+	}
+	for id, cs := range want {
+		if d := diffCommits(all[id], cs, keepSnapshots); d != "" {
+			e.Errorf("Scan: %s: %s", short(id), d)
+		}
+	}
+}
+
+func badStreamIDsAreRefused(e *env) {
+	l := e.eventLog("Test.Log")
+	for name, id := range badIDs() {
+		e.wantClass(l.Append(e.ctx, commitOf(id, 1, "w")), driver.ErrInvalid, "append to a stream id that is %s", name)
+	}
+	if all := e.scanAll(l, 1); len(all) != 0 {
+		e.Errorf("%d streams of refused ids are stored", len(all))
+	}
+}
+
+// filled returns c with an event's data of about size bytes.
+func filled(c driver.Commit, size int) driver.Commit {
+	c.Events = slices.Clone(c.Events)
+	c.Events[0].Data = json.RawMessage(`"` + strings.Repeat("x", max(0, size-2)) + `"`)
+	return c
+}
+
+// almost is a size just under limit: it leaves room for what a store keeps
+// beside the payload.
+func almost(limit int) int { return limit - min(2<<10, limit/2) }
+
+func commitsUpToTheLimitAreStored(e *env) {
+	l := e.eventLog("Test.Log")
+	limit := e.testableLimit("MaxCommitBytes", e.Provider.Limits().MaxCommitBytes)
+	whole := filled(commitOf("whole", 1, "w"), almost(limit))
+	e.must(l.Append(e.ctx, whole), "append a commit just under the limit of %d", limit)
+	e.wantStream(l, "whole", []driver.Commit{whole})
+
+	many := commitOf("many", 1, "w")
+	many.Events = nil
+	for range 50 {
+		many.Events = append(many.Events, filled(commitOf("", 1, ""), almost(limit)/50-100).Events...)
+	}
+	e.must(l.Append(e.ctx, many), "append many events just under the limit of %d", limit)
+	e.wantStream(l, "many", []driver.Commit{many})
+
+	snap := withSnapshot(commitOf("snap", 1, "w"), 1)
+	snap.Snapshot.State = filled(snap, almost(limit)-256).Events[0].Data
+	e.must(l.Append(e.ctx, snap), "append a snapshot just under the limit of %d", limit)
+	e.wantLoad(l, "snap", 1, []driver.Commit{snap}, 0)
+}
+
+func commitsOverTheLimitAreRefused(e *env) {
+	l := e.eventLog("Test.Log")
+	limit := e.testableLimit("MaxCommitBytes", e.Provider.Limits().MaxCommitBytes)
+	e.fill(l, "s", 1, 1)
+
+	e.wantTooLarge(l.Append(e.ctx, filled(commitOf("s", 2, "w"), limit+1)), "commit", limit, "a commit just over the limit")
+
+	many := commitOf("s", 2, "w")
+	for range 20 {
+		many.Events = append(many.Events, filled(commitOf("s", 2, "w"), limit/20+1).Events...)
+	}
+	e.wantTooLarge(l.Append(e.ctx, many), "commit", limit, "many events over the limit")
+
+	snap := withSnapshot(commitOf("s", 2, "w"), 1)
+	snap.Snapshot.State = filled(snap, limit+1).Events[0].Data
+	e.wantTooLarge(l.Append(e.ctx, snap), "commit", limit, "a snapshot over the limit")
+
+	both := withSnapshot(filled(commitOf("s", 2, "w"), limit*2/3), 1)
+	both.Snapshot.State = both.Events[0].Data
+	e.wantTooLarge(l.Append(e.ctx, both), "commit", limit, "events and a snapshot together over the limit")
+
+	e.wantTooLarge(l.Append(e.ctx, filled(commitOf("new", 1, "w"), 3*limit)), "commit", limit, "three times the limit")
+	if got := e.read(l, "new", 0); len(got) != 0 {
+		e.Errorf("a refused commit is stored")
+	}
+	want := append([]driver.Commit{commitOf("s", 1, "fill")}, e.fill(l, "s", 2, 2)...)
+	e.wantStream(l, "s", want)
+}
+
+func logErrorsAreNotEmptyResults(e *env) {
+	l := e.eventLog("Test.Log")
+	e.fill(l, "s", 1, 3)
+	ctx, cancel := context.WithCancel(e.ctx)
+	cancel()
+	for name, stream := range map[string]string{"a stream": "s", "an empty stream": "nobody"} {
+		got, err := collect(e, l.Read(ctx, stream, 0))
+		if !errors.Is(err, context.Canceled) {
+			e.Errorf("Read of %s with a cancelled context yields %d commits and the error %v, want context.Canceled", name, len(got), err)
+		}
+		if got, err := l.Load(ctx, stream, 1); !errors.Is(err, context.Canceled) || got != nil {
+			e.Errorf("Load of %s with a cancelled context = %d commits, %v, want none and context.Canceled", name, len(got), err)
+		}
+	}
+	if got, err := collect(e, l.Scan(ctx, 0, 1)); !errors.Is(err, context.Canceled) {
+		e.Errorf("Scan with a cancelled context yields %d commits and the error %v, want context.Canceled", len(got), err)
+	}
+	if err := l.Append(ctx, commitOf("t", 1, "w")); !errors.Is(err, context.Canceled) {
+		e.Errorf("Append with a cancelled context = %v, want context.Canceled", err)
+	}
+}
+
+func aCancelledReadIsNotAShortStream(e *env) {
+	l := e.eventLog("Test.Log")
+	const commits = 150
+	size := min(8<<10, e.Provider.Limits().MaxCommitBytes/2)
+	for n := uint64(1); n <= commits; n++ {
+		e.must(l.Append(e.ctx, filled(commitOf("s", n, "w"), size)), "append at %d", n)
+	}
+	for name, open := range map[string]func(ctx context.Context) func(func(driver.Commit, error) bool){
+		"Read": func(ctx context.Context) func(func(driver.Commit, error) bool) { return l.Read(ctx, "s", 0) },
+		"Scan": func(ctx context.Context) func(func(driver.Commit, error) bool) { return l.Scan(ctx, 0, 1) },
+	} {
+		ctx, cancel := context.WithCancel(e.ctx)
+		got := 0
+		var failed error
+		for _, err := range open(ctx) {
+			if err != nil {
+				failed = err
+				continue
+			}
+			if got++; got == 2 {
+				cancel()
+			}
+		}
+		cancel()
+		switch {
+		case failed == nil && got != commits:
+			e.Errorf("%s, cancelled on its way, ends after %d of %d commits without an error", name, got, commits)
+		case failed != nil && !errors.Is(failed, context.Canceled):
+			e.Errorf("%s, cancelled on its way: got %v, want context.Canceled", name, failed)
+		}
+	}
+}
+
+func sequencesCanBeLeftEarly(e *env) {
+	l := e.eventLog("Test.Log")
+	want := e.fill(l, "s", 1, 10)
+	for range 20 { // a leak of whatever a sequence holds would show
+		for c, err := range l.Read(e.ctx, "s", 0) {
+			e.must(err, "Read")
+			if c.SequenceNr == 2 {
+				break
+			}
+		}
+		for _, err := range l.Scan(e.ctx, 0, 1) {
+			e.must(err, "Scan")
+			break
+		}
+	}
+	// Appending while a sequence is open must not deadlock.
+	for c, err := range l.Read(e.ctx, "s", 0) {
+		e.must(err, "Read")
+		if c.SequenceNr == 1 {
+			want = append(want, e.fill(l, "s", 11, 11)...)
+		}
+	}
+	e.wantStream(l, "s", want)
+}
+
+func appendDoesNotKeepItsArgument(e *env) {
+	l := e.eventLog("Test.Log")
+	build := func() driver.Commit {
+		c := withSnapshot(commitOf("s", 1, "w"), 1)
+		c.Commands[0].Meta.Headers = map[string]string{"h": "1"}
+		return c
+	}
+	c := build()
+	e.must(l.Append(e.ctx, c), "append")
+	if d := diffCommit(c, build(), keepSnapshots); d != "" || !c.RecordedAt.IsZero() {
+		e.Errorf("Append changed its argument: %s, RecordedAt %v", d, c.RecordedAt)
+	}
+	scribble(c)
+	e.wantLoad(l, "s", 1, []driver.Commit{build()}, 0)
+	if d := diffCommits(e.read(l, "s", 0), []driver.Commit{build()}, keepSnapshots); d != "" {
+		e.Errorf("Read after the argument was overwritten: %s", d)
+	}
+}
+
+// scribble overwrites all that c points to.
+func scribble(c driver.Commit) {
+	wipe := func(b []byte) {
+		for i := range b {
+			b[i] = '!'
+		}
+	}
+	for i := range c.Events {
+		wipe(c.Events[i].Data)
+		c.Events[i] = driver.Event{}
+	}
+	for i := range c.Commands {
+		clear(c.Commands[i].Meta.Headers)
+		c.Commands[i] = driver.AnsweredCommand{}
+	}
+	if s := c.Snapshot; s != nil {
+		wipe(s.State)
+		clear(s.Recent)
+		*s = driver.Snapshot{}
+	}
+}
+
+func commitsBelongToTheCaller(e *env) {
+	l := e.eventLog("Test.Log")
+	c := withSnapshot(commitOf("s", 1, "w"), 1)
+	c.Commands[0].Meta.Headers = map[string]string{"h": "1"}
+	e.must(l.Append(e.ctx, c), "append")
+	want := []driver.Commit{c}
+	check := func(after string) {
+		if d := diffCommits(e.read(l, "s", 0), want, keepSnapshots); d != "" {
+			e.Errorf("after what %s returned was overwritten: %s", after, d)
+		}
+		e.wantLoad(l, "s", 1, want, 0)
+	}
+	for _, got := range e.read(l, "s", 0) {
+		scribble(got)
+	}
+	check("Read")
+	loaded, err := l.Load(e.ctx, "s", 1)
+	e.must(err, "Load")
+	for _, got := range loaded {
+		scribble(got)
+	}
+	check("Load")
+	for _, got := range e.scanAll(l, 1)["s"] {
+		scribble(got)
+	}
+	check("Scan")
+	var conflict *driver.ConflictError
+	if errors.As(l.Append(e.ctx, commitOf("s", 1, "loser")), &conflict) {
+		scribble(conflict.Winner)
+	}
+	check("a conflict")
+}
+
+func commitsSurviveReopening(e *env) {
+	e.needReopen()
+	l := e.eventLog("Test.Log")
+	var want []driver.Commit
+	for n := uint64(1); n <= 5; n++ {
+		c := commitOf("s", n, "w")
+		if n == 3 {
+			c = withSnapshot(c, 1)
+		}
+		e.must(l.Append(e.ctx, c), "append at %d", n)
+		want = append(want, c)
+	}
+	at := e.read(l, "s", 0)[0].RecordedAt
+	e.reopen()
+	l = e.eventLog("Test.Log")
+	if d := diffCommits(e.read(l, "s", 0), want, keepSnapshots); d != "" {
+		e.Errorf("Read: %s", d)
+	}
+	e.wantLoad(l, "s", 1, want, 2)
+	if d := diffCommits(e.scanAll(l, 2)["s"], want, keepSnapshots); d != "" {
+		e.Errorf("Scan: %s", d)
+	}
+	if got := e.read(l, "s", 0); len(got) > 0 && !got[0].RecordedAt.Equal(at) {
+		e.Errorf("RecordedAt = %v, was %v before", got[0].RecordedAt, at)
+	}
+	wantWinner(e, l.Append(e.ctx, commitOf("s", 5, "loser")), want[4], "append at a taken number")
+	e.fill(l, "s", 6, 6)
+}

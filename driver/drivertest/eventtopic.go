@@ -1,0 +1,247 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// TestEventTopic runs the suite of [driver.EventTopic], and that of
+// [driver.EventCollector] on a topic.
+func TestEventTopic(t *testing.T, open Open) { eventTopicSuite().run(t, open) }
+
+func eventTopicSuite() suite {
+	return suite{"EventTopic", append(receiverProperties(topicQueue), []property{
+		{"EverySubscriptionGetsEveryCommit", everySubscriptionGetsEveryCommit},
+		{"AnEmptyBatchIsNothing", anEmptyBatchOfEnvelopesIsNothing},
+		{"PublishedCommitsAreWhole", publishedCommitsAreWhole},
+		{"LargeBatchesKeepTheirOrder", largeBatchesKeepTheirOrder},
+		{"LargeCommitsAreDelivered", largeEnvelopesAreDelivered},
+		{"ARepeatedEnvelopeIsAccepted", aRepeatedEnvelopeIsAccepted},
+		{"SubscriptionsSurviveReopening", subscriptionsSurviveReopening},
+		{"ANewSubscriptionStartsWhenItIsMade", aNewSubscriptionStartsWhenItIsMade},
+		{"OnlyTheRelayFeedsATopic", onlyTheRelayFeedsATopic},
+		{"StreamIDsAreKept", topicKeepsStreamIDs},
+		{"CancelledCallsFail", cancelledTopicCallsFail},
+		{"ArgumentsAreNotKept", publishDoesNotKeepItsArguments},
+	}...)}
+}
+
+func (e *env) eventTopic(log string, subscribers ...string) driver.EventTopic {
+	e.Helper()
+	t, err := e.Provider.OpenEventTopic(e.ctx, driver.TopicSpec{Log: log, Subscribers: subscribers})
+	e.must(err, "OpenEventTopic(%q, %v)", log, subscribers)
+	return t
+}
+
+// envelope is a commit as a relay publishes it: it lies in the log, too.
+func envelope(log string, c driver.Commit) driver.Envelope {
+	c.Snapshot = nil
+	c.RecordedAt = time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
+	return driver.Envelope{Log: log, Commit: c}
+}
+
+// relay appends commits and publishes them.
+func (e *env) relay(t driver.EventTopic, log string, cs ...driver.Commit) {
+	e.Helper()
+	l := e.eventLog(log)
+	var es []driver.Envelope
+	for _, c := range cs {
+		e.must(l.Append(e.ctx, c), "append %s at %d", short(c.Stream), c.SequenceNr)
+		es = append(es, envelope(log, c))
+	}
+	e.must(t.Publish(e.ctx, es), "publish %d envelopes", len(es))
+}
+
+func topicQueue(e *env) queue[driver.Record] {
+	t := e.eventTopic("Test.Log", "Test.Consumer")
+	return queue[driver.Record]{
+		Receiver: e.collector("Test.Consumer", "Test.Log", true),
+		put: func(group string, n int) {
+			en := envelope("Test.Log", commitOf(group, uint64(n), "w"))
+			e.try(t.Publish(e.ctx, []driver.Envelope{en}), "publish %s", en.Key())
+		},
+		place:   placeOfRecord,
+		repeats: true,
+	}
+}
+
+func everySubscriptionGetsEveryCommit(e *env) {
+	subscribers := []string{"Test.A", "Test.B", "Other.C"}
+	t := e.eventTopic("Test.Log", subscribers...)
+	for n := uint64(1); n <= 5; n++ {
+		e.relay(t, "Test.Log", commitOf("s", n, "w"), commitOf("t", n, "w"))
+	}
+	for _, s := range subscribers {
+		q := collected(e.collector(s, "Test.Log", true))
+		inOrder(e, drain(e, q, 10), 2, 5)
+		nothing(e, q, "though all were settled")
+	}
+}
+
+func anEmptyBatchOfEnvelopesIsNothing(e *env) {
+	t := e.eventTopic("Test.Log", "Test.A")
+	e.must(t.Publish(e.ctx, nil), "publish nil")
+	e.must(t.Publish(e.ctx, []driver.Envelope{}), "publish an empty batch")
+	nothing(e, collected(e.collector("Test.A", "Test.Log", true)), "though none was published")
+	lonely := e.eventTopic("Test.Lonely") // a topic that nobody subscribed to
+	e.must(lonely.Publish(e.ctx, []driver.Envelope{envelope("Test.Lonely", commitOf("s", 1, "w"))}), "publish without subscribers")
+}
+
+func publishedCommitsAreWhole(e *env) {
+	t := e.eventTopic("Test.Log", "Test.A")
+	var want []driver.Commit
+	for i, text := range oddJSON() {
+		c := commitOf("s", uint64(i+1), "w")
+		c.Events[0].Data = []byte(text)
+		c.Commands[0].Meta.Headers = map[string]string{"Ä\u2028": "<&>"}
+		want = append(want, c)
+	}
+	e.relay(t, "Test.Log", want...)
+	c := e.collector("Test.A", "Test.Log", true)
+	for i := 0; i < len(want) && !e.Failed(); {
+		ds := batch(e, c, 10)
+		for _, d := range ds {
+			if i == len(want) {
+				e.Fatalf("more records than commits")
+			}
+			wantRecord(e, d.Message, "Test.Log", want[i])
+			i++
+		}
+		settle(e, c, false, ds...)
+	}
+}
+
+func largeBatchesKeepTheirOrder(e *env) {
+	t := e.eventTopic("Test.Log", "Test.A")
+	var cs []driver.Commit
+	for n := uint64(1); n <= 12; n++ {
+		for s := range 4 {
+			cs = append(cs, filled(commitOf(fmt.Sprintf("s%d", s), n, "w"), 9<<10))
+		}
+	}
+	e.relay(t, "Test.Log", cs...)
+	q := collected(e.collector("Test.A", "Test.Log", true))
+	inOrder(e, drain(e, q, 48), 4, 12)
+	nothing(e, q, "though all were settled")
+}
+
+func largeEnvelopesAreDelivered(e *env) {
+	t := e.eventTopic("Test.Log", "Test.A")
+	limit := e.testableLimit("MaxCommitBytes", e.Provider.Limits().MaxCommitBytes)
+	large := filled(commitOf("s", 2, "w"), almost(limit))
+	e.relay(t, "Test.Log", commitOf("s", 1, "w"), large, commitOf("s", 3, "w"))
+	c := e.collector("Test.A", "Test.Log", true)
+	for n := uint64(1); n <= 3 && !e.Failed(); {
+		ds := batch(e, c, 10)
+		for _, d := range ds {
+			want := commitOf("s", n, "w")
+			if n == 2 {
+				want = large
+			}
+			wantRecord(e, d.Message, "Test.Log", want)
+			n++
+		}
+		settle(e, c, false, ds...)
+	}
+}
+
+func aRepeatedEnvelopeIsAccepted(e *env) {
+	t := e.eventTopic("Test.Log", "Test.A")
+	e.relay(t, "Test.Log", commitOf("s", 1, "w"), commitOf("s", 2, "w"))
+	again := envelope("Test.Log", commitOf("s", 1, "w"))
+	e.must(t.Publish(e.ctx, []driver.Envelope{again, again}), "publish again")
+	e.relay(t, "Test.Log", commitOf("s", 3, "w"))
+	inOrder(e, drain(e, collected(e.collector("Test.A", "Test.Log", true)), 3), 1, 3)
+}
+
+func subscriptionsSurviveReopening(e *env) {
+	e.needReopen()
+	t := e.eventTopic("Test.Log", "Test.A", "Test.B")
+	e.relay(t, "Test.Log", commitOf("s", 1, "w"), commitOf("s", 2, "w"))
+	a := collected(e.collector("Test.A", "Test.Log", true))
+	drain(e, a, 2)
+	e.reopen()
+	t = e.eventTopic("Test.Log", "Test.A", "Test.B")
+	e.relay(t, "Test.Log", commitOf("s", 3, "w"))
+	if got := drain(e, collected(e.collector("Test.A", "Test.Log", true)), 1); len(got) > 0 && got[0] != (place{"s", 3}) {
+		e.Errorf("after reopening the first subscriber got %v, want commit 3", got)
+	}
+	inOrder(e, drain(e, collected(e.collector("Test.B", "Test.Log", true)), 3), 1, 3)
+}
+
+func aNewSubscriptionStartsWhenItIsMade(e *env) {
+	t := e.eventTopic("Test.Log", "Test.A")
+	e.relay(t, "Test.Log", commitOf("s", 1, "w"), commitOf("s", 2, "w"))
+	t = e.eventTopic("Test.Log", "Test.A", "Test.B")
+	b := collected(e.collector("Test.B", "Test.Log", true))
+	nothing(e, b, "though it was published before the subscription was made")
+	e.relay(t, "Test.Log", commitOf("s", 3, "w"))
+	if got := drain(e, b, 1); len(got) > 0 && got[0] != (place{"s", 3}) {
+		e.Errorf("the new subscriber got %v, want commit 3", got)
+	}
+	nothing(e, b, "though all were settled")
+	inOrder(e, drain(e, collected(e.collector("Test.A", "Test.Log", true)), 3), 1, 3)
+}
+
+func onlyTheRelayFeedsATopic(e *env) {
+	t := e.eventTopic("Test.Log", "Test.A")
+	q := collected(e.collector("Test.A", "Test.Log", true))
+	e.fill(e.eventLog("Test.Log"), "s", 1, 3)
+	nothing(e, q, "though nothing was published")
+	e.must(t.Publish(e.ctx, []driver.Envelope{envelope("Test.Log", commitOf("s", 1, "fill"))}), "publish")
+	inOrder(e, drain(e, q, 1), 1, 1)
+	nothing(e, q, "though all were settled")
+	// A collector of the feed is another one than that of the topic.
+	feed := collected(e.collector("Test.A", "Test.Log", false))
+	inOrder(e, drain(e, feed, 3), 1, 3)
+}
+
+func topicKeepsStreamIDs(e *env) {
+	t := e.eventTopic("Test.Log", "Test.A")
+	ids := goodIDs()
+	var cs []driver.Commit
+	for _, id := range ids {
+		cs = append(cs, commitOf(id, 1, "w"))
+	}
+	e.relay(t, "Test.Log", cs...)
+	got := map[string]bool{}
+	for _, p := range drain(e, collected(e.collector("Test.A", "Test.Log", true)), len(ids)) {
+		got[p.group] = true
+	}
+	for _, id := range ids {
+		if !got[id] {
+			e.Errorf("no record of stream %s came", short(id))
+		}
+	}
+}
+
+func cancelledTopicCallsFail(e *env) {
+	t := e.eventTopic("Test.Log", "Test.A")
+	ctx, cancel := context.WithCancel(e.ctx)
+	cancel()
+	if err := t.Publish(ctx, []driver.Envelope{envelope("Test.Log", commitOf("s", 1, "w"))}); !errors.Is(err, context.Canceled) {
+		e.Errorf("Publish with a cancelled context = %v, want context.Canceled", err)
+	}
+}
+
+func publishDoesNotKeepItsArguments(e *env) {
+	t := e.eventTopic("Test.Log", "Test.A", "Test.B")
+	want := commitOf("s", 1, "w")
+	e.fill(e.eventLog("Test.Log"), "other", 1, 1)
+	e.must(e.eventLog("Test.Log").Append(e.ctx, want), "append")
+	batchOf := []driver.Envelope{envelope("Test.Log", commitOf("s", 1, "w"))}
+	e.must(t.Publish(e.ctx, batchOf), "publish")
+	scribble(batchOf[0].Commit)
+	batchOf[0] = driver.Envelope{}
+	ds := batch(e, e.collector("Test.A", "Test.Log", true), 1)
+	wantRecord(e, ds[0].Message, "Test.Log", want)
+	if c := ds[0].Message.Commit; c != nil { // one subscriber's copy is not the other's
+		scribble(*c)
+	}
+	wantRecord(e, batch(e, e.collector("Test.B", "Test.Log", true), 1)[0].Message, "Test.Log", want)
+}

@@ -1,0 +1,204 @@
+package drivertest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// TestOutcomes runs the suite of [driver.Outcomes].
+func TestOutcomes(t *testing.T, open Open) { outcomesSuite().run(t, open) }
+
+func outcomesSuite() suite {
+	return suite{"Outcomes", []property{
+		{"EverythingOfAnOutcomeIsKept", everythingOfAnOutcomeIsKept},
+		{"PendingReplacesNoOtherOutcome", pendingReplacesNoOtherOutcome},
+		{"AnyOtherOutcomeReplaces", anyOtherOutcomeReplaces},
+		{"PendingLosesEveryRace", pendingLosesEveryRace},
+		{"OutcomesExpire", outcomesExpire},
+		{"CommandIDsAreKeptApart", outcomeIDsAreKeptApart},
+		{"ErrorsAreNotMissingOutcomes", errorsAreNotMissingOutcomes},
+		{"ArgumentsAreNotKept", outcomePutDoesNotKeepItsArgument},
+		{"OutcomesSurviveReopening", outcomesSurviveReopening},
+	}}
+}
+
+func (e *env) outcomes() driver.Outcomes {
+	e.Helper()
+	o, err := e.Provider.OpenOutcomes(e.ctx)
+	e.must(err, "OpenOutcomes")
+	return o
+}
+
+func pending(id string) driver.Outcome {
+	return driver.Outcome{Kind: driver.Pending, CommandID: id, EntityID: "e"}
+}
+
+func accepted(id string, n uint64) driver.Outcome {
+	return driver.Outcome{Kind: driver.Accepted, CommandID: id, EntityID: "e", SequenceNr: n, EventCount: 1}
+}
+
+func (e *env) putOutcome(o driver.Outcomes, out driver.Outcome, lasts time.Duration) {
+	e.Helper()
+	e.must(o.Put(e.ctx, out, e.Now().Truncate(time.Second).Add(lasts)), "Put(%s of %s)", out.Kind, short(out.CommandID))
+}
+
+func (e *env) wantOutcome(o driver.Outcomes, want driver.Outcome) {
+	e.Helper()
+	got, err := o.Get(e.ctx, want.CommandID)
+	if !e.try(err, "Get(%s)", short(want.CommandID)) {
+		return
+	}
+	if len(got.Detail) != len(want.Detail) && (len(got.Detail) == 0 || len(want.Detail) == 0) || len(want.Detail) > 0 && !sameJSON(got.Detail, want.Detail) {
+		e.Errorf("the detail of %s is %s, want %s", short(want.CommandID), got.Detail, want.Detail)
+	}
+	got.Detail, want.Detail = nil, nil
+	if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
+		e.Errorf("got the outcome %s, want %s", g, w)
+	}
+}
+
+func (e *env) wantNoOutcome(o driver.Outcomes, id, why string) {
+	e.Helper()
+	got, err := o.Get(e.ctx, id)
+	e.wantClass(err, driver.ErrNotFound, "Get(%s), %s (got %+v)", short(id), why, got)
+}
+
+func everythingOfAnOutcomeIsKept(e *env) {
+	o := e.outcomes()
+	e.wantNoOutcome(o, "nobody", "nobody put it")
+	all := []driver.Outcome{
+		{Kind: driver.Pending, CommandID: "p"},
+		{Kind: driver.Accepted, CommandID: "a", EntityID: "日本", SequenceNr: 1<<53 + 1, EventCount: 12},
+		{Kind: driver.Accepted, CommandID: "no-op", EntityID: "e", SequenceNr: 4},
+		{Kind: driver.Rejected, CommandID: "r", EntityID: "e", Code: "AlreadyExists", Message: "it <is> \"there\" & \u2028", Detail: json.RawMessage(`{"big":12345678901234567890.10,"html":"<a>&"}`)},
+		{Kind: driver.Rejected, CommandID: "r2", Code: "C", Detail: json.RawMessage(`null`)},
+	}
+	for _, out := range all {
+		e.putOutcome(o, out, time.Hour)
+	}
+	for _, out := range all {
+		e.wantOutcome(o, out)
+	}
+}
+
+func pendingReplacesNoOtherOutcome(e *env) {
+	o := e.outcomes()
+	rejected := driver.Outcome{Kind: driver.Rejected, CommandID: "r", Code: "No"}
+	e.putOutcome(o, accepted("a", 1), time.Hour)
+	e.putOutcome(o, rejected, time.Hour)
+	e.putOutcome(o, pending("a"), 2*time.Hour) // it is no error
+	e.putOutcome(o, pending("r"), 2*time.Hour)
+	e.wantOutcome(o, accepted("a", 1))
+	e.wantOutcome(o, rejected)
+	e.putOutcome(o, pending("p"), time.Hour)
+	e.putOutcome(o, pending("p"), time.Hour)
+	e.wantOutcome(o, pending("p"))
+	e.advance(61 * time.Minute) // what it did not replace it does not prolong
+	e.wantNoOutcome(o, "a", "it has expired")
+	e.putOutcome(o, pending("a"), time.Hour)
+	e.wantOutcome(o, pending("a"))
+}
+
+func anyOtherOutcomeReplaces(e *env) {
+	o := e.outcomes()
+	rejected := driver.Outcome{Kind: driver.Rejected, CommandID: "a", Code: "No", Detail: json.RawMessage(`{"x":1}`)}
+	for _, out := range []driver.Outcome{pending("a"), accepted("a", 1), rejected, accepted("a", 2), accepted("a", 3), rejected} {
+		e.putOutcome(o, out, time.Hour)
+		e.wantOutcome(o, out)
+	}
+}
+
+func pendingLosesEveryRace(e *env) {
+	o := e.outcomes()
+	for i := range 25 {
+		id := fmt.Sprintf("c%d", i)
+		expires := e.Now().Truncate(time.Second).Add(time.Hour)
+		race(8, func(j int) {
+			out := pending(id)
+			if j == 3 {
+				out = accepted(id, 7)
+			}
+			e.try(o.Put(e.ctx, out, expires), "Put")
+		})
+		e.wantOutcome(o, accepted(id, 7))
+	}
+}
+
+func outcomesExpire(e *env) {
+	e.needClock()
+	o := e.outcomes()
+	e.putOutcome(o, accepted("short", 1), time.Minute)
+	e.putOutcome(o, accepted("long", 1), time.Hour)
+	e.putOutcome(o, pending("pending"), time.Minute)
+	e.putOutcome(o, accepted("prolonged", 1), time.Minute)
+	e.putOutcome(o, accepted("prolonged", 2), time.Hour)
+	e.putOutcome(o, accepted("past", 1), -time.Minute)
+	e.wantNoOutcome(o, "past", "it has expired")
+	end := e.Now().Truncate(time.Second).Add(time.Minute)
+	e.advance(end.Sub(e.Now()) - time.Second)
+	e.wantOutcome(o, accepted("short", 1))
+	e.advance(time.Second)
+	e.wantNoOutcome(o, "short", "it has expired")
+	e.wantNoOutcome(o, "pending", "it has expired")
+	e.wantOutcome(o, accepted("long", 1))
+	e.wantOutcome(o, accepted("prolonged", 2))
+	e.putOutcome(o, pending("short"), time.Minute)
+	e.wantOutcome(o, pending("short"))
+}
+
+func outcomeIDsAreKeptApart(e *env) {
+	o := e.outcomes()
+	for i, id := range goodIDs() {
+		e.putOutcome(o, accepted(id, uint64(i+1)), time.Hour)
+	}
+	for i, id := range goodIDs() {
+		e.wantOutcome(o, accepted(id, uint64(i+1)))
+	}
+}
+
+func errorsAreNotMissingOutcomes(e *env) {
+	o := e.outcomes()
+	e.putOutcome(o, accepted("a", 1), time.Hour)
+	ctx, cancel := context.WithCancel(e.ctx)
+	cancel()
+	if _, err := o.Get(ctx, "a"); !errors.Is(err, context.Canceled) {
+		e.Errorf("Get with a cancelled context = %v, want context.Canceled", err)
+	}
+	if err := o.Put(ctx, accepted("b", 1), e.Now().Add(time.Hour)); !errors.Is(err, context.Canceled) {
+		e.Errorf("Put with a cancelled context = %v, want context.Canceled", err)
+	}
+}
+
+func outcomePutDoesNotKeepItsArgument(e *env) {
+	o := e.outcomes()
+	build := func() driver.Outcome {
+		return driver.Outcome{Kind: driver.Rejected, CommandID: "a", Code: "No", Detail: json.RawMessage(`{"x":1}`)}
+	}
+	out := build()
+	e.putOutcome(o, out, time.Hour)
+	copy(out.Detail, "!!!!!!!")
+	for range 2 {
+		e.wantOutcome(o, build())
+		got, err := o.Get(e.ctx, "a")
+		e.must(err, "Get")
+		copy(got.Detail, "!!!!!!!")
+	}
+}
+
+func outcomesSurviveReopening(e *env) {
+	e.needReopen()
+	o := e.outcomes()
+	e.putOutcome(o, accepted("a", 1), time.Hour)
+	e.putOutcome(o, pending("p"), time.Hour)
+	e.reopen()
+	o = e.outcomes()
+	e.putOutcome(o, pending("a"), time.Hour)
+	e.wantOutcome(o, accepted("a", 1))
+	e.wantOutcome(o, pending("p"))
+}

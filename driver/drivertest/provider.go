@@ -1,0 +1,411 @@
+package drivertest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// TestProvider runs all suites.
+func TestProvider(t *testing.T, open Open) {
+	for _, s := range suites() {
+		t.Run(s.name, func(t *testing.T) { s.run(t, open) })
+	}
+}
+
+func suites() []suite {
+	return []suite{
+		providerSuite(), eventLogSuite(), commandTopicSuite(), eventTopicSuite(), eventCollectorSuite(),
+		checkpointsSuite(), queryDbSuite(), queryEngineSuite(), stateTopicSuite(), counterSuite(),
+		schedulerSuite(), bucketSuite(), deadLettersSuite(), outcomesSuite(),
+	}
+}
+
+func providerSuite() suite {
+	return suite{"Provider", []property{
+		{"LimitsAreSet", limitsAreSet},
+		{"OneNameIsOneStore", oneNameIsOneStore},
+		{"SimilarNamesAreKeptApart", similarNamesAreKeptApart},
+		{"ClosedDriversAreUnavailable", closedDriversAreUnavailable},
+		{"ClosingTwiceIsFine", closingTwiceIsFine},
+		{"CloseLosesNoAcknowledgedCall", closeLosesNoAcknowledgedCall},
+		{"CloseEndsSubscriptions", closeEndsSubscriptions},
+		{"NotifyTellsOfEveryReceiver", notifyTellsOfEveryReceiver},
+		{"NotifyTellsOfSettlements", notifyTellsOfSettlements},
+		{"NotifyStops", notifyStops},
+	}}
+}
+
+func limitsAreSet(e *env) {
+	l := e.Provider.Limits()
+	for name, n := range map[string]int{
+		"MaxCommitBytes": l.MaxCommitBytes, "MaxCommandBytes": l.MaxCommandBytes, "MaxRowBytes": l.MaxRowBytes,
+	} {
+		if n < 16<<10 {
+			e.Errorf("%s = %d, want 16 KiB at least", name, n)
+		}
+	}
+	if l.MaxStep < 10 {
+		e.Errorf("MaxStep = %d, want 10 at least", l.MaxStep)
+	}
+	if l.MaxFeedReaders < 0 {
+		e.Errorf("MaxFeedReaders = %d, want 0 or more", l.MaxFeedReaders)
+	}
+}
+
+func oneNameIsOneStore(e *env) {
+	e.fill(e.eventLog("Test.Thing"), "s", 1, 2)
+	e.wantStream(e.eventLog("Test.Thing"), "s", []driver.Commit{commitOf("s", 1, "fill"), commitOf("s", 2, "fill")})
+
+	e.must(e.commandTopic("Test.Thing").Send(e.ctx, []driver.Command{command("e", "c")}), "Send")
+	one, two := e.commandTopic("Test.Thing"), e.commandTopic("Test.Thing")
+	held := take(e, one, 1)
+	noCommands(e, two, "while another handle holds it")
+	settle(e, two, false, held...) // settled by the other handle
+	noCommands(e, one, "though it was settled")
+
+	e.must(e.checkpoints("Test.Thing").Advance(e.ctx, []driver.Advance{advance("s", 0, 3)}), "Advance")
+	e.wantWatermark(e.checkpoints("Test.Thing"), streamKey("s"), 3, false)
+
+	e.save(e.table(plainTable), numbered("id", 1))
+	e.wantRow(e.table(plainTable), numbered("id", 1))
+	e.wantIDs(e.engine(plainTable), driver.Query{ReadModel: plainTable.Name, Value: "id"}, "id")
+
+	e.count(e.counter("Test.Thing"), "a", "r", 1)
+	e.wantCounter(e.counter("Test.Thing"), "a", 1, 0, 0)
+
+	e.create(e.scheduler(), "once", at(e.Now().Add(time.Hour)))
+	e.wantSchedules(e.scheduler(), "once")
+
+	e.putObject(e.bucket("Test.Thing"), "key", "content")
+	e.wantObject(e.bucket("Test.Thing"), "key", "content")
+
+	e.park(e.deadLetters(), letterOf("a", "Test.A"))
+	e.wantLetter(e.deadLetters(), letterOf("a", "Test.A"))
+
+	e.putOutcome(e.outcomes(), accepted("c", 1), time.Hour)
+	e.wantOutcome(e.outcomes(), accepted("c", 1))
+}
+
+func similarNamesAreKeptApart(e *env) {
+	names := []string{"Shop.AB", "ShopA.B", "Shop.A", "Shop.A1", "Shop.ABC", "Sho.pAB"}
+	for i, name := range names {
+		e.fill(e.eventLog(name), "s", 1, uint64(i+1))
+		e.must(e.commandTopic(name).Send(e.ctx, []driver.Command{command("e", "c-"+name)}), "Send")
+		e.must(e.checkpoints(name).Advance(e.ctx, []driver.Advance{advance("s", 0, uint64(i+1))}), "Advance")
+		e.save(e.table(driver.TableSpec{Name: name}), numbered("id", i))
+		e.count(e.counter(name), "a", "r", int64(i+1))
+		e.putObject(e.bucket(name), "key", name)
+	}
+	for i, name := range names {
+		if got := len(e.read(e.eventLog(name), "s", 0)); got != i+1 {
+			e.Errorf("the log %s has %d commits, want %d", name, got, i+1)
+		}
+		if got := drainCommands(e, e.commandTopic(name), 1); len(got) != 1 || got[0].Meta.ID != "c-"+name {
+			e.Errorf("the topic %s has the commands %v", name, got)
+		}
+		noCommands(e, e.commandTopic(name), "though one was sent")
+		e.wantWatermark(e.checkpoints(name), streamKey("s"), uint64(i+1), false)
+		e.wantRow(e.table(driver.TableSpec{Name: name}), numbered("id", i))
+		e.wantCounter(e.counter(name), "a", int64(i+1), 0, 0)
+		e.wantObject(e.bucket(name), "key", name)
+	}
+	// A name is one of its kind: the log, the read model and so on of one name
+	// have nothing in common.
+	e.wantWatermark(e.table(driver.TableSpec{Name: names[0]}), streamKey("s"), 0, false)
+}
+
+func closedDriversAreUnavailable(e *env) {
+	l := e.eventLog("Test.Log")
+	topic := e.commandTopic("Test.Thing")
+	eventTopic := e.eventTopic("Test.Log", "Test.Consumer")
+	feed := e.collector("Test.Consumer", "Test.Log", false)
+	sub := e.collector("Test.Consumer", "Test.Log", true)
+	points := e.checkpoints("Test.Consumer")
+	db := e.table(plainTable)
+	engine := e.engine(plainTable)
+	state, err := e.Provider.OpenStateTopic(e.ctx, plainTable)
+	e.must(err, "OpenStateTopic")
+	counter := e.counter("Test.Counter")
+	scheduler := e.scheduler()
+	bucket := e.bucket("Test.Files")
+	letters := e.deadLetters()
+	outcomes := e.outcomes()
+	e.fill(l, "s", 1, 1)
+	e.save(db, numbered("id", 1))
+	e.putObject(bucket, "a", "a")
+	e.must(e.Provider.Close(), "Close")
+
+	type call struct {
+		name string
+		f    func() error
+	}
+	one := []driver.Settlement{{ID: "x"}}
+	seq := func(s func(func(driver.Commit, error) bool)) func() error {
+		return func() error { _, err := collect(e, s); return err }
+	}
+	key := driver.Key{ID: "id"}
+	for _, c := range []call{
+		{"EventLog.Append", func() error { return l.Append(e.ctx, commitOf("s", 2, "w")) }},
+		{"EventLog.Read", seq(l.Read(e.ctx, "s", 0))},
+		{"EventLog.Read of an empty stream", seq(l.Read(e.ctx, "nobody", 0))},
+		{"EventLog.Scan", seq(l.Scan(e.ctx, 0, 1))},
+		{"EventLog.Load", func() error { _, err := l.Load(e.ctx, "s", 1); return err }},
+		{"EventLog.Load of an empty stream", func() error { _, err := l.Load(e.ctx, "nobody", 1); return err }},
+		{"CommandTopic.Send", func() error { return topic.Send(e.ctx, []driver.Command{command("e", "c")}) }},
+		{"CommandTopic.Receive", func() error { _, err := topic.Receive(e.ctx, 1); return err }},
+		{"CommandTopic.Settle", func() error { return topic.Settle(e.ctx, one) }},
+		{"EventTopic.Publish", func() error {
+			return eventTopic.Publish(e.ctx, []driver.Envelope{envelope("Test.Log", commitOf("s", 1, "fill"))})
+		}},
+		{"EventCollector.Receive", func() error { _, err := feed.Receive(e.ctx, 1); return err }},
+		{"EventCollector.Settle", func() error { return feed.Settle(e.ctx, one) }},
+		{"EventCollector.Receive of a topic", func() error { _, err := sub.Receive(e.ctx, 1); return err }},
+		{"EventCollector.Settle of a topic", func() error { return sub.Settle(e.ctx, one) }},
+		{"Checkpoints.Watermark", func() error { _, err := points.Watermark(e.ctx, streamKey("s")); return err }},
+		{"Checkpoints.Watermarks", func() error { _, err := points.Watermarks(e.ctx, []driver.StreamKey{streamKey("s")}); return err }},
+		{"Checkpoints.Advance", func() error { return points.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}) }},
+		{"Checkpoints.Block", func() error { return points.Block(e.ctx, streamKey("s"), 0) }},
+		{"Checkpoints.Unblock", func() error { return points.Unblock(e.ctx, streamKey("s")) }},
+		{"QueryDb.Load", func() error { _, err := db.Load(e.ctx, "id"); return err }},
+		{"QueryDb.LoadRow", func() error { _, err := db.LoadRow(e.ctx, key); return err }},
+		{"QueryDb.LoadRows", func() error { _, err := db.LoadRows(e.ctx, []driver.Key{key}); return err }},
+		{"QueryDb.Save", func() error { return db.Save(e.ctx, numbered("id", 1), driver.Any) }},
+		{"QueryDb.SaveBatch", func() error { return db.SaveBatch(e.ctx, []driver.Row{numbered("id", 1)}) }},
+		{"QueryDb.Count", func() error { _, err := db.Count(e.ctx, key, "n", 1); return err }},
+		{"QueryDb.Delete", func() error { return db.Delete(e.ctx, key) }},
+		{"QueryDb.DeleteAll", func() error { return db.DeleteAll(e.ctx, "id") }},
+		{"QueryDb.DeleteBatch", func() error { return db.DeleteBatch(e.ctx, []driver.Key{key}) }},
+		{"QueryDb.Apply", func() error { return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("id", 1))}}) }},
+		{"QueryDb.Clear", func() error { return db.Clear(e.ctx) }},
+		{"QueryDb.Watermark", func() error { _, err := db.Watermark(e.ctx, streamKey("s")); return err }},
+		{"QueryDb.Advance", func() error { return db.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}) }},
+		{"QueryEngine.Query", func() error {
+			_, err := engine.Query(e.ctx, driver.Query{ReadModel: plainTable.Name, Value: "id"})
+			return err
+		}},
+		{"QueryEngine.Scan", func() error { _, err := engine.Scan(e.ctx, driver.Scan{ReadModel: plainTable.Name}); return err }},
+		{"StateTopic.Subscribe", func() error { _, err := state.Subscribe(e.ctx); return err }},
+		{"Counter.Count", func() error { return counter.Count(e.ctx, "a", "r", 1) }},
+		{"Counter.AddTarget", func() error { return counter.AddTarget(e.ctx, "a", "r", 1) }},
+		{"Counter.State", func() error { _, err := counter.State(e.ctx, "a"); return err }},
+		{"Counter.Receive", func() error { _, err := counter.Receive(e.ctx, 1); return err }},
+		{"Counter.Settle", func() error { return counter.Settle(e.ctx, one) }},
+		{"Scheduler.Create", func() error {
+			return scheduler.Create(e.ctx, driver.Schedule{Name: "a", Expression: "rate(1 day)", Payload: json.RawMessage(`{}`)})
+		}},
+		{"Scheduler.Delete", func() error { return scheduler.Delete(e.ctx, "a") }},
+		{"Scheduler.List", func() error { _, err := scheduler.List(e.ctx); return err }},
+		{"Scheduler.Receive", func() error { _, err := scheduler.Receive(e.ctx, 1); return err }},
+		{"Scheduler.Settle", func() error { return scheduler.Settle(e.ctx, one) }},
+		{"Bucket.Put", func() error { return bucket.Put(e.ctx, "a", strings.NewReader("a")) }},
+		{"Bucket.Get", func() error { _, _, err := bucket.Get(e.ctx, "a"); return err }},
+		{"Bucket.Delete", func() error { return bucket.Delete(e.ctx, "a") }},
+		{"Bucket.List", func() error { _, err := bucket.List(e.ctx, "", "", 1); return err }},
+		{"Bucket.Receive", func() error { _, err := bucket.Receive(e.ctx, 1); return err }},
+		{"Bucket.Settle", func() error { return bucket.Settle(e.ctx, one) }},
+		{"DeadLetters.Park", func() error { return letters.Park(e.ctx, letterOf("a", "Test.A")) }},
+		{"DeadLetters.Get", func() error { _, err := letters.Get(e.ctx, "a"); return err }},
+		{"DeadLetters.List", func() error { _, err := letters.List(e.ctx, "", "", 1); return err }},
+		{"DeadLetters.Remove", func() error { return letters.Remove(e.ctx, "a") }},
+		{"Outcomes.Put", func() error { return outcomes.Put(e.ctx, accepted("a", 1), e.Now().Add(time.Hour)) }},
+		{"Outcomes.Get", func() error { _, err := outcomes.Get(e.ctx, "a"); return err }},
+	} {
+		e.wantClass(c.f(), driver.ErrUnavailable, "%s after Close", c.name)
+	}
+}
+
+func closingTwiceIsFine(e *env) {
+	e.fill(e.eventLog("Test.Log"), "s", 1, 1)
+	e.must(e.Provider.Close(), "Close")
+	e.must(e.Provider.Close(), "the second Close")
+	if e.Reopen == nil {
+		return
+	}
+	e.reopen()
+	e.wantStream(e.eventLog("Test.Log"), "s", []driver.Commit{commitOf("s", 1, "fill")})
+}
+
+func closeLosesNoAcknowledgedCall(e *env) {
+	l, topic := e.eventLog("Test.Log"), e.commandTopic("Test.Thing")
+	const writers = 6
+	var stored [writers]atomic.Uint64
+	var begun atomic.Int64
+	var wg sync.WaitGroup
+	for i := range writers {
+		wg.Go(func() {
+			for n := uint64(1); ; n++ {
+				err := l.Append(e.ctx, commitOf(fmt.Sprintf("s%d", i), n, "w"))
+				if err == nil {
+					err = topic.Send(e.ctx, []driver.Command{command(fmt.Sprintf("s%d", i), fmt.Sprintf("%d#%d", i, n))})
+				}
+				if err != nil {
+					e.wantClass(err, driver.ErrUnavailable, "a call beside Close")
+					return
+				}
+				stored[i].Store(n)
+				begun.Add(1)
+			}
+		})
+	}
+	e.poll("writers to run", func() (bool, bool) { return begun.Load() > 3*writers, false })
+	e.try(e.Provider.Close(), "Close beside writers")
+	wg.Wait()
+	e.needReopen()
+	e.reopen()
+	l, topic = e.eventLog("Test.Log"), e.commandTopic("Test.Thing")
+	sent := uint64(0)
+	for i := range writers {
+		n := stored[i].Load()
+		sent += n
+		got := e.read(l, fmt.Sprintf("s%d", i), 0)
+		if uint64(len(got)) < n || uint64(len(got)) > n+1 {
+			e.Errorf("of s%d %d commits are stored, %d were acknowledged", i, len(got), n)
+		}
+	}
+	if got := drainCommands(e, topic, int(sent)); uint64(len(got)) > sent+writers {
+		e.Errorf("%d commands came, %d were acknowledged", len(got), sent)
+	}
+}
+
+func closeEndsSubscriptions(e *env) {
+	db := e.table(plainTable)
+	l := e.listen(plainTable)
+	e.save(db, numbered("a", 1))
+	l.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
+	closed := make(chan error, 1)
+	go func() { closed <- e.Provider.Close() }()
+	if err := l.wantEnd("closed"); err != nil {
+		e.wantClass(err, driver.ErrUnavailable, "the end of a subscription by Close")
+	}
+	e.try(<-closed, "Close")
+}
+
+// notices counts what a notifier tells.
+type notices struct {
+	mu    sync.Mutex
+	count map[string]int
+}
+
+func (n *notices) add(receiver string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.count[receiver]++
+}
+
+func (n *notices) of(receiver string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.count[receiver]
+}
+
+// notify subscribes to the provider's notices, or ends the property when it has none.
+func (e *env) notify() (*notices, func()) {
+	e.Helper()
+	n, ok := e.Provider.(driver.Notifier)
+	if !ok {
+		e.Skip("this provider is no Notifier: hosts poll it")
+	}
+	got := &notices{count: map[string]int{}}
+	return got, n.Notify(got.add)
+}
+
+// told checks that change is told to receiver, and that it has happened when it is.
+func told[T any](e *env, n *notices, receiver string, r driver.Receiver[T], change func() error) {
+	e.Helper()
+	before := n.of(receiver)
+	e.must(change(), "change")
+	if !e.poll("a notice of "+receiver, func() (bool, bool) { return n.of(receiver) > before, false }) {
+		return
+	}
+	if r == nil {
+		return
+	}
+	if ds, _ := receive(e, r, 10); len(ds) == 0 {
+		e.Errorf("%s was told before there was something to receive", receiver)
+	} else {
+		settle(e, r, false, ds...)
+	}
+}
+
+func notifyTellsOfEveryReceiver(e *env) {
+	l := e.eventLog("Test.Log")
+	topic := e.commandTopic("Test.Thing")
+	eventTopic := e.eventTopic("Test.Log", "Test.Consumer")
+	feed, sub := e.collector("Test.Consumer", "Test.Log", false), e.collector("Test.Consumer", "Test.Log", true)
+	counter, scheduler, bucket := e.counter("Test.Counter"), e.scheduler(), e.bucket("Test.Files")
+	n, stop := e.notify()
+	defer stop()
+	told(e, n, driver.ReceiverOf("EventCollector", "Test.Log"), feed, func() error { return l.Append(e.ctx, commitOf("s", 1, "w")) })
+	told(e, n, driver.ReceiverOf("CommandTopic", "Test.Thing"), topic, func() error { return topic.Send(e.ctx, []driver.Command{command("e", "c")}) })
+	told(e, n, driver.ReceiverOf("EventCollector", "Test.Log"), sub, func() error {
+		return eventTopic.Publish(e.ctx, []driver.Envelope{envelope("Test.Log", commitOf("s", 1, "w"))})
+	})
+	told(e, n, driver.ReceiverOf("Counter", "Test.Counter"), counter, func() error {
+		return errors.Join(counter.Count(e.ctx, "a", "r", 1), counter.AddTarget(e.ctx, "a", "r", 1))
+	})
+	told(e, n, driver.ReceiverOf("Counter", "Test.Counter"), counter, func() error {
+		return errors.Join(counter.AddTarget(e.ctx, "b", "r", 1), counter.Count(e.ctx, "b", "r", 1))
+	})
+	told(e, n, driver.ReceiverOf("Scheduler", ""), scheduler, func() error {
+		return scheduler.Create(e.ctx, driver.Schedule{Name: "past", Expression: at(e.Now().Add(-time.Hour)), Payload: json.RawMessage(`{}`)})
+	})
+	told(e, n, driver.ReceiverOf("Bucket", "Test.Files"), bucket, func() error { return bucket.Put(e.ctx, "key", strings.NewReader("x")) })
+	told(e, n, driver.ReceiverOf("Bucket", "Test.Files"), bucket, func() error { return bucket.Delete(e.ctx, "key") })
+}
+
+func notifyTellsOfSettlements(e *env) {
+	topic := e.commandTopic("Test.Thing")
+	name := driver.ReceiverOf("CommandTopic", "Test.Thing")
+	e.must(topic.Send(e.ctx, []driver.Command{command("e", "c1"), command("e", "c2")}), "Send")
+	n, stop := e.notify()
+	defer stop()
+	held := batch(e, topic, 1)
+	told[driver.Command](e, n, name, nil, func() error { return topic.Settle(e.ctx, []driver.Settlement{{ID: held[0].ID, Retry: true}}) })
+	held = batch(e, topic, 1)
+	told(e, n, name, topic, func() error { return topic.Settle(e.ctx, []driver.Settlement{{ID: held[0].ID}}) }) // the next of its group
+	e.must(topic.Send(e.ctx, []driver.Command{command("f", "c1")}), "Send")
+	held = batch(e, topic, 1)
+	told(e, n, name, topic, func() error { return topic.Settle(e.ctx, []driver.Settlement{{ID: held[0].ID, Retry: true}}) })
+}
+
+func notifyStops(e *env) {
+	topic := e.commandTopic("Test.Thing")
+	name := driver.ReceiverOf("CommandTopic", "Test.Thing")
+	one, stopOne := e.notify()
+	two, stopTwo := e.notify()
+	defer stopTwo()
+	send := func(id string) func() error {
+		return func() error { return topic.Send(e.ctx, []driver.Command{command(id, id)}) }
+	}
+	told[driver.Command](e, one, name, nil, send("a"))
+	if !e.poll("a notice of the second listener", func() (bool, bool) { return two.of(name) > 0, false }) {
+		return
+	}
+	stopOne()
+	stopOne()
+	after := one.of(name)
+	told[driver.Command](e, two, name, nil, send("b"))
+	if got := one.of(name); got != after {
+		e.Errorf("a stopped listener was told %d times", got-after)
+	}
+	// A listener may come and go while it is told.
+	race(8, func(i int) {
+		for k := range 10 {
+			n, ok := e.Provider.(driver.Notifier)
+			if !ok {
+				return
+			}
+			stop := n.Notify(func(string) {})
+			e.try(send(fmt.Sprintf("g%d-%d", i, k))(), "Send")
+			stop()
+		}
+	})
+}

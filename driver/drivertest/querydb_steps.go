@@ -1,0 +1,674 @@
+package drivertest
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// stepProperties are about [driver.QueryDb]'s Apply and Clear.
+func stepProperties() []property {
+	return []property{
+		{"ApplyWritesRowsAndWatermarksTogether", applyWritesRowsAndWatermarksTogether},
+		{"ApplyIsAllOrNothingUnderConflict", applyIsAllOrNothingUnderConflict},
+		{"ApplyRefusesABlockedStream", applyRefusesABlockedStream},
+		{"ApplyHonoursGuards", applyHonoursGuards},
+		{"ApplyRefusesInvalidSteps", applyRefusesInvalidSteps},
+		{"ApplyTakesStepsUpToTheLimit", applyTakesStepsUpToTheLimit},
+		{"NoReaderSeesAPartOfAStep", noReaderSeesAPartOfAStep},
+		{"ProjectorsOfDisjointRowsDoNotConflict", projectorsOfDisjointRowsDoNotConflict},
+		{"ProjectorsOfOneRowLoseNothing", projectorsOfOneRowLoseNothing},
+		{"RepeatedProjectorsApplyEachCommitOnce", repeatedProjectorsApplyEachCommitOnce},
+		{"OwnRowStepsKeepTheWatermark", ownRowStepsKeepTheWatermark},
+		{"OwnRowStepsAreAllOrNothing", ownRowStepsAreAllOrNothing},
+		{"OwnRowWatermarksAreInvisible", ownRowWatermarksAreInvisible},
+		{"OwnRowWatermarksOutliveTheirRow", ownRowWatermarksOutliveTheirRow},
+		{"OwnRowWatermarksOfTwoLogsAreKeptApart", ownRowWatermarksOfTwoLogsAreKeptApart},
+		{"OwnRowProjectorsApplyEachCommitOnce", ownRowProjectorsApplyEachCommitOnce},
+		{"OwnRowStepsSurviveReopening", ownRowStepsSurviveReopening},
+		{"ClearRemovesRowsAndWatermarks", clearRemovesRowsAndWatermarks},
+	}
+}
+
+func put(r driver.Row) driver.RowWrite { return driver.RowWrite{Row: r} }
+
+func remove(id string) driver.RowWrite {
+	return driver.RowWrite{Row: driver.Row{Key: driver.Key{ID: id}}, Delete: true}
+}
+
+func guardedBy(w driver.RowWrite, revision uint64) driver.RowWrite {
+	w.Guard, w.Expect = true, revision
+	return w
+}
+
+// ownStep is a step of an OwnRow read model: stream from at to at+1.
+func ownStep(stream string, at uint64, writes ...driver.RowWrite) driver.Step {
+	return driver.Step{Advances: []driver.Advance{advance(stream, at, at+1)}, Writes: writes, OwnRow: true}
+}
+
+// picture is all that can be seen of some rows and streams, as a text.
+func (e *env) picture(db driver.QueryDb, ids, streams []string) string {
+	e.Helper()
+	var b strings.Builder
+	for _, id := range ids {
+		if r := e.row(db, driver.Key{ID: id}); r != nil {
+			fmt.Fprintf(&b, "row %s: %s revision %d expires %v\n", id, r.Data, r.Revision, r.ExpiresAt)
+		} else {
+			fmt.Fprintf(&b, "row %s: absent\n", id)
+		}
+	}
+	for _, s := range streams {
+		w, err := db.Watermark(e.ctx, streamKey(s))
+		e.try(err, "Watermark(%s)", s)
+		fmt.Fprintf(&b, "stream %s: %+v\n", s, w)
+	}
+	return b.String()
+}
+
+func applyWritesRowsAndWatermarksTogether(e *env) {
+	db := e.table(plainTable)
+	e.save(db, numbered("old", 1), numbered("gone", 1))
+	e.must(db.Apply(e.ctx, driver.Step{
+		Advances: []driver.Advance{advance("s", 0, 2), advance("t", 0, 1)},
+		Writes:   []driver.RowWrite{put(numbered("new", 1)), put(numbered("old", 2)), remove("gone"), remove("nobody")},
+	}), "Apply")
+	e.wantRow(db, numbered("new", 1))
+	e.wantRow(db, numbered("old", 2))
+	e.wantNoRow(db, driver.Key{ID: "gone"}, "though the step removed it")
+	e.wantNoRow(db, driver.Key{ID: "nobody"}, "though the step removed it")
+	e.wantWatermark(db, streamKey("s"), 2, false)
+	e.wantWatermark(db, streamKey("t"), 1, false)
+	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 2, 3)}}), "Apply without writes")
+	e.wantWatermark(db, streamKey("s"), 3, false)
+	e.must(db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("new", 3))}}), "Apply without advances")
+	e.wantRow(db, numbered("new", 3))
+	e.must(db.Advance(e.ctx, []driver.Advance{advance("s", 3, 4)}), "Advance continues where Apply ended")
+	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 4, 5)}}), "Apply continues where Advance ended")
+
+	sub := e.table(subTable)
+	e.save(sub, lineOf("id", "a", 1), lineOf("id", "b", 1))
+	e.must(sub.Apply(e.ctx, driver.Step{
+		Advances: []driver.Advance{advance("s", 0, 1)},
+		Writes:   []driver.RowWrite{{Row: driver.Row{Key: driver.Key{ID: "id", Sub: "a"}}, Delete: true}, put(lineOf("id", "b", 2)), put(lineOf("id", "c", 3))},
+	}), "Apply to sub ids")
+	e.wantNoRow(sub, driver.Key{ID: "id", Sub: "a"}, "though the step removed it")
+	e.wantRow(sub, lineOf("id", "b", 2))
+	e.wantRow(sub, lineOf("id", "c", 3))
+}
+
+// conflicting returns steps that must conflict, by what is wrong with them. The
+// read model has the row "there" with the revision given, the stream "s" at 3
+// and the stream "blocked" blocked at 1.
+func conflicting(there uint64) map[string]driver.Step {
+	good := []driver.RowWrite{put(numbered("new", 9)), put(numbered("other", 9))}
+	with := func(w driver.RowWrite) []driver.RowWrite { return append(append([]driver.RowWrite(nil), good...), w) }
+	as := func(a ...driver.Advance) []driver.Advance { return append([]driver.Advance{advance("t", 0, 1)}, a...) }
+	return map[string]driver.Step{
+		"a watermark beyond From":             {Advances: as(advance("s", 2, 4)), Writes: good},
+		"a watermark before From":             {Advances: as(advance("s", 4, 5)), Writes: good},
+		"a new stream not from 0":             {Advances: as(advance("u", 1, 2)), Writes: good},
+		"a repeated commit":                   {Advances: []driver.Advance{advance("s", 2, 3)}, Writes: good},
+		"a blocked stream":                    {Advances: as(advance("blocked", 1, 2)), Writes: good},
+		"a blocked stream at the head":        {Advances: []driver.Advance{advance("blocked", 1, 2), advance("t", 0, 1)}, Writes: good},
+		"another revision":                    {Advances: as(), Writes: with(guardedBy(put(numbered("there", 9)), there+1))},
+		"an old revision":                     {Advances: as(), Writes: with(guardedBy(put(numbered("there", 9)), there-1))},
+		"a row that should be absent":         {Advances: as(), Writes: with(guardedBy(put(numbered("there", 9)), 0))},
+		"an absent row with a revision":       {Advances: as(), Writes: with(guardedBy(put(numbered("absent", 9)), 1))},
+		"a delete of another revision":        {Advances: as(), Writes: with(guardedBy(remove("there"), there+1))},
+		"a delete of an absent row":           {Advances: as(), Writes: with(guardedBy(remove("absent"), there))},
+		"a guard at the head":                 {Advances: as(), Writes: append([]driver.RowWrite{guardedBy(put(numbered("there", 9)), there+1)}, good...)},
+		"a guard without any advance":         {Writes: with(guardedBy(put(numbered("there", 9)), there+1))},
+		"a guard held and a watermark not":    {Advances: as(advance("s", 4, 5)), Writes: with(guardedBy(put(numbered("there", 9)), there))},
+		"a watermark held and a guard not":    {Advances: as(advance("s", 3, 4)), Writes: with(guardedBy(put(numbered("there", 9)), there+5))},
+		"only a watermark that is elsewhere":  {Advances: []driver.Advance{advance("s", 0, 1)}},
+		"only a delete with a wrong revision": {Writes: []driver.RowWrite{guardedBy(remove("there"), there+1)}},
+	}
+}
+
+func applyIsAllOrNothingUnderConflict(e *env) {
+	db := e.table(plainTable)
+	e.save(db, numbered("other", 1), numbered("there", 1), numbered("there", 2))
+	e.must(db.Advance(e.ctx, []driver.Advance{advance("s", 0, 3), advance("blocked", 0, 1)}), "Advance")
+	e.must(db.Block(e.ctx, streamKey("blocked"), 1), "Block")
+	ids := []string{"new", "other", "there", "absent"}
+	streams := []string{"s", "t", "u", "blocked"}
+	before := e.picture(db, ids, streams)
+	for name, step := range conflicting(e.revision(db, "there")) {
+		e.wantClass(db.Apply(e.ctx, step), driver.ErrConflict, "a step with %s", name)
+		if after := e.picture(db, ids, streams); after != before {
+			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
+		}
+	}
+}
+
+func applyRefusesABlockedStream(e *env) {
+	db := e.table(plainTable)
+	step := func(from uint64) driver.Step {
+		return driver.Step{Advances: []driver.Advance{advance("s", from, from+1)}, Writes: []driver.RowWrite{put(numbered("id", int(from)+1))}}
+	}
+	e.must(db.Block(e.ctx, streamKey("s"), 0), "Block")
+	e.wantClass(db.Apply(e.ctx, step(0)), driver.ErrConflict, "a step of a blocked stream")
+	e.wantNoRow(db, driver.Key{ID: "id"}, "though its stream is blocked")
+	e.wantWatermark(db, streamKey("s"), 0, true)
+	e.must(db.Unblock(e.ctx, streamKey("s")), "Unblock")
+	e.must(db.Apply(e.ctx, step(0)), "a step after Unblock")
+	e.wantRow(db, numbered("id", 1))
+	e.must(db.Block(e.ctx, streamKey("s"), 1), "Block")
+	e.wantClass(db.Apply(e.ctx, step(1)), driver.ErrConflict, "a step of a blocked stream")
+	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("t", 0, 1)}, Writes: []driver.RowWrite{put(numbered("id", 7))}}), "a step of another stream")
+	e.wantRow(db, numbered("id", 7))
+	e.wantWatermark(db, streamKey("s"), 1, true)
+}
+
+func applyHonoursGuards(e *env) {
+	db := e.table(plainTable)
+	apply := func(w driver.RowWrite) error {
+		return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{w}})
+	}
+	e.must(apply(guardedBy(put(numbered("id", 1)), 0)), "a guard of absence on an absent row")
+	rev := e.wantRow(db, numbered("id", 1))
+	e.must(apply(guardedBy(put(numbered("id", 2)), rev)), "a guard of the revision")
+	next := e.wantRow(db, numbered("id", 2))
+	e.wantClass(apply(guardedBy(put(numbered("id", 3)), rev)), driver.ErrConflict, "a guard of the revision before")
+	e.save(db, numbered("id", 4))
+	e.wantClass(apply(guardedBy(put(numbered("id", 5)), next)), driver.ErrConflict, "a guard of the revision before Save")
+	next = e.wantRow(db, numbered("id", 4))
+	_, err := db.Count(e.ctx, driver.Key{ID: "id"}, "n", 1)
+	e.must(err, "Count")
+	e.wantClass(apply(guardedBy(put(numbered("id", 6)), next)), driver.ErrConflict, "a guard of the revision before Count")
+	next = e.revision(db, "id")
+	e.must(apply(put(numbered("id", 7))), "a blind write")
+	e.wantClass(apply(guardedBy(remove("id"), next)), driver.ErrConflict, "a delete guarded by the revision before")
+	next = e.wantRow(db, numbered("id", 7))
+	e.must(apply(guardedBy(remove("id"), next)), "a delete guarded by the revision")
+	e.wantNoRow(db, driver.Key{ID: "id"}, "though it was deleted")
+	e.wantClass(apply(guardedBy(put(numbered("id", 8)), next)), driver.ErrConflict, "a guard of the revision of a deleted row")
+	e.must(apply(guardedBy(put(numbered("id", 9)), 0)), "a guard of absence on a deleted row")
+	e.wantRow(db, numbered("id", 9))
+	e.must(apply(guardedBy(remove("nobody"), 0)), "a delete guarded by absence")
+}
+
+func applyRefusesInvalidSteps(e *env) {
+	db := e.table(plainTable)
+	e.save(db, numbered("other", 1))
+	a := []driver.Advance{advance("s", 0, 1)}
+	before := e.picture(db, []string{"a", "b", "other"}, []string{"s", "t"})
+	for name, step := range map[string]driver.Step{
+		"two writes to one key":                {Advances: a, Writes: []driver.RowWrite{put(numbered("a", 1)), put(numbered("b", 1)), put(numbered("a", 2))}},
+		"a write and a delete of one key":      {Advances: a, Writes: []driver.RowWrite{put(numbered("other", 9)), remove("other")}},
+		"two deletes of one key":               {Advances: a, Writes: []driver.RowWrite{remove("other"), put(numbered("a", 1)), remove("other")}},
+		"two advances of one stream":           {Advances: []driver.Advance{advance("s", 0, 1), advance("t", 0, 1), advance("s", 1, 2)}, Writes: []driver.RowWrite{put(numbered("a", 1))}},
+		"the same advance twice":               {Advances: []driver.Advance{advance("s", 0, 1), advance("s", 0, 1)}, Writes: []driver.RowWrite{put(numbered("a", 1))}},
+		"a row with a bad id":                  {Advances: a, Writes: []driver.RowWrite{put(numbered("a", 1)), put(numbered("", 1))}},
+		"a row with data that is no object":    {Advances: a, Writes: []driver.RowWrite{put(numbered("a", 1)), put(rowOf("b", `[]`))}},
+		"a row with a sub id in a plain table": {Advances: a, Writes: []driver.RowWrite{put(lineOf("a", "s", 1))}},
+	} {
+		e.wantClass(db.Apply(e.ctx, step), driver.ErrInvalid, "a step with %s", name)
+		if after := e.picture(db, []string{"a", "b", "other"}, []string{"s", "t"}); after != before {
+			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
+		}
+	}
+	// The same stream of two logs is two streams, the same sub id of two ids two rows.
+	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 1), {StreamKey: driver.StreamKey{Log: "Test.Other", Stream: "s"}, To: 1}}}), "Apply")
+	e.must(e.table(subTable).Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(lineOf("a", "s", 1)), put(lineOf("b", "s", 1)), put(lineOf("a", "t", 1))}}), "Apply")
+}
+
+func applyTakesStepsUpToTheLimit(e *env) {
+	db := e.table(plainTable)
+	limit := e.Provider.Limits().MaxStep
+	if limit <= 1 {
+		e.Fatalf("Limits.MaxStep = %d, want more than 1", limit)
+	}
+	if limit > 5000 {
+		e.Skipf("Limits.MaxStep = %d is more than the 5000 that are tried", limit)
+	}
+	step := func(writes, advances int, n int) driver.Step {
+		var s driver.Step
+		for i := range writes {
+			s.Writes = append(s.Writes, put(numbered(fmt.Sprintf("id%d", i), n)))
+		}
+		for i := range advances {
+			s.Advances = append(s.Advances, advance(fmt.Sprintf("s%d", i), uint64(n-1), uint64(n)))
+		}
+		return s
+	}
+	tooMany := func(s driver.Step, what string) {
+		e.wantTooLarge(db.Apply(e.ctx, s), "step", limit, "%s over the limit", what)
+		e.wantNoRow(db, driver.Key{ID: "id0"}, "though its step was refused")
+		e.wantWatermark(db, streamKey("s0"), 0, false)
+	}
+	tooMany(step(limit, 1, 1), "writes and an advance")
+	tooMany(step(limit+1, 0, 1), "writes")
+	tooMany(step(1, limit, 1), "a write and advances")
+	e.must(db.Apply(e.ctx, step(limit-1, 1, 1)), "a step at the limit of %d", limit)
+	e.wantRow(db, numbered("id0", 1))
+	e.wantRow(db, numbered(fmt.Sprintf("id%d", limit-2), 1))
+	e.wantWatermark(db, streamKey("s0"), 1, false)
+	half := limit / 2
+	s := step(half, limit-half, 1)
+	s.Advances[0].From, s.Advances[0].To = 1, 2
+	e.must(db.Apply(e.ctx, s), "half writes, half advances")
+	e.wantWatermark(db, streamKey(fmt.Sprintf("s%d", limit-half-1)), 1, false)
+}
+
+func noReaderSeesAPartOfAStep(e *env) {
+	db := e.table(plainTable)
+	const steps = 60
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer done.Store(true)
+		for n := 1; n <= steps; n++ {
+			step := driver.Step{
+				Advances: []driver.Advance{advance("s", uint64(n-1), uint64(n))},
+				Writes:   []driver.RowWrite{put(numbered("a", n)), put(numbered("b", n)), put(numbered("c", n))},
+			}
+			if !e.try(db.Apply(e.ctx, step), "Apply") {
+				return
+			}
+		}
+	})
+	number := func(id string) int {
+		r, err := db.LoadRow(e.ctx, driver.Key{ID: id})
+		if classOf(err) == driver.ErrNotFound.Error() {
+			return 0
+		}
+		var v struct{ N int }
+		if e.try(err, "LoadRow") {
+			e.try(json.Unmarshal(r.Data, &v), "decode")
+		}
+		return v.N
+	}
+	watermark := func(string) int {
+		w, err := db.Watermark(e.ctx, streamKey("s"))
+		e.try(err, "Watermark")
+		return int(w.SequenceNr)
+	}
+	// Whoever sees step n in one place sees it, or a later one, in all places
+	// that he looks at afterwards.
+	orders := [][]func() int{}
+	at := func(f func(string) int, id string) func() int { return func() int { return f(id) } }
+	a, b, c, w := at(number, "a"), at(number, "b"), at(number, "c"), at(watermark, "")
+	orders = append(orders, []func() int{a, b, c, w}, []func() int{w, c, b, a}, []func() int{c, w, a, b}, []func() int{b, a, w, c})
+	for _, order := range orders {
+		wg.Go(func() {
+			for last := false; !last && !e.Failed(); {
+				last = done.Load()
+				seen := 0
+				for i, look := range order {
+					n := look()
+					if n < seen {
+						e.Errorf("a reader saw step %d and then, at place %d, step %d", seen, i, n)
+						return
+					}
+					seen = n
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func projectorsOfDisjointRowsDoNotConflict(e *env) {
+	db := e.table(plainTable)
+	const projectors, commits = 8, 20
+	race(projectors, func(i int) {
+		id := fmt.Sprintf("row%d", i)
+		for n := uint64(0); n < commits; n++ {
+			if !e.try(db.Apply(e.ctx, driver.Step{
+				Advances: []driver.Advance{advance(id, n, n+1)},
+				Writes:   []driver.RowWrite{put(numbered(id, int(n)+1))},
+			}), "Apply of %s", id) {
+				return
+			}
+		}
+	})
+	for i := range projectors {
+		id := fmt.Sprintf("row%d", i)
+		e.wantRow(db, numbered(id, commits))
+		e.wantWatermark(db, streamKey(id), commits, false)
+	}
+}
+
+func (e *env) wantNumber(db driver.QueryDb, id, field string, want int64) {
+	e.Helper()
+	r := e.row(db, driver.Key{ID: id})
+	if r == nil {
+		e.Errorf("the row %s is absent", id)
+		return
+	}
+	var v map[string]json.Number
+	e.must(json.Unmarshal(r.Data, &v), "decode %s", r.Data)
+	if got, err := v[field].Int64(); err != nil || got != want {
+		e.Errorf("the field %s of %s is %q, want %d", field, id, v[field], want)
+	}
+}
+
+func projectorsOfOneRowLoseNothing(e *env) {
+	db := e.table(plainTable)
+	const projectors, commits = 8, 12
+	race(projectors, func(i int) {
+		stream := streamKey(fmt.Sprintf("s%d", i))
+		for range commits {
+			if !e.guarded(db, driver.Key{ID: "shared"}, &stream, func(v map[string]json.Number) { v["sum"] = plusOne(v["sum"]) }) {
+				return
+			}
+		}
+	})
+	e.wantNumber(db, "shared", "sum", projectors*commits)
+	for i := range projectors {
+		e.wantWatermark(db, streamKey(fmt.Sprintf("s%d", i)), commits, false)
+	}
+}
+
+func repeatedProjectorsApplyEachCommitOnce(e *env) {
+	db := e.table(plainTable)
+	const commits = 30
+	race(4, func(int) { // four receivers of the same stream
+		e.poll("the stream to be projected", func() (bool, bool) {
+			w, err := db.Watermark(e.ctx, streamKey("s"))
+			if !e.try(err, "Watermark") || w.SequenceNr == commits {
+				return true, false
+			}
+			// The row is read after the watermark: the step is guarded by both.
+			r, err := db.LoadRow(e.ctx, driver.Key{ID: "row"})
+			if err != nil && classOf(err) != driver.ErrNotFound.Error() {
+				e.Errorf("LoadRow: %v", err)
+				return true, false
+			}
+			v := struct {
+				N int `json:"n"`
+			}{}
+			if err == nil && !e.try(json.Unmarshal(r.Data, &v), "decode") {
+				return true, false
+			}
+			err = db.Apply(e.ctx, driver.Step{
+				Advances: []driver.Advance{advance("s", w.SequenceNr, w.SequenceNr+1)},
+				Writes:   []driver.RowWrite{put(numbered("row", v.N+1)), guardedBy(put(numbered(fmt.Sprintf("commit%d", w.SequenceNr+1), 1)), 0)},
+			})
+			if err != nil {
+				e.wantClass(err, driver.ErrConflict, "Apply")
+			}
+			return false, true
+		})
+	})
+	e.wantWatermark(db, streamKey("s"), commits, false)
+	for n := 1; n <= commits; n++ {
+		e.wantRow(db, numbered(fmt.Sprintf("commit%d", n), 1))
+	}
+	e.wantNumber(db, "row", "n", commits)
+}
+
+func ownRowStepsKeepTheWatermark(e *env) {
+	db := e.table(plainTable)
+	e.must(db.Apply(e.ctx, ownStep("a", 0, put(rowOf("a", `{ "n" : 1 }`)))), "the first step")
+	e.wantRow(db, rowOf("a", `{ "n" : 1 }`))
+	e.wantWatermark(db, streamKey("a"), 1, false)
+	e.must(db.Apply(e.ctx, ownStep("a", 1)), "a step that changes no row")
+	e.wantRow(db, rowOf("a", `{ "n" : 1 }`))
+	e.wantWatermark(db, streamKey("a"), 2, false)
+	e.must(db.Apply(e.ctx, ownStep("a", 2, put(rowOf("a", `{ "n" : 3 }`)))), "an update")
+	rev := e.wantRow(db, rowOf("a", `{ "n" : 3 }`))
+	e.wantWatermark(db, streamKey("a"), 3, false)
+	e.must(db.Apply(e.ctx, ownStep("a", 3, guardedBy(put(numbered("a", 4)), rev))), "a guarded update")
+	e.wantRow(db, numbered("a", 4))
+	e.must(db.Apply(e.ctx, ownStep("a", 4, remove("a"))), "a delete")
+	e.wantNoRow(db, driver.Key{ID: "a"}, "though its step removed it")
+	e.wantWatermark(db, streamKey("a"), 5, false)
+	e.must(db.Apply(e.ctx, ownStep("a", 5, guardedBy(put(numbered("a", 6)), 0))), "a guard of absence on a deleted row")
+	if now := e.wantRow(db, numbered("a", 6)); now <= rev {
+		e.Errorf("the row that came again has revision %d, had %d before", now, rev)
+	}
+	e.wantWatermark(db, streamKey("a"), 6, false)
+	// The stream begins without a row.
+	e.must(db.Apply(e.ctx, ownStep("b", 0)), "a first step that changes no row")
+	e.wantNoRow(db, driver.Key{ID: "b"}, "though no step wrote it")
+	e.wantWatermark(db, streamKey("b"), 1, false)
+	e.must(db.Apply(e.ctx, ownStep("b", 1, guardedBy(put(numbered("b", 1)), 0))), "a guard of absence where only a watermark is")
+	e.wantRow(db, numbered("b", 1))
+	// Advance and Block see the same watermark.
+	e.must(db.Advance(e.ctx, []driver.Advance{advance("b", 2, 3)}), "Advance")
+	e.wantRow(db, numbered("b", 1))
+	e.wantClass(db.Apply(e.ctx, ownStep("b", 2, put(numbered("b", 9)))), driver.ErrConflict, "a step from before Advance")
+	e.must(db.Block(e.ctx, streamKey("b"), 3), "Block")
+	e.wantRow(db, numbered("b", 1))
+	e.wantClass(db.Apply(e.ctx, ownStep("b", 3, put(numbered("b", 9)))), driver.ErrConflict, "a step of a blocked stream")
+	e.wantRow(db, numbered("b", 1))
+	e.must(db.Unblock(e.ctx, streamKey("b")), "Unblock")
+	e.must(db.Apply(e.ctx, ownStep("b", 3, put(numbered("b", 4)))), "a step after Unblock")
+	e.wantRow(db, numbered("b", 4))
+	// A stream blocked before it has a row.
+	e.must(db.Block(e.ctx, streamKey("c"), 0), "Block")
+	e.wantNoRow(db, driver.Key{ID: "c"}, "though no step wrote it")
+	e.wantClass(db.Apply(e.ctx, ownStep("c", 0, put(numbered("c", 1)))), driver.ErrConflict, "a step of a blocked stream")
+	e.wantNoRow(db, driver.Key{ID: "c"}, "though its stream is blocked")
+	e.must(db.Unblock(e.ctx, streamKey("c")), "Unblock")
+	e.must(db.Apply(e.ctx, ownStep("c", 0, put(numbered("c", 1)))), "a step after Unblock")
+	e.wantRow(db, numbered("c", 1))
+	// Other writers do not lose the watermark.
+	e.save(db, numbered("c", 5))
+	e.wantWatermark(db, streamKey("c"), 1, false)
+	_, err := db.Count(e.ctx, driver.Key{ID: "c"}, "n", 1)
+	e.must(err, "Count")
+	e.wantWatermark(db, streamKey("c"), 1, false)
+	e.must(db.Delete(e.ctx, driver.Key{ID: "c"}), "Delete")
+	e.wantNoRow(db, driver.Key{ID: "c"}, "though it was deleted")
+	e.wantWatermark(db, streamKey("c"), 1, false)
+	e.wantClass(db.Apply(e.ctx, ownStep("c", 0, put(numbered("c", 1)))), driver.ErrConflict, "a repeated step after Delete")
+	e.wantNoRow(db, driver.Key{ID: "c"}, "though it was deleted")
+}
+
+func ownRowStepsAreAllOrNothing(e *env) {
+	db := e.table(plainTable)
+	e.must(db.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
+	e.must(db.Apply(e.ctx, ownStep("a", 1, put(numbered("a", 2)))), "Apply")
+	e.must(db.Apply(e.ctx, ownStep("dead", 0, put(numbered("dead", 1)))), "Apply")
+	rev := e.revision(db, "a")
+	dead := e.revision(db, "dead")
+	e.must(db.Apply(e.ctx, ownStep("dead", 1, remove("dead"))), "Apply")
+	e.must(db.Apply(e.ctx, ownStep("held", 0, put(numbered("held", 1)))), "Apply")
+	e.must(db.Block(e.ctx, streamKey("held"), 1), "Block")
+	ids := []string{"a", "dead", "held", "new"}
+	before := e.picture(db, ids, ids)
+	for name, step := range map[string]driver.Step{
+		"a repeated commit":                   ownStep("a", 1, put(numbered("a", 9))),
+		"a much earlier commit":               ownStep("a", 0, put(numbered("a", 9))),
+		"a commit beyond the next":            ownStep("a", 3, put(numbered("a", 9))),
+		"another revision":                    ownStep("a", 2, guardedBy(put(numbered("a", 9)), rev+1)),
+		"an old revision":                     ownStep("a", 2, guardedBy(put(numbered("a", 9)), rev-1)),
+		"a row that should be absent":         ownStep("a", 2, guardedBy(put(numbered("a", 9)), 0)),
+		"a delete of another revision":        ownStep("a", 2, guardedBy(remove("a"), rev+1)),
+		"a new stream not from 0":             ownStep("new", 1, put(numbered("new", 9))),
+		"an absent row with a revision":       ownStep("new", 0, guardedBy(put(numbered("new", 9)), 1)),
+		"a deleted row with its old revision": ownStep("dead", 2, guardedBy(put(numbered("dead", 9)), dead)),
+		"a repeated commit after the delete":  ownStep("dead", 0, put(numbered("dead", 9))),
+		"a blocked stream":                    ownStep("held", 1, put(numbered("held", 9))),
+		"a blocked stream and a delete":       ownStep("held", 1, remove("held")),
+		"a blocked stream and no write":       ownStep("held", 1),
+		"a repeated commit and no write":      ownStep("a", 0),
+	} {
+		e.wantClass(db.Apply(e.ctx, step), driver.ErrConflict, "a step with %s", name)
+		if after := e.picture(db, ids, ids); after != before {
+			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
+		}
+	}
+}
+
+func ownRowWatermarksAreInvisible(e *env) {
+	spec := driver.TableSpec{Name: "Test.Own", Indexes: []driver.Index{{Name: "byColor", Key: driver.Field{Name: "color"}}}}
+	db := e.table(spec)
+	q := e.engine(spec)
+	red := func(id string) driver.Row { return rowOf(id, `{"color":"red"}`) }
+	e.must(db.Apply(e.ctx, ownStep("kept", 0, put(red("kept")))), "Apply")
+	e.must(db.Apply(e.ctx, ownStep("dead", 0, put(red("dead")))), "Apply")
+	e.must(db.Apply(e.ctx, ownStep("dead", 1, remove("dead"))), "Apply")
+	e.must(db.Apply(e.ctx, ownStep("empty", 0)), "Apply")
+	e.must(db.Block(e.ctx, streamKey("blocked"), 0), "Block")
+	for _, id := range []string{"dead", "empty", "blocked"} {
+		key := driver.Key{ID: id}
+		e.wantNoRow(db, key, "only a watermark is there")
+		e.wantClass(db.Save(e.ctx, red(id), driver.Overwrite), driver.ErrNotFound, "Overwrite of %s", id)
+		e.wantIDs(q, driver.Query{ReadModel: spec.Name, Value: id})
+	}
+	e.wantIDs(q, driver.Query{ReadModel: spec.Name, Index: "byColor", Value: "red"}, "kept")
+	e.wantScanIDs(q, driver.Scan{ReadModel: spec.Name}, "kept")
+	e.wantScanIDs(q, driver.Scan{ReadModel: spec.Name, Limit: 1}, "kept")
+	for _, f := range []driver.Filter{
+		{Field: "color", Comparator: driver.NotExists},
+		{Field: "color", Comparator: driver.Unequal, Values: []any{"red"}},
+	} {
+		e.wantScanIDs(q, driver.Scan{ReadModel: spec.Name, Filters: []driver.Filter{f}})
+	}
+	e.must(db.Save(e.ctx, red("dead"), driver.Init), "Init of a row of which only the watermark is there")
+	e.wantRow(db, red("dead"))
+	e.wantWatermark(db, streamKey("dead"), 2, false)
+	if v, err := db.Count(e.ctx, driver.Key{ID: "empty"}, "n", 3); err != nil || v != 3 {
+		e.Errorf("Count where only a watermark is = %d, %v, want 3", v, err)
+	}
+	if r := e.row(db, driver.Key{ID: "empty"}); r == nil || !sameJSON(r.Data, []byte(`{"n":3}`)) {
+		e.Errorf("Count where only a watermark is left %v, want only the counted field", r)
+	}
+	e.wantWatermark(db, streamKey("empty"), 1, false)
+}
+
+func ownRowWatermarksOutliveTheirRow(e *env) {
+	e.needClock()
+	db := e.table(plainTable)
+	r := numbered("a", 1)
+	r.ExpiresAt = e.Now().Add(time.Minute).Truncate(time.Second)
+	e.must(db.Apply(e.ctx, ownStep("a", 0, put(r))), "Apply")
+	rev := e.wantRow(db, r)
+	e.must(db.Apply(e.ctx, ownStep("dead", 0, put(numbered("dead", 1)))), "Apply")
+	e.must(db.Apply(e.ctx, ownStep("dead", 1, remove("dead"))), "Apply")
+	for _, d := range []time.Duration{2 * time.Minute, 48 * time.Hour, 366 * 24 * time.Hour} {
+		e.advance(d)
+		e.wantNoRow(db, r.Key, "though it has expired")
+		e.wantWatermark(db, streamKey("a"), 1, false)
+		e.wantClass(db.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), driver.ErrConflict, "a repeated step after the row expired")
+		e.wantNoRow(db, r.Key, "though it has expired")
+		e.wantWatermark(db, streamKey("dead"), 2, false)
+		e.wantClass(db.Apply(e.ctx, ownStep("dead", 0, put(numbered("dead", 1)))), driver.ErrConflict, "a repeated step after the row was deleted")
+	}
+	e.wantClass(db.Apply(e.ctx, ownStep("a", 1, guardedBy(put(numbered("a", 2)), rev))), driver.ErrConflict, "a guard of the revision of an expired row")
+	e.must(db.Apply(e.ctx, ownStep("a", 1, guardedBy(put(numbered("a", 2)), 0))), "a guard of absence on an expired row")
+	e.wantRow(db, numbered("a", 2))
+	e.wantWatermark(db, streamKey("a"), 2, false)
+}
+
+func ownRowWatermarksOfTwoLogsAreKeptApart(e *env) {
+	db := e.table(plainTable)
+	step := func(log string, from uint64, w driver.RowWrite) driver.Step {
+		return driver.Step{Advances: []driver.Advance{{StreamKey: driver.StreamKey{Log: log, Stream: "a"}, From: from, To: from + 1}}, Writes: []driver.RowWrite{w}, OwnRow: true}
+	}
+	one, two := driver.StreamKey{Log: "Test.One", Stream: "a"}, driver.StreamKey{Log: "Test.Two", Stream: "a"}
+	e.must(db.Apply(e.ctx, step("Test.One", 0, put(numbered("a", 1)))), "Apply")
+	e.wantWatermark(db, two, 0, false)
+	e.must(db.Apply(e.ctx, step("Test.Two", 0, put(numbered("a", 2)))), "Apply")
+	e.must(db.Apply(e.ctx, step("Test.One", 1, put(numbered("a", 3)))), "Apply")
+	e.wantWatermark(db, one, 2, false)
+	e.wantWatermark(db, two, 1, false)
+	e.must(db.Block(e.ctx, one, 2), "Block")
+	e.must(db.Apply(e.ctx, step("Test.Two", 1, remove("a"))), "Apply beside a blocked log")
+	e.wantNoRow(db, driver.Key{ID: "a"}, "though it was deleted")
+	e.wantWatermark(db, one, 2, true)
+	e.wantWatermark(db, two, 2, false)
+}
+
+func ownRowProjectorsApplyEachCommitOnce(e *env) {
+	db := e.table(plainTable)
+	const streams, commits = 3, 12
+	race(2*streams, func(i int) { // two receivers of each stream
+		id := fmt.Sprintf("row%d", i%streams)
+		e.poll("the stream to be projected", func() (bool, bool) {
+			w, err := db.Watermark(e.ctx, streamKey(id))
+			if !e.try(err, "Watermark") || w.SequenceNr == commits {
+				return true, false
+			}
+			r, err := db.LoadRow(e.ctx, driver.Key{ID: id})
+			if err != nil && classOf(err) != driver.ErrNotFound.Error() {
+				e.Errorf("LoadRow: %v", err)
+				return true, false
+			}
+			v := struct {
+				N int `json:"n"`
+			}{}
+			if err == nil && !e.try(json.Unmarshal(r.Data, &v), "decode") {
+				return true, false
+			}
+			err = db.Apply(e.ctx, ownStep(id, w.SequenceNr, guardedBy(put(numbered(id, v.N+1)), r.Revision)))
+			if err != nil {
+				e.wantClass(err, driver.ErrConflict, "Apply")
+			}
+			return false, true
+		})
+	})
+	for i := range streams {
+		id := fmt.Sprintf("row%d", i)
+		e.wantNumber(db, id, "n", commits)
+		e.wantWatermark(db, streamKey(id), commits, false)
+	}
+}
+
+func ownRowStepsSurviveReopening(e *env) {
+	e.needReopen()
+	db := e.table(plainTable)
+	e.must(db.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
+	e.must(db.Apply(e.ctx, ownStep("dead", 0, put(numbered("dead", 1)))), "Apply")
+	rev := e.revision(db, "dead")
+	e.must(db.Apply(e.ctx, ownStep("dead", 1, remove("dead"))), "Apply")
+	e.must(db.Block(e.ctx, streamKey("a"), 1), "Block")
+	e.reopen()
+	db = e.table(plainTable)
+	e.wantRow(db, numbered("a", 1))
+	e.wantWatermark(db, streamKey("a"), 1, true)
+	e.wantNoRow(db, driver.Key{ID: "dead"}, "though it was deleted")
+	e.wantWatermark(db, streamKey("dead"), 2, false)
+	e.must(db.Apply(e.ctx, ownStep("dead", 2, put(numbered("dead", 3)))), "Apply")
+	if now := e.revision(db, "dead"); now <= rev {
+		e.Errorf("the row that came again has revision %d, had %d before", now, rev)
+	}
+}
+
+func clearRemovesRowsAndWatermarks(e *env) {
+	fill := func(db driver.QueryDb, own bool) {
+		e.Helper()
+		for i := range 130 {
+			id := fmt.Sprintf("id%d", i)
+			step := driver.Step{Advances: []driver.Advance{advance(id, 0, uint64(i+1))}, Writes: []driver.RowWrite{put(numbered(id, i))}, OwnRow: own}
+			if i%10 == 9 {
+				step.Writes = nil
+			}
+			e.must(db.Apply(e.ctx, step), "Apply of %s", id)
+		}
+		e.must(db.Block(e.ctx, streamKey("id3"), 4), "Block")
+		e.must(db.Block(e.ctx, streamKey("never"), 0), "Block")
+		e.save(db, numbered("saved", 1))
+	}
+	for name, own := range map[string]bool{"Test.Steps": false, "Test.Own": true} {
+		spec := driver.TableSpec{Name: name, Indexes: []driver.Index{{Name: "byN", Key: driver.Field{Name: "n", Number: true}}}}
+		db := e.table(spec)
+		q := e.engine(spec)
+		e.must(db.Clear(e.ctx), "Clear of an empty read model")
+		fill(db, own)
+		e.must(db.Clear(e.ctx), "Clear")
+		e.must(db.Clear(e.ctx), "Clear again")
+		for i := range 130 {
+			id := fmt.Sprintf("id%d", i)
+			e.wantNoRow(db, driver.Key{ID: id}, "though the read model was cleared")
+			e.wantWatermark(db, streamKey(id), 0, false)
+		}
+		e.wantNoRow(db, driver.Key{ID: "saved"}, "though the read model was cleared")
+		e.wantWatermark(db, streamKey("never"), 0, false)
+		e.wantScanIDs(q, driver.Scan{ReadModel: name})
+		e.wantIDs(q, driver.Query{ReadModel: name, Index: "byN", Value: 7.0})
+		fill(db, own) // a rebuild
+		e.wantWatermark(db, streamKey("id3"), 4, true)
+		e.wantWatermark(db, streamKey("id128"), 129, false)
+		e.wantRow(db, numbered("id128", 128))
+	}
+}

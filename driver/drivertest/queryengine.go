@@ -1,0 +1,1311 @@
+package drivertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// TestQueryEngine runs the suite of [driver.QueryEngine].
+func TestQueryEngine(t *testing.T, open Open) { queryEngineSuite().run(t, open) }
+
+func queryEngineSuite() suite {
+	return suite{"QueryEngine", []property{
+		{"QueriesByIDReturnItsRows", queriesByIDReturnItsRows},
+		{"QueriesByIndexReturnTheKeysRows", queriesByIndexReturnTheKeysRows},
+		{"IndexesFollowTheRows", indexesFollowTheRows},
+		{"IndexesHoldRowsWithTheirFieldsOnly", indexesHoldRowsWithTheirFieldsOnly},
+		{"NumbersOrderByValue", numbersOrderByValue},
+		{"StringsOrderByTheirBytes", stringsOrderByTheirBytes},
+		{"EqualSortValuesOrderByIDAndSubID", equalSortValuesOrderByIDAndSubID},
+		{"SortConditionsSelectBySubID", sortConditionsSelectBySubID},
+		{"SortConditionsSelectBySortField", sortConditionsSelectBySortField},
+		{"FiltersCompare", filtersCompare},
+		{"FiltersMustAllHold", filtersMustAllHold},
+		{"FiltersSeeTheWholeRow", filtersSeeTheWholeRow},
+		{"IncludeBoundsTheFields", includeBoundsTheFields},
+		{"RowsAreWhole", queriedRowsAreWhole},
+		{"PagesNeitherSkipNorRepeat", pagesNeitherSkipNorRepeat},
+		{"ScanPagesNeitherSkipNorRepeat", scanPagesNeitherSkipNorRepeat},
+		{"LimitBoundsTheResultAfterFiltering", limitBoundsTheResultAfterFiltering},
+		{"TheDefaultLimitIs100", theDefaultLimitIs100},
+		{"WritesBetweenPagesDisturbNoOtherRow", writesBetweenPagesDisturbNoOtherRow},
+		{"CursorsOfOtherQueriesAreRefused", cursorsOfOtherQueriesAreRefused},
+		{"UnknownNamesAreNotFound", unknownNamesAreNotFound},
+		{"MalformedQueriesAreRefused", malformedQueriesAreRefused},
+		{"ExpiredRowsAreNotReturned", expiredRowsAreNotReturned},
+		{"ANewIndexHasTheOldRows", aNewIndexHasTheOldRows},
+		{"ErrorsAreNotEmptyPages", errorsAreNotEmptyPages},
+		{"PagesBelongToTheCaller", pagesBelongToTheCaller},
+	}}
+}
+
+func (e *env) engine(specs ...driver.TableSpec) driver.QueryEngine {
+	e.Helper()
+	q, err := e.Provider.OpenQueryEngine(e.ctx, specs)
+	e.must(err, "OpenQueryEngine")
+	return q
+}
+
+// pageOf is one call of Query or Scan.
+type pageOf func(limit int, cursor string) (driver.Page, error)
+
+func (e *env) queryPages(q driver.QueryEngine, query driver.Query) pageOf {
+	return func(limit int, cursor string) (driver.Page, error) {
+		query := query
+		query.Limit, query.Cursor = limit, cursor
+		return q.Query(e.ctx, query)
+	}
+}
+
+func (e *env) scanPages(q driver.QueryEngine, scan driver.Scan) pageOf {
+	return func(limit int, cursor string) (driver.Page, error) {
+		scan := scan
+		scan.Limit, scan.Cursor = limit, cursor
+		return q.Scan(e.ctx, scan)
+	}
+}
+
+// walk follows the pages to their end; diff says what was wrong with them.
+func walk(page pageOf, limit int) (rows []driver.Row, diff string) {
+	most := limit
+	if most == 0 {
+		most = 100
+	}
+	cursor := ""
+	for n := 0; ; n++ {
+		p, err := page(limit, cursor)
+		switch {
+		case err != nil:
+			return rows, fmt.Sprintf("page %d: %v", n, err)
+		case len(p.Rows) > most:
+			return rows, fmt.Sprintf("page %d has %d rows, the limit is %d", n, len(p.Rows), most)
+		case p.Cursor != "" && len(p.Rows) < most:
+			return rows, fmt.Sprintf("page %d has %d rows of %d and a cursor: an unfinished page is full", n, len(p.Rows), most)
+		case p.Cursor != "" && p.Cursor == cursor:
+			return rows, fmt.Sprintf("page %d returned the cursor that led to it", n)
+		case n > 10000:
+			return rows, "more than 10,000 pages"
+		}
+		rows = append(rows, p.Rows...)
+		if p.Cursor == "" {
+			return rows, ""
+		}
+		cursor = p.Cursor
+	}
+}
+
+// names are the rows' ids, with their sub ids behind a slash.
+func names(rows []driver.Row) []string {
+	ns := make([]string, 0, len(rows))
+	for _, r := range rows {
+		n := r.ID
+		if r.Sub != "" {
+			n += "/" + r.Sub
+		}
+		ns = append(ns, n)
+	}
+	return ns
+}
+
+func diffNames(got, want []string) string {
+	if slices.Equal(got, want) {
+		return ""
+	}
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			return fmt.Sprintf("at %d of %d: got %s, want %s (got %s)", i, len(want), short(got[i]), short(want[i]), some(got))
+		}
+	}
+	return fmt.Sprintf("got %d rows, want %d: got %s, want %s", len(got), len(want), some(got), some(want))
+}
+
+func some(names []string) string {
+	var b strings.Builder
+	for i, n := range names {
+		if i == 20 {
+			b.WriteString(" ...")
+			break
+		}
+		b.WriteString(" " + short(n))
+	}
+	return "[" + strings.TrimSpace(b.String()) + "]"
+}
+
+// wantIDs checks the result of a query, in order.
+func (e *env) wantIDs(q driver.QueryEngine, query driver.Query, want ...string) {
+	e.Helper()
+	e.settled(describe(query), func() string {
+		rows, diff := walk(e.queryPages(q, query), query.Limit)
+		if diff != "" {
+			return diff
+		}
+		return diffNames(names(rows), want)
+	})
+}
+
+// wantScanIDs checks the result of a scan, in any order.
+func (e *env) wantScanIDs(q driver.QueryEngine, scan driver.Scan, want ...string) {
+	e.Helper()
+	slices.Sort(want)
+	e.settled(fmt.Sprintf("Scan(%s, %v, limit %d)", scan.ReadModel, scan.Filters, scan.Limit), func() string {
+		rows, diff := walk(e.scanPages(q, scan), scan.Limit)
+		if diff != "" {
+			return diff
+		}
+		got := names(rows)
+		slices.Sort(got)
+		return diffNames(got, want)
+	})
+}
+
+func describe(q driver.Query) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Query(%s", q.ReadModel)
+	if q.Index != "" {
+		b.WriteString("." + q.Index)
+	}
+	fmt.Fprintf(&b, " = %v", q.Value)
+	if q.Sort != nil {
+		fmt.Fprintf(&b, ", sort %s %v", q.Sort.Comparator, q.Sort.Values)
+	}
+	for _, f := range q.Filters {
+		fmt.Fprintf(&b, ", %s %s %v", f.Field, f.Comparator, f.Values)
+	}
+	if q.Descending {
+		b.WriteString(", descending")
+	}
+	fmt.Fprintf(&b, ", limit %d)", q.Limit)
+	return b.String()
+}
+
+func lineData(id, sub, rest string) driver.Row {
+	q, _ := json.Marshal(sub)
+	return driver.Row{Key: driver.Key{ID: id, Sub: sub}, Data: json.RawMessage(`{"line":` + string(q) + rest + `}`)}
+}
+
+func queriesByIDReturnItsRows(e *env) {
+	db, sub := e.table(plainTable), e.table(subTable)
+	q := e.engine(plainTable, subTable)
+	e.wantIDs(q, driver.Query{ReadModel: plainTable.Name, Value: "a"})
+	e.wantIDs(q, driver.Query{ReadModel: subTable.Name, Value: "a"})
+	e.wantScanIDs(q, driver.Scan{ReadModel: plainTable.Name})
+	for i, id := range goodIDs() {
+		e.save(db, numbered(id, i))
+	}
+	for _, id := range goodIDs() {
+		e.wantIDs(q, driver.Query{ReadModel: plainTable.Name, Value: id}, id)
+	}
+	e.wantIDs(q, driver.Query{ReadModel: plainTable.Name, Value: "nobody"})
+	subs := goodIDs()
+	for i, s := range subs {
+		e.save(sub, lineOf("a", s, i), lineOf("b", s, i))
+	}
+	slices.Sort(subs)
+	var want []string
+	for _, s := range subs {
+		want = append(want, "a/"+s)
+	}
+	e.wantIDs(q, driver.Query{ReadModel: subTable.Name, Value: "a"}, want...)
+	slices.Reverse(want)
+	e.wantIDs(q, driver.Query{ReadModel: subTable.Name, Value: "a", Descending: true}, want...)
+	e.wantScanIDs(q, driver.Scan{ReadModel: plainTable.Name}, goodIDs()...)
+}
+
+var goods = driver.TableSpec{Name: "Test.Goods", SubID: "line", Indexes: []driver.Index{
+	{Name: "byColor", Key: driver.Field{Name: "color"}},
+	{Name: "byRating", Key: driver.Field{Name: "rating", Number: true}},
+	{Name: "byShop", Key: driver.Field{Name: "shop"}, Sort: &driver.Field{Name: "price", Number: true}},
+	{Name: "byShelf", Key: driver.Field{Name: "shop"}, Sort: &driver.Field{Name: "shelf"}},
+	{Name: "keysOnly", Key: driver.Field{Name: "shop"}, Sort: &driver.Field{Name: "price", Number: true}, Include: []string{}},
+	{Name: "some", Key: driver.Field{Name: "shop"}, Sort: &driver.Field{Name: "price", Number: true}, Include: []string{"color", "absent"}},
+}}
+
+func queriesByIndexReturnTheKeysRows(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	e.save(db,
+		lineData("b", "1", `,"color":"red","rating":5`),
+		lineData("a", "2", `,"color":"red","rating":5.0`),
+		lineData("a", "1", `,"color":"Red","rating":50e-1`),
+		lineData("c", "1", `,"color":"red ","rating":-5`),
+		lineData("d", "1", `,"color":"re","rating":0.1`),
+		lineData("e", "1", `,"color":"r\u0065d","rating":0.5e1`),
+		lineData("f", "1", `,"color":"日本","rating":0`),
+		lineData("g", "1", `,"color":"5","rating":-0`),
+	)
+	color := func(v any, want ...string) {
+		e.Helper()
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: v}, want...)
+	}
+	rating := func(v any, want ...string) {
+		e.Helper()
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byRating", Value: v}, want...)
+	}
+	color("red", "a/2", "b/1", "e/1")
+	color("Red", "a/1")
+	color("red ", "c/1")
+	color("日本", "f/1")
+	color("5", "g/1")
+	color("blue")
+	color("r%")
+	color("re_")
+	rating(5.0, "a/1", "a/2", "b/1", "e/1")
+	rating(int64(5), "a/1", "a/2", "b/1", "e/1")
+	rating(-5.0, "c/1")
+	rating(0.1, "d/1")
+	rating(int64(0), "f/1", "g/1")
+	rating(6.0)
+}
+
+func indexesFollowTheRows(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	red := func(want ...string) {
+		e.Helper()
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red"}, want...)
+	}
+	a := driver.Key{ID: "a", Sub: "1"}
+	e.save(db, lineData("a", "1", `,"color":"red"`))
+	red("a/1")
+	e.save(db, lineData("a", "1", `,"color":"blue"`))
+	red()
+	e.save(db, lineData("a", "1", `,"color":"red"`))
+	red("a/1")
+	e.save(db, lineData("a", "1", ``))
+	red()
+	e.must(db.SaveBatch(e.ctx, []driver.Row{lineData("a", "1", `,"color":"red"`), lineData("b", "1", `,"color":"red"`)}), "SaveBatch")
+	red("a/1", "b/1")
+	e.must(db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{
+		{Row: driver.Row{Key: a}, Delete: true}, put(lineData("c", "1", `,"color":"red"`)),
+	}}), "Apply")
+	red("b/1", "c/1")
+	e.must(db.Delete(e.ctx, driver.Key{ID: "b", Sub: "1"}), "Delete")
+	red("c/1")
+	e.must(db.DeleteBatch(e.ctx, []driver.Key{{ID: "c", Sub: "1"}}), "DeleteBatch")
+	red()
+	e.save(db, lineData("d", "1", `,"color":"red"`), lineData("d", "2", `,"color":"red"`))
+	e.must(db.DeleteAll(e.ctx, "d"), "DeleteAll")
+	red()
+	// Count moves a row in an index by the counted field.
+	e.save(db, lineData("e", "1", `,"rating":1`), lineData("f", "1", `,"shop":"s","price":2`))
+	if _, err := db.Count(e.ctx, driver.Key{ID: "e", Sub: "1"}, "rating", 3); err != nil {
+		e.Errorf("Count: %v", err)
+	}
+	if _, err := db.Count(e.ctx, driver.Key{ID: "g", Sub: "1"}, "rating", 4); err != nil {
+		e.Errorf("Count: %v", err)
+	}
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byRating", Value: 1.0})
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byRating", Value: 4.0}, "e/1", "g/1")
+	if _, err := db.Count(e.ctx, driver.Key{ID: "f", Sub: "1"}, "price", 7); err != nil {
+		e.Errorf("Count: %v", err)
+	}
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Sort: &driver.Filter{Comparator: driver.Greater, Values: []any{8.5}}}, "f/1")
+	// The two indexes of one field are separate.
+	e.save(db, lineData("h", "1", `,"shop":"t","shelf":"x"`))
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "t"})
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShelf", Value: "t"}, "h/1")
+}
+
+func indexesHoldRowsWithTheirFieldsOnly(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	e.save(db,
+		lineData("full", "1", `,"shop":"s","price":1,"shelf":"x"`),
+		lineData("zero", "1", `,"shop":"s","price":0,"shelf":"0"`),
+		lineData("noSort", "1", `,"shop":"s"`),
+		lineData("nullSort", "1", `,"shop":"s","price":null,"shelf":null`),
+		lineData("emptySort", "1", `,"shop":"s","price":2,"shelf":""`),
+		lineData("noKey", "1", `,"price":1,"shelf":"x"`),
+		lineData("nullKey", "1", `,"shop":null,"price":1,"shelf":"x"`),
+		lineData("emptyKey", "1", `,"shop":"","price":1,"shelf":"x"`),
+		lineData("nested", "1", `,"in":{"shop":"s","price":1,"shelf":"x"}`),
+		lineData("case", "1", `,"Shop":"s","Price":1,"Shelf":"x"`),
+	)
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}, "zero/1", "full/1", "emptySort/1")
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShelf", Value: "s"}, "zero/1", "full/1")
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "noSort"}, "noSort/1")
+	e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name},
+		"full/1", "zero/1", "noSort/1", "nullSort/1", "emptySort/1", "noKey/1", "nullKey/1", "emptyKey/1", "nested/1", "case/1")
+}
+
+func numbersOrderByValue(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	numbers := []string{
+		"-9007199254740991", "-1e6", "-1000", "-100.5", "-99", "-10", "-9", "-2.5", "-2.25", "-1", "-0.5", "-1e-7",
+		"0", "1e-7", "0.001", "0.1", "0.25", "0.5", "1", "1.5", "2", "9", "10", "11", "99.99", "100", "1e3", "1001", "12345678.9", "9007199254740991",
+	}
+	var want []string
+	for i := range numbers { // not in their order
+		j := (i * 7) % len(numbers)
+		e.save(db, lineData(fmt.Sprintf("id%d", (j*11)%len(numbers)), "1", `,"shop":"s","price":`+numbers[j]))
+	}
+	for j := range numbers {
+		want = append(want, fmt.Sprintf("id%d/1", (j*11)%len(numbers)))
+	}
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}, want...)
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Limit: 4}, want...)
+	slices.Reverse(want)
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}, want...)
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true, Limit: 7}, want...)
+}
+
+// orderedStrings are ascending by the bytes of their UTF-8. Orders by UTF-16 or
+// by a language differ.
+func orderedStrings() []string {
+	s := []string{
+		" ", "!", "#", "%", "-1", "/", "0", "00", "10", "9", "A", "AA", "B", "Z", "_", "a", "a ", "a b", "aB", "ab", "b", "z", "zz",
+		"~", "\u0080", "Ä", "ä", "é", "e\u0301", "ß", "Ω", "日本", "\u2028", "\ufeff", "\uffee", "\uffff", "\U00010000", "😀",
+		"\\", "\"", "'", strings.Repeat("y", 300), strings.Repeat("y", 301),
+	}
+	slices.Sort(s)
+	return s
+}
+
+func stringsOrderByTheirBytes(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	ordered := orderedStrings()
+	var shelves, subs []string
+	for i := range ordered { // not in their order
+		j := (i*5 + 3) % len(ordered)
+		s, _ := json.Marshal(ordered[j])
+		e.save(db, lineData(fmt.Sprintf("id%d", (j*3)%len(ordered)), "1", `,"shop":"s","shelf":`+string(s)))
+		e.save(db, lineData("subs", ordered[j], ``))
+	}
+	for j, s := range ordered {
+		shelves = append(shelves, fmt.Sprintf("id%d/1", (j*3)%len(ordered)))
+		subs = append(subs, "subs/"+s)
+	}
+	for _, descending := range []bool{false, true} {
+		if descending {
+			slices.Reverse(shelves)
+			slices.Reverse(subs)
+		}
+		for _, limit := range []int{0, 1, 5} {
+			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShelf", Value: "s", Limit: limit, Descending: descending}, shelves...)
+			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "subs", Limit: limit, Descending: descending}, subs...)
+		}
+	}
+}
+
+// equalSorts saves rows of one index key with few sort values and returns their
+// names in order.
+func (e *env) equalSorts(db driver.QueryDb) []string {
+	e.Helper()
+	var rows []driver.Row
+	for i, price := range []string{"1", "1.0", "1e0", "2", "20e-1"} {
+		for _, id := range []string{"b", "B", "a ", "aa", "a"} {
+			for _, sub := range []string{"x", "10", "/"} {
+				rows = append(rows, lineData(id, fmt.Sprintf("%s%d", sub, i), `,"shop":"s","color":"red","price":`+price))
+			}
+		}
+	}
+	for i := range rows { // not in their order
+		e.save(db, rows[(i*7)%len(rows)])
+	}
+	slices.SortFunc(rows, func(a, b driver.Row) int {
+		price := func(r driver.Row) string { // by the number of the row's price in the list
+			if n := r.Sub[len(r.Sub)-1]; n >= '3' {
+				return "2"
+			}
+			return "1"
+		}
+		return cmpOr(strings.Compare(price(a), price(b)), strings.Compare(a.ID, b.ID), strings.Compare(a.Sub, b.Sub))
+	})
+	return names(rows)
+}
+
+func cmpOr(results ...int) int {
+	for _, r := range results {
+		if r != 0 {
+			return r
+		}
+	}
+	return 0
+}
+
+func equalSortValuesOrderByIDAndSubID(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	want := e.equalSorts(db)
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}, want...)
+	slices.Reverse(want)
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}, want...)
+	// An index without a sort field orders by id and sub id alone.
+	slices.SortFunc(want, func(a, b string) int {
+		aID, aSub, _ := strings.Cut(a, "/")
+		bID, bSub, _ := strings.Cut(b, "/")
+		return cmpOr(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
+	})
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red"}, want...)
+	slices.Reverse(want)
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: true}, want...)
+}
+
+func pagesNeitherSkipNorRepeat(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	want := e.equalSorts(db)
+	for _, descending := range []bool{false, true} {
+		if descending {
+			slices.Reverse(want)
+		}
+		for limit := 1; limit <= len(want)+1; limit++ {
+			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: descending, Limit: limit}, want...)
+			if e.Failed() {
+				return
+			}
+		}
+	}
+	var subs, colors []string
+	for _, n := range want {
+		if id, sub, _ := strings.Cut(n, "/"); id == "a" {
+			subs = append(subs, id+"/"+sub)
+		}
+		colors = append(colors, n)
+	}
+	slices.Sort(subs)
+	slices.SortFunc(colors, func(a, b string) int {
+		aID, aSub, _ := strings.Cut(a, "/")
+		bID, bSub, _ := strings.Cut(b, "/")
+		return cmpOr(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
+	})
+	for _, descending := range []bool{false, true} {
+		if descending {
+			slices.Reverse(subs)
+			slices.Reverse(colors)
+		}
+		for limit := 1; limit <= len(subs)+1; limit++ {
+			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "a", Descending: descending, Limit: limit}, subs...)
+		}
+		for _, limit := range []int{1, 2, 7, 24, 25, 26, len(colors)} {
+			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: descending, Limit: limit}, colors...)
+		}
+	}
+}
+
+func scanPagesNeitherSkipNorRepeat(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	want := e.equalSorts(db)
+	for limit := 1; limit <= len(want)+1 && !e.Failed(); limit++ {
+		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Limit: limit}, want...)
+	}
+	// The order is the same for all pages: whatever the page size.
+	first, diff := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), len(want))
+	again, diff2 := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), 7)
+	if diff != "" || diff2 != "" {
+		e.Errorf("Scan: %s %s", diff, diff2)
+	}
+	if d := diffNames(names(again), names(first)); d != "" && e.Lag == 0 {
+		e.Errorf("Scan in pages of 7 has another order than in one: %s", d)
+	}
+}
+
+func sortConditionsSelectBySubID(e *env) {
+	db, q := e.table(subTable), e.engine(subTable)
+	subs := []string{"A", "a", "ab", "abc", "abd", "b", "ba", "é", "%", "a%", "a_", "日本"}
+	slices.Sort(subs)
+	for i, s := range subs {
+		e.save(db, lineOf("id", s, i), lineOf("other", s, i))
+	}
+	for _, c := range stringConditions() {
+		var want []string
+		for _, s := range subs {
+			if c.holds(s) {
+				want = append(want, "id/"+s)
+			}
+		}
+		query := driver.Query{ReadModel: subTable.Name, Value: "id", Sort: &driver.Filter{Comparator: c.comparator, Values: c.values}}
+		e.wantIDs(q, query, want...)
+		query.Limit = 2
+		e.wantIDs(q, query, want...)
+		slices.Reverse(want)
+		query.Descending = true
+		e.wantIDs(q, query, want...)
+		query.Sort.Field = "ignored"
+		e.wantIDs(q, query, want...)
+	}
+}
+
+// condition is a comparison with strings and what it must select.
+type condition[T any] struct {
+	comparator driver.Comparator
+	values     []any
+	holds      func(T) bool
+}
+
+func stringConditions() []condition[string] {
+	var cs []condition[string]
+	for _, v := range []string{"", "A", "a", "ab", "abcd", "b", "é", "%", "a%", "zzz"} {
+		one := []any{v}
+		if v != "" {
+			cs = append(cs, condition[string]{driver.BeginsWith, one, func(s string) bool { return strings.HasPrefix(s, v) }})
+		}
+		cs = append(cs,
+			condition[string]{driver.Equal, one, func(s string) bool { return s == v }},
+			condition[string]{driver.Less, one, func(s string) bool { return s < v }},
+			condition[string]{driver.LessOrEqual, one, func(s string) bool { return s <= v }},
+			condition[string]{driver.Greater, one, func(s string) bool { return s > v }},
+			condition[string]{driver.GreaterOrEqual, one, func(s string) bool { return s >= v }},
+		)
+	}
+	for _, v := range [][2]string{{"a", "ab"}, {"ab", "ab"}, {"A", "b"}, {"aa", "abz"}, {"b", "a"}, {"a", "é"}} {
+		cs = append(cs, condition[string]{driver.Between, []any{v[0], v[1]}, func(s string) bool { return v[0] <= s && s <= v[1] }})
+	}
+	return cs
+}
+
+func numberConditions() []condition[float64] {
+	var cs []condition[float64]
+	for _, v := range []any{-10.0, -2.5, int64(-1), 0.0, int64(1), 1.5, 2.0, 10.0, int64(9), 1e6} {
+		f, ok := v.(float64)
+		if !ok {
+			f = float64(v.(int64))
+		}
+		one := []any{v}
+		cs = append(cs,
+			condition[float64]{driver.Equal, one, func(n float64) bool { return n == f }},
+			condition[float64]{driver.Less, one, func(n float64) bool { return n < f }},
+			condition[float64]{driver.LessOrEqual, one, func(n float64) bool { return n <= f }},
+			condition[float64]{driver.Greater, one, func(n float64) bool { return n > f }},
+			condition[float64]{driver.GreaterOrEqual, one, func(n float64) bool { return n >= f }},
+		)
+	}
+	for _, v := range [][2]any{{-2.5, 1.0}, {int64(2), int64(10)}, {1.5, 1.5}, {10.0, 2.0}, {-100.0, int64(100)}, {int64(9), 10.5}} {
+		f := func(v any) float64 {
+			if f, ok := v.(float64); ok {
+				return f
+			}
+			return float64(v.(int64))
+		}
+		cs = append(cs, condition[float64]{driver.Between, []any{v[0], v[1]}, func(n float64) bool { return f(v[0]) <= n && n <= f(v[1]) }})
+	}
+	return cs
+}
+
+func sortConditionsSelectBySortField(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	numbers := []float64{-10, -9, -2.5, -1, 0, 0.5, 1, 1.5, 2, 9, 10, 100}
+	texts := []string{"A", "a", "a%", "ab", "abc", "abd", "b", "ba", "é", "日本"}
+	slices.Sort(texts)
+	for i, n := range numbers {
+		v, _ := json.Marshal(n)
+		e.save(db, lineData(fmt.Sprintf("n%02d", i), "1", `,"shop":"s","price":`+string(v)))
+		e.save(db, lineData(fmt.Sprintf("o%02d", i), "1", `,"shop":"other","price":`+string(v)))
+	}
+	for i, s := range texts {
+		v, _ := json.Marshal(s)
+		e.save(db, lineData(fmt.Sprintf("t%02d", i), "1", `,"shop":"s","shelf":`+string(v)))
+	}
+	check := func(index string, sort driver.Filter, want []string) {
+		query := driver.Query{ReadModel: goods.Name, Index: index, Value: "s", Sort: &sort}
+		e.wantIDs(q, query, want...)
+		query.Limit = 3
+		e.wantIDs(q, query, want...)
+		slices.Reverse(want)
+		query.Descending = true
+		e.wantIDs(q, query, want...)
+	}
+	for _, c := range numberConditions() {
+		var want []string
+		for i, n := range numbers {
+			if c.holds(n) {
+				want = append(want, fmt.Sprintf("n%02d/1", i))
+			}
+		}
+		check("byShop", driver.Filter{Field: "ignored", Comparator: c.comparator, Values: c.values}, want)
+	}
+	for _, c := range stringConditions() {
+		var want []string
+		for i, s := range texts {
+			if c.holds(s) {
+				want = append(want, fmt.Sprintf("t%02d/1", i))
+			}
+		}
+		check("byShelf", driver.Filter{Comparator: c.comparator, Values: c.values}, want)
+	}
+}
+
+// filterRow has a field of every kind for [filterCases].
+const filterRow = `{"line":"1","shop":"s","price":1,
+	"str":"banana","upper":"Banana","empty":"","esc":"caf\u00e9","nul":"a\u0000b","wild":"50%_x","digits":"5","yes":"true",
+	"n":5,"n10":10,"neg":-2.5,"zero":0,"minus0":-0,"exp":5e0,"frac":0.1,
+	"t":true,"f":false,"z":null,
+	"list":["a",1,true,null,"banana",[7],{"x":8},2.50],"nolist":[],"o":{"a":1,"str":"banana"},
+	"a.b":"dotted","a":{"b":"nested"},"q\"uote":"quoted","it's":"tick","$.str":"path","[0]":"index","ключ":"key","sp ace":"space","\u0065scaped":"name"}`
+
+type filterCase struct {
+	field      string
+	comparator driver.Comparator
+	values     []any
+	holds      bool
+}
+
+func filterCases() []filterCase {
+	var cs []filterCase
+	// all states for each comparator in turn whether it holds.
+	all := func(field string, values []any, holds map[driver.Comparator]bool) {
+		for c, h := range holds {
+			cs = append(cs, filterCase{field, c, values, h})
+		}
+	}
+	const (
+		eq, ne, lt, le, gt, ge = driver.Equal, driver.Unequal, driver.Less, driver.LessOrEqual, driver.Greater, driver.GreaterOrEqual
+	)
+	order := func(field string, value any, less, equal, greater bool) {
+		all(field, []any{value}, map[driver.Comparator]bool{
+			eq: equal, ne: !equal, lt: less, le: less || equal, gt: greater, ge: greater || equal,
+		})
+	}
+	// Strings.
+	order("str", "banana", false, true, false)
+	order("str", "apple", false, false, true)
+	order("str", "cherry", true, false, false)
+	order("str", "Banana", false, false, true)
+	order("str", "bananas", true, false, false)
+	order("str", "", false, false, true)
+	order("empty", "", false, true, false)
+	order("empty", "a", true, false, false)
+	order("esc", "café", false, true, false)
+	order("esc", "cafz", false, false, true) // é is after z in bytes
+	order("nul", "a\x00b", false, true, false)
+	order("nul", "a", false, false, true)
+	order("wild", "50%_x", false, true, false)
+	order("digits", "5", false, true, false)
+	order("digits", "10", false, false, true)
+	// Numbers.
+	order("n", 5.0, false, true, false)
+	order("n", int64(5), false, true, false)
+	order("n", 10.0, true, false, false)
+	order("n10", int64(9), false, false, true)
+	order("n", 4.999, false, false, true)
+	order("neg", -2.5, false, true, false)
+	order("neg", -10.0, false, false, true)
+	order("neg", int64(-2), true, false, false)
+	order("zero", 0.0, false, true, false)
+	order("zero", -0.5, false, false, true)
+	order("minus0", int64(0), false, true, false)
+	order("exp", int64(5), false, true, false)
+	order("frac", 0.1, false, true, false)
+	// Other types than the field's: false, and Unequal true.
+	for field, values := range map[string][]any{
+		"str":    {5.0, int64(0), true, false},
+		"digits": {5.0, int64(5)},
+		"yes":    {true},
+		"n":      {"5", "", true},
+		"zero":   {"", false, "0"},
+		"t":      {"true", 1.0, int64(1), "banana"},
+		"f":      {"", 0.0, int64(0)},
+		"list":   {"a", 1.0, true},
+		"o":      {"banana", 1.0, false},
+	} {
+		for _, v := range values {
+			if _, isBool := v.(bool); isBool {
+				all(field, []any{v}, map[driver.Comparator]bool{eq: false, ne: true})
+				continue
+			}
+			order(field, v, false, false, false)
+		}
+	}
+	// Booleans.
+	all("t", []any{true}, map[driver.Comparator]bool{eq: true, ne: false})
+	all("t", []any{false}, map[driver.Comparator]bool{eq: false, ne: true})
+	all("f", []any{false}, map[driver.Comparator]bool{eq: true, ne: false})
+	// Absent and null fail all but Unequal, NotExists and NotContains.
+	for _, field := range []string{"absent", "z", "Str", "o.a", "list[0]"} {
+		for _, v := range []any{"banana", 5.0, int64(0), ""} {
+			order(field, v, false, false, false)
+		}
+		for _, v := range []any{true, false} {
+			all(field, []any{v}, map[driver.Comparator]bool{eq: false, ne: true})
+		}
+		all(field, []any{"a"}, map[driver.Comparator]bool{driver.BeginsWith: false, driver.Contains: false, driver.NotContains: true})
+		all(field, []any{"", "zzz"}, map[driver.Comparator]bool{driver.Between: false})
+		all(field, []any{-1e9, 1e9}, map[driver.Comparator]bool{driver.Between: false})
+		all(field, nil, map[driver.Comparator]bool{driver.Exists: false, driver.NotExists: true})
+	}
+	for _, field := range []string{"str", "empty", "n", "zero", "t", "f", "list", "nolist", "o", "a.b", `q"uote`, "it's", "$.str", "[0]", "ключ", "sp ace", "escaped"} {
+		all(field, nil, map[driver.Comparator]bool{driver.Exists: true, driver.NotExists: false})
+	}
+	// Between includes both ends.
+	between := func(field string, low, high any, holds bool) {
+		cs = append(cs, filterCase{field, driver.Between, []any{low, high}, holds})
+	}
+	between("str", "banana", "banana", true)
+	between("str", "a", "banana", true)
+	between("str", "banana", "c", true)
+	between("str", "bananas", "c", false)
+	between("str", "c", "a", false)
+	between("n", 5.0, int64(5), true)
+	between("n", int64(-10), 5.0, true)
+	between("n", 5.5, 10.0, false)
+	between("n10", int64(9), int64(11), true)
+	between("n", 10.0, 1.0, false)
+	between("neg", -3.0, -2.0, true)
+	between("neg", int64(-2), int64(-3), false)
+	between("n", "0", "9", false)
+	between("digits", 0.0, 9.0, false)
+	between("t", "a", "z", false)
+	// BeginsWith and Contains take the value as it is.
+	begins := func(field, value string, holds bool) {
+		cs = append(cs, filterCase{field, driver.BeginsWith, []any{value}, holds})
+	}
+	begins("str", "ban", true)
+	begins("str", "banana", true)
+	begins("str", "", true)
+	begins("str", "Ban", false)
+	begins("str", "anana", false)
+	begins("str", "b%", false)
+	begins("str", "b_n", false)
+	begins("str", "bananas", false)
+	begins("wild", "50%", true)
+	begins("esc", "caf\u00e9", true)
+	begins("n", "5", false)
+	begins("list", "a", false)
+	contains := func(field string, value any, holds bool) {
+		cs = append(cs, filterCase{field, driver.Contains, []any{value}, holds}, filterCase{field, driver.NotContains, []any{value}, !holds})
+	}
+	contains("str", "nan", true)
+	contains("str", "banana", true)
+	contains("str", "NAN", false)
+	contains("str", "b%a", false)
+	contains("str", "b_nana", false)
+	contains("str", "", true)
+	contains("wild", "%_", true)
+	contains("esc", "é", true)
+	contains("digits", 5.0, false)
+	contains("n", 5.0, false)
+	contains("n", "5", false)
+	contains("t", true, false)
+	contains("o", "a", false)
+	contains("o", "banana", false)
+	contains("list", "a", true)
+	contains("list", "banana", true)
+	contains("list", "ban", false)
+	contains("list", 1.0, true)
+	contains("list", int64(1), true)
+	contains("list", 2.5, true)
+	contains("list", "1", false)
+	contains("list", true, true)
+	contains("list", false, false)
+	contains("list", 7.0, false)
+	contains("list", "x", false)
+	contains("nolist", "a", false)
+	// Field names are names, not paths or patterns.
+	for field, v := range map[string]string{
+		"a.b": "dotted", `q"uote`: "quoted", "it's": "tick", "$.str": "path", "[0]": "index", "ключ": "key", "sp ace": "space", "escaped": "name",
+	} {
+		cs = append(cs, filterCase{field, eq, []any{v}, true}, filterCase{field, eq, []any{v + "x"}, false})
+	}
+	return cs
+}
+
+func filtersCompare(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	e.save(db, driver.Row{Key: driver.Key{ID: "id", Sub: "1"}, Data: []byte(filterRow)})
+	for _, c := range filterCases() {
+		var want []string
+		if c.holds {
+			want = []string{"id/1"}
+		}
+		fs := []driver.Filter{{Field: c.field, Comparator: c.comparator, Values: c.values}}
+		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Filters: fs}, want...)
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "id", Filters: fs}, want...)
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Filters: fs}, want...)
+	}
+}
+
+func filtersMustAllHold(e *env) {
+	db, q := e.table(plainTable), e.engine(plainTable)
+	for n := range 30 {
+		e.save(db, rowOf(fmt.Sprintf("id%02d", n), fmt.Sprintf(`{"n":%d,"even":%t,"name":"row%d"}`, n, n%2 == 0, n)))
+	}
+	e.wantScanIDs(q, driver.Scan{ReadModel: plainTable.Name, Filters: []driver.Filter{
+		{Field: "n", Comparator: driver.GreaterOrEqual, Values: []any{10.0}},
+		{Field: "even", Comparator: driver.Equal, Values: []any{true}},
+		{Field: "n", Comparator: driver.Less, Values: []any{int64(20)}},
+		{Field: "name", Comparator: driver.Unequal, Values: []any{"row14"}},
+	}}, "id10", "id12", "id16", "id18")
+	e.wantScanIDs(q, driver.Scan{ReadModel: plainTable.Name, Filters: []driver.Filter{
+		{Field: "n", Comparator: driver.Less, Values: []any{5.0}},
+		{Field: "n", Comparator: driver.Greater, Values: []any{5.0}},
+	}})
+}
+
+func filtersSeeTheWholeRow(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	for i := range 6 {
+		e.save(db, lineData(fmt.Sprintf("id%d", i), "1", fmt.Sprintf(`,"shop":"s","price":%d,"hidden":%d`, i, i%2)))
+	}
+	fs := []driver.Filter{{Field: "hidden", Comparator: driver.Equal, Values: []any{1.0}}}
+	for _, index := range []string{"byShop", "keysOnly", "some"} {
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: index, Value: "s", Filters: fs}, "id1/1", "id3/1", "id5/1")
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: index, Value: "s", Filters: fs, Limit: 2, Descending: true}, "id5/1", "id3/1", "id1/1")
+	}
+	// The key, sort and sub id fields can be filtered, too.
+	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Filters: []driver.Filter{
+		{Field: "price", Comparator: driver.Between, Values: []any{1.0, 3.0}},
+		{Field: "line", Comparator: driver.Equal, Values: []any{"1"}},
+		{Field: "shop", Comparator: driver.BeginsWith, Values: []any{"s"}},
+		{Field: "id", Comparator: driver.NotExists},
+	}}, "id1/1", "id2/1", "id3/1")
+}
+
+func includeBoundsTheFields(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	e.save(db, lineData("a", "1", `,"shop":"s","price":1.50,"color":"red","shelf":"x","more":{"n":1}`))
+	e.save(db, lineData("b", "1", `,"shop":"s","price":12345678901234567,"more":2`))
+	for index, want := range map[string][]string{
+		"keysOnly": {`{"line":"1","shop":"s","price":1.50}`, `{"line":"1","shop":"s","price":12345678901234567}`},
+		"some":     {`{"line":"1","shop":"s","price":1.50,"color":"red"}`, `{"line":"1","shop":"s","price":12345678901234567}`},
+		"byShop": {
+			`{"line":"1","shop":"s","price":1.50,"color":"red","shelf":"x","more":{"n":1}}`,
+			`{"line":"1","shop":"s","price":12345678901234567,"more":2}`,
+		},
+	} {
+		query := driver.Query{ReadModel: goods.Name, Index: index, Value: "s"}
+		e.settled(describe(query), func() string {
+			rows, diff := walk(e.queryPages(q, query), 0)
+			if diff != "" || len(rows) != 2 {
+				return fmt.Sprintf("got %d rows, want 2 %s", len(rows), diff)
+			}
+			for i, r := range rows {
+				if !sameJSON(r.Data, []byte(want[i])) {
+					return fmt.Sprintf("row %d is %s, want %s", i, r.Data, want[i])
+				}
+			}
+			return ""
+		})
+	}
+}
+
+func queriedRowsAreWhole(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	expires := e.Now().Add(time.Hour).Truncate(time.Second)
+	var want []driver.Row
+	for i, text := range oddObjects() {
+		sub := fmt.Sprintf("%02d", i)
+		r := driver.Row{Key: driver.Key{ID: "id", Sub: sub}, Data: []byte(`{ "line" : "` + sub + `", "shop":"s", "price" : ` + fmt.Sprint(i) + `.0, "odd": ` + text + "\n}")}
+		if i%2 == 0 {
+			r.ExpiresAt = expires
+		}
+		e.save(db, r)
+		r.Revision = e.wantRow(db, r)
+		want = append(want, r)
+	}
+	check := func(what string, page pageOf, ordered bool) {
+		e.settled(what, func() string {
+			rows, diff := walk(page, 3)
+			if diff != "" || len(rows) != len(want) {
+				return fmt.Sprintf("got %d rows, want %d %s", len(rows), len(want), diff)
+			}
+			if !ordered {
+				slices.SortFunc(rows, func(a, b driver.Row) int { return strings.Compare(a.Sub, b.Sub) })
+			}
+			for i, r := range rows {
+				if d := diffRow(r, want[i]); d != "" {
+					return d
+				}
+			}
+			return ""
+		})
+	}
+	check("Query by id", e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id"}), true)
+	check("Query by index", e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}), true)
+	check("Scan", e.scanPages(q, driver.Scan{ReadModel: goods.Name}), false)
+}
+
+func limitBoundsTheResultAfterFiltering(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	fill := strings.Repeat("x", min(12<<10, e.Provider.Limits().MaxRowBytes/2)) // together more than a page of 1 MB
+	var rows []driver.Row
+	var all []string
+	for i := range 120 {
+		rare := i%40 == 39
+		rows = append(rows, lineData("id", fmt.Sprintf("%03d", i), fmt.Sprintf(`,"shop":"s","price":%d,"rare":%t,"fill":%q`, i, rare, fill)))
+		if rare {
+			all = append(all, fmt.Sprintf("id/%03d", i))
+		}
+	}
+	e.must(db.SaveBatch(e.ctx, rows), "SaveBatch")
+	fs := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{true}}}
+	for limit := 1; limit <= 4; limit++ {
+		for _, index := range []string{"", "byShop", "keysOnly"} {
+			query := driver.Query{ReadModel: goods.Name, Index: index, Value: "s", Filters: fs, Limit: limit}
+			if index == "" {
+				query.Value = "id"
+			}
+			e.wantIDs(q, query, all...) // pages are full unless they are the last
+		}
+		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Filters: fs, Limit: limit}, all...)
+	}
+	// A page is empty only when nothing matches.
+	p, err := q.Query(e.ctx, driver.Query{ReadModel: goods.Name, Value: "id", Filters: fs, Limit: 1})
+	e.must(err, "Query")
+	if len(p.Rows) != 1 && e.Lag == 0 {
+		e.Errorf("the first page has %d rows, want 1", len(p.Rows))
+	}
+	none := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{"never"}}}
+	p, err = q.Scan(e.ctx, driver.Scan{ReadModel: goods.Name, Filters: none, Limit: 1})
+	if err != nil || len(p.Rows) != 0 || p.Cursor != "" {
+		e.Errorf("a scan that matches nothing = %d rows, cursor %q, %v, want an empty last page", len(p.Rows), p.Cursor, err)
+	}
+}
+
+func theDefaultLimitIs100(e *env) {
+	db, q := e.table(subTable), e.engine(subTable)
+	var rows []driver.Row
+	var want []string
+	for i := range 130 {
+		rows = append(rows, lineOf("id", fmt.Sprintf("%03d", i), i))
+		want = append(want, fmt.Sprintf("id/%03d", i))
+	}
+	e.must(db.SaveBatch(e.ctx, rows), "SaveBatch")
+	e.wantIDs(q, driver.Query{ReadModel: subTable.Name, Value: "id"}, want...) // walk knows the default
+	e.wantIDs(q, driver.Query{ReadModel: subTable.Name, Value: "id", Limit: 1000}, want...)
+	e.wantScanIDs(q, driver.Scan{ReadModel: subTable.Name}, want...)
+	for name, page := range map[string]pageOf{
+		"Query": e.queryPages(q, driver.Query{ReadModel: subTable.Name, Value: "id"}),
+		"Scan":  e.scanPages(q, driver.Scan{ReadModel: subTable.Name}),
+	} {
+		p, err := page(0, "")
+		if err != nil || len(p.Rows) != 100 || p.Cursor == "" {
+			e.Errorf("%s with limit 0 returned %d rows, cursor %q, %v, want 100 and a cursor", name, len(p.Rows), p.Cursor, err)
+		}
+	}
+}
+
+func writesBetweenPagesDisturbNoOtherRow(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	line := func(i int) driver.Row {
+		return lineData("id", fmt.Sprintf("%03d", i), fmt.Sprintf(`,"shop":"s","price":%d,"color":"red"`, i/3))
+	}
+	key := func(i int) driver.Key { return line(i).Key }
+	for name, page := range map[string]pageOf{
+		"Query by id":               e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id"}),
+		"Query by id, descending":   e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id", Descending: true}),
+		"Query by index":            e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}),
+		"Query by index, backwards": e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}),
+		"Query without a sort":      e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red"}),
+		"Scan":                      e.scanPages(q, driver.Scan{ReadModel: goods.Name}),
+	} {
+		e.must(db.DeleteAll(e.ctx, "id"), "DeleteAll")
+		stable := map[string]int{}
+		for i := 100; i < 130; i++ {
+			e.save(db, line(i))
+			stable[fmt.Sprintf("id/%03d", i)] = 0
+		}
+		if e.Lag > 0 {
+			e.settled(name, func() string {
+				rows, diff := walk(page, 0)
+				if len(rows) != 30 {
+					return "not all rows are there " + diff
+				}
+				return diff
+			})
+		}
+		cursor := ""
+		for n := 0; ; n++ {
+			p, err := page(4, cursor)
+			e.must(err, "%s, page %d", name, n)
+			if len(p.Rows) > 4 {
+				e.Errorf("%s: page %d has %d rows, the limit is 4", name, n, len(p.Rows))
+			}
+			for _, got := range names(p.Rows) {
+				if _, ok := stable[got]; ok {
+					stable[got]++
+				}
+			}
+			if p.Cursor == "" {
+				break
+			}
+			cursor = p.Cursor
+			if n > 60 {
+				e.Fatalf("%s: more than 60 pages", name)
+			}
+			// The row at the cursor goes, one elsewhere too, one is changed, some come.
+			if last := p.Rows[len(p.Rows)-1]; n%2 == 0 {
+				e.must(db.Delete(e.ctx, last.Key), "Delete")
+			}
+			if n == 1 {
+				gone := key(129)
+				if stable["id/129"] > 0 {
+					gone = key(100)
+				}
+				delete(stable, "id/"+gone.Sub)
+				e.must(db.Delete(e.ctx, gone), "Delete")
+			}
+			if n < 6 {
+				e.save(db, line(50+n), line(200+n))
+			}
+		}
+		for id, times := range stable {
+			if times != 1 {
+				e.Errorf("%s: the row %s was returned %d times, want once", name, id, times)
+			}
+		}
+	}
+}
+
+func cursorsOfOtherQueriesAreRefused(e *env) {
+	db, other, q := e.table(goods), e.table(subTable), e.engine(goods, subTable)
+	for i := range 6 {
+		e.save(db, lineData("id", fmt.Sprint(i), fmt.Sprintf(`,"shop":"s","price":%d,"shelf":"x","color":"red"`, i)), lineData("id2", fmt.Sprint(i), `,"shop":"t","price":1`))
+		e.save(other, lineOf("id", fmt.Sprint(i), i))
+	}
+	filter := func(v any) []driver.Filter {
+		return []driver.Filter{{Field: "price", Comparator: driver.GreaterOrEqual, Values: []any{v}}}
+	}
+	cond := func(v any) *driver.Filter { return &driver.Filter{Comparator: driver.GreaterOrEqual, Values: []any{v}} }
+	queries := []driver.Query{
+		{ReadModel: goods.Name, Value: "id"},
+		{ReadModel: subTable.Name, Value: "id"},
+		{ReadModel: goods.Name, Value: "id2"},
+		{ReadModel: goods.Name, Value: "id", Descending: true},
+		{ReadModel: goods.Name, Value: "id", Filters: filter(0.0)},
+		{ReadModel: goods.Name, Value: "id", Filters: filter(-1.0)},
+		{ReadModel: goods.Name, Value: "id", Sort: cond("0")},
+		{ReadModel: goods.Name, Index: "byShop", Value: "s"},
+		{ReadModel: goods.Name, Index: "byShop", Value: "t"},
+		{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true},
+		{ReadModel: goods.Name, Index: "byShop", Value: "s", Sort: cond(0.0)},
+		{ReadModel: goods.Name, Index: "byShop", Value: "s", Sort: cond(-1.0)},
+		{ReadModel: goods.Name, Index: "byShelf", Value: "s"},
+		{ReadModel: goods.Name, Index: "byColor", Value: "red"},
+	}
+	pages := []pageOf{}
+	what := []string{}
+	for _, query := range queries {
+		pages = append(pages, e.queryPages(q, query))
+		what = append(what, describe(query))
+	}
+	for _, scan := range []driver.Scan{{ReadModel: goods.Name}, {ReadModel: subTable.Name}, {ReadModel: goods.Name, Filters: filter(0.0)}} {
+		pages = append(pages, e.scanPages(q, scan))
+		what = append(what, fmt.Sprintf("Scan(%s, %v)", scan.ReadModel, scan.Filters))
+	}
+	for i, page := range pages {
+		var p driver.Page
+		e.settled(what[i], func() string {
+			var err error
+			if p, err = page(2, ""); err != nil || p.Cursor == "" {
+				return fmt.Sprintf("got %d rows, cursor %q, %v, want a cursor", len(p.Rows), p.Cursor, err)
+			}
+			return ""
+		})
+		for j, other := range pages {
+			_, err := other(2, p.Cursor)
+			if i == j {
+				e.try(err, "%s with its own cursor", what[i])
+				continue
+			}
+			e.wantClass(err, driver.ErrInvalid, "%s with a cursor of %s", what[j], what[i])
+		}
+		for _, garbage := range []string{"x", "0", "null", "{}", "AAAA", "\x00\xff", p.Cursor + "x", p.Cursor[1:], strings.Repeat("A", 5000)} {
+			_, err := page(2, garbage)
+			e.wantClass(err, driver.ErrInvalid, "%s with the cursor %s", what[i], short(garbage))
+		}
+		if e.Failed() {
+			return
+		}
+	}
+}
+
+func unknownNamesAreNotFound(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	e.save(db, lineData("id", "1", `,"shop":"s"`))
+	for _, name := range []string{"Test.Nobody", "", "Test.goods", "Test.Goods "} {
+		_, err := q.Query(e.ctx, driver.Query{ReadModel: name, Value: "id"})
+		e.wantClass(err, driver.ErrNotFound, "Query of the read model %q", name)
+		_, err = q.Scan(e.ctx, driver.Scan{ReadModel: name})
+		e.wantClass(err, driver.ErrNotFound, "Scan of the read model %q", name)
+	}
+	for _, index := range []string{"byNobody", "byshop", "shop"} {
+		_, err := q.Query(e.ctx, driver.Query{ReadModel: goods.Name, Index: index, Value: "s"})
+		e.wantClass(err, driver.ErrNotFound, "Query of the index %q", index)
+	}
+	// An engine knows the read models that it was opened with.
+	e.table(plainTable)
+	_, err := q.Query(e.ctx, driver.Query{ReadModel: plainTable.Name, Value: "id"})
+	e.wantClass(err, driver.ErrNotFound, "Query of a read model that the engine was not opened with")
+}
+
+func malformedQueriesAreRefused(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	e.save(db, lineData("id", "1", `,"shop":"s","price":1,"rating":5,"shelf":"x"`))
+	for name, query := range map[string]driver.Query{
+		"a number as id":              {Value: 1.0},
+		"no id":                       {Value: nil},
+		"a bool as id":                {Value: true},
+		"a number for a string key":   {Index: "byShop", Value: 1.0},
+		"a string for a number key":   {Index: "byRating", Value: "5"},
+		"a bool for a number key":     {Index: "byRating", Value: true},
+		"no value for a key":          {Index: "byRating"},
+		"a list for a key":            {Index: "byShop", Value: []string{"s"}},
+		"a negative limit":            {Value: "id", Limit: -1},
+		"an unknown sort comparator":  {Value: "id", Sort: &driver.Filter{Comparator: "like", Values: []any{"x"}}},
+		"an empty sort comparator":    {Value: "id", Sort: &driver.Filter{Values: []any{"x"}}},
+		"a sort by Unequal":           {Value: "id", Sort: &driver.Filter{Comparator: driver.Unequal, Values: []any{"x"}}},
+		"a sort by Exists":            {Value: "id", Sort: &driver.Filter{Comparator: driver.Exists}},
+		"a sort by NotExists":         {Value: "id", Sort: &driver.Filter{Comparator: driver.NotExists}},
+		"a sort by Contains":          {Value: "id", Sort: &driver.Filter{Comparator: driver.Contains, Values: []any{"x"}}},
+		"a sort by NotContains":       {Value: "id", Sort: &driver.Filter{Comparator: driver.NotContains, Values: []any{"x"}}},
+		"a sort without a value":      {Value: "id", Sort: &driver.Filter{Comparator: driver.Equal}},
+		"a sort with two values":      {Value: "id", Sort: &driver.Filter{Comparator: driver.Less, Values: []any{"x", "y"}}},
+		"a sort between one":          {Value: "id", Sort: &driver.Filter{Comparator: driver.Between, Values: []any{"x"}}},
+		"a sort by a bool":            {Value: "id", Sort: &driver.Filter{Comparator: driver.Equal, Values: []any{true}}},
+		"an index sort by Unequal":    {Index: "byShop", Value: "s", Sort: &driver.Filter{Comparator: driver.Unequal, Values: []any{1.0}}},
+		"an index sort between three": {Index: "byShop", Value: "s", Sort: &driver.Filter{Comparator: driver.Between, Values: []any{1.0, 2.0, 3.0}}},
+	} {
+		query.ReadModel = goods.Name
+		p, err := q.Query(e.ctx, query)
+		e.wantClass(err, driver.ErrInvalid, "a query with %s (%d rows)", name, len(p.Rows))
+	}
+	for name, f := range map[string]driver.Filter{
+		"an unknown comparator":       {Comparator: "like", Values: []any{"x"}},
+		"an empty comparator":         {Values: []any{"x"}},
+		"a comparator in upper case":  {Comparator: "EQUAL", Values: []any{"x"}},
+		"Equal without a value":       {Comparator: driver.Equal},
+		"Equal of two values":         {Comparator: driver.Equal, Values: []any{"x", "y"}},
+		"Unequal without a value":     {Comparator: driver.Unequal},
+		"Less without a value":        {Comparator: driver.Less},
+		"Less of a bool":              {Comparator: driver.Less, Values: []any{true}},
+		"LessOrEqual of a bool":       {Comparator: driver.LessOrEqual, Values: []any{true}},
+		"Greater of a bool":           {Comparator: driver.Greater, Values: []any{false}},
+		"GreaterOrEqual of a bool":    {Comparator: driver.GreaterOrEqual, Values: []any{false}},
+		"Between of one value":        {Comparator: driver.Between, Values: []any{1.0}},
+		"Between of three values":     {Comparator: driver.Between, Values: []any{1.0, 2.0, 3.0}},
+		"Between of bools":            {Comparator: driver.Between, Values: []any{false, true}},
+		"BeginsWith without a value":  {Comparator: driver.BeginsWith},
+		"Exists with a value":         {Comparator: driver.Exists, Values: []any{"x"}},
+		"NotExists with a value":      {Comparator: driver.NotExists, Values: []any{"x"}},
+		"Contains without a value":    {Comparator: driver.Contains},
+		"NotContains of two values":   {Comparator: driver.NotContains, Values: []any{"x", "y"}},
+		"a value of another type":     {Comparator: driver.Equal, Values: []any{[]string{"x"}}},
+		"a value that is nil":         {Comparator: driver.Equal, Values: []any{nil}},
+		"a nil in Contains":           {Comparator: driver.Contains, Values: []any{nil}},
+		"a value that is a structure": {Comparator: driver.Unequal, Values: []any{struct{}{}}},
+	} {
+		f.Field = "price"
+		fs := []driver.Filter{{Field: "line", Comparator: driver.Exists}, f}
+		p, err := q.Scan(e.ctx, driver.Scan{ReadModel: goods.Name, Filters: fs})
+		e.wantClass(err, driver.ErrInvalid, "a scan with %s (%d rows)", name, len(p.Rows))
+		// Also where no row is looked at.
+		p, err = q.Query(e.ctx, driver.Query{ReadModel: goods.Name, Value: "nobody", Filters: fs})
+		e.wantClass(err, driver.ErrInvalid, "a query of nothing with %s (%d rows)", name, len(p.Rows))
+	}
+	_, err := q.Scan(e.ctx, driver.Scan{ReadModel: goods.Name, Limit: -1})
+	e.wantClass(err, driver.ErrInvalid, "a scan with a negative limit")
+}
+
+func expiredRowsAreNotReturned(e *env) {
+	e.needClock()
+	db, q := e.table(goods), e.engine(goods)
+	end := e.Now().Truncate(time.Second).Add(time.Minute)
+	var all, lasting []string
+	for i := range 12 {
+		r := lineData("id", fmt.Sprintf("%02d", i), fmt.Sprintf(`,"shop":"s","price":%d`, i))
+		all = append(all, "id/"+r.Sub)
+		if i%3 == 0 {
+			lasting = append(lasting, "id/"+r.Sub)
+		} else {
+			r.ExpiresAt = end
+		}
+		e.save(db, r)
+	}
+	check := func(want []string) {
+		for _, limit := range []int{0, 1, 4} {
+			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "id", Limit: limit}, want...)
+			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Limit: limit}, want...)
+			e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Limit: limit}, slices.Clone(want)...)
+		}
+	}
+	e.advance(end.Sub(e.Now()) - time.Second)
+	check(all)
+	e.advance(time.Second)
+	check(lasting)
+}
+
+func aNewIndexHasTheOldRows(e *env) {
+	spec := driver.TableSpec{Name: "Test.Grown"}
+	db := e.table(spec)
+	var want []string
+	for i := range 40 {
+		id := fmt.Sprintf("id%02d", i)
+		e.save(db, rowOf(id, fmt.Sprintf(`{"color":"c%d","n":%d}`, i%2, i)))
+		if i%2 == 1 {
+			want = append(want, id)
+		}
+	}
+	check := func() {
+		e.Helper()
+		db = e.table(spec)
+		q := e.engine(spec)
+		e.wantIDs(q, driver.Query{ReadModel: spec.Name, Index: "byColor", Value: "c1"}, want...)
+		e.wantRow(db, rowOf("id03", `{"color":"c1","n":3}`))
+	}
+	spec.Indexes = []driver.Index{{Name: "byColor", Key: driver.Field{Name: "color"}}}
+	check()
+	slices.Reverse(want)
+	spec.Indexes = []driver.Index{
+		{Name: "byN", Key: driver.Field{Name: "n", Number: true}},
+		{Name: "byColor", Key: driver.Field{Name: "color"}, Sort: &driver.Field{Name: "back", Number: true}},
+	}
+	for i := range 40 { // the index is another one now: it has a sort field
+		e.save(e.table(spec), rowOf(fmt.Sprintf("id%02d", i), fmt.Sprintf(`{"color":"c%d","n":%d,"back":%d}`, i%2, i, -i)))
+	}
+	q := e.engine(spec)
+	e.wantIDs(q, driver.Query{ReadModel: spec.Name, Index: "byColor", Value: "c1"}, want...)
+	e.wantIDs(q, driver.Query{ReadModel: spec.Name, Index: "byN", Value: 7.0}, "id07")
+	if e.Reopen != nil {
+		e.reopen()
+		e.table(spec)
+		e.wantIDs(e.engine(spec), driver.Query{ReadModel: spec.Name, Index: "byColor", Value: "c1"}, want...)
+	}
+}
+
+func errorsAreNotEmptyPages(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	e.save(db, lineData("id", "1", `,"shop":"s","price":1`))
+	ctx, cancel := context.WithCancel(e.ctx)
+	cancel()
+	for _, query := range []driver.Query{
+		{ReadModel: goods.Name, Value: "id"}, {ReadModel: goods.Name, Value: "nobody"}, {ReadModel: goods.Name, Index: "byShop", Value: "s"},
+	} {
+		if p, err := q.Query(ctx, query); !errors.Is(err, context.Canceled) {
+			e.Errorf("%s with a cancelled context = %d rows, %v, want context.Canceled", describe(query), len(p.Rows), err)
+		}
+	}
+	if p, err := q.Scan(ctx, driver.Scan{ReadModel: goods.Name}); !errors.Is(err, context.Canceled) {
+		e.Errorf("Scan with a cancelled context = %d rows, %v, want context.Canceled", len(p.Rows), err)
+	}
+}
+
+func pagesBelongToTheCaller(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	want := lineData("id", "1", `,"shop":"s","price":1`)
+	e.save(db, want)
+	want.Revision = e.wantRow(db, want)
+	pages := map[string]pageOf{
+		"Query by id":    e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id"}),
+		"Query by index": e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}),
+		"Scan":           e.scanPages(q, driver.Scan{ReadModel: goods.Name}),
+	}
+	for range 2 {
+		for name, page := range pages {
+			var rows []driver.Row
+			e.settled(name, func() (diff string) {
+				if rows, diff = walk(page, 0); diff != "" || len(rows) != 1 {
+					return fmt.Sprintf("got %d rows, want 1 %s", len(rows), diff)
+				}
+				return diffRow(rows[0], want)
+			})
+			for _, r := range rows {
+				copy(r.Data, bytes.Repeat([]byte("!"), len(r.Data)))
+			}
+		}
+	}
+	e.wantRow(db, want)
+}

@@ -1,0 +1,680 @@
+package drivertest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// queue is a receiver together with a way to put messages into it.
+type queue[T any] struct {
+	driver.Receiver[T]
+	// put makes message n of group available; the messages of a group are put
+	// in the order 1, 2, 3.
+	put func(group string, n int)
+	// place is the inverse: which message it is.
+	place func(T) place
+	// single is set where a group has one message at a time.
+	single bool
+	// repeats is set where a retry may bring settled messages again.
+	repeats bool
+}
+
+type place struct {
+	group string
+	n     int
+}
+
+// receiverProperties are what [driver.Receiver] promises, for one of the
+// interfaces that embed it. opened is called again after a reopening.
+func receiverProperties[T any](opened func(e *env) queue[T]) []property {
+	with := func(check func(e *env, q queue[T])) func(*env) {
+		return func(e *env) { check(e, opened(e)) }
+	}
+	ps := []property{
+		{"AnEmptyReceiverDeliversNothing", with(anEmptyReceiverDeliversNothing)},
+		{"SettledMessagesDoNotComeAgain", with(settledMessagesDoNotComeAgain)},
+		{"MaxBoundsABatch", with(maxBoundsABatch)},
+		{"DeliveryIDsAreUnique", with(deliveryIDsAreUnique)},
+		{"HeldMessagesAreNotDeliveredTwice", with(heldMessagesAreNotDeliveredTwice)},
+		{"RetriedMessagesComeAgain", with(retriedMessagesComeAgain)},
+		{"RetriesWaitForAfter", with(retriesWaitForAfter)},
+		{"NextTellsWhenARetryIsDue", with(nextTellsWhenARetryIsDue)},
+		{"UnknownSettlementsAreIgnored", with(unknownSettlementsAreIgnored)},
+		{"HoldsEndAfterTheVisibilityTimeout", with(holdsEndAfterTheVisibilityTimeout)},
+		{"NoTwoCallersHoldOneGroup", with(noTwoCallersHoldOneGroup)},
+		{"UnsettledMessagesSurviveReopening", func(e *env) { unsettledMessagesSurviveReopening(e, opened) }},
+		{"GroupsAreDeliveredInOrder", with(groupsAreDeliveredInOrder)},
+		{"AHeldMessageBlocksItsGroup", with(aHeldMessageBlocksItsGroup)},
+		{"RetriesKeepTheOrder", with(retriesKeepTheOrder)},
+		{"AWaitingRetryBlocksItsGroup", with(aWaitingRetryBlocksItsGroup)},
+	}
+	return ps
+}
+
+// many skips a property that needs several messages in a group.
+func (q queue[T]) many(e *env) {
+	e.Helper()
+	if q.single {
+		e.Skip("a group of this receiver has one message at a time")
+	}
+}
+
+// receive is one call of Receive; it checks what holds for every call.
+func receive[T any](e *env, r driver.Receiver[T], max int) ([]driver.Delivery[T], time.Time) {
+	e.Helper()
+	b, err := r.Receive(e.ctx, max)
+	if !e.try(err, "Receive(%d)", max) {
+		return nil, time.Time{}
+	}
+	if len(b.Deliveries) > max {
+		e.Errorf("Receive(%d) returned %d deliveries", max, len(b.Deliveries))
+	}
+	if len(b.Deliveries) > 0 && !b.Next.IsZero() {
+		e.Errorf("Next = %v on a batch that is not empty", b.Next)
+	}
+	for _, d := range b.Deliveries {
+		if d.Attempt < 1 {
+			e.Errorf("delivery %q has Attempt %d, want 1 or more", d.ID, d.Attempt)
+		}
+	}
+	return b.Deliveries, b.Next
+}
+
+// take receives until n deliveries are in hand. They must be of different
+// groups where a provider may deliver a group one by one.
+func take[T any](e *env, r driver.Receiver[T], n int) []driver.Delivery[T] {
+	e.Helper()
+	var got []driver.Delivery[T]
+	if !e.poll(fmt.Sprintf("%d deliveries", n), func() (bool, bool) {
+		ds, _ := receive(e, r, n-len(got))
+		got = append(got, ds...)
+		return len(got) >= n, len(ds) > 0
+	}) {
+		e.Fatalf("got %d of %d deliveries", len(got), n)
+	}
+	return got
+}
+
+// batch receives until there is something.
+func batch[T any](e *env, r driver.Receiver[T], max int) []driver.Delivery[T] {
+	e.Helper()
+	var got []driver.Delivery[T]
+	if !e.poll("a delivery", func() (bool, bool) {
+		got, _ = receive(e, r, max)
+		return len(got) > 0, false
+	}) {
+		e.FailNow()
+	}
+	return got
+}
+
+// settle ends deliveries with one outcome for all.
+func settle[T any](e *env, r driver.Receiver[T], retry bool, ds ...driver.Delivery[T]) {
+	e.Helper()
+	var ss []driver.Settlement
+	for _, d := range ds {
+		ss = append(ss, driver.Settlement{ID: d.ID, Retry: retry})
+	}
+	e.try(r.Settle(e.ctx, ss), "Settle")
+}
+
+// drain receives and settles until n messages came, each counted once, and
+// returns them in the order of their first coming.
+func drain[T any](e *env, q queue[T], n int) []place {
+	e.Helper()
+	var got []place
+	seen := map[place]bool{}
+	if n == 0 {
+		return nil
+	}
+	e.poll(fmt.Sprintf("%d messages", n), func() (bool, bool) {
+		ds, _ := receive(e, q.Receiver, 10)
+		for _, d := range ds {
+			p := q.place(d.Message)
+			if seen[p] {
+				if !q.repeats {
+					e.Errorf("message %d of %s came again after it was settled", p.n, short(p.group))
+				}
+				continue
+			}
+			seen[p] = true
+			got = append(got, p)
+		}
+		if len(ds) > 0 {
+			settle(e, q.Receiver, false, ds...)
+		}
+		return len(got) >= n, len(ds) > 0
+	})
+	return got
+}
+
+// nothing checks that nothing is available.
+func nothing[T any](e *env, q queue[T], while string) {
+	e.Helper()
+	e.quiet(func() {
+		ds, _ := receive(e, q.Receiver, 10)
+		for _, d := range ds {
+			p := q.place(d.Message)
+			e.Errorf("message %d of %s is delivered, %s", p.n, short(p.group), while)
+		}
+	})
+}
+
+// nothingNew is nothing after a retry: a receiver that may repeat settled
+// messages then still may, and they are settled again.
+func nothingNew[T any](e *env, q queue[T], while string) {
+	e.Helper()
+	if !q.repeats {
+		nothing(e, q, while)
+		return
+	}
+	e.poll("the repeats to end", func() (bool, bool) {
+		ds, _ := receive(e, q.Receiver, 10)
+		settle(e, q.Receiver, false, ds...)
+		return len(ds) == 0, false
+	})
+}
+
+func inOrder(e *env, got []place, groups, each int) {
+	e.Helper()
+	last := map[string]int{}
+	for _, p := range got {
+		if p.n != last[p.group]+1 {
+			e.Errorf("of %s message %d came where %d is due", short(p.group), p.n, last[p.group]+1)
+		}
+		last[p.group] = p.n
+	}
+	if len(last) != groups {
+		e.Errorf("messages of %d groups came, want %d", len(last), groups)
+	}
+	for g, n := range last {
+		if n != each {
+			e.Errorf("of %s the last message was %d, want %d", short(g), n, each)
+		}
+	}
+}
+
+func anEmptyReceiverDeliversNothing[T any](e *env, q queue[T]) {
+	ds, next := receive(e, q.Receiver, 10)
+	if len(ds) != 0 || !next.IsZero() {
+		e.Errorf("Receive returned %d deliveries and Next %v, want none and zero", len(ds), next)
+	}
+	e.must(q.Settle(e.ctx, nil), "Settle of nothing")
+	q.put("g", 1)
+	drain(e, q, 1)
+	ds, next = receive(e, q.Receiver, 10)
+	if len(ds) != 0 || !next.IsZero() {
+		e.Errorf("after all was settled Receive returned %d deliveries and Next %v, want none and zero", len(ds), next)
+	}
+}
+
+func settledMessagesDoNotComeAgain[T any](e *env, q queue[T]) {
+	for _, g := range []string{"g1", "g2", "g3"} {
+		q.put(g, 1)
+	}
+	drain(e, q, 3)
+	nothing(e, q, "though all were settled")
+	if e.Advance != nil {
+		e.Advance(25 * time.Hour)
+		nothing(e, q, "though all were settled, a day later")
+	}
+}
+
+func maxBoundsABatch[T any](e *env, q queue[T]) {
+	for i := range 7 {
+		q.put(fmt.Sprintf("g%d", i), 1)
+	}
+	got := 0
+	for _, max := range []int{1, 2, 1, 3} { // receive checks the bound
+		e.poll("a delivery", func() (bool, bool) {
+			ds, _ := receive(e, q.Receiver, max)
+			got += len(ds)
+			return len(ds) > 0, false
+		})
+	}
+	if got < 4 {
+		e.Errorf("got %d deliveries of 7, want 4 at least", got)
+	}
+}
+
+func deliveryIDsAreUnique[T any](e *env, q queue[T]) {
+	const n = 25
+	for i := range n {
+		q.put(fmt.Sprintf("g%d", i), 1)
+	}
+	ds := take(e, q.Receiver, n)
+	seen := map[string]bool{}
+	groups := map[string]bool{}
+	for _, d := range ds {
+		if d.ID == "" || seen[d.ID] {
+			e.Errorf("the delivery id %q is empty or that of another unsettled delivery", d.ID)
+		}
+		seen[d.ID] = true
+		groups[q.place(d.Message).group] = true
+	}
+	if len(groups) != n {
+		e.Errorf("got messages of %d groups, want %d", len(groups), n)
+	}
+	// Results are matched by id: settle shuffled, one of them with a retry.
+	ss := make([]driver.Settlement, n)
+	for i, d := range ds {
+		ss[i] = driver.Settlement{ID: d.ID, Retry: i == 11}
+	}
+	again := q.place(ds[11].Message)
+	rand.New(rand.NewPCG(1, 2)).Shuffle(n, func(i, j int) { ss[i], ss[j] = ss[j], ss[i] })
+	e.must(q.Settle(e.ctx, ss[:10]), "Settle of the first part")
+	e.must(q.Settle(e.ctx, ss[10:]), "Settle of the second part")
+	var got []place
+	for _, d := range take(e, q.Receiver, 1) {
+		got = append(got, q.place(d.Message))
+		settle(e, q.Receiver, false, d)
+	}
+	if !q.repeats && !slices.Equal(got, []place{again}) {
+		e.Errorf("after shuffled settlements %v came again, want %v", got, again)
+	}
+	nothingNew(e, q, "though all were settled")
+}
+
+func heldMessagesAreNotDeliveredTwice[T any](e *env, q queue[T]) {
+	q.put("g1", 1)
+	q.put("g2", 1)
+	first := take(e, q.Receiver, 2)
+	nothing(e, q, "while it is held")
+	settle(e, q.Receiver, false, first[1])
+	nothing(e, q, "while it is held, another one was settled")
+	settle(e, q.Receiver, false, first[0])
+	nothing(e, q, "though it was settled")
+}
+
+func retriedMessagesComeAgain[T any](e *env, q queue[T]) {
+	q.put("g1", 1)
+	q.put("g2", 1)
+	first := take(e, q.Receiver, 2)
+	for _, d := range first {
+		if d.Attempt != 1 {
+			e.Errorf("the first delivery has Attempt %d, want 1", d.Attempt)
+		}
+	}
+	settle(e, q.Receiver, true, first[0])
+	settle(e, q.Receiver, false, first[1])
+	want := q.place(first[0].Message)
+	for attempt := 2; attempt <= 6; attempt++ {
+		found := false
+		e.poll("the retried message", func() (bool, bool) {
+			ds, _ := receive(e, q.Receiver, 10)
+			for _, d := range ds {
+				p := q.place(d.Message)
+				if p != want {
+					if !q.repeats {
+						e.Errorf("message %v came, only %v was retried", p, want)
+					}
+					settle(e, q.Receiver, false, d)
+					continue
+				}
+				found = true
+				if d.Attempt < 2 {
+					e.Errorf("delivery %d has Attempt %d, want 2 or more", attempt, d.Attempt)
+				}
+				settle(e, q.Receiver, attempt < 6, d)
+			}
+			return found, false
+		})
+		if e.Failed() {
+			return
+		}
+	}
+	nothingNew(e, q, "though it was settled at last")
+}
+
+func retriesWaitForAfter[T any](e *env, q queue[T]) {
+	q.put("g1", 1)
+	q.put("g2", 1)
+	ds := take(e, q.Receiver, 2)
+	e.must(q.Settle(e.ctx, []driver.Settlement{
+		{ID: ds[0].ID, Retry: true, After: 10 * time.Minute},
+		{ID: ds[1].ID, Retry: true, After: 20 * time.Minute},
+	}), "Settle")
+	nothing(e, q, "while it waits for its retry")
+	q.put("g3", 1) // other groups go on
+	other := take(e, q.Receiver, 1)
+	if got := q.place(other[0].Message); got.group != "g3" {
+		e.Errorf("message %v came while it waits for its retry", got)
+	}
+	settle(e, q.Receiver, false, other...)
+	e.advance(10*time.Minute - time.Second)
+	nothing(e, q, "a second before its retry is due")
+	e.advance(time.Second)
+	for i, d := range ds {
+		again := take(e, q.Receiver, 1)
+		if got, want := q.place(again[0].Message), q.place(d.Message); got != want {
+			e.Errorf("retry %d is %v, want %v", i, got, want)
+		}
+		settle(e, q.Receiver, false, again...)
+		nothing(e, q, "though the other one still waits, or all were settled")
+		e.advance(10 * time.Minute)
+	}
+}
+
+func nextTellsWhenARetryIsDue[T any](e *env, q queue[T]) {
+	e.needClock()
+	q.put("g1", 1)
+	q.put("g2", 1)
+	ds := take(e, q.Receiver, 2)
+	start := e.Now()
+	e.must(q.Settle(e.ctx, []driver.Settlement{
+		{ID: ds[0].ID, Retry: true, After: 2 * time.Hour},
+		{ID: ds[1].ID, Retry: true, After: time.Hour},
+	}), "Settle")
+	e.poll("an empty batch with Next", func() (bool, bool) {
+		got, next := receive(e, q.Receiver, 10)
+		if len(got) > 0 {
+			e.Errorf("%d deliveries came while they wait for their retries", len(got))
+			return true, false
+		}
+		if next.IsZero() {
+			return e.Lag == 0, false
+		}
+		if d := next.Sub(start.Add(time.Hour)).Abs(); d > time.Second {
+			e.Errorf("Next = %v, want the earlier retry's time %v", next, start.Add(time.Hour))
+		}
+		return true, false
+	})
+	if _, next := receive(e, q.Receiver, 10); next.IsZero() {
+		e.Errorf("Next is zero while a retry waits")
+	}
+}
+
+func unknownSettlementsAreIgnored[T any](e *env, q queue[T]) {
+	e.must(q.Settle(e.ctx, []driver.Settlement{{ID: "nobody"}, {ID: "", Retry: true}}), "Settle of unknown ids")
+	q.put("g1", 1)
+	q.put("g2", 1)
+	ds := take(e, q.Receiver, 2)
+	e.must(q.Settle(e.ctx, []driver.Settlement{
+		{ID: "nobody"},
+		{ID: ds[0].ID},
+		{ID: "", Retry: true},
+		{ID: ds[1].ID + "x", Retry: true},
+		{ID: ds[1].ID},
+	}), "Settle of known and unknown ids")
+	e.must(q.Settle(e.ctx, []driver.Settlement{{ID: ds[0].ID, Retry: true}, {ID: ds[1].ID}}), "Settle of settled ids")
+	nothing(e, q, "though it was settled")
+}
+
+func holdsEndAfterTheVisibilityTimeout[T any](e *env, q queue[T]) {
+	e.needClock()
+	q.put("g", 1)
+	first := take(e, q.Receiver, 1)[0]
+	e.advance(25 * time.Hour) // longer than any queue can hold
+	settle(e, q.Receiver, false, first)
+	second := take(e, q.Receiver, 1)[0]
+	if q.place(second.Message) != q.place(first.Message) {
+		e.Errorf("%v came, want %v", q.place(second.Message), q.place(first.Message))
+	}
+	settle(e, q.Receiver, false, first) // the old hold, while there is a new one
+	nothing(e, q, "while it is held anew")
+	settle(e, q.Receiver, true, second)
+	third := take(e, q.Receiver, 1)[0]
+	settle(e, q.Receiver, false, third)
+	nothing(e, q, "though it was settled")
+}
+
+func noTwoCallersHoldOneGroup[T any](e *env, q queue[T]) {
+	groups, each := 4, 10
+	if q.single {
+		groups, each = 40, 1
+	}
+	var mu sync.Mutex
+	holder := map[string]int{}
+	last := map[string]int{}
+	var left atomic.Int64
+	left.Store(int64(groups * each))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for n := 1; n <= each; n++ {
+			for g := range groups {
+				q.put(fmt.Sprintf("g%d", g), n)
+			}
+		}
+	})
+	took := func(me int, ds []driver.Delivery[T]) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, d := range ds {
+			p := q.place(d.Message)
+			if h, ok := holder[p.group]; ok && h != me {
+				e.Errorf("message %d of %s is delivered while another caller holds its group", p.n, p.group)
+			}
+			holder[p.group] = me
+		}
+	}
+	// gives back deliveries; from a random one of each group on they are retried.
+	gives := func(ds []driver.Delivery[T], r *rand.Rand) []driver.Settlement {
+		mu.Lock()
+		defer mu.Unlock()
+		var ss []driver.Settlement
+		retried := map[string]bool{}
+		for _, d := range ds {
+			p := q.place(d.Message)
+			if r.IntN(8) == 0 {
+				retried[p.group] = true
+			}
+			ss = append(ss, driver.Settlement{ID: d.ID, Retry: retried[p.group]})
+			if retried[p.group] {
+				continue
+			}
+			switch {
+			case p.n == last[p.group]+1:
+				last[p.group] = p.n
+				left.Add(-1)
+			case p.n > last[p.group] || !q.repeats:
+				e.Errorf("of %s message %d came where %d is due", p.group, p.n, last[p.group]+1)
+			}
+		}
+		for _, d := range ds {
+			delete(holder, q.place(d.Message).group)
+		}
+		return ss
+	}
+	for me := range 8 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(me), 1))
+			seen := int64(-1)
+			e.poll("all messages to be settled", func() (bool, bool) {
+				ds, _ := receive(e, q.Receiver, 1+r.IntN(4))
+				if len(ds) > 0 {
+					took(me, ds)
+					runtime.Gosched()
+					e.try(q.Settle(e.ctx, gives(ds, r)), "Settle")
+				}
+				now := left.Load()
+				progress := now != seen
+				seen = now
+				return now <= 0, progress
+			})
+		})
+	}
+	wg.Wait()
+}
+
+func unsettledMessagesSurviveReopening[T any](e *env, opened func(*env) queue[T]) {
+	e.needReopen()
+	q := opened(e)
+	for _, g := range []string{"settled", "held", "retried", "waiting", "untouched"} {
+		if g != "untouched" {
+			q.put(g, 1)
+		}
+	}
+	for _, d := range take(e, q.Receiver, 4) {
+		s := driver.Settlement{ID: d.ID}
+		switch q.place(d.Message).group {
+		case "held":
+			continue
+		case "retried":
+			s.Retry = true
+		case "waiting":
+			s.Retry, s.After = true, time.Hour
+		}
+		e.must(q.Settle(e.ctx, []driver.Settlement{s}), "Settle")
+	}
+	q.put("untouched", 1)
+	e.reopen()
+	q = opened(e)
+	got := map[string]bool{} // whether a wait survives is not promised: it may end at once
+	e.poll("the unsettled messages", func() (bool, bool) {
+		ds, _ := receive(e, q.Receiver, 10)
+		for _, d := range ds {
+			got[q.place(d.Message).group] = true
+		}
+		settle(e, q.Receiver, false, ds...)
+		n := 0
+		for _, g := range []string{"held", "retried", "untouched"} {
+			if got[g] {
+				n++
+			}
+		}
+		return n == 3, len(ds) > 0
+	})
+	if got["settled"] && !q.repeats {
+		e.Errorf("a settled message came again after reopening")
+	}
+	if e.Advance != nil {
+		e.Advance(time.Hour)
+		e.poll("the message that waited", func() (bool, bool) {
+			ds, _ := receive(e, q.Receiver, 10)
+			for _, d := range ds {
+				got[q.place(d.Message).group] = true
+			}
+			settle(e, q.Receiver, false, ds...)
+			return got["waiting"], false
+		})
+	}
+	nothingNew(e, q, "though all were settled")
+	e.reopen()
+	nothing(e, opened(e), "though all were settled before reopening")
+}
+
+func groupsAreDeliveredInOrder[T any](e *env, q queue[T]) {
+	q.many(e)
+	const groups, each = 5, 12
+	race(groups, func(g int) { // each group has its own writer
+		for n := 1; n <= each; n++ {
+			q.put(fmt.Sprintf("g%d", g), n)
+		}
+	})
+	inOrder(e, drain(e, q, groups*each), groups, each)
+	nothing(e, q, "though all were settled")
+}
+
+func aHeldMessageBlocksItsGroup[T any](e *env, q queue[T]) {
+	q.many(e)
+	for n := 1; n <= 3; n++ {
+		q.put("g", n)
+	}
+	first := batch(e, q.Receiver, 1)
+	if got := q.place(first[0].Message); got != (place{"g", 1}) {
+		e.Errorf("%v came first, want message 1", got)
+	}
+	nothing(e, q, "while an earlier one of its group is held")
+	q.put("h", 1)
+	other := take(e, q.Receiver, 1)
+	if got := q.place(other[0].Message); got.group != "h" {
+		e.Errorf("%v came while an earlier one of its group is held", got)
+	}
+	settle(e, q.Receiver, false, other...)
+	q.put("g", 4)
+	nothing(e, q, "while an earlier one of its group is held")
+	settle(e, q.Receiver, false, first...)
+
+	// Settling a part of a batch leaves the group with the rest of it.
+	next := 2
+	for next <= 4 && !e.Failed() {
+		ds := batch(e, q.Receiver, 10)
+		for i, d := range ds {
+			if got := q.place(d.Message); got != (place{"g", next}) {
+				e.Errorf("%v came where message %d is due", got, next)
+			}
+			next++
+			settle(e, q.Receiver, false, d)
+			if i < len(ds)-1 {
+				nothing(e, q, "while another one of its group is held")
+			}
+		}
+	}
+	nothing(e, q, "though all were settled")
+}
+
+func retriesKeepTheOrder[T any](e *env, q queue[T]) {
+	q.many(e)
+	const groups, each = 3, 6
+	for n := 1; n <= each; n++ {
+		for g := range groups {
+			q.put(fmt.Sprintf("g%d", g), n)
+		}
+	}
+	r := rand.New(rand.NewPCG(7, 7))
+	due := map[string]int{}
+	done := 0
+	for round := 0; done < groups*each && !e.Failed(); round++ {
+		ds := batch(e, q.Receiver, 10)
+		next := map[string]int{}
+		retried := map[string]bool{}
+		var ss []driver.Settlement
+		for _, d := range ds {
+			p := q.place(d.Message)
+			if next[p.group] == 0 {
+				next[p.group] = due[p.group] + 1
+			}
+			switch {
+			case p.n == next[p.group]:
+				next[p.group]++
+			case q.repeats && p.n < next[p.group]:
+				ss = append(ss, driver.Settlement{ID: d.ID, Retry: retried[p.group]})
+				continue
+			default:
+				e.Errorf("of %s message %d came where %d is due", p.group, p.n, next[p.group])
+			}
+			// From a random message of each group on all are retried.
+			if round%3 == 0 || r.IntN(2) == 0 {
+				retried[p.group] = true
+			}
+			if !retried[p.group] {
+				due[p.group]++
+				done++
+			}
+			ss = append(ss, driver.Settlement{ID: d.ID, Retry: retried[p.group]})
+		}
+		r.Shuffle(len(ss), func(i, j int) { ss[i], ss[j] = ss[j], ss[i] })
+		e.must(q.Settle(e.ctx, ss), "Settle")
+	}
+	nothingNew(e, q, "though all were settled")
+}
+
+func aWaitingRetryBlocksItsGroup[T any](e *env, q queue[T]) {
+	q.many(e)
+	e.needClock()
+	for n := 1; n <= 3; n++ {
+		q.put("g", n)
+	}
+	ds := batch(e, q.Receiver, 1)
+	e.must(q.Settle(e.ctx, []driver.Settlement{{ID: ds[0].ID, Retry: true, After: time.Hour}}), "Settle")
+	nothing(e, q, "while an earlier one of its group waits for its retry")
+	q.put("h", 1)
+	other := take(e, q.Receiver, 1)
+	if got := q.place(other[0].Message); got.group != "h" {
+		e.Errorf("%v came while an earlier one of its group waits for its retry", got)
+	}
+	settle(e, q.Receiver, false, other...)
+	q.put("g", 4)
+	e.advance(time.Hour - time.Second)
+	nothing(e, q, "a second before the retry of its group is due")
+	e.advance(time.Second)
+	inOrder(e, drain(e, q, 4), 1, 4)
+	nothingNew(e, q, "though all were settled")
+}

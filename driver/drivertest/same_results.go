@@ -1,0 +1,789 @@
+package drivertest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// SeedVariable is the environment variable that sets the seed of
+// [TestSameResults]; without it each run has a seed of its own, which it logs.
+const SeedVariable = "REVENTLESS_SEED"
+
+// TestSameResults runs lists of random operations on two providers and requires
+// that every visible result is the same; of revisions, only that they grow
+// alike. A list that fails is cut down as far as it still fails, and reported
+// with its seed.
+func TestSameResults(t *testing.T, a, b Open) {
+	seed := rand.Uint64()
+	lists := 12
+	if s := os.Getenv(SeedVariable); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatalf("%s=%q: %v", SeedVariable, s, err)
+		}
+		seed, lists = n, 1
+	}
+	for i := range lists {
+		seed := seed + uint64(i)
+		ops := randomOperations(seed, 200)
+		diff := compare(t, ops, a, b)
+		if diff == "" {
+			continue
+		}
+		ops, diff = shrink(t, ops, diff, a, b)
+		var list strings.Builder
+		for i, o := range ops {
+			fmt.Fprintf(&list, "%3d %s\n", i, o.name)
+		}
+		t.Fatalf("%s=%d: two providers differ after these operations:\n%s%s", SeedVariable, seed, list.String(), diff)
+	}
+	t.Logf("%s=%d and the %d after it: the same results", SeedVariable, seed, lists-1)
+}
+
+// operation is one call, or a few, with a name that says all of it. It does not
+// depend on any other operation, so that a list can be cut down.
+type operation struct {
+	name string
+	run  func(w *world) string
+}
+
+// world is what operations run on: the drivers of one provider and what has been
+// seen of them.
+type world struct {
+	ctx       context.Context
+	f         *Fixture
+	start     time.Time
+	log       driver.EventLog
+	topic     driver.CommandTopic
+	tables    map[string]driver.QueryDb
+	engine    driver.QueryEngine
+	counter   driver.Counter
+	outcomes  driver.Outcomes
+	letters   driver.DeadLetters
+	last      map[string]uint64 // stream to its last commit
+	revisions map[string]uint64 // row to its last revision seen
+	retried   map[string]bool   // commands that were retried once
+}
+
+var (
+	modelPlain = driver.TableSpec{Name: "Test.Plain", Indexes: []driver.Index{
+		{Name: "byColor", Key: driver.Field{Name: "color"}},
+		{Name: "byN", Key: driver.Field{Name: "n", Number: true}},
+	}}
+	modelLines = driver.TableSpec{Name: "Test.Lines", SubID: "line", Indexes: []driver.Index{
+		{Name: "byColor", Key: driver.Field{Name: "color"}, Sort: &driver.Field{Name: "n", Number: true}},
+		{Name: "keys", Key: driver.Field{Name: "color"}, Sort: &driver.Field{Name: "n", Number: true}, Include: []string{}},
+	}}
+)
+
+func newWorld(t *testing.T, f *Fixture) *world {
+	t.Helper()
+	w := &world{
+		ctx: t.Context(), f: f, tables: map[string]driver.QueryDb{},
+		last: map[string]uint64{}, revisions: map[string]uint64{}, retried: map[string]bool{},
+	}
+	if f.Now == nil {
+		f.Now = time.Now
+	}
+	if f.Patience == 0 {
+		f.Patience = 30 * time.Second
+	}
+	w.start = f.Now().Truncate(time.Second)
+	var errs [9]error
+	w.log, errs[0] = f.Provider.OpenEventLog(w.ctx, "Test.Log")
+	w.topic, errs[1] = f.Provider.OpenCommandTopic(w.ctx, "Test.Thing")
+	w.tables[modelPlain.Name], errs[2] = f.Provider.OpenQueryDb(w.ctx, modelPlain)
+	w.tables[modelLines.Name], errs[3] = f.Provider.OpenQueryDb(w.ctx, modelLines)
+	w.engine, errs[4] = f.Provider.OpenQueryEngine(w.ctx, []driver.TableSpec{modelPlain, modelLines})
+	w.counter, errs[5] = f.Provider.OpenCounter(w.ctx, "Test.Counter")
+	w.outcomes, errs[6] = f.Provider.OpenOutcomes(w.ctx)
+	w.letters, errs[7] = f.Provider.OpenDeadLetters(w.ctx)
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// compare runs ops on fresh providers and returns the first difference.
+func compare(t *testing.T, ops []operation, a, b Open) (diff string) {
+	t.Helper()
+	// A subtest, so that the providers are closed at its end.
+	t.Run("Compare", func(t *testing.T) {
+		fa, fb := *a(t), *b(t)
+		if fa.Advance == nil || fb.Advance == nil {
+			fa.Advance, fb.Advance = nil, nil // time passes on both or on none
+		}
+		wa, wb := newWorld(t, &fa), newWorld(t, &fb)
+		for i, o := range ops {
+			ra, rb := o.run(wa), o.run(wb)
+			if ra != rb {
+				diff = fmt.Sprintf("operation %d, %s:\nthe first  provider: %s\nthe second provider: %s", i, o.name, ra, rb)
+				return
+			}
+		}
+	})
+	return diff
+}
+
+// shrink drops parts of a failing list as long as the rest still fails.
+func shrink(t *testing.T, ops []operation, diff string, a, b Open) ([]operation, string) {
+	t.Helper()
+	trials := 0
+	for size := len(ops) / 2; size > 0; {
+		smaller := false
+		for from := 0; from+size <= len(ops) && trials < 400; {
+			rest := slices.Concat(ops[:from], ops[from+size:])
+			trials++
+			if d := compare(t, rest, a, b); d != "" {
+				ops, diff, smaller = rest, d, true
+				continue
+			}
+			from += size
+		}
+		if !smaller || size > len(ops) {
+			size = min(size/2, len(ops))
+		}
+	}
+	return ops, diff
+}
+
+func randomOperations(seed uint64, n int) []operation {
+	r := rand.New(rand.NewPCG(seed, 0x7265767465737473))
+	kinds := []func(*rand.Rand) operation{
+		opAppend, opAppend, opAppend, opRead, opLoad, opScan,
+		opSend, opSend, opDrain,
+		opSave, opSave, opSave, opSaveBatch, opCount, opCount, opDelete, opLoadRows, opApply, opApply, opApply, opBlock, opClear,
+		opQuery, opQuery, opQuery, opScanTable,
+		opCounter, opCounter, opCounter, opFinished,
+		opOutcome, opOutcome, opLetter, opLetter, opAdvance,
+	}
+	ops := make([]operation, 0, n)
+	for len(ops) < n {
+		ops = append(ops, kinds[r.IntN(len(kinds))](r))
+	}
+	return ops
+}
+
+func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
+
+func oneIn(r *rand.Rand, n int) bool { return r.IntN(n) == 0 }
+
+// op names an operation by its arguments.
+func op(run func(w *world) string, format string, args ...any) operation {
+	return operation{name: fmt.Sprintf(format, args...), run: run}
+}
+
+func showCommits(cs []driver.Commit, err error) string {
+	var b strings.Builder
+	for _, c := range cs {
+		fmt.Fprintf(&b, "%s@%d", c.Stream, c.SequenceNr)
+		for _, e := range c.Events {
+			fmt.Fprintf(&b, " %s.%d%s", e.Type, e.Version, e.Data)
+		}
+		for _, a := range c.Commands {
+			fmt.Fprintf(&b, " by %s.%d", a.Meta.ID, a.EventCount)
+		}
+		b.WriteString("; ")
+	}
+	return b.String() + "error " + classOf(err)
+}
+
+func stored(seq func(func(driver.Commit, error) bool)) ([]driver.Commit, error) {
+	var cs []driver.Commit
+	for c, err := range seq {
+		if err != nil {
+			return cs, err
+		}
+		cs = append(cs, c)
+	}
+	return cs, nil
+}
+
+var modelStreams = []string{"a", "b", "a/b", "ä"}
+
+func opAppend(r *rand.Rand) operation {
+	stream, back, snap, events := pick(r, modelStreams...), uint64(0), 0, 1+r.IntN(3)
+	if oneIn(r, 4) {
+		back = 1 + uint64(r.IntN(3))
+	}
+	if oneIn(r, 3) {
+		snap = 1 + r.IntN(2)
+	}
+	text := pick(r, oddJSON()...)
+	return op(func(w *world) string {
+		n := w.last[stream] + 1
+		if n <= back {
+			return "no such number"
+		}
+		n -= back
+		c := commitOf(stream, n, "model")
+		for len(c.Events) < events {
+			c.Events = append(c.Events, driver.Event{Type: "More", Version: 2, Data: json.RawMessage(text)})
+		}
+		if snap > 0 {
+			c = withSnapshot(c, snap)
+		}
+		err := w.log.Append(w.ctx, c)
+		var conflict *driver.ConflictError
+		if errors.As(err, &conflict) {
+			return "conflict with " + showCommits([]driver.Commit{conflict.Winner}, nil)
+		}
+		if err == nil {
+			w.last[stream] = n
+		}
+		return classOf(err)
+	}, "append %s at the next number less %d, %d events, snapshot %d, %s", stream, back, events, snap, text)
+}
+
+func opRead(r *rand.Rand) operation {
+	stream, after := pick(r, modelStreams...), uint64(r.IntN(6))
+	return op(func(w *world) string { return showCommits(stored(w.log.Read(w.ctx, stream, after))) }, "read %s after %d", stream, after)
+}
+
+func opLoad(r *rand.Rand) operation {
+	stream, version := pick(r, modelStreams...), r.IntN(4)
+	return op(func(w *world) string {
+		cs, err := w.log.Load(w.ctx, stream, version)
+		s := showCommits(cs, err)
+		if len(cs) > 0 && cs[0].Snapshot != nil && cs[0].Snapshot.FoldVersion == version {
+			s += fmt.Sprintf(" from the snapshot %s %v", cs[0].Snapshot.State, cs[0].Snapshot.Recent)
+		}
+		return s
+	}, "load %s version %d", stream, version)
+}
+
+func opScan(r *rand.Rand) operation {
+	segments := 1 + r.IntN(4)
+	return op(func(w *world) string {
+		var all []driver.Commit
+		for i := range segments {
+			cs, err := stored(w.log.Scan(w.ctx, i, segments))
+			if err != nil {
+				return "error " + classOf(err)
+			}
+			all = append(all, cs...)
+		}
+		slices.SortStableFunc(all, func(a, b driver.Commit) int { return strings.Compare(a.Stream, b.Stream) })
+		return showCommits(all, nil)
+	}, "scan the log in %d segments", segments)
+}
+
+func opSend(r *rand.Rand) operation {
+	var batch []driver.Command
+	for range r.IntN(5) {
+		c := command(pick(r, "e1", "e2", "é/3"), fmt.Sprintf("c%d", r.IntN(12)))
+		if oneIn(r, 15) {
+			c.Entity = pick(r, "", "\x01", "\xff")
+		}
+		batch = append(batch, c)
+	}
+	var ids []string
+	for _, c := range batch {
+		ids = append(ids, fmt.Sprintf("%q:%s", c.Entity, c.Meta.ID))
+	}
+	return op(func(w *world) string { return showBatch(w.topic.Send(w.ctx, batch)) }, "send %v", ids)
+}
+
+func showBatch(err error) string {
+	var be *driver.BatchError
+	if !errors.As(err, &be) {
+		return classOf(err)
+	}
+	var b strings.Builder
+	for _, k := range sortedKeys(be.Failed) {
+		fmt.Fprintf(&b, "%q: %s; ", k, classOf(be.Failed[k]))
+	}
+	return "failed: " + b.String()
+}
+
+// available receives until nothing comes for the provider's lag.
+func available[T any](w *world, r driver.Receiver[T], each func(ds []driver.Delivery[T]) []driver.Settlement) error {
+	end := time.Now().Add(w.f.Lag)
+	for {
+		b, err := r.Receive(w.ctx, 10)
+		if err != nil {
+			return err
+		}
+		if len(b.Deliveries) > 0 {
+			if err := r.Settle(w.ctx, each(b.Deliveries)); err != nil {
+				return err
+			}
+			end = time.Now().Add(w.f.Lag)
+			continue
+		}
+		if !time.Now().Before(end) {
+			return nil
+		}
+		pause(10 * time.Millisecond)
+	}
+}
+
+// drainTopic settles all commands and returns them per entity in the order in
+// which they were settled. Some are retried once.
+func drainTopic(w *world, salt int) string {
+	got := map[string][]string{}
+	err := available(w, driver.Receiver[driver.Command](w.topic), func(ds []driver.Delivery[driver.Command]) []driver.Settlement {
+		var ss []driver.Settlement
+		held := map[string]bool{} // entities of which one was retried in this batch
+		for _, d := range ds {
+			id := d.Message.Entity + "|" + d.Message.Meta.ID
+			if !w.retried[id] && (len(id)*7+int(id[len(id)-1])*3+salt)%4 == 0 {
+				w.retried[id] = true
+				held[d.Message.Entity] = true
+			}
+			if !held[d.Message.Entity] {
+				got[d.Message.Entity] = append(got[d.Message.Entity], d.Message.Meta.ID)
+			}
+			ss = append(ss, driver.Settlement{ID: d.ID, Retry: held[d.Message.Entity]})
+		}
+		return ss
+	})
+	var b strings.Builder
+	for _, entity := range sortedKeys(got) {
+		fmt.Fprintf(&b, "%q: %v; ", entity, got[entity])
+	}
+	return b.String() + "error " + classOf(err)
+}
+
+func opDrain(r *rand.Rand) operation {
+	salt := r.IntN(4)
+	return op(func(w *world) string { return drainTopic(w, salt) }, "drain the commands, retrying by %d", salt)
+}
+
+// showRow shows a row with its revision compared with the last one seen.
+func (w *world) showRow(table string, r driver.Row) string {
+	key := table + "|" + r.Key.String()
+	growth := "grew"
+	switch last := w.revisions[key]; {
+	case r.Revision == 0:
+		growth = "is 0"
+	case r.Revision == last:
+		growth = "stayed"
+	case r.Revision < last:
+		growth = "fell"
+	}
+	w.revisions[key] = r.Revision
+	expires := "never"
+	if !r.ExpiresAt.IsZero() {
+		expires = r.ExpiresAt.Sub(w.start).String()
+	}
+	return fmt.Sprintf("%q %s until %s, revision %s; ", r.Key.String(), canonical(r.Data), expires, growth)
+}
+
+func (w *world) showRows(table string, rows []driver.Row, err error) string {
+	var b strings.Builder
+	for _, r := range rows {
+		b.WriteString(w.showRow(table, r))
+	}
+	return b.String() + "error " + classOf(err)
+}
+
+// modelRow is a random row; expires is relative to the time it is written.
+type modelRow struct {
+	key     driver.Key
+	data    string
+	expires time.Duration
+}
+
+func (m modelRow) String() string {
+	return fmt.Sprintf("%q %s for %v", m.key.String(), m.data, m.expires)
+}
+
+func (m modelRow) row(w *world) driver.Row {
+	r := driver.Row{Key: m.key, Data: json.RawMessage(m.data)}
+	if m.expires != 0 {
+		r.ExpiresAt = w.f.Now().Truncate(time.Second).Add(m.expires)
+	}
+	return r
+}
+
+func modelKey(r *rand.Rand, spec driver.TableSpec) driver.Key {
+	k := driver.Key{ID: pick(r, "a", "b", "ä", "a/b")}
+	if spec.SubID != "" {
+		k.Sub = pick(r, "1", "10", "2", "é")
+	}
+	return k
+}
+
+func randomRow(r *rand.Rand, spec driver.TableSpec) modelRow {
+	m := modelRow{key: modelKey(r, spec)}
+	var fields []string
+	if spec.SubID != "" {
+		fields = append(fields, fmt.Sprintf(`"line":%q`, m.key.Sub))
+	}
+	if !oneIn(r, 4) {
+		fields = append(fields, `"color":`+pick(r, `"red"`, `"blue"`, `"Red"`, `"re"`, `""`, `null`))
+	}
+	if !oneIn(r, 4) {
+		fields = append(fields, `"n":`+pick(r, `1`, `2`, `10`, `-1`, `1.0`, `-2.5`, `0`, `null`))
+	}
+	if oneIn(r, 3) {
+		fields = append(fields, `"more":`+pick(r, `["red",1,null]`, `{"x":1}`, `true`, `"red"`, `1`, `null`))
+	}
+	if oneIn(r, 25) {
+		fields = append(fields, `"color":7`) // invalid: the last one counts
+	}
+	if oneIn(r, 5) {
+		m.expires = pick(r, 3*time.Minute, 10*time.Minute)
+	}
+	m.data = "{" + strings.Join(fields, ",") + "}"
+	return m
+}
+
+func modelTable(r *rand.Rand) driver.TableSpec { return pick(r, modelPlain, modelLines) }
+
+func opSave(r *rand.Rand) operation {
+	spec := modelTable(r)
+	m, mode := randomRow(r, spec), pick(r, driver.Any, driver.Init, driver.Overwrite)
+	return op(func(w *world) string {
+		return classOf(w.tables[spec.Name].Save(w.ctx, m.row(w), mode))
+	}, "save %s %v mode %s", spec.Name, m, mode)
+}
+
+func opSaveBatch(r *rand.Rand) operation {
+	spec := modelTable(r)
+	var ms []modelRow
+	seen := map[driver.Key]bool{}
+	for range 1 + r.IntN(5) {
+		if m := randomRow(r, spec); !seen[m.key] { // two rows of one key, one bad, are not defined
+			seen[m.key] = true
+			ms = append(ms, m)
+		}
+	}
+	return op(func(w *world) string {
+		var rows []driver.Row
+		for _, m := range ms {
+			rows = append(rows, m.row(w))
+		}
+		return showBatch(w.tables[spec.Name].SaveBatch(w.ctx, rows))
+	}, "save batch %s %v", spec.Name, ms)
+}
+
+func opCount(r *rand.Rand) operation {
+	spec := modelTable(r)
+	key, field, inc := modelKey(r, spec), pick(r, "count", "count", "more"), int64(r.IntN(7)-2)
+	return op(func(w *world) string {
+		db := w.tables[spec.Name]
+		if field == "more" { // null, absent or a number with a fraction is not tried
+			if row, err := db.LoadRow(w.ctx, key); err == nil && strings.Contains(string(row.Data), `"more":null`) {
+				return "not tried"
+			}
+		}
+		n, err := db.Count(w.ctx, key, field, inc)
+		return fmt.Sprintf("%d error %s", n, classOf(err))
+	}, "count %s %q %s %d", spec.Name, key.String(), field, inc)
+}
+
+func opDelete(r *rand.Rand) operation {
+	spec := modelTable(r)
+	key, how := modelKey(r, spec), r.IntN(3)
+	return op(func(w *world) string {
+		db := w.tables[spec.Name]
+		switch how {
+		case 0:
+			return classOf(db.Delete(w.ctx, key))
+		case 1:
+			return classOf(db.DeleteAll(w.ctx, key.ID))
+		}
+		return showBatch(db.DeleteBatch(w.ctx, []driver.Key{key}))
+	}, "delete %s %q way %d", spec.Name, key.String(), how)
+}
+
+func opLoadRows(r *rand.Rand) operation {
+	spec := modelTable(r)
+	keys := []driver.Key{modelKey(r, spec), modelKey(r, spec), modelKey(r, spec)}
+	how := r.IntN(3)
+	return op(func(w *world) string {
+		db := w.tables[spec.Name]
+		switch how {
+		case 0:
+			rows, err := db.Load(w.ctx, keys[0].ID)
+			return w.showRows(spec.Name, rows, err)
+		case 1:
+			row, err := db.LoadRow(w.ctx, keys[0])
+			if err != nil {
+				return classOf(err)
+			}
+			return w.showRow(spec.Name, row)
+		}
+		rows, err := db.LoadRows(w.ctx, keys)
+		slices.SortFunc(rows, func(a, b driver.Row) int { return strings.Compare(a.Key.String(), b.Key.String()) })
+		return w.showRows(spec.Name, rows, err)
+	}, "load %s %q way %d", spec.Name, keys, how)
+}
+
+// opApply makes a step of up to two advances and three writes. From and Expect
+// are relative to what is stored, and sometimes wrong.
+func opApply(r *rand.Rand) operation {
+	spec := modelTable(r)
+	type adv struct {
+		stream string
+		off    int
+	}
+	type write struct {
+		row    modelRow
+		remove bool
+		guard  int // 0 none, 1 right, 2 wrong, 3 absent
+	}
+	var as []adv
+	var ws []write
+	for range r.IntN(3) {
+		a := adv{stream: pick(r, "s", "t", "ü")}
+		if oneIn(r, 5) {
+			a.off = pick(r, -1, 1)
+		}
+		as = append(as, a)
+	}
+	for range r.IntN(4) {
+		ws = append(ws, write{randomRow(r, spec), oneIn(r, 4), pick(r, 0, 0, 0, 1, 1, 1, 2, 3)})
+	}
+	return op(func(w *world) string {
+		db := w.tables[spec.Name]
+		var step driver.Step
+		for _, a := range as {
+			m, err := db.Watermark(w.ctx, streamKey(a.stream))
+			if err != nil {
+				return "watermark " + classOf(err)
+			}
+			if int(m.SequenceNr)+a.off < 0 {
+				return "no such number"
+			}
+			from := uint64(int(m.SequenceNr) + a.off)
+			step.Advances = append(step.Advances, advance(a.stream, from, from+1))
+		}
+		for _, x := range ws {
+			rw := driver.RowWrite{Row: x.row.row(w), Delete: x.remove, Guard: x.guard > 0}
+			if x.guard == 1 || x.guard == 2 {
+				if row, err := db.LoadRow(w.ctx, x.row.key); err == nil {
+					rw.Expect = row.Revision
+				}
+			}
+			if x.guard == 2 {
+				rw.Expect += 1_000_000
+			}
+			step.Writes = append(step.Writes, rw)
+		}
+		if len(as) == 0 && len(ws) == 0 {
+			return "an empty step is not tried"
+		}
+		// Which of two faults of a step is told is not defined.
+		switch c := classOf(db.Apply(w.ctx, step)); c {
+		case driver.ErrInvalid.Error(), driver.ErrConflict.Error():
+			return "refused"
+		default:
+			return c
+		}
+	}, "apply %s %v %v", spec.Name, as, ws)
+}
+
+func opBlock(r *rand.Rand) operation {
+	spec := modelTable(r)
+	stream, how := pick(r, "s", "t", "ü"), r.IntN(4)
+	return op(func(w *world) string {
+		db := w.tables[spec.Name]
+		m, err := db.Watermark(w.ctx, streamKey(stream))
+		s := fmt.Sprintf("%+v %s, ", m, classOf(err))
+		switch how {
+		case 0:
+			if !m.Blocked {
+				s += classOf(db.Block(w.ctx, streamKey(stream), m.SequenceNr+1))
+			}
+			return s
+		case 1:
+			return s + classOf(db.Block(w.ctx, streamKey(stream), m.SequenceNr))
+		}
+		return s + classOf(db.Unblock(w.ctx, streamKey(stream)))
+	}, "block %s %s way %d", spec.Name, stream, how)
+}
+
+func opClear(r *rand.Rand) operation {
+	spec := modelTable(r)
+	really := oneIn(r, 6)
+	return op(func(w *world) string {
+		if !really {
+			return "not this time"
+		}
+		return classOf(w.tables[spec.Name].Clear(w.ctx))
+	}, "clear %s: %t", spec.Name, really)
+}
+
+func randomFilter(r *rand.Rand) driver.Filter {
+	f := driver.Filter{Field: pick(r, "color", "n", "more", "line", "count", "nothing")}
+	value := func() any { return pick[any](r, "red", "re", "", 1.0, int64(2), -2.5, int64(10), 0.0) }
+	f.Comparator = pick(r, driver.Equal, driver.Unequal, driver.Less, driver.LessOrEqual, driver.Greater, driver.GreaterOrEqual,
+		driver.Between, driver.BeginsWith, driver.Exists, driver.NotExists, driver.Contains, driver.NotContains)
+	switch f.Comparator {
+	case driver.Exists, driver.NotExists:
+	case driver.Between:
+		f.Values = pick(r, []any{1.0, 10.0}, []any{"b", "red"}, []any{int64(-5), 1.5})
+	case driver.BeginsWith:
+		f.Values = []any{pick[any](r, "re", "r", "R", "")}
+	default:
+		f.Values = []any{value()}
+	}
+	return f
+}
+
+// pagesOf walks a query's pages with the table's lag in mind.
+func (w *world) pagesOf(table string, page pageOf, limit int, ordered bool) string {
+	if w.f.Lag > 0 {
+		pause(w.f.Lag)
+	}
+	rows, diff := walk(page, limit)
+	if !ordered {
+		slices.SortFunc(rows, func(a, b driver.Row) int { return strings.Compare(a.Key.String(), b.Key.String()) })
+	}
+	if diff != "" {
+		return "pages: " + diff
+	}
+	return w.showRows(table, rows, nil)
+}
+
+func opQuery(r *rand.Rand) operation {
+	spec := modelTable(r)
+	q := driver.Query{ReadModel: spec.Name, Descending: oneIn(r, 2)}
+	limit := pick(r, 0, 1, 2, 3)
+	switch n := r.IntN(1 + len(spec.Indexes)); n {
+	case 0:
+		q.Value = pick[any](r, "a", "b", "ä", "a/b")
+		if spec.SubID != "" && oneIn(r, 2) {
+			q.Sort = &driver.Filter{Comparator: pick(r, driver.Equal, driver.Less, driver.LessOrEqual, driver.Greater, driver.GreaterOrEqual, driver.BeginsWith), Values: []any{pick[any](r, "1", "10", "2")}}
+		}
+	default:
+		x := spec.Indexes[n-1]
+		q.Index = x.Name
+		q.Value = pick[any](r, "red", "blue", "Red")
+		if x.Key.Number {
+			q.Value = pick[any](r, 1.0, int64(1), 2.0, -2.5)
+		}
+		if x.Sort != nil && oneIn(r, 2) {
+			q.Sort = &driver.Filter{Comparator: pick(r, driver.Equal, driver.Less, driver.LessOrEqual, driver.Greater, driver.GreaterOrEqual), Values: []any{pick[any](r, 1.0, int64(2), -1.0)}}
+		}
+	}
+	for range r.IntN(3) {
+		q.Filters = append(q.Filters, randomFilter(r))
+	}
+	return op(func(w *world) string {
+		return w.pagesOf(spec.Name, func(limit int, cursor string) (driver.Page, error) {
+			q := q
+			q.Limit, q.Cursor = limit, cursor
+			return w.engine.Query(w.ctx, q)
+		}, limit, true)
+	}, "%s in pages of %d", describe(q), limit)
+}
+
+func opScanTable(r *rand.Rand) operation {
+	spec := modelTable(r)
+	s := driver.Scan{ReadModel: spec.Name}
+	limit := pick(r, 0, 1, 2, 3)
+	for range r.IntN(3) {
+		s.Filters = append(s.Filters, randomFilter(r))
+	}
+	return op(func(w *world) string {
+		return w.pagesOf(spec.Name, func(limit int, cursor string) (driver.Page, error) {
+			s := s
+			s.Limit, s.Cursor = limit, cursor
+			return w.engine.Scan(w.ctx, s)
+		}, limit, false)
+	}, "scan %s %v in pages of %d", spec.Name, s.Filters, limit)
+}
+
+func opCounter(r *rand.Rand) operation {
+	id, ref, n, target := pick(r, "a", "b", "ä"), fmt.Sprintf("r%d", r.IntN(15)), int64(r.IntN(5)), oneIn(r, 3)
+	return op(func(w *world) string {
+		var err error
+		if target {
+			err = w.counter.AddTarget(w.ctx, id, ref, n+1)
+		} else {
+			err = w.counter.Count(w.ctx, id, ref, n)
+		}
+		state, err2 := w.counter.State(w.ctx, id)
+		return fmt.Sprintf("%s, %+v %s", classOf(err), state, classOf(err2))
+	}, "counter %s, reference %s, %d, target %t", id, ref, n, target)
+}
+
+func opFinished(*rand.Rand) operation {
+	return op(func(w *world) string {
+		got := map[string][]string{}
+		err := available(w, driver.Receiver[driver.CounterFinished](w.counter), func(ds []driver.Delivery[driver.CounterFinished]) []driver.Settlement {
+			var ss []driver.Settlement
+			for _, d := range ds {
+				got[d.Message.CounterID] = append(got[d.Message.CounterID], fmt.Sprintf("%d at %d", d.Message.Ordinal, d.Message.Target))
+				ss = append(ss, driver.Settlement{ID: d.ID})
+			}
+			return ss
+		})
+		var b strings.Builder
+		for _, id := range sortedKeys(got) {
+			fmt.Fprintf(&b, "%q: %v; ", id, got[id])
+		}
+		return b.String() + classOf(err)
+	}, "drain the finishes")
+}
+
+func opOutcome(r *rand.Rand) operation {
+	out := driver.Outcome{Kind: pick(r, driver.Pending, driver.Accepted, driver.Rejected), CommandID: fmt.Sprintf("c%d", r.IntN(5)), EntityID: "e", SequenceNr: uint64(r.IntN(5))}
+	if out.Kind == driver.Rejected {
+		out.Code, out.Detail = "No", json.RawMessage(`{"x":[1,2]}`)
+	}
+	lasts, get := pick(r, 3*time.Minute, 10*time.Minute), oneIn(r, 2)
+	return op(func(w *world) string {
+		now, err := w.outcomes.Get(w.ctx, out.CommandID)
+		s := classOf(err)
+		if err == nil {
+			s = fmt.Sprintf("%s %d %s %s", now.Kind, now.SequenceNr, now.Code, canonical(now.Detail))
+		}
+		if get || err == nil && now.Kind == driver.Pending && out.Kind == driver.Pending {
+			return s
+		}
+		return s + ", " + classOf(w.outcomes.Put(w.ctx, out, w.f.Now().Truncate(time.Second).Add(lasts)))
+	}, "outcome %s of %s for %v, get only %t", out.Kind, out.CommandID, lasts, get)
+}
+
+func opLetter(r *rand.Rand) operation {
+	l := letterOf(fmt.Sprintf("l%d", r.IntN(6)), pick(r, "Test.A", "Test.B"))
+	l.Attempts = r.IntN(9)
+	how, after, limit := r.IntN(5), pick(r, "", "l1", "l3"), 1+r.IntN(4)
+	return op(func(w *world) string {
+		switch how {
+		case 0, 1:
+			return classOf(w.letters.Park(w.ctx, l))
+		case 2:
+			return classOf(w.letters.Remove(w.ctx, l.ID))
+		case 3:
+			got, err := w.letters.Get(w.ctx, l.ID)
+			return fmt.Sprintf("%s %s %d %s", got.Component, got.Body, got.Attempts, classOf(err))
+		}
+		list, err := w.letters.List(w.ctx, l.Component, after, limit)
+		var b strings.Builder
+		for _, l := range list {
+			fmt.Fprintf(&b, "%s %s %d; ", l.ID, l.Component, l.Attempts)
+		}
+		return b.String() + classOf(err)
+	}, "letter %s of %s way %d, after %q, limit %d", l.ID, l.Component, how, after, limit)
+}
+
+// opAdvance lets seven minutes pass: no expiry and no window ends exactly then.
+// Commands are drained before, so that none is still queued when its id is free
+// again.
+func opAdvance(*rand.Rand) operation {
+	return op(func(w *world) string {
+		if w.f.Advance == nil {
+			return "no clock to move"
+		}
+		s := drainTopic(w, 0)
+		w.f.Advance(7 * time.Minute)
+		return s
+	}, "advance 7 minutes")
+}

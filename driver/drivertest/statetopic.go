@@ -1,0 +1,474 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// TestStateTopic runs the suite of [driver.StateTopic].
+func TestStateTopic(t *testing.T, open Open) { stateTopicSuite().run(t, open) }
+
+func stateTopicSuite() suite {
+	return suite{"StateTopic", []property{
+		{"EveryWriteIsTold", everyWriteIsTold},
+		{"ChangesAreWhole", changesAreWhole},
+		{"WhatChangesNothingIsNotTold", whatChangesNothingIsNotTold},
+		{"ExpiredRowsComeAgainAsAdded", expiredRowsComeAgainAsAdded},
+		{"OwnRowStepsAreTold", ownRowStepsAreTold},
+		{"ChangesOfARowComeInOrder", changesOfARowComeInOrder},
+		{"EverySubscriberGetsEveryChange", everySubscriberGetsEveryChange},
+		{"ASubscriptionBeginsWhenItIsMade", aSubscriptionBeginsWhenItIsMade},
+		{"ReadModelsAreToldApart", readModelsAreToldApart},
+		{"ACancelledSubscriptionEnds", aCancelledSubscriptionEnds},
+		{"ASlowSubscriberDelaysNoWriter", aSlowSubscriberDelaysNoWriter},
+		{"ASubscriberMayStopListening", aSubscriberMayStopListening},
+		{"ChangesBelongToTheCaller", changesBelongToTheCaller},
+	}}
+}
+
+// listener is a subscription that is being made use of.
+type listener struct {
+	e       *env
+	changes chan driver.StateChange
+	ended   chan error
+	cancel  context.CancelFunc
+}
+
+func (e *env) subscribe(spec driver.TableSpec) (func(yield func(driver.StateChange, error) bool), context.CancelFunc) {
+	e.Helper()
+	t, err := e.Provider.OpenStateTopic(e.ctx, spec)
+	e.must(err, "OpenStateTopic(%q)", spec.Name)
+	ctx, cancel := context.WithCancel(e.ctx)
+	e.owner.Cleanup(cancel)
+	seq, err := t.Subscribe(ctx)
+	if err != nil {
+		cancel()
+		e.Fatalf("Subscribe: %v", err)
+	}
+	return seq, cancel
+}
+
+// listen subscribes and reads at once.
+func (e *env) listen(spec driver.TableSpec) *listener {
+	e.Helper()
+	seq, cancel := e.subscribe(spec)
+	return e.listenTo(seq, cancel)
+}
+
+func (e *env) listenTo(seq func(yield func(driver.StateChange, error) bool), cancel context.CancelFunc) *listener {
+	l := &listener{e: e, changes: make(chan driver.StateChange, 100_000), ended: make(chan error, 1), cancel: cancel}
+	go func() {
+		var failed error
+		for c, err := range seq {
+			if err != nil {
+				failed = err
+				continue
+			}
+			l.changes <- c
+		}
+		l.ended <- failed
+	}()
+	return l
+}
+
+// next waits for a change.
+func (l *listener) next() driver.StateChange {
+	l.e.Helper()
+	timer := time.NewTimer(l.e.Patience)
+	defer timer.Stop()
+	select {
+	case c := <-l.changes:
+		return c
+	case err := <-l.ended:
+		select {
+		case c := <-l.changes: // what came before the end is valid
+			l.ended <- err
+			return c
+		default:
+		}
+		l.e.Fatalf("the subscription ended, %v, a change is due", err)
+	case <-timer.C:
+		l.e.Fatalf("waited %v for a change", l.e.Patience)
+	}
+	return driver.StateChange{}
+}
+
+func (l *listener) want(kind driver.ChangeKind, key driver.Key, data string) driver.StateChange {
+	l.e.Helper()
+	c := l.next()
+	if c.Kind != kind || c.ID != key.ID || c.SubID != key.Sub {
+		l.e.Errorf("got the change %s of %s, want %s of %s", c.Kind, short(driver.Key{ID: c.ID, Sub: c.SubID}.String()), kind, short(key.String()))
+	}
+	if kind != driver.Removed && data != "" && string(c.Row) != data {
+		l.e.Errorf("the change %s of %s has the row %s, want %s", c.Kind, short(key.String()), short(string(c.Row)), short(data))
+	}
+	return c
+}
+
+// fence makes a change that ends a series: once it came nothing before it is
+// still on its way, of the same row at least.
+func (l *listener) fence(db driver.QueryDb, key driver.Key, data string) {
+	l.e.Helper()
+	l.e.must(db.Save(l.e.ctx, driver.Row{Key: key, Data: []byte(data)}, driver.Any), "Save")
+	l.want(driver.Added, key, data)
+}
+
+func everyWriteIsTold(e *env) {
+	db := e.table(plainTable)
+	l := e.listen(plainTable)
+	a, b := driver.Key{ID: "a"}, driver.Key{ID: "b"}
+	e.must(db.Save(e.ctx, numbered("a", 1), driver.Init), "Save")
+	l.want(driver.Added, a, `{"n":1}`)
+	e.must(db.Save(e.ctx, numbered("a", 2), driver.Overwrite), "Save")
+	l.want(driver.Updated, a, `{"n":2}`)
+	e.save(db, numbered("a", 3))
+	l.want(driver.Updated, a, `{"n":3}`)
+	e.must(db.SaveBatch(e.ctx, []driver.Row{numbered("a", 4)}), "SaveBatch")
+	l.want(driver.Updated, a, `{"n":4}`)
+	if _, err := db.Count(e.ctx, a, "n", 1); err != nil {
+		e.Errorf("Count: %v", err)
+	}
+	if c := l.want(driver.Updated, a, ""); !sameJSON(c.Row, []byte(`{"n":5}`)) {
+		e.Errorf("Count told the row %s, want n = 5", c.Row)
+	}
+	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 1)}, Writes: []driver.RowWrite{put(numbered("a", 6))}}), "Apply")
+	l.want(driver.Updated, a, `{"n":6}`)
+	e.must(db.Delete(e.ctx, a), "Delete")
+	l.want(driver.Removed, a, "")
+	if _, err := db.Count(e.ctx, b, "n", 1); err != nil {
+		e.Errorf("Count: %v", err)
+	}
+	l.want(driver.Added, b, "")
+	e.must(db.DeleteAll(e.ctx, "b"), "DeleteAll")
+	l.want(driver.Removed, b, "")
+	e.must(db.SaveBatch(e.ctx, []driver.Row{numbered("b", 1)}), "SaveBatch")
+	l.want(driver.Added, b, `{"n":1}`)
+	e.must(db.DeleteBatch(e.ctx, []driver.Key{b}), "DeleteBatch")
+	l.want(driver.Removed, b, "")
+	e.must(db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("b", 2))}}), "Apply")
+	l.want(driver.Added, b, `{"n":2}`)
+	e.must(db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{remove("b")}}), "Apply")
+	l.want(driver.Removed, b, "")
+	e.save(db, numbered("a", 7))
+	l.want(driver.Added, a, `{"n":7}`)
+	e.must(db.Clear(e.ctx), "Clear")
+	l.want(driver.Removed, a, "")
+}
+
+func changesAreWhole(e *env) {
+	db := e.table(subTable)
+	l := e.listen(subTable)
+	ids := goodIDs()
+	for i, id := range ids {
+		r := lineOf(id, ids[len(ids)-1-i], i)
+		r.Data = []byte(" " + string(r.Data[:len(r.Data)-1]) + ` , "odd":"<&>` + "\u2028" + `" } `)
+		e.save(db, r)
+		c := l.want(driver.Added, r.Key, string(r.Data))
+		if c.ReadModel != subTable.Name {
+			e.Errorf("the change is of the read model %q, want %q", c.ReadModel, subTable.Name)
+		}
+		stored, err := db.LoadRow(e.ctx, r.Key)
+		e.must(err, "LoadRow")
+		if c.Revision != stored.Revision {
+			e.Errorf("the change has revision %d, the row %d", c.Revision, stored.Revision)
+		}
+	}
+}
+
+func whatChangesNothingIsNotTold(e *env) {
+	db := e.table(plainTable)
+	e.save(db, numbered("a", 1))
+	l := e.listen(plainTable)
+	e.wantClass(db.Save(e.ctx, numbered("a", 2), driver.Init), driver.ErrExists, "Init")
+	e.wantClass(db.Save(e.ctx, numbered("b", 2), driver.Overwrite), driver.ErrNotFound, "Overwrite")
+	e.wantClass(db.Save(e.ctx, rowOf("a", `[]`), driver.Any), driver.ErrInvalid, "Save")
+	e.must(db.Delete(e.ctx, driver.Key{ID: "b"}), "Delete of an absent row")
+	e.must(db.DeleteAll(e.ctx, "b"), "DeleteAll of an absent id")
+	e.must(db.DeleteBatch(e.ctx, []driver.Key{{ID: "b"}}), "DeleteBatch of an absent row")
+	e.must(db.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}), "Advance")
+	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 1, 2)}, Writes: []driver.RowWrite{remove("b")}}), "Apply of a delete of an absent row")
+	e.wantClass(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 1)}, Writes: []driver.RowWrite{put(numbered("a", 3))}}), driver.ErrConflict, "Apply")
+	e.must(db.Block(e.ctx, streamKey("s"), 2), "Block")
+	e.must(db.Unblock(e.ctx, streamKey("s")), "Unblock")
+	l.fence(db, driver.Key{ID: "end"}, `{}`)
+}
+
+func expiredRowsComeAgainAsAdded(e *env) {
+	e.needClock()
+	db := e.table(plainTable)
+	l := e.listen(plainTable)
+	for i, again := range []func(id string) error{
+		func(id string) error { return db.Save(e.ctx, numbered(id, 2), driver.Any) },
+		func(id string) error { return db.SaveBatch(e.ctx, []driver.Row{numbered(id, 2)}) },
+		func(id string) error {
+			return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(numbered(id, 2))}})
+		},
+	} {
+		id := fmt.Sprintf("id%d", i)
+		gone := fmt.Sprintf("gone%d", i)
+		for _, id := range []string{id, gone} {
+			r := numbered(id, 1)
+			r.ExpiresAt = e.Now().Add(time.Minute).Truncate(time.Second)
+			e.save(db, r)
+			l.want(driver.Added, r.Key, `{"n":1}`)
+		}
+		e.advance(2 * time.Minute)
+		e.must(again(id), "write")
+		l.want(driver.Added, driver.Key{ID: id}, `{"n":2}`) // its expiry was not told
+		e.must(db.Delete(e.ctx, driver.Key{ID: gone}), "Delete of an expired row")
+		l.fence(db, driver.Key{ID: "end" + id}, `{}`)
+	}
+}
+
+func ownRowStepsAreTold(e *env) {
+	db := e.table(plainTable)
+	l := e.listen(plainTable)
+	a := driver.Key{ID: "a"}
+	e.must(db.Apply(e.ctx, ownStep("a", 0)), "a step without a write")
+	e.must(db.Apply(e.ctx, ownStep("a", 1, put(numbered("a", 1)))), "Apply")
+	l.want(driver.Added, a, `{"n":1}`)
+	e.must(db.Apply(e.ctx, ownStep("a", 2)), "a step without a write")
+	e.must(db.Apply(e.ctx, ownStep("a", 3, put(numbered("a", 2)))), "Apply")
+	l.want(driver.Updated, a, `{"n":2}`)
+	e.must(db.Apply(e.ctx, ownStep("a", 4, remove("a"))), "Apply")
+	l.want(driver.Removed, a, "")
+	e.must(db.Apply(e.ctx, ownStep("a", 5, remove("a"))), "Apply of a delete of a deleted row")
+	e.must(db.Apply(e.ctx, ownStep("a", 6)), "a step without a write")
+	e.must(db.Apply(e.ctx, ownStep("a", 7, put(numbered("a", 3)))), "Apply")
+	l.want(driver.Added, a, `{"n":3}`)
+}
+
+func changesOfARowComeInOrder(e *env) {
+	db := e.table(plainTable)
+	l := e.listen(plainTable)
+	const writers, each = 8, 25
+	race(writers, func(i int) {
+		for n := range each {
+			switch {
+			case n%9 == 8 && i == 0:
+				e.try(db.Delete(e.ctx, driver.Key{ID: "shared"}), "Delete")
+			case n%3 == 0:
+				_, err := db.Count(e.ctx, driver.Key{ID: "shared"}, "n", 1)
+				e.try(err, "Count")
+			default:
+				e.try(db.Save(e.ctx, numbered("shared", n), driver.Any), "Save")
+			}
+			e.try(db.Save(e.ctx, numbered(fmt.Sprintf("own%d", i), n), driver.Any), "Save")
+		}
+	})
+	last := map[string]uint64{}
+	there := map[string]bool{}
+	counts := map[string]int{}
+	for range 2 * writers * each { // whoever deletes has written before: each write is a change
+		c := l.next()
+		counts[c.ID]++
+		switch c.Kind {
+		case driver.Added:
+			if there[c.ID] {
+				e.Errorf("%s is Added though it was there", c.ID)
+			}
+		case driver.Updated, driver.Removed:
+			if !there[c.ID] {
+				e.Errorf("%s is %s though it was not there", c.ID, c.Kind)
+			}
+		default:
+			e.Errorf("unknown kind of change %q", c.Kind)
+		}
+		there[c.ID] = c.Kind != driver.Removed
+		if c.Revision < last[c.ID] || c.Revision == last[c.ID] && c.Kind != driver.Removed {
+			e.Errorf("the change %s of %s has revision %d after %d", c.Kind, c.ID, c.Revision, last[c.ID])
+		}
+		last[c.ID] = c.Revision
+		if e.Failed() {
+			return
+		}
+	}
+	if counts["shared"] != writers*each {
+		e.Errorf("%d changes of the shared row were told, want %d", counts["shared"], writers*each)
+	}
+	for i := range writers {
+		if got := counts[fmt.Sprintf("own%d", i)]; got != each {
+			e.Errorf("%d changes of own%d were told, want %d", got, i, each)
+		}
+	}
+}
+
+func everySubscriberGetsEveryChange(e *env) {
+	db := e.table(plainTable)
+	one, two := e.listen(plainTable), e.listen(plainTable)
+	for n := range 50 {
+		e.save(db, numbered(fmt.Sprintf("id%d", n), n))
+	}
+	for _, l := range []*listener{one, two} {
+		got := map[string]int{}
+		for range 50 {
+			got[l.next().ID]++
+		}
+		if len(got) != 50 {
+			e.Errorf("a subscriber got changes of %d rows, want 50", len(got))
+		}
+	}
+	one.cancel()
+	<-one.ended
+	e.save(db, numbered("late", 1))
+	two.want(driver.Added, driver.Key{ID: "late"}, `{"n":1}`)
+}
+
+func aSubscriptionBeginsWhenItIsMade(e *env) {
+	db := e.table(plainTable)
+	for n := range 5 {
+		e.save(db, numbered("before", n))
+	}
+	seq, cancel := e.subscribe(plainTable)
+	e.save(db, numbered("a", 1)) // after Subscribe, before the sequence is ranged over
+	l := e.listenTo(seq, cancel)
+	for {
+		c := l.next()
+		if c.ID == "before" && e.Lag > 0 {
+			continue // a change from before may still be on its way
+		}
+		if c.ID != "a" {
+			e.Errorf("got a change of %q, made before the subscription", c.ID)
+		}
+		break
+	}
+}
+
+func readModelsAreToldApart(e *env) {
+	one, two := driver.TableSpec{Name: "Test.One"}, driver.TableSpec{Name: "Test.Two"}
+	db1, db2 := e.table(one), e.table(two)
+	l := e.listen(two)
+	e.save(db1, numbered("a", 1))
+	e.save(db2, numbered("a", 2))
+	if c := l.want(driver.Added, driver.Key{ID: "a"}, `{"n":2}`); c.ReadModel != two.Name {
+		e.Errorf("the change is of the read model %q, want %q", c.ReadModel, two.Name)
+	}
+}
+
+func (l *listener) wantEnd(what string) error {
+	l.e.Helper()
+	timer := time.NewTimer(l.e.Patience)
+	defer timer.Stop()
+	select {
+	case err := <-l.ended:
+		return err
+	case <-timer.C:
+		l.e.Fatalf("%s: the sequence did not end within %v", what, l.e.Patience)
+		return nil
+	}
+}
+
+func aCancelledSubscriptionEnds(e *env) {
+	db := e.table(plainTable)
+	l := e.listen(plainTable)
+	e.save(db, numbered("a", 1))
+	l.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
+	l.cancel()
+	if err := l.wantEnd("cancelled"); err != nil {
+		e.Errorf("a cancelled subscription ended with %v, want no error", err)
+	}
+	// Cancelled before it was ranged over.
+	seq, cancel := e.subscribe(plainTable)
+	cancel()
+	if err := e.listenTo(seq, cancel).wantEnd("cancelled before its range"); err != nil {
+		e.Errorf("a cancelled subscription ended with %v, want no error", err)
+	}
+	t, err := e.Provider.OpenStateTopic(e.ctx, plainTable)
+	e.must(err, "OpenStateTopic")
+	ctx, cancel := context.WithCancel(e.ctx)
+	cancel()
+	if _, err := t.Subscribe(ctx); !errors.Is(err, context.Canceled) {
+		e.Errorf("Subscribe with a cancelled context = %v, want context.Canceled", err)
+	}
+}
+
+func aSlowSubscriberDelaysNoWriter(e *env) {
+	db := e.table(plainTable)
+	seq, cancel := e.subscribe(plainTable)
+	const writes, each = 120, 50
+	ctx, stop := context.WithTimeout(e.ctx, e.Patience)
+	defer stop()
+	var rows []driver.Row
+	for i := range each {
+		rows = append(rows, numbered(fmt.Sprintf("id%d", i), 0))
+	}
+	for n := range writes { // nobody reads meanwhile
+		for i := range rows {
+			rows[i].Data = []byte(fmt.Sprintf(`{"n":%d}`, n))
+		}
+		if !e.try(db.SaveBatch(ctx, rows), "SaveBatch %d beside a subscriber that does not read", n) {
+			return
+		}
+	}
+	// The subscriber gets all, or a beginning of each row's changes and then the
+	// error: never a gap.
+	l := e.listenTo(seq, cancel)
+	next := map[string]int{}
+	got := 0
+	for got < writes*each {
+		timer := time.NewTimer(e.Patience)
+		var c driver.StateChange
+		select {
+		case c = <-l.changes:
+		case err := <-l.ended:
+			for len(l.changes) > 0 {
+				c := <-l.changes
+				if want := fmt.Sprintf(`{"n":%d}`, next[c.ID]); string(c.Row) != want {
+					e.Errorf("the change of %s is %s, want %s: changes were skipped", c.ID, c.Row, want)
+				}
+				next[c.ID]++
+				got++
+			}
+			if got < writes*each {
+				e.wantClass(err, driver.ErrUnavailable, "the end after %d of %d changes", got, writes*each)
+			}
+			return
+		case <-timer.C:
+			e.Fatalf("after %d of %d changes neither a change nor the end came", got, writes*each)
+		}
+		timer.Stop()
+		if want := fmt.Sprintf(`{"n":%d}`, next[c.ID]); string(c.Row) != want {
+			e.Fatalf("the change of %s is %s, want %s: changes were skipped", c.ID, c.Row, want)
+		}
+		next[c.ID]++
+		got++
+	}
+}
+
+func aSubscriberMayStopListening(e *env) {
+	db := e.table(plainTable)
+	seq, cancel := e.subscribe(plainTable)
+	defer cancel()
+	e.save(db, numbered("a", 1))
+	for c, err := range seq {
+		e.must(err, "the first change")
+		if c.ID != "a" {
+			e.Errorf("got a change of %q, want a", c.ID)
+		}
+		break
+	}
+	ctx, stop := context.WithTimeout(e.ctx, e.Patience)
+	defer stop()
+	for n := range 200 {
+		if !e.try(db.Save(ctx, numbered("a", n), driver.Any), "Save after a subscriber has left") {
+			return
+		}
+	}
+}
+
+func changesBelongToTheCaller(e *env) {
+	db := e.table(plainTable)
+	one, two := e.listen(plainTable), e.listen(plainTable)
+	e.save(db, numbered("a", 1))
+	c := one.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
+	for i := range c.Row {
+		c.Row[i] = '!'
+	}
+	two.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
+	e.wantRow(db, numbered("a", 1))
+}

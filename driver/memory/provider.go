@@ -1,0 +1,332 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/rows"
+)
+
+// defaultVisibility is how long a message is held by default.
+const defaultVisibility = 5 * time.Minute
+
+// forever is longer than any process lives.
+const forever = time.Duration(math.MaxInt64)
+
+// Options change how a [Provider] works. The zero value has all the defaults.
+type Options struct {
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Visibility is how long a received message is held before it is delivered
+	// again; 0 is 5 minutes, negative is for ever.
+	Visibility time.Duration
+	// Limits are the sizes to refuse. Of a field that is 0 the default is taken:
+	// 400 KiB for commits and rows, 1 MiB for commands, 10,000 members of a
+	// step, unbounded feed readers.
+	Limits driver.Limits
+}
+
+// Provider is a [driver.Provider] in process memory.
+type Provider struct {
+	now        func() time.Time
+	visibility time.Duration
+	limits     driver.Limits
+
+	running sync.WaitGroup // calls that Close waits for
+
+	mu            sync.RWMutex // guards what follows, never held while waiting
+	closed        bool
+	listeners     map[int]func(string)
+	lastListener  int
+	logs          map[string]*log
+	commandTopics map[string]*commandTopic
+	topics        map[string]*eventTopic
+	feeds         map[driver.CollectorSpec]*feed
+	checkpoints   map[string]*checkpoints
+	tables        map[string]*table
+	counters      map[string]*counter
+	buckets       map[string]*bucket
+	scheduler     *scheduler
+	deadLetters   *deadLetters
+	outcomes      *outcomes
+}
+
+var (
+	_ driver.Provider = (*Provider)(nil)
+	_ driver.Notifier = (*Provider)(nil)
+)
+
+// New returns an empty provider; nil opts are the defaults.
+func New(opts *Options) *Provider {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	p := &Provider{
+		now:        o.Now,
+		visibility: cmp.Or(o.Visibility, defaultVisibility),
+		limits: driver.Limits{
+			MaxCommitBytes:  cmp.Or(o.Limits.MaxCommitBytes, 400<<10),
+			MaxCommandBytes: cmp.Or(o.Limits.MaxCommandBytes, 1<<20),
+			MaxRowBytes:     cmp.Or(o.Limits.MaxRowBytes, 400<<10),
+			MaxStep:         cmp.Or(o.Limits.MaxStep, 10_000),
+			MaxFeedReaders:  o.Limits.MaxFeedReaders,
+		},
+		listeners:     make(map[int]func(string)),
+		logs:          make(map[string]*log),
+		commandTopics: make(map[string]*commandTopic),
+		topics:        make(map[string]*eventTopic),
+		feeds:         make(map[driver.CollectorSpec]*feed),
+		checkpoints:   make(map[string]*checkpoints),
+		tables:        make(map[string]*table),
+		counters:      make(map[string]*counter),
+		buckets:       make(map[string]*bucket),
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	if p.visibility < 0 {
+		p.visibility = forever
+	}
+	p.scheduler = newScheduler(p)
+	p.deadLetters = newDeadLetters(p)
+	p.outcomes = newOutcomes(p)
+	return p
+}
+
+// OpenEventLog implements [driver.Provider].
+func (p *Provider) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
+	return open(ctx, p, p.logs, name, newLog)
+}
+
+// OpenCommandTopic implements [driver.Provider].
+func (p *Provider) OpenCommandTopic(ctx context.Context, name string) (driver.CommandTopic, error) {
+	return open(ctx, p, p.commandTopics, name, newCommandTopic)
+}
+
+// OpenEventTopic implements [driver.Provider].
+func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (driver.EventTopic, error) {
+	topic, err := open(ctx, p, p.topics, spec.Log, newEventTopic)
+	if err != nil {
+		return nil, err
+	}
+	for _, consumer := range spec.Subscribers {
+		if consumer == "" {
+			return nil, fmt.Errorf("memory: topic %q: a subscriber has no name: %w", spec.Log, driver.ErrInvalid)
+		}
+	}
+	for _, consumer := range spec.Subscribers {
+		topic.subscription(consumer)
+	}
+	return topic, nil
+}
+
+// OpenEventCollector implements [driver.Provider]. A collector of a topic makes
+// its subscription if there is none.
+func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.EventCollector, error) {
+	if spec.Consumer == "" {
+		return nil, fmt.Errorf("memory: collector of %q: no consumer: %w", spec.Source.Log, driver.ErrInvalid)
+	}
+	if spec.Source.Topic {
+		topic, err := open(ctx, p, p.topics, spec.Source.Log, newEventTopic)
+		if err != nil {
+			return nil, err
+		}
+		return topic.subscription(spec.Consumer), nil
+	}
+	log, err := open(ctx, p, p.logs, spec.Source.Log, newLog)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.feeds[spec]
+	if f == nil {
+		f = newFeed(log)
+		p.feeds[spec] = f
+	}
+	return f, nil
+}
+
+// OpenCheckpoints implements [driver.Provider].
+func (p *Provider) OpenCheckpoints(ctx context.Context, consumer string) (driver.Checkpoints, error) {
+	return open(ctx, p, p.checkpoints, consumer, newCheckpoints)
+}
+
+// OpenQueryDb implements [driver.Provider]. Rows that do not fit a new index are
+// not in it. Only an empty read model may change its sub id field.
+func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
+	t, err := p.table(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.alter(spec); err != nil {
+		return nil, err
+	}
+	return &queryDb{checkpoints: &checkpoints{p: p, name: spec.Name, mu: &t.mu, marks: t.marks}, t: t}, nil
+}
+
+// OpenQueryEngine implements [driver.Provider].
+func (p *Provider) OpenQueryEngine(ctx context.Context, specs []driver.TableSpec) (driver.QueryEngine, error) {
+	e := &queryEngine{p: p, tables: make(map[string]*table)}
+	if err := p.begin(ctx); err != nil { // also for no specs
+		return nil, err
+	}
+	defer p.end()
+	for _, spec := range specs {
+		t, err := p.table(ctx, spec)
+		if err != nil {
+			return nil, err
+		}
+		e.tables[spec.Name] = t
+	}
+	return e, nil
+}
+
+// OpenStateTopic implements [driver.Provider].
+func (p *Provider) OpenStateTopic(ctx context.Context, spec driver.TableSpec) (driver.StateTopic, error) {
+	t, err := p.table(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return t.changes, nil
+}
+
+// OpenCounter implements [driver.Provider].
+func (p *Provider) OpenCounter(ctx context.Context, name string) (driver.Counter, error) {
+	return open(ctx, p, p.counters, name, newCounter)
+}
+
+// OpenScheduler implements [driver.Provider].
+func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) {
+	if err := p.check(ctx); err != nil {
+		return nil, err
+	}
+	return p.scheduler, nil
+}
+
+// OpenBucket implements [driver.Provider].
+func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, error) {
+	return open(ctx, p, p.buckets, name, newBucket)
+}
+
+// OpenDeadLetters implements [driver.Provider].
+func (p *Provider) OpenDeadLetters(ctx context.Context) (driver.DeadLetters, error) {
+	if err := p.check(ctx); err != nil {
+		return nil, err
+	}
+	return p.deadLetters, nil
+}
+
+// OpenOutcomes implements [driver.Provider].
+func (p *Provider) OpenOutcomes(ctx context.Context) (driver.Outcomes, error) {
+	if err := p.check(ctx); err != nil {
+		return nil, err
+	}
+	return p.outcomes, nil
+}
+
+// Limits implements [driver.Provider].
+func (p *Provider) Limits() driver.Limits { return p.limits }
+
+// Close implements [driver.Provider].
+func (p *Provider) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.running.Wait()
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.listeners)
+	for _, t := range p.tables {
+		t.changes.close()
+	}
+	return nil
+}
+
+// Notify implements [driver.Notifier].
+func (p *Provider) Notify(f func(receiver string)) (stop func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lastListener++
+	id := p.lastListener
+	p.listeners[id] = f
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.listeners, id)
+	}
+}
+
+// notify tells the listeners that there may be more for receiver. The caller
+// holds no lock and is not counted as running, so that a listener may do as it
+// likes.
+func (p *Provider) notify(receiver string) {
+	p.mu.RLock()
+	listeners := slices.Collect(maps.Values(p.listeners))
+	p.mu.RUnlock()
+	for _, f := range listeners {
+		f(receiver)
+	}
+}
+
+// begin starts a call that Close waits for; the caller calls end when it is nil.
+func (p *Provider) begin(ctx context.Context) error {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		return fmt.Errorf("memory: provider is closed: %w", driver.ErrUnavailable)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("memory: %w", err)
+	}
+	p.running.Add(1)
+	return nil
+}
+
+func (p *Provider) end() { p.running.Done() }
+
+// check reports what begin would, for a step that needs no waiting for.
+func (p *Provider) check(ctx context.Context) error {
+	err := p.begin(ctx)
+	if err == nil {
+		p.end()
+	}
+	return err
+}
+
+// table returns the table of a read model, made if it is new.
+func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, error) {
+	if err := rows.CheckSpec(spec); err != nil {
+		return nil, fmt.Errorf("memory: %w", err)
+	}
+	return open(ctx, p, p.tables, spec.Name, func(p *Provider, _ string) *table { return newTable(p, spec) })
+}
+
+// open returns the store called name, made if it is new.
+func open[S any](ctx context.Context, p *Provider, stores map[string]S, name string, create func(*Provider, string) S) (S, error) {
+	var none S
+	if err := p.begin(ctx); err != nil {
+		return none, err
+	}
+	defer p.end()
+	if name == "" {
+		return none, fmt.Errorf("memory: open without a name: %w", driver.ErrInvalid)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, ok := stores[name]
+	if !ok {
+		s = create(p, name)
+		stores[name] = s
+	}
+	return s, nil
+}

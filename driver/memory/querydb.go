@@ -1,0 +1,282 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/rows"
+)
+
+// queryDb is a [driver.QueryDb].
+type queryDb struct {
+	*checkpoints
+	t *table
+}
+
+// Load implements [driver.QueryDb].
+func (db *queryDb) Load(ctx context.Context, id string) ([]driver.Row, error) {
+	if err := db.p.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer db.p.end()
+	db.t.mu.RLock()
+	defer db.t.mu.RUnlock()
+	var found []driver.Row
+	for _, r := range db.rowsOf(id) {
+		found = append(found, r.row(r.data))
+	}
+	return found, nil
+}
+
+// rowsOf returns the rows of id, ascending by sub id.
+func (db *queryDb) rowsOf(id string) []*record {
+	var found []*record
+	for e := range db.t.byID.ascend(func(e entry) bool { return e.at.ID >= id }) {
+		if e.at.ID != id {
+			break
+		}
+		if r := db.t.get(e.at.Key, db.p.now()); r != nil {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// LoadRow implements [driver.QueryDb].
+func (db *queryDb) LoadRow(ctx context.Context, key driver.Key) (driver.Row, error) {
+	found, err := db.LoadRows(ctx, []driver.Key{key})
+	if err != nil {
+		return driver.Row{}, err
+	}
+	if len(found) == 0 {
+		return driver.Row{}, fmt.Errorf("querydb %q: row %q: %w", db.name, key, driver.ErrNotFound)
+	}
+	return found[0], nil
+}
+
+// LoadRows implements [driver.QueryDb].
+func (db *queryDb) LoadRows(ctx context.Context, keys []driver.Key) ([]driver.Row, error) {
+	if err := db.p.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer db.p.end()
+	db.t.mu.RLock()
+	defer db.t.mu.RUnlock()
+	now := db.p.now()
+	seen := make(map[driver.Key]bool)
+	var found []driver.Row
+	for _, key := range keys {
+		if r := db.t.get(key, now); r != nil && !seen[key] {
+			seen[key] = true
+			found = append(found, r.row(r.data))
+		}
+	}
+	return found, nil
+}
+
+// Save implements [driver.QueryDb].
+func (db *queryDb) Save(ctx context.Context, row driver.Row, mode driver.SaveMode) error {
+	if err := db.p.begin(ctx); err != nil {
+		return err
+	}
+	defer db.p.end()
+	db.t.mu.Lock()
+	defer db.t.mu.Unlock()
+	if err := db.check(row); err != nil {
+		return err
+	}
+	now := db.p.now()
+	exists := db.t.get(row.Key, now) != nil
+	switch mode {
+	case driver.Any:
+	case driver.Init:
+		if exists {
+			return fmt.Errorf("querydb %q: save row %q: %w", db.name, row.Key, driver.ErrExists)
+		}
+	case driver.Overwrite:
+		if !exists {
+			return fmt.Errorf("querydb %q: save row %q: %w", db.name, row.Key, driver.ErrNotFound)
+		}
+	default:
+		return fmt.Errorf("querydb %q: save row %q with mode %q: %w", db.name, row.Key, mode, driver.ErrInvalid)
+	}
+	db.t.put(row, now)
+	return nil
+}
+
+// SaveBatch implements [driver.QueryDb].
+func (db *queryDb) SaveBatch(ctx context.Context, batch []driver.Row) error {
+	if err := db.p.begin(ctx); err != nil {
+		return err
+	}
+	defer db.p.end()
+	last := make(map[driver.Key]int)
+	for i, row := range batch {
+		last[row.Key] = i
+	}
+	db.t.mu.Lock()
+	defer db.t.mu.Unlock()
+	failed := make(map[string]error)
+	for i, row := range batch {
+		if last[row.Key] != i {
+			continue
+		}
+		if err := db.check(row); err != nil {
+			failed[row.Key.String()] = err
+			continue
+		}
+		db.t.put(row, db.p.now())
+	}
+	return batchError(failed)
+}
+
+// Count implements [driver.QueryDb].
+func (db *queryDb) Count(ctx context.Context, key driver.Key, field string, inc int64) (int64, error) {
+	if err := db.p.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer db.p.end()
+	db.t.mu.Lock()
+	defer db.t.mu.Unlock()
+	now := db.p.now()
+	row := driver.Row{Key: key, Data: rows.Blank(db.t.spec, key)}
+	if r := db.t.get(key, now); r != nil {
+		row = r.row(r.data)
+	}
+	data, value, err := rows.AddCount(row.Data, field, inc)
+	if err != nil {
+		return 0, fmt.Errorf("querydb %q: count in row %q: %w", db.name, key, err)
+	}
+	row.Data = data
+	if err := db.check(row); err != nil {
+		return 0, err
+	}
+	db.t.put(row, now)
+	return value, nil
+}
+
+// Delete implements [driver.QueryDb].
+func (db *queryDb) Delete(ctx context.Context, key driver.Key) error {
+	return db.DeleteBatch(ctx, []driver.Key{key})
+}
+
+// DeleteAll implements [driver.QueryDb].
+func (db *queryDb) DeleteAll(ctx context.Context, id string) error {
+	if err := db.p.begin(ctx); err != nil {
+		return err
+	}
+	defer db.p.end()
+	db.t.mu.Lock()
+	defer db.t.mu.Unlock()
+	for _, r := range db.rowsOf(id) {
+		db.t.drop(r.key, db.p.now())
+	}
+	return nil
+}
+
+// DeleteBatch implements [driver.QueryDb].
+func (db *queryDb) DeleteBatch(ctx context.Context, keys []driver.Key) error {
+	if err := db.p.begin(ctx); err != nil {
+		return err
+	}
+	defer db.p.end()
+	db.t.mu.Lock()
+	defer db.t.mu.Unlock()
+	for _, key := range keys {
+		db.t.drop(key, db.p.now())
+	}
+	return nil
+}
+
+// Apply implements [driver.QueryDb].
+func (db *queryDb) Apply(ctx context.Context, step driver.Step) error {
+	if err := db.p.begin(ctx); err != nil {
+		return err
+	}
+	defer db.p.end()
+	db.t.mu.Lock()
+	defer db.t.mu.Unlock()
+	if err := db.checkStep(step); err != nil {
+		return err
+	}
+	now := db.p.now()
+	if err := db.t.marks.check(step.Advances); err != nil {
+		return fmt.Errorf("querydb %q: %w", db.name, err)
+	}
+	for _, w := range step.Writes {
+		var revision uint64
+		if r := db.t.get(w.Row.Key, now); r != nil {
+			revision = r.revision
+		}
+		if w.Guard && w.Expect != revision {
+			return fmt.Errorf("querydb %q: row %q has revision %d in place of %d: %w", db.name, w.Row.Key, revision, w.Expect, driver.ErrConflict)
+		}
+	}
+	for _, w := range step.Writes {
+		if w.Delete {
+			db.t.drop(w.Row.Key, now)
+		} else {
+			db.t.put(w.Row, now)
+		}
+	}
+	db.t.marks.move(step.Advances)
+	return nil
+}
+
+// checkStep reports whether step can be applied at all.
+func (db *queryDb) checkStep(step driver.Step) error {
+	if size, limit := len(step.Writes)+len(step.Advances), db.p.limits.MaxStep; size > limit {
+		return fmt.Errorf("querydb %q: %w", db.name, &driver.TooLargeError{What: "step", Size: size, Limit: limit})
+	}
+	if err := checkAdvances(step.Advances); err != nil {
+		return fmt.Errorf("querydb %q: %w", db.name, err)
+	}
+	if step.OwnRow && len(step.Advances) != 1 {
+		return fmt.Errorf("querydb %q: an own row step of %d advances: %w", db.name, len(step.Advances), driver.ErrInvalid)
+	}
+	seen := make(map[driver.Key]bool)
+	for _, w := range step.Writes {
+		key := w.Row.Key
+		if seen[key] {
+			return fmt.Errorf("querydb %q: two writes to row %q: %w", db.name, key, driver.ErrInvalid)
+		}
+		seen[key] = true
+		if step.OwnRow && key.ID != step.Advances[0].Stream {
+			return fmt.Errorf("querydb %q: row %q is not that of stream %q: %w", db.name, key, step.Advances[0].Stream, driver.ErrInvalid)
+		}
+		if w.Delete {
+			continue
+		}
+		if err := db.check(w.Row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Clear implements [driver.QueryDb]. It is told as the removal of every row.
+func (db *queryDb) Clear(ctx context.Context) error {
+	if err := db.p.begin(ctx); err != nil {
+		return err
+	}
+	defer db.p.end()
+	db.t.mu.Lock()
+	defer db.t.mu.Unlock()
+	now := db.p.now()
+	all := slices.Collect(db.t.byID.ascend(func(entry) bool { return true }))
+	for _, e := range all {
+		db.t.drop(e.at.Key, now)
+	}
+	clear(db.t.marks)
+	return nil
+}
+
+// check reports whether row may be stored.
+func (db *queryDb) check(row driver.Row) error {
+	if err := rows.Check(db.t.spec, row, db.p.limits.MaxRowBytes); err != nil {
+		return fmt.Errorf("querydb %q: %w", db.name, err)
+	}
+	return nil
+}

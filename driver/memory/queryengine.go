@@ -1,0 +1,130 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/rows"
+)
+
+// queryEngine is a [driver.QueryEngine].
+type queryEngine struct {
+	p      *Provider
+	tables map[string]*table
+}
+
+// Query implements [driver.QueryEngine].
+func (e *queryEngine) Query(ctx context.Context, q driver.Query) (driver.Page, error) {
+	if err := e.p.begin(ctx); err != nil {
+		return driver.Page{}, err
+	}
+	defer e.p.end()
+	t, ok := e.tables[q.ReadModel]
+	if !ok {
+		return driver.Page{}, fmt.Errorf("query %q: %w", q.ReadModel, driver.ErrNotFound)
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	plan, err := rows.CheckQuery(t.spec, q)
+	if err != nil {
+		return driver.Page{}, err
+	}
+	return t.page(plan, q.Filters, func(yield func(entry) bool) {
+		for e := range t.walk(plan, q.Descending) {
+			if rows.CompareValues(e.value, plan.Value) != 0 {
+				return
+			}
+			sort := e.at.Sort
+			if plan.Index == nil {
+				sort = e.at.Sub
+			}
+			if rows.MatchSort(q.Sort, sort) && !yield(e) {
+				return
+			}
+		}
+	})
+}
+
+// Scan implements [driver.QueryEngine].
+func (e *queryEngine) Scan(ctx context.Context, s driver.Scan) (driver.Page, error) {
+	if err := e.p.begin(ctx); err != nil {
+		return driver.Page{}, err
+	}
+	defer e.p.end()
+	t, ok := e.tables[s.ReadModel]
+	if !ok {
+		return driver.Page{}, fmt.Errorf("scan %q: %w", s.ReadModel, driver.ErrNotFound)
+	}
+	plan, err := rows.CheckScan(s)
+	if err != nil {
+		return driver.Page{}, err
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.page(plan, s.Filters, t.byID.ascend(func(e entry) bool {
+		return plan.After == nil || e.at.Compare(*plan.After) > 0
+	}))
+}
+
+// walk yields the entries from where the page starts on, those of the value first.
+func (t *table) walk(plan rows.Plan, descending bool) iter.Seq[entry] {
+	set := t.byID
+	if plan.Index != nil {
+		set = t.byIndex[plan.Index.Name]
+	}
+	value := func(e entry) int { return rows.CompareValues(e.value, plan.Value) }
+	if plan.After == nil {
+		if descending {
+			return set.descend(func(e entry) bool { return value(e) > 0 })
+		}
+		return set.ascend(func(e entry) bool { return value(e) >= 0 })
+	}
+	last := entry{value: plan.Value, at: *plan.After}
+	if descending {
+		return set.descend(func(e entry) bool { return compareEntries(e, last) >= 0 })
+	}
+	return set.ascend(func(e entry) bool { return compareEntries(e, last) > 0 })
+}
+
+// page returns the first rows of entries that match. It looks one row further to
+// know whether there is another page.
+func (t *table) page(plan rows.Plan, filters []driver.Filter, entries iter.Seq[entry]) (driver.Page, error) {
+	var page driver.Page
+	var last rows.Position
+	now := t.p.now()
+	for e := range entries {
+		r := e.rec
+		if rows.Expired(r.deadline, now) {
+			continue
+		}
+		if len(filters) > 0 {
+			fields, err := rows.Fields(r.data)
+			if err != nil {
+				return driver.Page{}, fmt.Errorf("query %q: row %q: %w", t.spec.Name, r.key, err)
+			}
+			ok, err := rows.Match(fields, filters)
+			if err != nil {
+				return driver.Page{}, fmt.Errorf("query %q: %w", t.spec.Name, err)
+			}
+			if !ok {
+				continue
+			}
+		}
+		if len(page.Rows) == plan.Limit {
+			page.Cursor = plan.Cursor(last)
+			break
+		}
+		data := r.data
+		if plan.Index != nil {
+			var err error
+			if data, err = rows.Project(t.spec, *plan.Index, data); err != nil {
+				return driver.Page{}, fmt.Errorf("query %q: row %q: %w", t.spec.Name, r.key, err)
+			}
+		}
+		page.Rows = append(page.Rows, r.row(data))
+		last = e.at
+	}
+	return page, nil
+}

@@ -1,0 +1,186 @@
+package memory
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/rows"
+)
+
+// table is what the drivers of one read model share.
+type table struct {
+	p       *Provider
+	changes *stateTopic
+
+	mu       sync.RWMutex
+	spec     driver.TableSpec
+	rows     map[driver.Key]*record // among them some that have expired
+	byID     *sorted[entry]
+	byIndex  map[string]*sorted[entry]
+	expiring *sorted[*record] // the rows that expire, the earliest first
+	revision uint64           // the last one given to a row
+	marks    watermarks
+}
+
+// record is a stored row. It is replaced, never changed.
+type record struct {
+	key      driver.Key
+	data     json.RawMessage
+	deadline int64
+	revision uint64
+	entries  map[string]entry // by index
+}
+
+// entry is a row's place in the order by id, whose value is the id, or in an index.
+type entry struct {
+	value any // a string or a float64
+	at    rows.Position
+	rec   *record
+}
+
+func compareEntries(a, b entry) int {
+	return cmp.Or(rows.CompareValues(a.value, b.value), a.at.Compare(b.at))
+}
+
+func compareDeadlines(a, b *record) int {
+	return cmp.Or(cmp.Compare(a.deadline, b.deadline), rows.CompareKeys(a.key, b.key))
+}
+
+func newTable(p *Provider, spec driver.TableSpec) *table {
+	t := &table{p: p, changes: newStateTopic(p), marks: make(watermarks)}
+	t.empty()
+	t.define(spec)
+	return t
+}
+
+// empty forgets all rows, but no revision.
+func (t *table) empty() {
+	t.rows = make(map[driver.Key]*record)
+	t.byID = &sorted[entry]{compare: compareEntries}
+	t.expiring = &sorted[*record]{compare: compareDeadlines}
+}
+
+// define gives the table its spec and builds the indexes.
+func (t *table) define(spec driver.TableSpec) {
+	t.spec = copySpec(spec)
+	t.byIndex = make(map[string]*sorted[entry])
+	for _, index := range t.spec.Indexes {
+		t.byIndex[index.Name] = &sorted[entry]{compare: compareEntries}
+	}
+	for _, r := range t.rows {
+		t.enter(r)
+	}
+}
+
+// alter brings a spec about that differs from the one before.
+func (t *table) alter(spec driver.TableSpec) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.purge(t.p.now())
+	if spec.SubID != t.spec.SubID && len(t.rows) > 0 {
+		return fmt.Errorf("querydb %q: sub id field %q with rows that have %q: %w", spec.Name, spec.SubID, t.spec.SubID, driver.ErrInvalid)
+	}
+	t.define(spec)
+	return nil
+}
+
+// get returns the row of key, nil if there is none at now.
+func (t *table) get(key driver.Key, now time.Time) *record {
+	if r := t.rows[key]; r != nil && !rows.Expired(r.deadline, now) {
+		return r
+	}
+	return nil
+}
+
+// put stores a checked row and tells it.
+func (t *table) put(row driver.Row, now time.Time) {
+	t.purge(now)
+	kind := driver.Added
+	if old := t.rows[row.Key]; old != nil {
+		kind = driver.Updated
+		t.remove(old)
+	}
+	t.revision++
+	r := &record{
+		key: row.Key, data: bytes.Clone(row.Data), deadline: rows.Deadline(row.ExpiresAt), revision: t.revision,
+	}
+	t.rows[r.key] = r
+	t.byID.insert(entry{value: r.key.ID, at: rows.Position{Key: r.key}, rec: r})
+	if r.deadline != 0 {
+		t.expiring.insert(r)
+	}
+	t.enter(r)
+	t.changes.emit(driver.StateChange{
+		Kind: kind, ReadModel: t.spec.Name, ID: r.key.ID, SubID: r.key.Sub, Revision: r.revision, Row: r.data,
+	})
+}
+
+// drop removes the row of key, if there is one, and tells it.
+func (t *table) drop(key driver.Key, now time.Time) {
+	t.purge(now)
+	r := t.rows[key]
+	if r == nil {
+		return
+	}
+	t.remove(r)
+	t.revision++ // a removal is a write: it comes after the row's last revision
+	t.changes.emit(driver.StateChange{
+		Kind: driver.Removed, ReadModel: t.spec.Name, ID: key.ID, SubID: key.Sub, Revision: t.revision,
+	})
+}
+
+// purge forgets the rows that have expired. Reads do not count on it.
+func (t *table) purge(now time.Time) {
+	for {
+		var expired *record
+		for r := range t.expiring.ascend(func(*record) bool { return true }) {
+			if rows.Expired(r.deadline, now) {
+				expired = r
+			}
+			break
+		}
+		if expired == nil {
+			return
+		}
+		t.remove(expired)
+	}
+}
+
+func (t *table) remove(r *record) {
+	delete(t.rows, r.key)
+	t.byID.remove(entry{value: r.key.ID, at: rows.Position{Key: r.key}})
+	t.expiring.remove(r)
+	for name, e := range r.entries {
+		t.byIndex[name].remove(e)
+	}
+}
+
+// enter puts r into the indexes in which it belongs.
+func (t *table) enter(r *record) {
+	r.entries = make(map[string]entry)
+	if len(t.spec.Indexes) == 0 {
+		return
+	}
+	fields, err := rows.Fields(r.data)
+	if err != nil {
+		return // cannot be: it was checked
+	}
+	for _, index := range t.spec.Indexes {
+		// An error is a row that was there before the index: it is left out.
+		if place, ok, err := rows.IndexEntry(index, fields); ok && err == nil {
+			e := entry{value: place.Key, at: rows.Position{Sort: place.Sort, Key: r.key}, rec: r}
+			r.entries[index.Name] = e
+			t.byIndex[index.Name].insert(e)
+		}
+	}
+}
+
+// row returns a copy of r with data, which is r's or a part of it.
+func (r *record) row(data json.RawMessage) driver.Row {
+	return driver.Row{Key: r.key, Data: bytes.Clone(data), ExpiresAt: rows.ExpiresAt(r.deadline), Revision: r.revision}
+}

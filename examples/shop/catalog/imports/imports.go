@@ -1,0 +1,166 @@
+// Package imports is the task ImportProducts: a CSV file that is put into the
+// bucket Imports adds its products to the catalog.
+//
+// The first line names the columns productId, name, description and price, in
+// any order; prices are in whole pence. Every other line is a product. A field
+// may be quoted, but a row never spans lines: so a quote that is not closed
+// spoils its own row only. What became of the file is told in a second one
+// beside it, named <key>.result.txt.
+package imports
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/examples/shop/catalog/product"
+	"github.com/reventless-go/reventless/examples/shop/money"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/task"
+)
+
+// Bucket takes the files.
+var Bucket = task.NewBucket("Imports")
+
+// Task declares the import.
+var Task = task.New(task.Spec{
+	Name:    "ImportProducts",
+	Doc:     "Adds the products of a CSV file.",
+	Bucket:  Bucket,
+	Suffix:  ".csv",
+	Created: importFile,
+	Sends:   plugin.Components{product.Aggregate},
+})
+
+func importFile(ctx context.Context, env plugin.Env, o task.Object) ([]message.Action, error) {
+	files := Bucket.Open(env)
+	body, err := files.Get(ctx, o.Key)
+	if errors.Is(err, driver.ErrNotFound) {
+		return nil, nil // removed in the meantime
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	actions, result, err := read(body)
+	if err != nil {
+		return nil, err
+	}
+	return actions, files.Put(ctx, o.Key+".result.txt", strings.NewReader(result))
+}
+
+// read turns the rows of a file into commands, and tells about the others in
+// result. The error is that of file.
+func read(file io.Reader) (actions []message.Action, result string, err error) {
+	var refused strings.Builder
+	bad := 0
+	refuse := func(line int, reason error) {
+		bad++
+		fmt.Fprintf(&refused, "line %d: %v\n", line, reason)
+	}
+	var header columns
+	seen := map[string]int{}
+	in := bufio.NewReader(file)
+	for line := 1; err == nil; line++ {
+		var text string
+		if text, err = in.ReadString('\n'); err != nil && err != io.EOF {
+			return nil, "", err
+		}
+		if line == 1 {
+			var reason error
+			if header, reason = parseHeader(text); reason != nil {
+				return nil, fmt.Sprintf("nothing imported\nline 1: %v\n", reason), nil
+			}
+			continue
+		}
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		id, add, reason := header.parse(text)
+		if reason == nil && seen[id] != 0 {
+			reason = fmt.Errorf("product %q is on line %d already", id, seen[id])
+		}
+		if reason != nil {
+			refuse(line, reason)
+			continue
+		}
+		seen[id] = line
+		actions = append(actions, product.Aggregate.To(id, add))
+	}
+	return actions, fmt.Sprintf("rows imported: %d, refused: %d\n%s", len(actions), bad, refused.String()), nil
+}
+
+// columns are the places of the columns in a row of width fields.
+type columns struct {
+	width                        int
+	id, name, description, price int
+}
+
+func parseHeader(text string) (columns, error) {
+	names, err := split(strings.TrimPrefix(text, "\ufeff"))
+	if err != nil {
+		return columns{}, err
+	}
+	c := columns{width: len(names)}
+	for name, place := range map[string]*int{
+		"productId": &c.id, "name": &c.name, "description": &c.description, "price": &c.price,
+	} {
+		if *place = slices.Index(names, name); *place < 0 {
+			return columns{}, errors.New("the columns are productId, name, description and price; found " + strings.Join(names, ", "))
+		}
+	}
+	return c, nil
+}
+
+func (c columns) parse(text string) (id string, add product.Add, err error) {
+	fields, err := split(text)
+	if err != nil {
+		return "", product.Add{}, err
+	}
+	if len(fields) != c.width {
+		return "", product.Add{}, fmt.Errorf("it has %d columns, not %d", len(fields), c.width)
+	}
+	id = fields[c.id]
+	if err := driver.CheckID("product", id); err != nil {
+		return "", product.Add{}, err
+	}
+	pence, err := strconv.ParseInt(fields[c.price], 10, 64)
+	if err != nil {
+		return "", product.Add{}, fmt.Errorf("price %q is not a whole number of pence", fields[c.price])
+	}
+	price := money.Pence(pence)
+	switch {
+	case price < 0:
+		return "", product.Add{}, fmt.Errorf("price %d is negative", price)
+	case !price.Valid():
+		return "", product.Add{}, fmt.Errorf("price %d is more than %d", price, money.Max)
+	}
+	return id, product.Add{Name: fields[c.name], Description: fields[c.description], Price: price}, nil
+}
+
+// split cuts one line into its fields.
+func split(line string) ([]string, error) {
+	if !utf8.ValidString(line) {
+		return nil, errors.New("it is not valid UTF-8")
+	}
+	fields, err := csv.NewReader(strings.NewReader(line)).Read()
+	var bad *csv.ParseError
+	switch {
+	case err == io.EOF:
+		return nil, errors.New("it is empty")
+	case errors.As(err, &bad) && errors.Is(bad.Err, csv.ErrQuote):
+		return nil, fmt.Errorf("at byte %d: a quote is not closed, or not followed by a comma", bad.Column)
+	case errors.As(err, &bad):
+		return nil, fmt.Errorf("at byte %d: %w", bad.Column, bad.Err)
+	}
+	return fields, err
+}

@@ -1,0 +1,34 @@
+package views
+
+import (
+	"github.com/reventless-go/reventless/examples/shop/catalog/category"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// Category is a row of [Categories].
+type Category struct {
+	CategoryID string `json:"categoryId"`
+	Name       string `json:"name"`
+	Archived   bool   `json:"archived"`
+}
+
+// Categories lists the shelves, archived ones too.
+var Categories = readmodel.New(readmodel.Spec[Category]{
+	Name:        "Categories",
+	Doc:         "The shelves of the catalog.",
+	Projections: []readmodel.Projection[Category]{readmodel.On(category.Aggregate, projectCategory)},
+	OwnRow:      true,
+})
+
+func projectCategory(e message.Event[category.Event]) []readmodel.Change[Category] {
+	switch d := e.Data.(type) {
+	case category.Added:
+		return []readmodel.Change[Category]{readmodel.Put(e.ID, Category{CategoryID: e.ID, Name: d.Name})}
+	case category.Renamed:
+		return []readmodel.Change[Category]{readmodel.Update(e.ID, func(r *Category) { r.Name = d.Name })}
+	case category.Archived:
+		return []readmodel.Change[Category]{readmodel.Update(e.ID, func(r *Category) { r.Archived = true })}
+	}
+	return nil
+}

@@ -1,0 +1,2 @@
+// Package views holds the read models of the plugin Catalog.
+package views

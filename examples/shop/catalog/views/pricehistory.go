@@ -1,0 +1,38 @@
+package views
+
+import (
+	"time"
+
+	"github.com/reventless-go/reventless/examples/shop/catalog/product"
+	"github.com/reventless-go/reventless/examples/shop/money"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// Price is a row of [PriceHistory]: a price, and since when it holds.
+type Price struct {
+	// Position is the event's place in the product's history, such that the rows
+	// of a product sort by age.
+	Position string      `json:"position"`
+	Price    money.Pence `json:"price"`
+	At       time.Time   `json:"at"`
+}
+
+// PriceHistory keeps every price that a product ever had; the id is the product.
+var PriceHistory = readmodel.New(readmodel.Spec[Price]{
+	Name:        "PriceHistory",
+	Doc:         "Every price that a product ever had, oldest first.",
+	Projections: []readmodel.Projection[Price]{readmodel.On(product.Aggregate, projectPrice)},
+	SubID:       "position",
+})
+
+func projectPrice(e message.Event[product.Event]) []readmodel.Change[Price] {
+	switch d := e.Data.(type) {
+	case product.Added:
+		return []readmodel.Change[Price]{readmodel.Put(e.ID, Price{e.Position.String(), d.Price, e.RecordedAt})}
+	case product.PriceChanged:
+		return []readmodel.Change[Price]{readmodel.Put(e.ID, Price{e.Position.String(), d.Price, e.RecordedAt})}
+	case product.Renamed, product.Discontinued:
+	}
+	return nil
+}

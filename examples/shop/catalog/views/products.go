@@ -1,0 +1,45 @@
+package views
+
+import (
+	"github.com/reventless-go/reventless/examples/shop/catalog/product"
+	"github.com/reventless-go/reventless/examples/shop/money"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// Product is a row of [Products].
+type Product struct {
+	ProductID    string      `json:"productId"`
+	Name         string      `json:"name"`
+	Price        money.Pence `json:"price"`
+	CategoryID   *string     `json:"categoryId,omitempty"`
+	Discontinued bool        `json:"discontinued"`
+}
+
+// Products lists the products, discontinued ones too.
+var Products = readmodel.New(readmodel.Spec[Product]{
+	Name:        "Products",
+	Doc:         "The products of the catalog.",
+	Projections: []readmodel.Projection[Product]{readmodel.On(product.Aggregate, projectProduct)},
+	Indexes: []readmodel.Index{
+		{Name: "categoryId", Key: "categoryId", Sort: "name"},
+		{Name: "name", Key: "name"},
+	},
+	OwnRow: true,
+})
+
+func projectProduct(e message.Event[product.Event]) []readmodel.Change[Product] {
+	switch d := e.Data.(type) {
+	case product.Added:
+		return []readmodel.Change[Product]{readmodel.Put(e.ID, Product{
+			ProductID: e.ID, Name: d.Name, Price: d.Price, CategoryID: d.CategoryID,
+		})}
+	case product.Renamed:
+		return []readmodel.Change[Product]{readmodel.Update(e.ID, func(r *Product) { r.Name = d.Name })}
+	case product.PriceChanged:
+		return []readmodel.Change[Product]{readmodel.Update(e.ID, func(r *Product) { r.Price = d.Price })}
+	case product.Discontinued:
+		return []readmodel.Change[Product]{readmodel.Update(e.ID, func(r *Product) { r.Discontinued = true })}
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+// Package customer is the aggregate Customer: someone who buys.
+package customer
+
+import (
+	"net/mail"
+
+	"github.com/reventless-go/reventless/aggregate"
+	"github.com/reventless-go/reventless/message"
+)
+
+// Command is the closed set of what a customer can be asked to do.
+//
+//sumtype:decl
+type Command interface {
+	message.Typed
+	isCommand()
+}
+
+// Register makes the customer known.
+type Register struct {
+	Email   string `json:"email"`
+	Country string `json:"country"`
+}
+
+// ChangeEmail gives the customer another address; the own one is no change.
+type ChangeEmail struct {
+	Email string `json:"email"`
+}
+
+// Deactivate ends the registration for good.
+type Deactivate struct{}
+
+func (Register) MessageType() string    { return "Register" }
+func (ChangeEmail) MessageType() string { return "ChangeEmail" }
+func (Deactivate) MessageType() string  { return "Deactivate" }
+
+func (Register) isCommand()    {}
+func (ChangeEmail) isCommand() {}
+func (Deactivate) isCommand()  {}
+
+// Event is the closed set of what happens to a customer.
+//
+//sumtype:decl
+type Event interface {
+	message.Typed
+	isEvent()
+}
+
+// Registered says who the customer is.
+type Registered struct {
+	Email   string `json:"email"`
+	Country string `json:"country"`
+}
+
+// EmailChanged says where the customer is reached from now on.
+type EmailChanged struct {
+	Email string `json:"email"`
+}
+
+// Deactivated says that the customer is gone.
+type Deactivated struct{}
+
+func (Registered) MessageType() string   { return "Registered" }
+func (EmailChanged) MessageType() string { return "EmailChanged" }
+func (Deactivated) MessageType() string  { return "Deactivated" }
+
+func (Registered) isEvent()   {}
+func (EmailChanged) isEvent() {}
+func (Deactivated) isEvent()  {}
+
+// The refusals.
+var (
+	ErrAlreadyRegistered = message.Reject("AlreadyRegistered")
+	ErrNotFound          = message.Reject("NotFound")
+	ErrDeactivated       = message.Reject("Deactivated")
+	ErrInvalidEmail      = message.Reject("InvalidEmail")
+)
+
+// Aggregate declares the customer.
+var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
+	Name:     "Customer",
+	Doc:      "Someone who buys.",
+	Commands: message.NewSet[Command](Register{}, ChangeEmail{}, Deactivate{}),
+	Events:   message.NewSet[Event](Registered{}, EmailChanged{}, Deactivated{}),
+	Decide:   Decide,
+	Evolve:   Evolve,
+})
+
+// State is what the decisions about a customer depend on.
+type State struct {
+	Registered  bool
+	Deactivated bool
+	Email       string
+}
+
+// gone says why a customer cannot be changed; nil when it can.
+func (s State) gone() error {
+	switch {
+	case !s.Registered:
+		return ErrNotFound
+	case s.Deactivated:
+		return ErrDeactivated
+	}
+	return nil
+}
+
+// Decide answers a command.
+func Decide(s State, c Command) ([]Event, error) {
+	switch c := c.(type) {
+	case Register:
+		switch {
+		case s.Registered:
+			return nil, ErrAlreadyRegistered
+		case !isAddress(c.Email):
+			return nil, message.Reject("InvalidEmail", c.Email)
+		}
+		return []Event{Registered(c)}, nil
+
+	case ChangeEmail:
+		if err := s.gone(); err != nil {
+			return nil, err
+		}
+		switch {
+		case !isAddress(c.Email):
+			return nil, message.Reject("InvalidEmail", c.Email)
+		case s.Email == c.Email:
+			return nil, nil
+		}
+		return []Event{EmailChanged(c)}, nil
+
+	case Deactivate:
+		if err := s.gone(); err != nil {
+			return nil, err
+		}
+		return []Event{Deactivated{}}, nil
+	}
+	return nil, nil
+}
+
+// Evolve folds an event into the state.
+func Evolve(s State, e Event) State {
+	switch e := e.(type) {
+	case Registered:
+		s.Registered, s.Email = true, e.Email
+	case EmailChanged:
+		s.Email = e.Email
+	case Deactivated:
+		s.Deactivated = true
+	}
+	return s
+}
+
+// isAddress reports whether email is a bare address, without a name.
+func isAddress(email string) bool {
+	a, err := mail.ParseAddress(email)
+	return err == nil && a.Address == email
+}

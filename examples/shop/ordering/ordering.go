@@ -1,0 +1,26 @@
+// Package ordering is the plugin Ordering: who buys what, and what becomes of it.
+package ordering
+
+import (
+	"github.com/reventless-go/reventless/examples/shop/ordering/customer"
+	"github.com/reventless-go/reventless/examples/shop/ordering/listing"
+	"github.com/reventless-go/reventless/examples/shop/ordering/order"
+	"github.com/reventless-go/reventless/examples/shop/ordering/policy"
+	"github.com/reventless-go/reventless/examples/shop/ordering/returns"
+	"github.com/reventless-go/reventless/examples/shop/ordering/views"
+	"github.com/reventless-go/reventless/plugin"
+)
+
+// Plugin declares the order book.
+var Plugin = plugin.New(plugin.Spec{
+	Name: "Ordering",
+	Doc:  "Customers, their orders and what they bring back.",
+	Components: plugin.Components{
+		customer.Aggregate, order.Aggregate, returns.Aggregate, listing.Aggregate,
+		views.Orders, views.OrderLines, views.Listings,
+		views.CustomerTotals, views.ProductDemand, views.SalesByCountry,
+		policy.CancelUnpaid, policy.CompleteShipped, policy.ShippedLines,
+		policy.CatalogListings, policy.OrderConfirmation, policy.Outbox,
+		policy.DailySalesReport, policy.Reports,
+	},
+})

@@ -1,0 +1,58 @@
+package policy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"mime"
+	"net/mail"
+	"net/url"
+	"time"
+
+	"github.com/reventless-go/reventless/automation"
+	"github.com/reventless-go/reventless/examples/shop/ordering/order"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/task"
+)
+
+// Outbox holds the mails that are to go out.
+var Outbox = task.NewBucket("Outbox")
+
+// OrderConfirmation writes a mail for each order that is placed. A repetition
+// writes the same mail to the same file, so there is one for each order.
+var OrderConfirmation = automation.NewSideEffect("OrderConfirmation",
+	automation.Do(order.Aggregate, plugin.Components{Outbox}, confirm))
+
+func confirm(ctx context.Context, env plugin.Env, e message.Event[order.Event]) error {
+	placed, ok := e.Data.(order.Placed)
+	if !ok {
+		return nil
+	}
+	// The id is the client's: a slash in it must not make a folder.
+	key := url.PathEscape(e.ID) + ".eml"
+	return Outbox.Open(env).Put(ctx, key, confirmation(e, placed))
+}
+
+// confirmation returns the mail. All in it comes from the event, so that every
+// repetition yields the same bytes. Customers have an alias at the shop, behind
+// which the mail server knows their address.
+func confirmation(e message.Event[order.Event], placed order.Placed) io.Reader {
+	to := mail.Address{Address: placed.CustomerID + "@customers.shop.example"}
+	var b bytes.Buffer
+	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
+	header("From", "<orders@shop.example>")
+	header("To", to.String())
+	header("Subject", mime.QEncoding.Encode("utf-8", "Your order "+e.ID))
+	header("Date", e.RecordedAt.Format(time.RFC1123Z))
+	header("MIME-Version", "1.0")
+	header("Content-Type", "text/plain; charset=utf-8")
+	header("Content-Transfer-Encoding", "8bit")
+	fmt.Fprintf(&b, "\r\nThank you for your order.\r\n\r\n")
+	for _, l := range placed.Lines {
+		fmt.Fprintf(&b, "%6d x %-12s %12v %14v\r\n", l.Quantity, l.ProductID, l.UnitPrice, l.Total())
+	}
+	fmt.Fprintf(&b, "\r\nTotal %v\r\n", placed.Total())
+	return &b
+}

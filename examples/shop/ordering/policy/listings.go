@@ -1,0 +1,25 @@
+package policy
+
+import (
+	"github.com/reventless-go/reventless/examples/shop/catalog/catalogapi"
+	"github.com/reventless-go/reventless/examples/shop/ordering/listing"
+	"github.com/reventless-go/reventless/extension"
+	"github.com/reventless-go/reventless/message"
+)
+
+// CatalogListings keeps the shelf in step with the catalog.
+var CatalogListings = extension.New("CatalogListings", catalogapi.Products, follow, listing.Aggregate)
+
+func follow(e message.Event[catalogapi.Event]) []message.Action {
+	switch d := e.Data.(type) {
+	case catalogapi.ProductListed:
+		return []message.Action{listing.Aggregate.To(d.ProductID, listing.List{Name: d.Name, Price: d.Price})}
+	case catalogapi.ProductRenamed:
+		return []message.Action{listing.Aggregate.To(d.ProductID, listing.Rename{Name: d.Name})}
+	case catalogapi.ProductPriceChanged:
+		return []message.Action{listing.Aggregate.To(d.ProductID, listing.Reprice{Price: d.Price})}
+	case catalogapi.ProductWithdrawn:
+		return []message.Action{listing.Aggregate.To(d.ProductID, listing.Withdraw{})}
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+// Package policy holds what happens by itself in the plugin Ordering: the
+// automations, the side effect, the extension and the task.
+package policy
+
+import (
+	"time"
+
+	"github.com/reventless-go/reventless/automation"
+	"github.com/reventless-go/reventless/counter"
+	"github.com/reventless-go/reventless/examples/shop/ordering/order"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/schedule"
+)
+
+// PaymentTime is how long an order waits for its payment.
+const PaymentTime = 15 * time.Minute
+
+// CancelUnpaid cancels an order that is not paid within [PaymentTime].
+var CancelUnpaid = automation.New("CancelUnpaid",
+	automation.On(order.Aggregate, watchPayment),
+	automation.Sends(order.Aggregate))
+
+func watchPayment(e message.Event[order.Event]) []message.Action {
+	switch e.Data.(type) {
+	case order.Placed:
+		deadline := schedule.At(e.RecordedAt.Add(PaymentTime))
+		return []message.Action{schedule.Create(e.ID, deadline, order.Aggregate.To(e.ID, order.Expire{}))}
+	case order.Paid, order.Cancelled:
+		return []message.Action{schedule.Delete(e.ID)}
+	case order.LineShipped, order.Completed:
+	}
+	return nil
+}
+
+// ShippedLines counts, for each order, the lines that were shipped.
+var ShippedLines = counter.New("ShippedLines")
+
+// CompleteShipped completes an order when all its lines are shipped.
+var CompleteShipped = automation.New("CompleteShipped",
+	automation.On(order.Aggregate, countLines),
+	automation.On(ShippedLines, completeOrder),
+	automation.Sends(ShippedLines, order.Aggregate))
+
+func countLines(e message.Event[order.Event]) []message.Action {
+	switch d := e.Data.(type) {
+	case order.Paid:
+		return []message.Action{ShippedLines.AddTarget(e.ID, e.Position.String(), int64(d.Lines))}
+	case order.LineShipped:
+		return []message.Action{ShippedLines.Count(e.ID, e.Position.String(), 1)}
+	case order.Placed, order.Completed, order.Cancelled:
+	}
+	return nil
+}
+
+func completeOrder(e message.Event[counter.Finished]) []message.Action {
+	return []message.Action{order.Aggregate.To(e.ID, order.Complete{})}
+}

@@ -1,0 +1,48 @@
+package views
+
+import (
+	"github.com/reventless-go/reventless/examples/shop/money"
+	"github.com/reventless-go/reventless/examples/shop/ordering/basket"
+	"github.com/reventless-go/reventless/examples/shop/ordering/order"
+	"github.com/reventless-go/reventless/examples/shop/ordering/returns"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// CustomerTotal is a row of [CustomerTotals].
+type CustomerTotal struct {
+	CustomerID string      `json:"customerId"`
+	Orders     int64       `json:"orders"`
+	Spent      money.Pence `json:"spent"`
+	Returns    int64       `json:"returns"`
+	Returned   money.Pence `json:"returned"`
+}
+
+// CustomerTotals adds up what each customer bought and brought back.
+var CustomerTotals = readmodel.New(readmodel.Spec[CustomerTotal]{
+	Name: "CustomerTotals",
+	Doc:  "What each customer bought and brought back; cancelled orders do not count.",
+	Projections: []readmodel.Projection[CustomerTotal]{
+		readmodel.On(order.Aggregate, onOrder(customerOrdered)),
+		readmodel.On(returns.Aggregate, onReturn(customerReturned)),
+	},
+})
+
+func customerOrdered(b basket.Basket, sign int64) []readmodel.Change[CustomerTotal] {
+	return customer(b, func(r *CustomerTotal) {
+		r.Orders += sign
+		r.Spent += money.Pence(sign) * b.Total()
+	})
+}
+
+func customerReturned(b basket.Basket) []readmodel.Change[CustomerTotal] {
+	return customer(b, func(r *CustomerTotal) {
+		r.Returns++
+		r.Returned += b.Total()
+	})
+}
+
+func customer(b basket.Basket, add func(*CustomerTotal)) []readmodel.Change[CustomerTotal] {
+	return []readmodel.Change[CustomerTotal]{
+		readmodel.UpdateOrCreate(b.CustomerID, CustomerTotal{CustomerID: b.CustomerID}, add),
+	}
+}

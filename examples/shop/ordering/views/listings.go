@@ -1,0 +1,37 @@
+package views
+
+import (
+	"github.com/reventless-go/reventless/examples/shop/money"
+	"github.com/reventless-go/reventless/examples/shop/ordering/listing"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// Listing is a row of [Listings].
+type Listing struct {
+	ProductID string      `json:"productId"`
+	Name      string      `json:"name"`
+	Price     money.Pence `json:"price"`
+}
+
+// Listings lists what is on the shelf.
+var Listings = readmodel.New(readmodel.Spec[Listing]{
+	Name:        "Listings",
+	Doc:         "What is on the shelf.",
+	Projections: []readmodel.Projection[Listing]{readmodel.On(listing.Aggregate, projectListing)},
+	OwnRow:      true,
+})
+
+func projectListing(e message.Event[listing.Event]) []readmodel.Change[Listing] {
+	switch d := e.Data.(type) {
+	case listing.Listed:
+		return []readmodel.Change[Listing]{readmodel.Put(e.ID, Listing{ProductID: e.ID, Name: d.Name, Price: d.Price})}
+	case listing.Renamed:
+		return []readmodel.Change[Listing]{readmodel.Update(e.ID, func(r *Listing) { r.Name = d.Name })}
+	case listing.Repriced:
+		return []readmodel.Change[Listing]{readmodel.Update(e.ID, func(r *Listing) { r.Price = d.Price })}
+	case listing.Withdrawn:
+		return []readmodel.Change[Listing]{readmodel.Delete[Listing](e.ID)}
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package views
+
+import (
+	"github.com/reventless-go/reventless/examples/shop/money"
+	"github.com/reventless-go/reventless/examples/shop/ordering/order"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// OrderLine is a row of [OrderLines].
+type OrderLine struct {
+	OrderID   string      `json:"orderId"`
+	ProductID string      `json:"productId"`
+	Quantity  int32       `json:"quantity"`
+	UnitPrice money.Pence `json:"unitPrice"`
+	Shipped   bool        `json:"shipped"`
+}
+
+// OrderLines holds the lines of each order, by product.
+var OrderLines = readmodel.New(readmodel.Spec[OrderLine]{
+	Name:        "OrderLines",
+	Doc:         "The lines of each order, and which are shipped.",
+	Projections: []readmodel.Projection[OrderLine]{readmodel.On(order.Aggregate, projectLine)},
+	SubID:       "productId",
+})
+
+func projectLine(e message.Event[order.Event]) []readmodel.Change[OrderLine] {
+	switch d := e.Data.(type) {
+	case order.Placed:
+		rows := make([]OrderLine, len(d.Lines))
+		for i, l := range d.Lines {
+			rows[i] = OrderLine{OrderID: e.ID, ProductID: l.ProductID, Quantity: l.Quantity, UnitPrice: l.UnitPrice}
+		}
+		return readmodel.PutRows(e.ID, rows...)
+	case order.LineShipped:
+		return []readmodel.Change[OrderLine]{
+			readmodel.UpdateRow(e.ID, d.ProductID, func(r *OrderLine) { r.Shipped = true }),
+		}
+	case order.Paid, order.Completed, order.Cancelled:
+	}
+	return nil
+}

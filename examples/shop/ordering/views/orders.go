@@ -1,0 +1,63 @@
+package views
+
+import (
+	"time"
+
+	"github.com/reventless-go/reventless/examples/shop/money"
+	"github.com/reventless-go/reventless/examples/shop/ordering/order"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// Order is a row of [Orders].
+type Order struct {
+	OrderID    string      `json:"orderId"`
+	CustomerID string      `json:"customerId"`
+	Status     Status      `json:"status"`
+	Total      money.Pence `json:"total"`
+	// Lines is how many lines the order has; they are in [OrderLines].
+	Lines int32 `json:"lines"`
+	// PlacedAt is in whole seconds of UTC, such that its text sorts like time.
+	PlacedAt time.Time `json:"placedAt"`
+}
+
+// Status is how far an order got.
+type Status string
+
+// The states of an order.
+const (
+	Placed    Status = "placed"
+	Paid      Status = "paid"
+	Completed Status = "completed"
+	Cancelled Status = "cancelled"
+)
+
+// Orders lists all orders, those of one customer by time.
+var Orders = readmodel.New(readmodel.Spec[Order]{
+	Name:        "Orders",
+	Doc:         "The orders and how far they got.",
+	Projections: []readmodel.Projection[Order]{readmodel.On(order.Aggregate, projectOrder)},
+	Indexes:     []readmodel.Index{{Name: "customerId", Key: "customerId", Sort: "placedAt"}},
+	OwnRow:      true,
+})
+
+func projectOrder(e message.Event[order.Event]) []readmodel.Change[Order] {
+	status := func(s Status) []readmodel.Change[Order] {
+		return []readmodel.Change[Order]{readmodel.Update(e.ID, func(r *Order) { r.Status = s })}
+	}
+	switch d := e.Data.(type) {
+	case order.Placed:
+		return []readmodel.Change[Order]{readmodel.Put(e.ID, Order{
+			OrderID: e.ID, CustomerID: d.CustomerID, Status: Placed,
+			Total: d.Total(), Lines: int32(len(d.Lines)), PlacedAt: e.RecordedAt.UTC().Truncate(time.Second),
+		})}
+	case order.Paid:
+		return status(Paid)
+	case order.Completed:
+		return status(Completed)
+	case order.Cancelled:
+		return status(Cancelled)
+	case order.LineShipped:
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package views
+
+import (
+	"github.com/reventless-go/reventless/examples/shop/ordering/basket"
+	"github.com/reventless-go/reventless/examples/shop/ordering/order"
+	"github.com/reventless-go/reventless/examples/shop/ordering/returns"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// Demand is a row of [ProductDemand]; it counts pieces.
+type Demand struct {
+	ProductID string `json:"productId"`
+	Sold      int64  `json:"sold"`
+	Returned  int64  `json:"returned"`
+}
+
+// ProductDemand counts the pieces of each product that were sold and brought back.
+var ProductDemand = readmodel.New(readmodel.Spec[Demand]{
+	Name: "ProductDemand",
+	Doc:  "The pieces sold and brought back of each product; cancelled orders do not count.",
+	Projections: []readmodel.Projection[Demand]{
+		readmodel.On(order.Aggregate, onOrder(productsOrdered)),
+		readmodel.On(returns.Aggregate, onReturn(productsReturned)),
+	},
+})
+
+func productsOrdered(b basket.Basket, sign int64) []readmodel.Change[Demand] {
+	return products(b, func(r *Demand, pieces int64) { r.Sold += sign * pieces })
+}
+
+func productsReturned(b basket.Basket) []readmodel.Change[Demand] {
+	return products(b, func(r *Demand, pieces int64) { r.Returned += pieces })
+}
+
+func products(b basket.Basket, add func(r *Demand, pieces int64)) []readmodel.Change[Demand] {
+	changes := make([]readmodel.Change[Demand], len(b.Lines))
+	for i, l := range b.Lines {
+		changes[i] = readmodel.UpdateOrCreate(l.ProductID, Demand{ProductID: l.ProductID},
+			func(r *Demand) { add(r, int64(l.Quantity)) })
+	}
+	return changes
+}

@@ -1,0 +1,44 @@
+package views
+
+import (
+	"github.com/reventless-go/reventless/examples/shop/money"
+	"github.com/reventless-go/reventless/examples/shop/ordering/basket"
+	"github.com/reventless-go/reventless/examples/shop/ordering/order"
+	"github.com/reventless-go/reventless/examples/shop/ordering/returns"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// CountrySales is a row of [SalesByCountry].
+type CountrySales struct {
+	Country  string      `json:"country"`
+	Orders   int64       `json:"orders"`
+	Revenue  money.Pence `json:"revenue"`
+	Returned money.Pence `json:"returned"`
+}
+
+// SalesByCountry adds up the sales of each country: few rows, and hot ones.
+var SalesByCountry = readmodel.New(readmodel.Spec[CountrySales]{
+	Name: "SalesByCountry",
+	Doc:  "What was sold to each country and brought back from it; cancelled orders do not count.",
+	Projections: []readmodel.Projection[CountrySales]{
+		readmodel.On(order.Aggregate, onOrder(countryOrdered)),
+		readmodel.On(returns.Aggregate, onReturn(countryReturned)),
+	},
+})
+
+func countryOrdered(b basket.Basket, sign int64) []readmodel.Change[CountrySales] {
+	return country(b, func(r *CountrySales) {
+		r.Orders += sign
+		r.Revenue += money.Pence(sign) * b.Total()
+	})
+}
+
+func countryReturned(b basket.Basket) []readmodel.Change[CountrySales] {
+	return country(b, func(r *CountrySales) { r.Returned += b.Total() })
+}
+
+func country(b basket.Basket, add func(*CountrySales)) []readmodel.Change[CountrySales] {
+	return []readmodel.Change[CountrySales]{
+		readmodel.UpdateOrCreate(b.Country, CountrySales{Country: b.Country}, add),
+	}
+}

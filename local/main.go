@@ -1,0 +1,521 @@
+package local
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reventless-go/reventless"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+)
+
+// Main is a whole program that runs app in one process on one SQLite file; its
+// help says how. It ends the process, with status 1 after an error.
+func Main(app *reventless.App, opts *Options) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := newCommand(app, opts).ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+// program is what the commands of the program share.
+type program struct {
+	app  *reventless.App
+	opts Options
+	data string
+	json bool
+}
+
+func newCommand(app *reventless.App, opts *Options) *cobra.Command {
+	p := &program{app: app}
+	if opts != nil {
+		p.opts = *opts
+	}
+	root := &cobra.Command{
+		Use:           filepath.Base(os.Args[0]),
+		Short:         "Run " + app.Name() + " in one process, on one SQLite file",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&p.data, "data", app.Name()+".db", "the database file")
+	add := func(c *cobra.Command, withJSON bool) {
+		if withJSON {
+			c.Flags().BoolVar(&p.json, "json", false, "print JSON, one object a line")
+		}
+		root.AddCommand(c)
+	}
+	add(p.runCommand(), false)
+	if p.opts.Seed != nil {
+		add(p.seedCommand(), false)
+	}
+	add(p.showCommand(), true)
+	add(p.sendCommand(), true)
+	add(p.eventsCommand(), true)
+	add(p.parkedCommand(), true)
+	add(p.rebuildCommand(), false)
+	add(p.topologyCommand(), false)
+	return root
+}
+
+// with opens the host for the time of f, which is told whether to run it too.
+func (p *program) with(ctx context.Context, start bool, f func(*Host) error) (err error) {
+	if p.opts.Logger == nil {
+		p.opts.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
+	h, err := Open(ctx, p.app, p.data, &p.opts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	if start {
+		if err := h.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return f(h)
+}
+
+func (p *program) runCommand() *cobra.Command {
+	var seed string
+	var stdin bool
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run until stopped",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return p.with(c.Context(), true, func(h *Host) error {
+				out := c.OutOrStdout()
+				if seed != "" {
+					if err := p.seed(c.Context(), h, seed, out); err != nil {
+						return err
+					}
+				}
+				if stdin {
+					return h.serveLines(c.Context(), c.InOrStdin(), out)
+				}
+				fmt.Fprintf(out, "%s is running on %s; press Ctrl-C to stop.\n", p.app.Name(), p.data)
+				<-c.Context().Done()
+				return nil
+			})
+		},
+	}
+	if p.opts.Seed != nil {
+		c.Flags().StringVar(&seed, "seed", "", "fill the application from this file first")
+	}
+	c.Flags().BoolVar(&stdin, "stdin", false, "handle commands from standard input, JSON objects with aggregate, command, id, data and commandId, one a line, and print each outcome; stop at its end")
+	return c
+}
+
+func (p *program) seed(ctx context.Context, h *Host, path string, out io.Writer) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	if err := p.opts.Seed(ctx, h, file, out); err != nil {
+		return fmt.Errorf("seed from %s: %w", path, err)
+	}
+	return h.WaitIdle(ctx)
+}
+
+func (p *program) seedCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "seed FILE",
+		Short: "Fill the application from a file; doing it again changes nothing",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.with(c.Context(), true, func(h *Host) error {
+				if err := p.seed(c.Context(), h, args[0], c.OutOrStdout()); err != nil {
+					return err
+				}
+				return h.summary(c.Context(), c.OutOrStdout())
+			})
+		},
+	}
+}
+
+// summary prints how many rows each read model has.
+func (h *Host) summary(ctx context.Context, out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "read model\trows\tfirst row")
+	for name, d := range h.host.App().All {
+		if d.ReadModel == nil || strings.HasPrefix(name, component.PlatformPlugin+".") {
+			continue
+		}
+		n, first := 0, ""
+		for r, err := range h.Rows(ctx, name, "") {
+			if err != nil {
+				return err
+			}
+			if n++; n == 1 {
+				first = string(r.Data)
+			}
+		}
+		if runes := []rune(first); len(runes) > 100 {
+			first = string(runes[:97]) + "..."
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\n", name, n, first)
+	}
+	letters, err := h.Parked(ctx, "")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "parked\t%d\t\n", len(letters))
+	return w.Flush()
+}
+
+func (p *program) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show READMODEL [ID]",
+		Short: "Print the rows of a read model",
+		Args:  cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.with(c.Context(), false, func(h *Host) error {
+				id := ""
+				if len(args) == 2 {
+					id = args[1]
+				}
+				var rows []driver.Row
+				for r, err := range h.Rows(c.Context(), args[0], id) {
+					if err != nil {
+						return err
+					}
+					rows = append(rows, r)
+				}
+				slices.SortFunc(rows, func(a, b driver.Row) int {
+					return strings.Compare(a.Key.String(), b.Key.String())
+				})
+				if p.json {
+					out := bufio.NewWriter(c.OutOrStdout())
+					for _, r := range rows {
+						out.Write(r.Data)
+						out.WriteByte('\n')
+					}
+					return out.Flush()
+				}
+				_, d, err := h.find(args[0], "read model", func(d *component.Definition) bool { return d.ReadModel != nil })
+				if err != nil {
+					return err
+				}
+				return printTable(c.OutOrStdout(), d.ReadModel, rows)
+			})
+		},
+	}
+}
+
+// printTable prints rows with a column per field, in the order of the row's type.
+func printTable(out io.Writer, m *component.ReadModel, rows []driver.Row) error {
+	var columns []string
+	for f := range m.Row.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" {
+			name = f.Name
+		}
+		if f.IsExported() && name != "-" {
+			columns = append(columns, name)
+		}
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "id\t"+strings.Join(columns, "\t"))
+	for _, r := range rows {
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(r.Data, &fields); err != nil {
+			return fmt.Errorf("row %q: %w", r.ID, err)
+		}
+		cells := []string{r.ID}
+		for _, name := range columns {
+			cell := string(fields[name])
+			var text string
+			if json.Unmarshal(fields[name], &text) == nil {
+				cell = strings.Map(func(r rune) rune {
+					if r < ' ' {
+						return ' '
+					}
+					return r
+				}, text)
+			}
+			if runes := []rune(cell); len(runes) > 60 {
+				cell = string(runes[:57]) + "..."
+			}
+			cells = append(cells, cell)
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	return w.Flush()
+}
+
+func (p *program) sendCommand() *cobra.Command {
+	var commandID string
+	c := &cobra.Command{
+		Use:   "send PLUGIN AGGREGATE COMMAND ID [JSON]",
+		Short: "Send one command and print its outcome",
+		Args:  cobra.RangeArgs(4, 5),
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.with(c.Context(), true, func(h *Host) error {
+				var data []byte
+				if len(args) == 5 {
+					data = []byte(args[4])
+				}
+				o, err := h.SendJSON(c.Context(), commandID, args[0]+"."+args[1], args[2], args[3], data)
+				if err != nil {
+					return err
+				}
+				if err := h.WaitIdle(c.Context()); err != nil {
+					return err
+				}
+				if o.Kind == driver.Pending {
+					if o, err = h.Outcome(c.Context(), o.CommandID); err != nil {
+						return err
+					}
+				}
+				if p.json {
+					return json.NewEncoder(c.OutOrStdout()).Encode(o)
+				}
+				switch o.Kind {
+				case driver.Rejected:
+					fmt.Fprintf(c.OutOrStdout(), "Rejected: %s (command %s)\n", o.Message, o.CommandID)
+				default:
+					fmt.Fprintf(c.OutOrStdout(), "%s: %d events at %d (command %s)\n", o.Kind, o.EventCount, o.SequenceNr, o.CommandID)
+				}
+				return nil
+			})
+		},
+	}
+	c.Flags().StringVar(&commandID, "command-id", "", "the idempotency key; empty makes a new one")
+	return c
+}
+
+func (p *program) eventsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "events AGGREGATE ID",
+		Short: "Print what happened to an entity",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.with(c.Context(), false, func(h *Host) error {
+				out := c.OutOrStdout()
+				for commit, err := range h.Events(c.Context(), args[0], args[1]) {
+					if err != nil {
+						return err
+					}
+					for i, e := range commit.Events {
+						if p.json {
+							line, err := json.Marshal(eventLine{commit.Stream, commit.SequenceNr, i, e.Type, e.Version, e.Data, commit.RecordedAt.Format("2006-01-02T15:04:05.000Z07:00")})
+							if err != nil {
+								return err
+							}
+							fmt.Fprintf(out, "%s\n", line)
+							continue
+						}
+						fmt.Fprintf(out, "%d.%d  %s  %s %s\n", commit.SequenceNr, i, commit.RecordedAt.Format("2006-01-02 15:04:05"), e.Type, e.Data)
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+type eventLine struct {
+	ID         string          `json:"id"`
+	SequenceNr uint64          `json:"sequenceNr"`
+	Index      int             `json:"index"`
+	Type       string          `json:"type"`
+	Version    int             `json:"version"`
+	Data       json.RawMessage `json:"data"`
+	RecordedAt string          `json:"recordedAt"`
+}
+
+func (p *program) parkedCommand() *cobra.Command {
+	var redrive, discard []string
+	var all bool
+	c := &cobra.Command{
+		Use:   "parked [COMPONENT]",
+		Short: "List what could not be handled, handle it again, or give it up",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.with(c.Context(), true, func(h *Host) error {
+				component := ""
+				if len(args) == 1 {
+					component = args[0]
+				}
+				letters, err := h.Parked(c.Context(), component)
+				if err != nil {
+					return err
+				}
+				if all {
+					for _, l := range letters {
+						redrive = append(redrive, l.ID)
+					}
+				}
+				var errs []error
+				for _, id := range redrive {
+					errs = append(errs, h.Redrive(c.Context(), id))
+				}
+				for _, id := range discard {
+					errs = append(errs, h.Discard(c.Context(), id))
+				}
+				if len(redrive)+len(discard) > 0 {
+					errs = append(errs, h.WaitIdle(c.Context()))
+					if letters, err = h.Parked(c.Context(), component); err != nil {
+						return err
+					}
+				}
+				return errors.Join(append(errs, p.printLetters(c.OutOrStdout(), letters))...)
+			})
+		},
+	}
+	c.Flags().StringArrayVar(&redrive, "redrive", nil, "handle the letter of this id again")
+	c.Flags().StringArrayVar(&discard, "discard", nil, "give the letter of this id up")
+	c.Flags().BoolVar(&all, "redrive-all", false, "handle all of them again")
+	return c
+}
+
+func (p *program) printLetters(out io.Writer, letters []driver.DeadLetter) error {
+	if p.json {
+		enc := json.NewEncoder(out)
+		for _, l := range letters {
+			if err := enc.Encode(letterLine{l.ID, l.Component, string(l.Kind), l.Log, l.Stream, l.SequenceNr, l.Reason, l.Attempts, string(l.Body)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(letters) == 0 {
+		fmt.Fprintln(out, "Nothing is parked.")
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "letter\tcomponent\tkind\tattempts\tparked\treason")
+	for _, l := range letters {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", l.ID, l.Component, l.Kind, l.Attempts, l.ParkedAt.Format("2006-01-02 15:04:05"), l.Reason)
+	}
+	return w.Flush()
+}
+
+type letterLine struct {
+	ID         string `json:"id"`
+	Component  string `json:"component"`
+	Kind       string `json:"kind"`
+	Log        string `json:"log,omitempty"`
+	Stream     string `json:"stream,omitempty"`
+	SequenceNr uint64 `json:"sequenceNr,omitempty"`
+	Reason     string `json:"reason"`
+	Attempts   int    `json:"attempts"`
+	Body       string `json:"body,omitempty"`
+}
+
+func (p *program) rebuildCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rebuild READMODEL",
+		Short: "Clear a read model and fill it again from the logs",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.with(c.Context(), true, func(h *Host) error {
+				total := 0
+				if err := h.Rebuild(c.Context(), args[0], func(commits int) { total = commits }); err != nil {
+					return err
+				}
+				fmt.Fprintf(c.OutOrStdout(), "%s is rebuilt from %d commits.\n", args[0], total)
+				return nil
+			})
+		},
+	}
+}
+
+func (p *program) topologyCommand() *cobra.Command {
+	var mermaid bool
+	c := &cobra.Command{
+		Use:   "topology",
+		Short: "Print the application as JSON, or as a Mermaid diagram",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			t := p.app.Topology()
+			if mermaid {
+				_, err := io.WriteString(c.OutOrStdout(), t.Mermaid())
+				return err
+			}
+			enc := json.NewEncoder(c.OutOrStdout())
+			enc.SetIndent("", "  ")
+			return enc.Encode(t)
+		},
+	}
+	c.Flags().BoolVar(&mermaid, "mermaid", false, "print a Mermaid flow chart")
+	return c
+}
+
+// line is one command on standard input; outcomeLine is its answer.
+type line struct {
+	Aggregate string          `json:"aggregate"`
+	Command   string          `json:"command"`
+	ID        string          `json:"id"`
+	CommandID string          `json:"commandId"`
+	Data      json.RawMessage `json:"data"`
+}
+
+type outcomeLine struct {
+	*driver.Outcome
+	// CommandID is the line's own, so that failures can be matched as well.
+	CommandID string `json:"commandId"`
+	Error     string `json:"error,omitempty"`
+}
+
+// maxLines is how many lines are handled at a time.
+const maxLines = 64
+
+// serveLines handles commands concurrently; outcomes come as they are known, and
+// only after the command is durable.
+func (h *Host) serveLines(ctx context.Context, in io.Reader, out io.Writer) error {
+	scanner := bufio.NewScanner(in)
+	scanner.Buffer(nil, 4<<20)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	enc := json.NewEncoder(out)
+	limit := make(chan struct{}, maxLines)
+	for scanner.Scan() && ctx.Err() == nil {
+		if len(strings.TrimSpace(scanner.Text())) == 0 {
+			continue
+		}
+		text := slices.Clone(scanner.Bytes())
+		limit <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-limit }()
+			var l line
+			err := json.Unmarshal(text, &l)
+			var o driver.Outcome
+			if err == nil {
+				o, err = h.SendJSON(ctx, l.CommandID, l.Aggregate, l.Command, l.ID, l.Data)
+			}
+			answer := outcomeLine{Outcome: &o, CommandID: o.CommandID}
+			if err != nil {
+				answer = outcomeLine{CommandID: l.CommandID, Error: err.Error()}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			_ = enc.Encode(answer) // a reader that went away is told nothing more
+		})
+	}
+	wg.Wait()
+	if err := scanner.Err(); err != nil {
+		return fmt.Errorf("standard input: %w", err)
+	}
+	return h.WaitIdle(ctx)
+}
+

@@ -1,0 +1,167 @@
+package sqlite_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/local/sqlite"
+)
+
+// benchCommit is a commit of one small event, as most are.
+func benchCommit(stream string, n uint64) driver.Commit {
+	return driver.Commit{
+		Stream: stream, SequenceNr: n,
+		Events: []driver.Event{{Type: "Renamed", Version: 1, Data: json.RawMessage(`{"name":"` + strings.Repeat("n", 200) + `"}`)}},
+		Commands: []driver.AnsweredCommand{{
+			Meta: driver.Meta{
+				ID: fmt.Sprintf("0192f3a4-%s-%d", stream, n), Service: "Bench.Thing", CorrelationID: "0192f3a4-7b1c-7d2e-8f3a-4b5c6d7e8f90",
+				Time: time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC), User: "user",
+			},
+			EventCount: 1,
+		}},
+	}
+}
+
+// bare returns a function that inserts one row of the same size in a
+// transaction of its own, through a prepared statement and with the provider's
+// settings, and nothing else.
+func bare(b *testing.B) func(i int) {
+	b.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(b.TempDir(), "bare.db")+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=cache_size(-16384)")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { db.Close() })
+	ctx := context.Background()
+	c, err := db.Conn(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { c.Close() })
+	if _, err := c.ExecContext(ctx, `CREATE TABLE commits (pos INTEGER PRIMARY KEY, log INTEGER, stream TEXT, seq INTEGER, body TEXT);
+		CREATE UNIQUE INDEX stream ON commits (log, stream, seq)`); err != nil {
+		b.Fatal(err)
+	}
+	insert, err := c.PrepareContext(ctx, "INSERT INTO commits (log, stream, seq, body) VALUES (?, ?, ?, ?)")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { insert.Close() })
+	return func(i int) {
+		stream, n := benchPlace(i)
+		body, err := driver.EncodeCommit(benchCommit(stream, n))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := insert.ExecContext(ctx, int64(1), stream, int64(n), string(body)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// benchPlace spreads commit i over 1000 streams.
+func benchPlace(i int) (stream string, n uint64) {
+	return fmt.Sprintf("entity-%d", i%1000), uint64(i/1000 + 1)
+}
+
+func benchLog(b *testing.B) driver.EventLog {
+	b.Helper()
+	p, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "app.db"), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	l, err := p.OpenEventLog(b.Context(), "Bench.Thing")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return l
+}
+
+// appender returns a function that appends commit i.
+func appender(b *testing.B) func(i int) {
+	l, ctx := benchLog(b), b.Context()
+	return func(i int) {
+		if err := l.Append(ctx, benchCommit(benchPlace(i))); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+// measured runs turns of several candidates in alternation, so that all of them
+// see the same disk, and returns what each did per second.
+func measured(b *testing.B, turn int, candidates ...func(from, to int)) []float64 {
+	b.Helper()
+	took := make([]time.Duration, len(candidates))
+	done := 0
+	for done == 0 || done < b.N {
+		for i, f := range candidates {
+			start := time.Now()
+			f(done, done+turn)
+			took[i] += time.Since(start)
+		}
+		done += turn
+	}
+	rates := make([]float64, len(candidates))
+	for i, d := range took {
+		rates[i] = float64(done) / d.Seconds()
+	}
+	return rates
+}
+
+func alone(f func(i int)) func(from, to int) {
+	return func(from, to int) {
+		for i := from; i < to; i++ {
+			f(i)
+		}
+	}
+}
+
+// shared runs f in many clients.
+func shared(clients int, f func(i int)) func(from, to int) {
+	return func(from, to int) {
+		var next atomic.Int64
+		next.Store(int64(from))
+		var wg sync.WaitGroup
+		for range clients {
+			wg.Go(func() {
+				for {
+					i := int(next.Add(1)) - 1
+					if i >= to {
+						return
+					}
+					f(i)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+// BenchmarkAppend1 is one client's durable appends against a bare loop.
+func BenchmarkAppend1(b *testing.B) {
+	rates := measured(b, 100, alone(bare(b)), alone(appender(b)))
+	b.ReportMetric(rates[1], "appends/s")
+	b.ReportMetric(rates[1]/rates[0], "x-of-bare")
+}
+
+// BenchmarkAppend64 is 64 clients' durable appends against one client's.
+func BenchmarkAppend64(b *testing.B) {
+	rates := measured(b, 2000, alone(bare(b)), alone(appender(b)), shared(64, appender(b)))
+	b.ReportMetric(rates[2], "appends/s")
+	b.ReportMetric(rates[2]/rates[0], "x-of-bare")
+	b.ReportMetric(rates[2]/rates[1], "x-of-one-client")
+}

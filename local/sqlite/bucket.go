@@ -1,0 +1,484 @@
+package sqlite
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/objectkey"
+)
+
+// bucket is a directory of files, with a table of what was told of them. An
+// object that differs from the table has been changed by another hand; it is
+// told when the directory is watched, or when the bucket is opened next.
+type bucket struct {
+	*queue[driver.ObjectEvent]
+	name string
+	dir  string
+	temp string // where objects are written before they get their names
+
+	// changing is held for writing while the table is brought up to date, and
+	// for reading, with the stripe of the key, while an object is changed.
+	changing sync.RWMutex
+	stripes  [64]sync.Mutex
+	seed     maphash.Seed
+}
+
+var _ driver.Bucket = (*bucket)(nil)
+
+// OpenBucket implements [driver.Provider]. Objects that were changed by another
+// hand since the last time are told before it returns.
+func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, error) {
+	if err := p.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer p.leave()
+	b, err := share(p, "directory of bucket", name, func() (*bucket, error) { return p.openBucket(ctx, name) })
+	if err != nil {
+		return nil, fmt.Errorf("bucket: open %q: %w", name, err)
+	}
+	return b, nil
+}
+
+func (p *Provider) openBucket(ctx context.Context, name string) (*bucket, error) {
+	q, err := openQueue(ctx, p, kindBucket, name, driver.ReceiverOf("Bucket", name), func(_, head string, _ []byte) (e driver.ObjectEvent, err error) {
+		err = json.Unmarshal([]byte(head), &e)
+		return e, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := &bucket{
+		queue: q, name: name, dir: filepath.Join(p.buckets, bucketDirName(name)), temp: filepath.Join(p.buckets, ".writing"), seed: maphash.MakeSeed(),
+	}
+	if err := makeDirs(b.dir); err != nil {
+		return nil, err
+	}
+	if err := p.watch.prepare(b.temp); err != nil {
+		return nil, err
+	}
+	if err := p.watch.add(b); err != nil { // before the scan: nothing is missed between them
+		return nil, err
+	}
+	return b, b.scan(ctx)
+}
+
+// makeDirs makes a directory and those above it, durably.
+func makeDirs(path string) error {
+	if info, err := os.Stat(path); err == nil {
+		if !info.IsDir() {
+			return &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
+		}
+		return nil
+	} else if !absent(err) {
+		return err
+	}
+	above := filepath.Dir(path)
+	if err := makeDirs(above); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(above)
+}
+
+// absent reports whether an error says that there is no such file. A file where
+// a directory would have to be is one reason.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// lock takes the lock of a key for a change of it.
+func (b *bucket) lock(key string) (unlock func()) {
+	b.changing.RLock()
+	m := &b.stripes[maphash.String(b.seed, key)%uint64(len(b.stripes))]
+	m.Lock()
+	return func() {
+		m.Unlock()
+		b.changing.RUnlock()
+	}
+}
+
+// locate returns where the file of a key is; info is nil when there is none.
+func (b *bucket) locate(key string) (path string, info fs.FileInfo, err error) {
+	paths := []string{escapedPath(key)}
+	if p, ok := plainPath(key); ok {
+		paths = []string{p, paths[0]}
+	}
+	for _, p := range paths {
+		path = filepath.Join(b.dir, p)
+		info, err := os.Lstat(path)
+		switch {
+		case err == nil && info.Mode().IsRegular():
+			return path, info, nil
+		case err != nil && !absent(err):
+			return "", nil, err
+		}
+	}
+	return "", nil, nil
+}
+
+func (b *bucket) wrap(err error, verb, key string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("bucket %q: %s %q: %w", b.name, verb, short(key), err)
+}
+
+// Put implements [driver.Bucket].
+func (b *bucket) Put(ctx context.Context, key string, body io.Reader) error {
+	return b.wrap(b.p.call(ctx, func() error {
+		if err := objectkey.Check(key); err != nil {
+			return err
+		}
+		temp, err := b.write(ctx, body)
+		if err != nil {
+			return err
+		}
+		defer os.Remove(temp) //nolint:errcheck // it is gone when all went well
+		defer b.lock(key)()
+		if err := b.place(temp, key); err != nil {
+			return err
+		}
+		// The object is there: that it is told must not depend on the caller.
+		return b.update(context.WithoutCancel(ctx), []string{key}, true)
+	}), "put", key)
+}
+
+// write writes body to a new file.
+func (b *bucket) write(ctx context.Context, body io.Reader) (path string, err error) {
+	f, err := os.CreateTemp(b.temp, "object-*")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = io.Copy(f, &bodyReader{ctx, body})
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		now := b.p.now()
+		err = os.Chtimes(f.Name(), now, now)
+	}
+	return f.Name(), err
+}
+
+// bodyReader ends a long copy when its context does.
+type bodyReader struct {
+	ctx  context.Context
+	body io.Reader
+}
+
+func (r *bodyReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.body.Read(p)
+}
+
+// place moves a written file to where the object belongs.
+func (b *bucket) place(temp, key string) error {
+	path, _, err := b.locate(key)
+	if err != nil {
+		return err
+	}
+	if path == "" {
+		path = filepath.Join(b.dir, escapedPath(key))
+		if p, ok := plainPath(key); ok && b.free(filepath.Join(b.dir, p)) {
+			path = filepath.Join(b.dir, p)
+		}
+	}
+	if err := makeDirs(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// free reports whether a file can be made at path: nothing is there but perhaps
+// an empty directory, which it removes, and nothing but directories is above.
+func (b *bucket) free(path string) bool {
+	if _, err := os.Lstat(path); err == nil && os.Remove(path) != nil {
+		return false
+	}
+	for above := filepath.Dir(path); len(above) > len(b.dir); above = filepath.Dir(above) {
+		if info, err := os.Stat(above); err == nil {
+			return info.IsDir()
+		}
+	}
+	return true
+}
+
+// Get implements [driver.Bucket].
+func (b *bucket) Get(ctx context.Context, key string) (io.ReadCloser, driver.Object, error) {
+	var f *os.File
+	var o driver.Object
+	err := b.p.call(ctx, func() error {
+		if err := objectkey.Check(key); err != nil {
+			return err
+		}
+		path, info, err := b.locate(key)
+		if err == nil && info != nil {
+			f, err = os.Open(path)
+		}
+		if err == nil && info == nil || err != nil && absent(err) {
+			return driver.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		if info, err = f.Stat(); err != nil { // of the file that was opened
+			return errors.Join(err, f.Close())
+		}
+		o = driver.Object{Key: key, Size: info.Size(), ModifiedAt: info.ModTime().UTC()}
+		return nil
+	})
+	if err != nil {
+		return nil, driver.Object{}, b.wrap(err, "get", key)
+	}
+	return f, o, nil
+}
+
+// Delete implements [driver.Bucket].
+func (b *bucket) Delete(ctx context.Context, key string) error {
+	return b.wrap(b.p.call(ctx, func() error {
+		if err := objectkey.Check(key); err != nil {
+			return err
+		}
+		defer b.lock(key)()
+		for {
+			path, info, err := b.locate(key)
+			if err != nil {
+				return err
+			}
+			if info == nil {
+				break
+			}
+			if err := os.Remove(path); err != nil && !absent(err) {
+				return err
+			}
+			if err := syncDir(filepath.Dir(path)); err != nil {
+				return err
+			}
+		}
+		return b.update(context.WithoutCancel(ctx), []string{key}, false)
+	}), "delete", key)
+}
+
+// List implements [driver.Bucket].
+func (b *bucket) List(ctx context.Context, prefix, after string, limit int) ([]driver.Object, error) {
+	var list []driver.Object
+	err := b.p.call(ctx, func() error {
+		if err := checkLimit(limit); err != nil {
+			return err
+		}
+		return b.p.read(ctx, func(c *conn) error {
+			return c.query("SELECT key, size, modified FROM objects WHERE bucket = ? AND key > ? AND key >= ? ORDER BY key LIMIT ?",
+				[]any{b.id, after, prefix, int64(limit)}, func(row []sqldriver.Value) error {
+					o := driver.Object{Key: text(row[0]), Size: number(row[1]), ModifiedAt: time.Unix(0, number(row[2])).UTC()}
+					if !strings.HasPrefix(o.Key, prefix) {
+						return errStop
+					}
+					list = append(list, o)
+					return nil
+				})
+		})
+	})
+	if err != nil {
+		return nil, b.wrap(err, "list", prefix)
+	}
+	return list, nil
+}
+
+// update brings the table up to date for some keys and tells what it finds
+// changed. With told, an object that is there is told in any case.
+func (b *bucket) update(ctx context.Context, keys []string, told bool) error {
+	found := make([]fs.FileInfo, len(keys))
+	for i, key := range keys {
+		_, info, err := b.locate(key)
+		if err != nil {
+			return err
+		}
+		found[i] = info
+	}
+	return b.p.writeWhole(ctx, func(t *tx) error {
+		for i, key := range keys {
+			if err := b.compare(t, key, found[i], told); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (b *bucket) compare(t *tx, key string, info fs.FileInfo, told bool) error {
+	var size, modified int64
+	known, err := t.first("SELECT size, modified FROM objects WHERE bucket = ? AND key = ?", []any{b.id, key}, func(row []sqldriver.Value) error {
+		size, modified = number(row[0]), number(row[1])
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	kind := driver.ObjectCreated
+	switch {
+	case info == nil && !known:
+		return nil
+	case info == nil:
+		kind = driver.ObjectRemoved
+		_, _, err = t.exec("DELETE FROM objects WHERE bucket = ? AND key = ?", b.id, key)
+	case known && !told && size == info.Size() && modified == info.ModTime().UnixNano():
+		return nil
+	default:
+		_, _, err = t.exec("INSERT OR REPLACE INTO objects (bucket, key, size, modified) VALUES (?, ?, ?, ?)",
+			b.id, key, info.Size(), info.ModTime().UnixNano())
+	}
+	if err != nil {
+		return err
+	}
+	id, err := t.next()
+	if err != nil {
+		return err
+	}
+	head, err := json.Marshal(driver.ObjectEvent{Kind: kind, Key: key, Version: strconv.FormatInt(id, 10)})
+	if err != nil {
+		return err
+	}
+	return b.putAs(t, id, message{group: key, head: string(head)})
+}
+
+// refresh is update for changes by other hands: it looks first which keys differ.
+func (b *bucket) refresh(ctx context.Context, keys []string) error {
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	var differ []string
+	err := b.p.read(ctx, func(c *conn) error {
+		for _, key := range keys {
+			_, info, err := b.locate(key)
+			if err != nil {
+				return err
+			}
+			var size, modified int64
+			known, err := c.first("SELECT size, modified FROM objects WHERE bucket = ? AND key = ?", []any{b.id, key}, func(row []sqldriver.Value) error {
+				size, modified = number(row[0]), number(row[1])
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			if known != (info != nil) || known && (size != info.Size() || modified != info.ModTime().UnixNano()) {
+				differ = append(differ, key)
+			}
+		}
+		return nil
+	})
+	if err != nil || len(differ) == 0 {
+		return err
+	}
+	return b.update(ctx, differ, false)
+}
+
+// refreshPage is how many keys are brought up to date at once.
+const refreshPage = 256
+
+// scan brings all of the table up to date.
+func (b *bucket) scan(ctx context.Context) error {
+	if err := b.scanDir(ctx, b.dir); err != nil {
+		return err
+	}
+	return b.scanKnown(ctx, "")
+}
+
+// scanDir looks at all files below dir.
+func (b *bucket) scanDir(ctx context.Context, dir string) error {
+	var keys []string
+	flush := func() error {
+		if len(keys) == 0 {
+			return nil
+		}
+		err := b.refresh(ctx, keys)
+		keys = keys[:0]
+		return err
+	}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if absent(err) {
+				return nil // it went meanwhile
+			}
+			return err
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		rel, err := filepath.Rel(b.dir, path)
+		if err != nil {
+			return err
+		}
+		if key, ok := keyOf(rel); ok {
+			keys = append(keys, key)
+		}
+		if len(keys) == refreshPage {
+			return flush()
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	return flush()
+}
+
+// scanKnown looks after all objects of the table whose keys begin with prefix.
+func (b *bucket) scanKnown(ctx context.Context, prefix string) error {
+	for after := ""; ; {
+		list, err := b.known(ctx, prefix, after)
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			return nil
+		}
+		if err := b.refresh(ctx, list); err != nil {
+			return err
+		}
+		after = list[len(list)-1]
+	}
+}
+
+func (b *bucket) known(ctx context.Context, prefix, after string) (keys []string, err error) {
+	err = b.p.read(ctx, func(c *conn) error {
+		return c.query("SELECT key FROM objects WHERE bucket = ? AND key > ? AND key >= ? ORDER BY key LIMIT ?",
+			[]any{b.id, after, prefix, int64(refreshPage)}, func(row []sqldriver.Value) error {
+				key := text(row[0])
+				if !strings.HasPrefix(key, prefix) {
+					return errStop
+				}
+				keys = append(keys, key)
+				return nil
+			})
+	})
+	return keys, err
+}

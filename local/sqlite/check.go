@@ -1,0 +1,142 @@
+package sqlite
+
+import (
+	sqldriver "database/sql/driver"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// maxChecked bounds the files that are read as a whole before they are opened.
+const maxChecked = 64 << 20
+
+// inspect reports whether a database is at path, without changing it. An error
+// of class [driver.ErrInvalid] says why it is none of ours, or is damaged. The
+// caller has the lock; known says whether a database was there before, and check
+// up to which size it is read as a whole.
+func inspect(path string, known bool, check int64) (exists bool, err error) {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%s: %s: %w", path, fmt.Sprintf(format, args...), driver.ErrInvalid)
+	}
+	info, err := os.Stat(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, err
+	}
+	var size int64
+	if err == nil {
+		if !info.Mode().IsRegular() {
+			return false, bad("is not a file")
+		}
+		size = info.Size()
+	}
+	var log int64 // size of the write-ahead log
+	if info, err := os.Stat(path + "-wal"); err == nil {
+		log = info.Size()
+	}
+	if size == 0 {
+		switch {
+		case log > 0:
+			return false, bad("the database is gone, only its write-ahead log is there")
+		case info != nil && known:
+			return false, bad("the database is empty, it was truncated")
+		}
+		return false, nil
+	}
+	if finding, err := inspectHeader(path, size, log); err != nil {
+		return true, err
+	} else if finding != "" {
+		return true, bad("%s", finding)
+	}
+	if err := inspectContent(path, log, size+log <= check); err != nil {
+		return true, fmt.Errorf("%s: %w", path, classed(err))
+	}
+	return true, nil
+}
+
+// inspectHeader reads the header, as far as it can be trusted while log is not
+// empty, and returns what is wrong.
+func inspectHeader(path string, size, log int64) (finding string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // it was read only
+	var h [100]byte
+	if n, err := io.ReadFull(f, h[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if string(h[:min(n, 16)]) != "SQLite format 3\x00"[:min(n, 16)] {
+			return "is not a SQLite database", nil
+		}
+		return fmt.Sprintf("the database is truncated to %d bytes", size), nil
+	} else if err != nil {
+		return "", err
+	}
+	if string(h[:16]) != "SQLite format 3\x00" {
+		return "is not a SQLite database", nil
+	}
+	if id := binary.BigEndian.Uint32(h[68:]); id != applicationID {
+		return fmt.Sprintf("is a SQLite database of another application (application_id %#x, ours is %#x)", id, applicationID), nil
+	}
+	if version := binary.BigEndian.Uint32(h[60:]); int64(version) > int64(len(migrations)) {
+		return newer(int64(version), len(migrations)), nil
+	}
+	page := int64(binary.BigEndian.Uint16(h[16:]))
+	if page == 1 {
+		page = 1 << 16
+	}
+	if page < 512 || page&(page-1) != 0 {
+		return fmt.Sprintf("the header is damaged: page size %d", page), nil
+	}
+	// While there is a log the file may be shorter: its pages are in the log.
+	pages := int64(binary.BigEndian.Uint32(h[28:]))
+	if log == 0 && (size%page != 0 || size/page < pages) {
+		return fmt.Sprintf("the database is truncated: it has %d bytes, its header says %d pages of %d", size, pages, page), nil
+	}
+	return "", nil
+}
+
+// inspectContent lets SQLite look, through a connection that cannot write.
+func inspectContent(path string, log int64, whole bool) error {
+	mode := "mode=ro"
+	if log == 0 {
+		mode += "&immutable=1" // not even files beside it are made
+	}
+	c, err := connect(fileURI(path, mode), "query_only=1", "cell_size_check=1")
+	if err != nil {
+		return err
+	}
+	err = func() error {
+		version, err := c.integer("PRAGMA user_version")
+		if err != nil {
+			return err
+		}
+		if int(version) > len(migrations) {
+			return fmt.Errorf("%s: %w", newer(version, len(migrations)), driver.ErrInvalid)
+		}
+		if id, err := c.integer("PRAGMA application_id"); err != nil {
+			return err
+		} else if id != applicationID {
+			return fmt.Errorf("application_id is %#x, ours is %#x: %w", id, applicationID, driver.ErrInvalid)
+		}
+		// The names of tables and indexes, which reads all of the schema.
+		if _, err := c.integer("SELECT count(*) FROM sqlite_schema"); err != nil {
+			return err
+		}
+		if !whole {
+			return nil
+		}
+		var finding string
+		err = c.query("PRAGMA quick_check(1)", nil, func(row []sqldriver.Value) error {
+			finding = text(row[0])
+			return errStop
+		})
+		if err == nil && finding != "ok" {
+			err = fmt.Errorf("the database is damaged, quick_check says %q: %w", finding, driver.ErrInvalid)
+		}
+		return err
+	}()
+	return errors.Join(err, c.close())
+}

@@ -1,0 +1,41 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+
+	modernc "modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// classed gives an error of SQLite its class. Others are returned as they are.
+func classed(err error) error {
+	code, ok := resultCode(err)
+	if !ok {
+		return err
+	}
+	switch code & 0xff {
+	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB, lib.SQLITE_FORMAT:
+		return fmt.Errorf("the database is damaged: %w: %w", driver.ErrInvalid, err)
+	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_CANTOPEN,
+		lib.SQLITE_READONLY, lib.SQLITE_PERM, lib.SQLITE_PROTOCOL, lib.SQLITE_NOMEM:
+		return fmt.Errorf("%w: %w", driver.ErrUnavailable, err)
+	}
+	return err
+}
+
+// resultCode returns the extended result code of an error of SQLite.
+func resultCode(err error) (int, bool) {
+	var e *modernc.Error
+	if !errors.As(err, &e) {
+		return 0, false
+	}
+	return e.Code(), true
+}
+
+// corrupt is an [driver.ErrInvalid] about stored data.
+func corrupt(format string, args ...any) error {
+	return fmt.Errorf("%s: the stored data is damaged: %w", fmt.Sprintf(format, args...), driver.ErrInvalid)
+}

@@ -1,0 +1,163 @@
+package sqlite
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"fmt"
+	"sync"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// OpenEventCollector implements [driver.Provider].
+func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.EventCollector, error) {
+	if err := p.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer p.leave()
+	bad := func(err error) (driver.EventCollector, error) {
+		return nil, fmt.Errorf("eventcollector: open %q of log %q: %w", spec.Consumer, spec.Source.Log, err)
+	}
+	if spec.Consumer == "" || spec.Source.Log == "" {
+		return bad(fmt.Errorf("a name is missing: %w", driver.ErrInvalid))
+	}
+	if spec.Source.Topic {
+		q, err := p.subscribe(ctx, spec.Source.Log, spec.Consumer)
+		if err != nil {
+			return bad(err)
+		}
+		return q, nil
+	}
+	f, err := p.openFeed(ctx, spec)
+	if err != nil {
+		return bad(err)
+	}
+	return f, nil
+}
+
+// feed is a consumer's place in the commits of a log. Its checkpoint is the
+// position up to which everything is settled; what was settled beyond it is
+// known in memory only and may be delivered again by the next process.
+type feed struct {
+	p        *Provider
+	log      *eventLog
+	consumer int64
+	lane     *lane[driver.Record]
+
+	mu    sync.Mutex
+	saved int64 // the durable checkpoint
+}
+
+var _ driver.EventCollector = (*feed)(nil)
+
+func (p *Provider) openFeed(ctx context.Context, spec driver.CollectorSpec) (*feed, error) {
+	log, err := p.eventLog(ctx, spec.Source.Log)
+	if err != nil {
+		return nil, err
+	}
+	return share(p, "feed of "+spec.Source.Log, spec.Consumer, func() (*feed, error) {
+		consumer, err := p.intern(ctx, kindConsumer, spec.Consumer)
+		if err != nil {
+			return nil, err
+		}
+		f := &feed{p: p, log: log, consumer: consumer}
+		err = p.read(ctx, func(c *conn) error {
+			f.saved, err = c.integer("SELECT pos FROM feeds WHERE consumer = ? AND log = ?", consumer, log.id)
+			return err
+		})
+		f.lane = newLane[driver.Record](p, f, f.saved)
+		return f, err
+	})
+}
+
+// Receive implements [driver.Receiver].
+func (f *feed) Receive(ctx context.Context, limit int) (driver.Batch[driver.Record], error) {
+	if err := f.p.enter(ctx); err != nil {
+		return driver.Batch[driver.Record]{}, err
+	}
+	defer f.p.leave()
+	return f.lane.receive(ctx, limit)
+}
+
+// Settle implements [driver.Receiver].
+func (f *feed) Settle(ctx context.Context, settlements []driver.Settlement) error {
+	if err := f.p.enter(ctx); err != nil {
+		return err
+	}
+	defer f.p.leave()
+	err := f.lane.settle(ctx, settlements)
+	f.p.tell([]string{f.log.receiver})
+	return err
+}
+
+func (f *feed) tail() int64 { return f.log.head.Load() }
+
+func (f *feed) load(ctx context.Context, after int64, limit int) (items []item[driver.Record], whole bool, err error) {
+	err = f.p.read(ctx, func(c *conn) error {
+		size := 0
+		whole = true
+		return c.query("SELECT "+bodyColumns+", pos FROM commits WHERE log = ? AND pos > ? ORDER BY pos LIMIT ?", []any{f.log.id, after, int64(limit)},
+			func(row []sqldriver.Value) error {
+				r := bodyRecord(row)
+				items = append(items, item[driver.Record]{pos: number(row[6]), group: r.stream, size: r.size(), message: f.record(r)})
+				if size += r.size(); size > pageBytes || len(items) == limit {
+					whole = false
+					return errStop
+				}
+				return nil
+			})
+	})
+	return items, whole, err
+}
+
+// record is what is delivered of a commit, also when it cannot be decoded.
+func (f *feed) record(r record) driver.Record {
+	out := driver.Record{Log: f.log.name, Stream: r.stream, SequenceNr: uint64(r.seq)}
+	c, err := r.decode(f.log.name)
+	if err != nil {
+		out.Raw, out.Err = []byte(r.head+r.events), err
+		return out
+	}
+	out.Commit = &c
+	return out
+}
+
+func (f *feed) fetch(ctx context.Context, positions []int64) (map[int64]driver.Record, error) {
+	records := make(map[int64]driver.Record, len(positions))
+	return records, f.p.read(ctx, func(c *conn) error {
+		for _, pos := range positions {
+			found, err := c.first("SELECT "+bodyColumns+" FROM commits WHERE pos = ? AND log = ?", []any{pos, f.log.id}, func(row []sqldriver.Value) error {
+				records[pos] = f.record(bodyRecord(row))
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			if !found {
+				return corrupt("log %q: the commit at position %d is gone", f.log.name, pos)
+			}
+		}
+		return nil
+	})
+}
+
+func (f *feed) remove(ctx context.Context, _ []int64, gone func()) error {
+	gone()
+	low := f.lane.low()
+	f.mu.Lock()
+	saved := f.saved
+	f.mu.Unlock()
+	if low <= saved {
+		return nil
+	}
+	return f.p.write(ctx, func(t *tx) error {
+		_, _, err := t.exec(`INSERT INTO feeds (consumer, log, pos) VALUES (?, ?, ?)
+			ON CONFLICT DO UPDATE SET pos = excluded.pos WHERE pos < excluded.pos`, f.consumer, f.log.id, low)
+		t.after(func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.saved = max(f.saved, low)
+		})
+		return err
+	})
+}

@@ -1,0 +1,105 @@
+package sqlite
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/pprof"
+	"testing"
+	"time"
+)
+
+// roleVariable makes the test binary another process with a role of its own.
+const roleVariable = "REVENTLESS_SQLITE_TEST_ROLE"
+
+var roles = map[string]func(path string){
+	"hold":  holdRole,
+	"crash": crashRole,
+}
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		roles[role](os.Args[len(os.Args)-1])
+		return
+	}
+	before := runtime.NumGoroutine()
+	code := m.Run()
+	if code == 0 && !settledAt(before) {
+		fmt.Fprintf(os.Stderr, "goroutines leak: %d before, %d after\n", before, runtime.NumGoroutine())
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// settledAt waits until no more than n goroutines run.
+func settledAt(n int) bool {
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if runtime.NumGoroutine() <= n {
+			return true
+		}
+	}
+	return false
+}
+
+// process is another process in a role. Its output comes line by line.
+type process struct {
+	*exec.Cmd
+	out  *bufio.Scanner
+	pipe io.Closer
+}
+
+func start(t *testing.T, role, path string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, path)
+	cmd.Env = append(os.Environ(), roleVariable+"="+role)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{Cmd: cmd, out: bufio.NewScanner(out), pipe: out}
+	t.Cleanup(func() { p.kill() })
+	return p
+}
+
+// kill ends the process as hard as there is (kill -9) and returns what it had
+// printed and was not read yet.
+func (p *process) kill() (lines []string) {
+	if p.ProcessState != nil {
+		return nil
+	}
+	_ = p.Process.Kill()
+	for p.out.Scan() {
+		lines = append(lines, p.out.Text())
+	}
+	_ = p.Wait()
+	return lines
+}
+
+// line waits for the next line of output.
+func (p *process) line(t *testing.T) string {
+	t.Helper()
+	if !p.out.Scan() {
+		t.Fatalf("the other process ended: %v", p.out.Err())
+	}
+	return p.out.Text()
+}
+
+// fail ends a process in a role with an error.
+func fail(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

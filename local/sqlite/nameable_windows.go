@@ -1,0 +1,25 @@
+package sqlite
+
+import "strings"
+
+// nameable reports whether the system takes a segment of a key as a file's name,
+// and as no other one.
+func nameable(segment string) bool {
+	for i := range len(segment) {
+		if !nameableByte(segment[i]) {
+			return false
+		}
+	}
+	if last := segment[len(segment)-1]; last == '.' || last == ' ' {
+		return false
+	}
+	base, _, _ := strings.Cut(strings.ToUpper(segment), ".")
+	switch base = strings.TrimRight(base, " "); base {
+	case "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$":
+		return false
+	}
+	device := strings.HasPrefix(base, "COM") || strings.HasPrefix(base, "LPT")
+	return !device || len(base) == 3
+}
+
+func nameableByte(c byte) bool { return c >= 0x20 && !strings.ContainsRune(`<>:"/\|?*`, rune(c)) }

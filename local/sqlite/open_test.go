@@ -1,0 +1,518 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+func mustOpen(t *testing.T, path string, opts *Options) *Provider {
+	t.Helper()
+	p, err := Open(t.Context(), path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mustClose(t, p) })
+	return p
+}
+
+func mustClose(t *testing.T, p *Provider) {
+	t.Helper()
+	if err := p.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func must[T any](t *testing.T) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func commitOf(stream string, n uint64) driver.Commit {
+	return driver.Commit{
+		Stream: stream, SequenceNr: n,
+		Events:   []driver.Event{{Type: "Happened", Version: 1, Data: json.RawMessage(fmt.Sprintf(`{"n":%d,"fill":%q}`, n, strings.Repeat("f", 100)))}},
+		Commands: []driver.AnsweredCommand{{Meta: driver.Meta{ID: fmt.Sprintf("%s-%d", stream, n)}, EventCount: 1}},
+	}
+}
+
+// fillLog appends n commits to each of some streams.
+func fillLog(t *testing.T, p *Provider, streams, n int) driver.EventLog {
+	t.Helper()
+	l := must[driver.EventLog](t)(p.OpenEventLog(t.Context(), "Test.Log"))
+	for i := range n {
+		for s := range streams {
+			if err := l.Append(t.Context(), commitOf(fmt.Sprintf("s%d", s), uint64(i+1))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return l
+}
+
+// made returns the path of a database that was filled and closed.
+func made(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "app.db")
+	p := mustOpen(t, path, nil)
+	fillLog(t, p, 3, 30)
+	mustClose(t, p)
+	return path
+}
+
+// content returns the bytes of all files of a directory.
+func content(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, e := range must[[]os.DirEntry](t)(os.ReadDir(dir)) {
+		if strings.HasSuffix(e.Name(), ".lock") || e.IsDir() {
+			continue
+		}
+		files[e.Name()] = string(must[[]byte](t)(os.ReadFile(filepath.Join(dir, e.Name()))))
+	}
+	return files
+}
+
+// holdRole opens a database and keeps it.
+func holdRole(path string) {
+	_, err := Open(context.Background(), path, nil)
+	fail(err)
+	fmt.Println("open")
+	time.Sleep(time.Hour)
+}
+
+func TestASecondProcessIsRefused(t *testing.T) {
+	t.Parallel()
+	path := made(t)
+	other := start(t, "hold", path)
+	other.line(t)
+	_, err := Open(t.Context(), path, nil)
+	if !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), fmt.Sprint("process ", other.Process.Pid)) {
+		t.Errorf("while another process has the database: got %v, want an ErrUnavailable that names the file and the process", err)
+	}
+	other.kill()
+	mustClose(t, mustOpen(t, path, nil))
+}
+
+func TestASecondOpenInOneProcessIsRefused(t *testing.T) {
+	t.Parallel()
+	path := made(t)
+	p := mustOpen(t, path, nil)
+	link := filepath.Join(t.TempDir(), "link.db")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{path, link, filepath.Dir(path) + "/../" + filepath.Base(filepath.Dir(path)) + "/app.db"} {
+		if _, err := Open(t.Context(), name, nil); !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), path) {
+			t.Errorf("a second Open of %s: got %v, want an ErrUnavailable that names %s", name, err, path)
+		}
+	}
+	mustClose(t, p)
+	mustClose(t, mustOpen(t, path, nil))
+}
+
+func TestRefusedFilesAreNotTouched(t *testing.T) {
+	t.Parallel()
+	page := 4096
+	overwrite := func(offset int, b []byte) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			f := must[*os.File](t)(os.OpenFile(path, os.O_RDWR, 0))
+			defer f.Close() //nolint:errcheck // the test fails if this matters
+			if _, err := f.WriteAt(b, int64(offset)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	truncate := func(size func(int64) int64) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			info := must[os.FileInfo](t)(os.Stat(path))
+			if err := os.Truncate(path, size(info.Size())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	replace := func(text string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, test := range []struct {
+		name    string
+		spoil   func(t *testing.T, path string)
+		finding string
+	}{
+		{"a text", replace("Dear diary,\n" + strings.Repeat("nothing happened today. ", 500)), "not a SQLite database"},
+		{"a short text", replace("hello"), "not a SQLite database"},
+		{"cut in half", truncate(func(n int64) int64 { return n / 2 }), "truncated"},
+		{"the last page lost", truncate(func(n int64) int64 { return n - int64(page) }), "truncated"},
+		{"the last byte lost", truncate(func(n int64) int64 { return n - 1 }), "truncated"},
+		{"cut in the header", truncate(func(int64) int64 { return 50 }), "truncated"},
+		{"empty", truncate(func(int64) int64 { return 0 }), "truncated"},
+		{"another application", overwrite(68, []byte{0, 0, 0, 0}), "another application"},
+		{"a newer version", overwrite(60, binary.BigEndian.AppendUint32(nil, 99)), "version 99, this program knows versions up to 1"},
+		{"a strange page size", overwrite(16, []byte{0x10, 0x01}), "page size"},
+		{"a page of zeroes", overwrite(5*page, make([]byte, page)), "damaged"},
+		{"a page of noise", overwrite(3*page, bytes.Repeat([]byte{0xa5, 0x17, 0xff}, page/3)), "damaged"},
+		{"a schema of noise", overwrite(100, bytes.Repeat([]byte{0xa5, 0x17, 0xff}, 1300)), "damaged"},
+		{"a newer version in the log", func(t *testing.T, path string) { // as after a crash of a newer program
+			c := must[*conn](t)(connect(fileURI(path, "mode=rw"), "user_version=7"))
+			files := content(t, filepath.Dir(path))
+			if err := c.close(); err != nil {
+				t.Fatal(err)
+			}
+			restore(t, path, files)
+		}, "version 7, this program knows versions up to 1"},
+		{"the log without its database", func(t *testing.T, path string) {
+			c := must[*conn](t)(connect(fileURI(path, "mode=rw"), "user_version=1"))
+			files := content(t, filepath.Dir(path))
+			if err := c.close(); err != nil {
+				t.Fatal(err)
+			}
+			delete(files, filepath.Base(path))
+			restore(t, path, files)
+		}, "write-ahead log"},
+		{"a directory", func(t *testing.T, path string) {
+			if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
+				t.Fatal(err)
+			}
+		}, "not a file"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			path := made(t)
+			test.spoil(t, path)
+			before := content(t, filepath.Dir(path))
+			p, err := Open(t.Context(), path, nil)
+			if err == nil {
+				mustClose(t, p)
+				t.Fatal("the file was opened")
+			}
+			if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), test.finding) {
+				t.Errorf("got %v, want an ErrInvalid that names the file and says %q", err, test.finding)
+			}
+			after := content(t, filepath.Dir(path))
+			delete(after, filepath.Base(path)+"-shm") // an index that SQLite makes to read a log
+			delete(before, filepath.Base(path)+"-shm")
+			if !maps.Equal(before, after) {
+				t.Errorf("the files have changed: %v before, %v after", sizes(before), sizes(after))
+			}
+			if _, err := Open(t.Context(), path, nil); !errors.Is(err, driver.ErrInvalid) {
+				t.Errorf("again: got %v, want an ErrInvalid", err)
+			}
+		})
+	}
+}
+
+// restore makes the database's directory hold these files.
+func restore(t *testing.T, path string, files map[string]string) {
+	t.Helper()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range files {
+		if strings.HasSuffix(name, "-shm") {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(filepath.Dir(path), name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func sizes(files map[string]string) map[string]int {
+	n := map[string]int{}
+	for name, text := range files {
+		n[name] = len(text)
+	}
+	return n
+}
+
+func TestADatabaseOfAnotherApplicationIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	c := must[*conn](t)(connect(fileURI(path, "mode=rwc"), "journal_mode=WAL"))
+	if err := errors.Join(c.script("CREATE TABLE photos (id INTEGER PRIMARY KEY); INSERT INTO photos VALUES (1)"), c.close()); err != nil {
+		t.Fatal(err)
+	}
+	before := content(t, filepath.Dir(path))
+	if _, err := Open(t.Context(), path, nil); !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), "another application") {
+		t.Errorf("got %v, want an ErrInvalid", err)
+	}
+	if after := content(t, filepath.Dir(path)); !maps.Equal(before, after) {
+		t.Errorf("the files have changed: %v before, %v after", sizes(before), sizes(after))
+	}
+}
+
+func TestAnEmptyFileBecomesADatabase(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What a crash while it was made has left.
+	if err := os.WriteFile(path+".new", []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := mustOpen(t, path, nil)
+	fillLog(t, p, 1, 1)
+	mustClose(t, p)
+	if names := sizes(content(t, filepath.Dir(path))); len(names) != 1 {
+		t.Errorf("after Close there are the files %v, want the database alone", names)
+	}
+}
+
+func TestPathsOfAllKindsAreOpened(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a b.db", "100%.db", "what?.db", "a#b.db", "ü%20.db", "file:x.db", "a&mode=ro.db"} {
+		path := filepath.Join(t.TempDir(), name)
+		p := mustOpen(t, path, nil)
+		fillLog(t, p, 1, 1)
+		mustClose(t, p)
+		if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	if _, err := Open(t.Context(), filepath.Join(t.TempDir(), "no", "app.db"), nil); err == nil {
+		t.Error("a database was made in a directory that does not exist")
+	}
+	if _, err := Open(t.Context(), "", nil); !errors.Is(err, driver.ErrInvalid) {
+		t.Errorf("no path: got %v, want an ErrInvalid", err)
+	}
+}
+
+func TestMigrationsAreAppliedInOrderAndAsOne(t *testing.T) {
+	t.Parallel()
+	c := must[*conn](t)(connect(fileURI(filepath.Join(t.TempDir(), "x.db"), "mode=rwc"), "journal_mode=WAL"))
+	defer func() {
+		if err := c.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	steps := []string{"CREATE TABLE a (x); INSERT INTO a VALUES (1)", "ALTER TABLE a ADD COLUMN y; UPDATE a SET y = x + 1", "UPDATE a SET y = y * 10"}
+	want := func(version, y int64) {
+		t.Helper()
+		if got := must[int64](t)(c.integer("PRAGMA user_version")); got != version {
+			t.Errorf("the version is %d, want %d", got, version)
+		}
+		if y == 0 {
+			return
+		}
+		if got := must[int64](t)(c.integer("SELECT y FROM a")); got != y {
+			t.Errorf("y = %d, want %d", got, y)
+		}
+	}
+	for _, step := range []struct {
+		n int
+		y int64
+	}{{1, 0}, {1, 0}, {3, 20}, {3, 20}} {
+		if err := migrate(c, steps[:step.n]); err != nil {
+			t.Fatal(err)
+		}
+		want(int64(step.n), step.y)
+	}
+	bad := append(steps[:3:3], "UPDATE a SET y = 99; CREATE TABLE b (x)", "nonsense")
+	if err := migrate(c, bad); err == nil || !strings.Contains(err.Error(), "from version 4 to 5") {
+		t.Errorf("a bad migration: got %v", err)
+	}
+	want(3, 20)
+	if n := must[int64](t)(c.integer("SELECT count(*) FROM sqlite_schema WHERE name = 'b'")); n != 0 {
+		t.Error("a part of the migration is left")
+	}
+	if err := migrate(c, steps[:2]); !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), "version 3") || !strings.Contains(err.Error(), "up to 2") {
+		t.Errorf("an older program: got %v, want an ErrInvalid with both versions", err)
+	}
+}
+
+func TestDamageIsNeverAShorterResult(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	p := mustOpen(t, path, nil)
+	const streams, commits = 4, 25
+	fillLog(t, p, streams, commits)
+	spec := driver.TableSpec{Name: "Test.Rows", Indexes: []driver.Index{{Name: "ByK", Key: driver.Field{Name: "k"}}}}
+	db := must[driver.QueryDb](t)(p.OpenQueryDb(t.Context(), spec))
+	for i := range 60 {
+		if err := db.Save(t.Context(), driver.Row{Key: driver.Key{ID: fmt.Sprintf("r%03d", i)}, Data: json.RawMessage(`{"k":"v","fill":"` + strings.Repeat("x", 200) + `"}`)}, driver.Any); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, p)
+	whole := must[[]byte](t)(os.ReadFile(path))
+	const page = 4096
+	found := 0
+	for at := page; at < len(whole); at += page {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "app.db")
+		spoiled := bytes.Clone(whole)
+		clear(spoiled[at : at+page])
+		if err := os.WriteFile(path, spoiled, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := open(t.Context(), path, &Options{}, 0) // without the check that finds it at once
+		if err != nil {
+			if !errors.Is(err, driver.ErrInvalid) {
+				t.Errorf("page %d: open: %v, want an ErrInvalid", at/page, err)
+			}
+			found++
+			continue
+		}
+		if readDamaged(t, p, at/page, streams, commits, spec) {
+			found++
+		}
+		_ = p.Close() // it may complain, too
+	}
+	if found < 10 {
+		t.Errorf("only %d of %d pages mattered", found, len(whole)/page)
+	}
+}
+
+// readDamaged reads all that is in the database of
+// TestDamageIsNeverAShorterResult, and reports whether there were errors.
+func readDamaged(t *testing.T, p *Provider, page, streams, commits int, spec driver.TableSpec) (failed bool) {
+	check := func(what string, got, want int, err error) {
+		switch {
+		case err != nil && !errors.Is(err, driver.ErrInvalid):
+			t.Errorf("page %d: %s: %v, want an ErrInvalid", page, what, err)
+		case err == nil && got != want:
+			t.Errorf("page %d: %s has %d of %d and no error", page, what, got, want)
+		}
+		failed = failed || err != nil
+	}
+	ctx := t.Context()
+	l, err := p.OpenEventLog(ctx, "Test.Log")
+	if err != nil {
+		check("open", 0, 0, err)
+		return failed
+	}
+	for s := range streams {
+		stream := fmt.Sprintf("s%d", s)
+		got, err := l.Load(ctx, stream, 1)
+		check("Load", len(got), commits, err)
+		n := 0
+		err = nil
+		for _, err = range l.Read(ctx, stream, 0) {
+			if err == nil {
+				n++
+			}
+		}
+		check("Read", n, commits, err)
+	}
+	n := 0
+	err = nil
+	for _, err = range l.Scan(ctx, 0, 1) {
+		if err == nil {
+			n++
+		}
+	}
+	check("Scan", n, streams*commits, err)
+	db, err := p.OpenQueryDb(ctx, spec)
+	if err != nil {
+		check("open", 0, 0, err)
+		return failed
+	}
+	rows := 0
+	for i := range 60 {
+		if _, err = db.LoadRow(ctx, driver.Key{ID: fmt.Sprintf("r%03d", i)}); err != nil {
+			break
+		}
+		rows++
+	}
+	check("LoadRow", rows, 60, err)
+	q, err := p.OpenQueryEngine(ctx, []driver.TableSpec{spec})
+	if err != nil {
+		check("open", 0, 0, err)
+		return failed
+	}
+	found, err := q.Query(ctx, driver.Query{ReadModel: spec.Name, Index: "ByK", Value: "v"})
+	check("Query", len(found.Rows), 60, err)
+	found, err = q.Scan(ctx, driver.Scan{ReadModel: spec.Name})
+	check("Scan of rows", len(found.Rows), 60, err)
+	return failed
+}
+
+func TestAChangedPayloadIsAnError(t *testing.T) {
+	t.Parallel()
+	path := made(t)
+	whole := must[[]byte](t)(os.ReadFile(path))
+	at := bytes.Index(whole, []byte(`{"n":7,"fill":"fff`))
+	if at < 0 {
+		t.Fatal("the payload is not in the file as text")
+	}
+	whole[at+5] = '8' // still JSON
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := mustOpen(t, path, nil)
+	ctx := t.Context()
+	l := must[driver.EventLog](t)(p.OpenEventLog(ctx, "Test.Log"))
+	failed := 0
+	for s := range 3 {
+		stream := fmt.Sprintf("s%d", s)
+		_, err := l.Load(ctx, stream, 1)
+		if err == nil {
+			continue
+		}
+		failed++
+		if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), "commit 7") {
+			t.Errorf("Load: got %v, want an ErrInvalid about commit 7", err)
+		}
+		n := uint64(0)
+		for c, err := range l.Read(ctx, stream, 0) {
+			if err == nil {
+				n = c.SequenceNr
+			} else if n != 6 || !errors.Is(err, driver.ErrInvalid) {
+				t.Errorf("Read: got %v after commit %d, want an ErrInvalid after 6", err, n)
+			}
+		}
+	}
+	if failed != 1 {
+		t.Errorf("%d streams have an error, want 1", failed)
+	}
+	// A collector tells it, and goes on with the others.
+	c := must[driver.EventCollector](t)(p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "Test.C", Source: driver.Source{Log: "Test.Log"}}))
+	bad, good := 0, 0
+	for {
+		b := must[driver.Batch[driver.Record]](t)(c.Receive(ctx, 10))
+		if len(b.Deliveries) == 0 {
+			break
+		}
+		var settled []driver.Settlement
+		for _, d := range b.Deliveries {
+			if d.Message.Err != nil {
+				bad++
+				if d.Message.SequenceNr != 7 || len(d.Message.Raw) == 0 || d.Message.Commit != nil {
+					t.Errorf("the damaged record is %+v", d.Message)
+				}
+			} else {
+				good++
+			}
+			settled = append(settled, driver.Settlement{ID: d.ID})
+		}
+		if err := c.Settle(ctx, settled); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if bad != 1 || good != 89 {
+		t.Errorf("got %d damaged records and %d others, want 1 and 89", bad, good)
+	}
+}

@@ -1,0 +1,479 @@
+package sqlite
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/rows"
+)
+
+// queryDb is the store of one read model.
+type queryDb struct {
+	checkpoints
+	t *table
+}
+
+var _ driver.QueryDb = queryDb{}
+
+// OpenQueryDb implements [driver.Provider]. Rows that do not fit a new index are
+// not in it. Only an empty read model may change its sub id field.
+func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
+	if err := p.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer p.leave()
+	t, err := p.table(ctx, spec)
+	if err == nil {
+		err = t.alter(ctx, spec)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("querydb: open: %w", err)
+	}
+	return queryDb{t.marks, t}, nil
+}
+
+func (db queryDb) wrap(err error, verb string, what any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("querydb %q: %s %q: %w", db.t.name, verb, what, err)
+}
+
+// Load implements [driver.QueryDb].
+func (db queryDb) Load(ctx context.Context, id string) ([]driver.Row, error) {
+	var found []driver.Row
+	err := db.p.call(ctx, func() error {
+		return db.p.read(ctx, func(c *conn) error {
+			return c.query("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND id = ? AND (expires = 0 OR expires > ?) ORDER BY sub",
+				[]any{db.t.id, id, db.p.now().Unix()}, func(row []sqldriver.Value) error {
+					found = append(found, storedRow(row).row())
+					return nil
+				})
+		})
+	})
+	if err != nil {
+		return nil, db.wrap(err, "load", short(id))
+	}
+	return found, nil
+}
+
+// LoadRow implements [driver.QueryDb].
+func (db queryDb) LoadRow(ctx context.Context, key driver.Key) (driver.Row, error) {
+	found, err := db.LoadRows(ctx, []driver.Key{key})
+	if err != nil {
+		return driver.Row{}, err
+	}
+	if len(found) == 0 {
+		return driver.Row{}, db.wrap(driver.ErrNotFound, "load row", short(key.String()))
+	}
+	return found[0], nil
+}
+
+// LoadRows implements [driver.QueryDb].
+func (db queryDb) LoadRows(ctx context.Context, keys []driver.Key) ([]driver.Row, error) {
+	if err := db.p.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer db.p.leave()
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	seen := make(map[driver.Key]bool, len(keys))
+	var found []driver.Row
+	err := db.p.read(ctx, func(c *conn) error {
+		now := db.p.now()
+		for _, key := range keys {
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
+			r, err := db.t.get(c, key)
+			if err != nil {
+				return err
+			}
+			if r.alive(now) {
+				found = append(found, r.row())
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("querydb %q: load %d rows: %w", db.t.name, len(keys), err)
+	}
+	return found, nil
+}
+
+// Save implements [driver.QueryDb].
+func (db queryDb) Save(ctx context.Context, row driver.Row, mode driver.SaveMode) error {
+	return db.wrap(db.p.call(ctx, func() error {
+		d, err := db.t.draft(row)
+		if err != nil {
+			return err
+		}
+		switch mode {
+		case driver.Any, driver.Init, driver.Overwrite:
+		default:
+			return fmt.Errorf("mode %q: %w", mode, driver.ErrInvalid)
+		}
+		return db.p.write(ctx, func(x *tx) error {
+			now := db.p.now()
+			if mode == driver.Any && db.t.blind() {
+				if err := db.t.putBlind(x, d); err != nil {
+					return err
+				}
+				return db.t.sweep(x, now)
+			}
+			old, err := db.t.get(x.conn, d.key)
+			if err != nil {
+				return err
+			}
+			switch alive := old.alive(now); {
+			case mode == driver.Init && alive:
+				return driver.ErrExists
+			case mode == driver.Overwrite && !alive:
+				return driver.ErrNotFound
+			}
+			if err := db.t.put(x, d, old, now); err != nil {
+				return err
+			}
+			return db.t.sweep(x, now)
+		})
+	}), "save row", short(row.Key.String()))
+}
+
+// batchChunk is how many rows of a batch are written in one request.
+const batchChunk = 500
+
+// SaveBatch implements [driver.QueryDb].
+func (db queryDb) SaveBatch(ctx context.Context, batch []driver.Row) error {
+	if err := db.p.enter(ctx); err != nil {
+		return err
+	}
+	defer db.p.leave()
+	last := make(map[driver.Key]int, len(batch))
+	for i, row := range batch {
+		last[row.Key] = i
+	}
+	failed := map[string]error{}
+	var drafts []draft
+	for i, row := range batch {
+		if last[row.Key] != i {
+			continue
+		}
+		d, err := db.t.draft(row)
+		if err != nil {
+			failed[row.Key.String()] = err
+			continue
+		}
+		drafts = append(drafts, d)
+	}
+	for len(drafts) > 0 {
+		chunk := drafts[:min(batchChunk, len(drafts))]
+		drafts = drafts[len(chunk):]
+		err := db.p.writeWhole(ctx, func(x *tx) error {
+			now := db.p.now()
+			for _, d := range chunk {
+				if err := db.write(x, d, now); err != nil {
+					return err
+				}
+			}
+			return db.t.sweep(x, now)
+		})
+		if err != nil {
+			return fmt.Errorf("querydb %q: save %d rows: %w", db.t.name, len(batch), err)
+		}
+	}
+	if len(failed) > 0 {
+		return &driver.BatchError{Failed: failed}
+	}
+	return nil
+}
+
+// write writes a row without a condition.
+func (db queryDb) write(x *tx, d draft, now time.Time) error {
+	if db.t.blind() {
+		return db.t.putBlind(x, d)
+	}
+	old, err := db.t.get(x.conn, d.key)
+	if err != nil {
+		return err
+	}
+	return db.t.put(x, d, old, now)
+}
+
+// Count implements [driver.QueryDb].
+func (db queryDb) Count(ctx context.Context, key driver.Key, field string, inc int64) (int64, error) {
+	var count int64
+	err := db.p.call(ctx, func() error {
+		return db.p.write(ctx, func(x *tx) error {
+			now := db.p.now()
+			old, err := db.t.get(x.conn, key)
+			if err != nil {
+				return err
+			}
+			row := driver.Row{Key: key}
+			if old.alive(now) {
+				row = old.row()
+			} else {
+				row.Data = rows.Blank(db.t.writing.TableSpec, key)
+			}
+			data, value, err := rows.AddCount(row.Data, field, inc)
+			if err != nil {
+				return err
+			}
+			row.Data = data
+			d, err := db.t.draft(row)
+			if err != nil {
+				return err
+			}
+			count = value
+			if err := db.t.put(x, d, old, now); err != nil {
+				return err
+			}
+			return db.t.sweep(x, now)
+		})
+	})
+	if err != nil {
+		return 0, db.wrap(err, "count in row", short(key.String()))
+	}
+	return count, nil
+}
+
+// Delete implements [driver.QueryDb].
+func (db queryDb) Delete(ctx context.Context, key driver.Key) error {
+	return db.DeleteBatch(ctx, []driver.Key{key})
+}
+
+// DeleteBatch implements [driver.QueryDb].
+func (db queryDb) DeleteBatch(ctx context.Context, keys []driver.Key) error {
+	if err := db.p.enter(ctx); err != nil {
+		return err
+	}
+	defer db.p.leave()
+	keys = slices.Clone(keys)
+	for len(keys) > 0 {
+		chunk := keys[:min(batchChunk, len(keys))]
+		keys = keys[len(chunk):]
+		err := db.p.writeWhole(ctx, func(x *tx) error {
+			now := db.p.now()
+			for _, key := range chunk {
+				old, err := db.t.get(x.conn, key)
+				if err != nil {
+					return err
+				}
+				if err := db.t.drop(x, old, now); err != nil {
+					return err
+				}
+			}
+			return db.t.sweep(x, now)
+		})
+		if err != nil {
+			return fmt.Errorf("querydb %q: delete %d rows: %w", db.t.name, len(chunk), err)
+		}
+	}
+	return nil
+}
+
+// DeleteAll implements [driver.QueryDb].
+func (db queryDb) DeleteAll(ctx context.Context, id string) error {
+	return db.wrap(db.p.call(ctx, func() error {
+		for from := ""; ; {
+			var page []stored
+			err := db.p.writeWhole(ctx, func(x *tx) error {
+				page = nil
+				now := db.p.now()
+				err := x.query("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND id = ? AND sub >= ? ORDER BY sub LIMIT ?",
+					[]any{db.t.id, id, from, int64(batchChunk)}, func(row []sqldriver.Value) error {
+						page = append(page, storedRow(row))
+						return nil
+					})
+				if err != nil {
+					return err
+				}
+				for _, r := range page {
+					if err := db.t.drop(x, r, now); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil || len(page) < batchChunk {
+				return err
+			}
+			from = page[len(page)-1].key.Sub + "\x00" // the next one in the order of bytes
+		}
+	}), "delete all of", short(id))
+}
+
+// Apply implements [driver.QueryDb].
+func (db queryDb) Apply(ctx context.Context, step driver.Step) error {
+	if err := db.p.enter(ctx); err != nil {
+		return err
+	}
+	defer db.p.leave()
+	if err := db.apply(ctx, step); err != nil {
+		return fmt.Errorf("querydb %q: apply: %w", db.t.name, err)
+	}
+	return nil
+}
+
+// change is one row's part of a step that was checked.
+type change struct {
+	draft
+	remove, guard bool
+	expect        uint64
+}
+
+func (db queryDb) apply(ctx context.Context, step driver.Step) error {
+	changes, err := db.prepare(step)
+	if err != nil {
+		return err
+	}
+	advances, err := db.checkpoints.prepare(ctx, step.Advances)
+	if err != nil {
+		return err
+	}
+	return db.p.writer.do(ctx, &request{
+		// One lost advance is found before anything is written.
+		savepoint: len(advances) > 1,
+		run: func(x *tx) error {
+			now := db.p.now()
+			blind := db.t.blind()
+			olds := make([]stored, len(changes))
+			for i, ch := range changes {
+				if blind && !ch.guard && !ch.remove {
+					continue
+				}
+				old, err := db.t.get(x.conn, ch.key)
+				if err != nil {
+					return err
+				}
+				olds[i] = old
+				if !ch.guard {
+					continue
+				}
+				var revision uint64
+				if old.alive(now) {
+					revision = uint64(old.revision)
+				}
+				if revision != ch.expect {
+					return fmt.Errorf("row %q has revision %d in place of %d: %w", short(ch.key.String()), revision, ch.expect, driver.ErrConflict)
+				}
+			}
+			if err := db.move(x, advances); err != nil {
+				return err
+			}
+			for i, ch := range changes {
+				var err error
+				switch {
+				case ch.remove:
+					err = db.t.drop(x, olds[i], now)
+				case blind && !ch.guard:
+					err = db.t.putBlind(x, ch.draft)
+				default:
+					err = db.t.put(x, ch.draft, olds[i], now)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return db.t.sweep(x, now)
+		},
+	})
+}
+
+// prepare checks a step.
+func (db queryDb) prepare(step driver.Step) ([]change, error) {
+	if size, limit := len(step.Writes)+len(step.Advances), db.p.limits.MaxStep; size > limit {
+		return nil, &driver.TooLargeError{What: "step", Size: size, Limit: limit}
+	}
+	if step.OwnRow && len(step.Advances) != 1 {
+		return nil, fmt.Errorf("an own row step of %d advances: %w", len(step.Advances), driver.ErrInvalid)
+	}
+	changes := make([]change, len(step.Writes))
+	seen := make(map[driver.Key]bool, len(step.Writes))
+	for i, w := range step.Writes {
+		key := w.Row.Key
+		if seen[key] {
+			return nil, fmt.Errorf("two writes to row %q: %w", short(key.String()), driver.ErrInvalid)
+		}
+		seen[key] = true
+		if step.OwnRow && key.ID != step.Advances[0].Stream {
+			return nil, fmt.Errorf("row %q is not that of stream %q: %w", short(key.String()), short(step.Advances[0].Stream), driver.ErrInvalid)
+		}
+		changes[i] = change{draft: draft{key: key}, remove: w.Delete, guard: w.Guard, expect: w.Expect}
+		if w.Delete {
+			continue
+		}
+		d, err := db.t.draft(w.Row)
+		if err != nil {
+			return nil, err
+		}
+		changes[i].draft = d
+	}
+	return changes, nil
+}
+
+// Clear implements [driver.QueryDb]. It is told as the removal of every row.
+func (db queryDb) Clear(ctx context.Context) error {
+	if err := db.p.enter(ctx); err != nil {
+		return err
+	}
+	defer db.p.leave()
+	if err := db.clear(ctx); err != nil {
+		return fmt.Errorf("querydb %q: clear: %w", db.t.name, err)
+	}
+	return nil
+}
+
+func (db queryDb) clear(ctx context.Context) error {
+	var newest int64 // what comes later stays
+	if err := db.p.write(ctx, func(x *tx) (err error) {
+		newest, err = x.next()
+		return err
+	}); err != nil {
+		return err
+	}
+	after := driver.Key{}
+	for {
+		var page []stored
+		err := db.p.writeWhole(ctx, func(x *tx) (err error) {
+			now := db.p.now()
+			if page, err = db.t.page(x.conn, after, batchChunk); err != nil {
+				return err
+			}
+			for _, r := range page {
+				if r.revision > newest {
+					continue
+				}
+				if err := db.t.drop(x, r, now); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		after = page[len(page)-1].key
+	}
+	for more := true; more; {
+		err := db.p.write(ctx, func(x *tx) error {
+			gone, _, err := x.exec(`DELETE FROM marks WHERE consumer = ?1 AND (log, stream) IN
+				(SELECT log, stream FROM marks WHERE consumer = ?1 LIMIT 1000)`, db.consumer)
+			more = gone > 0
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,286 @@
+package sqlite
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/rows"
+)
+
+// queryEngine queries the tables it was opened with.
+type queryEngine struct {
+	p      *Provider
+	tables map[string]*table
+}
+
+var _ driver.QueryEngine = (*queryEngine)(nil)
+
+// OpenQueryEngine implements [driver.Provider].
+func (p *Provider) OpenQueryEngine(ctx context.Context, specs []driver.TableSpec) (driver.QueryEngine, error) {
+	if err := p.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer p.leave()
+	e := &queryEngine{p: p, tables: make(map[string]*table, len(specs))}
+	for _, spec := range specs {
+		t, err := p.table(ctx, spec)
+		if err != nil {
+			return nil, fmt.Errorf("queryengine: open: %w", err)
+		}
+		e.tables[spec.Name] = t
+	}
+	return e, nil
+}
+
+// Query implements [driver.QueryEngine].
+func (e *queryEngine) Query(ctx context.Context, q driver.Query) (driver.Page, error) {
+	var page driver.Page
+	err := e.p.call(ctx, func() error {
+		t, ok := e.tables[q.ReadModel]
+		if !ok {
+			return driver.ErrNotFound
+		}
+		s := t.readable.Load()
+		plan, err := rows.CheckQuery(s.TableSpec, q)
+		if err != nil {
+			return err
+		}
+		w := walk{t: t, spec: s.TableSpec, plan: plan, filters: q.Filters, sort: q.Sort, descending: q.Descending}
+		if plan.Index == nil {
+			w.byID()
+		} else {
+			for i, index := range s.Indexes {
+				if index.Name == plan.Index.Name {
+					w.byIndex(s.ids[i])
+				}
+			}
+		}
+		page, err = w.page(ctx)
+		return err
+	})
+	if err != nil {
+		return driver.Page{}, fmt.Errorf("query %q: %w", q.ReadModel, err)
+	}
+	return page, nil
+}
+
+// Scan implements [driver.QueryEngine].
+func (e *queryEngine) Scan(ctx context.Context, s driver.Scan) (driver.Page, error) {
+	var page driver.Page
+	err := e.p.call(ctx, func() error {
+		t, ok := e.tables[s.ReadModel]
+		if !ok {
+			return driver.ErrNotFound
+		}
+		plan, err := rows.CheckScan(s)
+		if err != nil {
+			return err
+		}
+		w := walk{t: t, spec: t.readable.Load().TableSpec, plan: plan, filters: s.Filters}
+		w.all()
+		page, err = w.page(ctx)
+		return err
+	})
+	if err != nil {
+		return driver.Page{}, fmt.Errorf("scan %q: %w", s.ReadModel, err)
+	}
+	return page, nil
+}
+
+// walkPage is how many rows one statement looks at, so that none keeps its view
+// of the database for long.
+const walkPage = 1000
+
+// walk goes through the rows of a query in its order. The conditions that
+// SQLite gets are bounds for speed; what a row must meet is decided by package
+// rows, like on every provider.
+type walk struct {
+	t          *table
+	spec       driver.TableSpec
+	plan       rows.Plan
+	filters    []driver.Filter
+	sort       *driver.Filter
+	descending bool
+
+	from  string // tables and what is always demanded
+	args  []any
+	order []string // columns of the order, the sort value or sub id first
+	value string   // what the condition on the sort is about
+	// position returns the values of order at a position.
+	position func(rows.Position) []any
+}
+
+const walkColumns = "r.n, r.id, r.sub, r.rev, r.expires, r.data"
+
+func (w *walk) byID() {
+	w.from, w.args = "rows r WHERE r.tbl = ? AND r.id = ?", []any{w.t.id, w.plan.Value}
+	w.order, w.value = []string{"r.sub"}, "r.sub"
+	w.position = func(p rows.Position) []any { return []any{p.Sub} }
+}
+
+func (w *walk) byIndex(id int64) {
+	// CROSS JOIN keeps SQLite from beginning at the rows.
+	w.from, w.args = "entries e CROSS JOIN rows r ON r.n = e.n WHERE e.idx = ? AND e.key = ?", []any{id, w.plan.Value}
+	w.order, w.value = []string{"e.sort", "e.id", "e.sub"}, "e.sort"
+	w.position = func(p rows.Position) []any {
+		if p.Sort == nil {
+			return []any{"", p.ID, p.Sub}
+		}
+		return []any{p.Sort, p.ID, p.Sub}
+	}
+}
+
+func (w *walk) all() {
+	w.from, w.args = "rows r WHERE r.tbl = ?", []any{w.t.id}
+	w.order = []string{"r.id", "r.sub"}
+	w.position = func(p rows.Position) []any { return []any{p.ID, p.Sub} }
+}
+
+// statement returns the statement that continues behind a position.
+func (w *walk) statement(after *rows.Position) (text string, args []any) {
+	var b strings.Builder
+	args = append(args, w.args...)
+	b.WriteString("SELECT " + walkColumns)
+	if w.value == "e.sort" {
+		b.WriteString(", e.sort")
+	} else {
+		b.WriteString(", NULL")
+	}
+	b.WriteString(" FROM " + w.from)
+	if w.sort != nil {
+		low, high, below := bounds(*w.sort)
+		if low != nil {
+			b.WriteString(" AND " + w.value + " >= ?")
+			args = append(args, low)
+		}
+		if high != nil {
+			b.WriteString(" AND " + w.value + below + " ?")
+			args = append(args, high)
+		}
+	}
+	direction, beyond := "", " > "
+	if w.descending {
+		direction, beyond = " DESC", " < "
+	}
+	if after != nil {
+		b.WriteString(" AND (" + strings.Join(w.order, ", ") + ")" + beyond + "(?" + strings.Repeat(", ?", len(w.order)-1) + ")")
+		args = append(args, w.position(*after)...)
+	}
+	b.WriteString(" ORDER BY " + strings.Join(w.order, direction+", ") + direction + " LIMIT ?")
+	return b.String(), append(args, int64(walkPage))
+}
+
+// bounds are the least and the greatest value that may meet a condition; below
+// is the operator for the latter. Nil is no bound.
+func bounds(f driver.Filter) (low, high any, below string) {
+	v := number64(f.Values[0])
+	switch f.Comparator {
+	case driver.Equal:
+		return v, v, " <="
+	case driver.Greater, driver.GreaterOrEqual:
+		return v, nil, ""
+	case driver.Less, driver.LessOrEqual:
+		return nil, v, " <="
+	case driver.Between:
+		return v, number64(f.Values[1]), " <="
+	case driver.BeginsWith:
+		prefix, _ := v.(string)
+		for end := []byte(prefix); len(end) > 0; end = end[:len(end)-1] {
+			if last := len(end) - 1; end[last] < 0xff {
+				end[last]++
+				return prefix, string(end), " <"
+			}
+		}
+		return prefix, nil, ""
+	}
+	return nil, nil, ""
+}
+
+// number64 returns a value of a query as package rows understands it.
+func number64(v any) any {
+	if n, ok := v.(int64); ok {
+		return float64(n)
+	}
+	return v
+}
+
+// page returns the first rows that match. It looks one row further to know
+// whether there is another page.
+func (w *walk) page(ctx context.Context) (page driver.Page, err error) {
+	now := w.t.p.now()
+	after := w.plan.After
+	var last rows.Position // of the last row in page
+	full := false
+	for done := false; !done; {
+		if err := ctx.Err(); err != nil {
+			return driver.Page{}, err
+		}
+		text, args := w.statement(after)
+		seen := 0
+		err := w.t.p.read(ctx, func(c *conn) error {
+			return c.query(text, args, func(row []sqldriver.Value) error {
+				seen++
+				r := storedRow(row)
+				at := rows.Position{Sort: row[6], Key: r.key}
+				if at.Sort == "" || row[6] == nil {
+					at.Sort = nil
+				}
+				after = &at
+				ok, err := w.matches(r, at, now)
+				if err != nil || !ok {
+					return err
+				}
+				if len(page.Rows) == w.plan.Limit {
+					full = true
+					return errStop
+				}
+				if w.plan.Index != nil {
+					data, err := rows.Project(w.spec, *w.plan.Index, json.RawMessage(r.data))
+					if err != nil {
+						return corrupt("row %q: %v", short(r.key.String()), err)
+					}
+					r.data = string(data)
+				}
+				page.Rows = append(page.Rows, r.row())
+				last = at
+				return nil
+			})
+		})
+		if err != nil {
+			return driver.Page{}, err
+		}
+		done = full || seen < walkPage
+	}
+	if full {
+		page.Cursor = w.plan.Cursor(last)
+	}
+	return page, nil
+}
+
+func (w *walk) matches(r stored, at rows.Position, now time.Time) (bool, error) {
+	if !r.alive(now) {
+		return false, nil
+	}
+	if w.sort != nil {
+		var v any = at.Sub
+		if w.plan.Index != nil {
+			v = at.Sort
+		}
+		if !rows.MatchSort(w.sort, v) {
+			return false, nil
+		}
+	}
+	if len(w.filters) == 0 {
+		return true, nil
+	}
+	fields, err := rows.Fields(json.RawMessage(r.data))
+	if err != nil {
+		return false, corrupt("row %q: %v", short(r.key.String()), err)
+	}
+	return rows.Match(fields, w.filters)
+}

@@ -1,0 +1,147 @@
+package sqlite
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"sync/atomic"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// message is what a queue stores: a head of JSON and, apart from it, a payload
+// that must stay as it is.
+type message struct {
+	group string
+	head  string
+	data  any // string, or nil for none
+}
+
+// queue is a FIFO queue in the table messages. A message is in it until it is
+// settled; who holds it is known to the lane only.
+type queue[T any] struct {
+	p        *Provider
+	id       int64
+	receiver string
+	decode   func(group, head string, data []byte) (T, error)
+	newest   atomic.Int64
+	lane     *lane[T]
+}
+
+// openQueue returns the queue of a name, which all drivers of that name share.
+func openQueue[T any](ctx context.Context, p *Provider, kind, name, receiver string, decode func(group, head string, data []byte) (T, error)) (*queue[T], error) {
+	return share(p, kind, name, func() (*queue[T], error) {
+		id, err := p.intern(ctx, kind, name)
+		if err != nil {
+			return nil, err
+		}
+		q := &queue[T]{p: p, id: id, receiver: receiver, decode: decode}
+		q.lane = newLane[T](p, q, 0)
+		return q, p.read(ctx, func(c *conn) error {
+			newest, err := c.integer("SELECT max(id) FROM messages WHERE queue = ?", id)
+			q.newest.Store(newest)
+			return err
+		})
+	})
+}
+
+// put adds a message in a running transaction and returns its id.
+func (q *queue[T]) put(t *tx, m message) (int64, error) {
+	id, err := t.next()
+	if err != nil {
+		return 0, err
+	}
+	return id, q.putAs(t, id, m)
+}
+
+func (q *queue[T]) putAs(t *tx, id int64, m message) error {
+	if _, _, err := t.exec("INSERT INTO messages (queue, id, grp, head, data) VALUES (?, ?, ?, ?, ?)", q.id, id, m.group, m.head, m.data); err != nil {
+		return err
+	}
+	t.after(func() { q.newest.Store(id) })
+	t.notify(q.receiver)
+	return nil
+}
+
+// Receive implements [driver.Receiver].
+func (q *queue[T]) Receive(ctx context.Context, limit int) (driver.Batch[T], error) {
+	if err := q.p.enter(ctx); err != nil {
+		return driver.Batch[T]{}, err
+	}
+	defer q.p.leave()
+	return q.lane.receive(ctx, limit)
+}
+
+// Settle implements [driver.Receiver].
+func (q *queue[T]) Settle(ctx context.Context, settlements []driver.Settlement) error {
+	if err := q.p.enter(ctx); err != nil {
+		return err
+	}
+	defer q.p.leave()
+	err := q.lane.settle(ctx, settlements)
+	q.p.tell([]string{q.receiver}) // a group may be free now
+	return err
+}
+
+func (q *queue[T]) tail() int64 { return q.newest.Load() }
+
+func (q *queue[T]) load(ctx context.Context, after int64, limit int) (items []item[T], whole bool, err error) {
+	err = q.p.read(ctx, func(c *conn) error {
+		size := 0
+		whole = true
+		return c.query("SELECT id, grp, head, data FROM messages WHERE queue = ? AND id > ? ORDER BY id LIMIT ?", []any{q.id, after, int64(limit)},
+			func(row []sqldriver.Value) error {
+				it := item[T]{pos: number(row[0]), group: text(row[1]), size: len(text(row[2])) + len(text(row[3]))}
+				if it.message, err = q.message(row[1:]); err != nil {
+					return err
+				}
+				items = append(items, it)
+				if size += it.size; size > pageBytes || len(items) == limit {
+					whole = false
+					return errStop
+				}
+				return nil
+			})
+	})
+	return items, whole, err
+}
+
+func (q *queue[T]) fetch(ctx context.Context, positions []int64) (map[int64]T, error) {
+	found := make(map[int64]T, len(positions))
+	return found, q.p.read(ctx, func(c *conn) error {
+		for _, pos := range positions {
+			_, err := c.first("SELECT grp, head, data FROM messages WHERE queue = ? AND id = ?", []any{q.id, pos}, func(row []sqldriver.Value) (err error) {
+				found[pos], err = q.message(row)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// message decodes the columns grp, head and data.
+func (q *queue[T]) message(row []sqldriver.Value) (T, error) {
+	var data []byte
+	if row[2] != nil {
+		data = []byte(text(row[2]))
+	}
+	m, err := q.decode(text(row[0]), text(row[1]), data)
+	if err != nil {
+		return m, corrupt("message of %q in %s: %v", short(text(row[0])), q.receiver, err)
+	}
+	return m, nil
+}
+
+func (q *queue[T]) remove(ctx context.Context, positions []int64, gone func()) error {
+	return q.p.write(ctx, func(t *tx) error {
+		for _, pos := range positions {
+			if _, _, err := t.exec("DELETE FROM messages WHERE queue = ? AND id = ?", q.id, pos); err != nil {
+				return err
+			}
+		}
+		t.after(gone)
+		return nil
+	})
+}
