@@ -1,7 +1,10 @@
 package sqlite_test
 
 import (
+	"context"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/reventless-go/reventless/driver"
@@ -9,10 +12,36 @@ import (
 	"github.com/reventless-go/reventless/local/sqlite"
 )
 
+// empty returns the bytes of a database that was made and closed. Hundreds of
+// fixtures start as a copy of it: making one takes the race detector long.
+var empty = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "reventless")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "app.db")
+	p, err := sqlite.Open(context.Background(), path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
 // fixture opens an empty provider with a clock that can be moved.
 func fixture(t *testing.T) *drivertest.Fixture {
 	clock := drivertest.NewClock()
 	path := filepath.Join(t.TempDir(), "app.db")
+	made, err := empty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, made, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var p *sqlite.Provider
 	open := func(t *testing.T) driver.Provider {
 		t.Helper()

@@ -347,7 +347,7 @@ func TestDamageIsNeverAShorterResult(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "app.db")
 	p := mustOpen(t, path, nil)
-	const streams, commits = 4, 25
+	const streams, commits = 2, 40
 	fillLog(t, p, streams, commits)
 	spec := driver.TableSpec{Name: "Test.Rows", Indexes: []driver.Index{{Name: "ByK", Key: driver.Field{Name: "k"}}}}
 	db := must[driver.QueryDb](t)(p.OpenQueryDb(t.Context(), spec))

@@ -311,10 +311,10 @@ func (w *writer) finish(requests []*request, err error) {
 			receivers = append(receivers, r.receivers...)
 		}
 	}
+	w.told(receivers) // before the results: a caller that returns has been told of
 	for _, r := range requests {
 		r.done <- r.err
 	}
-	w.told(receivers)
 }
 
 // bound keeps the write-ahead log from growing without end.

@@ -46,6 +46,20 @@ type Report struct {
 	Rejected []Rejected
 }
 
+// String returns the report as text of a few lines.
+func (r Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d products, %d price changes, %d customers, %d orders, %d returns\n",
+		r.Products, r.PriceChanges, r.Customers, r.Orders, r.Returns)
+	for _, s := range r.Skipped {
+		fmt.Fprintf(&b, "skipped: line %d, invoice %s: %s\n", s.Line, s.Invoice, s.Reason)
+	}
+	for _, c := range r.Rejected {
+		fmt.Fprintf(&b, "rejected: line %d, command %s: %s\n", c.Line, c.CommandID, c.Message)
+	}
+	return b.String()
+}
+
 // Skipped is an invoice that was left out.
 type Skipped struct {
 	// Line is the invoice's first line in the file.

@@ -189,3 +189,18 @@ func TestColumnsInAnyOrder(t *testing.T) {
 		t.Errorf("got %+v, want %+v", report, want)
 	}
 }
+
+func TestReportAsText(t *testing.T) {
+	t.Parallel()
+	report := seed.Report{
+		Products: 5, PriceChanges: 4, Customers: 3, Orders: 2, Returns: 1,
+		Skipped:  []seed.Skipped{{Line: 6, Invoice: "100", Reason: "it has no customer"}},
+		Rejected: []seed.Rejected{{Line: 7, CommandID: "seed-101-place", Code: "Empty", Message: "Empty"}},
+	}
+	want := "5 products, 4 price changes, 3 customers, 2 orders, 1 returns\n" +
+		"skipped: line 6, invoice 100: it has no customer\n" +
+		"rejected: line 7, command seed-101-place: Empty\n"
+	if got := report.String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -152,7 +152,7 @@ func split(line string) ([]string, error) {
 	if !utf8.ValidString(line) {
 		return nil, errors.New("it is not valid UTF-8")
 	}
-	fields, err := csv.NewReader(strings.NewReader(line)).Read()
+	fields, err := csv.NewReader(strings.NewReader(strings.TrimRight(line, "\r\n"))).Read()
 	var bad *csv.ParseError
 	switch {
 	case err == io.EOF:

@@ -51,7 +51,7 @@ func TestHeader(t *testing.T) {
 		"with BOM, CRLF": {"\ufeffproductId,name,description,price\r\n", "rows imported: 1, refused: 0\n"},
 		"quoted":         {`"productId","name","description","price"` + "\n", "rows imported: 1, refused: 0\n"},
 		"missing column": {"productId,name,description,cost\n", "nothing imported\nline 1: the columns are productId, name, description and price; found productId, name, description, cost\n"},
-		"open quote":     {"productId,\"name\n", "nothing imported\nline 1: at byte 17: a quote is not closed, or not followed by a comma\n"},
+		"open quote":     {"productId,\"name\n", "nothing imported\nline 1: at byte 16: a quote is not closed, or not followed by a comma\n"},
 		"empty":          {"\n", "nothing imported\nline 1: it is empty\n"},
 	} {
 		_, result, err := read(strings.NewReader(test.header + "p1,Lamp,A lamp,339"))

@@ -4,16 +4,84 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/examples/shop/catalog/category"
 	"github.com/reventless-go/reventless/examples/shop/catalog/product"
 	"github.com/reventless-go/reventless/examples/shop/catalog/views"
 	"github.com/reventless-go/reventless/reventlesstest"
 )
 
-func ofCategory(id string, events ...category.Event) reventlesstest.Fact {
-	return reventlesstest.Events(category.Aggregate, id, events...)
+var (
+	noon    = time.Date(2026, time.May, 1, 12, 0, 0, 0, time.UTC)
+	lantern = product.Added{Name: "Lantern", Description: "White metal lantern", Price: 339, CategoryID: new("light")}
+	mug     = product.Added{Name: "Mug", Price: 165}
+)
+
+func TestCategories(t *testing.T) {
+	t.Parallel()
+	reventlesstest.ReadModel(t, views.Categories).
+		Given(
+			reventlesstest.Event(category.Aggregate, "light", category.Added{Name: "Lamps"}),
+			reventlesstest.Event(category.Aggregate, "toys", category.Added{Name: "Toys"}),
+		).
+		Then(map[string]views.Category{
+			"light": {CategoryID: "light", Name: "Lamps"},
+			"toys":  {CategoryID: "toys", Name: "Toys"},
+		}).
+		Given(
+			reventlesstest.Event(category.Aggregate, "light", category.Renamed{Name: "Light"}),
+			reventlesstest.Event(category.Aggregate, "toys", category.Archived{}),
+		).
+		Then(map[string]views.Category{
+			"light": {CategoryID: "light", Name: "Light"},
+			"toys":  {CategoryID: "toys", Name: "Toys", Archived: true},
+		})
 }
 
-func ofProduct(id string, events ...product.Event) reventlesstest.Fact {
-	return reventlesstest.Events(product.Aggregate, id, events...)
+func TestProducts(t *testing.T) {
+	t.Parallel()
+	reventlesstest.ReadModel(t, views.Products).
+		Given(
+			reventlesstest.Event(product.Aggregate, "lantern", lantern),
+			reventlesstest.Event(product.Aggregate, "mug", mug),
+		).
+		Then(map[string]views.Product{
+			"lantern": {ProductID: "lantern", Name: "Lantern", Price: 339, CategoryID: new("light")},
+			"mug":     {ProductID: "mug", Name: "Mug", Price: 165},
+		}).
+		Given(
+			reventlesstest.Event(product.Aggregate, "lantern", product.PriceChanged{Price: 375}, product.Renamed{Name: "Lamp"}),
+			reventlesstest.Event(product.Aggregate, "mug", product.Discontinued{}),
+		).
+		Then(map[string]views.Product{
+			"lantern": {ProductID: "lantern", Name: "Lamp", Price: 375, CategoryID: new("light")},
+			"mug":     {ProductID: "mug", Name: "Mug", Price: 165, Discontinued: true},
+		})
+}
+
+func TestPriceHistory(t *testing.T) {
+	t.Parallel()
+	later := noon.Add(time.Hour)
+	reventlesstest.ReadModel(t, views.PriceHistory).
+		Given(
+			reventlesstest.Event(product.Aggregate, "lantern", lantern, product.Renamed{Name: "Lamp"}).At(noon),
+			reventlesstest.Event(product.Aggregate, "lantern", product.PriceChanged{Price: 375}, product.PriceChanged{Price: 339}).At(later),
+			reventlesstest.Event(product.Aggregate, "lantern", product.Discontinued{}),
+			reventlesstest.Event(product.Aggregate, "mug", mug).At(noon),
+		).
+		ThenRows("lantern",
+			views.Price{Position: "000000000001.0000", Price: 339, At: noon},
+			views.Price{Position: "000000000002.0000", Price: 375, At: later},
+			views.Price{Position: "000000000002.0001", Price: 339, At: later},
+		).
+		ThenRows("mug", views.Price{Position: "000000000001.0000", Price: 165, At: noon}).
+		ThenRowCount(4)
+}
+
+// The catalog's events come in order: a change of what was never added is a fault.
+func TestChangeOfAMissingRow(t *testing.T) {
+	t.Parallel()
+	reventlesstest.ReadModel(t, views.Products).
+		Given(reventlesstest.Event(product.Aggregate, "mug", product.Renamed{Name: "Cup"})).
+		ThenError(driver.ErrNotFound)
 }

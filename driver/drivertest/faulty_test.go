@@ -1,0 +1,243 @@
+package drivertest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// fault is one thing that a provider does wrong, and the property that must
+// find it.
+type fault struct {
+	name     string
+	property string // "<suite>/<property>"
+	inject   func(h *hooked, w *faulty)
+}
+
+// faulty is what a fault knows of the fixture it is injected into.
+type faulty struct {
+	*Fixture
+	// session counts how often the provider was opened, from 1.
+	session int
+	// memo survives a reopening.
+	memo map[string]any
+}
+
+// memoOf returns what is remembered under a name, made at its first use.
+func memoOf[T any](w *faulty, name string, first func() T) T {
+	if v, ok := w.memo[name]; ok {
+		return v.(T)
+	}
+	v := first()
+	w.memo[name] = v
+	return v
+}
+
+func faults() []fault {
+	return slices.Concat(eventLogFaults(), receiverFaults(), commandTopicFaults(), collectorFaults(), checkpointsFaults(),
+		rowFaults(), stepFaults(), engineFaults(), stateTopicFaults(), counterFaults(), schedulerFaults(), bucketFaults(),
+		deadLettersFaults(), outcomesFaults(), providerFaults())
+}
+
+// openFaulty opens a memory with a fault.
+func openFaulty(inject func(*hooked, *faulty)) Open {
+	return func(t *testing.T) *Fixture {
+		f := openDurable(t)
+		w := &faulty{Fixture: f, memo: map[string]any{}}
+		patch := func(p driver.Provider) driver.Provider {
+			w.session++
+			h := &hooked{Provider: p}
+			inject(h, w)
+			return h
+		}
+		reopen := f.Reopen
+		f.Reopen = func(t *testing.T) driver.Provider { return patch(reopen(t)) }
+		f.Provider = patch(f.Provider)
+		f.Patience = 150 * time.Millisecond
+		return f
+	}
+}
+
+// TestSuitesRejectFaults is the proof of the suites: each fault fails the
+// property that is about it. With REVENTLESS_FAULTS=all it also says which
+// others the fault fails.
+func TestSuitesRejectFaults(t *testing.T) {
+	properties := map[string]property{}
+	for _, s := range suites() {
+		for _, p := range s.properties {
+			if _, ok := properties[s.name+"/"+p.name]; ok {
+				t.Errorf("two properties are named %s/%s", s.name, p.name)
+			}
+			properties[s.name+"/"+p.name] = p
+		}
+	}
+	all := os.Getenv("REVENTLESS_FAULTS") == "all"
+	proved := map[string]bool{}
+	names := map[string]bool{}
+	for _, f := range faults() {
+		p, ok := properties[f.property]
+		if !ok {
+			t.Errorf("%s: there is no property %s", f.name, f.property)
+			continue
+		}
+		if suite, _, _ := strings.Cut(f.property, "/"); names[suite+f.name] {
+			t.Errorf("two faults of %s are named %s", suite, f.name)
+		} else {
+			names[suite+f.name] = true
+		}
+		proved[f.property] = true
+		t.Run(strings.ReplaceAll(f.property, "/", ".")+"/"+f.name, func(t *testing.T) {
+			t.Parallel()
+			r := record(t, openFaulty(f.inject), p)
+			if !r.failed {
+				t.Errorf("%s does not find the fault %s", f.property, f.name)
+			}
+			t.Logf("found: %s", r.first())
+			if !all {
+				return
+			}
+			suite, _, _ := strings.Cut(f.property, "/")
+			for _, s := range suites() {
+				for _, other := range s.properties {
+					if s.name == suite && other.name != p.name && record(t, openFaulty(f.inject), other).failed {
+						t.Logf("also fails %s", other.name)
+					}
+				}
+			}
+		})
+	}
+	for _, s := range suites() {
+		for _, p := range s.properties {
+			if name := s.name + "/" + p.name; !proved[name] && all {
+				t.Logf("no fault proves %s", name)
+			}
+		}
+	}
+}
+
+// TestPropertiesHoldWithoutFault is the control of the proof: with the same
+// patience and the same layers, but no fault, the same properties hold.
+func TestPropertiesHoldWithoutFault(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestMemory has run them all")
+	}
+	proved := map[string]bool{}
+	for _, f := range faults() {
+		proved[f.property] = true
+	}
+	none := openFaulty(func(*hooked, *faulty) {})
+	for _, s := range suites() {
+		for _, p := range s.properties {
+			if name := s.name + "/" + p.name; proved[name] && name != "Provider/ClosedDriversAreUnavailable" && name != "Provider/CloseEndsSubscriptions" {
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					if r := record(t, none, p); r.failed {
+						t.Errorf("fails without a fault: %s", r.first())
+					}
+				})
+			}
+		}
+	}
+}
+
+// recorder stands in for the testing.TB of a property that is to fail.
+type recorder struct {
+	testing.TB // for the methods that do not report
+
+	mu      sync.Mutex
+	failed  bool
+	skipped bool
+	said    []string
+}
+
+// record runs a property and records what it reports.
+func record(t *testing.T, open Open, p property) *recorder {
+	t.Helper()
+	r := &recorder{TB: t}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if v := recover(); v != nil {
+				r.Errorf("panic: %v", v)
+			}
+		}()
+		p.check(newEnv(r, t, ctx, open))
+	}()
+	<-done
+	return r
+}
+
+func (r *recorder) first() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.said) == 0 {
+		return "nothing"
+	}
+	if first, _, _ := strings.Cut(r.said[0], "\n"); len(first) <= 300 {
+		return first
+	}
+	return r.said[0][:300]
+}
+
+func (r *recorder) say(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = true
+	r.said = append(r.said, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Helper()                           {}
+func (r *recorder) Errorf(format string, args ...any) { r.say(format, args...) }
+func (r *recorder) Error(args ...any)                 { r.say("%s", fmt.Sprint(args...)) }
+func (r *recorder) Fail()                             { r.say("failed") }
+func (r *recorder) Logf(string, ...any)               {}
+func (r *recorder) Log(...any)                        {}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.say(format, args...)
+	runtime.Goexit()
+}
+
+func (r *recorder) Fatal(args ...any) {
+	r.say("%s", fmt.Sprint(args...))
+	runtime.Goexit()
+}
+
+func (r *recorder) FailNow() {
+	r.Fail()
+	runtime.Goexit()
+}
+
+func (r *recorder) Failed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
+}
+
+func (r *recorder) Skipf(string, ...any) { r.SkipNow() }
+func (r *recorder) Skip(...any)          { r.SkipNow() }
+
+func (r *recorder) SkipNow() {
+	r.mu.Lock()
+	r.skipped = true
+	r.mu.Unlock()
+	runtime.Goexit()
+}
+
+// others lets other goroutines run: it is the window of a race.
+func others() {
+	for range 5 {
+		runtime.Gosched()
+	}
+}

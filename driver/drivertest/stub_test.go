@@ -1,0 +1,15 @@
+package drivertest
+func receiverFaults() []fault { return nil }
+func commandTopicFaults() []fault { return nil }
+func collectorFaults() []fault { return nil }
+func checkpointsFaults() []fault { return nil }
+func rowFaults() []fault { return nil }
+func stepFaults() []fault { return nil }
+func engineFaults() []fault { return nil }
+func stateTopicFaults() []fault { return nil }
+func counterFaults() []fault { return nil }
+func schedulerFaults() []fault { return nil }
+func bucketFaults() []fault { return nil }
+func deadLettersFaults() []fault { return nil }
+func outcomesFaults() []fault { return nil }
+func providerFaults() []fault { return nil }

@@ -1,0 +1,264 @@
+package reventlesstest
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/reventless-go/reventless/aggregate"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/message"
+)
+
+// AggregateTest tells the story of one entity, made by [Aggregate].
+type AggregateTest[S any, C, E message.Typed] struct {
+	story
+	spec   aggregate.Spec[S, C, E]
+	state  S
+	frozen S // the state, as it comes from a snapshot
+	answer *answer
+	asked  bool // whether a Then looked at the answer
+}
+
+// answer is what Decide made of a command.
+type answer struct {
+	events  []driver.Event
+	refusal *component.Refusal
+}
+
+func (a *answer) show() []string {
+	if a.refusal != nil {
+		return []string{showRefusal(a.refusal)}
+	}
+	return showEvents(a.events)
+}
+
+// Aggregate begins the story of an entity to which nothing has happened.
+func Aggregate[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S, C, E]) *AggregateTest[S, C, E] {
+	t.Helper()
+	s := a.Spec()
+	out := &AggregateTest[S, C, E]{
+		story: story{t: t, name: "aggregate " + s.Name}, spec: s, state: s.Initial, frozen: s.Initial,
+	}
+	t.Cleanup(func() {
+		if !t.Failed() && out.unasked() {
+			t.Error(out.text("the command was refused, and no Then asked about it: " + showRefusal(out.answer.refusal)))
+		}
+	})
+	return out
+}
+
+// Given lets events happen.
+func (a *AggregateTest[S, C, E]) Given(events ...E) *AggregateTest[S, C, E] {
+	a.t.Helper()
+	a.settle()
+	wires := make([]driver.Event, len(events))
+	for i, e := range events {
+		var err error
+		if wires[i], _, err = throughWire(a.spec.Events, e); err != nil {
+			a.step("Given")
+			a.fatal("event %d: %v", i+1, err)
+		}
+	}
+	a.step("Given", showEvents(wires)...)
+	a.apply(wires)
+	return a
+}
+
+// When hands the entity a command. If it is accepted, its events happen: the next
+// When sees them.
+func (a *AggregateTest[S, C, E]) When(command C) *AggregateTest[S, C, E] {
+	a.t.Helper()
+	a.settle()
+	wire, command, err := throughWire(a.spec.Commands, command)
+	if err != nil {
+		a.step("When")
+		a.fatal("%v", err)
+	}
+	a.step("When", showEvent(wire))
+	a.asked = false
+	a.answer = a.decide(a.state, wire, "the answer")
+	if again := a.decide(a.state, wire, "the second answer"); !slices.Equal(a.answer.show(), again.show()) {
+		a.t.Fatalf("%s", a.text("Decide is not pure, the same command is answered in another way the second time\n"+
+			mismatch("first", "second", a.answer.show(), again.show())))
+	}
+	if cold := a.decide(a.frozen, wire, "the answer from a snapshot"); !slices.Equal(a.answer.show(), cold.show()) {
+		a.t.Fatalf("%s", a.text("Decide answers in another way when the state comes from a snapshot\n"+
+			mismatch("from events", "from snapshot", a.answer.show(), cold.show())))
+	}
+	a.apply(a.answer.events)
+	return a
+}
+
+// Then expects that the command led to these events, in this order.
+func (a *AggregateTest[S, C, E]) Then(events ...E) *AggregateTest[S, C, E] {
+	a.t.Helper()
+	got := a.ask("Then").show()
+	want := make([]string, len(events))
+	for i, e := range events {
+		wire, err := a.spec.Events.Encode(e)
+		if err != nil {
+			a.fatal("event %d of Then: %v", i+1, err)
+		}
+		want[i] = showEvent(wire)
+	}
+	if !slices.Equal(want, got) {
+		a.differs("the answer is another one", want, got)
+	}
+	return a
+}
+
+// ThenNothing expects that the command was accepted and changed nothing.
+func (a *AggregateTest[S, C, E]) ThenNothing() *AggregateTest[S, C, E] {
+	a.t.Helper()
+	return a.Then()
+}
+
+// ThenRejected expects that the command was refused with this code, and, if it is
+// given, this detail. The code of a plain error is "Rejected".
+func (a *AggregateTest[S, C, E]) ThenRejected(code string, detail ...any) *AggregateTest[S, C, E] {
+	a.t.Helper()
+	got := a.ask("ThenRejected")
+	want := &component.Refusal{Code: code, Message: code}
+	if len(detail) > 1 {
+		a.fatal("ThenRejected takes one detail at most")
+	}
+	if len(detail) == 1 {
+		data, err := json.Marshal(detail[0])
+		if err != nil {
+			a.fatal("detail of ThenRejected: %v", err)
+		}
+		want.Detail = data
+	}
+	r := got.refusal
+	if r == nil || r.Code != code || len(detail) == 1 && canonical(r.Detail) != canonical(want.Detail) {
+		a.differs("the answer is another one", []string{showRefusal(want)}, got.show())
+	}
+	return a
+}
+
+// ask returns the answer to the last command.
+func (a *AggregateTest[S, C, E]) ask(then string) *answer {
+	a.t.Helper()
+	if a.answer == nil {
+		a.fatal("%s comes without a When before it", then)
+	}
+	a.asked = true
+	return a.answer
+}
+
+// unasked reports whether a refusal would go unnoticed.
+func (a *AggregateTest[S, C, E]) unasked() bool {
+	return a.answer != nil && a.answer.refusal != nil && !a.asked
+}
+
+// settle ends the step before.
+func (a *AggregateTest[S, C, E]) settle() {
+	a.t.Helper()
+	if a.unasked() {
+		a.fatal("the command was refused, and no Then asked about it: %s", showRefusal(a.answer.refusal))
+	}
+	a.answer = nil
+}
+
+// decide runs Decide on state, which must come out unchanged.
+func (a *AggregateTest[S, C, E]) decide(state S, wire driver.Event, what string) *answer {
+	a.t.Helper()
+	out, err := decide(&a.spec, state, wire)
+	if err != nil {
+		a.fatal("%s: %v", what, err)
+	}
+	return out
+}
+
+// apply folds events into the state, twice and from a snapshot.
+func (a *AggregateTest[S, C, E]) apply(events []driver.Event) {
+	a.t.Helper()
+	for _, wire := range events {
+		next, err := evolve(&a.spec, a.state, wire)
+		if err != nil {
+			a.fatal("%v", err)
+		}
+		a.state = next
+		if a.spec.SnapshotEvery < 0 {
+			a.frozen = next
+			continue
+		}
+		if a.frozen, err = evolve(&a.spec, a.frozen, wire); err == nil {
+			a.frozen, err = thaw(a.frozen)
+		}
+		if err != nil {
+			a.fatal("the state from a snapshot: %v", err)
+		}
+		if want, got := dump(reflect.ValueOf(a.state)), dump(reflect.ValueOf(a.frozen)); want != got {
+			a.t.Fatalf("%s", a.text("after "+wire.Type+" the state from a snapshot is not the state from the events\n"+
+				mismatch("from events", "from snapshot", []string{want}, []string{got})))
+		}
+	}
+}
+
+// decide is Decide on the wire. The error says that Decide is not what it must be.
+func decide[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, wire driver.Event) (*answer, error) {
+	command, err := spec.Commands.Decode(wire)
+	if err != nil {
+		return nil, err
+	}
+	before := dump(reflect.ValueOf(state))
+	events, refused := spec.Decide(state, command)
+	if after := dump(reflect.ValueOf(state)); after != before {
+		return nil, fmt.Errorf("Decide of %s changes the state that it is given\n%s", wire.Type,
+			mismatch("before", "after", []string{before}, []string{after}))
+	}
+	out := &answer{}
+	if refused != nil {
+		if len(events) > 0 {
+			return nil, fmt.Errorf("Decide of %s returns %d events together with the refusal %v", wire.Type, len(events), refused)
+		}
+		out.refusal, err = message.Refusal(refused)
+		return out, err
+	}
+	for i, e := range events {
+		event, _, err := throughWire(spec.Events, e)
+		if err != nil {
+			return nil, fmt.Errorf("event %d that Decide of %s returns: %w", i+1, wire.Type, err)
+		}
+		out.events = append(out.events, event)
+	}
+	return out, nil
+}
+
+// evolve is Evolve on the wire. The error says that Evolve is not what it must be.
+func evolve[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, wire driver.Event) (S, error) {
+	before := dump(reflect.ValueOf(state))
+	results := [2]S{}
+	for i := range results {
+		event, err := spec.Events.Decode(wire)
+		if err != nil {
+			return state, err
+		}
+		results[i] = spec.Evolve(state, event)
+		if after := dump(reflect.ValueOf(state)); after != before {
+			return state, fmt.Errorf("Evolve of %s changes the state that it is given; copy maps and slices before you change them\n%s", wire.Type,
+				mismatch("before", "after", []string{before}, []string{after}))
+		}
+	}
+	first, second := dump(reflect.ValueOf(results[0])), dump(reflect.ValueOf(results[1]))
+	if first != second {
+		return state, fmt.Errorf("Evolve of %s is not pure: the same event leads to another state the second time\n%s", wire.Type,
+			mismatch("first", "second", []string{first}, []string{second}))
+	}
+	return results[0], nil
+}
+
+// thaw returns the state as it comes back from a snapshot.
+func thaw[S any](state S) (S, error) {
+	var out S
+	data, err := json.Marshal(state)
+	if err == nil {
+		err = json.Unmarshal(data, &out)
+	}
+	return out, err
+}

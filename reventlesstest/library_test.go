@@ -1,0 +1,294 @@
+package reventlesstest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/reventless-go/reventless/aggregate"
+	"github.com/reventless-go/reventless/automation"
+	"github.com/reventless-go/reventless/counter"
+	"github.com/reventless-go/reventless/extension"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/readmodel"
+	"github.com/reventless-go/reventless/schedule"
+	"github.com/reventless-go/reventless/task"
+)
+
+// The tests and examples are about a library that lends books.
+
+type BookCommand interface {
+	message.Typed
+	isBookCommand()
+}
+
+type Lend struct {
+	Member string `json:"member"`
+	Days   int    `json:"days"`
+}
+
+type TakeBack struct{}
+
+func (Lend) MessageType() string     { return "Lend" }
+func (TakeBack) MessageType() string { return "TakeBack" }
+func (Lend) isBookCommand()          {}
+func (TakeBack) isBookCommand()      {}
+
+type BookEvent interface {
+	message.Typed
+	isBookEvent()
+}
+
+type Lent struct {
+	Member string `json:"member"`
+	Days   int    `json:"days"`
+}
+
+type Returned struct {
+	Member string `json:"member"`
+}
+
+func (Lent) MessageType() string     { return "Lent" }
+func (Returned) MessageType() string { return "Returned" }
+func (Lent) isBookEvent()            {}
+func (Returned) isBookEvent()        {}
+
+type BookState struct {
+	Member  string
+	Readers []string
+}
+
+func decideBook(s BookState, c BookCommand) ([]BookEvent, error) {
+	switch c := c.(type) {
+	case Lend:
+		switch {
+		case s.Member == c.Member && s.Member != "":
+			return nil, nil
+		case s.Member != "":
+			return nil, message.Reject("NotHere", s.Member)
+		case c.Days > 30:
+			return nil, errors.New("too long")
+		}
+		return []BookEvent{Lent(c)}, nil
+	case TakeBack:
+		if s.Member == "" {
+			return nil, message.Reject("Here")
+		}
+		return []BookEvent{Returned{s.Member}}, nil
+	}
+	panic("unknown command")
+}
+
+func evolveBook(s BookState, e BookEvent) BookState {
+	switch e := e.(type) {
+	case Lent:
+		s.Member = e.Member
+		s.Readers = append(slices.Clip(s.Readers), e.Member)
+	case Returned:
+		s.Member = ""
+	}
+	return s
+}
+
+func bookSpec() aggregate.Spec[BookState, BookCommand, BookEvent] {
+	return aggregate.Spec[BookState, BookCommand, BookEvent]{
+		Name:     "Book",
+		Commands: message.NewSet[BookCommand](Lend{}, TakeBack{}),
+		Events:   message.NewSet[BookEvent](Lent{}, Returned{}),
+		Decide:   decideBook,
+		Evolve:   evolveBook,
+	}
+}
+
+var Book = aggregate.New(bookSpec())
+
+// Loan is a row of Loans: a book that is out.
+type Loan struct {
+	Member string    `json:"member"`
+	Due    time.Time `json:"due"`
+}
+
+var Loans = readmodel.New(readmodel.Spec[Loan]{
+	Name: "Loans",
+	Projections: []readmodel.Projection[Loan]{
+		readmodel.On(Book, func(e message.Event[BookEvent]) []readmodel.Change[Loan] {
+			switch d := e.Data.(type) {
+			case Lent:
+				return []readmodel.Change[Loan]{readmodel.Create(e.ID, Loan{d.Member, e.RecordedAt.AddDate(0, 0, d.Days)})}
+			case Returned:
+				return []readmodel.Change[Loan]{
+					readmodel.Update(e.ID, func(r *Loan) { r.Due = time.Time{} }),
+					readmodel.DeleteIf(e.ID, func(r Loan) bool { return r.Due.IsZero() }),
+				}
+			}
+			return nil
+		}),
+	},
+	OwnRow: true,
+})
+
+// Reading is a row of Readings: how often a member had a book.
+type Reading struct {
+	Book  string `json:"book"`
+	Times int    `json:"times"`
+}
+
+var Readings = readmodel.New(readmodel.Spec[Reading]{
+	Name:  "Readings",
+	SubID: "book",
+	Projections: []readmodel.Projection[Reading]{
+		readmodel.On(Book, func(e message.Event[BookEvent]) []readmodel.Change[Reading] {
+			if d, ok := e.Data.(Lent); ok {
+				return []readmodel.Change[Reading]{
+					readmodel.UpdateOrCreate(d.Member, Reading{Book: e.ID}, func(r *Reading) { r.Times++ }),
+				}
+			}
+			return nil
+		}),
+	},
+})
+
+var Returns = counter.New("Returns")
+
+var Remind = automation.New("Remind",
+	automation.On(Book, func(e message.Event[BookEvent]) []message.Action {
+		switch d := e.Data.(type) {
+		case Lent:
+			due := schedule.At(e.RecordedAt.AddDate(0, 0, d.Days))
+			return []message.Action{schedule.Create(e.ID, due, Book.To(e.ID, TakeBack{}))}
+		case Returned:
+			return []message.Action{schedule.Delete(e.ID), Returns.Count(d.Member, e.Position.String(), 1)}
+		}
+		return nil
+	}),
+	automation.OnWith(Returns, plugin.Components{Loans},
+		func(ctx context.Context, env plugin.Env, e message.Event[counter.Finished]) ([]message.Action, error) {
+			loan, ok, err := Loans.Open(env).Get(ctx, "prize")
+			if err != nil {
+				return nil, err
+			}
+			if ok && loan.Member != e.ID {
+				return []message.Action{Book.To("prize", TakeBack{}).After(time.Hour)}, nil
+			}
+			return nil, nil
+		}),
+	automation.Sends(Book, Returns))
+
+var Outbox = task.NewBucket("Outbox")
+
+var Receipt = automation.NewSideEffect("Receipt",
+	automation.Do(Book, plugin.Components{Outbox}, func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) error {
+		d, ok := e.Data.(Lent)
+		if !ok {
+			return nil
+		}
+		text := fmt.Sprintf("%s has %s\nfor %d days\n", d.Member, e.ID, d.Days)
+		return Outbox.Open(env).Put(ctx, e.ID+".txt", strings.NewReader(text))
+	}))
+
+var Desk = task.NewBucket("Desk")
+
+// LendList lends the books of a file: a member, then the books, one per line.
+var LendList = task.New(task.Spec{
+	Name: "LendList", Bucket: Desk, Suffix: ".lst",
+	Created: func(ctx context.Context, env plugin.Env, o task.Object) ([]message.Action, error) {
+		body, err := Desk.Open(env).Get(ctx, o.Key)
+		if err != nil {
+			return nil, err
+		}
+		defer body.Close()
+		text, err := io.ReadAll(body)
+		if err != nil {
+			return nil, err
+		}
+		lines := strings.Fields(string(text))
+		if len(lines) == 0 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		var actions []message.Action
+		for _, book := range lines[1:] {
+			actions = append(actions, Book.To(book, Lend{Member: lines[0], Days: 14}))
+		}
+		done := fmt.Sprintf("%d books\n", len(actions))
+		return actions, Desk.Open(env).Put(ctx, o.Key+".done", strings.NewReader(done))
+	},
+	Removed: func(ctx context.Context, env plugin.Env, o task.Object) ([]message.Action, error) {
+		return nil, Desk.Open(env).Delete(ctx, o.Key+".done")
+	},
+	Rate: schedule.Daily(8, 0, ""),
+	Run: func(ctx context.Context, env plugin.Env, due time.Time) ([]message.Action, error) {
+		if !env.Now().Equal(due) {
+			return nil, errors.New("the clock is wrong")
+		}
+		var late []message.Action
+		for book, err := range Loans.Open(env).All(ctx) {
+			if err != nil {
+				return nil, err
+			}
+			if book.Due.Before(due) {
+				late = append(late, Returns.AddTarget(book.Member, due.Format(time.DateOnly), 1))
+			}
+		}
+		return late, nil
+	},
+	Uses:  plugin.Components{Loans},
+	Sends: plugin.Components{Book, Returns},
+})
+
+type PublicEvent interface {
+	message.Typed
+	isPublic()
+}
+
+type BookGone struct {
+	Days int `json:"days"`
+}
+
+type BookBack struct{}
+
+func (BookGone) MessageType() string { return "BookGone" }
+func (BookBack) MessageType() string { return "BookBack" }
+func (BookGone) isPublic()           {}
+func (BookBack) isPublic()           {}
+
+type PublicCommand interface {
+	message.Typed
+	isPublicCommand()
+}
+
+type Recall struct{}
+
+func (Recall) MessageType() string { return "Recall" }
+func (Recall) isPublicCommand()    {}
+
+var Lending = extension.NewPoint(extension.PointSpec[PublicCommand, PublicEvent]{
+	Name:     "Lending",
+	Commands: message.NewSet[PublicCommand](Recall{}),
+	Events:   message.NewSet[PublicEvent](BookGone{}, BookBack{}),
+})
+
+var LendingOffer = extension.NewOffer(Lending,
+	extension.Publish(Lending, Book, func(e message.Event[BookEvent]) []PublicEvent {
+		switch d := e.Data.(type) {
+		case Lent:
+			return []PublicEvent{BookGone{d.Days}}
+		case Returned:
+			return []PublicEvent{BookBack{}}
+		}
+		return nil
+	}),
+	extension.Accept(Lending, func(id string, _ PublicCommand) []message.Send {
+		return []message.Send{Book.To(id, TakeBack{})}
+	}, Book))
+
+var Recaller = extension.New("Recaller", Lending, func(e message.Event[PublicEvent]) []message.Action {
+	if d, ok := e.Data.(BookGone); ok && d.Days > 20 {
+		return []message.Action{Lending.To(e.ID, Recall{})}
+	}
+	return nil
+}, Lending)
