@@ -431,13 +431,15 @@ func TestLongDifferences(t *testing.T) {
 	r := record(t, func(t testing.TB) { reventlesstest.Aggregate(t, a).When(TakeBack{}).Then(long("then")) })
 	const want = `aggregate Book, step 1 (When): the answer is another one
   want (-), got (+):
-    ... 13 equal lines
-        ],
-        "pages": {
-    -     "then": 1
-    +     "now": 1
-        }
+    Long {
+    ... 12 equal lines
+        "a reader of some renown 11"
+      ],
+      "pages": {
+  -     "then": 1
+  +     "now": 1
       }
+    }
   the steps so far:
     1. When TakeBack {}
 `

@@ -202,6 +202,12 @@ func fold(lines []string) []string {
 		for k := max(0, i-around); k <= min(len(lines)-1, i+around); k++ {
 			keep[k] = true
 		}
+		for k := i; k >= 0; k-- { // the line that says what this is a part of
+			if text := lines[k][2:]; text != "" && !strings.ContainsAny(text[:1], " }]") {
+				keep[k] = true
+				break
+			}
+		}
 	}
 	var out []string
 	for i := 0; i < len(lines); i++ {

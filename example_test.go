@@ -1,0 +1,126 @@
+package reventless_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/reventless-go/reventless"
+	"github.com/reventless-go/reventless/aggregate"
+	"github.com/reventless-go/reventless/automation"
+	"github.com/reventless-go/reventless/counter"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+type exampleCommand interface{ message.Typed }
+
+type exampleEvent interface{ message.Typed }
+
+type place struct {
+	Parcels int `json:"parcels"`
+}
+
+type finish struct{}
+
+type placed struct {
+	Parcels int `json:"parcels"`
+}
+
+type finished struct{}
+
+func (place) MessageType() string    { return "Place" }
+func (finish) MessageType() string   { return "Finish" }
+func (placed) MessageType() string   { return "Placed" }
+func (finished) MessageType() string { return "Finished" }
+
+type order struct{ Placed, Finished bool }
+
+var orders = aggregate.New(aggregate.Spec[order, exampleCommand, exampleEvent]{
+	Name:     "Order",
+	Commands: message.NewSet[exampleCommand](place{}, finish{}),
+	Events:   message.NewSet[exampleEvent](placed{}, finished{}),
+	Decide: func(s order, c exampleCommand) ([]exampleEvent, error) {
+		switch c := c.(type) {
+		case place:
+			if s.Placed {
+				return nil, message.Reject("AlreadyPlaced")
+			}
+			return []exampleEvent{placed(c)}, nil
+		case finish:
+			if !s.Finished {
+				return []exampleEvent{finished{}}, nil
+			}
+		}
+		return nil, nil
+	},
+	Evolve: func(s order, e exampleEvent) order {
+		switch e.(type) {
+		case placed:
+			s.Placed = true
+		case finished:
+			s.Finished = true
+		}
+		return s
+	},
+})
+
+type openOrder struct {
+	OrderID string `json:"orderId"`
+	Parcels int    `json:"parcels"`
+}
+
+var openOrders = readmodel.New(readmodel.Spec[openOrder]{
+	Name:   "OpenOrders",
+	OwnRow: true,
+	Projections: []readmodel.Projection[openOrder]{
+		readmodel.On(orders, func(e message.Event[exampleEvent]) []readmodel.Change[openOrder] {
+			switch d := e.Data.(type) {
+			case placed:
+				return []readmodel.Change[openOrder]{readmodel.Put(e.ID, openOrder{e.ID, d.Parcels})}
+			case finished:
+				return []readmodel.Change[openOrder]{readmodel.Delete[openOrder](e.ID)}
+			}
+			return nil
+		}),
+	},
+})
+
+var parcels = counter.New("Parcels")
+
+var countParcels = automation.New("CountParcels", automation.Sends(parcels),
+	automation.On(orders, func(e message.Event[exampleEvent]) []message.Action {
+		if p, ok := e.Data.(placed); ok {
+			return []message.Action{parcels.AddTarget(e.ID, "order", int64(p.Parcels))}
+		}
+		return nil
+	}))
+
+var finishOrders = automation.New("FinishOrders", automation.Sends(orders),
+	automation.On(parcels, func(e message.Event[counter.Finished]) []message.Action {
+		return []message.Action{orders.To(e.ID, finish{})}
+	}))
+
+var mails = automation.NewSideEffect("Mails",
+	automation.Do(orders, nil, func(_ context.Context, env plugin.Env, e message.Event[exampleEvent]) error {
+		_ = env.IdempotencyKey() // goes with the request, so that a repetition sends no second mail
+		return nil
+	}))
+
+// An App is inert: here it is only described.
+func ExampleApp_Topology() {
+	app := reventless.New("depot", plugin.New(plugin.Spec{
+		Name:       "Depot",
+		Components: plugin.Components{orders, openOrders, parcels, countParcels, finishOrders, mails},
+	}))
+	for _, c := range app.Topology().Plugins[0].Components {
+		fmt.Println(c.Kind, c.Name, c.Sources, c.Targets)
+	}
+	// Output:
+	// Aggregate Depot.Order [] []
+	// ReadModel Depot.OpenOrders [{Depot.Order }] []
+	// Counter Depot.Parcels [] []
+	// Automation Depot.CountParcels [{Depot.Order }] [Depot.Parcels]
+	// Automation Depot.FinishOrders [{Depot.Parcels }] [Depot.Order]
+	// SideEffect Depot.Mails [{Depot.Order }] []
+}
