@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"strconv"
+	"time"
 )
 
 // Envelope is a commit with the log it lies in.
@@ -82,4 +83,21 @@ type TopicSpec struct {
 // number.
 func (e Envelope) Key() string {
 	return e.Log + "/" + e.Commit.Stream + "/" + strconv.FormatUint(e.Commit.SequenceNr, 10)
+}
+
+// Lagger is an optional interface of an [EventCollector] that knows how far it
+// is behind.
+type Lagger interface {
+	// Lag returns what is not settled yet, handed out or waiting, as of some
+	// moment during the call. It may include settled commits that follow on the
+	// oldest one that is not. When everything is settled it is zero.
+	Lag(ctx context.Context) (Lag, error)
+}
+
+// Lag is how far a consumer is behind its source.
+type Lag struct {
+	// Commits is how many commits are not settled.
+	Commits int64
+	// Oldest is when the store took the oldest of them; zero when there is none.
+	Oldest time.Time
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/driver"
@@ -115,7 +116,7 @@ func (h *Host) SendJSON(ctx context.Context, commandID, aggregate, command, id s
 	if len(data) == 0 {
 		data = []byte("{}")
 	}
-	if !json.Valid(data) {
+	if !json.Valid(data) || !utf8.Valid(data) {
 		return message.Outcome{}, fmt.Errorf("the data of %s is not JSON: %w", command, driver.ErrInvalid)
 	}
 	return h.host.Send(ctx, driver.Command{

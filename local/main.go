@@ -2,6 +2,7 @@ package local
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -71,6 +73,7 @@ func newCommand(app *reventless.App, opts *Options) *cobra.Command {
 	add(p.eventsCommand(), true)
 	add(p.parkedCommand(), true)
 	add(p.rebuildCommand(), false)
+	add(p.lagCommand(), false)
 	add(p.topologyCommand(), false)
 	return root
 }
@@ -206,8 +209,11 @@ func (p *program) showCommand() *cobra.Command {
 				if p.json {
 					out := bufio.NewWriter(c.OutOrStdout())
 					for _, r := range rows {
-						out.Write(r.Data)
-						out.WriteByte('\n')
+						line, err := rowLine(r)
+						if err != nil {
+							return err
+						}
+						_, _ = out.Write(line) // Flush reports it
 					}
 					return out.Flush()
 				}
@@ -219,6 +225,28 @@ func (p *program) showCommand() *cobra.Command {
 			})
 		},
 	}
+}
+
+// rowLine is a row as JSON with its id in front, as the table has it: not every
+// row holds its id in a field. A field of that name stays what it is.
+func rowLine(r driver.Row) ([]byte, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(r.Data, &fields); err != nil {
+		return nil, fmt.Errorf("row %q: %w", r.ID, err)
+	}
+	if _, ok := fields["id"]; ok {
+		return append(slices.Clip(r.Data), '\n'), nil
+	}
+	id, err := json.Marshal(r.ID)
+	if err != nil {
+		return nil, fmt.Errorf("row %q: %w", r.ID, err)
+	}
+	line := append([]byte(`{"id":`), id...)
+	if len(fields) > 0 {
+		line = append(line, ',')
+	}
+	line = append(line, bytes.TrimLeft(bytes.TrimSpace(r.Data)[1:], " \t\r\n")...)
+	return append(line, '\n'), nil
 }
 
 // printTable prints rows with a column per field, in the order of the row's type.
@@ -481,41 +509,76 @@ type outcomeLine struct {
 const maxLines = 64
 
 // serveLines handles commands concurrently; outcomes come as they are known, and
-// only after the command is durable.
+// only after the command is durable. When ctx ends it takes no more lines, and
+// answers those that it took.
 func (h *Host) serveLines(ctx context.Context, in io.Reader, out io.Writer) error {
-	scanner := bufio.NewScanner(in)
-	scanner.Buffer(nil, 4<<20)
+	lines, failed := readLines(ctx, in)
+	work := context.WithoutCancel(ctx)
 	var wg sync.WaitGroup
+	defer wg.Wait()
 	var mu sync.Mutex
 	enc := json.NewEncoder(out)
 	limit := make(chan struct{}, maxLines)
-	for scanner.Scan() && ctx.Err() == nil {
-		if len(strings.TrimSpace(scanner.Text())) == 0 {
-			continue
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case text, more := <-lines:
+			if !more {
+				wg.Wait()
+				if err := <-failed; err != nil {
+					return fmt.Errorf("standard input: %w", err)
+				}
+				return h.WaitIdle(ctx)
+			}
+			limit <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-limit }()
+				answer := h.answerLine(work, text)
+				mu.Lock()
+				defer mu.Unlock()
+				_ = enc.Encode(answer) // a reader that went away is told nothing more
+			})
 		}
-		text := slices.Clone(scanner.Bytes())
-		limit <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-limit }()
-			var l line
-			err := json.Unmarshal(text, &l)
-			var o driver.Outcome
-			if err == nil {
-				o, err = h.SendJSON(ctx, l.CommandID, l.Aggregate, l.Command, l.ID, l.Data)
-			}
-			answer := outcomeLine{Outcome: &o, CommandID: o.CommandID}
-			if err != nil {
-				answer = outcomeLine{CommandID: l.CommandID, Error: err.Error()}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			_ = enc.Encode(answer) // a reader that went away is told nothing more
-		})
 	}
-	wg.Wait()
-	if err := scanner.Err(); err != nil {
-		return fmt.Errorf("standard input: %w", err)
-	}
-	return h.WaitIdle(ctx)
 }
 
+// readLines hands out the lines that are not empty and then the error of in. A
+// read cannot be interrupted: when ctx ends, it is left behind.
+func readLines(ctx context.Context, in io.Reader) (<-chan []byte, <-chan error) {
+	lines, failed := make(chan []byte), make(chan error, 1)
+	go func() {
+		defer close(lines)
+		scanner := bufio.NewScanner(in)
+		scanner.Buffer(nil, 4<<20)
+		for scanner.Scan() {
+			if len(bytes.TrimSpace(scanner.Bytes())) == 0 {
+				continue
+			}
+			select {
+			case lines <- bytes.Clone(scanner.Bytes()):
+			case <-ctx.Done():
+				return
+			}
+		}
+		failed <- scanner.Err()
+	}()
+	return lines, failed
+}
+
+func (h *Host) answerLine(ctx context.Context, text []byte) outcomeLine {
+	var l line
+	err := json.Unmarshal(text, &l)
+	if err == nil && !utf8.Valid(text) {
+		// Decoded, it would be another text: bad bytes become replacement characters.
+		err = fmt.Errorf("the line is not valid UTF-8: %w", driver.ErrInvalid)
+	}
+	if err != nil {
+		return outcomeLine{CommandID: l.CommandID, Error: err.Error()}
+	}
+	o, err := h.SendJSON(ctx, l.CommandID, l.Aggregate, l.Command, l.ID, l.Data)
+	if err != nil {
+		return outcomeLine{CommandID: l.CommandID, Error: err.Error()}
+	}
+	return outcomeLine{Outcome: &o, CommandID: o.CommandID}
+}

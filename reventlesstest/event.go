@@ -29,6 +29,9 @@ type Fact struct {
 //
 // An event that does not belong to the source fails the test that is given the
 // fact.
+//
+// The compiler does not check it: were the events of type E, it would take the
+// type of the first one for E, which is not the source's.
 func Event[E message.Typed](source message.Source[E], id string, events ...message.Typed) Fact {
 	f := Fact{source: source.Definition(), id: id}
 	f.err = driver.CheckID("entity", id)

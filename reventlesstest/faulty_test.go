@@ -451,10 +451,6 @@ func TestFaultyReactions(t *testing.T) {
 			react(func() []message.Action { return []message.Action{Book.To("", TakeBack{})} }, Book),
 			"entity id is empty",
 		},
-		"sends into the past": {
-			react(func() []message.Action { return []message.Action{Book.To("dune", TakeBack{}).After(-1)} }, Book),
-			"the delay -1ns is negative",
-		},
 		"other actions each time": {
 			react(func() []message.Action {
 				return []message.Action{Returns.Count("a", "b", calls.Add(1))}

@@ -322,16 +322,11 @@ func allowed(d *component.Definition, a component.Action) error {
 	if !slices.Contains(d.Targets(), a.Target) {
 		return fmt.Errorf("%s %s is not among the targets that the component declares; add it to its Sends", kindName(a.Target.Kind), a.Target.Name)
 	}
-	switch a.Kind {
-	case component.AddCount, component.AddTarget:
+	if a.Kind == component.AddCount || a.Kind == component.AddTarget {
 		if a.N < 1 {
 			return fmt.Errorf("a count is at least 1, not %d", a.N)
 		}
 		return errors.Join(driver.CheckID("counter", a.ID), driver.CheckID("reference", a.Ref))
-	case component.SendCommand:
-		if a.Delay < 0 {
-			return fmt.Errorf("the delay %v is negative", a.Delay)
-		}
 	}
 	return nil
 }

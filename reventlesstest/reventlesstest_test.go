@@ -2,7 +2,10 @@ package reventlesstest_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"math/big"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -10,9 +13,12 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/aggregate"
+	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/counter"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/readmodel"
 	"github.com/reventless-go/reventless/reventlesstest"
 	"github.com/reventless-go/reventless/schedule"
 )
@@ -446,4 +452,99 @@ func TestLongDifferences(t *testing.T) {
 	if got := r.output.String(); got != want {
 		t.Errorf("the failure is\n%swant\n%s", got, want)
 	}
+}
+
+// Rich has fields of every kind that JSON keeps.
+type Rich struct {
+	Text    string             `json:"text"`
+	Yes     bool               `json:"yes,omitempty"`
+	Small   int8               `json:"small"`
+	Count   uint32             `json:"count"`
+	Share   float64            `json:"share,omitzero"`
+	At      time.Time          `json:"at"`
+	Took    time.Duration      `json:"took"`
+	Maybe   *string            `json:"maybe,omitempty"`
+	Bytes   []byte             `json:"bytes"`
+	Raw     json.RawMessage    `json:"raw,omitempty"`
+	Address netip.Addr         `json:"address"`
+	Big     *big.Int           `json:"big"`
+	Any     any                `json:"any"`
+	Parts   []Rich             `json:"parts"`
+	Pair    [2]int             `json:"pair"`
+	Shares  map[string]float32 `json:"shares"`
+	ByPage  map[int][]string   `json:"byPage"`
+	Days
+}
+
+// Days is promoted.
+type Days struct{ From, To int }
+
+func (Rich) MessageType() string { return "Rich" }
+func (Rich) isBookEvent()        {}
+func (Rich) Upcasts() map[int]message.Upcast {
+	return map[int]message.Upcast{1: func(data json.RawMessage) (json.RawMessage, error) { return data, nil }}
+}
+
+func TestRichMessages(t *testing.T) {
+	t.Parallel()
+	spec := bookSpec()
+	spec.Events = message.NewSet[BookEvent](Rich{})
+	text := "x"
+	rich := Rich{
+		Text: "<b>", At: time.Now(), Maybe: &text, Raw: json.RawMessage(`{ "a": [1.50] }`), Address: netip.MustParseAddr("::1"),
+		Big: big.NewInt(1 << 60), Any: map[string]any{"n": 1, "s": []string{"t"}}, Parts: []Rich{{Text: "part"}, {}}, Shares: map[string]float32{},
+		ByPage: map[int][]string{2: {"a"}, 1: nil}, Days: Days{1, 2},
+	}
+	spec.Decide = func(BookState, BookCommand) ([]BookEvent, error) { return []BookEvent{rich}, nil }
+	a := aggregate.New(spec)
+	passes(t, func(t testing.TB) {
+		reventlesstest.Handles(t, aggregate.New(spec))
+		reventlesstest.Aggregate(t, a).Given(rich).When(TakeBack{}).Then(rich)
+	})
+	fails(t, func(t testing.TB) { reventlesstest.Aggregate(t, a).When(TakeBack{}).Then(Rich{}) },
+		"Rich v2 {", `-   "text": ""`, `+   "text": "<b>"`, "+       1.50")
+}
+
+func TestTwoComponentsOfOneName(t *testing.T) {
+	t.Parallel()
+	one, other := newNotes(), newNotes()
+	counts := automation.New("Counts",
+		automation.OnWith(Book, plugin.Components{one, other},
+			func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) ([]message.Action, error) {
+				var actions []message.Action
+				for i, m := range []*readmodel.ReadModel[Loan]{one, other} {
+					row, ok, err := m.Open(env).Get(ctx, "dune")
+					if err != nil {
+						return nil, err
+					}
+					if ok {
+						actions = append(actions, Returns.Count(row.Member, fmt.Sprint(i), 1))
+					}
+				}
+				return actions, nil
+			}),
+		automation.Sends(Returns))
+	reventlesstest.Automation(t, counts).
+		Given(reventlesstest.Rows(other, "dune", Loan{Member: "ada"})).
+		When(event("x", Lent{})).Then(Returns.Count("ada", "1", 1)).
+		Given(reventlesstest.Rows(one, "dune", Loan{Member: "bob"})).
+		When(event("x", Lent{})).Then(Returns.Count("bob", "0", 1), Returns.Count("ada", "1", 1))
+}
+
+func newNotes() *readmodel.ReadModel[Loan] {
+	return readmodel.New(readmodel.Spec[Loan]{Name: "Notes", Projections: []readmodel.Projection[Loan]{
+		readmodel.On(Book, func(message.Event[BookEvent]) []readmodel.Change[Loan] { return nil }),
+	}})
+}
+
+func TestBigFilesAreCompared(t *testing.T) {
+	t.Parallel()
+	var a, b strings.Builder
+	for i := range 5000 {
+		fmt.Fprintln(&a, "a", i)
+		fmt.Fprintln(&b, "b", i)
+	}
+	fails(t, func(t testing.TB) {
+		reventlesstest.Task(t, LendList).WhenCreated("a.txt", a.String()).ThenFile(Desk, "a.txt", b.String())
+	}, "- b 4999", "+ a 0")
 }

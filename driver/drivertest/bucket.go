@@ -8,8 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -165,38 +163,25 @@ func aFailedPutChangesNothing(e *env) {
 
 func readersSeeWholeObjects(e *env) {
 	b := e.bucket("Test.Files")
-	const puts = 40
-	contents := func(n int) string { return strings.Repeat(string(rune('a'+n%26)), 20_000+1000*(n%7)) }
-	e.putObject(b, "key", contents(0))
-	var done atomic.Bool
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer done.Store(true)
-		for n := range puts {
-			if !e.try(b.Put(e.ctx, "key", iotest.HalfReader(strings.NewReader(contents(n)))), "Put") {
-				return
-			}
-		}
-	})
-	for range 3 {
-		wg.Go(func() {
-			for last := false; !last && !e.Failed(); {
-				last = done.Load()
-				r, o, err := b.Get(e.ctx, "key")
-				if !e.try(err, "Get beside a writer") {
-					return
-				}
-				got, err := io.ReadAll(r)
-				e.try(err, "read beside a writer")
-				e.try(r.Close(), "close")
-				if len(got) == 0 || int64(len(got)) != o.Size || len(bytes.Trim(got, string(got[0]))) != 0 {
-					e.Errorf("beside a writer a part is read: %d bytes of %d, or of two objects", len(got), o.Size)
-					return
-				}
-			}
-		})
+	content := func(n int) string { return strings.Repeat(string(rune('a'+n%26)), 20_000+1000*(n%7)) }
+	e.putObject(b, "key", content(0))
+	write := func(n int) bool {
+		return e.try(b.Put(e.ctx, "key", iotest.HalfReader(strings.NewReader(content(n)))), "Put")
 	}
-	wg.Wait()
+	read := func() bool {
+		r, o, err := b.Get(e.ctx, "key")
+		if !e.try(err, "Get beside a writer") {
+			return false
+		}
+		got, err := io.ReadAll(r)
+		e.try(err, "read beside a writer")
+		e.try(r.Close(), "close")
+		if len(got) == 0 || int64(len(got)) != o.Size || len(bytes.Trim(got, string(got[0]))) != 0 {
+			e.Errorf("beside a writer %d bytes of %d are read, or a part of two objects", len(got), o.Size)
+		}
+		return !e.Failed()
+	}
+	beside(20, 500, write, read, read, read)
 }
 
 func anOpenObjectStaysWhole(e *env) {

@@ -31,6 +31,7 @@ func eventCollectorSuite() suite {
 		{"LargeCommitsAreDelivered", largeCommitsAreDelivered},
 		{"CancelledCallsFail", cancelledCollectorCallsFail},
 		{"RecordsBelongToTheCaller", recordsBelongToTheCaller},
+		{"LagCountsWhatIsNotSettled", lagCountsWhatIsNotSettled},
 	}...)}
 }
 

@@ -10,7 +10,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -404,35 +403,24 @@ func readIsAscendingWithoutGaps(e *env) {
 
 func readersSeeWholeCommits(e *env) {
 	l := e.eventLog("Test.Log")
-	const events, commits = 20, 30
-	var done atomic.Bool
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer done.Store(true)
-		for n := uint64(1); n <= commits; n++ {
-			c := commitOf("s", n, "w")
-			for len(c.Events) < events {
-				c.Events = append(c.Events, c.Events[0])
-			}
-			if !e.try(l.Append(e.ctx, c), "append at %d", n) {
-				return
+	const events = 20
+	write := func(n int) bool {
+		c := commitOf("s", uint64(n), "w")
+		for len(c.Events) < events {
+			c.Events = append(c.Events, c.Events[0])
+		}
+		return e.try(l.Append(e.ctx, c), "append at %d", n)
+	}
+	read := func() bool {
+		for i, c := range e.read(l, "s", 0) {
+			if c.SequenceNr != uint64(i+1) || len(c.Events) != events {
+				e.Errorf("beside a writer commit %d has number %d and %d events, want %d and %d", i, c.SequenceNr, len(c.Events), i+1, events)
+				return false
 			}
 		}
-	})
-	for range 3 {
-		wg.Go(func() {
-			for last := false; !last && !e.Failed(); {
-				last = done.Load()
-				for i, c := range e.read(l, "s", 0) {
-					if c.SequenceNr != uint64(i+1) || len(c.Events) != events {
-						e.Errorf("beside a writer commit %d has number %d and %d events, want %d and %d", i, c.SequenceNr, len(c.Events), i+1, events)
-						return
-					}
-				}
-			}
-		})
+		return !e.Failed()
 	}
-	wg.Wait()
+	beside(20, 500, write, read, read, read)
 }
 
 func anEmptyStreamReadsAsEmpty(e *env) {
@@ -527,49 +515,45 @@ func loadOfAnotherFoldVersionReadsFurtherBack(e *env) {
 
 func loadNeverSkipsCommits(e *env) {
 	l := e.eventLog("Test.Log")
-	var done atomic.Bool
-	var wg sync.WaitGroup
-	const commits = 60
-	wg.Go(func() {
-		defer done.Store(true)
-		for n := uint64(1); n <= commits; n++ {
-			c := commitOf("s", n, "w")
-			if n%5 == 0 {
-				c = withSnapshot(c, 1)
+	var stored atomic.Uint64
+	write := func(n int) bool {
+		c := commitOf("s", uint64(n), "w")
+		if n%5 == 0 {
+			c = withSnapshot(c, 1)
+		}
+		if !e.try(l.Append(e.ctx, c), "append at %d", n) {
+			return false
+		}
+		stored.Store(uint64(n))
+		return true
+	}
+	read := func() bool {
+		before := stored.Load()
+		cs, err := l.Load(e.ctx, "s", 1)
+		if !e.try(err, "Load beside a writer") {
+			return false
+		}
+		if len(cs) == 0 {
+			if before > 0 {
+				e.Errorf("Load beside a writer returned nothing, %d commits were stored before", before)
 			}
-			if !e.try(l.Append(e.ctx, c), "append at %d", n) {
-				return
+			return before == 0
+		}
+		first := cs[0]
+		if first.SequenceNr != 1 && (first.Snapshot == nil || first.Snapshot.FoldVersion != 1) {
+			e.Errorf("Load starts at commit %d without a usable snapshot", first.SequenceNr)
+		}
+		for i, c := range cs {
+			if c.SequenceNr != first.SequenceNr+uint64(i) {
+				e.Errorf("Load yields commit %d where %d is due", c.SequenceNr, first.SequenceNr+uint64(i))
 			}
 		}
-	})
-	for range 3 {
-		wg.Go(func() {
-			newest := uint64(0)
-			for last := false; !last && !e.Failed(); {
-				last = done.Load()
-				cs, err := l.Load(e.ctx, "s", 1)
-				if !e.try(err, "Load beside a writer") || len(cs) == 0 {
-					continue
-				}
-				first := cs[0]
-				if first.SequenceNr != 1 && (first.Snapshot == nil || first.Snapshot.FoldVersion != 1) {
-					e.Errorf("Load starts at commit %d without a usable snapshot", first.SequenceNr)
-				}
-				for i, c := range cs {
-					if c.SequenceNr != first.SequenceNr+uint64(i) {
-						e.Errorf("Load yields commit %d where %d is due", c.SequenceNr, first.SequenceNr+uint64(i))
-						return
-					}
-				}
-				if end := cs[len(cs)-1].SequenceNr; end < newest {
-					e.Errorf("Load ends at commit %d after it ended at %d before", end, newest)
-				} else {
-					newest = end
-				}
-			}
-		})
+		if end := cs[len(cs)-1].SequenceNr; end < before {
+			e.Errorf("Load ends at commit %d, %d were stored before", end, before)
+		}
+		return !e.Failed()
 	}
-	wg.Wait()
+	beside(40, 2000, write, read, read, read)
 }
 
 func scanYieldsEveryStreamInOneSegment(e *env) {
@@ -603,37 +587,30 @@ func scanSeesWhatWasStored(e *env) {
 	l := e.eventLog("Test.Log")
 	const streams = 4
 	var stored [streams]atomic.Uint64
-	var wg sync.WaitGroup
-	stop := make(chan struct{})
-	for i := range streams {
-		wg.Go(func() {
-			for n := uint64(1); n <= 150; n++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if !e.try(l.Append(e.ctx, commitOf(fmt.Sprintf("s%d", i), n, "w")), "append") {
-					return
-				}
-				stored[i].Store(n)
-			}
-		})
-	}
-	for round := range 8 {
-		var before [streams]uint64
-		for i := range streams {
-			before[i] = stored[i].Load()
+	write := func(n int) bool {
+		i, nr := (n-1)%streams, uint64((n-1)/streams+1)
+		if !e.try(l.Append(e.ctx, commitOf(fmt.Sprintf("s%d", i), nr, "w")), "append") {
+			return false
 		}
-		all := e.scanAll(l, round%4+1) // checks order and gaps
-		for i := range streams {
-			if got := uint64(len(all[fmt.Sprintf("s%d", i)])); got < before[i] {
-				e.Errorf("Scan beside writers yields %d commits of s%d, %d were stored before", got, i, before[i])
+		stored[i].Store(nr)
+		return true
+	}
+	scan := func(segments int) func() bool {
+		return func() bool {
+			var before [streams]uint64
+			for i := range streams {
+				before[i] = stored[i].Load()
 			}
+			all := e.scanAll(l, segments) // checks order and gaps
+			for i := range streams {
+				if got := uint64(len(all[fmt.Sprintf("s%d", i)])); got < before[i] {
+					e.Errorf("Scan beside a writer yields %d commits of s%d, %d were stored before", got, i, before[i])
+				}
+			}
+			return !e.Failed()
 		}
 	}
-	close(stop)
-	wg.Wait()
+	beside(40, 1000, write, scan(1), scan(3))
 }
 
 func scanRefusesASegmentOutsideOfTheRange(e *env) {

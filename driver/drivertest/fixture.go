@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -218,6 +219,42 @@ func race(n int, f func(i int)) {
 	ready.Wait()
 	close(start)
 	done.Wait()
+}
+
+// beside calls write with 1, 2, 3 and so on while each of reads is called again
+// and again: until least writes were made and every reader had a number of turns
+// beside them, but no more than most. The readers have a last turn after it.
+func beside(least, most int, write func(n int) bool, reads ...func() bool) {
+	const turns = 15
+	had := make([]atomic.Int64, len(reads))
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer done.Store(true)
+		for n := 1; n <= most && write(n); n++ {
+			runtime.Gosched()
+			enough := n >= least
+			for i := range had {
+				enough = enough && had[i].Load() >= turns
+			}
+			if enough {
+				return
+			}
+		}
+	})
+	for i, read := range reads {
+		wg.Go(func() {
+			for last := false; !last; {
+				last = done.Load()
+				if !read() {
+					had[i].Store(turns)
+					return
+				}
+				had[i].Add(1)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // poll calls f until it returns true. It fails the property when that has not

@@ -2,10 +2,9 @@ package drivertest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
@@ -258,60 +257,47 @@ func applyTakesStepsUpToTheLimit(e *env) {
 
 func noReaderSeesAPartOfAStep(e *env) {
 	db := e.table(plainTable)
-	const steps = 60
-	var done atomic.Bool
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer done.Store(true)
-		for n := 1; n <= steps; n++ {
-			step := driver.Step{
-				Advances: []driver.Advance{advance("s", uint64(n-1), uint64(n))},
-				Writes:   []driver.RowWrite{put(numbered("a", n)), put(numbered("b", n)), put(numbered("c", n))},
-			}
-			if !e.try(db.Apply(e.ctx, step), "Apply") {
-				return
-			}
-		}
-	})
-	number := func(id string) int {
-		r, err := db.LoadRow(e.ctx, driver.Key{ID: id})
-		if classOf(err) == driver.ErrNotFound.Error() {
-			return 0
-		}
-		var v struct{ N int }
-		if e.try(err, "LoadRow") {
-			e.try(json.Unmarshal(r.Data, &v), "decode")
-		}
-		return v.N
+	write := func(n int) bool {
+		return e.try(db.Apply(e.ctx, driver.Step{
+			Advances: []driver.Advance{advance("s", uint64(n-1), uint64(n))},
+			Writes:   []driver.RowWrite{put(numbered("a", n)), put(numbered("b", n)), put(numbered("c", n))},
+		}), "Apply")
 	}
-	watermark := func(string) int {
+	number := func(id string) func() int {
+		return func() int {
+			r, err := db.LoadRow(e.ctx, driver.Key{ID: id})
+			if errors.Is(err, driver.ErrNotFound) {
+				return 0
+			}
+			var v struct{ N int }
+			if e.try(err, "LoadRow") {
+				e.try(json.Unmarshal(r.Data, &v), "decode")
+			}
+			return v.N
+		}
+	}
+	a, b, c := number("a"), number("b"), number("c")
+	w := func() int {
 		w, err := db.Watermark(e.ctx, streamKey("s"))
 		e.try(err, "Watermark")
 		return int(w.SequenceNr)
 	}
 	// Whoever sees step n in one place sees it, or a later one, in all places
 	// that he looks at afterwards.
-	orders := [][]func() int{}
-	at := func(f func(string) int, id string) func() int { return func() int { return f(id) } }
-	a, b, c, w := at(number, "a"), at(number, "b"), at(number, "c"), at(watermark, "")
-	orders = append(orders, []func() int{a, b, c, w}, []func() int{w, c, b, a}, []func() int{c, w, a, b}, []func() int{b, a, w, c})
-	for _, order := range orders {
-		wg.Go(func() {
-			for last := false; !last && !e.Failed(); {
-				last = done.Load()
-				seen := 0
-				for i, look := range order {
-					n := look()
-					if n < seen {
-						e.Errorf("a reader saw step %d and then, at place %d, step %d", seen, i, n)
-						return
-					}
-					seen = n
+	look := func(order ...func() int) func() bool {
+		return func() bool {
+			seen := 0
+			for i, f := range order {
+				n := f()
+				if n < seen {
+					e.Errorf("a reader saw step %d and then, at place %d, step %d", seen, i, n)
 				}
+				seen = n
 			}
-		})
+			return !e.Failed()
+		}
 	}
-	wg.Wait()
+	beside(40, 2000, write, look(a, b, c, w), look(w, c, b, a), look(c, w, a, b), look(b, a, w, c))
 }
 
 func projectorsOfDisjointRowsDoNotConflict(e *env) {
@@ -377,7 +363,7 @@ func repeatedProjectorsApplyEachCommitOnce(e *env) {
 			}
 			// The row is read after the watermark: the step is guarded by both.
 			r, err := db.LoadRow(e.ctx, driver.Key{ID: "row"})
-			if err != nil && classOf(err) != driver.ErrNotFound.Error() {
+			if err != nil && !errors.Is(err, driver.ErrNotFound) {
 				e.Errorf("LoadRow: %v", err)
 				return true, false
 			}
@@ -590,7 +576,7 @@ func ownRowProjectorsApplyEachCommitOnce(e *env) {
 				return true, false
 			}
 			r, err := db.LoadRow(e.ctx, driver.Key{ID: id})
-			if err != nil && classOf(err) != driver.ErrNotFound.Error() {
+			if err != nil && !errors.Is(err, driver.ErrNotFound) {
 				e.Errorf("LoadRow: %v", err)
 				return true, false
 			}

@@ -1,6 +1,4 @@
 package drivertest
-func receiverFaults() []fault { return nil }
-func commandTopicFaults() []fault { return nil }
 func collectorFaults() []fault { return nil }
 func checkpointsFaults() []fault { return nil }
 func rowFaults() []fault { return nil }

@@ -1,6 +1,7 @@
 package shop_test
 
 import (
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -58,9 +59,8 @@ func wantFile(t *testing.T, app *reventlesstest.App, bucket *task.Bucket, key, w
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
 	got, err := io.ReadAll(file)
-	if err != nil || string(got) != want {
+	if err := errors.Join(err, file.Close()); err != nil || string(got) != want {
 		t.Errorf("file %s: got %q, %v, want %q", key, got, err, want)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	modernc "modernc.org/sqlite"
 )
@@ -206,52 +207,70 @@ func blob(v sqldriver.Value) []byte {
 	return b
 }
 
-// pool is a bounded set of reading connections, opened as needed.
+// pool is a bounded set of reading connections, opened as needed. The one that
+// was used last is used next: its statements are prepared, its cache is warm.
 type pool struct {
 	open  func() (*conn, error)
-	slots chan *conn // nil: not open yet
+	slots chan struct{} // as many elements as connections may be used yet
+
+	mu   sync.Mutex
+	idle []*conn
 }
 
 func newPool(size int, open func() (*conn, error)) *pool {
-	p := &pool{open: open, slots: make(chan *conn, size)}
+	p := &pool{open: open, slots: make(chan struct{}, size)}
 	for range size {
-		p.slots <- nil
+		p.slots <- struct{}{}
 	}
 	return p
 }
 
 // use runs f with a connection.
 func (p *pool) use(ctx context.Context, f func(c *conn) error) error {
-	var c *conn
 	select {
-	case c = <-p.slots:
+	case <-p.slots:
 	default:
 		select {
-		case c = <-p.slots:
+		case <-p.slots:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	defer func() { p.slots <- c }()
-	if c == nil {
-		var err error
-		if c, err = p.open(); err != nil {
-			c = nil
-			return err
-		}
+	defer func() { p.slots <- struct{}{} }()
+	c, err := p.get()
+	if err != nil {
+		return err
 	}
+	defer p.put(c)
 	return f(c)
+}
+
+func (p *pool) get() (*conn, error) {
+	p.mu.Lock()
+	if n := len(p.idle) - 1; n >= 0 {
+		c := p.idle[n]
+		p.idle = p.idle[:n]
+		p.mu.Unlock()
+		return c, nil
+	}
+	p.mu.Unlock()
+	return p.open()
+}
+
+func (p *pool) put(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle = append(p.idle, c)
 }
 
 // pause runs f while no connection is in use. Those that want one wait.
 func (p *pool) pause(f func() error) error {
-	taken := make([]*conn, 0, cap(p.slots))
 	for range cap(p.slots) {
-		taken = append(taken, <-p.slots)
+		<-p.slots
 	}
 	defer func() {
-		for _, c := range taken {
-			p.slots <- c
+		for range cap(p.slots) {
+			p.slots <- struct{}{}
 		}
 	}()
 	return f()
@@ -259,11 +278,12 @@ func (p *pool) pause(f func() error) error {
 
 // close closes all connections; none is in use.
 func (p *pool) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var errs []error
-	for range cap(p.slots) {
-		if c := <-p.slots; c != nil {
-			errs = append(errs, c.close())
-		}
+	for _, c := range p.idle {
+		errs = append(errs, c.close())
 	}
+	p.idle = nil
 	return errors.Join(errs...)
 }
