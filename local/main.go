@@ -529,7 +529,10 @@ func (h *Host) serveLines(ctx context.Context, in io.Reader, out io.Writer) erro
 				if err := <-failed; err != nil {
 					return fmt.Errorf("standard input: %w", err)
 				}
-				return h.WaitIdle(ctx)
+				if err := h.WaitIdle(ctx); ctx.Err() == nil {
+					return err
+				}
+				return nil // told to stop: what is left goes on next time
 			}
 			limit <- struct{}{}
 			wg.Go(func() {
@@ -548,9 +551,12 @@ func (h *Host) serveLines(ctx context.Context, in io.Reader, out io.Writer) erro
 func readLines(ctx context.Context, in io.Reader) (<-chan []byte, <-chan error) {
 	lines, failed := make(chan []byte), make(chan error, 1)
 	go func() {
-		defer close(lines)
 		scanner := bufio.NewScanner(in)
 		scanner.Buffer(nil, 4<<20)
+		defer func() {
+			failed <- scanner.Err()
+			close(lines)
+		}()
 		for scanner.Scan() {
 			if len(bytes.TrimSpace(scanner.Bytes())) == 0 {
 				continue
@@ -561,7 +567,6 @@ func readLines(ctx context.Context, in io.Reader) (<-chan []byte, <-chan error) 
 				return
 			}
 		}
-		failed <- scanner.Err()
 	}()
 	return lines, failed
 }

@@ -42,6 +42,9 @@ type Rule struct {
 	Tests bool
 }
 
+// errEmpty is wrapped by what makes a rule check less than it says.
+var errEmpty = errors.New("the rule checks nothing")
+
 // Check runs rules with the go command in dir, a folder of the module.
 func Check(t *testing.T, dir string, rules ...Rule) {
 	t.Helper()
@@ -80,7 +83,7 @@ func (p *pkg) path() string {
 
 func (r Rule) check(dir string) (findings []string, err error) {
 	if r.Why == "" || len(r.Pkgs) == 0 || len(r.Never)+len(r.NeverDirectly)+len(r.Modules) == 0 {
-		return nil, errors.New("it needs a reason, packages and something that is not allowed")
+		return nil, fmt.Errorf("it needs a reason, packages and something that is not allowed: %w", errEmpty)
 	}
 	all, err := list(dir, r.Tests, r.Pkgs)
 	if err != nil {
@@ -115,12 +118,12 @@ func (r Rule) check(dir string) (findings []string, err error) {
 	}
 	for _, e := range r.Except {
 		if !excepted[e] {
-			return nil, fmt.Errorf("%v has no package %s to except", r.Pkgs, e)
+			return nil, fmt.Errorf("%v has no package %s to except: %w", r.Pkgs, e, errEmpty)
 		}
 	}
 	for _, pattern := range r.Pkgs {
 		if !checked[pattern] {
-			return nil, fmt.Errorf("%s matches no package: the rule checks nothing", pattern)
+			return nil, fmt.Errorf("%s matches no package: %w", pattern, errEmpty)
 		}
 	}
 	slices.Sort(findings)
@@ -182,7 +185,7 @@ func exists(dir, path string, all map[string]*pkg) error {
 	}
 	found, err := list(dir, false, []string{path + "/..."})
 	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("the forbidden package %s does not exist", path)
+		err = fmt.Errorf("the forbidden package %s does not exist: %w", path, errEmpty)
 	}
 	return err
 }

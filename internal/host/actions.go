@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -110,6 +111,11 @@ func (h *Host) commands(o origin, index int, a component.Action) ([]driver.Comma
 			return err
 		}); err != nil {
 			return nil, fmt.Errorf("%w: %w", driver.ErrInvalid, err)
+		}
+		for _, p := range actions {
+			if !slices.Contains(offer.Targets, p.Target) {
+				return nil, fmt.Errorf("extension point %s maps to %s, which its Accept does not declare: %w", h.app.NameOf(a.Target), p.Target.Name, driver.ErrInvalid)
+			}
 		}
 	}
 	out := make([]driver.Command, len(actions))

@@ -361,6 +361,9 @@ func TestDamageIsNeverAShorterResult(t *testing.T) {
 	const page = 4096
 	found := 0
 	for at := page; at < len(whole); at += page {
+		if cells := binary.BigEndian.Uint16(whole[at+3:]); whole[at] != 0 && cells == 0 {
+			continue // an empty table
+		}
 		dir := t.TempDir()
 		path := filepath.Join(dir, "app.db")
 		spoiled := bytes.Clone(whole)

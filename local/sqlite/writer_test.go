@@ -290,7 +290,7 @@ func TestTheWriteAheadLogStaysSmall(t *testing.T) {
 	// Readers that overlap without end keep SQLite from starting the log anew.
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
-	for range 3 {
+	for range 2 {
 		wg.Go(func() {
 			for {
 				select {
@@ -309,10 +309,10 @@ func TestTheWriteAheadLogStaysSmall(t *testing.T) {
 			}
 		})
 	}
-	const limit = 1 << 20
+	const limit = 512 << 10
 	fill := strings.Repeat("x", 20<<10)
 	most := int64(0)
-	for range 250 { // 5 MB
+	for range 150 { // 3 MB
 		err := p.write(t.Context(), func(x *tx) error {
 			x.w.maxLog = limit
 			_, _, err := x.exec("INSERT OR REPLACE INTO letters (id, component, kind, log, stream, seq, reason, attempts, at) VALUES ('l', ?, '', '', '', 0, '', 0, '')", fill)

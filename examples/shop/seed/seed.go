@@ -3,10 +3,12 @@
 //
 // The id of every command is derived from what the file says, so a replay that
 // was interrupted can be run again, and one that was not changes nothing: the log
-// answers a command id that it knows with the outcome of the first time. It knows
-// the last 256 ids of each stream that led to events. A product would need more
-// price changes than that before an old one could be taken for new; everything
-// else refuses to be done twice by itself.
+// answers a command id that it knows with the outcome of the first time. This
+// matters for prices, which the file changes to and fro; all else refuses to be
+// done twice by itself. A log knows, for each stream, the last 256 command ids
+// that led to events. So an old price could come back only if a product had that
+// many changes since, or if the command had nothing to do the first time because
+// somebody else had set that price already.
 package seed
 
 import (

@@ -50,9 +50,8 @@ func importFile(ctx context.Context, env plugin.Env, o task.Object) ([]message.A
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close()
 	actions, result, err := read(body)
-	if err != nil {
+	if err := errors.Join(err, body.Close()); err != nil {
 		return nil, err
 	}
 	return actions, files.Put(ctx, o.Key+".result.txt", strings.NewReader(result))
