@@ -73,13 +73,13 @@ type openOrder struct {
 var openOrders = readmodel.New(readmodel.Spec[openOrder]{
 	Name:   "OpenOrders",
 	OwnRow: true,
-	Projections: []readmodel.Projection[openOrder]{
-		readmodel.On(orders, func(e message.Event[exampleEvent]) []readmodel.Change[openOrder] {
+	Projections: readmodel.Projections[openOrder]{
+		readmodel.On(orders, func(e message.Event[exampleEvent]) readmodel.Changes[openOrder] {
 			switch d := e.Data.(type) {
 			case placed:
-				return []readmodel.Change[openOrder]{readmodel.Put(e.ID, openOrder{e.ID, d.Parcels})}
+				return readmodel.Changes[openOrder]{readmodel.Put(e.ID, openOrder{e.ID, d.Parcels})}
 			case finished:
-				return []readmodel.Change[openOrder]{readmodel.Delete[openOrder](e.ID)}
+				return readmodel.Changes[openOrder]{readmodel.Delete[openOrder](e.ID)}
 			}
 			return nil
 		}),
@@ -89,16 +89,16 @@ var openOrders = readmodel.New(readmodel.Spec[openOrder]{
 var parcels = counter.New("Parcels")
 
 var countParcels = automation.New("CountParcels", automation.Sends(parcels),
-	automation.On(orders, func(e message.Event[exampleEvent]) []message.Action {
+	automation.On(orders, func(e message.Event[exampleEvent]) message.Actions {
 		if p, ok := e.Data.(placed); ok {
-			return []message.Action{parcels.AddTarget(e.ID, "order", int64(p.Parcels))}
+			return message.Actions{parcels.AddTarget(e.ID, "order", int64(p.Parcels))}
 		}
 		return nil
 	}))
 
 var finishOrders = automation.New("FinishOrders", automation.Sends(orders),
-	automation.On(parcels, func(e message.Event[counter.Finished]) []message.Action {
-		return []message.Action{orders.To(e.ID, finish{})}
+	automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
+		return message.Actions{orders.To(e.ID, finish{})}
 	}))
 
 var mails = automation.NewSideEffect("Mails",

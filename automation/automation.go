@@ -24,8 +24,8 @@ type Rule struct {
 // On turns the events of source into actions. react is pure: the ids of the
 // commands it sends are derived from the event, so that a repetition sends
 // nothing twice.
-func On[E message.Typed](source message.Source[E], react func(message.Event[E]) []message.Action) Rule {
-	return OnWith(source, nil, func(_ context.Context, _ plugin.Env, e message.Event[E]) ([]message.Action, error) {
+func On[E message.Typed](source message.Source[E], react func(message.Event[E]) message.Actions) Rule {
+	return OnWith(source, nil, func(_ context.Context, _ plugin.Env, e message.Event[E]) (message.Actions, error) {
 		return react(e), nil
 	})
 }
@@ -33,7 +33,7 @@ func On[E message.Typed](source message.Source[E], react func(message.Event[E]) 
 // OnWith is [On] for a rule that looks things up: uses are the read models that
 // it opens with env. An error is retried, then the event is parked.
 func OnWith[E message.Typed](source message.Source[E], uses plugin.Components,
-	react func(context.Context, plugin.Env, message.Event[E]) ([]message.Action, error),
+	react func(context.Context, plugin.Env, message.Event[E]) (message.Actions, error),
 ) Rule {
 	set := source.EventSet()
 	return Rule{rule: component.Rule{
@@ -85,7 +85,7 @@ type Effect struct{ rule Rule }
 func Do[E message.Typed](source message.Source[E], uses plugin.Components,
 	effect func(context.Context, plugin.Env, message.Event[E]) error,
 ) Effect {
-	return Effect{OnWith(source, uses, func(ctx context.Context, env plugin.Env, e message.Event[E]) ([]message.Action, error) {
+	return Effect{OnWith(source, uses, func(ctx context.Context, env plugin.Env, e message.Event[E]) (message.Actions, error) {
 		return nil, effect(ctx, env, e)
 	})}
 }

@@ -35,22 +35,22 @@ var order = aggregate.New(aggregate.Spec[struct{}, msg, msg]{
 func Example() {
 	parcels := counter.New("Parcels")
 	closing := automation.New("CloseOrders",
-		automation.On(order, func(e message.Event[msg]) []message.Action {
+		automation.On(order, func(e message.Event[msg]) message.Actions {
 			switch d := e.Data.(type) {
 			case placed:
-				return []message.Action{
+				return message.Actions{
 					parcels.AddTarget(e.ID, "placed", int64(d.Parcels)),
 					schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(24*time.Hour)), order.To(e.ID, shut{})),
 				}
 			case packed:
-				return []message.Action{parcels.Count(e.ID, d.Parcel, 1)}
+				return message.Actions{parcels.Count(e.ID, d.Parcel, 1)}
 			case shut:
-				return []message.Action{schedule.Delete(e.ID)}
+				return message.Actions{schedule.Delete(e.ID)}
 			}
 			return nil
 		}),
-		automation.On(parcels, func(e message.Event[counter.Finished]) []message.Action {
-			return []message.Action{order.To(e.ID, shut{})}
+		automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
+			return message.Actions{order.To(e.ID, shut{})}
 		}),
 		automation.Sends(parcels, order))
 

@@ -40,8 +40,8 @@ func Example() {
 		func(e message.Event[private]) []listed { return []listed{{Name: e.Data.(added).Name}} }))
 
 	listing := declare("Listing")
-	follow := extension.New("Listings", protocol, func(e message.Event[listed]) []message.Action {
-		return []message.Action{listing.To(e.ID, added{Name: e.Data.Name})}
+	follow := extension.New("Listings", protocol, func(e message.Event[listed]) message.Actions {
+		return message.Actions{listing.To(e.ID, added{Name: e.Data.Name})}
 	}, listing)
 
 	app := reventless.New("shop",

@@ -170,7 +170,7 @@ type Extension struct{ def *component.Definition }
 
 // New declares an extension of p: its public events lead to actions, like those
 // of any source in an automation. targets are what the actions address.
-func New[C, E message.Typed](name string, p *Point[C, E], react func(message.Event[E]) []message.Action, targets ...plugin.Component) *Extension {
+func New[C, E message.Typed](name string, p *Point[C, E], react func(message.Event[E]) message.Actions, targets ...plugin.Component) *Extension {
 	component.CheckName(component.KindExtension, name)
 	a := automation.New(name, automation.On(p, react), automation.Sends(targets...)).Definition().Automation
 	a.Point = p.def

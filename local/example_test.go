@@ -75,13 +75,13 @@ type Row struct {
 
 var Balances = readmodel.New(readmodel.Spec[Row]{
 	Name: "Balances",
-	Projections: []readmodel.Projection[Row]{
-		readmodel.On(Account, func(e message.Event[Event]) []readmodel.Change[Row] {
+	Projections: readmodel.Projections[Row]{
+		readmodel.On(Account, func(e message.Event[Event]) readmodel.Changes[Row] {
 			switch d := e.Data.(type) {
 			case Opened:
-				return []readmodel.Change[Row]{readmodel.Put(e.ID, Row{Owner: d.Owner})}
+				return readmodel.Changes[Row]{readmodel.Put(e.ID, Row{Owner: d.Owner})}
 			case Deposited:
-				return []readmodel.Change[Row]{readmodel.Update(e.ID, func(r *Row) { r.Balance += d.Amount })}
+				return readmodel.Changes[Row]{readmodel.Update(e.ID, func(r *Row) { r.Balance += d.Amount })}
 			}
 			return nil
 		}),

@@ -33,7 +33,7 @@ type Options struct {
 	// Backoff is the pause before attempt n+1, n counting from 1; nil doubles
 	// from 50 ms to 30 s, with jitter.
 	Backoff func(n int) time.Duration
-	// CacheEntries is how many entities stay in memory; 0 is 10,000, negative is
+	// CacheEntries is how many entities stay in memory; 0 is 4,096, negative is
 	// none.
 	CacheEntries int
 	// SQLite are the options of the database.

@@ -57,6 +57,9 @@ type Action interface {
 	Erased() component.Action
 }
 
+// Actions is what an automation or task wants done, in order.
+type Actions = []Action
+
 // Send is a command on its way to an entity. Aggregates and extension points
 // make them (To), so that the compiler checks the pairing of target and command.
 type Send struct{ action component.Action }

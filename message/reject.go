@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
 )
 
@@ -36,6 +37,9 @@ func (r *Rejection) Error() string {
 	if r.Detail == nil {
 		return r.Code
 	}
+	if raw, ok := r.Detail.(json.RawMessage); ok {
+		return r.Code + ": " + string(raw)
+	}
 	return fmt.Sprintf("%s: %v", r.Code, r.Detail)
 }
 
@@ -44,6 +48,19 @@ func (r *Rejection) Error() string {
 func (r *Rejection) Is(target error) bool {
 	t, ok := target.(*Rejection)
 	return ok && t.Code == r.Code
+}
+
+// Refused returns the refusal that an outcome tells of, to be compared with
+// errors.Is; nil when the command was not rejected.
+func Refused(o Outcome) error {
+	if o.Kind != driver.Rejected {
+		return nil
+	}
+	r := &Rejection{Code: o.Code}
+	if o.Detail != nil {
+		r.Detail = o.Detail
+	}
+	return r
 }
 
 // Refusal is for the aggregate package: it turns the error that Decide returned

@@ -21,6 +21,9 @@ type Change[R any] struct {
 	editRows func(rows []R) ([]R, error)
 }
 
+// Changes is what a projection makes of an event: changes in order, or none.
+type Changes[R any] = []Change[R]
+
 // Put stores row under id, whatever was there.
 func Put[R any](id string, row R) Change[R] {
 	return Change[R]{id: id, row: &row, blind: true, editRow: func(*R) (*R, error) {
@@ -30,8 +33,8 @@ func Put[R any](id string, row R) Change[R] {
 }
 
 // PutMany is Put for every entry of rows.
-func PutMany[R any](rows map[string]R) []Change[R] {
-	changes := make([]Change[R], 0, len(rows))
+func PutMany[R any](rows map[string]R) Changes[R] {
+	changes := make(Changes[R], 0, len(rows))
 	for id, row := range rows {
 		changes = append(changes, Put(id, row))
 	}
@@ -63,8 +66,8 @@ func Update[R any](id string, f func(*R)) Change[R] {
 }
 
 // UpdateMany is Update for every id.
-func UpdateMany[R any](ids []string, f func(*R)) []Change[R] {
-	changes := make([]Change[R], len(ids))
+func UpdateMany[R any](ids []string, f func(*R)) Changes[R] {
+	changes := make(Changes[R], len(ids))
 	for i, id := range ids {
 		changes[i] = Update(id, f)
 	}
@@ -94,8 +97,8 @@ func Delete[R any](id string) Change[R] {
 }
 
 // DeleteMany is Delete for every id.
-func DeleteMany[R any](ids ...string) []Change[R] {
-	changes := make([]Change[R], len(ids))
+func DeleteMany[R any](ids ...string) Changes[R] {
+	changes := make(Changes[R], len(ids))
 	for i, id := range ids {
 		changes[i] = Delete[R](id)
 	}
@@ -117,8 +120,8 @@ func DeleteIf[R any](id string, pred func(R) bool) Change[R] {
 
 // PutRows is [Put] for several rows of an id with sub ids; rows of the id that are
 // not among them stay.
-func PutRows[R any](id string, rows ...R) []Change[R] {
-	changes := make([]Change[R], len(rows))
+func PutRows[R any](id string, rows ...R) Changes[R] {
+	changes := make(Changes[R], len(rows))
 	for i, row := range rows {
 		changes[i] = Put(id, row)
 	}

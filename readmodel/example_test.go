@@ -32,10 +32,10 @@ type sales struct {
 func Example() {
 	byCountry := readmodel.New(readmodel.Spec[sales]{
 		Name: "SalesByCountry",
-		Projections: []readmodel.Projection[sales]{
-			readmodel.On(orders, func(e message.Event[order]) []readmodel.Change[sales] {
+		Projections: readmodel.Projections[sales]{
+			readmodel.On(orders, func(e message.Event[order]) readmodel.Changes[sales] {
 				p := e.Data.(placed)
-				return []readmodel.Change[sales]{
+				return readmodel.Changes[sales]{
 					readmodel.UpdateOrCreate(p.Country, sales{Country: p.Country}, func(r *sales) { r.Orders++ }),
 				}
 			}),

@@ -20,7 +20,7 @@ type Spec[R any] struct {
 	// Doc is a sentence for those who read the API or the topology.
 	Doc string
 	// Projections are what fills the read model, one for each source.
-	Projections []Projection[R]
+	Projections Projections[R]
 	// SubID is the JSON name of the string field that tells apart the rows of
 	// one id; empty when there is one row per id.
 	SubID string
@@ -42,7 +42,8 @@ type Index struct {
 	Name string
 	// Key is the field that a query names the value of: a string or a number.
 	Key string
-	// Sort is the field by which the rows of one key are ordered; empty is by id.
+	// Sort is the field by which the rows of one key are ordered; empty is by id. A
+	// time is ordered as its text, so keep it in UTC and in whole seconds.
 	Sort string
 	// Include are the fields that a query returns; nil is all of them.
 	Include []string
@@ -54,8 +55,11 @@ type Projection[R any] struct {
 	project func(component.Event) ([]Change[R], error)
 }
 
-// On projects the events of source.
-func On[E message.Typed, R any](source message.Source[E], project func(message.Event[E]) []Change[R]) Projection[R] {
+// Projections are the projections of a read model, one for each source.
+type Projections[R any] = []Projection[R]
+
+// On projects the events of source. project is pure.
+func On[E message.Typed, R any](source message.Source[E], project func(message.Event[E]) Changes[R]) Projection[R] {
 	set := source.EventSet()
 	return Projection[R]{source.Definition(), func(e component.Event) ([]Change[R], error) {
 		event, err := message.Decode(set, e)

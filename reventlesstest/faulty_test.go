@@ -265,15 +265,15 @@ func (twins) isBookCommand()      {}
 
 // spy is a read model that only looks.
 func spy(seen *[]message.Event[BookEvent]) *readmodel.ReadModel[Reading] {
-	return projecting(func(e message.Event[BookEvent]) []readmodel.Change[Reading] {
+	return projecting(func(e message.Event[BookEvent]) readmodel.Changes[Reading] {
 		*seen = append(*seen, e)
 		return nil
 	})
 }
 
-func projecting(f func(message.Event[BookEvent]) []readmodel.Change[Reading]) *readmodel.ReadModel[Reading] {
+func projecting(f func(message.Event[BookEvent]) readmodel.Changes[Reading]) *readmodel.ReadModel[Reading] {
 	return readmodel.New(readmodel.Spec[Reading]{
-		Name: "Spied", SubID: "book", Projections: []readmodel.Projection[Reading]{readmodel.On(Book, f)},
+		Name: "Spied", SubID: "book", Projections: readmodel.Projections[Reading]{readmodel.On(Book, f)},
 	})
 }
 
@@ -329,9 +329,9 @@ func TestFaultyProjections(t *testing.T) {
 	}
 	t.Run("a foreign row", func(t *testing.T) {
 		t.Parallel()
-		m := readmodel.New(readmodel.Spec[Loan]{Name: "Own", OwnRow: true, Projections: []readmodel.Projection[Loan]{
-			readmodel.On(Book, func(e message.Event[BookEvent]) []readmodel.Change[Loan] {
-				return []readmodel.Change[Loan]{readmodel.Put("emma", Loan{})}
+		m := readmodel.New(readmodel.Spec[Loan]{Name: "Own", OwnRow: true, Projections: readmodel.Projections[Loan]{
+			readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Loan] {
+				return readmodel.Changes[Loan]{readmodel.Put("emma", Loan{})}
 			}),
 		}})
 		fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, m).Given(dune).ThenRowCount(1) },
@@ -342,9 +342,9 @@ func TestFaultyProjections(t *testing.T) {
 	})
 	t.Run("a row that loses a field", func(t *testing.T) {
 		t.Parallel()
-		m := readmodel.New(readmodel.Spec[leakyRow]{Name: "Leaks", Projections: []readmodel.Projection[leakyRow]{
-			readmodel.On(Book, func(e message.Event[BookEvent]) []readmodel.Change[leakyRow] {
-				return []readmodel.Change[leakyRow]{readmodel.Put(e.ID, leakyRow{"ada", "lost"})}
+		m := readmodel.New(readmodel.Spec[leakyRow]{Name: "Leaks", Projections: readmodel.Projections[leakyRow]{
+			readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[leakyRow] {
+				return readmodel.Changes[leakyRow]{readmodel.Put(e.ID, leakyRow{"ada", "lost"})}
 			}),
 		}})
 		fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, m).Given(dune).ThenRowCount(1) }, "does not survive JSON", `lost`)
@@ -397,9 +397,9 @@ func TestRowsExpire(t *testing.T) {
 	t.Parallel()
 	m := readmodel.New(readmodel.Spec[Loan]{
 		Name: "Loans", Expires: func(r Loan) time.Time { return r.Due },
-		Projections: []readmodel.Projection[Loan]{
-			readmodel.On(Book, func(e message.Event[BookEvent]) []readmodel.Change[Loan] {
-				return []readmodel.Change[Loan]{readmodel.Put(e.ID, Loan{Due: e.RecordedAt.Add(time.Hour)})}
+		Projections: readmodel.Projections[Loan]{
+			readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Loan] {
+				return readmodel.Changes[Loan]{readmodel.Put(e.ID, Loan{Due: e.RecordedAt.Add(time.Hour)})}
 			}),
 		},
 	})
@@ -422,9 +422,9 @@ func TestFaultyReactions(t *testing.T) {
 	var calls atomic.Int64
 	dune := event("dune", Lent{Member: "ada"})
 	other := counter.New("Returns")
-	react := func(actions func() []message.Action, sends ...plugin.Component) *automation.Automation {
+	react := func(actions func() message.Actions, sends ...plugin.Component) *automation.Automation {
 		return automation.New("Faulty",
-			automation.On(Book, func(message.Event[BookEvent]) []message.Action { return actions() }),
+			automation.On(Book, func(message.Event[BookEvent]) message.Actions { return actions() }),
 			automation.Sends(sends...))
 	}
 	for name, c := range map[string]struct {
@@ -432,28 +432,28 @@ func TestFaultyReactions(t *testing.T) {
 		want      string
 	}{
 		"sends to what it has not declared": {
-			react(func() []message.Action { return []message.Action{Book.To("dune", TakeBack{})} }, Returns),
+			react(func() message.Actions { return message.Actions{Book.To("dune", TakeBack{})} }, Returns),
 			`action 1, send Book "dune": TakeBack {}: aggregate Book is not among the targets that the component declares`,
 		},
 		"sends to another component of the name": {
-			react(func() []message.Action { return []message.Action{other.Count("a", "b", 1)} }, Returns),
+			react(func() message.Actions { return message.Actions{other.Count("a", "b", 1)} }, Returns),
 			"counter Returns is not among the targets",
 		},
 		"counts nothing": {
-			react(func() []message.Action { return []message.Action{Returns.Count("a", "b", 0)} }, Returns),
+			react(func() message.Actions { return message.Actions{Returns.Count("a", "b", 0)} }, Returns),
 			"a count is at least 1, not 0",
 		},
 		"counts without reference": {
-			react(func() []message.Action { return []message.Action{Returns.Count("a", "", 1)} }, Returns),
+			react(func() message.Actions { return message.Actions{Returns.Count("a", "", 1)} }, Returns),
 			"reference id is empty",
 		},
 		"sends to no entity": {
-			react(func() []message.Action { return []message.Action{Book.To("", TakeBack{})} }, Book),
+			react(func() message.Actions { return message.Actions{Book.To("", TakeBack{})} }, Book),
 			"entity id is empty",
 		},
 		"other actions each time": {
-			react(func() []message.Action {
-				return []message.Action{Returns.Count("a", "b", calls.Add(1))}
+			react(func() message.Actions {
+				return message.Actions{Returns.Count("a", "b", calls.Add(1))}
 			}, Returns),
 			`it returns other actions when it is called once more for the same "Book/dune/1.0"`,
 		},
@@ -494,7 +494,7 @@ func TestFaultyReactions(t *testing.T) {
 	})
 	t.Run("another target of the name", func(t *testing.T) {
 		t.Parallel()
-		a := react(func() []message.Action { return []message.Action{Returns.Count("a", "b", 1)} }, Returns)
+		a := react(func() message.Actions { return message.Actions{Returns.Count("a", "b", 1)} }, Returns)
 		fails(t, func(t testing.TB) { reventlesstest.Automation(t, a).When(dune).Then(other.Count("a", "b", 1)) },
 			"action 1 addresses another counter than expected, of the same name Returns")
 	})
@@ -512,7 +512,7 @@ func TestFaultyReactions(t *testing.T) {
 func TestTaskWithoutTriggers(t *testing.T) {
 	t.Parallel()
 	bucket := task.NewBucket("In")
-	c := task.New(task.Spec{Name: "Half", Bucket: bucket, Created: func(ctx context.Context, env plugin.Env, o task.Object) ([]message.Action, error) {
+	c := task.New(task.Spec{Name: "Half", Bucket: bucket, Created: func(ctx context.Context, env plugin.Env, o task.Object) (message.Actions, error) {
 		if o.Version != "00000001" && o.Key == "a" {
 			return nil, errors.New("version " + o.Version)
 		}

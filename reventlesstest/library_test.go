@@ -115,13 +115,13 @@ type Loan struct {
 
 var Loans = readmodel.New(readmodel.Spec[Loan]{
 	Name: "Loans",
-	Projections: []readmodel.Projection[Loan]{
-		readmodel.On(Book, func(e message.Event[BookEvent]) []readmodel.Change[Loan] {
+	Projections: readmodel.Projections[Loan]{
+		readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Loan] {
 			switch d := e.Data.(type) {
 			case Lent:
-				return []readmodel.Change[Loan]{readmodel.Create(e.ID, Loan{d.Member, e.RecordedAt.AddDate(0, 0, d.Days)})}
+				return readmodel.Changes[Loan]{readmodel.Create(e.ID, Loan{d.Member, e.RecordedAt.AddDate(0, 0, d.Days)})}
 			case Returned:
-				return []readmodel.Change[Loan]{
+				return readmodel.Changes[Loan]{
 					readmodel.Update(e.ID, func(r *Loan) { r.Due = time.Time{} }),
 					readmodel.DeleteIf(e.ID, func(r Loan) bool { return r.Due.IsZero() }),
 				}
@@ -141,10 +141,10 @@ type Reading struct {
 var Readings = readmodel.New(readmodel.Spec[Reading]{
 	Name:  "Readings",
 	SubID: "book",
-	Projections: []readmodel.Projection[Reading]{
-		readmodel.On(Book, func(e message.Event[BookEvent]) []readmodel.Change[Reading] {
+	Projections: readmodel.Projections[Reading]{
+		readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Reading] {
 			if d, ok := e.Data.(Lent); ok {
-				return []readmodel.Change[Reading]{
+				return readmodel.Changes[Reading]{
 					readmodel.UpdateOrCreate(d.Member, Reading{Book: e.ID}, func(r *Reading) { r.Times++ }),
 				}
 			}
@@ -156,24 +156,24 @@ var Readings = readmodel.New(readmodel.Spec[Reading]{
 var Returns = counter.New("Returns")
 
 var Remind = automation.New("Remind",
-	automation.On(Book, func(e message.Event[BookEvent]) []message.Action {
+	automation.On(Book, func(e message.Event[BookEvent]) message.Actions {
 		switch d := e.Data.(type) {
 		case Lent:
 			due := schedule.At(e.RecordedAt.AddDate(0, 0, d.Days))
-			return []message.Action{schedule.Create(e.ID, due, Book.To(e.ID, TakeBack{}))}
+			return message.Actions{schedule.Create(e.ID, due, Book.To(e.ID, TakeBack{}))}
 		case Returned:
-			return []message.Action{schedule.Delete(e.ID), Returns.Count(d.Member, e.Position.String(), 1)}
+			return message.Actions{schedule.Delete(e.ID), Returns.Count(d.Member, e.Position.String(), 1)}
 		}
 		return nil
 	}),
 	automation.OnWith(Returns, plugin.Components{Loans},
-		func(ctx context.Context, env plugin.Env, e message.Event[counter.Finished]) ([]message.Action, error) {
+		func(ctx context.Context, env plugin.Env, e message.Event[counter.Finished]) (message.Actions, error) {
 			loan, ok, err := Loans.Open(env).Get(ctx, "prize")
 			if err != nil {
 				return nil, err
 			}
 			if ok && loan.Member != e.ID {
-				return []message.Action{Book.To("prize", TakeBack{}).After(time.Hour)}, nil
+				return message.Actions{Book.To("prize", TakeBack{}).After(time.Hour)}, nil
 			}
 			return nil, nil
 		}),
@@ -196,7 +196,7 @@ var Desk = task.NewBucket("Desk")
 // LendList lends the books of a file: a member, then the books, one per line.
 var LendList = task.New(task.Spec{
 	Name: "LendList", Bucket: Desk, Suffix: ".lst",
-	Created: func(ctx context.Context, env plugin.Env, o task.Object) ([]message.Action, error) {
+	Created: func(ctx context.Context, env plugin.Env, o task.Object) (message.Actions, error) {
 		body, err := Desk.Open(env).Get(ctx, o.Key)
 		if err != nil {
 			return nil, err
@@ -210,22 +210,22 @@ var LendList = task.New(task.Spec{
 		if len(lines) == 0 {
 			return nil, io.ErrUnexpectedEOF
 		}
-		var actions []message.Action
+		var actions message.Actions
 		for _, book := range lines[1:] {
 			actions = append(actions, Book.To(book, Lend{Member: lines[0], Days: 14}))
 		}
 		done := fmt.Sprintf("%d books\n", len(actions))
 		return actions, Desk.Open(env).Put(ctx, o.Key+".done", strings.NewReader(done))
 	},
-	Removed: func(ctx context.Context, env plugin.Env, o task.Object) ([]message.Action, error) {
+	Removed: func(ctx context.Context, env plugin.Env, o task.Object) (message.Actions, error) {
 		return nil, Desk.Open(env).Delete(ctx, o.Key+".done")
 	},
 	Rate: schedule.Daily(8, 0, ""),
-	Run: func(ctx context.Context, env plugin.Env, due time.Time) ([]message.Action, error) {
+	Run: func(ctx context.Context, env plugin.Env, due time.Time) (message.Actions, error) {
 		if !env.Now().Equal(due) {
 			return nil, errors.New("the clock is wrong")
 		}
-		var late []message.Action
+		var late message.Actions
 		for book, err := range Loans.Open(env).All(ctx) {
 			if err != nil {
 				return nil, err
@@ -286,9 +286,9 @@ var LendingOffer = extension.NewOffer(Lending,
 		return []message.Send{Book.To(id, TakeBack{})}
 	}, Book))
 
-var Recaller = extension.New("Recaller", Lending, func(e message.Event[PublicEvent]) []message.Action {
+var Recaller = extension.New("Recaller", Lending, func(e message.Event[PublicEvent]) message.Actions {
 	if d, ok := e.Data.(BookGone); ok && d.Days > 20 {
-		return []message.Action{Lending.To(e.ID, Recall{})}
+		return message.Actions{Lending.To(e.ID, Recall{})}
 	}
 	return nil
 }, Lending)

@@ -510,8 +510,8 @@ func TestTwoComponentsOfOneName(t *testing.T) {
 	one, other := newNotes(), newNotes()
 	counts := automation.New("Counts",
 		automation.OnWith(Book, plugin.Components{one, other},
-			func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) ([]message.Action, error) {
-				var actions []message.Action
+			func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) (message.Actions, error) {
+				var actions message.Actions
 				for i, m := range []*readmodel.ReadModel[Loan]{one, other} {
 					row, ok, err := m.Open(env).Get(ctx, "dune")
 					if err != nil {
@@ -532,8 +532,8 @@ func TestTwoComponentsOfOneName(t *testing.T) {
 }
 
 func newNotes() *readmodel.ReadModel[Loan] {
-	return readmodel.New(readmodel.Spec[Loan]{Name: "Notes", Projections: []readmodel.Projection[Loan]{
-		readmodel.On(Book, func(message.Event[BookEvent]) []readmodel.Change[Loan] { return nil }),
+	return readmodel.New(readmodel.Spec[Loan]{Name: "Notes", Projections: readmodel.Projections[Loan]{
+		readmodel.On(Book, func(message.Event[BookEvent]) readmodel.Changes[Loan] { return nil }),
 	}})
 }
 

@@ -19,7 +19,7 @@ func Example() {
 		Name: "NightlyReport",
 		Rate: schedule.Daily(2, 30, "Europe/Berlin"),
 		Uses: plugin.Components{reports},
-		Run: func(ctx context.Context, env plugin.Env, due time.Time) ([]message.Action, error) {
+		Run: func(ctx context.Context, env plugin.Env, due time.Time) (message.Actions, error) {
 			key := due.Format(time.DateOnly) + ".txt"
 			return nil, reports.Open(env).Put(ctx, key, strings.NewReader("all is well\n"))
 		},

@@ -120,11 +120,11 @@ type Spec struct {
 	// Created and Removed are called for each object, at least once.
 	// env.IdempotencyKey is the same at every repetition. An error is retried
 	// with backoff, then the object is parked; other objects go on.
-	Created func(ctx context.Context, env plugin.Env, o Object) ([]message.Action, error)
-	Removed func(ctx context.Context, env plugin.Env, o Object) ([]message.Action, error)
+	Created func(ctx context.Context, env plugin.Env, o Object) (message.Actions, error)
+	Removed func(ctx context.Context, env plugin.Env, o Object) (message.Actions, error)
 	// Rate says when Run is called; due is the planned time.
 	Rate schedule.Rate
-	Run  func(ctx context.Context, env plugin.Env, due time.Time) ([]message.Action, error)
+	Run  func(ctx context.Context, env plugin.Env, due time.Time) (message.Actions, error)
 	// Uses are the read models and buckets, beside Bucket, that the functions open.
 	Uses plugin.Components
 	// Sends are the aggregates, extension points and counters that the actions
@@ -171,7 +171,7 @@ func New(spec Spec) *Task {
 // Definition returns the erased declaration.
 func (t *Task) Definition() *component.Definition { return t.def }
 
-func onObject(f func(context.Context, plugin.Env, Object) ([]message.Action, error),
+func onObject(f func(context.Context, plugin.Env, Object) (message.Actions, error),
 ) func(context.Context, component.Env, component.Object) ([]component.Action, error) {
 	if f == nil {
 		return nil

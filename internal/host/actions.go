@@ -104,6 +104,9 @@ func (h *Host) perform(ctx context.Context, o origin, actions []component.Action
 // extension point maps it to.
 func (h *Host) commands(o origin, index int, a component.Action) ([]driver.Command, error) {
 	actions := []component.Action{a}
+	if a.Target == nil {
+		return nil, fmt.Errorf("an empty send: %w", driver.ErrInvalid)
+	}
 	if a.Target.Point != nil {
 		offer := h.app.OfferOf(a.Target)
 		if err := guard(func() (err error) {
@@ -142,6 +145,9 @@ func (h *Host) commands(o origin, index int, a component.Action) ([]driver.Comma
 func (h *Host) SendAction(ctx context.Context, id string, meta driver.Meta, a component.Action) (driver.Outcome, error) {
 	if a.Err != nil {
 		return driver.Outcome{}, fmt.Errorf("%w: %w", driver.ErrInvalid, a.Err)
+	}
+	if a.Target == nil {
+		return driver.Outcome{}, fmt.Errorf("an empty send: %w", driver.ErrInvalid)
 	}
 	if id == "" {
 		id = h.opts.NewID()

@@ -185,7 +185,7 @@ func (a *aggregate) runLane(groups []*group) {
 		if current == nil {
 			var err error
 			if current, err = a.load(ctx, id); err != nil {
-				if transient(err) && a.pause(ctx, attempt) {
+				if retryable(err) && a.pause(ctx, attempt) {
 					continue
 				}
 				fail(err, false)
@@ -223,7 +223,7 @@ func (a *aggregate) runLane(groups []*group) {
 			if current, err = a.advance(ctx, id, current, conflict.Winner); err != nil {
 				current = nil
 				a.cache.drop(id)
-				if !transient(err) {
+				if !retryable(err) {
 					fail(err, false)
 					return
 				}
@@ -239,7 +239,7 @@ func (a *aggregate) runLane(groups []*group) {
 			current = &entity{sequenceNr: current.sequenceNr, fold: current.fold, recent: current.recent, unsnapped: -1 << 30}
 		case errors.As(err, &large):
 			round.items[0].settle(Result{Err: fmt.Errorf("aggregate %s: %q: %w", a.name, id, err), Permanent: true})
-		case transient(err):
+		case retryable(err):
 			if !a.pause(ctx, attempt) {
 				a.cache.drop(id)
 				fail(fmt.Errorf("aggregate %s: append to %q: %w", a.name, id, err), false)
@@ -247,7 +247,7 @@ func (a *aggregate) runLane(groups []*group) {
 			}
 		default: // unknown: it may have taken effect, so nothing is taken for granted
 			a.cache.drop(id)
-			fail(fmt.Errorf("aggregate %s: append to %q: %w", a.name, id, err), errors.Is(err, driver.ErrInvalid))
+			fail(fmt.Errorf("aggregate %s: append to %q: %w", a.name, id, storeError(err)), errors.Is(err, driver.ErrInvalid))
 			return
 		}
 	}
@@ -382,7 +382,7 @@ func (a *aggregate) snapshot(id string, e *entity, r *round) *driver.Snapshot {
 func (a *aggregate) load(ctx context.Context, id string) (*entity, error) {
 	commits, err := a.log.Load(ctx, id, a.def.FoldVersion)
 	if err != nil {
-		return nil, fmt.Errorf("aggregate %s: load %q: %w", a.name, id, err)
+		return nil, fmt.Errorf("aggregate %s: load %q: %w", a.name, id, storeError(err))
 	}
 	e := &entity{fold: a.def.NewFold()}
 	for i := range commits {
@@ -436,7 +436,7 @@ func (a *aggregate) advance(ctx context.Context, id string, e *entity, winner dr
 	} else {
 		for c, err := range a.log.Read(ctx, id, e.sequenceNr) {
 			if err != nil {
-				return nil, fmt.Errorf("aggregate %s: read %q: %w", a.name, id, err)
+				return nil, fmt.Errorf("aggregate %s: read %q: %w", a.name, id, storeError(err))
 			}
 			if err := a.apply(next, id, &c); err != nil {
 				return nil, err

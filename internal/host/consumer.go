@@ -364,9 +364,10 @@ func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter) error {
 	}
 }
 
-// skip gives a parked commit up.
-func (c *consumer) skip(ctx context.Context, stream string, sequenceNr uint64) error {
-	key := driver.StreamKey{Log: c.log, Stream: stream}
+// skip gives a parked commit up and applies what waited behind it, as far as
+// that goes: a later commit that fails gets a letter of its own.
+func (c *consumer) skip(ctx context.Context, l driver.DeadLetter) error {
+	key := driver.StreamKey{Log: c.log, Stream: l.Stream}
 	c.applying.Lock()
 	defer c.applying.Unlock()
 	w, err := c.positions.Watermark(ctx, key)
@@ -376,15 +377,21 @@ func (c *consumer) skip(ctx context.Context, stream string, sequenceNr uint64) e
 	if err := c.positions.Unblock(ctx, key); err != nil {
 		return err
 	}
-	if w.SequenceNr+1 == sequenceNr {
-		if err := c.positions.Advance(ctx, []driver.Advance{{StreamKey: key, From: w.SequenceNr, To: sequenceNr}}); err != nil {
+	if w.SequenceNr+1 == l.SequenceNr {
+		if err := c.positions.Advance(ctx, []driver.Advance{{StreamKey: key, From: w.SequenceNr, To: l.SequenceNr}}); err != nil {
 			return err
 		}
 	}
-	// What waited behind it is applied as far as it goes.
+	// Now, before a later commit may be parked under the same id.
+	if err := c.host.letters.Remove(ctx, l.ID); err != nil {
+		return err
+	}
 	for {
-		s := &span{stream: key, from: max(w.SequenceNr, sequenceNr), applied: max(w.SequenceNr, sequenceNr)}
-		for commit, err := range c.reader.Read(ctx, stream, s.from) {
+		if w, err = c.positions.Watermark(ctx, key); err != nil || w.Blocked {
+			return err
+		}
+		s := &span{stream: key, from: w.SequenceNr, applied: w.SequenceNr}
+		for commit, err := range c.reader.Read(ctx, key.Stream, s.from) {
 			if err != nil {
 				return err
 			}
@@ -396,10 +403,12 @@ func (c *consumer) skip(ctx context.Context, stream string, sequenceNr uint64) e
 			return nil
 		}
 		c.applier.apply(ctx, []*span{s})
-		if s.err != nil {
+		if s.err != nil && !errors.Is(s.err, driver.ErrConflict) {
+			if transient(s.err) {
+				return s.err // its records come again
+			}
 			return c.parkCommit(ctx, s, 1)
 		}
-		w.SequenceNr = s.applied
 	}
 }
 

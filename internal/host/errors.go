@@ -9,11 +9,15 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// transient reports whether trying again may help: the store was busy or away,
-// or another writer was faster.
-func transient(err error) bool {
-	return errors.Is(err, errStore) || errors.Is(err, driver.ErrThrottled) || errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrConflict)
+// retryable reports whether the store said that trying again helps: it was busy
+// or away, or another writer was faster.
+func retryable(err error) bool {
+	return errors.Is(err, driver.ErrThrottled) || errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrConflict)
 }
+
+// transient reports whether a failure says nothing about the message, so that it
+// is delivered again for as long as it takes.
+func transient(err error) bool { return errors.Is(err, errStore) || retryable(err) }
 
 // errStore marks failures of a store that say nothing about the message: they
 // are tried again for as long as it takes, and never a reason to park.

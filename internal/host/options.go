@@ -21,7 +21,8 @@ type Options struct {
 	Backoff func(n int) time.Duration
 	// MaxAttempts is how often a message is tried before it is parked; 0 is 5.
 	MaxAttempts int
-	// CacheEntries is how many entities stay in memory; 0 is 10,000, negative none.
+	// CacheEntries is how many entities stay in memory; 0 is 4,096,
+	// negative none. An entity keeps its state and up to some hundred command ids.
 	CacheEntries int
 	// Budget bounds the handling of a command whose context has no deadline; 0
 	// is 30 seconds.
@@ -54,7 +55,7 @@ func (o *Options) withDefaults() Options {
 		out.MaxAttempts = 5
 	}
 	if out.CacheEntries == 0 {
-		out.CacheEntries = 10_000
+		out.CacheEntries = 4096
 	}
 	if out.Budget <= 0 {
 		out.Budget = 30 * time.Second

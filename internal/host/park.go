@@ -35,9 +35,10 @@ func (h *Host) Discard(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if err := c.skip(ctx, l.Stream, l.SequenceNr); err != nil {
+		if err := c.skip(ctx, l); err != nil {
 			return fmt.Errorf("discard %s: %w", id, err)
 		}
+		return nil
 	}
 	return h.letters.Remove(ctx, id)
 }

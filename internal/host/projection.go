@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
@@ -19,14 +20,25 @@ type projector struct {
 	sources  []component.SourceLog
 }
 
+// ownRowSteps bounds how many steps of an OwnRow read model are under way.
+const ownRowSteps = 32
+
 // maxConflicts bounds how often a batch is made again after it lost a race.
 const maxConflicts = 20
 
 func (p *projector) apply(ctx context.Context, spans []*span) {
 	if p.rm.def.ReadModel.OwnRow {
+		// A step for each, at the same time: a store that groups writes does so.
+		limit := make(chan struct{}, ownRowSteps)
+		var wg sync.WaitGroup
 		for _, s := range spans {
-			p.applyAll(ctx, []*span{s})
+			limit <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-limit }()
+				p.applyAll(ctx, []*span{s})
+			})
 		}
+		wg.Wait()
 		return
 	}
 	p.applyAll(ctx, spans)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
@@ -90,29 +91,39 @@ func (h *Host) planSchedules(ctx context.Context) error {
 }
 
 func (h *Host) scheduleWork(ctx context.Context) (int, time.Time, error) {
-	batch, err := h.scheduler.Receive(ctx, 64)
+	batch, err := h.scheduler.Receive(ctx, 16)
 	if err != nil || len(batch.Deliveries) == 0 {
 		return 0, batch.Next, err
 	}
-	var settlements []driver.Settlement
-	for _, d := range batch.Deliveries {
-		s := driver.Settlement{ID: d.ID}
-		err := guard(func() error { return h.fire(ctx, d.Message) })
-		if err != nil {
-			h.logPanic("schedule "+d.Message.Name, err)
-			if s.Retry = done(ctx) || transient(err) || d.Attempt < h.opts.MaxAttempts; s.Retry {
-				s.After = h.opts.Backoff(d.Attempt)
-				h.log.Warn("firing is tried again", "schedule", d.Message.Name, "attempt", d.Attempt, "error", reason(err))
-			} else if parkErr := h.park(ctx, driver.DeadLetter{
-				ID: "firing/" + d.Message.Name + "/" + d.Message.Due.UTC().Format(time.RFC3339), Component: h.firingComponent(d.Message),
-				Kind: driver.DeadFiring, Stream: d.Message.Name, Body: d.Message.Payload, Attempts: d.Attempt,
-			}, err); parkErr != nil {
-				s.Retry, s.After = true, h.opts.Backoff(d.Attempt)
-			}
-		}
-		settlements = append(settlements, s)
+	// At the same time: a task that takes long must not hold up the others.
+	settlements := make([]driver.Settlement, len(batch.Deliveries))
+	var wg sync.WaitGroup
+	for i, d := range batch.Deliveries {
+		wg.Go(func() { settlements[i] = h.handleFiring(ctx, d) })
 	}
+	wg.Wait()
 	return len(batch.Deliveries), time.Time{}, h.scheduler.Settle(ctx, settlements)
+}
+
+func (h *Host) handleFiring(ctx context.Context, d driver.Delivery[driver.Firing]) driver.Settlement {
+	s := driver.Settlement{ID: d.ID}
+	err := guard(func() error { return h.fire(ctx, d.Message) })
+	if err == nil {
+		return s
+	}
+	h.logPanic("schedule "+d.Message.Name, err)
+	if s.Retry = done(ctx) || transient(err) || d.Attempt < h.opts.MaxAttempts; s.Retry {
+		s.After = h.opts.Backoff(d.Attempt)
+		h.log.Warn("firing is tried again", "schedule", d.Message.Name, "attempt", d.Attempt, "error", reason(err))
+		return s
+	}
+	if h.park(ctx, driver.DeadLetter{
+		ID: "firing/" + d.Message.Name + "/" + d.Message.Due.UTC().Format(time.RFC3339), Component: h.firingComponent(d.Message),
+		Kind: driver.DeadFiring, Stream: d.Message.Name, Body: d.Message.Payload, Attempts: d.Attempt,
+	}, err) != nil {
+		s.Retry, s.After = true, h.opts.Backoff(d.Attempt)
+	}
+	return s
 }
 
 func (h *Host) firingComponent(f driver.Firing) string {

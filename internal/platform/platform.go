@@ -132,15 +132,15 @@ var Plugins = readmodel.New(readmodel.Spec[Row]{
 	Name:   "Plugins",
 	Doc:    "Every plugin of this App and whether it is alive.",
 	OwnRow: true,
-	Projections: []readmodel.Projection[Row]{readmodel.On(Registry, func(e message.Event[Event]) []readmodel.Change[Row] {
+	Projections: readmodel.Projections[Row]{readmodel.On(Registry, func(e message.Event[Event]) readmodel.Changes[Row] {
 		switch d := e.Data.(type) {
 		case Connected:
-			return []readmodel.Change[Row]{readmodel.Put(e.ID, Row{
+			return readmodel.Changes[Row]{readmodel.Put(e.ID, Row{
 				Plugin: e.ID, Status: "connected", Components: d.Definition.Components,
 				ExtensionPoints: d.Definition.ExtensionPoints, IntervalSeconds: d.Definition.IntervalSeconds, Since: e.RecordedAt,
 			})}
 		case Disconnected:
-			return []readmodel.Change[Row]{readmodel.Update(e.ID, func(r *Row) { r.Status, r.Since = "disconnected", e.RecordedAt })}
+			return readmodel.Changes[Row]{readmodel.Update(e.ID, func(r *Row) { r.Status, r.Since = "disconnected", e.RecordedAt })}
 		}
 		return nil
 	})},
@@ -158,7 +158,7 @@ var History = readmodel.New(readmodel.Spec[HistoryRow]{
 	Name:  "PluginHistory",
 	Doc:   "What happened to every plugin.",
 	SubID: "position",
-	Projections: []readmodel.Projection[HistoryRow]{readmodel.On(Registry, func(e message.Event[Event]) []readmodel.Change[HistoryRow] {
+	Projections: readmodel.Projections[HistoryRow]{readmodel.On(Registry, func(e message.Event[Event]) readmodel.Changes[HistoryRow] {
 		return readmodel.PutRows(e.ID, HistoryRow{Position: e.Position.String(), What: e.Data.MessageType(), At: e.RecordedAt})
 	})},
 })

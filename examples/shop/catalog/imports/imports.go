@@ -41,7 +41,7 @@ var Task = task.New(task.Spec{
 	Sends:   plugin.Components{product.Aggregate},
 })
 
-func importFile(ctx context.Context, env plugin.Env, o task.Object) ([]message.Action, error) {
+func importFile(ctx context.Context, env plugin.Env, o task.Object) (message.Actions, error) {
 	files := Bucket.Open(env)
 	body, err := files.Get(ctx, o.Key)
 	if errors.Is(err, driver.ErrNotFound) {
@@ -59,7 +59,7 @@ func importFile(ctx context.Context, env plugin.Env, o task.Object) ([]message.A
 
 // read turns the rows of a file into commands, and tells about the others in
 // result. The error is that of file.
-func read(file io.Reader) (actions []message.Action, result string, err error) {
+func read(file io.Reader) (actions message.Actions, result string, err error) {
 	var refused strings.Builder
 	bad := 0
 	refuse := func(line int, reason error) {

@@ -17,18 +17,18 @@ type Category struct {
 var Categories = readmodel.New(readmodel.Spec[Category]{
 	Name:        "Categories",
 	Doc:         "The shelves of the catalog.",
-	Projections: []readmodel.Projection[Category]{readmodel.On(category.Aggregate, projectCategory)},
+	Projections: readmodel.Projections[Category]{readmodel.On(category.Aggregate, projectCategory)},
 	OwnRow:      true,
 })
 
-func projectCategory(e message.Event[category.Event]) []readmodel.Change[Category] {
+func projectCategory(e message.Event[category.Event]) readmodel.Changes[Category] {
 	switch d := e.Data.(type) {
 	case category.Added:
-		return []readmodel.Change[Category]{readmodel.Put(e.ID, Category{CategoryID: e.ID, Name: d.Name})}
+		return readmodel.Changes[Category]{readmodel.Put(e.ID, Category{CategoryID: e.ID, Name: d.Name})}
 	case category.Renamed:
-		return []readmodel.Change[Category]{readmodel.Update(e.ID, func(r *Category) { r.Name = d.Name })}
+		return readmodel.Changes[Category]{readmodel.Update(e.ID, func(r *Category) { r.Name = d.Name })}
 	case category.Archived:
-		return []readmodel.Change[Category]{readmodel.Update(e.ID, func(r *Category) { r.Archived = true })}
+		return readmodel.Changes[Category]{readmodel.Update(e.ID, func(r *Category) { r.Archived = true })}
 	}
 	return nil
 }

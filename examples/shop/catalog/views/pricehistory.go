@@ -22,16 +22,16 @@ type Price struct {
 var PriceHistory = readmodel.New(readmodel.Spec[Price]{
 	Name:        "PriceHistory",
 	Doc:         "Every price that a product ever had, oldest first.",
-	Projections: []readmodel.Projection[Price]{readmodel.On(product.Aggregate, projectPrice)},
+	Projections: readmodel.Projections[Price]{readmodel.On(product.Aggregate, projectPrice)},
 	SubID:       "position",
 })
 
-func projectPrice(e message.Event[product.Event]) []readmodel.Change[Price] {
+func projectPrice(e message.Event[product.Event]) readmodel.Changes[Price] {
 	switch d := e.Data.(type) {
 	case product.Added:
-		return []readmodel.Change[Price]{readmodel.Put(e.ID, Price{e.Position.String(), d.Price, e.RecordedAt})}
+		return readmodel.Changes[Price]{readmodel.Put(e.ID, Price{e.Position.String(), d.Price, e.RecordedAt})}
 	case product.PriceChanged:
-		return []readmodel.Change[Price]{readmodel.Put(e.ID, Price{e.Position.String(), d.Price, e.RecordedAt})}
+		return readmodel.Changes[Price]{readmodel.Put(e.ID, Price{e.Position.String(), d.Price, e.RecordedAt})}
 	case product.Renamed, product.Discontinued:
 	}
 	return nil

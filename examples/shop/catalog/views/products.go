@@ -20,7 +20,7 @@ type Product struct {
 var Products = readmodel.New(readmodel.Spec[Product]{
 	Name:        "Products",
 	Doc:         "The products of the catalog.",
-	Projections: []readmodel.Projection[Product]{readmodel.On(product.Aggregate, projectProduct)},
+	Projections: readmodel.Projections[Product]{readmodel.On(product.Aggregate, projectProduct)},
 	Indexes: []readmodel.Index{
 		{Name: "categoryId", Key: "categoryId", Sort: "name"},
 		{Name: "name", Key: "name"},
@@ -28,18 +28,18 @@ var Products = readmodel.New(readmodel.Spec[Product]{
 	OwnRow: true,
 })
 
-func projectProduct(e message.Event[product.Event]) []readmodel.Change[Product] {
+func projectProduct(e message.Event[product.Event]) readmodel.Changes[Product] {
 	switch d := e.Data.(type) {
 	case product.Added:
-		return []readmodel.Change[Product]{readmodel.Put(e.ID, Product{
+		return readmodel.Changes[Product]{readmodel.Put(e.ID, Product{
 			ProductID: e.ID, Name: d.Name, Price: d.Price, CategoryID: d.CategoryID,
 		})}
 	case product.Renamed:
-		return []readmodel.Change[Product]{readmodel.Update(e.ID, func(r *Product) { r.Name = d.Name })}
+		return readmodel.Changes[Product]{readmodel.Update(e.ID, func(r *Product) { r.Name = d.Name })}
 	case product.PriceChanged:
-		return []readmodel.Change[Product]{readmodel.Update(e.ID, func(r *Product) { r.Price = d.Price })}
+		return readmodel.Changes[Product]{readmodel.Update(e.ID, func(r *Product) { r.Price = d.Price })}
 	case product.Discontinued:
-		return []readmodel.Change[Product]{readmodel.Update(e.ID, func(r *Product) { r.Discontinued = true })}
+		return readmodel.Changes[Product]{readmodel.Update(e.ID, func(r *Product) { r.Discontinued = true })}
 	}
 	return nil
 }

@@ -10,16 +10,16 @@ import (
 // CatalogListings keeps the shelf in step with the catalog.
 var CatalogListings = extension.New("CatalogListings", catalogapi.Products, follow, listing.Aggregate)
 
-func follow(e message.Event[catalogapi.Event]) []message.Action {
+func follow(e message.Event[catalogapi.Event]) message.Actions {
 	switch d := e.Data.(type) {
 	case catalogapi.ProductListed:
-		return []message.Action{listing.Aggregate.To(d.ProductID, listing.List{Name: d.Name, Price: d.Price})}
+		return message.Actions{listing.Aggregate.To(d.ProductID, listing.List{Name: d.Name, Price: d.Price})}
 	case catalogapi.ProductRenamed:
-		return []message.Action{listing.Aggregate.To(d.ProductID, listing.Rename{Name: d.Name})}
+		return message.Actions{listing.Aggregate.To(d.ProductID, listing.Rename{Name: d.Name})}
 	case catalogapi.ProductPriceChanged:
-		return []message.Action{listing.Aggregate.To(d.ProductID, listing.Reprice{Price: d.Price})}
+		return message.Actions{listing.Aggregate.To(d.ProductID, listing.Reprice{Price: d.Price})}
 	case catalogapi.ProductWithdrawn:
-		return []message.Action{listing.Aggregate.To(d.ProductID, listing.Withdraw{})}
+		return message.Actions{listing.Aggregate.To(d.ProductID, listing.Withdraw{})}
 	}
 	return nil
 }

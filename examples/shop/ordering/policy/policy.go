@@ -20,13 +20,13 @@ var CancelUnpaid = automation.New("CancelUnpaid",
 	automation.On(order.Aggregate, watchPayment),
 	automation.Sends(order.Aggregate))
 
-func watchPayment(e message.Event[order.Event]) []message.Action {
+func watchPayment(e message.Event[order.Event]) message.Actions {
 	switch e.Data.(type) {
 	case order.Placed:
 		deadline := schedule.At(e.RecordedAt.Add(PaymentTime))
-		return []message.Action{schedule.Create(e.ID, deadline, order.Aggregate.To(e.ID, order.Expire{}))}
+		return message.Actions{schedule.Create(e.ID, deadline, order.Aggregate.To(e.ID, order.Expire{}))}
 	case order.Paid, order.Cancelled:
-		return []message.Action{schedule.Delete(e.ID)}
+		return message.Actions{schedule.Delete(e.ID)}
 	case order.LineShipped, order.Completed:
 	}
 	return nil
@@ -41,17 +41,17 @@ var CompleteShipped = automation.New("CompleteShipped",
 	automation.On(ShippedLines, completeOrder),
 	automation.Sends(ShippedLines, order.Aggregate))
 
-func countLines(e message.Event[order.Event]) []message.Action {
+func countLines(e message.Event[order.Event]) message.Actions {
 	switch d := e.Data.(type) {
 	case order.Paid:
-		return []message.Action{ShippedLines.AddTarget(e.ID, e.Position.String(), int64(d.Lines))}
+		return message.Actions{ShippedLines.AddTarget(e.ID, e.Position.String(), int64(d.Lines))}
 	case order.LineShipped:
-		return []message.Action{ShippedLines.Count(e.ID, e.Position.String(), 1)}
+		return message.Actions{ShippedLines.Count(e.ID, e.Position.String(), 1)}
 	case order.Placed, order.Completed, order.Cancelled:
 	}
 	return nil
 }
 
-func completeOrder(e message.Event[counter.Finished]) []message.Action {
-	return []message.Action{order.Aggregate.To(e.ID, order.Complete{})}
+func completeOrder(e message.Event[counter.Finished]) message.Actions {
+	return message.Actions{order.Aggregate.To(e.ID, order.Complete{})}
 }

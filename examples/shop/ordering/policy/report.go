@@ -29,7 +29,7 @@ var DailySalesReport = task.New(task.Spec{
 	Uses: plugin.Components{views.SalesByCountry, Reports},
 })
 
-func report(ctx context.Context, env plugin.Env, due time.Time) ([]message.Action, error) {
+func report(ctx context.Context, env plugin.Env, due time.Time) (message.Actions, error) {
 	var sales []views.CountrySales
 	for row, err := range views.SalesByCountry.Open(env).All(ctx) {
 		if err != nil {

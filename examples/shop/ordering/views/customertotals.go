@@ -21,28 +21,28 @@ type CustomerTotal struct {
 var CustomerTotals = readmodel.New(readmodel.Spec[CustomerTotal]{
 	Name: "CustomerTotals",
 	Doc:  "What each customer bought and brought back; cancelled orders do not count.",
-	Projections: []readmodel.Projection[CustomerTotal]{
+	Projections: readmodel.Projections[CustomerTotal]{
 		readmodel.On(order.Aggregate, onOrder(customerOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(customerReturned)),
 	},
 })
 
-func customerOrdered(b basket.Basket, sign int64) []readmodel.Change[CustomerTotal] {
+func customerOrdered(b basket.Basket, sign int64) readmodel.Changes[CustomerTotal] {
 	return customer(b, func(r *CustomerTotal) {
 		r.Orders += sign
 		r.Spent += money.Pence(sign) * b.Total()
 	})
 }
 
-func customerReturned(b basket.Basket) []readmodel.Change[CustomerTotal] {
+func customerReturned(b basket.Basket) readmodel.Changes[CustomerTotal] {
 	return customer(b, func(r *CustomerTotal) {
 		r.Returns++
 		r.Returned += b.Total()
 	})
 }
 
-func customer(b basket.Basket, add func(*CustomerTotal)) []readmodel.Change[CustomerTotal] {
-	return []readmodel.Change[CustomerTotal]{
+func customer(b basket.Basket, add func(*CustomerTotal)) readmodel.Changes[CustomerTotal] {
+	return readmodel.Changes[CustomerTotal]{
 		readmodel.UpdateOrCreate(b.CustomerID, CustomerTotal{CustomerID: b.CustomerID}, add),
 	}
 }

@@ -18,20 +18,20 @@ type Listing struct {
 var Listings = readmodel.New(readmodel.Spec[Listing]{
 	Name:        "Listings",
 	Doc:         "What is on the shelf.",
-	Projections: []readmodel.Projection[Listing]{readmodel.On(listing.Aggregate, projectListing)},
+	Projections: readmodel.Projections[Listing]{readmodel.On(listing.Aggregate, projectListing)},
 	OwnRow:      true,
 })
 
-func projectListing(e message.Event[listing.Event]) []readmodel.Change[Listing] {
+func projectListing(e message.Event[listing.Event]) readmodel.Changes[Listing] {
 	switch d := e.Data.(type) {
 	case listing.Listed:
-		return []readmodel.Change[Listing]{readmodel.Put(e.ID, Listing{ProductID: e.ID, Name: d.Name, Price: d.Price})}
+		return readmodel.Changes[Listing]{readmodel.Put(e.ID, Listing{ProductID: e.ID, Name: d.Name, Price: d.Price})}
 	case listing.Renamed:
-		return []readmodel.Change[Listing]{readmodel.Update(e.ID, func(r *Listing) { r.Name = d.Name })}
+		return readmodel.Changes[Listing]{readmodel.Update(e.ID, func(r *Listing) { r.Name = d.Name })}
 	case listing.Repriced:
-		return []readmodel.Change[Listing]{readmodel.Update(e.ID, func(r *Listing) { r.Price = d.Price })}
+		return readmodel.Changes[Listing]{readmodel.Update(e.ID, func(r *Listing) { r.Price = d.Price })}
 	case listing.Withdrawn:
-		return []readmodel.Change[Listing]{readmodel.Delete[Listing](e.ID)}
+		return readmodel.Changes[Listing]{readmodel.Delete[Listing](e.ID)}
 	}
 	return nil
 }

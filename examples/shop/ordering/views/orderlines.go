@@ -20,11 +20,11 @@ type OrderLine struct {
 var OrderLines = readmodel.New(readmodel.Spec[OrderLine]{
 	Name:        "OrderLines",
 	Doc:         "The lines of each order, and which are shipped.",
-	Projections: []readmodel.Projection[OrderLine]{readmodel.On(order.Aggregate, projectLine)},
+	Projections: readmodel.Projections[OrderLine]{readmodel.On(order.Aggregate, projectLine)},
 	SubID:       "productId",
 })
 
-func projectLine(e message.Event[order.Event]) []readmodel.Change[OrderLine] {
+func projectLine(e message.Event[order.Event]) readmodel.Changes[OrderLine] {
 	switch d := e.Data.(type) {
 	case order.Placed:
 		rows := make([]OrderLine, len(d.Lines))
@@ -33,7 +33,7 @@ func projectLine(e message.Event[order.Event]) []readmodel.Change[OrderLine] {
 		}
 		return readmodel.PutRows(e.ID, rows...)
 	case order.LineShipped:
-		return []readmodel.Change[OrderLine]{
+		return readmodel.Changes[OrderLine]{
 			readmodel.UpdateRow(e.ID, d.ProductID, func(r *OrderLine) { r.Shipped = true }),
 		}
 	case order.Paid, order.Completed, order.Cancelled:

@@ -36,18 +36,18 @@ const (
 var Orders = readmodel.New(readmodel.Spec[Order]{
 	Name:        "Orders",
 	Doc:         "The orders and how far they got.",
-	Projections: []readmodel.Projection[Order]{readmodel.On(order.Aggregate, projectOrder)},
+	Projections: readmodel.Projections[Order]{readmodel.On(order.Aggregate, projectOrder)},
 	Indexes:     []readmodel.Index{{Name: "customerId", Key: "customerId", Sort: "placedAt"}},
 	OwnRow:      true,
 })
 
-func projectOrder(e message.Event[order.Event]) []readmodel.Change[Order] {
-	status := func(s Status) []readmodel.Change[Order] {
-		return []readmodel.Change[Order]{readmodel.Update(e.ID, func(r *Order) { r.Status = s })}
+func projectOrder(e message.Event[order.Event]) readmodel.Changes[Order] {
+	status := func(s Status) readmodel.Changes[Order] {
+		return readmodel.Changes[Order]{readmodel.Update(e.ID, func(r *Order) { r.Status = s })}
 	}
 	switch d := e.Data.(type) {
 	case order.Placed:
-		return []readmodel.Change[Order]{readmodel.Put(e.ID, Order{
+		return readmodel.Changes[Order]{readmodel.Put(e.ID, Order{
 			OrderID: e.ID, CustomerID: d.CustomerID, Status: Placed,
 			Total: d.Total(), Lines: int32(len(d.Lines)), PlacedAt: e.RecordedAt.UTC().Truncate(time.Second),
 		})}

@@ -18,22 +18,22 @@ type Demand struct {
 var ProductDemand = readmodel.New(readmodel.Spec[Demand]{
 	Name: "ProductDemand",
 	Doc:  "The pieces sold and brought back of each product; cancelled orders do not count.",
-	Projections: []readmodel.Projection[Demand]{
+	Projections: readmodel.Projections[Demand]{
 		readmodel.On(order.Aggregate, onOrder(productsOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(productsReturned)),
 	},
 })
 
-func productsOrdered(b basket.Basket, sign int64) []readmodel.Change[Demand] {
+func productsOrdered(b basket.Basket, sign int64) readmodel.Changes[Demand] {
 	return products(b, func(r *Demand, pieces int64) { r.Sold += sign * pieces })
 }
 
-func productsReturned(b basket.Basket) []readmodel.Change[Demand] {
+func productsReturned(b basket.Basket) readmodel.Changes[Demand] {
 	return products(b, func(r *Demand, pieces int64) { r.Returned += pieces })
 }
 
-func products(b basket.Basket, add func(r *Demand, pieces int64)) []readmodel.Change[Demand] {
-	changes := make([]readmodel.Change[Demand], len(b.Lines))
+func products(b basket.Basket, add func(r *Demand, pieces int64)) readmodel.Changes[Demand] {
+	changes := make(readmodel.Changes[Demand], len(b.Lines))
 	for i, l := range b.Lines {
 		changes[i] = readmodel.UpdateOrCreate(l.ProductID, Demand{ProductID: l.ProductID},
 			func(r *Demand) { add(r, int64(l.Quantity)) })

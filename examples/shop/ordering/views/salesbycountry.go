@@ -20,25 +20,25 @@ type CountrySales struct {
 var SalesByCountry = readmodel.New(readmodel.Spec[CountrySales]{
 	Name: "SalesByCountry",
 	Doc:  "What was sold to each country and brought back from it; cancelled orders do not count.",
-	Projections: []readmodel.Projection[CountrySales]{
+	Projections: readmodel.Projections[CountrySales]{
 		readmodel.On(order.Aggregate, onOrder(countryOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(countryReturned)),
 	},
 })
 
-func countryOrdered(b basket.Basket, sign int64) []readmodel.Change[CountrySales] {
+func countryOrdered(b basket.Basket, sign int64) readmodel.Changes[CountrySales] {
 	return country(b, func(r *CountrySales) {
 		r.Orders += sign
 		r.Revenue += money.Pence(sign) * b.Total()
 	})
 }
 
-func countryReturned(b basket.Basket) []readmodel.Change[CountrySales] {
+func countryReturned(b basket.Basket) readmodel.Changes[CountrySales] {
 	return country(b, func(r *CountrySales) { r.Returned += b.Total() })
 }
 
-func country(b basket.Basket, add func(*CountrySales)) []readmodel.Change[CountrySales] {
-	return []readmodel.Change[CountrySales]{
+func country(b basket.Basket, add func(*CountrySales)) readmodel.Changes[CountrySales] {
+	return readmodel.Changes[CountrySales]{
 		readmodel.UpdateOrCreate(b.Country, CountrySales{Country: b.Country}, add),
 	}
 }

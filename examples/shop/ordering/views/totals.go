@@ -15,8 +15,8 @@ import (
 
 // onOrder projects orders with add: with the sign 1 when one is placed, with -1
 // when it is cancelled.
-func onOrder[R any](add func(b basket.Basket, sign int64) []readmodel.Change[R]) func(message.Event[order.Event]) []readmodel.Change[R] {
-	return func(e message.Event[order.Event]) []readmodel.Change[R] {
+func onOrder[R any](add func(b basket.Basket, sign int64) readmodel.Changes[R]) func(message.Event[order.Event]) readmodel.Changes[R] {
+	return func(e message.Event[order.Event]) readmodel.Changes[R] {
 		switch d := e.Data.(type) {
 		case order.Placed:
 			return add(d.Basket, 1)
@@ -28,8 +28,8 @@ func onOrder[R any](add func(b basket.Basket, sign int64) []readmodel.Change[R])
 	}
 }
 
-func onReturn[R any](add func(basket.Basket) []readmodel.Change[R]) func(message.Event[returns.Event]) []readmodel.Change[R] {
-	return func(e message.Event[returns.Event]) []readmodel.Change[R] {
+func onReturn[R any](add func(basket.Basket) readmodel.Changes[R]) func(message.Event[returns.Event]) readmodel.Changes[R] {
+	return func(e message.Event[returns.Event]) readmodel.Changes[R] {
 		switch d := e.Data.(type) {
 		case returns.Recorded:
 			return add(d.Basket)

@@ -1,0 +1,182 @@
+// Package doctest holds the Go code in documents to the source it was taken
+// from. A block of such code has a line before it that says where that is:
+//
+//	<!-- from example_test.go#Example -->
+//	```go
+//	...
+//	```
+//
+// The name is that of a region in the file, between the lines "// region NAME"
+// and "// endregion", or else of a function, whose body it is. The file is
+// looked for beside the document.
+package doctest
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Check compares each marked block of the document at path with its source.
+// Indentation that all lines have in common does not matter. A document without
+// such a block fails.
+func Check(t *testing.T, path string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := parse(string(text))
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	for _, b := range blocks {
+		want, err := source(filepath.Join(filepath.Dir(path), b.file), b.name)
+		if err != nil {
+			t.Errorf("%s:%d: %v", path, b.line, err)
+			continue
+		}
+		if line, got, want := difference(b.code, want); line >= 0 {
+			t.Errorf("%s:%d: differs from %s#%s: the document has\n\t%q, the source\n\t%q", path, b.line+line, b.file, b.name, got, want)
+		}
+	}
+}
+
+// errDocument is wrapped by what is wrong with a document or its source, other
+// than that the two differ.
+var errDocument = errors.New("not a document with code")
+
+// block is a marked block of code.
+type block struct {
+	file, name string
+	line       int // the first line of code, from 1
+	code       []string
+}
+
+var (
+	marker = regexp.MustCompile(`^\s*<!--\s*from\s+(\S+?)(?:#(\S+))?\s*-->\s*$`)
+	// almost finds markers that a slip of the pen would take out of the check.
+	almost = regexp.MustCompile(`<!--\s*from\b`)
+	region = regexp.MustCompile(`^\s*// region (\S+)\s*$`)
+	ending = regexp.MustCompile(`^\s*// endregion\b`)
+)
+
+func parse(text string) ([]block, error) {
+	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+	var blocks []block
+	for i := 0; i < len(lines); i++ {
+		m := marker.FindStringSubmatch(lines[i])
+		if m == nil || m[2] == "" {
+			if almost.MatchString(lines[i]) {
+				return nil, fmt.Errorf("line %d: %q is no marker <!-- from FILE#NAME -->: %w", i+1, lines[i], errDocument)
+			}
+			continue
+		}
+		b := block{file: m[1], name: m[2], line: i + 3}
+		if i++; i == len(lines) || strings.TrimSpace(lines[i]) != "```go" {
+			return nil, fmt.Errorf("line %d: no ```go follows the marker: %w", i, errDocument)
+		}
+		for i++; i < len(lines) && strings.TrimSpace(lines[i]) != "```"; i++ {
+			b.code = append(b.code, lines[i])
+		}
+		if i == len(lines) {
+			return nil, fmt.Errorf("line %d: the block has no end: %w", b.line, errDocument)
+		}
+		blocks = append(blocks, b)
+	}
+	if len(blocks) == 0 {
+		return nil, fmt.Errorf("no block of code is marked with its source: %w", errDocument)
+	}
+	return blocks, nil
+}
+
+// source returns the lines of a region or a function's body.
+func source(path, name string) ([]string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	lines := strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
+	for i, l := range lines {
+		if m := region.FindStringSubmatch(l); m == nil || m[1] != name {
+			continue
+		}
+		for j := i + 1; j < len(lines); j++ {
+			if ending.MatchString(lines[j]) {
+				return lines[i+1 : j], nil
+			}
+		}
+		return nil, fmt.Errorf("the region %s of %s has no end: %w", name, path, errDocument)
+	}
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, path, text, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range file.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == name && f.Body != nil {
+			from, to := files.Position(f.Body.Lbrace).Line, files.Position(f.Body.Rbrace).Line
+			return lines[from : to-1], nil
+		}
+	}
+	return nil, fmt.Errorf("%s has no region and no function %s: %w", path, name, errDocument)
+}
+
+// difference returns the first line in which two pieces of code differ, counted
+// from 0 in got as it stands, or -1.
+func difference(got, want []string) (line int, g, w string) {
+	start := 0
+	for start < len(got) && strings.TrimSpace(got[start]) == "" {
+		start++
+	}
+	got, want = shifted(got), shifted(want)
+	for i := range max(len(got), len(want)) {
+		g, w = "(nothing)", "(nothing)"
+		if i < len(got) {
+			g = got[i]
+		}
+		if i < len(want) {
+			w = want[i]
+		}
+		if g != w {
+			return start + i, g, w
+		}
+	}
+	return -1, "", ""
+}
+
+// shifted takes away the tabs that all lines begin with, spaces at their ends,
+// and empty lines at both ends.
+func shifted(lines []string) []string {
+	text := strings.Split(strings.Trim(strings.Join(trimmed(lines), "\n"), "\n"), "\n")
+	common := -1
+	for _, l := range text {
+		if l == "" {
+			continue
+		}
+		if tabs := len(l) - len(strings.TrimLeft(l, "\t")); common < 0 || tabs < common {
+			common = tabs
+		}
+	}
+	for i, l := range text {
+		if l != "" {
+			text[i] = l[common:]
+		}
+	}
+	return text
+}
+
+func trimmed(lines []string) []string {
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = strings.TrimRight(l, " \t")
+	}
+	return out
+}

@@ -1,0 +1,307 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+func openBucket(t *testing.T, p *Provider) driver.Bucket {
+	t.Helper()
+	return must[driver.Bucket](t)(p.OpenBucket(t.Context(), "Test.Files"))
+}
+
+func putObject(t *testing.T, b driver.Bucket, key, content string) {
+	t.Helper()
+	if err := b.Put(t.Context(), key, strings.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// object returns an object's content, or the class of the error.
+func object(t *testing.T, b driver.Bucket, key string) string {
+	t.Helper()
+	r, o, err := b.Get(t.Context(), key)
+	if errors.Is(err, driver.ErrNotFound) {
+		return "not found"
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close() //nolint:errcheck // it was read only
+	text := must[[]byte](t)(io.ReadAll(r))
+	if o.Key != key || o.Size != int64(len(text)) {
+		t.Errorf("object %q of %d bytes is described as %+v", key, len(text), o)
+	}
+	return string(text)
+}
+
+// events receives and settles until the last event of each key is as wanted.
+func wantEvents(t *testing.T, b driver.Bucket, want map[string]driver.ObjectEventKind) {
+	t.Helper()
+	got := map[string]driver.ObjectEventKind{}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		batch := must[driver.Batch[driver.ObjectEvent]](t)(b.Receive(t.Context(), 10))
+		var done []driver.Settlement
+		for _, d := range batch.Deliveries {
+			if _, ok := want[d.Message.Key]; !ok {
+				t.Errorf("an event of %q came", d.Message.Key)
+			}
+			got[d.Message.Key] = d.Message.Kind
+			done = append(done, driver.Settlement{ID: d.ID})
+		}
+		if err := b.Settle(t.Context(), done); err != nil {
+			t.Fatal(err)
+		}
+		all := true
+		for key, kind := range want {
+			all = all && got[key] == kind
+		}
+		if all {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("got the events %v, want %v", got, want)
+		}
+	}
+}
+
+func keysOf(t *testing.T, b driver.Bucket) []string {
+	t.Helper()
+	var keys []string
+	for _, o := range must[[]driver.Object](t)(b.List(t.Context(), "", "", 1000)) {
+		keys = append(keys, o.Key)
+	}
+	return keys
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFilesOfOtherHandsAreObjects(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	p := mustOpen(t, path, nil)
+	b := openBucket(t, p)
+	dir := filepath.Join(path+".buckets", "Test.Files")
+	const created, removed = driver.ObjectCreated, driver.ObjectRemoved
+
+	told := make(chan string, 1000)
+	p.Notify(func(r string) { told <- r })
+	writeFile(t, filepath.Join(dir, "dropped file.csv"), "1")
+	wantEvents(t, b, map[string]driver.ObjectEventKind{"dropped file.csv": created})
+	if r := <-told; r != driver.ReceiverOf("Bucket", "Test.Files") {
+		t.Errorf("%s was notified", r)
+	}
+	if got := object(t, b, "dropped file.csv"); got != "1" {
+		t.Errorf("the dropped file is %q", got)
+	}
+	writeFile(t, filepath.Join(dir, "in", "deep", "er", "100%.txt"), "2") // directories come with it
+	wantEvents(t, b, map[string]driver.ObjectEventKind{"in/deep/er/100%.txt": created})
+	writeFile(t, filepath.Join(dir, "in", "deep", "er", "later.txt"), "3")
+	wantEvents(t, b, map[string]driver.ObjectEventKind{"in/deep/er/later.txt": created})
+	writeFile(t, filepath.Join(dir, "dropped file.csv"), "longer")
+	wantEvents(t, b, map[string]driver.ObjectEventKind{"dropped file.csv": created})
+	if got, want := keysOf(t, b), []string{"dropped file.csv", "in/deep/er/100%.txt", "in/deep/er/later.txt"}; !slices.Equal(got, want) {
+		t.Errorf("the keys are %q, want %q", got, want)
+	}
+
+	// What the bucket itself does is told once, though its files are watched.
+	putObject(t, b, "own", "4")
+	time.Sleep(5 * watchPause)
+	batch := must[driver.Batch[driver.ObjectEvent]](t)(b.Receive(t.Context(), 10))
+	if len(batch.Deliveries) != 1 || batch.Deliveries[0].Message.Key != "own" {
+		t.Errorf("a Put was told as %+v", batch.Deliveries)
+	}
+	if err := b.Settle(t.Context(), []driver.Settlement{{ID: batch.Deliveries[0].ID}}); err != nil {
+		t.Fatal(err)
+	}
+
+	// A directory that goes takes its files along, one that comes brings them.
+	away := filepath.Join(t.TempDir(), "away")
+	if err := os.Rename(filepath.Join(dir, "in"), away); err != nil {
+		t.Fatal(err)
+	}
+	wantEvents(t, b, map[string]driver.ObjectEventKind{"in/deep/er/100%.txt": removed, "in/deep/er/later.txt": removed})
+	if err := os.Rename(away, filepath.Join(dir, "back")); err != nil {
+		t.Fatal(err)
+	}
+	wantEvents(t, b, map[string]driver.ObjectEventKind{"back/deep/er/100%.txt": created, "back/deep/er/later.txt": created})
+
+	// While nobody watches.
+	mustClose(t, p)
+	writeFile(t, filepath.Join(dir, "new"), "5")
+	writeFile(t, filepath.Join(dir, "back", "deep", "er", "later.txt"), "changed")
+	if err := os.Remove(filepath.Join(dir, "own")); err != nil {
+		t.Fatal(err)
+	}
+	p = mustOpen(t, path, nil)
+	b = openBucket(t, p)
+	wantEvents(t, b, map[string]driver.ObjectEventKind{"new": created, "back/deep/er/later.txt": created, "own": removed})
+	if got := object(t, b, "own"); got != "not found" {
+		t.Errorf("the removed object is %q", got)
+	}
+	// Many at once.
+	want := map[string]driver.ObjectEventKind{}
+	for i := range 600 {
+		key := fmt.Sprintf("many/%d", i)
+		writeFile(t, filepath.Join(dir, key), "x")
+		want[key] = created
+	}
+	wantEvents(t, b, want)
+	if err := os.RemoveAll(filepath.Join(dir, "many")); err != nil {
+		t.Fatal(err)
+	}
+	for key := range want {
+		want[key] = removed
+	}
+	wantEvents(t, b, want)
+}
+
+func TestKeysThatCannotBePaths(t *testing.T) {
+	t.Parallel()
+	p := mustOpen(t, filepath.Join(t.TempDir(), "app.db"), &Options{BucketDir: filepath.Join(t.TempDir(), "elsewhere", "buckets")})
+	b := openBucket(t, p)
+	long := strings.Repeat("ü%", 340) // escaped it has more than 1,500 bytes
+	keys := []string{
+		"a", "a/b", "a/b/c", "b/c/d", "b/c", "b", // a file and a directory of one name
+		"%=a", "%-a/%=b", "%+a", "x/%=y", "%", "%41", "100%", // what escaped names look like
+		long, long + "/x", "x/" + long, strings.Repeat("y", 1024), strings.Repeat("z/", 511) + "z",
+		".hidden", ".writing", "...", "a.", "a ", " a", "-", "~", "CON", "nul.txt", `back\slash`, "a:b", "a?b*c<d>e|f\"g",
+	}
+	for i, key := range keys {
+		putObject(t, b, key, fmt.Sprint("content ", i))
+	}
+	check := func() {
+		t.Helper()
+		for i, key := range keys {
+			if got, want := object(t, b, key), fmt.Sprint("content ", i); got != want {
+				t.Errorf("%.30q is %q, want %q", key, got, want)
+			}
+		}
+		sorted := slices.Sorted(slices.Values(keys))
+		if got := keysOf(t, b); !slices.Equal(got, sorted) {
+			t.Errorf("the keys are %.60q, want %.60q", got, sorted)
+		}
+	}
+	check()
+	if err := b.(*bucket).scan(t.Context()); err != nil { // each file is found to be what is known
+		t.Fatal(err)
+	}
+	check()
+	if n := must[int64](t)(int64(0), p.read(t.Context(), func(c *conn) error {
+		n, err := c.integer("SELECT count(*) FROM messages")
+		if err == nil && n != int64(len(keys)) {
+			t.Errorf("%d events, want %d", n, len(keys))
+		}
+		return err
+	})); n != 0 {
+		t.Error(n)
+	}
+	for _, key := range keys {
+		if err := b.Delete(t.Context(), key); err != nil {
+			t.Errorf("delete %.30q: %v", key, err)
+		}
+	}
+	for _, key := range keys {
+		if got := object(t, b, key); got != "not found" {
+			t.Errorf("the deleted %.30q is %q", key, got)
+		}
+	}
+	// A directory that is left empty is no obstacle, and no reason to escape.
+	putObject(t, b, "a/b", "1")
+	if err := b.Delete(t.Context(), "a/b"); err != nil {
+		t.Fatal(err)
+	}
+	putObject(t, b, "a", "2")
+	if _, err := os.Stat(filepath.Join(b.(*bucket).dir, "a")); err != nil {
+		t.Errorf("the object a is not in the file a: %v", err)
+	}
+}
+
+func TestPathsOfKeysAreReversible(t *testing.T) {
+	t.Parallel()
+	pieces := []string{"a", "%", "%=", "%-", "%+", "/", ".", " ", "é", "\\", "4", "1", strings.Repeat("x", 239), strings.Repeat("€", 80)}
+	seen := map[string]string{}
+	var try func(key string, depth int)
+	try = func(key string, depth int) {
+		if plainOf, ok := plainPath(key); ok {
+			note := func(path string) {
+				if other, ok := seen[path]; ok && other != key {
+					t.Errorf("%q and %q have the path %q", key, other, path)
+				}
+				seen[path] = key
+				if got, ok := keyOf(path); (!ok || got != key) && checkable(key) {
+					t.Errorf("the key of %q is %q, %t, want %q", path, got, ok, key)
+				}
+			}
+			note(plainOf)
+		}
+		if checkable(key) {
+			path := escapedPath(key)
+			if got, ok := keyOf(path); !ok || got != key {
+				t.Errorf("the key of %q is %q, %t, want %q", path, got, ok, key)
+			}
+			for name := range strings.SplitSeq(filepath.ToSlash(path), "/") {
+				if len(name) > 250 {
+					t.Errorf("a name of %d bytes in %q", len(name), path)
+				}
+			}
+		}
+		if depth == 0 {
+			return
+		}
+		for _, p := range pieces {
+			try(key+p, depth-1)
+		}
+	}
+	try("", 4)
+}
+
+// checkable reports whether a key of the test above may be one.
+func checkable(key string) bool {
+	for segment := range strings.SplitSeq(key, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return len(key) <= 1024
+}
+
+func TestAFailedPutLeavesNothing(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	p := mustOpen(t, path, nil)
+	b := openBucket(t, p)
+	putObject(t, b, "k", "old")
+	errBody := errors.New("body")
+	err := b.Put(t.Context(), "k", io.MultiReader(strings.NewReader("new"), failingReader{errBody}))
+	if !errors.Is(err, errBody) {
+		t.Errorf("got %v, want the body's error", err)
+	}
+	if got := object(t, b, "k"); got != "old" {
+		t.Errorf("the object is %q, want old", got)
+	}
+	if left := must[[]os.DirEntry](t)(os.ReadDir(filepath.Join(path+".buckets", ".writing"))); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+type failingReader struct{ err error }
+
+func (r failingReader) Read([]byte) (int, error) { return 0, r.err }

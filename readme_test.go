@@ -1,0 +1,42 @@
+package reventless_test
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/reventless-go/reventless/internal/doctest"
+)
+
+func TestREADMEShowsCodeThatRuns(t *testing.T) {
+	t.Parallel()
+	doctest.Check(t, "README.md")
+}
+
+// The targets that documents tell people to make are in the Makefile.
+func TestDocumentsNameTargetsOfTheMakefile(t *testing.T) {
+	t.Parallel()
+	read := func(path string) string {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	var targets []string
+	for _, m := range regexp.MustCompile(`(?m)^([a-z-]+):.*## `).FindAllStringSubmatch(read("Makefile"), -1) {
+		targets = append(targets, m[1])
+	}
+	for _, path := range []string{"README.md", "CONTRIBUTING.md"} {
+		named := regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)").FindAllStringSubmatch(read(path), -1)
+		if len(named) == 0 {
+			t.Errorf("%s names no target: it does not say how to run or test", path)
+		}
+		for _, m := range named {
+			if !slices.Contains(targets, m[1]) {
+				t.Errorf("%s says make %s, which is not in the Makefile's help", path, m[1])
+			}
+		}
+	}
+}
