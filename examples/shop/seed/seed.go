@@ -18,7 +18,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/examples/shop/catalog/product"
 	"github.com/reventless-go/reventless/examples/shop/money"
 	"github.com/reventless-go/reventless/examples/shop/ordering/basket"
@@ -243,12 +242,10 @@ func (r *replay) goodsBack(ctx context.Context, lines []line) error {
 func (r *replay) do(ctx context.Context, l line, step string, s message.Send, repeated error) (done bool, err error) {
 	id := "seed-" + l.invoice + "-" + step
 	outcome, err := r.send(ctx, id, s)
-	switch {
-	case err != nil:
+	if err != nil {
 		return false, fmt.Errorf("%s: %w", id, err)
-	case outcome.Kind != driver.Rejected:
-		return true, nil
-	case errors.Is(message.Reject(outcome.Code), repeated):
+	}
+	if refused := message.Refused(outcome); refused == nil || errors.Is(refused, repeated) {
 		return true, nil
 	}
 	r.report.Rejected = append(r.report.Rejected, Rejected{l.number, id, outcome.Code, outcome.Message})

@@ -1,0 +1,73 @@
+# Thin over the go command: each target says what it runs.
+
+MODULES := . local examples/shop
+DATA    := shop.db
+SEED    := examples/shop/testdata/online-retail-sample.csv
+LINT    := .cache/bin/golangci-lint
+
+# A workspace hides a forbidden import and a missing requirement.
+export GOWORK := off
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+
+# each runs a command in every module.
+each = for m in $(MODULES); do echo "-- $$m: $(strip $(1))"; (cd $$m && $(1)); done
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast race check fmt fmt-check build tidy deps lint bench
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## run the shop on a day of real sales, in one process and on one file; ARGS='--stdin' and the like go to it
+	@go build -C examples/shop -o ../../bin/dev ./cmd/dev
+	@exec bin/dev run --data $(DATA) --seed $(SEED) $(ARGS)
+
+test: ## run the tests of all modules, with crash tests
+	@$(call each,go test ./...)
+
+test-fast: ## run the core's tests, in less than a minute
+	@go test ./...
+
+race: ## run the tests of all modules with the race detector
+	@$(call each,go test -race ./...)
+
+# Cheap ones first; the tests are last because all else is quicker to mend.
+CHECKS := fmt-check tidy build deps lint race
+
+check: ## run all that CI runs: $(CHECKS)
+	@for c in $(CHECKS); do \
+		echo "== $$c"; SECONDS=0; $(MAKE) --no-print-directory $$c; echo "== $$c took $$SECONDS s"; \
+	done
+
+fmt: $(LINT) ## format all files
+	@$(LINT) fmt
+
+fmt-check: $(LINT) ## fail if a file is not formatted
+	@$(LINT) fmt --diff
+
+build: ## build and vet every module by itself
+	@$(call each,go build ./... && go vet ./...)
+
+tidy: ## fail if a go.mod or go.sum is not tidy
+	@$(call each,go mod tidy -diff)
+	@cd tools && go mod tidy -diff
+
+deps: ## hold the packages to the import rules
+	@$(call each,go test -count=1 -run '^TestImports$$' .)
+
+lint: $(LINT) ## run the linters of .golangci.yml
+	@$(call each,$(CURDIR)/$(LINT) run ./...)
+
+bench: ## run the benchmarks of all modules and print the ratios again at the end
+	@mkdir -p .cache
+	@{ $(call each,go test -run '^$$' -bench . ./...); } | grep -v 'no test files' | tee .cache/bench.txt
+	@echo '-- ratios'; awk '/^pkg:/ { pkg = $$2 } /-of-/ { line = $$1; for (i = 2; i <= NF; i++) if ($$i ~ /-of-/) line = line "  " $$(i-1) " " $$i; print line "  (" pkg ")" }' .cache/bench.txt
+
+# The first build compiles all linters, which takes some minutes; Go's build
+# cache has them from then on, for other clones too.
+$(LINT): tools/go.mod tools/go.sum
+	@echo "building golangci-lint (once; some minutes when nothing is cached)"
+	@go build -C tools -o ../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $(LINT)

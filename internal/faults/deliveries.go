@@ -1,0 +1,201 @@
+package faults
+
+import (
+	"context"
+	"hash/fnv"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// Deliveries says what transports do with what they deliver. The fractions are
+// of deliveries, from 0 to 1.
+type Deliveries struct {
+	// Seed makes two runs alike, as far as the goroutines let it.
+	Seed uint64
+	// Double is the fraction that is delivered again: at once, or later, when it
+	// has long been settled.
+	Double float64
+	// Hold is the fraction that is delivered later, after others of its group.
+	Hold float64
+	// Doorbell is the fraction that comes without its commit.
+	Doorbell float64
+	// Drop is the fraction that is not delivered at all. What follows on it in
+	// its stream makes good for it; see [Provider.Calm].
+	Drop float64
+	// Garbage is how many undecodable records come along, per delivery.
+	Garbage float64
+	// Shuffle reorders every batch.
+	Shuffle bool
+	// Only narrows the disturbance to some consumers; nil is all.
+	Only func(consumer string) bool
+	// Commands disturbs the command queues too: their deliveries are doubled, and
+	// nothing else.
+	Commands bool
+}
+
+// Disturb makes the transports unreliable until Calm.
+func (p *Provider) Disturb(d Deliveries) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.disturb = d
+}
+
+// Calm makes the transports reliable again, and delivers what was held back.
+// What was dropped comes to light with the next commit of its stream.
+func (p *Provider) Calm() {
+	p.mu.Lock()
+	p.disturb = Deliveries{}
+	bells := make([]string, 0, len(p.receivers))
+	for bell := range p.receivers {
+		bells = append(bells, bell)
+	}
+	listeners := make([]func(string), 0, len(p.listeners))
+	for _, f := range p.listeners {
+		listeners = append(listeners, f)
+	}
+	p.mu.Unlock()
+	for _, bell := range bells {
+		for _, f := range listeners {
+			f(bell)
+		}
+	}
+}
+
+func (p *Provider) disturbance() Deliveries {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.disturb
+}
+
+// receiver is a [driver.Receiver] that delivers another one's messages badly.
+type receiver[T any] struct {
+	p          *Provider
+	kind, name string
+	inner      driver.Receiver[T]
+
+	wanted  func(Deliveries) bool
+	tune    func(Deliveries) Deliveries
+	strip   func(T) T
+	garbage func(n int) T
+
+	mu    sync.Mutex
+	rng   *rand.Rand
+	seed  uint64
+	held  []driver.Delivery[T] // of inner, to be delivered later
+	again []driver.Delivery[T] // repeats, to be delivered later
+	extra map[string]bool      // deliveries that inner knows nothing of
+	made  int
+}
+
+func newReceiver[T any](p *Provider, kind, name, bell string, inner driver.Receiver[T]) *receiver[T] {
+	p.mu.Lock()
+	p.receivers[driver.ReceiverOf(kind, bell)]++
+	p.mu.Unlock()
+	return &receiver[T]{
+		p: p, kind: kind, name: name, inner: inner, extra: map[string]bool{},
+		tune: func(d Deliveries) Deliveries { return d },
+	}
+}
+
+// Receive implements [driver.Receiver].
+func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], error) {
+	b, err := get(r.p, r.kind+".Receive", r.name, nil, func() (driver.Batch[T], error) { return r.inner.Receive(ctx, max) })
+	if err != nil {
+		return b, err
+	}
+	d := r.p.disturbance()
+	on := r.wanted == nil || r.wanted(d)
+	d = r.tune(d)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.rng == nil || r.seed != d.Seed {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(r.kind + r.name))
+		r.rng, r.seed = rand.New(rand.NewPCG(d.Seed, h.Sum64())), d.Seed //nolint:gosec // a test that can be repeated
+	}
+	var out []driver.Delivery[T]
+	if len(b.Deliveries) == 0 || r.rng.IntN(3) == 0 { // what was left for later
+		out = append(append(out, r.held...), r.again...)
+		r.held, r.again = nil, nil
+	}
+	var dropped []driver.Settlement
+	for _, del := range b.Deliveries {
+		if !on {
+			out = append(out, del)
+			continue
+		}
+		if r.garbage != nil && r.chance(d.Garbage) {
+			r.made++
+			out = append(out, r.repeat(driver.Delivery[T]{Attempt: 1, Message: r.garbage(r.made)}))
+		}
+		if r.strip != nil && r.chance(d.Doorbell) {
+			del.Message = r.strip(del.Message)
+		}
+		if r.chance(d.Double) {
+			twin := r.repeat(del)
+			if d.Shuffle && r.rng.IntN(2) == 0 {
+				out = append(out, twin)
+			} else {
+				r.again = append(r.again, twin)
+			}
+		}
+		switch {
+		case r.chance(d.Drop):
+			dropped = append(dropped, driver.Settlement{ID: del.ID})
+		case r.chance(d.Hold):
+			r.held = append(r.held, del)
+		default:
+			out = append(out, del)
+		}
+	}
+	if d.Shuffle && on {
+		r.rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	}
+	if len(dropped) > 0 {
+		if err := r.inner.Settle(ctx, dropped); err != nil {
+			return driver.Batch[T]{}, err
+		}
+	}
+	if len(out) == 0 && len(r.held)+len(r.again) > 0 { // an empty batch says that nothing is left
+		out = append(append(out, r.held...), r.again...)
+		r.held, r.again = nil, nil
+	}
+	if len(out) > 0 || len(b.Deliveries) == 0 {
+		b.Deliveries = out
+		return b, nil
+	}
+	// All were dropped: look again, for an empty batch would say that there is
+	// nothing more.
+	return r.inner.Receive(ctx, max)
+}
+
+func (r *receiver[T]) chance(fraction float64) bool {
+	return fraction > 0 && r.rng.Float64() < fraction
+}
+
+// repeat is a delivery that inner knows nothing of.
+func (r *receiver[T]) repeat(d driver.Delivery[T]) driver.Delivery[T] {
+	r.made++
+	d.ID = "again-" + strconv.Itoa(r.made) + "-" + d.ID
+	d.Attempt++
+	r.extra[d.ID] = true
+	return d
+}
+
+// Settle implements [driver.Receiver].
+func (r *receiver[T]) Settle(ctx context.Context, settlements []driver.Settlement) error {
+	r.mu.Lock()
+	known := make([]driver.Settlement, 0, len(settlements))
+	for _, s := range settlements {
+		if r.extra[s.ID] {
+			delete(r.extra, s.ID)
+			continue
+		}
+		known = append(known, s)
+	}
+	r.mu.Unlock()
+	return r.p.do(r.kind+".Settle", r.name, nil, func() error { return r.inner.Settle(ctx, known) })
+}
