@@ -110,6 +110,9 @@ func (p *program) runCommand() *cobra.Command {
 					if err := p.seed(c.Context(), h, seed, out); err != nil {
 						return err
 					}
+					if err := h.summary(c.Context(), out); err != nil {
+						return err
+					}
 				}
 				if stdin {
 					return h.serveLines(c.Context(), c.InOrStdin(), out)

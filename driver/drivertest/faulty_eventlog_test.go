@@ -296,7 +296,7 @@ func eventLogFaults() []fault {
 			var n atomic.Int32
 			h.load = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
 				cs, err := h.EventLog.Load(ctx, stream, foldVersion)
-				if len(cs) > 1 && n.Add(1)%5 == 0 {
+				if len(cs) > 1 && n.Add(1)%2 == 0 {
 					cs = cs[:len(cs)-1] // a lagging replica, now and then
 				}
 				return cs, err

@@ -403,6 +403,16 @@ func unknownSettlementsAreIgnored[T any](e *env, q queue[T]) {
 		{ID: ds[1].ID + "x", Retry: true},
 		{ID: ds[1].ID},
 	}), "Settle of known and unknown ids")
+	for i, d := range ds { // both were settled: what comes next in their groups can be taken
+		group := q.place(d.Message).group
+		q.put(group, 2)
+		next := take(e, q.Receiver, 1)
+		if got := q.place(next[0].Message).group; got != group {
+			e.Errorf("a message of %s came, want %s", got, group)
+		}
+		ds[i] = next[0]
+	}
+	settle(e, q.Receiver, false, ds...)
 	e.must(q.Settle(e.ctx, []driver.Settlement{{ID: ds[0].ID, Retry: true}, {ID: ds[1].ID}}), "Settle of settled ids")
 	nothing(e, q, "though it was settled")
 }

@@ -1,8 +1,4 @@
 package drivertest
-func collectorFaults() []fault { return nil }
-func checkpointsFaults() []fault { return nil }
-func rowFaults() []fault { return nil }
-func stepFaults() []fault { return nil }
 func engineFaults() []fault { return nil }
 func stateTopicFaults() []fault { return nil }
 func counterFaults() []fault { return nil }
