@@ -12,7 +12,7 @@ SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 
 # each runs a command in every module.
-each = for m in $(MODULES); do echo "-- $$m: $(strip $(1))"; (cd $$m && $(1)); done
+each = set -e; for m in $(MODULES); do echo "-- $$m: $(strip $(1))"; (cd $$m && $(1)); done
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast race check fmt fmt-check build tidy deps lint bench
@@ -36,8 +36,8 @@ race: ## run the tests of all modules with the race detector
 # Cheap ones first; the tests are last because all else is quicker to mend.
 CHECKS := fmt-check tidy build deps lint race
 
-check: ## run all that CI runs: $(CHECKS)
-	@for c in $(CHECKS); do \
+check: ## run all that CI holds a change to
+	@set -e; for c in $(CHECKS); do \
 		echo "== $$c"; SECONDS=0; $(MAKE) --no-print-directory $$c; echo "== $$c took $$SECONDS s"; \
 	done
 
@@ -54,15 +54,15 @@ tidy: ## fail if a go.mod or go.sum is not tidy
 	@$(call each,go mod tidy -diff)
 	@cd tools && go mod tidy -diff
 
-deps: ## hold the packages to the import rules
-	@$(call each,go test -count=1 -run '^TestImports$$' .)
+deps: ## hold the packages to the import rules of the deps_test.go files
+	@set -e; for f in $(wildcard $(MODULES:%=%/deps_test.go)); do echo "-- $$f"; (cd $$(dirname $$f) && go test -count=1 -run '^TestImports$$' .); done
 
 lint: $(LINT) ## run the linters of .golangci.yml
 	@$(call each,$(CURDIR)/$(LINT) run ./...)
 
 bench: ## run the benchmarks of all modules and print the ratios again at the end
 	@mkdir -p .cache
-	@{ $(call each,go test -run '^$$' -bench . ./...); } | grep -v 'no test files' | tee .cache/bench.txt
+	@{ $(call each,go test -run '^$$' -bench . ./...); } | grep -vE 'no test files|^PASS$$' | tee .cache/bench.txt
 	@echo '-- ratios'; awk '/^pkg:/ { pkg = $$2 } /-of-/ { line = $$1; for (i = 2; i <= NF; i++) if ($$i ~ /-of-/) line = line "  " $$(i-1) " " $$i; print line "  (" pkg ")" }' .cache/bench.txt
 
 # The first build compiles all linters, which takes some minutes; Go's build

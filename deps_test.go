@@ -29,7 +29,7 @@ func TestImports(t *testing.T) {
 			Why:    "a program that runs an application must not carry a test framework and its flags",
 			Pkgs:   []string{"./..."},
 			Except: testHelpers,
-			Never:  append([]string{"testing"}, testHelpers...),
+			Never:  append([]string{"testing", module + "/internal/faults"}, testHelpers...),
 		},
 		deptest.Rule{
 			Why:    "the core knows providers by package driver only; the memory provider is for tests, like any other it is handed in",

@@ -73,7 +73,7 @@ func (a *AggregateTest[S, C, E]) Given(events ...E) *AggregateTest[S, C, E] {
 func (a *AggregateTest[S, C, E]) When(command C) *AggregateTest[S, C, E] {
 	a.t.Helper()
 	a.settle()
-	wire, command, err := throughWire(a.spec.Commands, command)
+	wire, _, err := throughWire(a.spec.Commands, command)
 	if err != nil {
 		a.step("When")
 		a.fatal("%v", err)
@@ -215,7 +215,7 @@ func decide[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, w
 	out := &answer{}
 	if refused != nil {
 		if len(events) > 0 {
-			return nil, fmt.Errorf("Decide of %s returns %d events together with the refusal %v", wire.Type, len(events), refused)
+			return nil, fmt.Errorf("Decide of %s returns %d events together with the refusal %w", wire.Type, len(events), refused)
 		}
 		out.refusal, err = message.Refusal(refused)
 		return out, err

@@ -3,6 +3,7 @@ package reventlesstest_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -155,7 +156,7 @@ func (printer) Helper()                  {}
 func (printer) Cleanup(func())           {}
 func (printer) Context() context.Context { return context.Background() }
 func (printer) Errorf(f string, a ...any) {
-	fmt.Printf(f+"\n", a...)
+	_, _ = fmt.Fprintf(os.Stdout, f+"\n", a...)
 }
 
 func (p printer) Fatalf(f string, a ...any) {

@@ -19,7 +19,7 @@ import (
 func TestBucket(t *testing.T, open Open) { bucketSuite().run(t, open) }
 
 func bucketSuite() suite {
-	return suite{"Bucket", append(receiverProperties(objectQueue), []property{
+	return suite{"Bucket", append(receiverProperties(false, objectQueue), []property{
 		{"PutThenGet", putThenGet},
 		{"PutReplaces", putReplaces},
 		{"AFailedPutChangesNothing", aFailedPutChangesNothing},
@@ -52,8 +52,7 @@ func objectQueue(e *env) queue[driver.ObjectEvent] {
 		put: func(group string, n int) {
 			e.try(b.Put(e.ctx, group, strings.NewReader(group)), "Put(%s)", short(group))
 		},
-		place:  func(o driver.ObjectEvent) place { return place{o.Key, 1} },
-		single: true,
+		place: func(o driver.ObjectEvent) place { return place{o.Key, 1} },
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 func TestCommandTopic(t *testing.T, open Open) { commandTopicSuite().run(t, open) }
 
 func commandTopicSuite() suite {
-	return suite{"CommandTopic", append(receiverProperties(commandQueue), []property{
+	return suite{"CommandTopic", append(receiverProperties(true, commandQueue), []property{
 		{"EverythingOfACommandIsKept", everythingOfACommandIsKept},
 		{"AnEmptyBatchIsNothing", anEmptyBatchOfCommandsIsNothing},
 		{"LargeBatchesAreDeliveredWhole", largeBatchesOfCommandsAreDeliveredWhole},
@@ -59,11 +59,13 @@ func commandQueue(e *env) queue[driver.Command] {
 		put: func(group string, n int) {
 			e.try(t.Send(e.ctx, []driver.Command{command(group, group+"#"+strconv.Itoa(n))}), "send command %d to %s", n, short(group))
 		},
-		place: func(c driver.Command) place {
-			n, _ := strconv.Atoi(c.Meta.ID[strings.LastIndexByte(c.Meta.ID, '#')+1:])
-			return place{c.Entity, n}
-		},
+		place: commandQueuePlace,
 	}
+}
+
+func commandQueuePlace(c driver.Command) place {
+	n, _ := strconv.Atoi(c.Meta.ID[strings.LastIndexByte(c.Meta.ID, '#')+1:]) // 0 for a stranger
+	return place{c.Entity, n}
 }
 
 // drainCommands receives and settles n commands.

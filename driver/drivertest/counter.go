@@ -14,7 +14,7 @@ import (
 func TestCounter(t *testing.T, open Open) { counterSuite().run(t, open) }
 
 func counterSuite() suite {
-	return suite{"Counter", append(receiverProperties(finishQueue), []property{
+	return suite{"Counter", append(receiverProperties(true, finishQueue), []property{
 		{"ACounterNeverUsedIsZero", aCounterNeverUsedIsZero},
 		{"CountsAndTargetsAddUp", countsAndTargetsAddUp},
 		{"ReferencesCountOnce", referencesCountOnce},

@@ -17,7 +17,7 @@ import (
 func TestEventCollector(t *testing.T, open Open) { eventCollectorSuite().run(t, open) }
 
 func eventCollectorSuite() suite {
-	return suite{"EventCollector", append(receiverProperties(feedQueue), []property{
+	return suite{"EventCollector", append(receiverProperties(true, feedQueue), []property{
 		{"ANewConsumerStartsAtTheFirstCommit", aNewConsumerStartsAtTheFirstCommit},
 		{"RecordsCarryTheirCommit", recordsCarryTheirCommit},
 		{"CommitsThatFinishOutOfOrderAreNotSkipped", commitsThatFinishOutOfOrderAreNotSkipped},

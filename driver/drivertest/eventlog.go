@@ -420,7 +420,7 @@ func readersSeeWholeCommits(e *env) {
 		}
 		return !e.Failed()
 	}
-	beside(20, 500, write, read, read, read)
+	beside(20, 120, write, read, read, read)
 }
 
 func anEmptyStreamReadsAsEmpty(e *env) {

@@ -15,7 +15,7 @@ import (
 func TestEventTopic(t *testing.T, open Open) { eventTopicSuite().run(t, open) }
 
 func eventTopicSuite() suite {
-	return suite{"EventTopic", append(receiverProperties(topicQueue), []property{
+	return suite{"EventTopic", append(receiverProperties(true, topicQueue), []property{
 		{"EverySubscriptionGetsEveryCommit", everySubscriptionGetsEveryCommit},
 		{"AnEmptyBatchIsNothing", anEmptyBatchOfEnvelopesIsNothing},
 		{"PublishedCommitsAreWhole", publishedCommitsAreWhole},

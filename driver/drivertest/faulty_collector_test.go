@@ -72,20 +72,7 @@ func collectorFaults() []fault {
 			}
 		}
 	}
-	settling := func(topic bool, change func(s *driver.Settlement)) func(*hooked, *faulty) {
-		return onCollector(topic, func(h *collectorHook, _ driver.CollectorSpec, _ *faulty) {
-			h.settle = func(ctx context.Context, ss []driver.Settlement) error {
-				ss = slices.Clone(ss)
-				for i := range ss {
-					change(&ss[i])
-				}
-				return h.EventCollector.Settle(ctx, ss)
-			}
-		})
-	}
 	faults := []fault{
-		{"LosesTheRetriedRecord", "EventCollector/RetriedMessagesComeAgain", settling(false, func(s *driver.Settlement) { s.Retry = false })},
-		{"IgnoresAfter", "EventCollector/RetriesWaitForAfter", settling(false, func(s *driver.Settlement) { s.After = 0 })},
 		{"StartsAtTheEnd", "EventCollector/ANewConsumerStartsAtTheFirstCommit", onCollector(false, func(h *collectorHook, spec driver.CollectorSpec, _ *faulty) {
 			for spec.Consumer == "Test.Late" {
 				b, err := h.EventCollector.Receive(context.Background(), 100)
@@ -170,6 +157,9 @@ func collectorFaults() []fault {
 				return h.EventCollector.Receive(ctx, max)
 			}
 		})},
+		{"LagForgetsWhatIsHeld", "EventCollector/LagCountsWhatIsNotSettled", lagging(func(l *driver.Lag, held int) { l.Commits -= int64(held) })},
+		{"LagIsOfTheNewest", "EventCollector/LagCountsWhatIsNotSettled", lagging(func(l *driver.Lag, _ int) { l.Oldest = l.Oldest.Add(10 * time.Second * time.Duration(l.Commits-1)) })},
+		{"LagNeverEnds", "EventCollector/LagCountsWhatIsNotSettled", lagging(func(l *driver.Lag, _ int) { l.Commits = max(l.Commits, 1) })},
 		{"SharesItsCommits", "EventCollector/RecordsBelongToTheCaller", onCollector(false, func(h *collectorHook, _ driver.CollectorSpec, w *faulty) {
 			kept := memoOf(w, "kept", func() map[string]*driver.Commit { return map[string]*driver.Commit{} })
 			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Record], error) {
@@ -189,7 +179,6 @@ func collectorFaults() []fault {
 			spec.Consumer = "Test.A"
 			return spec
 		})},
-		{"LosesTheRetriedRecord", "EventTopic/RetriedMessagesComeAgain", settling(true, func(s *driver.Settlement) { s.Retry = false })},
 		{"RefusesEmptyBatches", "EventTopic/AnEmptyBatchIsNothing", func(p *hooked, _ *faulty) {
 			p.eventTopic = func(t driver.EventTopic, _ driver.TopicSpec) driver.EventTopic {
 				return &eventTopicHook{EventTopic: t, publish: func(ctx context.Context, es []driver.Envelope) error {
@@ -295,6 +284,27 @@ func collectorFaults() []fault {
 		}},
 	}
 	return faults
+}
+
+// lagging changes what a collector says of its lag.
+func lagging(change func(l *driver.Lag, held int)) func(*hooked, *faulty) {
+	return onCollector(false, func(h *collectorHook, _ driver.CollectorSpec, _ *faulty) {
+		held := 0
+		h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Record], error) {
+			b, err := h.EventCollector.Receive(ctx, max)
+			held += len(b.Deliveries)
+			return b, err
+		}
+		h.settle = func(ctx context.Context, ss []driver.Settlement) error {
+			held -= len(ss)
+			return h.EventCollector.Settle(ctx, ss)
+		}
+		h.lag = func(ctx context.Context) (driver.Lag, error) {
+			l, err := h.EventCollector.(driver.Lagger).Lag(ctx)
+			change(&l, held)
+			return l, err
+		}
+	})
 }
 
 // skipsWhatFinishesLate numbers commits when their append begins, and has a feed

@@ -30,7 +30,9 @@ func onCheckpoints(tamper func(h *checkpointsHook, consumer string, w *faulty)) 
 func checkpointsFaults() []fault {
 	advancing := func(tamper func(ctx context.Context, c driver.Checkpoints, as []driver.Advance) error) func(*hooked, *faulty) {
 		return onCheckpoints(func(h *checkpointsHook, _ string, _ *faulty) {
-			h.advance = func(ctx context.Context, as []driver.Advance) error { return tamper(ctx, h.Checkpoints, slices.Clone(as)) }
+			h.advance = func(ctx context.Context, as []driver.Advance) error {
+				return tamper(ctx, h.Checkpoints, slices.Clone(as))
+			}
 		})
 	}
 	// mapped maps streams to other ones.
@@ -260,7 +262,9 @@ func everyRow(h *dbHook, w *faulty, in, out func(w *faulty, r driver.Row) driver
 
 func onSave(tamper func(ctx context.Context, db driver.QueryDb, r driver.Row, mode driver.SaveMode) error) func(*hooked, *faulty) {
 	return onDb(func(h *dbHook, _ driver.TableSpec, _ *faulty) {
-		h.save = func(ctx context.Context, r driver.Row, mode driver.SaveMode) error { return tamper(ctx, h.QueryDb, r, mode) }
+		h.save = func(ctx context.Context, r driver.Row, mode driver.SaveMode) error {
+			return tamper(ctx, h.QueryDb, r, mode)
+		}
 	})
 }
 
@@ -359,7 +363,9 @@ func rowFaults() []fault {
 		{"OrdersByUTF16", "QueryDb/LoadIsAscendingBySubID", onDb(func(h *dbHook, _ driver.TableSpec, _ *faulty) {
 			h.load = func(ctx context.Context, id string) ([]driver.Row, error) {
 				rows, err := h.QueryDb.Load(ctx, id)
-				slices.SortFunc(rows, func(a, b driver.Row) int { return slices.Compare(utf16.Encode([]rune(a.Sub)), utf16.Encode([]rune(b.Sub))) })
+				slices.SortFunc(rows, func(a, b driver.Row) int {
+					return slices.Compare(utf16.Encode([]rune(a.Sub)), utf16.Encode([]rune(b.Sub)))
+				})
 				return rows, err
 			}
 		})},
@@ -739,7 +745,7 @@ func rowFaults() []fault {
 				return db
 			}
 		}},
-		{"IgnoresBlocks", "QueryDb/ABlockedStreamDoesNotAdvance", onDb(func(h *dbHook, _ driver.TableSpec, _ *faulty) {
+		{"AdvanceIgnoresBlocks", "QueryDb/ABlockedStreamDoesNotAdvance", onDb(func(h *dbHook, _ driver.TableSpec, _ *faulty) {
 			h.advance = func(ctx context.Context, as []driver.Advance) error {
 				for _, a := range as {
 					_ = h.QueryDb.Unblock(ctx, a.StreamKey)

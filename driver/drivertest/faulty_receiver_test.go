@@ -66,67 +66,10 @@ func noGroups(h *topicHook, _ *faulty) {
 	}
 }
 
-// retriesLeave settles what is retried and delivers it again by itself.
-func retriesLeave(now func() time.Time) func(h *topicHook) {
-	return func(h *topicHook) {
-		type waiting struct {
-			m   driver.Command
-			due time.Time
-			n   int
-		}
-		var mu sync.Mutex
-		held := map[string]waiting{}
-		var line []waiting
-		ids := 0
-		h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
-			b, err := h.CommandTopic.Receive(ctx, max)
-			mu.Lock()
-			defer mu.Unlock()
-			for _, d := range b.Deliveries {
-				held[d.ID] = waiting{m: d.Message, n: d.Attempt}
-			}
-			for i := 0; i < len(line) && len(b.Deliveries) < max; i++ {
-				if x := line[i]; !x.due.After(now()) {
-					ids++
-					x.n++
-					id := fmt.Sprintf("again-%d", ids)
-					held[id] = x
-					b.Deliveries = append(b.Deliveries, driver.Delivery[driver.Command]{ID: id, Attempt: x.n, Message: x.m})
-					line = slices.Delete(line, i, i+1)
-					i--
-				}
-			}
-			if len(b.Deliveries) > 0 {
-				b.Next = time.Time{}
-			}
-			return b, err
-		}
-		h.settle = func(ctx context.Context, ss []driver.Settlement) error {
-			mu.Lock()
-			var real []driver.Settlement
-			for _, s := range ss {
-				if x, ok := held[s.ID]; ok && s.Retry {
-					x.due = now().Add(s.After)
-					line = append(line, x)
-				}
-				delete(held, s.ID)
-				real = append(real, driver.Settlement{ID: s.ID})
-			}
-			mu.Unlock()
-			return h.CommandTopic.Settle(ctx, real)
-		}
-	}
-}
-
 // receiverFaults are about what all receivers have in common, shown on the
-// command topic.
+// command topic. [everyReceiver] has those that are shown on all.
 func receiverFaults() []fault {
 	return []fault{
-		{"TellsNextOfNothing", "CommandTopic/AnEmptyReceiverDeliversNothing", onReceived(func(b *driver.Batch[driver.Command], _ int) {
-			if len(b.Deliveries) == 0 && b.Next.IsZero() {
-				b.Next = time.Now()
-			}
-		})},
 		{"AnEmptyQueueIsAnError", "CommandTopic/AnEmptyReceiverDeliversNothing", onTopic(func(h *topicHook, _ *faulty) {
 			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
 				b, err := h.CommandTopic.Receive(ctx, max)
@@ -134,28 +77,6 @@ func receiverFaults() []fault {
 					err = driver.ErrNotFound
 				}
 				return b, err
-			}
-		})},
-		{"DeliversTwice", "CommandTopic/SettledMessagesDoNotComeAgain", onTopic(func(h *topicHook, _ *faulty) {
-			first := map[string]bool{}
-			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
-				b, err := h.CommandTopic.Receive(ctx, max)
-				for _, d := range b.Deliveries {
-					first[d.ID] = d.Attempt == 1
-				}
-				return b, err
-			}
-			h.settle = func(ctx context.Context, ss []driver.Settlement) error {
-				ss = slices.Clone(ss)
-				for i := range ss {
-					ss[i].Retry = ss[i].Retry || first[ss[i].ID]
-				}
-				return h.CommandTopic.Settle(ctx, ss)
-			}
-		})},
-		{"IgnoresMax", "CommandTopic/MaxBoundsABatch", onTopic(func(h *topicHook, _ *faulty) {
-			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
-				return h.CommandTopic.Receive(ctx, max+1)
 			}
 		})},
 		{"NamesDeliveriesByPosition", "CommandTopic/DeliveryIDsAreUnique", onTopic(func(h *topicHook, _ *faulty) {
@@ -181,43 +102,6 @@ func receiverFaults() []fault {
 				return h.CommandTopic.Settle(ctx, ss)
 			}
 		})},
-		{"MatchesSettlementsByPosition", "CommandTopic/DeliveryIDsAreUnique", onTopic(func(h *topicHook, _ *faulty) {
-			var order []string
-			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
-				b, err := h.CommandTopic.Receive(ctx, max)
-				for _, d := range b.Deliveries {
-					order = append(order, d.ID)
-				}
-				return b, err
-			}
-			h.settle = func(ctx context.Context, ss []driver.Settlement) error {
-				ss = slices.Clone(ss)
-				for i := range ss {
-					if len(order) > 0 {
-						ss[i].ID, order = order[0], order[1:]
-					}
-				}
-				return h.CommandTopic.Settle(ctx, ss)
-			}
-		})},
-		{"DeliversWhatIsHeld", "CommandTopic/HeldMessagesAreNotDeliveredTwice", onTopic(func(h *topicHook, _ *faulty) {
-			var last []driver.Delivery[driver.Command]
-			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
-				b, err := h.CommandTopic.Receive(ctx, max)
-				if len(b.Deliveries) == 0 && err == nil {
-					b.Deliveries, b.Next, last = last, time.Time{}, nil
-				} else {
-					last = slices.Clone(b.Deliveries)
-				}
-				return b, err
-			}
-		})},
-		{"LosesWhatIsRetried", "CommandTopic/RetriedMessagesComeAgain", onSettled(func(ss []driver.Settlement) []driver.Settlement {
-			for i := range ss {
-				ss[i].Retry = false
-			}
-			return ss
-		})},
 		{"LosesTheFifthRetry", "CommandTopic/RetriedMessagesComeAgain", onTopic(func(h *topicHook, _ *faulty) {
 			attempts := map[string]int{}
 			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
@@ -240,32 +124,15 @@ func receiverFaults() []fault {
 				b.Deliveries[i].Attempt--
 			}
 		})},
-		{"IgnoresAfter", "CommandTopic/RetriesWaitForAfter", onSettled(func(ss []driver.Settlement) []driver.Settlement {
-			for i := range ss {
-				ss[i].After = 0
-			}
-			return ss
-		})},
 		{"ClampsAfter", "CommandTopic/RetriesWaitForAfter", onSettled(func(ss []driver.Settlement) []driver.Settlement {
 			for i := range ss {
 				ss[i].After = min(ss[i].After, 5*time.Minute)
 			}
 			return ss
 		})},
-		{"NeverTellsNext", "CommandTopic/NextTellsWhenARetryIsDue", onReceived(func(b *driver.Batch[driver.Command], _ int) { b.Next = time.Time{} })},
 		{"TellsNextTooLate", "CommandTopic/NextTellsWhenARetryIsDue", onReceived(func(b *driver.Batch[driver.Command], _ int) {
 			if !b.Next.IsZero() {
 				b.Next = b.Next.Add(time.Hour)
-			}
-		})},
-		{"RefusesUnknownSettlements", "CommandTopic/UnknownSettlementsAreIgnored", onTopic(func(h *topicHook, _ *faulty) {
-			h.settle = func(ctx context.Context, ss []driver.Settlement) error {
-				for _, s := range ss {
-					if s.ID == "nobody" {
-						return driver.ErrNotFound
-					}
-				}
-				return h.CommandTopic.Settle(ctx, ss)
 			}
 		})},
 		{"StopsAtUnknownSettlements", "CommandTopic/UnknownSettlementsAreIgnored", onSettled(func(ss []driver.Settlement) []driver.Settlement {
@@ -288,26 +155,6 @@ func receiverFaults() []fault {
 			}
 			h.settle = func(ctx context.Context, ss []driver.Settlement) error { return h.CommandTopic.Settle(ctx, ss) }
 		})},
-		{"NamesDeliveriesByMessage", "CommandTopic/HoldsEndAfterTheVisibilityTimeout", onTopic(func(h *topicHook, _ *faulty) {
-			real := map[string]string{}
-			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
-				b, err := h.CommandTopic.Receive(ctx, max)
-				for i := range b.Deliveries {
-					d := &b.Deliveries[i]
-					name := d.Message.Entity + "|" + d.Message.Meta.ID
-					real[name] = d.ID
-					d.ID = name
-				}
-				return b, err
-			}
-			h.settle = func(ctx context.Context, ss []driver.Settlement) error {
-				ss = slices.Clone(ss)
-				for i := range ss {
-					ss[i].ID = real[ss[i].ID]
-				}
-				return h.CommandTopic.Settle(ctx, ss)
-			}
-		})},
 		{"HasNoGroupLock", "CommandTopic/NoTwoCallersHoldOneGroup", onTopic(noGroups)},
 		{"HasNoGroups", "CommandTopic/AHeldMessageBlocksItsGroup", onTopic(noGroups)},
 		{"LocksAllGroups", "CommandTopic/AHeldMessageBlocksItsGroup", onTopic(func(h *topicHook, _ *faulty) {
@@ -329,42 +176,6 @@ func receiverFaults() []fault {
 				return h.CommandTopic.Settle(ctx, ss)
 			}
 		})},
-		{"PartialSettlementFreesTheGroup", "CommandTopic/AHeldMessageBlocksItsGroup", onTopic(func(h *topicHook, _ *faulty) {
-			// A part of a batch that is settled takes the rest of it along.
-			var held []string
-			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
-				b, err := h.CommandTopic.Receive(ctx, max)
-				for _, d := range b.Deliveries {
-					held = append(held, d.ID)
-				}
-				return b, err
-			}
-			h.settle = func(ctx context.Context, ss []driver.Settlement) error {
-				for _, id := range held {
-					if !slices.ContainsFunc(ss, func(s driver.Settlement) bool { return s.ID == id }) {
-						ss = append(ss, driver.Settlement{ID: id, Retry: true})
-					}
-				}
-				held = nil
-				return h.CommandTopic.Settle(ctx, ss)
-			}
-		})},
-		{"LosesWhatIsHeldWhenClosed", "CommandTopic/UnsettledMessagesSurviveReopening", onTopic(func(h *topicHook, w *faulty) {
-			held := memoOf(w, "held", func() map[string]bool { return map[string]bool{} })
-			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
-				b, err := h.CommandTopic.Receive(ctx, max)
-				b.Deliveries = slices.DeleteFunc(b.Deliveries, func(d driver.Delivery[driver.Command]) bool {
-					id := d.Message.Entity
-					if w.session > 1 && held[id] {
-						_ = h.CommandTopic.Settle(ctx, []driver.Settlement{{ID: d.ID}})
-						return true
-					}
-					held[id] = true
-					return false
-				})
-				return b, err
-			}
-		})},
 		{"KeepsHoldsWhenClosed", "CommandTopic/UnsettledMessagesSurviveReopening", onTopic(func(h *topicHook, w *faulty) {
 			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
 				b, err := h.CommandTopic.Receive(ctx, max)
@@ -374,10 +185,6 @@ func receiverFaults() []fault {
 				return b, err
 			}
 		})},
-		{"DeliversTheLastFirst", "CommandTopic/GroupsAreDeliveredInOrder", onReceived(func(b *driver.Batch[driver.Command], _ int) { slices.Reverse(b.Deliveries) })},
-		{"RetriesGoToTheEnd", "CommandTopic/RetriesKeepTheOrder", func(p *hooked, w *faulty) {
-			onTopic(func(h *topicHook, _ *faulty) { retriesLeave(w.Now)(h) })(p, w)
-		}},
 		{"RetriesOneByOne", "CommandTopic/RetriesKeepTheOrder", onTopic(func(h *topicHook, _ *faulty) {
 			// Each settlement by itself, in the order given: a later message of a
 			// group may be settled before an earlier one is retried.
@@ -394,9 +201,6 @@ func receiverFaults() []fault {
 				return nil
 			}
 		})},
-		{"WaitingRetriesLeaveTheirGroup", "CommandTopic/AWaitingRetryBlocksItsGroup", func(p *hooked, w *faulty) {
-			onTopic(func(h *topicHook, _ *faulty) { retriesLeave(w.Now)(h) })(p, w)
-		}},
 	}
 }
 

@@ -91,6 +91,7 @@ type env struct {
 	*Fixture
 	ctx   context.Context
 	owner *testing.T
+	brief bool // one failure is enough
 }
 
 func newEnv(tb testing.TB, owner *testing.T, ctx context.Context, open Open) *env {
@@ -303,6 +304,9 @@ func (e *env) quiet(f func()) {
 // it returns an empty difference, once where there is no lag.
 func (e *env) settled(what string, f func() (diff string)) {
 	e.Helper()
+	if e.brief && e.Failed() {
+		e.FailNow()
+	}
 	end := time.Now().Add(e.Patience)
 	for {
 		diff := f()

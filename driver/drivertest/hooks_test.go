@@ -246,6 +246,7 @@ type dbHook struct {
 	deleteBatch func(ctx context.Context, keys []driver.Key) error
 	apply       func(ctx context.Context, step driver.Step) error
 	clear       func(ctx context.Context) error
+	advance     func(ctx context.Context, as []driver.Advance) error
 }
 
 func (h *dbHook) Watermark(ctx context.Context, s driver.StreamKey) (driver.Watermark, error) {
@@ -260,6 +261,13 @@ func (h *dbHook) Watermarks(ctx context.Context, ss []driver.StreamKey) (map[dri
 		return h.watermarks(ctx, ss)
 	}
 	return h.QueryDb.Watermarks(ctx, ss)
+}
+
+func (h *dbHook) Advance(ctx context.Context, as []driver.Advance) error {
+	if h.advance != nil {
+		return h.advance(ctx, as)
+	}
+	return h.QueryDb.Advance(ctx, as)
 }
 
 func (h *dbHook) Load(ctx context.Context, id string) ([]driver.Row, error) {
@@ -465,6 +473,15 @@ type collectorHook struct {
 	driver.EventCollector
 	receive func(ctx context.Context, max int) (driver.Batch[driver.Record], error)
 	settle  func(ctx context.Context, ss []driver.Settlement) error
+	lag     func(ctx context.Context) (driver.Lag, error)
+}
+
+// Lag implements [driver.Lagger].
+func (h *collectorHook) Lag(ctx context.Context) (driver.Lag, error) {
+	if h.lag != nil {
+		return h.lag(ctx)
+	}
+	return h.EventCollector.(driver.Lagger).Lag(ctx)
 }
 
 func (h *collectorHook) Receive(ctx context.Context, max int) (driver.Batch[driver.Record], error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
@@ -355,39 +356,39 @@ func projectorsOfOneRowLoseNothing(e *env) {
 func repeatedProjectorsApplyEachCommitOnce(e *env) {
 	db := e.table(plainTable)
 	const commits = 30
-	race(4, func(int) { // four receivers of the same stream
+	var applied [commits + 1]atomic.Int32
+	race(4, func(me int) { // four receivers of the same stream
 		e.poll("the stream to be projected", func() (bool, bool) {
 			w, err := db.Watermark(e.ctx, streamKey("s"))
 			if !e.try(err, "Watermark") || w.SequenceNr == commits {
 				return true, false
 			}
-			// The row is read after the watermark: the step is guarded by both.
-			r, err := db.LoadRow(e.ctx, driver.Key{ID: "row"})
-			if err != nil && !errors.Is(err, driver.ErrNotFound) {
-				e.Errorf("LoadRow: %v", err)
-				return true, false
-			}
-			v := struct {
-				N int `json:"n"`
-			}{}
-			if err == nil && !e.try(json.Unmarshal(r.Data, &v), "decode") {
-				return true, false
-			}
+			n := w.SequenceNr + 1
 			err = db.Apply(e.ctx, driver.Step{
-				Advances: []driver.Advance{advance("s", w.SequenceNr, w.SequenceNr+1)},
-				Writes:   []driver.RowWrite{put(numbered("row", v.N+1)), guardedBy(put(numbered(fmt.Sprintf("commit%d", w.SequenceNr+1), 1)), 0)},
+				Advances: []driver.Advance{advance("s", w.SequenceNr, n)},
+				Writes:   []driver.RowWrite{put(numbered("row", int(n))), put(numbered(fmt.Sprintf("commit%d-by%d", n, me), 1))},
 			})
-			if err != nil {
+			if err == nil {
+				applied[n].Add(1)
+			} else {
 				e.wantClass(err, driver.ErrConflict, "Apply")
 			}
 			return false, true
 		})
 	})
 	e.wantWatermark(db, streamKey("s"), commits, false)
-	for n := 1; n <= commits; n++ {
-		e.wantRow(db, numbered(fmt.Sprintf("commit%d", n), 1))
-	}
 	e.wantNumber(db, "row", "n", commits)
+	for n := 1; n <= commits; n++ {
+		rows := 0
+		for me := range 4 {
+			if e.row(db, driver.Key{ID: fmt.Sprintf("commit%d-by%d", n, me)}) != nil {
+				rows++
+			}
+		}
+		if got := applied[n].Load(); got != 1 || rows != 1 {
+			e.Errorf("commit %d was applied %d times and %d projectors wrote its row, want once", n, got, rows)
+		}
+	}
 }
 
 func ownRowStepsKeepTheWatermark(e *env) {
@@ -567,27 +568,29 @@ func ownRowWatermarksOfTwoLogsAreKeptApart(e *env) {
 
 func ownRowProjectorsApplyEachCommitOnce(e *env) {
 	db := e.table(plainTable)
-	const streams, commits = 3, 12
-	race(2*streams, func(i int) { // two receivers of each stream
-		id := fmt.Sprintf("row%d", i%streams)
+	const streams, commits = 3, 15
+	var applied [streams][commits + 1]atomic.Int32
+	race(3*streams, func(i int) { // three receivers of each stream, one of them blind
+		i, blind := i%streams, i < streams
+		id := fmt.Sprintf("row%d", i)
 		e.poll("the stream to be projected", func() (bool, bool) {
 			w, err := db.Watermark(e.ctx, streamKey(id))
 			if !e.try(err, "Watermark") || w.SequenceNr == commits {
 				return true, false
 			}
-			r, err := db.LoadRow(e.ctx, driver.Key{ID: id})
-			if err != nil && !errors.Is(err, driver.ErrNotFound) {
-				e.Errorf("LoadRow: %v", err)
-				return true, false
+			n := w.SequenceNr + 1
+			write := put(numbered(id, int(n)))
+			if !blind {
+				r, err := db.LoadRow(e.ctx, driver.Key{ID: id})
+				if err != nil && !errors.Is(err, driver.ErrNotFound) {
+					e.Errorf("LoadRow: %v", err)
+					return true, false
+				}
+				write = guardedBy(write, r.Revision)
 			}
-			v := struct {
-				N int `json:"n"`
-			}{}
-			if err == nil && !e.try(json.Unmarshal(r.Data, &v), "decode") {
-				return true, false
-			}
-			err = db.Apply(e.ctx, ownStep(id, w.SequenceNr, guardedBy(put(numbered(id, v.N+1)), r.Revision)))
-			if err != nil {
+			if err = db.Apply(e.ctx, ownStep(id, w.SequenceNr, write)); err == nil {
+				applied[i][n].Add(1)
+			} else {
 				e.wantClass(err, driver.ErrConflict, "Apply")
 			}
 			return false, true
@@ -597,6 +600,11 @@ func ownRowProjectorsApplyEachCommitOnce(e *env) {
 		id := fmt.Sprintf("row%d", i)
 		e.wantNumber(db, id, "n", commits)
 		e.wantWatermark(db, streamKey(id), commits, false)
+		for n := 1; n <= commits; n++ {
+			if got := applied[i][n].Load(); got != 1 {
+				e.Errorf("commit %d of %s was applied %d times, want once", n, id, got)
+			}
+		}
 	}
 }
 

@@ -81,6 +81,7 @@ func walk(page pageOf, limit int) (rows []driver.Row, diff string) {
 		most = 100
 	}
 	cursor := ""
+	seen := map[driver.Key]bool{}
 	for n := 0; ; n++ {
 		p, err := page(limit, cursor)
 		switch {
@@ -92,8 +93,12 @@ func walk(page pageOf, limit int) (rows []driver.Row, diff string) {
 			return rows, fmt.Sprintf("page %d has %d rows of %d and a cursor: an unfinished page is full", n, len(p.Rows), most)
 		case p.Cursor != "" && p.Cursor == cursor:
 			return rows, fmt.Sprintf("page %d returned the cursor that led to it", n)
-		case n > 10000:
-			return rows, "more than 10,000 pages"
+		}
+		for _, r := range p.Rows {
+			if seen[r.Key] {
+				return rows, fmt.Sprintf("page %d repeats the row %s", n, short(r.Key.String()))
+			}
+			seen[r.Key] = true
 		}
 		rows = append(rows, p.Rows...)
 		if p.Cursor == "" {

@@ -17,7 +17,7 @@ import (
 func TestScheduler(t *testing.T, open Open) { schedulerSuite().run(t, open) }
 
 func schedulerSuite() suite {
-	return suite{"Scheduler", append(receiverProperties(firingQueue), []property{
+	return suite{"Scheduler", append(receiverProperties(false, firingQueue), []property{
 		{"APastTimeFiresAtOnce", aPastTimeFiresAtOnce},
 		{"NothingFiresEarly", nothingFiresEarly},
 		{"ZonesAreHonoured", zonesAreHonoured},
@@ -61,8 +61,7 @@ func firingQueue(e *env) queue[driver.Firing] {
 			past := e.Now().Add(-time.Hour)
 			e.try(s.Create(e.ctx, driver.Schedule{Name: group, Expression: at(past), Payload: json.RawMessage(`{}`)}), "Create(%s)", short(group))
 		},
-		place:  func(f driver.Firing) place { return place{f.Name, 1} },
-		single: true,
+		place: func(f driver.Firing) place { return place{f.Name, 1} },
 	}
 }
 

@@ -246,11 +246,12 @@ func ownRowStepsAreTold(e *env) {
 func changesOfARowComeInOrder(e *env) {
 	db := e.table(plainTable)
 	l := e.listen(plainTable)
-	const writers, each = 8, 25
+	const writers, each = 8, 20
 	race(writers, func(i int) {
+		own := fmt.Sprintf("own%d", i)
 		for n := range each {
 			switch {
-			case n%9 == 8 && i == 0:
+			case n%9 == 8 && i == 0: // nobody else deletes it, and i has written it before
 				e.try(db.Delete(e.ctx, driver.Key{ID: "shared"}), "Delete")
 			case n%3 == 0:
 				_, err := db.Count(e.ctx, driver.Key{ID: "shared"}, "n", 1)
@@ -258,13 +259,14 @@ func changesOfARowComeInOrder(e *env) {
 			default:
 				e.try(db.Save(e.ctx, numbered("shared", n), driver.Any), "Save")
 			}
-			e.try(db.Save(e.ctx, numbered(fmt.Sprintf("own%d", i), n), driver.Any), "Save")
+			e.try(db.Save(e.ctx, numbered(own, n), driver.Any), "Save")
+			e.try(db.SaveBatch(e.ctx, []driver.Row{numbered(own, n)}), "SaveBatch")
 		}
 	})
 	last := map[string]uint64{}
 	there := map[string]bool{}
 	counts := map[string]int{}
-	for range 2 * writers * each { // whoever deletes has written before: each write is a change
+	for range 3 * writers * each {
 		c := l.next()
 		counts[c.ID]++
 		switch c.Kind {
@@ -292,8 +294,8 @@ func changesOfARowComeInOrder(e *env) {
 		e.Errorf("%d changes of the shared row were told, want %d", counts["shared"], writers*each)
 	}
 	for i := range writers {
-		if got := counts[fmt.Sprintf("own%d", i)]; got != each {
-			e.Errorf("%d changes of own%d were told, want %d", got, i, each)
+		if got := counts[fmt.Sprintf("own%d", i)]; got != 2*each {
+			e.Errorf("%d changes of own%d were told, want %d", got, i, 2*each)
 		}
 	}
 }

@@ -314,7 +314,7 @@ func TestCopiesAtTheBorder(t *testing.T) {
 		}
 		return ss
 	}
-	records := func(d *drivers, c driver.EventCollector) func(*testing.T) any {
+	records := func(_ *drivers, c driver.EventCollector) func(*testing.T) any {
 		return func(t *testing.T) any {
 			b, err := c.Receive(ctx, 1)
 			must(t, err)

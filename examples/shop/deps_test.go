@@ -27,7 +27,7 @@ func TestImports(t *testing.T) {
 		deptest.Rule{
 			Why:   "a program that runs an application must not carry a test framework and its flags",
 			Pkgs:  []string{"./...", core + "/local/..."},
-			Never: []string{"testing", core + "/reventlesstest", core + "/driver/drivertest", core + "/internal/deptest"},
+			Never: []string{"testing", core + "/reventlesstest", core + "/driver/drivertest", core + "/internal/deptest", core + "/internal/faults"},
 		},
 		deptest.Rule{
 			Why:   "an application that runs for good keeps its data; nothing of it may fall back on the memory provider",

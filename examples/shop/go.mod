@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/reventless-go/reventless v0.0.0
 	github.com/reventless-go/reventless/local v0.0.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (

@@ -15,8 +15,8 @@ import (
 type Deliveries struct {
 	// Seed makes two runs alike, as far as the goroutines let it.
 	Seed uint64
-	// Double is the fraction that is delivered again: at once, or later, when it
-	// has long been settled.
+	// Double is the fraction that is delivered again: records at once or later,
+	// commands when they are settled and others have come since.
 	Double float64
 	// Hold is the fraction that is delivered later, after others of its group.
 	Hold float64
@@ -77,16 +77,17 @@ type receiver[T any] struct {
 	inner      driver.Receiver[T]
 
 	wanted  func(Deliveries) bool
-	tune    func(Deliveries) Deliveries
+	ordered bool // a queue, which keeps its order and loses nothing
 	strip   func(T) T
 	garbage func(n int) T
 
 	mu    sync.Mutex
 	rng   *rand.Rand
 	seed  uint64
-	held  []driver.Delivery[T] // of inner, to be delivered later
-	again []driver.Delivery[T] // repeats, to be delivered later
-	extra map[string]bool      // deliveries that inner knows nothing of
+	held  []driver.Delivery[T]          // of inner, to be delivered later
+	again []driver.Delivery[T]          // repeats, to be delivered later
+	extra map[string]bool               // deliveries that inner knows nothing of
+	out   map[string]driver.Delivery[T] // those of a queue that are not settled
 	made  int
 }
 
@@ -95,8 +96,7 @@ func newReceiver[T any](p *Provider, kind, name, bell string, inner driver.Recei
 	p.receivers[driver.ReceiverOf(kind, bell)]++
 	p.mu.Unlock()
 	return &receiver[T]{
-		p: p, kind: kind, name: name, inner: inner, extra: map[string]bool{},
-		tune: func(d Deliveries) Deliveries { return d },
+		p: p, kind: kind, name: name, inner: inner, extra: map[string]bool{}, out: map[string]driver.Delivery[T]{},
 	}
 }
 
@@ -108,7 +108,6 @@ func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 	}
 	d := r.p.disturbance()
 	on := r.wanted == nil || r.wanted(d)
-	d = r.tune(d)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.rng == nil || r.seed != d.Seed {
@@ -123,7 +122,10 @@ func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 	}
 	var dropped []driver.Settlement
 	for _, del := range b.Deliveries {
-		if !on {
+		if on && r.ordered {
+			r.out[del.ID] = del
+		}
+		if !on || r.ordered {
 			out = append(out, del)
 			continue
 		}
@@ -151,7 +153,7 @@ func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 			out = append(out, del)
 		}
 	}
-	if d.Shuffle && on {
+	if d.Shuffle && on && !r.ordered {
 		r.rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	}
 	if len(dropped) > 0 {
@@ -193,6 +195,12 @@ func (r *receiver[T]) Settle(ctx context.Context, settlements []driver.Settlemen
 		if r.extra[s.ID] {
 			delete(r.extra, s.ID)
 			continue
+		}
+		if del, ok := r.out[s.ID]; ok {
+			delete(r.out, s.ID)
+			if d := r.p.disturbance(); !s.Retry && r.wanted(d) && r.chance(d.Double) {
+				r.again = append(r.again, r.repeat(del))
+			}
 		}
 		known = append(known, s)
 	}

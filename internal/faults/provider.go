@@ -270,10 +270,7 @@ func (p *Provider) OpenCommandTopic(ctx context.Context, name string) (driver.Co
 		return nil, err
 	}
 	t := &commandTopic{receiver: newReceiver(p, "CommandTopic", name, name, driver.Receiver[driver.Command](inner)), inner: inner}
-	t.tune = func(d Deliveries) Deliveries { // a queue keeps its order and loses nothing
-		return Deliveries{Seed: d.Seed, Double: d.Double, Commands: d.Commands}
-	}
-	t.wanted = func(d Deliveries) bool { return d.Commands }
+	t.ordered, t.wanted = true, func(d Deliveries) bool { return d.Commands }
 	return t, nil
 }
 

@@ -52,7 +52,13 @@ func (a *aggregate) handle(ctx context.Context, deliveries []driver.Delivery[dri
 		g.items = append(g.items, &item{delivery: d.ID, command: d.Message})
 	}
 	for _, g := range order {
-		a.lanes.push(g, func(gs []*group) { a.runLane(gs) })
+		if !a.lanes.push(g, a.runLane) {
+			err := fmt.Errorf("aggregate %s: the host is closed: %w", a.name, driver.ErrUnavailable)
+			for _, it := range g.items {
+				it.settle(Result{Err: err})
+			}
+			close(g.done)
+		}
 	}
 	for _, g := range order {
 		select {
@@ -128,38 +134,60 @@ type group struct {
 type lanes struct {
 	mu     sync.Mutex
 	queues map[string][]*group
+	closed bool
 	wg     sync.WaitGroup
+}
+
+// close ends the lanes and waits for what is running.
+func (l *lanes) close() {
+	l.mu.Lock()
+	l.closed = true // before Wait: no goroutine may start beside it
+	l.mu.Unlock()
+	l.wg.Wait()
 }
 
 // maxGroups bounds how many waiting callers share one commit.
 const maxGroups = 64
 
-func (l *lanes) push(g *group, run func([]*group)) {
+// push queues a group; false when the lanes are closed.
+func (l *lanes) push(g *group, run func([]*group)) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
 	if l.queues == nil {
 		l.queues = map[string][]*group{}
 	}
 	waiting, busy := l.queues[g.entity]
 	l.queues[g.entity] = append(waiting, g)
-	if busy {
-		return
+	if !busy {
+		l.wg.Go(func() { l.drain(g.entity, run) })
 	}
-	l.wg.Go(func() {
-		for {
-			l.mu.Lock()
-			batch := l.queues[g.entity]
-			if len(batch) == 0 {
-				delete(l.queues, g.entity)
-				l.mu.Unlock()
-				return
-			}
-			n := min(len(batch), maxGroups)
-			l.queues[g.entity] = append([]*group(nil), batch[n:]...)
-			l.mu.Unlock()
-			run(batch[:n])
+	return true
+}
+
+func (l *lanes) drain(entity string, run func([]*group)) {
+	drained := false
+	defer func() {
+		if !drained { // application code has ended the goroutine: who waits needs another
+			l.wg.Go(func() { l.drain(entity, run) })
 		}
-	})
+	}()
+	for {
+		l.mu.Lock()
+		batch := l.queues[entity]
+		if len(batch) == 0 {
+			delete(l.queues, entity)
+			drained = true
+			l.mu.Unlock()
+			return
+		}
+		n := min(len(batch), maxGroups)
+		l.queues[entity] = append([]*group(nil), batch[n:]...)
+		l.mu.Unlock()
+		run(batch[:n])
+	}
 }
 
 // runLane decides the commands of groups, which are of one entity.
@@ -180,6 +208,8 @@ func (a *aggregate) runLane(groups []*group) {
 		}
 	}
 	current := a.cache.get(id)
+	fresh := false // current is what the log has, and not what it once had
+	conflicts := 0
 	limit := 0 // commands per commit; 0 is all
 	for attempt := 1; ; attempt++ {
 		if current == nil {
@@ -192,8 +222,21 @@ func (a *aggregate) runLane(groups []*group) {
 				return
 			}
 			a.cache.put(id, current)
+			fresh = true
 		}
-		round := a.decide(id, current, groups, limit)
+		round := a.decide(id, current, groups, limit, fresh)
+		if round.stale {
+			next, err := a.advance(ctx, id, current, nil)
+			switch {
+			case err == nil:
+				current, fresh = next, true
+			case !retryable(err) || !a.pause(ctx, attempt):
+				a.cache.drop(id)
+				fail(err, false)
+				return
+			}
+			continue
+		}
 		if round.commit == nil {
 			if round.more {
 				continue
@@ -202,7 +245,7 @@ func (a *aggregate) runLane(groups []*group) {
 		}
 		err := a.log.Append(ctx, *round.commit)
 		if err == nil {
-			current = current.with(round.commit, round.fold)
+			current, fresh = current.with(round.commit, round.fold), true
 			a.cache.put(id, current)
 			round.accept()
 			if round.more {
@@ -215,12 +258,13 @@ func (a *aggregate) runLane(groups []*group) {
 		var large *driver.TooLargeError
 		switch {
 		case errors.As(err, &conflict):
-			if ours(conflict.Winner, round.commit) { // our own write, whose answer was lost
-				current = nil
-				a.cache.drop(id)
-				continue // the ids are remembered now, so the recorded outcomes are given
+			// The winner may be our own write, whose answer was lost: its ids are
+			// remembered with it, so that the recorded outcomes are given.
+			winner := &conflict.Winner
+			if conflicts++; conflicts > 1 {
+				winner = nil // others were faster more than once: read all of it
 			}
-			if current, err = a.advance(ctx, id, current, conflict.Winner); err != nil {
+			if current, err = a.advance(ctx, id, current, winner); err != nil {
 				current = nil
 				a.cache.drop(id)
 				if !retryable(err) {
@@ -228,7 +272,8 @@ func (a *aggregate) runLane(groups []*group) {
 					return
 				}
 			}
-			if attempt > 2 && !a.pause(ctx, attempt-2) {
+			fresh = winner == nil
+			if conflicts > 2 && !a.pause(ctx, conflicts-2) {
 				fail(fmt.Errorf("aggregate %s: %q: %w", a.name, id, driver.ErrConflict), false)
 				return
 			}
@@ -253,25 +298,13 @@ func (a *aggregate) runLane(groups []*group) {
 	}
 }
 
-// ours reports whether winner is the commit that we tried to write: it answers
-// the same commands.
-func ours(winner driver.Commit, c *driver.Commit) bool {
-	for _, w := range winner.Commands {
-		for _, o := range c.Commands {
-			if w.Meta.ID == o.Meta.ID {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // round is one decision over the commands that are not settled yet.
 type round struct {
 	items  []*item // those that the commit answers
 	commit *driver.Commit
 	fold   component.Fold
 	more   bool // commands remain that were left for a next commit
+	stale  bool // the state must be read anew before it is answered from
 }
 
 func (r *round) accept() {
@@ -285,8 +318,10 @@ func (r *round) accept() {
 
 // decide runs the open commands of groups on the state. Outcomes that need no
 // write are settled only when nothing that precedes them needs one: until then
-// they stand on state that is not stored, and are decided again.
-func (a *aggregate) decide(id string, e *entity, groups []*group, limit int) *round {
+// they stand on state that is not stored, and are decided again. Nor are they
+// settled on state that is not fresh: an append tells that it was not, but these
+// have none.
+func (a *aggregate) decide(id string, e *entity, groups []*group, limit int, fresh bool) *round {
 	r := &round{}
 	fold := e.fold.Clone()
 	inCommit := map[string]bool{}
@@ -330,6 +365,9 @@ func (a *aggregate) decide(id string, e *entity, groups []*group, limit int) *ro
 				return err
 			})
 			switch {
+			case !fresh && len(r.items) == 0 && (err != nil || len(made) == 0):
+				r.stale = true
+				return r
 			case err != nil:
 				a.host.logPanic(a.name, err)
 				it.settle(Result{Err: fmt.Errorf("aggregate %s: %q: command %s: %w", a.name, id, c.Type, err)})
@@ -422,15 +460,21 @@ func (a *aggregate) apply(e *entity, id string, c *driver.Commit) error {
 	return nil
 }
 
-// advance brings an entity up to date after a lost condition: with the winner
-// itself when it is the next commit, which costs no read, else from the log.
-func (a *aggregate) advance(ctx context.Context, id string, e *entity, winner driver.Commit) (*entity, error) {
-	next := &entity{
-		sequenceNr: e.sequenceNr, fold: e.fold.Clone(), unsnapped: e.unsnapped,
-		recent: append([]driver.RecentCommand(nil), e.recent...),
+// advance brings an entity up to date: with the winner of a lost condition, which
+// is the next commit and costs no read, or without one from the log.
+func (a *aggregate) advance(ctx context.Context, id string, e *entity, winner *driver.Commit) (*entity, error) {
+	next := e
+	apply := func(c *driver.Commit) error {
+		if next == e {
+			next = &entity{
+				sequenceNr: e.sequenceNr, fold: e.fold.Clone(), unsnapped: e.unsnapped,
+				recent: append([]driver.RecentCommand(nil), e.recent...),
+			}
+		}
+		return a.apply(next, id, c)
 	}
-	if winner.SequenceNr == e.sequenceNr+1 {
-		if err := a.apply(next, id, &winner); err != nil {
+	if winner != nil {
+		if err := apply(winner); err != nil {
 			return nil, err
 		}
 	} else {
@@ -438,7 +482,7 @@ func (a *aggregate) advance(ctx context.Context, id string, e *entity, winner dr
 			if err != nil {
 				return nil, fmt.Errorf("aggregate %s: read %q: %w", a.name, id, storeError(err))
 			}
-			if err := a.apply(next, id, &c); err != nil {
+			if err := apply(&c); err != nil {
 				return nil, err
 			}
 		}

@@ -317,7 +317,7 @@ func (h *Host) Close() error {
 	h.cancel()
 	h.workers.wg.Wait()
 	for _, a := range h.aggregates {
-		a.lanes.wg.Wait()
+		a.lanes.close()
 	}
 	return nil
 }
@@ -327,7 +327,7 @@ func (h *Host) sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
 	}
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d { //nolint:forbidigo // a context's deadline is in real time, whatever the host's clock says
 		return false
 	}
 	t := time.NewTimer(d)

@@ -51,6 +51,9 @@ func (h *Host) Redrive(ctx context.Context, id string) error {
 		return fmt.Errorf("redrive %s: %w", id, err)
 	}
 	if err := h.redrive(ctx, l); err != nil {
+		if errors.Is(err, errNoRedrive) { // nothing was tried: the reason stays what it was
+			return fmt.Errorf("redrive %s: %w", id, err)
+		}
 		l.Attempts++
 		return errors.Join(fmt.Errorf("redrive %s: %w", id, err), h.park(ctx, l, err))
 	}
@@ -88,9 +91,11 @@ func (h *Host) redrive(ctx context.Context, l driver.DeadLetter) error {
 	case driver.DeadFiring:
 		return h.redriveFiring(ctx, l)
 	default:
-		return fmt.Errorf("a letter of kind %s cannot be handled again, only discarded: %w", l.Kind, driver.ErrUnsupported)
+		return fmt.Errorf("a letter of kind %s %w: %w", l.Kind, errNoRedrive, driver.ErrUnsupported)
 	}
 }
+
+var errNoRedrive = errors.New("cannot be handled again, only discarded")
 
 func (h *Host) consumerOf(l driver.DeadLetter) (*consumer, error) {
 	for _, c := range h.consumers {

@@ -20,7 +20,7 @@ const maxChecked = 64 << 20
 // up to which size it is read as a whole.
 func inspect(path string, known bool, check int64) (exists bool, err error) {
 	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%s: %s: %w", path, fmt.Sprintf(format, args...), driver.ErrInvalid)
+		return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), driver.ErrInvalid)
 	}
 	info, err := os.Stat(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -29,7 +29,7 @@ func inspect(path string, known bool, check int64) (exists bool, err error) {
 	var size int64
 	if err == nil {
 		if !info.Mode().IsRegular() {
-			return false, bad("is not a file")
+			return false, bad("it is not a file")
 		}
 		size = info.Size()
 	}
@@ -52,7 +52,7 @@ func inspect(path string, known bool, check int64) (exists bool, err error) {
 		return true, bad("%s", finding)
 	}
 	if err := inspectContent(path, log, size+log <= check); err != nil {
-		return true, fmt.Errorf("%s: %w", path, classed(err))
+		return true, classed(err)
 	}
 	return true, nil
 }
@@ -68,17 +68,17 @@ func inspectHeader(path string, size, log int64) (finding string, err error) {
 	var h [100]byte
 	if n, err := io.ReadFull(f, h[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		if string(h[:min(n, 16)]) != "SQLite format 3\x00"[:min(n, 16)] {
-			return "is not a SQLite database", nil
+			return "it is not a SQLite database", nil
 		}
 		return fmt.Sprintf("the database is truncated to %d bytes", size), nil
 	} else if err != nil {
 		return "", err
 	}
 	if string(h[:16]) != "SQLite format 3\x00" {
-		return "is not a SQLite database", nil
+		return "it is not a SQLite database", nil
 	}
 	if id := binary.BigEndian.Uint32(h[68:]); id != applicationID {
-		return fmt.Sprintf("is a SQLite database of another application (application_id %#x, ours is %#x)", id, applicationID), nil
+		return fmt.Sprintf("it is a SQLite database of another application (application_id %#x, ours is %#x)", id, applicationID), nil
 	}
 	if version := binary.BigEndian.Uint32(h[60:]); int64(version) > int64(len(migrations)) {
 		return newer(int64(version), len(migrations)), nil

@@ -66,3 +66,18 @@ func fixture(t *testing.T) *drivertest.Fixture {
 }
 
 func TestProvider(t *testing.T) { drivertest.TestProvider(t, fixture) }
+
+func BenchmarkEventLog(b *testing.B) {
+	drivertest.BenchEventLog(b, func(b *testing.B) driver.Provider {
+		p, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "app.db"), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() {
+			if err := p.Close(); err != nil {
+				b.Error(err)
+			}
+		})
+		return p
+	})
+}

@@ -39,8 +39,7 @@ func acquire(path string) (*lock, error) {
 	err = errors.Join(err, f.Close())
 	if held {
 		by, _, _ := strings.Cut(string(text), "\n")
-		return nil, fmt.Errorf("%s is open already, in this or another process (%s has its lock, %s): %w: %w",
-			path, by, f.Name(), driver.ErrUnavailable, err)
+		return nil, fmt.Errorf("it is open already, in this or another process (%s has the lock %s): %w: %w", by, f.Name(), driver.ErrUnavailable, err)
 	}
 	return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 }

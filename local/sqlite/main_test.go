@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/pprof"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -103,3 +104,16 @@ func fail(err error) {
 		os.Exit(1)
 	}
 }
+
+// testClock is a clock that stands still until it is advanced.
+type testClock struct{ nanos atomic.Int64 }
+
+func newTestClock() *testClock {
+	c := &testClock{}
+	c.nanos.Store(time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC).UnixNano())
+	return c
+}
+
+func (c *testClock) Now() time.Time                { return time.Unix(0, c.nanos.Load()).UTC() }
+func (c *testClock) seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
+func (c *testClock) advance(seconds int64)         { c.nanos.Add(int64(c.seconds(seconds))) }

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/reventless-go/reventless/driver"
 )
@@ -94,7 +93,7 @@ func holdRole(path string) {
 	_, err := Open(context.Background(), path, nil)
 	fail(err)
 	fmt.Println("open")
-	time.Sleep(time.Hour)
+	select {}
 }
 
 func TestASecondProcessIsRefused(t *testing.T) {
@@ -189,6 +188,19 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 			delete(files, filepath.Base(path))
 			restore(t, path, files)
 		}, "write-ahead log"},
+		{"cut in half beside a log", func(t *testing.T, path string) {
+			c := must[*conn](t)(connect(fileURI(path, "mode=rw")))
+			if err := c.script("INSERT INTO names (kind, name) VALUES ('a', 'b')"); err != nil {
+				t.Fatal(err)
+			}
+			files := content(t, filepath.Dir(path))
+			if err := c.close(); err != nil {
+				t.Fatal(err)
+			}
+			name := filepath.Base(path)
+			files[name] = files[name][:len(files[name])/2]
+			restore(t, path, files)
+		}, "damaged"},
 		{"a directory", func(t *testing.T, path string) {
 			if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
 				t.Fatal(err)

@@ -23,7 +23,7 @@ type Options struct {
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
 	// Visibility is how long a message that was received and not settled stays
-	// with its receiver; 0 is 5 minutes.
+	// with its receiver; 0 is 5 minutes, negative is until the provider is closed.
 	Visibility time.Duration
 	// Limits are the provider's limits. A zero field is its default: commits of
 	// 400 KiB, commands of 1 MiB, rows of 400 KiB, steps of 10,000, any number of
@@ -33,6 +33,9 @@ type Options struct {
 	// .buckets behind it. Each bucket is a directory below it.
 	BucketDir string
 }
+
+// forever is longer than any process lives, and short enough to be added to a time.
+const forever = 100 * 365 * 24 * time.Hour
 
 // Provider runs an application on one SQLite file.
 type Provider struct {
@@ -73,12 +76,18 @@ var (
 func Open(ctx context.Context, path string, opts *Options) (*Provider, error) {
 	p, err := open(ctx, path, cmp.Or(opts, &Options{}), maxChecked)
 	if err != nil {
-		return nil, fmt.Errorf("sqlite: open: %w", err)
+		return nil, err
 	}
 	return p, nil
 }
 
 func open(ctx context.Context, path string, opts *Options, check int64) (_ *Provider, err error) {
+	name := path
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("sqlite: open %s: %w", name, err)
+		}
+	}()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -87,6 +96,9 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 	}
 	if path, err = resolve(path); err != nil {
 		return nil, err
+	}
+	if path != name {
+		name += " (" + path + ")"
 	}
 	p := &Provider{
 		path:    path,
@@ -107,6 +119,9 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 	if p.now == nil {
 		p.now = time.Now
 	}
+	if p.holdFor < 0 {
+		p.holdFor = forever
+	}
 	if p.lock, err = acquire(path); err != nil {
 		return nil, err
 	}
@@ -121,14 +136,14 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 	}
 	if !exists {
 		if err := create(path); err != nil {
-			return nil, fmt.Errorf("create %s: %w", path, classed(err))
+			return nil, fmt.Errorf("create: %w", classed(err))
 		}
 	}
 	if err := p.lock.markCreated(); err != nil {
 		return nil, err
 	}
 	if err := p.start(); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, classed(err))
+		return nil, classed(err)
 	}
 	return p, nil
 }
@@ -159,8 +174,7 @@ func (p *Provider) start() (err error) {
 		return err
 	}
 	p.readers = newPool(max(4, runtime.GOMAXPROCS(0)), func() (*conn, error) {
-		c, err := connect(uri, "busy_timeout=5000", "query_only=1", "cache_size=-4096", "temp_store=MEMORY", "cell_size_check=1", "trusted_schema=0")
-		return c, classed(err)
+		return connect(uri, "busy_timeout=5000", "query_only=1", "cache_size=-4096", "temp_store=MEMORY", "cell_size_check=1", "trusted_schema=0")
 	})
 	err = func() error {
 		var mode string
@@ -214,7 +228,9 @@ func (p *Provider) Close() error {
 	return nil
 }
 
-// Notify implements [driver.Notifier].
+// Notify implements [driver.Notifier]. The calls are made before the call that
+// led to them returns, mostly by the goroutine that does the writing: f must not
+// wait for a write.
 func (p *Provider) Notify(f func(receiver string)) (stop func()) {
 	p.tellMu.Lock()
 	defer p.tellMu.Unlock()

@@ -105,7 +105,11 @@ func (s *scheduler) create(ctx context.Context, sched driver.Schedule) error {
 		t.after(func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.forget(s.firings[sched.Name])
+			// Readers see the schedule from the commit on: it may have been
+			// received before this runs.
+			if f := s.firings[sched.Name]; f != nil && f.gen < gen {
+				s.forget(f)
+			}
 		})
 		t.notify(schedulerReceiver)
 		_, _, err = t.exec("INSERT OR REPLACE INTO schedules (name, gen, expression, zone, payload, due, gone) VALUES (?, ?, ?, ?, ?, ?, 0)",

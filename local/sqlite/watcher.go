@@ -152,6 +152,10 @@ func (w *watcher) look(files *fsnotify.Watcher, paths map[string]bool, all bool)
 			errs = append(errs, w.addTree(files, b.dir), b.scan(w.ctx))
 			continue
 		}
+		if paths[b.dir] {
+			// The directory itself, most likely removed.
+			errs = append(errs, makeDirs(b.dir), w.addTree(files, b.dir), b.scan(w.ctx))
+		}
 		var changed []string
 		for path := range paths {
 			if rel, ok := strings.CutPrefix(path, b.dir+string(filepath.Separator)); ok {

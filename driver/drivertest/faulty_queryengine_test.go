@@ -1,0 +1,773 @@
+package drivertest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf16"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// toy is a query engine of replaceable parts over the scans of a real one, which
+// also judges the arguments.
+type toy struct {
+	driver.QueryEngine
+	specs   map[string]driver.TableSpec
+	decoded map[string]map[string]any
+	rows    func(rows []driver.Row) []driver.Row // what is there
+
+	member   func(ix driver.Index, o map[string]any) bool
+	sorts    func(a, b any) int // values of a sort field, or sub ids
+	ties     func(a, b driver.Row) int
+	sorted   func(f driver.Filter, v any) bool // a condition on the sort
+	holds    func(f driver.Filter, v any, present bool) bool
+	all      func(fs []driver.Filter, holds func(driver.Filter) bool) bool
+	project  func(ix driver.Index, spec driver.TableSpec, r driver.Row) driver.Row
+	filters  func(ix *driver.Index, spec driver.TableSpec, r driver.Row) driver.Row // what filters see
+	page     func(rows []driver.Row, match func(driver.Row) bool, limit int) (page []driver.Row, more bool)
+	goesOn   func(after int) bool // by the comparison of a row with the cursor's
+	refuse   func(cursor, hash string) bool
+	position func(n int) (skip int, ok bool) // cursors that count
+	limit    func(int) int
+	failed   func(err error) error
+}
+
+func newToy(q driver.QueryEngine, specs []driver.TableSpec) *toy {
+	t := &toy{QueryEngine: q, specs: map[string]driver.TableSpec{}, decoded: map[string]map[string]any{}}
+	for _, s := range specs {
+		t.specs[s.Name] = s
+	}
+	t.rows = func(rows []driver.Row) []driver.Row { return rows }
+	t.member = func(ix driver.Index, o map[string]any) bool {
+		there := func(f driver.Field) bool { return o[f.Name] != nil && o[f.Name] != "" }
+		return there(ix.Key) && (ix.Sort == nil || there(*ix.Sort))
+	}
+	t.sorts = func(a, b any) int {
+		if fa, ok := a.(float64); ok {
+			fb, _ := b.(float64)
+			return cmp.Compare(fa, fb)
+		}
+		sa, _ := a.(string)
+		sb, _ := b.(string)
+		return strings.Compare(sa, sb)
+	}
+	t.ties = func(a, b driver.Row) int { return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Sub, b.Sub)) }
+	t.holds = toyHolds
+	t.sorted = func(f driver.Filter, v any) bool { return toyHolds(f, v, v != nil) }
+	t.all = func(fs []driver.Filter, holds func(driver.Filter) bool) bool {
+		return !slices.ContainsFunc(fs, func(f driver.Filter) bool { return !holds(f) })
+	}
+	t.project = toyProject
+	t.filters = func(_ *driver.Index, _ driver.TableSpec, r driver.Row) driver.Row { return r }
+	t.page = func(rows []driver.Row, match func(driver.Row) bool, limit int) ([]driver.Row, bool) {
+		var page []driver.Row
+		for _, r := range rows {
+			if !match(r) {
+				continue
+			}
+			if len(page) == limit {
+				return page, true
+			}
+			page = append(page, r)
+		}
+		return page, false
+	}
+	t.goesOn = func(after int) bool { return after > 0 }
+	t.refuse = func(cursor, hash string) bool { return cursor != hash }
+	t.position = func(int) (int, bool) { return 0, false }
+	t.limit = func(n int) int { return cmp.Or(n, 100) }
+	t.failed = func(err error) error { return err }
+	return t
+}
+
+func number(v any) any {
+	if n, ok := v.(int64); ok {
+		return float64(n)
+	}
+	return v
+}
+
+func toyHolds(f driver.Filter, v any, present bool) bool {
+	present = present && v != nil
+	value := func(i int) any { return number(f.Values[i]) }
+	compare := func(i int) (int, bool) {
+		switch x := value(i).(type) {
+		case string:
+			s, ok := v.(string)
+			return strings.Compare(s, x), ok
+		case float64:
+			n, ok := v.(float64)
+			return cmp.Compare(n, x), ok
+		case bool:
+			b, ok := v.(bool)
+			if b == x {
+				return 0, ok
+			}
+			return 1, ok
+		}
+		return 0, false
+	}
+	if f.Comparator == driver.Exists || f.Comparator == driver.NotExists {
+		return present == (f.Comparator == driver.Exists)
+	}
+	c, same := compare(0)
+	same = same && present
+	switch f.Comparator {
+	case driver.Equal:
+		return same && c == 0
+	case driver.Unequal:
+		return !same || c != 0
+	case driver.Less:
+		return same && c < 0
+	case driver.LessOrEqual:
+		return same && c <= 0
+	case driver.Greater:
+		return same && c > 0
+	case driver.GreaterOrEqual:
+		return same && c >= 0
+	case driver.Between:
+		d, ok := compare(1)
+		return same && ok && c >= 0 && d <= 0
+	case driver.BeginsWith:
+		s, ok := v.(string)
+		return ok && strings.HasPrefix(s, value(0).(string))
+	case driver.Contains, driver.NotContains:
+		found := false
+		switch x := v.(type) {
+		case string:
+			s, ok := value(0).(string)
+			found = ok && strings.Contains(x, s)
+		case []any:
+			found = slices.ContainsFunc(x, func(e any) bool {
+				switch e.(type) {
+				case string, float64, bool:
+					return e == value(0)
+				}
+				return false
+			})
+		}
+		return found == (f.Comparator == driver.Contains)
+	}
+	return false
+}
+
+func toyProject(ix driver.Index, spec driver.TableSpec, r driver.Row) driver.Row {
+	if ix.Include == nil {
+		return r
+	}
+	var o map[string]json.RawMessage
+	if json.Unmarshal(r.Data, &o) != nil {
+		return r
+	}
+	kept := map[string]json.RawMessage{}
+	names := append([]string{spec.SubID, ix.Key.Name}, ix.Include...)
+	if ix.Sort != nil {
+		names = append(names, ix.Sort.Name)
+	}
+	for _, n := range names {
+		if v, ok := o[n]; ok {
+			kept[n] = v
+		}
+	}
+	r.Data, _ = json.Marshal(kept)
+	return r
+}
+
+// object decodes a row once and for all.
+func (t *toy) object(r driver.Row) map[string]any {
+	o, ok := t.decoded[string(r.Data)]
+	if !ok {
+		_ = json.Unmarshal(r.Data, &o)
+		t.decoded[string(r.Data)] = o
+	}
+	return o
+}
+
+func (t *toy) Query(ctx context.Context, q driver.Query) (driver.Page, error) {
+	probe := q
+	probe.Cursor, probe.Limit = "", min(q.Limit, 1)
+	if _, err := t.QueryEngine.Query(ctx, probe); err != nil {
+		return driver.Page{}, t.failed(err)
+	}
+	spec := t.specs[q.ReadModel]
+	var ix *driver.Index
+	for i := range spec.Indexes {
+		if spec.Indexes[i].Name == q.Index {
+			ix = &spec.Indexes[i]
+		}
+	}
+	sortOf := func(r driver.Row) any {
+		switch {
+		case ix == nil:
+			return r.Sub
+		case ix.Sort == nil:
+			return ""
+		}
+		return t.object(r)[ix.Sort.Name]
+	}
+	compare := func(a, b driver.Row) int {
+		c := cmp.Or(t.sorts(sortOf(a), sortOf(b)), t.ties(a, b))
+		if q.Descending {
+			c = -c
+		}
+		return c
+	}
+	hash := fmt.Sprint(describe(driver.Query{ReadModel: q.ReadModel, Index: q.Index, Value: q.Value, Sort: q.Sort, Filters: q.Filters, Descending: q.Descending}))
+	return t.run(ctx, spec, ix, hash, q.Limit, q.Cursor, q.Filters, compare, func(r driver.Row) bool {
+		if ix == nil {
+			return r.ID == q.Value && (q.Sort == nil || t.sorted(*q.Sort, r.Sub))
+		}
+		o := t.object(r)
+		return t.member(*ix, o) && o[ix.Key.Name] == number(q.Value) && (q.Sort == nil || t.sorted(*q.Sort, sortOf(r)))
+	})
+}
+
+func (t *toy) Scan(ctx context.Context, s driver.Scan) (driver.Page, error) {
+	probe := s
+	probe.Cursor, probe.Limit = "", min(s.Limit, 1)
+	if _, err := t.QueryEngine.Scan(ctx, probe); err != nil {
+		return driver.Page{}, t.failed(err)
+	}
+	hash := fmt.Sprintf("Scan(%s, %v)", s.ReadModel, s.Filters)
+	return t.run(ctx, t.specs[s.ReadModel], nil, hash, s.Limit, s.Cursor, s.Filters, t.ties, func(driver.Row) bool { return true })
+}
+
+// at is where a cursor of the toy stands.
+type toyCursor struct {
+	Hash string
+	Last driver.Row
+	N    int
+}
+
+func (t *toy) run(ctx context.Context, spec driver.TableSpec, ix *driver.Index, hash string, limit int, cursor string, filters []driver.Filter,
+	compare func(a, b driver.Row) int, of func(driver.Row) bool,
+) (driver.Page, error) {
+	var at toyCursor
+	if cursor != "" {
+		text, err := base64.URLEncoding.DecodeString(cursor)
+		if err == nil {
+			err = json.Unmarshal(text, &at)
+		}
+		if err != nil || t.refuse(at.Hash, hash) {
+			return driver.Page{}, fmt.Errorf("cursor: %w", driver.ErrInvalid)
+		}
+		if at.Hash != hash {
+			at = toyCursor{} // taken, but it means nothing here
+			cursor = ""
+		}
+	}
+	rows, diff := walk(func(limit int, cursor string) (driver.Page, error) {
+		return t.QueryEngine.Scan(ctx, driver.Scan{ReadModel: spec.Name, Limit: limit, Cursor: cursor})
+	}, 1000)
+	if diff != "" {
+		return driver.Page{}, errors.New(diff)
+	}
+	rows = slices.DeleteFunc(t.rows(rows), func(r driver.Row) bool { return !of(r) })
+	slices.SortFunc(rows, compare)
+	if cursor != "" {
+		if skip, ok := t.position(at.N); ok {
+			rows = rows[min(skip, len(rows)):]
+		} else {
+			rows = slices.DeleteFunc(rows, func(r driver.Row) bool { return !t.goesOn(compare(r, at.Last)) })
+		}
+	}
+	page, more := t.page(rows, func(r driver.Row) bool {
+		o := t.object(t.filters(ix, spec, r))
+		return t.all(filters, func(f driver.Filter) bool {
+			v, present := o[f.Field]
+			return t.holds(f, v, present)
+		})
+	}, t.limit(limit))
+	p := driver.Page{}
+	if more {
+		last := driver.Row{}
+		if len(page) > 0 {
+			last = page[len(page)-1]
+		}
+		text, _ := json.Marshal(toyCursor{hash, last, at.N + len(page)})
+		p.Cursor = base64.URLEncoding.EncodeToString(text)
+	}
+	for _, r := range page {
+		if ix != nil {
+			r = t.project(*ix, spec, r)
+		}
+		p.Rows = append(p.Rows, r)
+	}
+	return p, nil
+}
+
+// onToy puts a toy engine with a fault in the place of the real one.
+func onToy(tamper func(t *toy)) func(*hooked, *faulty) {
+	return func(p *hooked, _ *faulty) {
+		p.engine = func(q driver.QueryEngine, specs []driver.TableSpec) driver.QueryEngine {
+			t := newToy(q, specs)
+			tamper(t)
+			return t
+		}
+	}
+}
+
+// TestToyEngine is the control of the engine's faults: without one the toy
+// passes the suite.
+func TestToyEngine(t *testing.T) { TestQueryEngine(t, openFaulty(onToy(func(*toy) {}))) }
+
+func engineFaults() []fault {
+	// filter replaces the truth of some comparisons.
+	filter := func(change func(f driver.Filter, v any, present, holds bool) bool) func(*hooked, *faulty) {
+		return onToy(func(t *toy) {
+			t.holds = func(f driver.Filter, v any, present bool) bool { return change(f, v, present, toyHolds(f, v, present)) }
+		})
+	}
+	return []fault{
+		{"TakesIDsAsPrefixes", "QueryEngine/QueriesByIDReturnItsRows", func(p *hooked, _ *faulty) {
+			p.engine = func(q driver.QueryEngine, _ []driver.TableSpec) driver.QueryEngine {
+				return &engineHook{QueryEngine: q, query: func(ctx context.Context, x driver.Query) (driver.Page, error) {
+					page, err := q.Query(ctx, x)
+					if x.Value == "a" && x.Index == "" && err == nil {
+						more, _ := q.Query(ctx, driver.Query{ReadModel: x.ReadModel, Value: "a/b"})
+						page.Rows = append(page.Rows, more.Rows...)
+					}
+					return page, err
+				}}
+			}
+		}},
+		{"IgnoresTheCaseOfKeys", "QueryEngine/QueriesByIndexReturnTheKeysRows", func(p *hooked, _ *faulty) {
+			p.engine = func(q driver.QueryEngine, specs []driver.TableSpec) driver.QueryEngine {
+				t := newToy(q, specs)
+				t.rows = func(rows []driver.Row) []driver.Row {
+					for i := range rows {
+						rows[i].Data = bytes.ReplaceAll(rows[i].Data, []byte(`"Red"`), []byte(`"red"`))
+					}
+					return rows
+				}
+				return t
+			}
+		}},
+		{"ComparesNumbersAsText", "QueryEngine/QueriesByIndexReturnTheKeysRows", onToy(func(t *toy) {
+			t.rows = func(rows []driver.Row) []driver.Row {
+				return slices.DeleteFunc(rows, func(r driver.Row) bool {
+					return bytes.Contains(r.Data, []byte("50e-1")) || bytes.Contains(r.Data, []byte("0.5e1")) || bytes.Contains(r.Data, []byte("5.0"))
+				})
+			}
+		})},
+		{"KeepsOldIndexEntries", "QueryEngine/IndexesFollowTheRows", func(p *hooked, _ *faulty) {
+			red := map[driver.Key]driver.Row{}
+			p.engine = func(q driver.QueryEngine, _ []driver.TableSpec) driver.QueryEngine {
+				return &engineHook{QueryEngine: q, query: func(ctx context.Context, x driver.Query) (driver.Page, error) {
+					page, err := q.Query(ctx, x)
+					for _, r := range page.Rows {
+						red[r.Key] = r
+					}
+					if x.Value == "red" && len(page.Rows) == 0 {
+						for _, r := range red {
+							page.Rows = append(page.Rows, r)
+						}
+					}
+					return page, err
+				}}
+			}
+		}},
+		{"IndexesRowsWithoutTheirSortField", "QueryEngine/IndexesHoldRowsWithTheirFieldsOnly", onToy(func(t *toy) {
+			t.member = func(ix driver.Index, o map[string]any) bool { return o[ix.Key.Name] != nil }
+		})},
+		{"IndexesEmptyText", "QueryEngine/IndexesHoldRowsWithTheirFieldsOnly", onToy(func(t *toy) {
+			t.member = func(ix driver.Index, o map[string]any) bool {
+				return o[ix.Key.Name] != nil && (ix.Sort == nil || o[ix.Sort.Name] != nil)
+			}
+		})},
+		{"LeavesOutZeroes", "QueryEngine/IndexesHoldRowsWithTheirFieldsOnly", onToy(func(t *toy) {
+			member := t.member
+			t.member = func(ix driver.Index, o map[string]any) bool {
+				return member(ix, o) && (ix.Sort == nil || o[ix.Sort.Name] != 0.0)
+			}
+		})},
+		{"OrdersNumbersAsText", "QueryEngine/NumbersOrderByValue", onToy(func(t *toy) {
+			t.sorts = func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) }
+		})},
+		{"OrdersWholeNumbers", "QueryEngine/NumbersOrderByValue", onToy(func(t *toy) {
+			sorts := t.sorts
+			t.sorts = func(a, b any) int {
+				fa, ok := a.(float64)
+				if fb, ok2 := b.(float64); ok && ok2 {
+					return cmp.Compare(int64(fa), int64(fb))
+				}
+				return sorts(a, b)
+			}
+		})},
+		{"OrdersByTheAmount", "QueryEngine/NumbersOrderByValue", onToy(func(t *toy) {
+			sorts := t.sorts
+			t.sorts = func(a, b any) int { // two's complement as an unsigned number
+				fa, ok := a.(float64)
+				if fb, ok2 := b.(float64); ok && ok2 && (fa < 0) != (fb < 0) {
+					return -cmp.Compare(fa, fb)
+				}
+				return sorts(a, b)
+			}
+		})},
+		{"OrdersByUTF16", "QueryEngine/StringsOrderByTheirBytes", onToy(func(t *toy) {
+			sorts := t.sorts
+			t.sorts = func(a, b any) int {
+				sa, ok := a.(string)
+				if sb, ok2 := b.(string); ok && ok2 {
+					return slices.Compare(utf16.Encode([]rune(sa)), utf16.Encode([]rune(sb)))
+				}
+				return sorts(a, b)
+			}
+		})},
+		{"OrdersByLetters", "QueryEngine/StringsOrderByTheirBytes", onToy(func(t *toy) {
+			sorts := t.sorts
+			t.sorts = func(a, b any) int {
+				sa, ok := a.(string)
+				if sb, ok2 := b.(string); ok && ok2 {
+					return cmp.Or(strings.Compare(strings.ToLower(sa), strings.ToLower(sb)), strings.Compare(sa, sb))
+				}
+				return sorts(a, b)
+			}
+		})},
+		{"LeavesTiesToChance", "QueryEngine/EqualSortValuesOrderByIDAndSubID", onToy(func(t *toy) {
+			t.ties = func(a, b driver.Row) int { return cmp.Compare(a.Revision, b.Revision) + strings.Compare(b.ID, a.ID)*2 }
+		})},
+		{"TiesByTheSubIDFirst", "QueryEngine/EqualSortValuesOrderByIDAndSubID", onToy(func(t *toy) {
+			t.ties = func(a, b driver.Row) int { return cmp.Or(strings.Compare(a.Sub, b.Sub), strings.Compare(a.ID, b.ID)) }
+		})},
+		{"TiesStayWhenDescending", "QueryEngine/EqualSortValuesOrderByIDAndSubID", func(p *hooked, _ *faulty) {
+			p.engine = func(q driver.QueryEngine, _ []driver.TableSpec) driver.QueryEngine {
+				return &engineHook{QueryEngine: q, query: func(ctx context.Context, x driver.Query) (driver.Page, error) {
+					if x.Descending && x.Index == "byColor" {
+						x.Descending = false
+					}
+					return q.Query(ctx, x)
+				}}
+			}
+		}},
+		{"IgnoresSortConditions", "QueryEngine/SortConditionsSelectBySubID", onToy(func(t *toy) {
+			t.sorted = func(driver.Filter, any) bool { return true }
+		})},
+		{"LessOrEqualIsLess", "QueryEngine/SortConditionsSelectBySubID", onToy(func(t *toy) {
+			t.sorted = func(f driver.Filter, v any) bool {
+				return toyHolds(f, v, true) && (f.Comparator != driver.LessOrEqual || v != f.Values[0])
+			}
+		})},
+		{"BeginsWithIsAPattern", "QueryEngine/SortConditionsSelectBySubID", onToy(func(t *toy) {
+			t.sorted = func(f driver.Filter, v any) bool {
+				if s, ok := v.(string); ok && f.Comparator == driver.BeginsWith {
+					prefix, _, _ := strings.Cut(f.Values[0].(string), "%")
+					return strings.HasPrefix(s, prefix)
+				}
+				return toyHolds(f, v, true)
+			}
+		})},
+		{"BetweenLeavesOutItsEnd", "QueryEngine/SortConditionsSelectBySortField", onToy(func(t *toy) {
+			t.sorted = func(f driver.Filter, v any) bool {
+				return toyHolds(f, v, true) && (f.Comparator != driver.Between || v != number(f.Values[1]))
+			}
+		})},
+		{"ComparesSortFieldsAsText", "QueryEngine/SortConditionsSelectBySortField", onToy(func(t *toy) {
+			t.sorted = func(f driver.Filter, v any) bool {
+				values := []any{}
+				for _, x := range f.Values {
+					values = append(values, fmt.Sprint(number(x)))
+				}
+				return toyHolds(driver.Filter{Comparator: f.Comparator, Values: values}, fmt.Sprint(v), true)
+			}
+		})},
+		{"UnequalFailsOnAbsent", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, v any, _, holds bool) bool {
+			return holds && (f.Comparator != driver.Unequal || v != nil)
+		})},
+		{"UnequalFailsOnOtherTypes", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, v any, _, holds bool) bool {
+			if _, ok := v.(string); f.Comparator == driver.Unequal && ok {
+				_, ok = f.Values[0].(string)
+				return holds && ok
+			}
+			return holds
+		})},
+		{"NullExists", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, _ any, present, holds bool) bool {
+			if f.Comparator == driver.Exists {
+				return present
+			}
+			return holds
+		})},
+		{"EmptyTextDoesNotExist", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, v any, _, holds bool) bool {
+			return holds && (f.Comparator != driver.Exists || v != "")
+		})},
+		{"AbsentIsZero", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, v any, _, holds bool) bool {
+			if v == nil && f.Comparator == driver.LessOrEqual {
+				return number(f.Values[0]) == 0.0
+			}
+			return holds
+		})},
+		{"ConvertsTypes", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, v any, _, holds bool) bool {
+			if f.Comparator == driver.Equal {
+				return fmt.Sprint(v) == fmt.Sprint(number(f.Values[0]))
+			}
+			return holds
+		})},
+		{"ComparesWithoutCase", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, v any, _, holds bool) bool {
+			if s, ok := v.(string); ok && f.Comparator == driver.BeginsWith {
+				return strings.HasPrefix(strings.ToLower(s), strings.ToLower(f.Values[0].(string)))
+			}
+			return holds
+		})},
+		{"ContainsIsAPattern", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, v any, _, holds bool) bool {
+			s, ok := v.(string)
+			if x, ok2 := any(f.Values), true; f.Comparator == driver.Contains && ok && ok2 && x != nil {
+				if text, ok := f.Values[0].(string); ok && strings.Contains(text, "%") {
+					return strings.Contains(s, strings.Split(text, "%")[0])
+				}
+			}
+			return holds
+		})},
+		{"ContainsKnowsNoLists", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, v any, _, holds bool) bool {
+			if _, ok := v.([]any); ok && f.Comparator == driver.Contains {
+				return false
+			}
+			return holds
+		})},
+		{"ContainsLooksIntoElements", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, v any, _, holds bool) bool {
+			if l, ok := v.([]any); ok && f.Comparator == driver.Contains {
+				if s, ok := f.Values[0].(string); ok {
+					return strings.Contains(fmt.Sprint(l), s)
+				}
+			}
+			return holds
+		})},
+		{"NotContainsFailsOnAbsent", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, v any, _, holds bool) bool {
+			return holds && (f.Comparator != driver.NotContains || v != nil)
+		})},
+		{"BetweenTurnsItsEnds", "QueryEngine/FiltersCompare", filter(func(f driver.Filter, v any, present, holds bool) bool {
+			if f.Comparator == driver.Between {
+				return holds || toyHolds(driver.Filter{Comparator: driver.Between, Values: []any{f.Values[1], f.Values[0]}}, v, present)
+			}
+			return holds
+		})},
+		{"FieldsArePaths", "QueryEngine/FiltersCompare", func(p *hooked, _ *faulty) {
+			p.engine = func(q driver.QueryEngine, specs []driver.TableSpec) driver.QueryEngine {
+				t := newToy(q, specs)
+				t.filters = func(_ *driver.Index, _ driver.TableSpec, r driver.Row) driver.Row {
+					r.Data = bytes.Replace(r.Data, []byte(`"a.b":"dotted"`), []byte(`"a.b":"nested"`), 1)
+					return r
+				}
+				return t
+			}
+		}},
+		{"OnlyTheLastFilterCounts", "QueryEngine/FiltersMustAllHold", onToy(func(t *toy) {
+			t.all = func(fs []driver.Filter, holds func(driver.Filter) bool) bool {
+				return len(fs) == 0 || holds(fs[len(fs)-1])
+			}
+		})},
+		{"OneFilterPerField", "QueryEngine/FiltersMustAllHold", onToy(func(t *toy) {
+			t.all = func(fs []driver.Filter, holds func(driver.Filter) bool) bool {
+				byField := map[string]driver.Filter{}
+				for _, f := range fs {
+					byField[f.Field] = f
+				}
+				for _, f := range byField {
+					if !holds(f) {
+						return false
+					}
+				}
+				return true
+			}
+		})},
+		{"FiltersSeeTheIndexOnly", "QueryEngine/FiltersSeeTheWholeRow", onToy(func(t *toy) {
+			t.filters = func(ix *driver.Index, spec driver.TableSpec, r driver.Row) driver.Row {
+				if ix != nil {
+					return toyProject(*ix, spec, r)
+				}
+				return r
+			}
+		})},
+		{"IgnoresInclude", "QueryEngine/IncludeBoundsTheFields", onToy(func(t *toy) {
+			t.project = func(_ driver.Index, _ driver.TableSpec, r driver.Row) driver.Row { return r }
+		})},
+		{"IncludeLosesTheSubID", "QueryEngine/IncludeBoundsTheFields", onToy(func(t *toy) {
+			t.project = func(ix driver.Index, _ driver.TableSpec, r driver.Row) driver.Row {
+				return toyProject(ix, driver.TableSpec{}, r)
+			}
+		})},
+		{"EmptyIncludeIsAll", "QueryEngine/IncludeBoundsTheFields", onToy(func(t *toy) {
+			t.project = func(ix driver.Index, spec driver.TableSpec, r driver.Row) driver.Row {
+				if len(ix.Include) == 0 {
+					return r
+				}
+				return toyProject(ix, spec, r)
+			}
+		})},
+		{"ReencodesRows", "QueryEngine/RowsAreWhole", onToy(func(t *toy) {
+			t.rows = func(rows []driver.Row) []driver.Row {
+				for i := range rows {
+					rows[i].Data = compact(rows[i].Data)
+				}
+				return rows
+			}
+		})},
+		{"LosesRevisions", "QueryEngine/RowsAreWhole", onToy(func(t *toy) {
+			t.project = func(ix driver.Index, spec driver.TableSpec, r driver.Row) driver.Row {
+				r.Revision = 0
+				return toyProject(ix, spec, r)
+			}
+		})},
+		{"RepeatsTheRowAtTheBorder", "QueryEngine/PagesNeitherSkipNorRepeat", onToy(func(t *toy) {
+			t.goesOn = func(after int) bool { return after >= 0 }
+		})},
+		{"SkipsTiesAtTheBorder", "QueryEngine/PagesNeitherSkipNorRepeat", func(p *hooked, _ *faulty) {
+			p.engine = func(q driver.QueryEngine, specs []driver.TableSpec) driver.QueryEngine {
+				t := newToy(q, specs)
+				page := t.page
+				first := true
+				t.page = func(rows []driver.Row, match func(driver.Row) bool, limit int) ([]driver.Row, bool) {
+					if !first && limit == 3 && len(rows) > 1 {
+						rows = rows[1:]
+					}
+					first = false
+					return page(rows, match, limit)
+				}
+				return t
+			}
+		}},
+		{"EndsAFullLastPageEarly", "QueryEngine/PagesNeitherSkipNorRepeat", onToy(func(t *toy) {
+			page := t.page
+			t.page = func(rows []driver.Row, match func(driver.Row) bool, limit int) ([]driver.Row, bool) {
+				got, _ := page(rows, match, limit)
+				return got, len(rows) > limit+1
+			}
+		})},
+		{"ScanRepeatsTheRowAtTheBorder", "QueryEngine/ScanPagesNeitherSkipNorRepeat", onToy(func(t *toy) {
+			t.goesOn = func(after int) bool { return after >= 0 }
+		})},
+		{"ScanHasNoOrder", "QueryEngine/ScanPagesNeitherSkipNorRepeat", onToy(func(t *toy) {
+			n := 0
+			t.ties = func(a, b driver.Row) int {
+				n++
+				if n%1000 < 500 {
+					return strings.Compare(a.ID+a.Sub, b.ID+b.Sub)
+				}
+				return strings.Compare(b.Sub+b.ID, a.Sub+a.ID)
+			}
+		})},
+		{"LimitsBeforeItFilters", "QueryEngine/LimitBoundsTheResultAfterFiltering", onToy(func(t *toy) {
+			t.page = func(rows []driver.Row, match func(driver.Row) bool, limit int) ([]driver.Row, bool) {
+				more := len(rows) > limit
+				return slices.DeleteFunc(slices.Clone(rows[:min(limit, len(rows))]), func(r driver.Row) bool { return !match(r) }), more
+			}
+		})},
+		{"EndsAtAnEmptyPage", "QueryEngine/LimitBoundsTheResultAfterFiltering", onToy(func(t *toy) {
+			t.page = func(rows []driver.Row, match func(driver.Row) bool, limit int) ([]driver.Row, bool) {
+				page := slices.DeleteFunc(slices.Clone(rows[:min(20, len(rows))]), func(r driver.Row) bool { return !match(r) })
+				return page[:min(len(page), limit)], len(page) > 0 && len(rows) > 20
+			}
+		})},
+		{"HasNoDefaultLimit", "QueryEngine/TheDefaultLimitIs100", onToy(func(t *toy) {
+			t.limit = func(n int) int { return cmp.Or(n, 1_000_000) }
+		})},
+		{"LimitsTheLimit", "QueryEngine/TheDefaultLimitIs100", onToy(func(t *toy) {
+			t.limit = func(n int) int { return min(cmp.Or(n, 100), 100) }
+		})},
+		{"CursorsCountRows", "QueryEngine/WritesBetweenPagesDisturbNoOtherRow", onToy(func(t *toy) {
+			t.position = func(n int) (int, bool) { return n, true }
+		})},
+		{"CursorsNeedTheirRow", "QueryEngine/WritesBetweenPagesDisturbNoOtherRow", onToy(func(t *toy) {
+			seen := false
+			goesOn := t.goesOn
+			t.goesOn = func(after int) bool {
+				seen = seen || after == 0
+				return goesOn(after) && seen
+			}
+			page := t.page
+			t.page = func(rows []driver.Row, match func(driver.Row) bool, limit int) ([]driver.Row, bool) {
+				seen = false
+				return page(rows, match, limit)
+			}
+		})},
+		{"TakesAnyCursor", "QueryEngine/CursorsOfOtherQueriesAreRefused", onToy(func(t *toy) {
+			t.refuse = func(string, string) bool { return false }
+		})},
+		{"CursorsIgnoreFilters", "QueryEngine/CursorsOfOtherQueriesAreRefused", onToy(func(t *toy) {
+			t.refuse = func(cursor, hash string) bool {
+				a, _, _ := strings.Cut(cursor, ", price")
+				b, _, _ := strings.Cut(hash, ", price")
+				return strings.TrimSuffix(a, ", limit 0)") != strings.TrimSuffix(b, ", limit 0)")
+			}
+		})},
+		{"UnknownIsEmpty", "QueryEngine/UnknownNamesAreNotFound", onToy(func(t *toy) {
+			t.failed = func(err error) error {
+				if errors.Is(err, driver.ErrNotFound) {
+					return nil
+				}
+				return err
+			}
+		})},
+		{"MalformedIsEmpty", "QueryEngine/MalformedQueriesAreRefused", onToy(func(t *toy) {
+			t.failed = func(err error) error {
+				if errors.Is(err, driver.ErrInvalid) {
+					return nil
+				}
+				return err
+			}
+		})},
+		{"JudgesFiltersByTheRowsOnly", "QueryEngine/MalformedQueriesAreRefused", func(p *hooked, _ *faulty) {
+			p.engine = func(q driver.QueryEngine, _ []driver.TableSpec) driver.QueryEngine {
+				return &engineHook{QueryEngine: q, query: func(ctx context.Context, x driver.Query) (driver.Page, error) {
+					if x.Value == "nobody" {
+						return driver.Page{}, nil
+					}
+					return q.Query(ctx, x)
+				}}
+			}
+		}},
+		{"ErrorsAreEmpty", "QueryEngine/ErrorsAreNotEmptyPages", onToy(func(t *toy) {
+			t.failed = func(err error) error {
+				if errors.Is(err, context.Canceled) {
+					return nil
+				}
+				return err
+			}
+		})},
+		{"ExpiredRowsAreReturned", "QueryEngine/ExpiredRowsAreNotReturned", func(p *hooked, w *faulty) {
+			onDb(func(h *dbHook, _ driver.TableSpec, w *faulty) { unexpiring(h, w) })(p, w)
+		}},
+		{"ExpiredRowsFillThePage", "QueryEngine/ExpiredRowsAreNotReturned", func(p *hooked, w *faulty) {
+			start := w.Now()
+			p.engine = func(q driver.QueryEngine, _ []driver.TableSpec) driver.QueryEngine {
+				return &engineHook{QueryEngine: q, query: func(ctx context.Context, x driver.Query) (driver.Page, error) {
+					page, err := q.Query(ctx, x)
+					if w.Now().Sub(start) >= time.Minute && len(page.Rows) == x.Limit && x.Limit > 1 {
+						page.Rows = page.Rows[:1] // the others were dropped after the store had counted them
+					}
+					return page, err
+				}}
+			}
+		}},
+		{"NewIndexesStartEmpty", "QueryEngine/ANewIndexHasTheOldRows", onToy(func(t *toy) {
+			member := t.member
+			t.member = func(ix driver.Index, o map[string]any) bool {
+				_, isNew := o["back"]
+				return member(ix, o) && isNew
+			}
+		})},
+		{"SharesItsRows", "QueryEngine/PagesBelongToTheCaller", func(p *hooked, _ *faulty) {
+			p.engine = func(q driver.QueryEngine, _ []driver.TableSpec) driver.QueryEngine {
+				kept := map[string]driver.Page{}
+				return &engineHook{QueryEngine: q, query: func(ctx context.Context, x driver.Query) (driver.Page, error) {
+					key := describe(x) + strconv.Quote(x.Cursor)
+					if page, ok := kept[key]; ok {
+						return page, nil
+					}
+					page, err := q.Query(ctx, x)
+					kept[key] = page
+					return page, err
+				}}
+			}
+		}},
+	}
+}

@@ -1,0 +1,434 @@
+package local_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/memory"
+	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/local"
+	"github.com/reventless-go/reventless/local/sqlite"
+	"github.com/reventless-go/reventless/message"
+)
+
+// client is where a test sends commands.
+type client interface {
+	Send(ctx context.Context, commandID string, s message.Send) (message.Outcome, error)
+}
+
+// skewed is a host of the engine, used by somebody whose clock is wrong.
+type skewed struct {
+	*host.Host
+	now func() time.Time
+}
+
+func (s skewed) Send(ctx context.Context, commandID string, send message.Send) (message.Outcome, error) {
+	return s.SendAction(ctx, commandID, driver.Meta{Time: s.now()}, send.Erased())
+}
+
+// world is a place to run cells on, with what can be seen of it from behind.
+type world struct {
+	hosts  []client
+	log    func() driver.EventLog
+	faults *faults.Provider // nil where there is no way between host and provider
+}
+
+var worlds = map[string]func(t *testing.T) world{
+	"local":          localWorld,
+	"memory/1 host":  func(t *testing.T) world { return providerWorld(t, memory.New(nil), 1) },
+	"memory/4 hosts": func(t *testing.T) world { return providerWorld(t, memory.New(nil), 4) },
+	"sqlite/1 host":  func(t *testing.T) world { return providerWorld(t, openSQLite(t), 1) },
+	"sqlite/4 hosts": func(t *testing.T) world { return providerWorld(t, openSQLite(t), 4) },
+}
+
+func openSQLite(t *testing.T) driver.Provider {
+	t.Helper()
+	p, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "app.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// localWorld is one local.Host, whose clock jumps by hours at every look.
+func localWorld(t *testing.T) world {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "app.db")
+	clock := jumping()
+	h, err := local.Open(t.Context(), cells(), path, &local.Options{Now: clock, Logger: silent, Backoff: atOnce})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := sync.OnceFunc(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(closed)
+	return world{hosts: []client{h}, log: func() driver.EventLog {
+		closed()
+		p, err := sqlite.Open(t.Context(), path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		return openLog(t, p)
+	}}
+}
+
+func openLog(t *testing.T, p driver.Provider) driver.EventLog {
+	t.Helper()
+	l, err := p.OpenEventLog(t.Context(), "Test.Cell")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// jumping is a clock that is hours off, every time by other hours.
+func jumping() func() time.Time {
+	var n atomic.Int64
+	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	return func() time.Time { return start.Add(time.Duration(n.Add(1)*7919%48-24) * time.Hour) }
+}
+
+// providerWorld is some hosts on one provider, each with a clock hours off.
+func providerWorld(t *testing.T, p driver.Provider, hosts int) world {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := world{log: func() driver.EventLog { return openLog(t, p) }, faults: faults.New(p, nil)}
+	for i := range hosts {
+		now := func() time.Time { return time.Now().Add(time.Duration(i*7-10) * time.Hour) }
+		h, err := host.Open(t.Context(), cells().Assembled(), w.faults, &host.Options{Now: now, Logger: silent, Backoff: atOnce})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := h.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		w.hosts = append(w.hosts, skewed{h, now})
+	}
+	return w
+}
+
+// asked and told are the two ends of an operation.
+type asked struct {
+	entity  string
+	command cellCommand
+}
+
+type told struct {
+	known  bool // false: nobody knows whether it took effect
+	code   string
+	events int
+	state  cellState // what read was told
+}
+
+// cellModel says what a cell may answer when it is asked one thing at a time.
+var cellModel = porcupine.Model{
+	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+		byEntity := map[string][]porcupine.Operation{}
+		for _, o := range history {
+			id := o.Input.(asked).entity
+			byEntity[id] = append(byEntity[id], o)
+		}
+		var out [][]porcupine.Operation
+		for _, h := range byEntity {
+			out = append(out, h)
+		}
+		return out
+	},
+	Init: func() any { return cellModelState{} },
+	Step: func(state, input, output any) (bool, any) {
+		return state.(cellModelState).step(input.(asked).command, output.(told))
+	},
+	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%#v -> %+v", input, output) },
+}
+
+type cellModelState struct {
+	value, sum int
+	names      string // sorted, each with a comma behind it
+}
+
+func (s cellModelState) step(c cellCommand, out told) (bool, any) {
+	accepted, rejected := !out.known || out.code == "", !out.known || out.code != ""
+	switch c := c.(type) {
+	case write:
+		s.value = c.Value
+		return accepted, s
+	case swap:
+		if s.value != c.Old {
+			return rejected, s
+		}
+		s.value = c.New
+		return accepted, s
+	case add:
+		s.sum += c.N
+		return accepted, s
+	case take:
+		if strings.Contains(s.names, c.Name+",") {
+			return rejected, s
+		}
+		names := append(strings.SplitAfter(s.names, ","), c.Name+",")
+		slices.Sort(names)
+		s.names = strings.Join(names, "")
+		return accepted, s
+	case drop:
+		had := strings.Contains(s.names, c.Name+",")
+		s.names = strings.Replace(s.names, c.Name+",", "", 1)
+		return !out.known || out.code == "" && (out.events == 1) == had, s
+	case read:
+		names := slices.Sorted(slices.Values(out.state.Names))
+		joined := ""
+		for _, n := range names {
+			joined += n + ","
+		}
+		return !out.known || s == cellModelState{out.state.Value, out.state.Sum, joined}, s
+	}
+	return false, s
+}
+
+func TestHistoriesAreLinearizable(t *testing.T) {
+	t.Parallel()
+	for name, open := range worlds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			random := randomSource(t)
+			w := open(t)
+			if w.faults != nil {
+				injectFaults(w.faults, random)
+			}
+			h := &history{t: t, w: w, accepted: map[string]driver.Outcome{}}
+			var wg sync.WaitGroup
+			for i := range 6 {
+				own := rand.New(rand.NewPCG(random.Uint64(), 0))
+				wg.Go(func() { h.client(i, own) })
+			}
+			wg.Wait()
+			if t.Failed() {
+				return
+			}
+			result, info := porcupine.CheckOperationsVerbose(cellModel, h.operations, patience)
+			if result != porcupine.Ok {
+				file := filepath.Join(t.ArtifactDir(), "history.html")
+				err := porcupine.VisualizePath(cellModel, info, file)
+				t.Errorf("the history is %v, it is drawn in %s (%v)", result, file, err)
+			}
+			h.checkLog()
+			t.Logf("%d operations, %d of them with an unknown end; %d repeated, %d failed and sent again", len(h.operations), h.unknown, h.repeated, h.failed)
+		})
+	}
+}
+
+// injectFaults has appends and loads fail here and there, before and after they
+// took effect.
+func injectFaults(p *faults.Provider, random *rand.Rand) {
+	unknown := errors.New("connection reset")
+	for _, err := range []error{driver.ErrUnavailable, driver.ErrThrottled, unknown, context.DeadlineExceeded} {
+		for range 4 {
+			p.Inject(faults.Rule{Op: "EventLog.Append", Skip: random.IntN(200), Err: err, After: random.IntN(2) == 0})
+			p.Inject(faults.Rule{Op: "EventLog.Load", Skip: random.IntN(20), Err: err})
+			p.Inject(faults.Rule{Op: "EventLog.Read", Skip: random.IntN(60), Yield: random.IntN(2), Err: err})
+		}
+	}
+}
+
+// history is what clients did and were told.
+type history struct {
+	t     *testing.T
+	w     world
+	clock atomic.Int64 // orders the ends of the operations
+
+	mu                        sync.Mutex
+	operations                []porcupine.Operation
+	accepted                  map[string]driver.Outcome // by command id, with events
+	unknown, repeated, failed int
+}
+
+func (h *history) client(n int, random *rand.Rand) {
+	names := []string{"ada", "bob", "eve"}
+	for i := range 60 {
+		var c cellCommand
+		switch random.IntN(10) {
+		case 0, 1:
+			c = write{random.IntN(4)}
+		case 2, 3:
+			c = swap{random.IntN(4), random.IntN(4)}
+		case 4:
+			c = add{1 + random.IntN(3)}
+		case 5, 6:
+			c = take{names[random.IntN(3)]}
+		case 7:
+			c = drop{names[random.IntN(3)]}
+		default:
+			c = read{}
+		}
+		in := asked{fmt.Sprintf("cell%d", random.IntN(3)), c}
+		id := fmt.Sprintf("client%d-%d", n, i)
+		op := porcupine.Operation{ClientId: n, Input: in, Call: h.clock.Add(1)}
+		out := h.send(id, in, random)
+		op.Output, op.Return = out, h.clock.Add(1)
+		if !out.known {
+			op.Return = math.MaxInt64
+		}
+		h.mu.Lock()
+		h.operations = append(h.operations, op)
+		if !out.known {
+			h.unknown++
+		}
+		h.mu.Unlock()
+	}
+}
+
+// send sends a command by any host, again when that fails, and now and then
+// again when it does not.
+func (h *history) send(id string, in asked, random *rand.Rand) told {
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
+	defer cancel()
+	var first driver.Outcome
+	for attempt, answers := 0, 0; attempt < 4; attempt++ {
+		o, err := h.w.hosts[random.IntN(len(h.w.hosts))].Send(ctx, id, cell.To(in.entity, in.command))
+		h.mu.Lock()
+		switch {
+		case err != nil:
+			h.failed++
+		case answers > 0:
+			h.repeated++
+			if o.Kind != first.Kind || o.SequenceNr != first.SequenceNr || o.EventCount != first.EventCount {
+				h.t.Errorf("command %s was answered with %+v, and then with %+v", id, first, o)
+			}
+		case o.Kind == driver.Accepted && o.EventCount > 0:
+			h.accepted[id] = o
+		}
+		h.mu.Unlock()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "internal") {
+			h.t.Errorf("command %s: %v", id, err)
+		}
+		if err != nil {
+			continue
+		}
+		if answers++; answers == 1 {
+			first = o
+		}
+		// Only what is in the log is answered from it.
+		if first.EventCount == 0 || random.IntN(5) > 0 {
+			break
+		}
+	}
+	out := told{known: first.Kind != "", code: first.Code, events: first.EventCount}
+	if first.Code == "State" {
+		if err := json.Unmarshal(first.Detail, &out.state); err != nil {
+			h.t.Errorf("read: %v in %s", err, first.Detail)
+		}
+	}
+	return out
+}
+
+// checkLog compares what was acknowledged with what is stored.
+func (h *history) checkLog() {
+	h.t.Helper()
+	where := map[string]driver.Commit{}
+	last := map[string]uint64{}
+	for c, err := range h.w.log().Scan(h.t.Context(), 0, 1) {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if c.SequenceNr != last[c.Stream]+1 {
+			h.t.Errorf("%s: commit %d follows %d", c.Stream, c.SequenceNr, last[c.Stream])
+		}
+		last[c.Stream] = c.SequenceNr
+		for _, a := range c.Commands {
+			if other, twice := where[a.Meta.ID]; twice {
+				h.t.Errorf("command %s is in commits %d and %d of %s", a.Meta.ID, other.SequenceNr, c.SequenceNr, c.Stream)
+			}
+			where[a.Meta.ID] = c
+		}
+	}
+	for id, o := range h.accepted {
+		if c, ok := where[id]; !ok || c.Stream != o.EntityID || c.SequenceNr != o.SequenceNr {
+			h.t.Errorf("command %s was acknowledged with %+v, and lies in commit %d of %q", id, o, c.SequenceNr, c.Stream)
+		}
+	}
+}
+
+func TestOfEightRacersOneWins(t *testing.T) {
+	t.Parallel()
+	const racers = 8
+	for name, open := range map[string]func(t *testing.T) world{
+		"local":          localWorld,
+		"memory/8 hosts": func(t *testing.T) world { return providerWorld(t, memory.New(nil), racers) },
+		"sqlite/8 hosts": func(t *testing.T) world { return providerWorld(t, openSQLite(t), racers) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := open(t)
+			won := map[string]string{} // race to the winner's command
+			for race := range 25 {
+				id := fmt.Sprintf("race%d", race)
+				outcomes := make([]driver.Outcome, racers)
+				var wg sync.WaitGroup
+				barrier := make(chan struct{})
+				for i := range racers {
+					wg.Go(func() {
+						h := w.hosts[i%len(w.hosts)]
+						<-barrier
+						var err error
+						outcomes[i], err = h.Send(t.Context(), fmt.Sprintf("%s-%d", id, i), cell.To(id, take{"the name"}))
+						if err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				close(barrier)
+				wg.Wait()
+				winners := 0
+				for _, o := range outcomes {
+					switch {
+					case o.Kind == driver.Accepted && o.SequenceNr == 1 && o.EventCount == 1:
+						winners++
+						won[id] = o.CommandID
+					case o.Kind != driver.Rejected || o.Code != "Taken":
+						t.Errorf("%s: got %+v, want the name taken or refused", id, o)
+					}
+				}
+				if winners != 1 {
+					t.Errorf("%s has %d winners", id, winners)
+				}
+			}
+			commits := 0
+			for c, err := range w.log().Scan(t.Context(), 0, 1) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				commits++
+				if len(c.Events) != 1 || c.Commands[0].Meta.ID != won[c.Stream] {
+					t.Errorf("%s: the log has %+v, the winner was told %s", c.Stream, c.Commands, won[c.Stream])
+				}
+			}
+			if commits != len(won) {
+				t.Errorf("%d commits for %d races", commits, len(won))
+			}
+		})
+	}
+}

@@ -1,0 +1,59 @@
+package local_test
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// TestMain fails when goroutines are left: every test closes its hosts.
+func TestMain(m *testing.M) {
+	before := runtime.NumGoroutine()
+	code := m.Run()
+	if code == 0 && !settledAt(before) {
+		fmt.Fprintf(os.Stderr, "goroutines leak: %d before, %d after\n", before, runtime.NumGoroutine())
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// settledAt waits until no more than n goroutines run: those that were told to
+// end need a moment.
+func settledAt(n int) bool {
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
+		if runtime.NumGoroutine() <= n {
+			return true
+		}
+	}
+	return false
+}
+
+// patience is how long a test waits for what has to come. It is only ever used
+// up by a fault.
+const patience = 30 * time.Second
+
+var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func atOnce(int) time.Duration { return 0 }
+
+// randomSource is seeded by REVENTLESS_SEED, or anew; a test that fails says how.
+func randomSource(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := rand.Uint64()
+	if s := os.Getenv("REVENTLESS_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("REVENTLESS_SEED: %v", err)
+		}
+	}
+	t.Logf("REVENTLESS_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
