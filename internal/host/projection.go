@@ -365,11 +365,19 @@ func (f *fold) editAll(ctx context.Context, ch change) error {
 			return storeError(err)
 		}
 		for _, r := range rows {
-			if c := f.cells[r.Key]; c != nil && (c.dirty || c.loaded) {
-				continue
+			switch c := f.cells[r.Key]; {
+			case c != nil && c.loaded:
+			case c != nil && c.dirty: // by a blind change: its row stands, on this revision
+				c.stored, c.loaded = r, true
+			default:
+				if err := f.take(r); err != nil {
+					return err
+				}
 			}
-			if err := f.take(r); err != nil {
-				return err
+		}
+		for _, k := range f.order {
+			if k.ID == ch.ID {
+				f.cells[k].loaded = true // all rows of the id are here: absent means absent
 			}
 		}
 		f.whole[ch.ID] = true
@@ -401,8 +409,7 @@ func (f *fold) editAll(ctx context.Context, ch change) error {
 		}
 		kept[key] = true
 		c := f.cell(key)
-		c.loaded = true // all rows of the id are here: absent means absent
-		c.row, c.dirty = r, true
+		c.row, c.dirty, c.loaded = r, true, true
 	}
 	for _, k := range keys {
 		if !kept[k] {

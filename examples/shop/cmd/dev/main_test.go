@@ -37,6 +37,22 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	// One seed serves all tests; rapid prints its own when a test fails.
+	checks := "40"
+	for _, a := range os.Args {
+		if strings.Contains(a, "test.short") {
+			checks = "10"
+		}
+	}
+	for name, value := range map[string]string{"rapid.checks": checks, "rapid.nofailfile": "true", "rapid.seed": os.Getenv("REVENTLESS_SEED")} {
+		if value == "" {
+			continue
+		}
+		if err := flag.Set(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	flag.Parse()
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "dev")
