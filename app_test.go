@@ -68,8 +68,8 @@ func rowsOf(name string, source message.Source[note], edit func(*readmodel.Spec[
 	return readmodel.New(s)
 }
 
-func app(components ...plugin.Component) *reventless.App {
-	return reventless.New("test", plugin.New(plugin.Spec{Name: "Main", Components: components}))
+func app(components ...plugin.Component) {
+	reventless.New("test", plugin.New(plugin.Spec{Name: "Main", Components: components}))
 }
 
 func nothing(message.Event[note]) message.Actions { return nil }

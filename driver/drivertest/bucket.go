@@ -369,8 +369,8 @@ func objectsAreDescribed(e *env) {
 	}
 }
 
-// events receives and settles what has happened, by key the kinds in order.
-func (e *env) objectEvents(b driver.Bucket, until func(map[string][]driver.ObjectEvent) bool) map[string][]driver.ObjectEvent {
+// objectEvents receives and settles events, until what came, by key, is enough.
+func (e *env) objectEvents(b driver.Bucket, until func(map[string][]driver.ObjectEvent) bool) {
 	e.Helper()
 	got := map[string][]driver.ObjectEvent{}
 	e.poll("object events", func() (bool, bool) {
@@ -381,7 +381,6 @@ func (e *env) objectEvents(b driver.Bucket, until func(map[string][]driver.Objec
 		settle(e, b, false, ds...)
 		return until(got), len(ds) > 0
 	})
-	return got
 }
 
 func everyChangeIsTold(e *env) {

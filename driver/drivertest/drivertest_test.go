@@ -17,6 +17,50 @@ func TestMemory(t *testing.T) { TestProvider(t, openMemory) }
 
 func TestSameResultsOfTwoMemories(t *testing.T) { TestSameResults(t, openMemory, openMemory) }
 
+// TestSameResultsFindsFaults proves that the comparison can fail, and that it
+// reports a short list.
+func TestSameResultsFindsFaults(t *testing.T) {
+	byName := map[string]fault{}
+	for _, f := range faults() {
+		byName[f.property+"/"+f.name] = f
+	}
+	for _, name := range []string{
+		"EventLog/EverythingOfACommitIsKept/LosesTheLastEvent",
+		"EventLog/ConflictCarriesTheWinner/ConflictWithTheLoser",
+		"EventLog/LoadOfAnotherFoldVersionReadsFurtherBack/IgnoresTheFoldVersion",
+		"EventLog/ScanYieldsEveryStreamInOneSegment/ScanIsOutOfOrder",
+		"CommandTopic/ARepeatedCommandIsDeliveredOnce/HasNoDeDuplication",
+		"QueryDb/SaveModesAreEnforced/IgnoresModes",
+		"QueryDb/ExpiredRowsAreAbsentInEveryRespect/ExpiredRowsAreThere",
+		"QueryDb/ApplyIsAllOrNothingUnderConflict/RowsFirstThenTheWatermark",
+		"QueryDb/ApplyHonoursGuards/IgnoresGuards",
+		"QueryDb/RevisionsGrowWithEveryWrite/EqualWritesKeepTheRevision",
+		"QueryEngine/FiltersCompare/UnequalFailsOnAbsent",
+		"QueryEngine/NumbersOrderByValue/OrdersNumbersAsText",
+		"QueryEngine/PagesNeitherSkipNorRepeat/RepeatsTheRowAtTheBorder",
+		"Counter/ReferencesCountOnce/CountsTwice",
+		"Counter/EveryReachedTargetFinishes/FinishesOnceForAll",
+		"Outcomes/PendingReplacesNoOtherOutcome/PendingOverwrites",
+		"DeadLetters/LettersAreListedByIDAndComponent/IgnoresTheComponent",
+	} {
+		t.Run(strings.ReplaceAll(name, "/", "."), func(t *testing.T) {
+			t.Parallel()
+			f, ok := byName[name]
+			if !ok {
+				t.Fatal("there is no such fault")
+			}
+			report := difference(t, 1, 4, openMemory, openFaulty(f.inject))
+			if report == "" {
+				t.Fatal("the comparison does not find the fault")
+			}
+			if lines := strings.Count(report, "\n"); lines > 16 {
+				t.Errorf("the list was not cut down:\n%s", report)
+			}
+			t.Log(report)
+		})
+	}
+}
+
 func BenchmarkEventLog(b *testing.B) {
 	BenchEventLog(b, func(b *testing.B) driver.Provider {
 		p := memory.New(nil)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
@@ -320,3 +322,46 @@ func (d *dbWith) Block(ctx context.Context, s driver.StreamKey, at uint64) error
 }
 
 func (d *dbWith) Unblock(ctx context.Context, s driver.StreamKey) error { return d.c.Unblock(ctx, s) }
+
+// TestLaggingReceivers is the control of how the suites wait: a provider on which
+// messages take a moment to appear passes, too.
+func TestLaggingReceivers(t *testing.T) {
+	if underRace {
+		t.Skip("it is about waiting only")
+	}
+	open := func(t *testing.T) *Fixture {
+		f := openFaulty(func(p *hooked, w *faulty) {
+			p.commandTopic = func(d driver.CommandTopic, _ string) driver.CommandTopic {
+				return &topicHook{CommandTopic: d, receive: hesitant(d)}
+			}
+			p.collector = func(d driver.EventCollector, _ driver.CollectorSpec) driver.EventCollector {
+				return &collectorHook{EventCollector: d, receive: hesitant(d)}
+			}
+			p.counter = func(d driver.Counter, _ string) driver.Counter {
+				return &counterHook{Counter: d, receive: hesitant(d)}
+			}
+			p.scheduler = func(d driver.Scheduler) driver.Scheduler {
+				return &schedulerHook{Scheduler: d, receive: hesitant(d)}
+			}
+			p.bucket = func(d driver.Bucket, _ string) driver.Bucket {
+				return &bucketHook{Bucket: d, receive: hesitant(d)}
+			}
+		})(t)
+		f.Lag, f.Patience = 2*time.Millisecond, 5*time.Second
+		return f
+	}
+	for _, s := range []suite{commandTopicSuite(), eventTopicSuite(), eventCollectorSuite(), counterSuite(), schedulerSuite(), bucketSuite()} {
+		t.Run(s.name, func(t *testing.T) { s.run(t, open) })
+	}
+}
+
+// hesitant finds something at its second look only.
+func hesitant[T any](r driver.Receiver[T]) func(ctx context.Context, max int) (driver.Batch[T], error) {
+	var looks atomic.Int64
+	return func(ctx context.Context, max int) (driver.Batch[T], error) {
+		if err := ctx.Err(); err != nil || looks.Add(1)%2 == 1 {
+			return driver.Batch[T]{}, err
+		}
+		return r.Receive(ctx, max)
+	}
+}

@@ -360,10 +360,9 @@ func counterFaults() []fault {
 		})},
 		{"CountsTwice", "Counter/ReferencesCountOnce", forgetful(func(*faulty, string) bool { return false })},
 		{"AddsTargetsTwice", "Counter/ReferencesCountOnce", onCounter(func(h *counterHook, _ *faulty) {
-			n := 0
+			var n atomic.Int64
 			h.addTarget = func(ctx context.Context, id, _ string, target int64) error {
-				n++
-				return h.Counter.AddTarget(ctx, id, fmt.Sprint(n), target)
+				return h.Counter.AddTarget(ctx, id, fmt.Sprint(n.Add(1)), target)
 			}
 		})},
 		{"ReferencesGoWithTheirNumber", "Counter/ReferencesCountOnce", onCounter(func(h *counterHook, _ *faulty) {

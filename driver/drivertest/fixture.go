@@ -279,13 +279,16 @@ func (e *env) poll(what string, f func() (done, progress bool)) bool {
 			e.Errorf("waited %v for %s", e.Patience, what)
 			return false
 		}
-		if i < 100 {
+		if i < 100 && e.Lag == 0 {
 			runtime.Gosched()
 			continue
 		}
-		pause(time.Millisecond)
+		pause(e.nap())
 	}
 }
+
+// nap is how long to wait before looking again.
+func (e *env) nap() time.Duration { return min(max(e.Lag/20, time.Millisecond), 200*time.Millisecond) }
 
 // quiet calls f until the fixture's lag has passed, at least once: f looks for
 // what must not come.
@@ -296,7 +299,7 @@ func (e *env) quiet(f func()) {
 		if !time.Now().Before(end) {
 			return
 		}
-		pause(10 * time.Millisecond)
+		pause(e.nap())
 	}
 }
 
@@ -317,7 +320,7 @@ func (e *env) settled(what string, f func() (diff string)) {
 			e.Errorf("%s: %s", what, diff)
 			return
 		}
-		pause(20 * time.Millisecond)
+		pause(e.nap())
 	}
 }
 

@@ -328,11 +328,15 @@ func told[T any](e *env, n *notices, receiver string, r driver.Receiver[T], chan
 	if r == nil {
 		return
 	}
-	if ds, _ := receive(e, r, 10); len(ds) == 0 {
-		e.Errorf("%s was told before there was something to receive", receiver)
-	} else {
-		settle(e, r, false, ds...)
+	if e.Lag > 0 {
+		settle(e, r, false, batch(e, r, 10)...)
+		return
 	}
+	ds, _ := receive(e, r, 10)
+	if len(ds) == 0 {
+		e.Errorf("%s was told before there was something to receive", receiver)
+	}
+	settle(e, r, false, ds...)
 }
 
 func notifyTellsOfEveryReceiver(e *env) {

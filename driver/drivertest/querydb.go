@@ -747,6 +747,7 @@ func countIsAtomicAgainstOtherWrites(e *env) {
 	r := e.row(db, key)
 	if r == nil {
 		e.Fatalf("the row is absent")
+		return
 	}
 	var got map[string]json.Number
 	e.must(json.Unmarshal(r.Data, &got), "decode %s", r.Data)
@@ -854,6 +855,7 @@ func countKeepsTheRestOfTheRow(e *env) {
 	got := e.row(db, r.Key)
 	if got == nil {
 		e.Fatalf("the row is absent after Count")
+		return
 	}
 	want := strings.Replace(string(r.Data), `"n":1,"null"`, `"n":3,"null"`, 1)
 	if !sameJSON(got.Data, []byte(want)) {

@@ -38,6 +38,7 @@ func queryEngineSuite() suite {
 		{"LimitBoundsTheResultAfterFiltering", limitBoundsTheResultAfterFiltering},
 		{"TheDefaultLimitIs100", theDefaultLimitIs100},
 		{"WritesBetweenPagesDisturbNoOtherRow", writesBetweenPagesDisturbNoOtherRow},
+		{"WritesBesideAQueryDisturbNoOtherRow", writesBesideAQueryDisturbNoOtherRow},
 		{"CursorsOfOtherQueriesAreRefused", cursorsOfOtherQueriesAreRefused},
 		{"UnknownNamesAreNotFound", unknownNamesAreNotFound},
 		{"MalformedQueriesAreRefused", malformedQueriesAreRefused},
@@ -403,9 +404,9 @@ func stringsOrderByTheirBytes(e *env) {
 func (e *env) equalSorts(db driver.QueryDb) []string {
 	e.Helper()
 	var rows []driver.Row
-	for i, price := range []string{"1", "1.0", "1e0", "2", "20e-1"} {
-		for _, id := range []string{"b", "B", "a ", "aa", "a"} {
-			for _, sub := range []string{"x", "10", "/"} {
+	for i, price := range []string{"1", "1.0", "2", "20e-1"} {
+		for _, id := range []string{"b", "B", "aa", "a"} {
+			for _, sub := range []string{"x", "/"} {
 				rows = append(rows, lineData(id, fmt.Sprintf("%s%d", sub, i), `,"shop":"s","color":"red","price":`+price))
 			}
 		}
@@ -415,7 +416,7 @@ func (e *env) equalSorts(db driver.QueryDb) []string {
 	}
 	slices.SortFunc(rows, func(a, b driver.Row) int {
 		price := func(r driver.Row) string { // by the number of the row's price in the list
-			if n := r.Sub[len(r.Sub)-1]; n >= '3' {
+			if n := r.Sub[len(r.Sub)-1]; n >= '2' {
 				return "2"
 			}
 			return "1"
@@ -486,7 +487,7 @@ func pagesNeitherSkipNorRepeat(e *env) {
 		for limit := 1; limit <= len(subs)+1; limit++ {
 			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "a", Descending: descending, Limit: limit}, subs...)
 		}
-		for _, limit := range []int{1, 2, 7, 24, 25, 26, len(colors)} {
+		for _, limit := range []int{1, 2, 7, 10, 11, len(colors)} {
 			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: descending, Limit: limit}, colors...)
 		}
 	}
@@ -928,8 +929,8 @@ func limitBoundsTheResultAfterFiltering(e *env) {
 	fill := strings.Repeat("x", min(12<<10, e.Provider.Limits().MaxRowBytes/2)) // together more than a page of 1 MB
 	var rows []driver.Row
 	var all []string
-	for i := range 120 {
-		rare := i%40 == 39
+	for i := range 90 {
+		rare := i%30 == 29
 		rows = append(rows, lineData("id", fmt.Sprintf("%03d", i), fmt.Sprintf(`,"shop":"s","price":%d,"rare":%t,"fill":%q`, i, rare, fill)))
 		if rare {
 			all = append(all, fmt.Sprintf("id/%03d", i))
@@ -937,8 +938,8 @@ func limitBoundsTheResultAfterFiltering(e *env) {
 	}
 	e.must(db.SaveBatch(e.ctx, rows), "SaveBatch")
 	fs := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{true}}}
-	for limit := 1; limit <= 4; limit++ {
-		for _, index := range []string{"", "byShop", "keysOnly"} {
+	for _, limit := range []int{1, 2} {
+		for _, index := range []string{"", "keysOnly"} {
 			query := driver.Query{ReadModel: goods.Name, Index: index, Value: "s", Filters: fs, Limit: limit}
 			if index == "" {
 				query.Value = "id"
@@ -1052,6 +1053,68 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 				e.Errorf("%s: the row %s was returned %d times, want once", name, id, times)
 			}
 		}
+	}
+}
+
+func writesBesideAQueryDisturbNoOtherRow(e *env) {
+	db, q := e.table(goods), e.engine(goods)
+	row := func(i int, color string) driver.Row {
+		return lineData("id", fmt.Sprintf("%02d", i), fmt.Sprintf(`,"shop":"s","price":%d,"color":%q`, i/4, color))
+	}
+	var stable []string
+	for i := range 30 {
+		e.save(db, row(i, "red"))
+		if i%3 != 0 {
+			stable = append(stable, fmt.Sprintf("id/%02d", i))
+		}
+	}
+	for name, page := range map[string]pageOf{
+		"Query by id":    e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id"}),
+		"Query by index": e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}),
+		"Query of red":   e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red"}),
+		"Scan":           e.scanPages(q, driver.Scan{ReadModel: goods.Name}),
+	} {
+		read := func(limit int) func() bool {
+			return func() bool {
+				seen := map[string]int{}
+				cursor := ""
+				for n := 0; n == 0 || cursor != ""; n++ {
+					p, err := page(limit, cursor)
+					if !e.try(err, "%s beside a writer", name) || n > 200 {
+						return false
+					}
+					for _, id := range names(p.Rows) {
+						seen[id]++
+					}
+					cursor = p.Cursor
+				}
+				for _, id := range stable {
+					if seen[id] != 1 {
+						e.Errorf("%s beside a writer in pages of %d: the row %s was returned %d times, want once", name, limit, id, seen[id])
+					}
+				}
+				return !e.Failed()
+			}
+		}
+		if e.Lag > 0 {
+			e.settled(name, func() string {
+				rows, diff := walk(page, 0)
+				if len(rows) < len(stable) {
+					return "not all rows are there " + diff
+				}
+				return ""
+			})
+		}
+		beside(20, 300, func(n int) bool {
+			i := n * 3 % 30
+			switch n % 4 {
+			case 0:
+				return e.try(db.Delete(e.ctx, row(i, "").Key), "Delete")
+			case 1:
+				return e.try(db.Save(e.ctx, row(i, "blue"), driver.Any), "Save")
+			}
+			return e.try(db.Save(e.ctx, row(i, "red"), driver.Any), "Save")
+		}, read(1), read(4))
 	}
 }
 

@@ -393,8 +393,6 @@ func aSlowSubscriberDelaysNoWriter(e *env) {
 	db := e.table(plainTable)
 	seq, cancel := e.subscribe(plainTable)
 	const writes, each = 120, 50
-	ctx, stop := context.WithTimeout(e.ctx, e.Patience)
-	defer stop()
 	var rows []driver.Row
 	for i := range each {
 		rows = append(rows, numbered(fmt.Sprintf("id%d", i), 0))
@@ -403,7 +401,10 @@ func aSlowSubscriberDelaysNoWriter(e *env) {
 		for i := range rows {
 			rows[i].Data = []byte(fmt.Sprintf(`{"n":%d}`, n))
 		}
-		if !e.try(db.SaveBatch(ctx, rows), "SaveBatch %d beside a subscriber that does not read", n) {
+		ctx, stop := context.WithTimeout(e.ctx, e.Patience)
+		err := db.SaveBatch(ctx, rows)
+		stop()
+		if !e.try(err, "SaveBatch %d beside a subscriber that does not read", n) {
 			return
 		}
 	}
@@ -454,10 +455,11 @@ func aSubscriberMayStopListening(e *env) {
 		}
 		break
 	}
-	ctx, stop := context.WithTimeout(e.ctx, e.Patience)
-	defer stop()
 	for n := range 200 {
-		if !e.try(db.Save(ctx, numbered("a", n), driver.Any), "Save after a subscriber has left") {
+		ctx, stop := context.WithTimeout(e.ctx, e.Patience)
+		err := db.Save(ctx, numbered("a", n), driver.Any)
+		stop()
+		if !e.try(err, "Save after a subscriber has left") {
 			return
 		}
 	}

@@ -466,7 +466,7 @@ func TestCopiesAtTheBorder(t *testing.T) {
 			t.Parallel()
 			get := put(t, openAll(t, nil))
 			first := get(t)
-			before := fmt.Sprintf("%s", dump(first))
+			before := string(dump(first))
 			if strings.Contains(before, "X") {
 				t.Errorf("the argument was kept: %s", before)
 			}

@@ -21,7 +21,9 @@ func (l *eventLog) Append(ctx context.Context, c driver.Commit) error {
 
 func (l *eventLog) Load(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
 	return get(l.p, "EventLog.Load", l.name, []string{stream}, func() ([]driver.Commit, error) {
-		return l.inner.Load(ctx, stream, foldVersion)
+		commits, err := l.inner.Load(ctx, stream, foldVersion)
+		l.p.read(l.name, len(commits))
+		return commits, err
 	})
 }
 
@@ -41,7 +43,12 @@ func (l *eventLog) sequence(op string, keys []string, f func() iter.Seq2[driver.
 			r.Do()
 		}
 		if r == nil || r.Err == nil {
-			f()(yield)
+			for c, err := range f() {
+				l.p.read(l.name, 1)
+				if !yield(c, err) {
+					return
+				}
+			}
 			return
 		}
 		n := 0

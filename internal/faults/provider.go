@@ -24,6 +24,7 @@ type Provider struct {
 	mu        sync.Mutex
 	rules     []*Injected
 	calls     map[site]int
+	elements  map[string]int // commits read, by log
 	disturb   Deliveries
 	receivers map[string]int // notifications to give when the disturbance ends
 	listeners map[int]func(string)
@@ -41,7 +42,7 @@ var (
 // the defaults. Without rules it behaves as inner does.
 func New(inner driver.Provider, opts *Options) *Provider {
 	p := &Provider{
-		Provider: inner, calls: map[site]int{}, receivers: map[string]int{}, listeners: map[int]func(string){},
+		Provider: inner, calls: map[site]int{}, elements: map[string]int{}, receivers: map[string]int{}, listeners: map[int]func(string){},
 	}
 	if opts != nil {
 		p.opts = *opts
@@ -148,6 +149,19 @@ func (p *Provider) Calls(op, name string) int {
 		}
 	}
 	return n
+}
+
+// Commits is how many commits of a log were read, by any method.
+func (p *Provider) Commits(log string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.elements[log]
+}
+
+func (p *Provider) read(log string, commits int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.elements[log] += commits
 }
 
 // match counts a call and returns the rule that it meets, if any.

@@ -192,7 +192,11 @@ func (c *consumer) judge(ctx context.Context, s *span) (verdict, error) {
 		c.host.log.Warn("commit is tried again", "component", c.name, "log", c.log, "stream", key, "sequenceNr", s.applied+1, "attempt", attempts, "error", reason(s.err))
 		return verdict{applied: s.applied, after: c.host.opts.Backoff(attempts)}, nil
 	}
-	if err := c.parkCommit(ctx, s, attempts); err != nil {
+	err := c.parkCommit(ctx, s, attempts)
+	if errors.Is(err, driver.ErrConflict) {
+		return verdict{applied: s.applied}, nil // where the watermark is now will show when they come again
+	}
+	if err != nil {
 		return verdict{}, err
 	}
 	c.mu.Lock()
@@ -211,6 +215,7 @@ func (c *consumer) run(ctx context.Context, order []driver.StreamKey, records ma
 		}
 		var spans []*span
 		for _, key := range order {
+			delete(ended, key)
 			w := marks[key]
 			if w.Blocked {
 				continue
@@ -284,7 +289,11 @@ func (c *consumer) next(ctx context.Context, key driver.StreamKey, mark uint64, 
 	s.commits = nil
 	for commit, err := range c.reader.Read(ctx, key.Stream, mark) {
 		if err != nil {
-			return nil, fmt.Errorf("read %s/%s after %d: %w", c.log, key.Stream, mark, err)
+			s.err = fmt.Errorf("read %s/%s after %d: %w", c.log, key.Stream, mark, storeError(err))
+			if transient(s.err) {
+				return nil, s.err
+			}
+			return s, nil // what is stored cannot be read: that is this stream's alone
 		}
 		s.commits = append(s.commits, commit)
 		if commit.SequenceNr >= last || len(s.commits) == catchUp {
@@ -301,21 +310,36 @@ func letterID(consumer, log, stream string) string {
 	return "commit/" + consumer + "/" + log + "/" + stream
 }
 
+// parkCommit gives up on the commit at which a span ended, and blocks its
+// stream. [driver.ErrConflict] when the stream has moved on meanwhile: then
+// nothing is parked.
 func (c *consumer) parkCommit(ctx context.Context, s *span, attempts int) error {
-	err := c.host.park(ctx, driver.DeadLetter{
+	letter := driver.DeadLetter{
 		ID: letterID(c.name, c.log, s.stream.Stream), Component: c.name, Kind: driver.DeadCommit,
 		Log: c.log, Stream: s.stream.Stream, SequenceNr: s.applied + 1, Attempts: attempts,
-	}, s.err)
-	if err != nil {
+	}
+	if err := c.host.park(ctx, letter, s.err); err != nil {
 		return err
 	}
 	// The letter first: a crash between the two parks it once more, under the
 	// same id.
-	err = c.positions.Block(ctx, s.stream, s.applied)
-	if err != nil && !errors.Is(err, driver.ErrConflict) {
-		return fmt.Errorf("block %s/%s for %s: %w", c.log, s.stream.Stream, c.name, err)
+	err := c.positions.Block(ctx, s.stream, s.applied)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("block %s/%s for %s: %w", c.log, s.stream.Stream, c.name, err)
+	if !errors.Is(err, driver.ErrConflict) {
+		return err
+	}
+	// Another host has applied the commit: it is not dead.
+	stored, getErr := c.host.letters.Get(ctx, letter.ID)
+	if getErr == nil && stored.SequenceNr == letter.SequenceNr {
+		getErr = c.host.letters.Remove(ctx, letter.ID)
+	}
+	if getErr != nil && !errors.Is(getErr, driver.ErrNotFound) {
+		return getErr
+	}
+	return err
 }
 
 func (c *consumer) parkRaw(ctx context.Context, d driver.Delivery[driver.Record], cause error) error {
@@ -325,9 +349,10 @@ func (c *consumer) parkRaw(ctx context.Context, d driver.Delivery[driver.Record]
 	}, cause)
 }
 
-// redrive unblocks the stream of a letter and applies all that waits. When that
-// fails the stream is blocked again and the letter replaced.
-func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter) error {
+// redrive unblocks the stream of a letter and applies all that waits, without
+// the commit of the letter if that is to be skipped. As long as something waits
+// there is a letter: that of a later commit which fails replaces this one.
+func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter, skip bool) error {
 	key := driver.StreamKey{Log: c.log, Stream: l.Stream}
 	c.applying.Lock()
 	defer c.applying.Unlock()
@@ -342,6 +367,13 @@ func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter) error {
 		if w.Blocked { // by another worker, with a letter of its own
 			return nil
 		}
+		if skip && w.SequenceNr+1 == l.SequenceNr {
+			err := c.positions.Advance(ctx, []driver.Advance{{StreamKey: key, From: w.SequenceNr, To: l.SequenceNr}})
+			if err != nil && !errors.Is(err, driver.ErrConflict) {
+				return errors.Join(err, c.positions.Block(ctx, key, w.SequenceNr))
+			}
+			continue
+		}
 		s := &span{stream: key, from: w.SequenceNr, applied: w.SequenceNr}
 		for commit, err := range c.reader.Read(ctx, key.Stream, w.SequenceNr) {
 			if err != nil {
@@ -354,60 +386,16 @@ func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter) error {
 		if len(s.commits) == 0 {
 			return c.host.letters.Remove(ctx, l.ID)
 		}
-		c.applier.apply(ctx, []*span{s})
-		if s.err != nil && !errors.Is(s.err, driver.ErrConflict) {
-			if s.applied >= l.SequenceNr { // past this one; a later commit failed and gets its letter
-				return c.parkCommit(ctx, s, 1)
-			}
+		if c.applier.apply(ctx, []*span{s}); s.err == nil || errors.Is(s.err, driver.ErrConflict) {
+			continue
+		}
+		if s.applied < l.SequenceNr {
 			return errors.Join(s.err, c.positions.Block(ctx, key, s.applied))
 		}
-	}
-}
-
-// skip gives a parked commit up and applies what waited behind it, as far as
-// that goes: a later commit that fails gets a letter of its own.
-func (c *consumer) skip(ctx context.Context, l driver.DeadLetter) error {
-	key := driver.StreamKey{Log: c.log, Stream: l.Stream}
-	c.applying.Lock()
-	defer c.applying.Unlock()
-	w, err := c.positions.Watermark(ctx, key)
-	if err != nil {
-		return err
-	}
-	if err := c.positions.Unblock(ctx, key); err != nil {
-		return err
-	}
-	if w.SequenceNr+1 == l.SequenceNr {
-		if err := c.positions.Advance(ctx, []driver.Advance{{StreamKey: key, From: w.SequenceNr, To: l.SequenceNr}}); err != nil {
+		// What the letter was about is done. Also a store that fails now is a
+		// reason to park: the records of what waits were settled long ago.
+		if err := c.parkCommit(ctx, s, 1); !errors.Is(err, driver.ErrConflict) {
 			return err
-		}
-	}
-	// Now, before a later commit may be parked under the same id.
-	if err := c.host.letters.Remove(ctx, l.ID); err != nil {
-		return err
-	}
-	for {
-		if w, err = c.positions.Watermark(ctx, key); err != nil || w.Blocked {
-			return err
-		}
-		s := &span{stream: key, from: w.SequenceNr, applied: w.SequenceNr}
-		for commit, err := range c.reader.Read(ctx, key.Stream, s.from) {
-			if err != nil {
-				return err
-			}
-			if s.commits = append(s.commits, commit); len(s.commits) == catchUp {
-				break
-			}
-		}
-		if len(s.commits) == 0 {
-			return nil
-		}
-		c.applier.apply(ctx, []*span{s})
-		if s.err != nil && !errors.Is(s.err, driver.ErrConflict) {
-			if transient(s.err) {
-				return s.err // its records come again
-			}
-			return c.parkCommit(ctx, s, 1)
 		}
 	}
 }

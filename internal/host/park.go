@@ -32,13 +32,13 @@ func (h *Host) Discard(ctx context.Context, id string) error {
 	}
 	if l.Kind == driver.DeadCommit {
 		c, err := h.consumerOf(l)
-		if err != nil {
-			return err
+		if err == nil {
+			if err := c.redrive(ctx, l, true); err != nil {
+				return fmt.Errorf("discard %s: %w", id, err)
+			}
+			return nil
 		}
-		if err := c.skip(ctx, l); err != nil {
-			return fmt.Errorf("discard %s: %w", id, err)
-		}
-		return nil
+		// Its component is gone, and with it the stream that waits.
 	}
 	return h.letters.Remove(ctx, id)
 }
@@ -85,7 +85,7 @@ func (h *Host) redrive(ctx context.Context, l driver.DeadLetter) error {
 		if err != nil {
 			return err
 		}
-		return c.redrive(ctx, l)
+		return c.redrive(ctx, l, false)
 	case driver.DeadObject:
 		return h.redriveObject(ctx, l)
 	case driver.DeadFiring:
@@ -103,5 +103,5 @@ func (h *Host) consumerOf(l driver.DeadLetter) (*consumer, error) {
 			return c, nil
 		}
 	}
-	return nil, fmt.Errorf("no component %s consumes %s any more: %w", l.Component, l.Log, driver.ErrNotFound)
+	return nil, fmt.Errorf("no component %s consumes %s any more, the letter %w: %w", l.Component, l.Log, errNoRedrive, driver.ErrNotFound)
 }

@@ -50,21 +50,23 @@ func (p *projector) applyAll(ctx context.Context, spans []*span) {
 	if err == nil {
 		return
 	}
-	var large *driver.TooLargeError
+	// A step is refused as a whole, for its size or for one bad row: in halves it
+	// comes to light whose fault it is. A store that fails has nothing to tell.
+	split := !errors.Is(err, errStore) && !errors.Is(err, driver.ErrConflict) && !done(ctx)
 	switch {
-	case errors.As(err, &large) && len(spans) > 1:
+	case split && len(spans) > 1:
 		p.applyAll(ctx, spans[:len(spans)/2])
 		p.applyAll(ctx, spans[len(spans)/2:])
-	case errors.As(err, &large) && len(spans[0].commits) > 1:
+	case split && len(spans[0].commits) > 1:
 		s := spans[0]
-		all := s.commits
+		from, all := s.from, s.commits
 		s.commits = all[:len(all)/2]
 		p.applyAll(ctx, spans)
 		if s.err == nil {
 			s.from, s.commits = s.applied, all[len(all)/2:]
 			p.applyAll(ctx, spans)
 		}
-		s.commits = all
+		s.from, s.commits = from, all
 	default:
 		for _, s := range spans {
 			s.err = fmt.Errorf("read model %s: %w", p.rm.name, err)

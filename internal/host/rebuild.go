@@ -2,9 +2,9 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/reventless-go/reventless/driver"
 )
@@ -25,14 +25,19 @@ func (h *Host) Rebuild(ctx context.Context, name string, progress func(commits i
 			consumers = append(consumers, c)
 		}
 	}
+	letters, err := h.commitLetters(ctx, name)
+	if err != nil {
+		return fmt.Errorf("read model %s: %w", name, err)
+	}
 	if err := rm.db.Clear(ctx); err != nil {
 		return fmt.Errorf("read model %s: clear: %w", name, err)
 	}
+	// Only those from before: whatever was parked since then blocks a stream.
+	if err := h.dropLetters(ctx, letters); err != nil {
+		return fmt.Errorf("read model %s: %w", name, err)
+	}
 	done := 0
 	for _, c := range consumers {
-		if err := c.dropLetters(ctx); err != nil {
-			return err
-		}
 		err := c.replay(ctx, func(n int) {
 			if done += n; progress != nil {
 				progress(done)
@@ -45,25 +50,37 @@ func (h *Host) Rebuild(ctx context.Context, name string, progress func(commits i
 	return nil
 }
 
-// dropLetters removes the letters of commits that are going to be tried anew.
-func (c *consumer) dropLetters(ctx context.Context) error {
-	prefix := letterID(c.name, c.log, "")
+// commitLetters returns the letters of the commits that a component has parked.
+func (h *Host) commitLetters(ctx context.Context, component string) ([]driver.DeadLetter, error) {
+	var commits []driver.DeadLetter
 	for after := ""; ; {
-		letters, err := c.host.letters.List(ctx, c.name, after, 100)
+		page, err := h.letters.List(ctx, component, after, 100)
 		if err != nil {
-			return fmt.Errorf("dead letters of %s: %w", c.name, err)
+			return nil, fmt.Errorf("dead letters: %w", err)
 		}
-		for _, l := range letters {
-			if after = l.ID; l.Kind == driver.DeadCommit && strings.HasPrefix(l.ID, prefix) {
-				if err := c.host.letters.Remove(ctx, l.ID); err != nil {
-					return fmt.Errorf("dead letters of %s: %w", c.name, err)
-				}
+		for _, l := range page {
+			if after = l.ID; l.Kind == driver.DeadCommit {
+				commits = append(commits, l)
 			}
 		}
-		if len(letters) < 100 {
-			return nil
+		if len(page) < 100 {
+			return commits, nil
 		}
 	}
+}
+
+// dropLetters removes letters that are still what they were.
+func (h *Host) dropLetters(ctx context.Context, letters []driver.DeadLetter) error {
+	for _, l := range letters {
+		now, err := h.letters.Get(ctx, l.ID)
+		if err == nil && now.SequenceNr == l.SequenceNr && now.Attempts == l.Attempts && now.ParkedAt.Equal(l.ParkedAt) {
+			err = h.letters.Remove(ctx, l.ID)
+		}
+		if err != nil && !errors.Is(err, driver.ErrNotFound) {
+			return fmt.Errorf("dead letters: %w", err)
+		}
+	}
+	return nil
 }
 
 // replay applies the whole log in batches of bounded size.

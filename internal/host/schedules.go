@@ -14,6 +14,7 @@ import (
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/ids"
 	"github.com/reventless-go/reventless/internal/platform"
+	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/schedule"
 )
 
@@ -190,15 +191,44 @@ func (h *Host) redriveFiring(ctx context.Context, l driver.DeadLetter) error {
 // grace is how long a plugin may be late before it counts as silent.
 const grace = time.Minute
 
+// heartbeatAll sends the heartbeats of a start. A silence that nobody noticed
+// while the process was down is told first.
 func (h *Host) heartbeatAll(ctx context.Context) error {
+	stored, err := h.scheduler.List(ctx)
+	if err != nil {
+		return err
+	}
 	for _, p := range h.app.Plugins {
-		if p.Heartbeat > 0 {
-			if err := h.heartbeat(ctx, p.Name); err != nil {
-				return fmt.Errorf("heartbeat of %s: %w", p.Name, err)
+		if p.Heartbeat <= 0 {
+			continue
+		}
+		for _, s := range stored {
+			if s.Name != "heartbeat/"+p.Name {
+				continue
 			}
+			rate, err := schedule.Parse(s.Expression, s.Zone)
+			if at, ok := rate.Time(); err == nil && ok && at.Before(h.opts.Now()) {
+				if err := h.report(ctx, platform.Registry.To(p.Name, platform.MissHeartbeat{})); err != nil {
+					return fmt.Errorf("heartbeat of %s: %w", p.Name, err)
+				}
+			}
+		}
+		if err := h.heartbeat(ctx, p.Name); err != nil {
+			return fmt.Errorf("heartbeat of %s: %w", p.Name, err)
 		}
 	}
 	return nil
+}
+
+// report sends a command of the registry through its queue, which keeps the
+// order of what is said of a plugin.
+func (h *Host) report(ctx context.Context, s message.Send) error {
+	a := s.Erased()
+	c := driver.Command{
+		Target: h.app.NameOf(a.Target), Entity: a.ID, Type: a.Command.Type, Version: a.Command.Version, Data: a.Command.Data,
+	}
+	h.fillMeta(&c)
+	return h.aggregates[c.Target].topic.Send(ctx, []driver.Command{c})
 }
 
 // heartbeat tells the platform that a plugin lives, and plans that its silence
@@ -228,9 +258,7 @@ func (h *Host) heartbeat(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		beat := platform.Registry.To(name, platform.Heartbeat{Definition: def}).Erased()
-		_, err = h.SendAction(ctx, "", driver.Meta{}, beat)
-		return err
+		return h.report(ctx, platform.Registry.To(name, platform.Heartbeat{Definition: def}))
 	}
 	return errors.New("no plugin " + name)
 }

@@ -60,7 +60,7 @@ func TestKilledProcessesLoseNothingAcknowledged(t *testing.T) {
 	for round := range 10 {
 		child := start(t, "crash", path)
 		child.line(t)
-		for range rand.IntN(200) {
+		for range rand.IntN(100) {
 			total++
 			note(t, acknowledged, child.line(t))
 		}

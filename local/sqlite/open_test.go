@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/reventless-go/reventless/driver"
@@ -65,13 +66,25 @@ func fillLog(t *testing.T, p *Provider, streams, n int) driver.EventLog {
 	return l
 }
 
+// filled is the bytes of a database that was filled and closed.
+var filled struct {
+	sync.Once
+	bytes []byte
+}
+
 // made returns the path of a database that was filled and closed.
 func made(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "app.db")
-	p := mustOpen(t, path, nil)
-	fillLog(t, p, 3, 30)
-	mustClose(t, p)
+	filled.Do(func() {
+		p := mustOpen(t, path, nil)
+		fillLog(t, p, 3, 30)
+		mustClose(t, p)
+		filled.bytes = must[[]byte](t)(os.ReadFile(path))
+	})
+	if err := os.WriteFile(path, filled.bytes, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return path
 }
 
@@ -132,7 +145,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 	overwrite := func(offset int, b []byte) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
 			f := must[*os.File](t)(os.OpenFile(path, os.O_RDWR, 0))
-			defer f.Close() //nolint:errcheck // the test fails if this matters
+			defer f.Close()
 			if _, err := f.WriteAt(b, int64(offset)); err != nil {
 				t.Fatal(err)
 			}
@@ -295,7 +308,7 @@ func TestAnEmptyFileBecomesADatabase(t *testing.T) {
 
 func TestPathsOfAllKindsAreOpened(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"a b.db", "100%.db", "what?.db", "a#b.db", "ü%20.db", "file:x.db", "a&mode=ro.db"} {
+	for _, name := range []string{"a b.db", "100%.db", "what?.db", "ü#%20.db", "file:x&mode=ro.db"} {
 		path := filepath.Join(t.TempDir(), name)
 		p := mustOpen(t, path, nil)
 		fillLog(t, p, 1, 1)
@@ -359,11 +372,11 @@ func TestDamageIsNeverAShorterResult(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "app.db")
 	p := mustOpen(t, path, nil)
-	const streams, commits = 2, 40
+	const streams, commits = 2, 25
 	fillLog(t, p, streams, commits)
 	spec := driver.TableSpec{Name: "Test.Rows", Indexes: []driver.Index{{Name: "ByK", Key: driver.Field{Name: "k"}}}}
 	db := must[driver.QueryDb](t)(p.OpenQueryDb(t.Context(), spec))
-	for i := range 60 {
+	for i := range 40 {
 		if err := db.Save(t.Context(), driver.Row{Key: driver.Key{ID: fmt.Sprintf("r%03d", i)}, Data: json.RawMessage(`{"k":"v","fill":"` + strings.Repeat("x", 200) + `"}`)}, driver.Any); err != nil {
 			t.Fatal(err)
 		}
@@ -446,22 +459,22 @@ func readDamaged(t *testing.T, p *Provider, page, streams, commits int, spec dri
 		return failed
 	}
 	rows := 0
-	for i := range 60 {
+	for i := range 40 {
 		if _, err = db.LoadRow(ctx, driver.Key{ID: fmt.Sprintf("r%03d", i)}); err != nil {
 			break
 		}
 		rows++
 	}
-	check("LoadRow", rows, 60, err)
+	check("LoadRow", rows, 40, err)
 	q, err := p.OpenQueryEngine(ctx, []driver.TableSpec{spec})
 	if err != nil {
 		check("open", 0, 0, err)
 		return failed
 	}
 	found, err := q.Query(ctx, driver.Query{ReadModel: spec.Name, Index: "ByK", Value: "v"})
-	check("Query", len(found.Rows), 60, err)
+	check("Query", len(found.Rows), 40, err)
 	found, err = q.Scan(ctx, driver.Scan{ReadModel: spec.Name})
-	check("Scan of rows", len(found.Rows), 60, err)
+	check("Scan of rows", len(found.Rows), 40, err)
 	return failed
 }
 

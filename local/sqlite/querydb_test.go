@@ -18,7 +18,7 @@ func TestAnInterruptedChangeOfIndexesIsFinished(t *testing.T) {
 	byL := driver.Index{Name: "ByL", Key: driver.Field{Name: "l"}}
 	spec := driver.TableSpec{Name: "Test.Rows", Indexes: []driver.Index{byK, byL}}
 	db := must[driver.QueryDb](t)(p.OpenQueryDb(ctx, spec))
-	const rows = 1200 // more than two chunks
+	const rows = batchChunk + 100
 	var batch []driver.Row
 	for i := range rows {
 		batch = append(batch, driver.Row{Key: driver.Key{ID: fmt.Sprintf("r%04d", i)}, Data: json.RawMessage(`{"k":"v","l":"w"}`)})
@@ -34,7 +34,7 @@ func TestAnInterruptedChangeOfIndexesIsFinished(t *testing.T) {
 	f.Indexes[0].Building = true
 	f.Dropped = []int64{tbl.form.Indexes[1].ID}
 	err := p.write(ctx, func(x *tx) error {
-		if _, _, err := x.exec("DELETE FROM entries WHERE idx = ? AND id > 'r0700'", f.Indexes[0].ID); err != nil {
+		if _, _, err := x.exec("DELETE FROM entries WHERE idx = ? AND id > 'r0300'", f.Indexes[0].ID); err != nil {
 			return err
 		}
 		return tbl.store(x, f)

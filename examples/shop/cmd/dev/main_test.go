@@ -60,7 +60,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
+		defer os.RemoveAll(dir)
 		binary = filepath.Join(dir, "dev")
 		build := exec.Command("go", "build", "-o", binary, ".")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
