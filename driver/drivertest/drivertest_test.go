@@ -4,14 +4,31 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
 )
+
+// TestMain fails when goroutines are left behind.
+func TestMain(m *testing.M) {
+	before := runtime.NumGoroutine()
+	code := m.Run()
+	for end := time.Now().Add(5 * time.Second); code == 0 && runtime.NumGoroutine() > before; pause(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			buf := make([]byte, 64<<10)
+			fmt.Fprintf(os.Stderr, "%d goroutines are left:\n%s\n", runtime.NumGoroutine()-before, buf[:runtime.Stack(buf, true)])
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
 
 func TestMemory(t *testing.T) { TestProvider(t, openMemory) }
 

@@ -606,6 +606,27 @@ func schedulerFaults() []fault {
 			}
 		})},
 		{"ReplacedFiringsAreDelivered", "Scheduler/AReplacedFiringIsGone", keepsFirings},
+		{"ReplacesFiringsOneByOne", "Scheduler/ConcurrentCreatesLeaveOneSchedule", onScheduler(func(h *schedulerHook, w *faulty) {
+			var mu sync.Mutex
+			created := map[string]int{}
+			var more []driver.Firing
+			h.create = func(ctx context.Context, s driver.Schedule) error {
+				mu.Lock()
+				if created[s.Name]++; created[s.Name] == 2 {
+					more = append(more, driver.Firing{Name: s.Name, Due: w.Now(), Payload: s.Payload})
+				}
+				mu.Unlock()
+				return h.Scheduler.Create(ctx, s)
+			}
+			h.receive = func(ctx context.Context, max int) (driver.Batch[driver.Firing], error) {
+				b, err := h.Scheduler.Receive(ctx, max)
+				if len(b.Deliveries) == 0 && len(more) > 0 {
+					b.Deliveries, more = []driver.Delivery[driver.Firing]{{ID: "more", Attempt: 1, Message: more[0]}}, more[1:]
+					b.Next = time.Time{}
+				}
+				return b, err
+			}
+		})},
 		{"DeletedFiringsAreDelivered", "Scheduler/DeleteRemovesTheFiring", keepsFirings},
 		{"DeleteNeedsTheSchedule", "Scheduler/DeleteRemovesTheFiring", onScheduler(func(h *schedulerHook, _ *faulty) {
 			h.delete = func(ctx context.Context, name string) error {

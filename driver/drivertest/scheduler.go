@@ -28,6 +28,7 @@ func schedulerSuite() suite {
 		{"ARetryHasTheSameDue", aRetryHasTheSameDue},
 		{"CreateReplaces", createReplaces},
 		{"AReplacedFiringIsGone", aReplacedFiringIsGone},
+		{"ConcurrentCreatesLeaveOneSchedule", concurrentCreatesLeaveOneSchedule},
 		{"DeleteRemovesTheFiring", deleteRemovesTheFiring},
 		{"ListIsAscendingAndWhole", listIsAscendingAndWhole},
 		{"InvalidSchedulesAreRefused", invalidSchedulesAreRefused},
@@ -345,6 +346,28 @@ func aReplacedFiringIsGone(e *env) {
 	}
 	e.wantSchedules(s)
 	e.noFiring(s, "though all were settled")
+}
+
+func concurrentCreatesLeaveOneSchedule(e *env) {
+	s := e.scheduler()
+	past := at(e.Now().Add(-time.Hour))
+	for round := range 10 {
+		name := fmt.Sprintf("s%02d", round)
+		race(8, func(i int) {
+			x := driver.Schedule{Name: name, Expression: past, Payload: json.RawMessage(fmt.Sprintf(`{"by":%d}`, i))}
+			e.try(s.Create(e.ctx, x), "Create")
+		})
+		e.wantSchedules(s, name)
+		list, err := s.List(e.ctx)
+		e.must(err, "List")
+		d := e.firing(s, name)
+		if len(list) == 1 && string(d.Message.Payload) != string(list[0].Payload) {
+			e.Errorf("the firing is that of %s, the schedule that of %s", d.Message.Payload, list[0].Payload)
+		}
+		e.noFiring(s, "though one schedule is left")
+		settle(e, s, false, d)
+		e.wantSchedules(s)
+	}
 }
 
 func deleteRemovesTheFiring(e *env) {

@@ -1,0 +1,359 @@
+package host_test
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/reventless-go/reventless"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// EntryRow is a row for each thing that was put into a jar.
+type EntryRow struct {
+	At string `json:"at"`
+	N  int    `json:"n"`
+}
+
+// OwnerRow is who has a jar.
+type OwnerRow struct {
+	By string `json:"by"`
+}
+
+// KindRow counts by kind, several to an id.
+type KindRow struct {
+	Kind string `json:"kind"`
+	N    int    `json:"n"`
+}
+
+// shelf is an App with read models of all kinds on two logs.
+type shelf struct {
+	jar, crate *jarAggregate
+	sums       *readmodel.ReadModel[SumRow]   // one log, the entity's own row
+	totals     *readmodel.ReadModel[SumRow]   // both logs, rows that many streams feed
+	entries    *readmodel.ReadModel[EntryRow] // sub ids, blind writes
+	latest     *readmodel.ReadModel[EntryRow] // sub ids, all rows of an id at once
+	kinds      *readmodel.ReadModel[KindRow]  // sub ids, both logs, counts in rows
+	owners     *readmodel.ReadModel[OwnerRow] // rows that come and go
+}
+
+func slot(n int) string { return fmt.Sprint(n % 4) }
+
+func lastTwo(rows []EntryRow) []EntryRow { return rows[max(0, len(rows)-2):] }
+
+func newShelf() *shelf {
+	s := &shelf{jar: newJar(), crate: newJar(named("Crate"))}
+	s.sums = sums(s.jar, func(spec *readmodel.Spec[SumRow]) { spec.OwnRow = true })
+	total := func(e jarEvent) []readmodel.Change[SumRow] {
+		return slices.Concat(addTo("all", e), addTo("in "+e.ID[:1], e))
+	}
+	s.totals = readmodel.New(readmodel.Spec[SumRow]{
+		Name: "Totals", Projections: []readmodel.Projection[SumRow]{readmodel.On(s.jar, total), readmodel.On(s.crate, total)},
+	})
+	put := func(e jarEvent) []readmodel.Change[EntryRow] {
+		if a, ok := e.Data.(Added); ok {
+			return []readmodel.Change[EntryRow]{readmodel.Put(e.ID, EntryRow{e.Position.String(), a.N})}
+		}
+		return nil
+	}
+	s.entries = readmodel.New(readmodel.Spec[EntryRow]{
+		Name: "Entries", SubID: "at", Projections: []readmodel.Projection[EntryRow]{readmodel.On(s.jar, put)},
+	})
+	s.latest = readmodel.New(readmodel.Spec[EntryRow]{
+		Name: "Latest", SubID: "at",
+		Projections: []readmodel.Projection[EntryRow]{readmodel.On(s.jar, func(e jarEvent) []readmodel.Change[EntryRow] {
+			a, ok := e.Data.(Added)
+			if !ok {
+				return nil
+			}
+			// A row is overwritten without a look at it, then all rows are looked at.
+			return []readmodel.Change[EntryRow]{
+				readmodel.Put(e.ID, EntryRow{slot(a.N), a.N}),
+				readmodel.UpdateRows(e.ID, lastTwo),
+			}
+		})},
+	})
+	kind := func(e jarEvent) []readmodel.Change[KindRow] {
+		kind := e.Data.MessageType()
+		return []readmodel.Change[KindRow]{
+			readmodel.UpdateOrCreate("all", KindRow{Kind: kind}, func(r *KindRow) { r.N++ }),
+			readmodel.UpdateOrCreate("in "+e.ID[:1], KindRow{Kind: kind}, func(r *KindRow) { r.N++ }),
+		}
+	}
+	s.kinds = readmodel.New(readmodel.Spec[KindRow]{
+		Name: "Kinds", SubID: "kind", Projections: []readmodel.Projection[KindRow]{readmodel.On(s.jar, kind), readmodel.On(s.crate, kind)},
+	})
+	s.owners = readmodel.New(readmodel.Spec[OwnerRow]{
+		Name: "Owners", Projections: []readmodel.Projection[OwnerRow]{readmodel.On(s.jar, func(e jarEvent) []readmodel.Change[OwnerRow] {
+			switch d := e.Data.(type) {
+			case Claimed:
+				return []readmodel.Change[OwnerRow]{readmodel.Create(e.ID, OwnerRow(d))}
+			case Released:
+				return []readmodel.Change[OwnerRow]{readmodel.Delete[OwnerRow](e.ID)}
+			}
+			return nil
+		})},
+	})
+	return s
+}
+
+func (s *shelf) app() *reventless.App {
+	return app(s.jar, s.crate, s.sums, s.totals, s.entries, s.latest, s.kinds, s.owners)
+}
+
+// check compares every read model with what the logs say, folded here by other code.
+func (s *shelf) check(r *run) {
+	r.t.Helper()
+	sum, total, entry := map[string]SumRow{}, map[string]SumRow{}, map[string]EntryRow{}
+	kind, owner := map[string]KindRow{}, map[string]OwnerRow{}
+	add := func(m map[string]SumRow, id string, n int) { m[id] = SumRow{m[id].Sum + n, m[id].Count + 1} }
+	slots := map[string][]EntryRow{}
+	for _, log := range []string{"Shop.Jar", "Shop.Crate"} {
+		for _, c := range r.commits(log, "") {
+			for i, e := range c.Events {
+				group := "in " + c.Stream[:1]
+				for _, id := range []string{"all", group} {
+					k := id + "/" + e.Type
+					kind[k] = KindRow{e.Type, kind[k].N + 1}
+				}
+				var data struct {
+					N  int
+					By string
+				}
+				if err := json.Unmarshal(e.Data, &data); err != nil {
+					r.t.Fatal(err)
+				}
+				if e.Type == "Added" {
+					add(total, "all", data.N)
+					add(total, group, data.N)
+				}
+				if log != "Shop.Jar" {
+					continue
+				}
+				switch e.Type {
+				case "Added":
+					add(sum, c.Stream, data.N)
+					row := EntryRow{message.Position{SequenceNr: c.SequenceNr, Index: i}.String(), data.N}
+					entry[c.Stream+"/"+row.At] = row
+					slots[c.Stream] = append(slices.DeleteFunc(slots[c.Stream], func(r EntryRow) bool { return r.At == slot(data.N) }), EntryRow{slot(data.N), data.N})
+					slices.SortFunc(slots[c.Stream], func(a, b EntryRow) int { return cmp.Compare(a.At, b.At) })
+					slots[c.Stream] = lastTwo(slots[c.Stream])
+				case "Claimed":
+					owner[c.Stream] = OwnerRow{data.By}
+				case "Released":
+					delete(owner, c.Stream)
+				}
+			}
+		}
+	}
+	latest := map[string]EntryRow{}
+	for stream, rows := range slots {
+		for _, row := range rows {
+			latest[stream+"/"+row.At] = row
+		}
+	}
+	wantRows(r, s.sums, sum)
+	wantRows(r, s.totals, total)
+	wantRows(r, s.entries, entry)
+	wantRows(r, s.latest, latest)
+	wantRows(r, s.kinds, kind)
+	wantRows(r, s.owners, owner)
+	if len(sum) == 0 {
+		r.t.Error("nothing was put into any jar")
+	}
+}
+
+// traffic sends random commands to some jars and crates, from two goroutines.
+func (s *shelf) traffic(r *run, seed uint64, n int) {
+	var wg sync.WaitGroup
+	for g := range 2 {
+		rng := rand.New(rand.NewPCG(seed, uint64(g)))
+		wg.Go(func() {
+			for i := range n {
+				id := fmt.Sprintf("%c%d", 'a'+rng.IntN(2), rng.IntN(4))
+				var c Command
+				switch rng.IntN(8) {
+				case 0:
+					c = Claim{By: fmt.Sprint(i)}
+				case 1:
+					c = Release{}
+				case 2:
+					c = Burst{N: 1 + rng.IntN(4)}
+				default:
+					c = Put{N: rng.IntN(100)}
+				}
+				target := s.jar
+				if rng.IntN(3) == 0 {
+					target = s.crate
+				}
+				r.insist(fmt.Sprintf("%d-%d", g, i), target.To(id, c))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// insist sends a command until it is answered, as a caller does who gets errors.
+func (r *run) insist(id string, s message.Send) {
+	for range 100 {
+		if _, err := r.try(id, s); err == nil {
+			return
+		}
+	}
+	r.t.Errorf("send %s: no answer", id)
+}
+
+// last sends one more command to every stream: what was dropped before comes to
+// light with it.
+func (s *shelf) last(r *run, n int) {
+	for _, log := range []string{"Shop.Jar", "Shop.Crate"} {
+		streams := map[string]bool{}
+		for _, c := range r.commits(log, "") {
+			streams[c.Stream] = true
+		}
+		target := s.jar
+		if log == "Shop.Crate" {
+			target = s.crate
+		}
+		for _, id := range slices.Sorted(maps.Keys(streams)) {
+			r.accept(fmt.Sprint("last", n, log, id), target.To(id, Put{N: 1000}))
+		}
+	}
+}
+
+// breakStores makes the stores of read models fail now and then.
+func breakStores(p *faults.Provider, rng *rand.Rand) {
+	ops := []string{
+		"QueryDb.Apply", "QueryDb.Apply", "QueryDb.Apply", "QueryDb.Watermarks", "QueryDb.LoadRows", "QueryDb.Load",
+		"EventLog.Read", "EventCollector.Receive", "EventCollector.Settle",
+	}
+	for range 40 {
+		w, op := lostWays[rng.IntN(len(lostWays))], ops[rng.IntN(len(ops))]
+		after := w.after
+		switch op { // what was handed out and is not settled is held for minutes
+		case "EventCollector.Receive":
+			after = false
+		case "EventCollector.Settle":
+			after = true
+		}
+		p.Inject(faults.Rule{Op: op, Skip: rng.IntN(30), Times: 1 + rng.IntN(3), Err: w.err, After: after, Yield: rng.IntN(3)})
+	}
+}
+
+func disturbed(seed uint64, rng *rand.Rand) faults.Deliveries {
+	return faults.Deliveries{
+		Seed: seed, Double: cmp.Or(rng.Float64(), 0.5), Hold: rng.Float64() / 2, Doorbell: rng.Float64(),
+		Drop: rng.Float64() / 3, Shuffle: rng.IntN(3) > 0,
+	}
+}
+
+func TestReadModelsEqualTheFoldOfTheLogWhateverTheTransportDoes(t *testing.T) {
+	t.Parallel()
+	seeds(t, 30, func(t *testing.T, seed uint64, rng *rand.Rand) {
+		s := newShelf()
+		r := start(t, s.app())
+		r.faults.Disturb(disturbed(seed, rng))
+		breakStores(r.faults, rng)
+		s.traffic(r, seed, 60)
+		r.idle()
+		r.faults.Calm()
+		s.last(r, 0)
+		r.idle()
+		r.noLetters()
+		s.check(r)
+	})
+}
+
+// Every record is given to both hosts: the watermarks decide who applies it.
+func TestTwoHostsThatBothApplyEveryRecordApplyItOnce(t *testing.T) {
+	t.Parallel()
+	seeds(t, 20, func(t *testing.T, seed uint64, rng *rand.Rand) {
+		s := newShelf()
+		one := start(t, s.app())
+		two := start(t, s.app(), on(one), ownFeed)
+		for _, r := range []*run{one, two} {
+			r.faults.Disturb(disturbed(seed, rng))
+			breakStores(r.faults, rng)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { s.traffic(one, seed, 30) })
+		wg.Go(func() {
+			for i := range 30 {
+				two.insist(fmt.Sprint("two", i), s.jar.To(fmt.Sprint("a", i%4), Put{N: i}))
+			}
+		})
+		wg.Wait()
+		rest(one, two)
+		one.faults.Calm()
+		two.faults.Calm()
+		s.last(one, 0)
+		rest(one, two)
+		one.noLetters()
+		s.check(one)
+	})
+}
+
+func TestEveryBatchTwiceAndShiftedCountsOnce(t *testing.T) {
+	t.Parallel()
+	for name, d := range map[string]faults.Deliveries{
+		"twice":       {Seed: 1, Double: 1},
+		"shifted":     {Seed: 1, Hold: 0.7},
+		"shuffled":    {Seed: 1, Double: 1, Shuffle: true},
+		"doorbells":   {Seed: 1, Doorbell: 1},
+		"with gaps":   {Seed: 1, Drop: 0.6},
+		"with a twin": {Seed: 1, Double: 1, Doorbell: 0.5, Hold: 0.5, Shuffle: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShelf()
+			r := start(t, s.app())
+			r.faults.Disturb(d)
+			s.traffic(r, 7, 80)
+			r.idle()
+			r.faults.Calm()
+			s.last(r, 0)
+			r.idle()
+			r.noLetters()
+			s.check(r)
+		})
+	}
+}
+
+func TestRecordThatCannotBeDecodedIsParkedAndTheOthersGoOn(t *testing.T) {
+	t.Parallel()
+	s := newShelf()
+	r := start(t, s.app())
+	r.faults.Disturb(faults.Deliveries{Seed: 3, Garbage: 0.3, Only: func(c string) bool { return c == "Shop.Totals" }})
+	s.traffic(r, 3, 60)
+	r.idle()
+	s.check(r)
+	letters := r.letters()
+	if len(letters) == 0 {
+		t.Error("nothing was parked")
+	}
+	for _, l := range letters {
+		if l.Kind != driver.DeadRaw || l.Component != "Shop.Totals" {
+			t.Errorf("got letter %+v", l)
+		}
+		wantText(t, string(l.Body), "garbage")
+		wantText(t, l.Reason, "injected garbage")
+		if err := r.Redrive(t.Context(), l.ID); err == nil {
+			t.Error("a record that cannot be decoded was handled again")
+		}
+	}
+	wantEqual(t, "letters after redriving", fmt.Sprint(r.letters()), fmt.Sprint(letters))
+	for _, l := range letters {
+		if err := r.Discard(t.Context(), l.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	r.noLetters()
+}

@@ -1,0 +1,612 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/memory"
+	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/message"
+)
+
+var errUnknown = errors.New("the disk is on fire")
+
+// lostWays are the ways in which a call can fail.
+var lostWays = []struct {
+	name  string
+	err   error
+	after bool
+}{
+	{"unavailable before", driver.ErrUnavailable, false},
+	{"unavailable after", driver.ErrUnavailable, true},
+	{"throttled before", driver.ErrThrottled, false},
+	{"throttled after", driver.ErrThrottled, true},
+	{"unknown before", errUnknown, false},
+	{"unknown after", errUnknown, true},
+	{"deadline before", context.DeadlineExceeded, false},
+	{"deadline after", context.DeadlineExceeded, true},
+}
+
+func TestBatchWithOneOfEverythingHandlesEachCommandByItself(t *testing.T) {
+	t.Parallel()
+	jar := newJar(func(s *jarSpec) { s.Async = true })
+	r := start(t, app(jar), asleep)
+	failing := r.faults.Inject(faults.Rule{Op: "EventLog.Append", Key: "failing", Times: 3, Err: errUnknown})
+
+	broken := command("undecodable", "b", Put{})
+	broken.Data = []byte(`{"n":"many"}`)
+	stray := command("unroutable", "c", Put{N: 1})
+	stray.Target = "Shop.Elsewhere"
+	batch := []driver.Command{
+		command("1", "a", Put{N: 1}), broken, stray, command("rejected", "d", Refuse{Code: "No"}),
+		command("failing", "failing", Put{N: 7}), command("2", "a", Put{N: 2}), command("3", "e", Put{N: 3}),
+		command("behind", "failing", Put{N: 8}), command("4", "b", Put{N: 4}), command("idle", "f", Release{}),
+	}
+	r.enqueue(batch...)
+	r.wake()
+	r.idle()
+
+	for stream, want := range map[string]string{
+		"a": `[Added{"n":1} Added{"n":2}]`, "b": `[Added{"n":4}]`, "c": "[]", "d": "[]", "e": `[Added{"n":3}]`, "f": "[]",
+		"failing": `[Added{"n":7} Added{"n":8}]`,
+	} {
+		wantEqual(t, "events of "+stream, fmt.Sprint(r.history("Shop.Jar", stream)), want)
+	}
+	if failing.Hits() != 3 {
+		t.Errorf("the failing append was tried %d times before it succeeded, want 3", failing.Hits())
+	}
+	letters := r.letters()
+	if len(letters) != 2 {
+		t.Fatalf("got %d letters, want those of the undecodable and the unroutable command: %+v", len(letters), letters)
+	}
+	wantText(t, letters[0].Reason, "undecodable", "malformed payload")
+	wantText(t, letters[1].Reason, "unroutable", "Shop.Elsewhere")
+	for _, l := range letters {
+		if l.Component != "Shop.Jar" || l.Kind != driver.DeadCommand || l.Attempts != 1 {
+			t.Errorf("got letter %+v, want it parked at once", l)
+		}
+	}
+	o, err := r.Outcome(t.Context(), "rejected")
+	if err != nil || o.Kind != driver.Rejected || o.Code != "No" {
+		t.Errorf("outcome of the rejected command: got %+v, %v", o, err)
+	}
+	for _, id := range []string{"1", "2", "3", "4", "failing", "behind", "idle"} {
+		if o, err := r.Outcome(t.Context(), id); err != nil || o.Kind != driver.Accepted || o.CommandID != id {
+			t.Errorf("outcome of %s: got %+v, %v", id, o, err)
+		}
+	}
+}
+
+func TestStoreFailureIsNeverAReasonToParkACommand(t *testing.T) {
+	t.Parallel()
+	for _, op := range []string{"EventLog.Append", "EventLog.Load"} {
+		for _, err := range []error{driver.ErrUnavailable, driver.ErrThrottled, errUnknown, context.DeadlineExceeded} {
+			t.Run(op+" "+err.Error(), func(t *testing.T) {
+				t.Parallel()
+				r := start(t, app(newJar()), func(s *setup) { s.options.Budget = time.Millisecond })
+				fault := r.faults.Inject(faults.Rule{Op: op, Name: "Shop.Jar", Times: 50, Err: err})
+				r.enqueue(command("1", "a", Put{N: 1}))
+				for fault.Hits() < 50 {
+					r.idle()
+				}
+				r.idle()
+				r.noLetters()
+				wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`})
+			})
+		}
+	}
+}
+
+func TestTenCommandsOfOneEntityAreOneCommit(t *testing.T) {
+	t.Parallel()
+	r := start(t, app(newJar()), asleep)
+	var batch []driver.Command
+	var want []string
+	for i := range 10 {
+		batch = append(batch, command(fmt.Sprint(i), "a", Put{N: i}))
+		want = append(want, fmt.Sprintf(`Added{"n":%d}`, i))
+	}
+	r.enqueue(batch...)
+	r.wake()
+	r.idle()
+	wantEqual(t, "appends", r.faults.Calls("EventLog.Append", "Shop.Jar"), 1)
+	wantEqual(t, "events", r.history("Shop.Jar", "a"), want)
+	c := r.commits("Shop.Jar", "a")[0]
+	for i, a := range c.Commands {
+		if a.Meta.ID != fmt.Sprint(i) || a.EventCount != 1 {
+			t.Errorf("command %d of the commit: got %+v", i, a)
+		}
+	}
+}
+
+func TestFailedAppendIsRepeatedInOrderAndHarmsNoOtherEntity(t *testing.T) {
+	t.Parallel()
+	for _, w := range lostWays {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, app(newJar()), asleep)
+			r.faults.Inject(faults.Rule{Op: "EventLog.Append", Key: "a", Times: 3, Err: w.err, After: w.after})
+			var batch []driver.Command
+			var want []string
+			for i := range 6 {
+				batch = append(batch, command(fmt.Sprint("a", i), "a", Put{N: i}), command(fmt.Sprint("b", i), "b", Put{N: i}))
+				want = append(want, fmt.Sprintf(`Added{"n":%d}`, i))
+			}
+			r.enqueue(batch...)
+			r.wake()
+			r.idle()
+			wantEqual(t, "events of the failing entity", r.history("Shop.Jar", "a"), want)
+			wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), want)
+			r.noLetters()
+		})
+	}
+}
+
+func TestPanicFailsOnlyItsCommandAndLaterOnesComeInOrder(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []Command{Explode{Text: "boom"}, Crack{}} {
+		t.Run(bad.MessageType(), func(t *testing.T) {
+			t.Parallel()
+			r := start(t, app(newJar()), asleep)
+			r.enqueue(
+				command("1", "a", Put{N: 1}), command("bad", "a", bad), command("2", "a", Put{N: 2}),
+				command("3", "b", Put{N: 3}), command("4", "a", Put{N: 4}),
+			)
+			r.wake()
+			r.idle()
+			wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":2}`, `Added{"n":4}`})
+			wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), []string{`Added{"n":3}`})
+			l := r.letter()
+			wantText(t, l.ID, "bad")
+			wantText(t, l.Reason, "panic")
+			wantEqual(t, "attempts", l.Attempts, 5)
+		})
+	}
+}
+
+func TestPanicInDecideIsAnErrorOfTheCaller(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	r := start(t, app(jar))
+	_, err := r.try("1", jar.To("a", Explode{Text: "boom"}))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	wantText(t, err.Error(), "Shop.Jar", "panic")
+	r.accept("2", jar.To("a", Put{N: 1}))
+}
+
+// A result that is missing must never be taken for a success. Nothing in the
+// engine leaves one out, so this one is lost by ending the goroutine.
+func TestMissingResultIsAnInternalErrorAndTheEntityGoesOn(t *testing.T) {
+	t.Parallel()
+	jar := newJar(func(s *jarSpec) {
+		s.Decide = func(s Jar, c Command) ([]Event, error) {
+			if _, ok := c.(Explode); ok {
+				runtime.Goexit()
+			}
+			return decide(s, c)
+		}
+	})
+	r := start(t, app(jar))
+	o, err := r.try("1", jar.To("a", Explode{}))
+	if err == nil {
+		t.Fatalf("got %+v, want an error", o)
+	}
+	wantText(t, err.Error(), "internal")
+	r.accept("2", jar.To("a", Put{N: 1}))
+}
+
+func TestRefusalThatStandsOnAnUnsavedEventWaitsForIt(t *testing.T) {
+	t.Parallel()
+	// The second claim is refused because of the first. The first is lost to a
+	// rival before it is stored, so the refusal must name the rival.
+	r := start(t, app(newJar(func(s *jarSpec) { s.Async = true })), asleep)
+	rival := start(t, app(newJar()), on(r), asleep)
+	r.faults.Inject(faults.Rule{Op: "EventLog.Append", Key: "a", Do: func() {
+		rival.accept("rival", newSend(rival, "a", Claim{By: "rival"}))
+	}})
+	r.enqueue(command("1", "a", Claim{By: "ada"}), command("2", "a", Claim{By: "bob"}))
+	r.wake()
+	r.idle()
+	for _, id := range []string{"1", "2"} {
+		o, err := r.Outcome(t.Context(), id)
+		if err != nil || o.Kind != driver.Rejected || string(o.Detail) != `"rival"` {
+			t.Errorf("outcome of %s: got %+v, %v", id, o, err)
+		}
+	}
+}
+
+// newSend addresses a command to the Jar of whatever App r runs.
+func newSend(r *run, id string, c Command) message.Send {
+	d, _ := r.App().Lookup("Shop.Jar")
+	return message.NewSend(d, id, newJar().Spec().Commands, c)
+}
+
+func TestWarmCommandIsOneCallAndColdOneTwo(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	r := start(t, app(jar))
+	calls := func() (n int) {
+		for _, op := range []string{"Append", "Load", "Read", "Scan"} {
+			n += r.faults.Calls("EventLog."+op, "Shop.Jar")
+		}
+		return n
+	}
+	for i, want := range []int{2, 3, 4, 5} {
+		r.accept(fmt.Sprint(i), jar.To("a", Put{N: 1}))
+		wantEqual(t, fmt.Sprintf("calls after command %d", i), calls(), want)
+	}
+	// What another one wrote travels with the lost condition: no read, but one
+	// append more.
+	rival := start(t, app(newJar()), on(r), asleep)
+	rival.accept("rival", newSend(rival, "a", Put{N: 10}))
+	r.accept("lost", jar.To("a", Put{N: 1}))
+	wantEqual(t, "calls after a lost condition", calls(), 5+2)
+	wantEqual(t, "appends", r.faults.Calls("EventLog.Append", "Shop.Jar"), 6)
+	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 6)
+}
+
+func TestRefusalIsDecidedOnTheLatestState(t *testing.T) {
+	t.Parallel()
+	// Two hosts, both warm: what one of them remembers is out of date. A refusal
+	// or a no-op writes nothing, so that no lost condition would tell.
+	jar := newJar()
+	one := start(t, app(jar))
+	two := start(t, app(jar), on(one))
+	one.accept("1", jar.To("a", Claim{By: "ada"}))
+	two.accept("2", jar.To("a", Put{N: 1}))
+	two.accept("3", jar.To("a", Release{}))
+	if o := one.send("4", jar.To("a", Claim{By: "bob"})); o.Kind != driver.Accepted {
+		t.Errorf("claim of a free jar: got %+v, want it accepted", o)
+	}
+	if o := two.send("5", jar.To("a", Release{})); o.EventCount != 1 {
+		t.Errorf("release of a taken jar: got %+v, want one event", o)
+	}
+}
+
+func TestRefusalOfAWarmEntityIsOneRead(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	r := start(t, app(jar))
+	r.accept("1", jar.To("a", Claim{By: "ada"}))
+	loads := r.faults.Calls("EventLog.Load", "Shop.Jar")
+	for i := range 3 {
+		if o := r.send(fmt.Sprint("no", i), jar.To("a", Claim{By: "bob"})); o.Kind != driver.Rejected {
+			t.Errorf("got %+v, want it rejected", o)
+		}
+		wantEqual(t, "reads", r.faults.Calls("EventLog.Read", "Shop.Jar"), i+1)
+	}
+	wantEqual(t, "loads", r.faults.Calls("EventLog.Load", "Shop.Jar"), loads)
+}
+
+func TestEightRacersOneWinner(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	for round := range 10 {
+		first := start(t, app(jar))
+		hosts := []*run{first}
+		for range 3 {
+			hosts = append(hosts, start(t, app(jar), on(first)))
+		}
+		outcomes := make([]driver.Outcome, 8)
+		barrier := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range outcomes {
+			wg.Go(func() {
+				<-barrier
+				o, err := hosts[i%4].try(fmt.Sprint("racer", i), jar.To("a", Claim{By: fmt.Sprint(i)}))
+				if err != nil {
+					t.Errorf("racer %d: %v", i, err)
+				}
+				outcomes[i] = o
+			})
+		}
+		close(barrier)
+		wg.Wait()
+		won := -1
+		for i, o := range outcomes {
+			switch {
+			case o.Kind == driver.Accepted && won >= 0:
+				t.Errorf("round %d: %d and %d have both won", round, won, i)
+			case o.Kind == driver.Accepted:
+				won = i
+			}
+		}
+		for i, o := range outcomes {
+			if i != won && (o.Code != "Taken" || string(o.Detail) != fmt.Sprintf(`"%d"`, won)) {
+				t.Errorf("round %d: %d has won, %d got %+v", round, won, i, o)
+			}
+		}
+		wantEqual(t, "events", first.history("Shop.Jar", "a"), []string{fmt.Sprintf(`Claimed{"by":"%d"}`, won)})
+	}
+}
+
+func TestWritersWithClocksHoursApartLoseNoUpdate(t *testing.T) {
+	t.Parallel()
+	jar := newJar(func(s *jarSpec) { s.SnapshotEvery = 7 })
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	clock := func(offset time.Duration) func(*setup) {
+		return func(s *setup) { s.options.Now = func() time.Time { return now.Add(offset) } }
+	}
+	one := start(t, app(jar), clock(-5*time.Hour))
+	two := start(t, app(jar), on(one), clock(7*time.Hour))
+	const each = 60
+	var wg sync.WaitGroup
+	numbers := make([][]uint64, 2)
+	for i, r := range []*run{one, two} {
+		wg.Go(func() {
+			for n := range each {
+				o, err := r.try(fmt.Sprintf("%d-%d", i, n), jar.To("a", Put{N: 1}))
+				if err != nil || o.Kind != driver.Accepted {
+					t.Errorf("got %+v, %v", o, err)
+				}
+				numbers[i] = append(numbers[i], o.SequenceNr)
+			}
+		})
+	}
+	wg.Wait()
+	commits := one.commits("Shop.Jar", "a")
+	if len(commits) != 2*each {
+		t.Errorf("got %d commits, want %d", len(commits), 2*each)
+	}
+	for i, n := range numbers {
+		if !slices.IsSorted(n) {
+			t.Errorf("writer %d was told %v, which goes back", i, n)
+		}
+	}
+	both := slices.Concat(numbers...)
+	slices.Sort(both)
+	if both = slices.Compact(both); len(both) != 2*each || both[0] != 1 || both[len(both)-1] != 2*each {
+		t.Errorf("the commits that were told are not 1 to %d, each once: %v", 2*each, both)
+	}
+	// The last snapshot has counted them all.
+	for _, c := range slices.Backward(commits) {
+		if c.Snapshot != nil {
+			wantEqual(t, "snapshot", string(c.Snapshot.State), fmt.Sprintf(`{"sum":%d,"count":%[1]d,"by":""}`, c.SequenceNr))
+			return
+		}
+	}
+	t.Error("no snapshot was taken")
+}
+
+func TestAcknowledgedCommandsAreInTheLogWhateverFails(t *testing.T) {
+	t.Parallel()
+	jar := newJar(func(s *jarSpec) { s.SnapshotEvery = 5 })
+	r := start(t, app(jar))
+	for i, w := range lostWays {
+		r.faults.Inject(faults.Rule{Op: "EventLog.Append", Skip: 7 * i, Times: 3, Err: w.err, After: w.after})
+		r.faults.Inject(faults.Rule{Op: "EventLog.Load", Skip: 3 * i, Times: 2, Err: w.err})
+	}
+	for i := range 100 {
+		id := fmt.Sprint("c", i)
+		for attempt := 0; ; attempt++ {
+			o, err := r.try(id, jar.To(fmt.Sprint("jar", i%3), Put{N: i}))
+			if err != nil {
+				if attempt == 20 {
+					t.Fatal(err)
+				}
+				continue // the caller tries again, with the same id
+			}
+			found := 0
+			for _, c := range r.commits("Shop.Jar", o.EntityID) {
+				for _, a := range c.Commands {
+					if a.Meta.ID == id {
+						found++
+						wantEqual(t, "commit of "+id, o.SequenceNr, c.SequenceNr)
+					}
+				}
+			}
+			if found != 1 {
+				t.Errorf("command %s was acknowledged and is %d times in the log", id, found)
+			}
+			break
+		}
+	}
+}
+
+func TestClosedHostRefusesCommands(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	r := start(t, app(jar))
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				if o, err := r.try(fmt.Sprintf("%d-%d", i, n), jar.To(fmt.Sprint(n%5), Put{N: 1})); err != nil {
+					return
+				} else if o.Kind != driver.Accepted {
+					t.Errorf("got %+v", o)
+				}
+			}
+		})
+	}
+	r.accept("before", jar.To("z", Put{N: 1}))
+	r.stop()
+	wg.Wait()
+	_, err := r.try("after", jar.To("a", Put{N: 1}))
+	wantIs(t, err, driver.ErrUnavailable)
+}
+
+func TestCommandWhoseCallerLeavesMayStillTakeEffectOnce(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	r := start(t, app(jar))
+	ctx, cancel := context.WithCancel(t.Context())
+	entered, leave := make(chan struct{}), make(chan struct{})
+	r.faults.Inject(faults.Rule{Op: "EventLog.Append", Do: func() {
+		close(entered)
+		<-leave
+	}})
+	errs := make(chan error)
+	go func() {
+		_, err := r.SendAction(ctx, "1", driver.Meta{}, jar.To("a", Put{N: 1}).Erased())
+		errs <- err
+	}()
+	<-entered
+	cancel()
+	err := <-errs
+	wantIs(t, err, context.Canceled)
+	close(leave)
+	if o := r.accept("1", jar.To("a", Put{N: 1})); o.SequenceNr != 1 {
+		t.Errorf("the repetition got %+v, want commit 1", o)
+	}
+	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`})
+}
+
+func TestBadInputIsRefusedAndNothingIsStored(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 10<<10)
+	good := command("id", "a", Put{N: 1})
+	with := func(f func(*driver.Command)) driver.Command {
+		c := good
+		f(&c)
+		return c
+	}
+	for name, tc := range map[string]struct {
+		command driver.Command
+		class   error
+		also    error
+	}{
+		"empty entity":          {with(func(c *driver.Command) { c.Entity = "" }), driver.ErrInvalid, nil},
+		"10 KB entity":          {with(func(c *driver.Command) { c.Entity = long }), driver.ErrInvalid, nil},
+		"entity not UTF-8":      {with(func(c *driver.Command) { c.Entity = "a\xff" }), driver.ErrInvalid, nil},
+		"entity with a newline": {with(func(c *driver.Command) { c.Entity = "a\nb" }), driver.ErrInvalid, nil},
+		"10 KB command id":      {with(func(c *driver.Command) { c.Meta.ID = long }), driver.ErrInvalid, nil},
+		"command id not UTF-8":  {with(func(c *driver.Command) { c.Meta.ID = "\xff" }), driver.ErrInvalid, nil},
+		"unknown type":          {with(func(c *driver.Command) { c.Type = "Smash" }), driver.ErrInvalid, message.ErrUnknownType},
+		"no type":               {with(func(c *driver.Command) { c.Type = "" }), driver.ErrInvalid, message.ErrUnknownType},
+		"future version":        {with(func(c *driver.Command) { c.Version = 2 }), driver.ErrInvalid, message.ErrFutureVersion},
+		"no JSON":               {with(func(c *driver.Command) { c.Data = []byte(`{"n":`) }), driver.ErrInvalid, message.ErrMalformed},
+		"other JSON":            {with(func(c *driver.Command) { c.Data = []byte(`[]`) }), driver.ErrInvalid, message.ErrMalformed},
+		"deep JSON":             {with(func(c *driver.Command) { c.Data = []byte(strings.Repeat("[", 20_000)) }), driver.ErrInvalid, message.ErrMalformed},
+		"oversized": {with(func(c *driver.Command) {
+			c.Data = fmt.Appendf(nil, `{"n":1,"note":%q}`, strings.Repeat("x", 70<<10))
+		}), driver.ErrTooLarge, nil},
+		"unknown target": {with(func(c *driver.Command) { c.Target = "Shop.Box" }), driver.ErrNotFound, nil},
+	} {
+		for _, async := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, async %v", name, async), func(t *testing.T) {
+				t.Parallel()
+				r := start(t, app(newJar(func(s *jarSpec) { s.Async = async })), limited(driver.Limits{MaxCommandBytes: 64 << 10}))
+				o, err := r.Send(t.Context(), tc.command)
+				if err == nil {
+					t.Fatalf("got %+v, want an error", o)
+				}
+				wantIs(t, err, tc.class)
+				if tc.also != nil {
+					wantIs(t, err, tc.also)
+				}
+				if len(err.Error()) > 500 {
+					t.Errorf("the error has %d bytes", len(err.Error()))
+				}
+				r.idle()
+				if c := r.commits("Shop.Jar", ""); len(c) > 0 {
+					t.Errorf("%d commits are stored", len(c))
+				}
+				r.noLetters()
+			})
+		}
+	}
+}
+
+func TestOversizedCommandFailsAloneInItsBatch(t *testing.T) {
+	t.Parallel()
+	r := start(t, app(newJar()), limited(driver.Limits{MaxCommitBytes: 4 << 10}), asleep)
+	big := command("big", "a", Put{N: 2, Note: strings.Repeat("x", 6<<10)})
+	r.enqueue(command("1", "a", Put{N: 1}), big, command("3", "a", Put{N: 3}), command("4", "b", Put{N: 4}), command("5", "a", Put{N: 5}))
+	r.wake()
+	r.idle()
+	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":3}`, `Added{"n":5}`})
+	wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), []string{`Added{"n":4}`})
+	l := r.letter()
+	wantText(t, l.ID, "big")
+	wantText(t, l.Reason, "limit of 4096")
+	wantEqual(t, "attempts", l.Attempts, 1)
+}
+
+func TestOversizedCommitIsATypedError(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	r := start(t, app(jar), limited(driver.Limits{MaxCommitBytes: 4 << 10}))
+	_, err := r.try("big", jar.To("a", Burst{N: 500}))
+	var large *driver.TooLargeError
+	if !errors.As(err, &large) || large.Limit != 4<<10 || large.What != "commit" {
+		t.Fatalf("got %v, want a commit too large for 4096", err)
+	}
+	r.accept("small", jar.To("a", Burst{N: 5}))
+	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 5)
+}
+
+func TestGroupCommitThatIsTooLargeIsSplit(t *testing.T) {
+	t.Parallel()
+	r := start(t, app(newJar()), limited(driver.Limits{MaxCommitBytes: 4 << 10}), asleep)
+	var batch []driver.Command
+	for i := range 20 {
+		batch = append(batch, command(fmt.Sprint(i), "a", Put{N: i, Note: strings.Repeat("x", 500)}))
+	}
+	r.enqueue(batch...)
+	r.wake()
+	r.idle()
+	r.noLetters()
+	commits := r.commits("Shop.Jar", "a")
+	if len(commits) < 4 || len(commits) > 10 {
+		t.Errorf("got %d commits, want a few that are well filled", len(commits))
+	}
+	n := 0
+	for _, c := range commits {
+		for _, a := range c.Commands {
+			wantEqual(t, "command", a.Meta.ID, fmt.Sprint(n))
+			n++
+		}
+	}
+	wantEqual(t, "commands", n, 20)
+}
+
+func TestSnapshotThatDoesNotFitIsLeftOut(t *testing.T) {
+	t.Parallel()
+	jar := newJar(func(s *jarSpec) {
+		s.SnapshotEvery = 1
+		s.Evolve = func(s Jar, e Event) Jar {
+			s = evolve(s, e)
+			s.By = strings.Repeat("y", 3<<10) // a state that is larger than the events
+			return s
+		}
+	})
+	r := start(t, app(jar), limited(driver.Limits{MaxCommitBytes: 3 << 10}), asleep)
+	r.enqueue(command("1", "a", Put{N: 1}), command("2", "a", Put{N: 2}), command("3", "b", Put{N: 3}))
+	r.wake()
+	r.idle()
+	r.noLetters()
+	r.accept("4", jar.To("a", Put{N: 4}))
+	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":2}`, `Added{"n":4}`})
+	for _, c := range r.commits("Shop.Jar", "") {
+		if c.Snapshot != nil {
+			t.Errorf("commit %d of %s has a snapshot", c.SequenceNr, c.Stream)
+		}
+	}
+	// A cold host reads it all, and says the same.
+	again := start(t, app(jar), on(r), asleep)
+	if o := again.accept("2", jar.To("a", Put{N: 2})); o.SequenceNr != 1 && o.SequenceNr != 2 {
+		t.Errorf("repetition: got %+v", o)
+	}
+}
+
+func TestHostOpensOnAClosedProvider(t *testing.T) {
+	t.Parallel()
+	p := memory.New(nil)
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := host.Open(t.Context(), app(newJar()).Assembled(), p, nil)
+	wantIs(t, err, driver.ErrUnavailable)
+}

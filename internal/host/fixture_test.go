@@ -1,0 +1,573 @@
+package host_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless"
+	"github.com/reventless-go/reventless/aggregate"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/memory"
+	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/readmodel"
+	"github.com/reventless-go/reventless/reventlesstest"
+)
+
+// The domain of the tests: jars, into which numbers are put.
+
+type Command interface {
+	message.Typed
+	isCommand()
+}
+
+type (
+	// Put adds N to the jar.
+	Put struct {
+		N    int    `json:"n"`
+		Note string `json:"note,omitempty"`
+	}
+	// Burst adds 1, N times.
+	Burst struct {
+		N int `json:"n"`
+	}
+	// Claim takes the jar for somebody, once: who comes second is refused.
+	Claim struct {
+		By string `json:"by"`
+	}
+	// Release gives the jar back; nothing happens when nobody has it.
+	Release struct{}
+	// Refuse is always refused.
+	Refuse struct {
+		Code string `json:"code"`
+	}
+	// Explode panics in Decide.
+	Explode struct {
+		Text string `json:"text"`
+	}
+	// Crack leads to an event that panics in Evolve.
+	Crack struct{}
+)
+
+func (Put) MessageType() string     { return "Put" }
+func (Burst) MessageType() string   { return "Burst" }
+func (Claim) MessageType() string   { return "Claim" }
+func (Release) MessageType() string { return "Release" }
+func (Refuse) MessageType() string  { return "Refuse" }
+func (Explode) MessageType() string { return "Explode" }
+func (Crack) MessageType() string   { return "Crack" }
+func (Put) isCommand()              {}
+func (Burst) isCommand()            {}
+func (Claim) isCommand()            {}
+func (Release) isCommand()          {}
+func (Refuse) isCommand()           {}
+func (Explode) isCommand()          {}
+func (Crack) isCommand()            {}
+
+type Event interface {
+	message.Typed
+	isEvent()
+}
+
+type (
+	Added struct {
+		N    int    `json:"n"`
+		Note string `json:"note,omitempty"`
+	}
+	Claimed struct {
+		By string `json:"by"`
+	}
+	Released struct{}
+	Cracked  struct{}
+)
+
+func (Added) MessageType() string    { return "Added" }
+func (Claimed) MessageType() string  { return "Claimed" }
+func (Released) MessageType() string { return "Released" }
+func (Cracked) MessageType() string  { return "Cracked" }
+func (Added) isEvent()               {}
+func (Claimed) isEvent()             {}
+func (Released) isEvent()            {}
+func (Cracked) isEvent()             {}
+
+// Jar is the state of a jar.
+type Jar struct {
+	Sum   int    `json:"sum"`
+	Count int    `json:"count"`
+	By    string `json:"by"`
+}
+
+type (
+	jarSpec      = aggregate.Spec[Jar, Command, Event]
+	jarAggregate = aggregate.Aggregate[Jar, Command, Event]
+	jarEvent     = message.Event[Event]
+)
+
+func decide(s Jar, c Command) ([]Event, error) {
+	switch c := c.(type) {
+	case Put:
+		return []Event{Added(c)}, nil
+	case Burst:
+		return slices.Repeat([]Event{Added{N: 1}}, c.N), nil
+	case Claim:
+		if s.By != "" {
+			return nil, message.Reject("Taken", s.By)
+		}
+		return []Event{Claimed(c)}, nil
+	case Release:
+		if s.By == "" {
+			return nil, nil
+		}
+		return []Event{Released{}}, nil
+	case Refuse:
+		return nil, message.Reject(c.Code)
+	case Explode:
+		panic(c.Text)
+	case Crack:
+		return []Event{Cracked{}}, nil
+	}
+	return nil, fmt.Errorf("no such command %T", c)
+}
+
+func evolve(s Jar, e Event) Jar {
+	switch e := e.(type) {
+	case Added:
+		s.Sum, s.Count = s.Sum+e.N, s.Count+1
+	case Claimed:
+		s.By = e.By
+	case Released:
+		s.By = ""
+	case Cracked:
+		panic("the jar is cracked")
+	}
+	return s
+}
+
+func newJar(mods ...func(*jarSpec)) *jarAggregate {
+	spec := jarSpec{
+		Name:     "Jar",
+		Commands: message.NewSet[Command](Put{}, Burst{}, Claim{}, Release{}, Refuse{}, Explode{}, Crack{}),
+		Events:   message.NewSet[Event](Added{}, Claimed{}, Released{}, Cracked{}),
+		Decide:   decide, Evolve: evolve,
+	}
+	for _, m := range mods {
+		m(&spec)
+	}
+	return aggregate.New(spec)
+}
+
+// named gives an aggregate another name.
+func named(name string) func(*jarSpec) { return func(s *jarSpec) { s.Name = name } }
+
+// SumRow is a row that adds up what was put into jars.
+type SumRow struct {
+	Sum   int `json:"sum"`
+	Count int `json:"count"`
+}
+
+// sums is a read model with a row for each jar.
+func sums(source message.Source[Event], mods ...func(*readmodel.Spec[SumRow])) *readmodel.ReadModel[SumRow] {
+	spec := readmodel.Spec[SumRow]{
+		Name:        "Sums",
+		Projections: []readmodel.Projection[SumRow]{readmodel.On(source, func(e jarEvent) []readmodel.Change[SumRow] { return addTo(e.ID, e) })},
+	}
+	for _, m := range mods {
+		m(&spec)
+	}
+	return readmodel.New(spec)
+}
+
+func addTo(id string, e jarEvent) []readmodel.Change[SumRow] {
+	a, ok := e.Data.(Added)
+	if !ok {
+		return nil
+	}
+	return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(id, SumRow{}, func(r *SumRow) {
+		r.Sum += a.N
+		r.Count++
+	})}
+}
+
+// app is an App of one plugin Shop, which has no heartbeat.
+func app(components ...plugin.Component) *reventless.App {
+	return reventless.New("test", plugin.New(plugin.Spec{Name: "Shop", Heartbeat: -1, Components: components}))
+}
+
+// run is an App that runs.
+type run struct {
+	*host.Host
+	t      testing.TB
+	clock  *reventlesstest.Clock
+	memory *memory.Provider
+	faults *faults.Provider
+	lines  *lines
+}
+
+// setup is how an App is to run.
+type setup struct {
+	clock    *reventlesstest.Clock
+	memory   *memory.Provider
+	limits   driver.Limits
+	provider *faults.Options
+	options  host.Options
+	asleep   bool // not started
+}
+
+// on lets a host share the provider of another one, as a second process or one
+// that was started anew.
+func on(other *run) func(*setup) {
+	return func(s *setup) { s.clock, s.memory = other.clock, other.memory }
+}
+
+func limited(l driver.Limits) func(*setup) { return func(s *setup) { s.limits = l } }
+
+func cold(s *setup) { s.options.CacheEntries = -1 }
+
+func asleep(s *setup) { s.asleep = true }
+
+// ownFeed gives a host every record, in place of a share of them.
+func ownFeed(s *setup) {
+	s.provider = &faults.Options{Consumer: func(name string) string { return name + "/second" }}
+}
+
+func start(t testing.TB, app *reventless.App, with ...func(*setup)) *run {
+	t.Helper()
+	r := &run{t: t, lines: &lines{}}
+	s := &setup{options: host.Options{
+		Backoff: func(int) time.Duration { return 0 },
+		Logger:  slog.New(slog.NewJSONHandler(r.lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}}
+	for _, f := range with {
+		f(s)
+	}
+	if s.clock == nil {
+		s.clock = reventlesstest.NewClock(time.Time{})
+	}
+	if s.options.Now == nil {
+		s.options.Now = s.clock.Now
+	}
+	if s.memory == nil {
+		s.memory = memory.New(&memory.Options{Now: s.clock.Now, Limits: s.limits})
+		t.Cleanup(func() {
+			if err := s.memory.Close(); err != nil {
+				t.Errorf("close provider: %v", err)
+			}
+		})
+	}
+	r.clock, r.memory, r.faults = s.clock, s.memory, faults.New(s.memory, s.provider)
+	var err error
+	if r.Host, err = host.Open(t.Context(), app.Assembled(), r.faults, &s.options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.stop)
+	if !s.asleep {
+		r.wake()
+	}
+	return r
+}
+
+// wake starts the workers.
+func (r *run) wake() {
+	r.t.Helper()
+	if err := r.Start(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// stop closes the host, as its end does.
+func (r *run) stop() {
+	if err := r.Close(); err != nil {
+		r.t.Errorf("close: %v", err)
+	}
+}
+
+// idle waits until nothing is left to do.
+func (r *run) idle() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	defer cancel()
+	if err := r.WaitIdle(ctx); err != nil {
+		r.t.Fatalf("no rest: %v", err)
+	}
+}
+
+// rest waits until nothing is left to do on any of several hosts of one provider.
+// What one of them holds looks like work to the others until they look again.
+func rest(hosts ...*run) {
+	t := hosts[0].t
+	t.Helper()
+	quiet := 0
+	for end := time.Now().Add(20 * time.Second); quiet < 3; quiet++ {
+		for _, r := range hosts {
+			r.Wake()
+		}
+		for _, r := range hosts {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			err := r.WaitIdle(ctx)
+			cancel()
+			if err != nil {
+				quiet = -1
+			}
+			if err != nil && time.Now().After(end) {
+				t.Fatalf("no rest: %v", err)
+			}
+		}
+	}
+}
+
+// advance moves the clock and lets happen what becomes due on the way.
+func (r *run) advance(d time.Duration) {
+	r.t.Helper()
+	for end := r.clock.Now().Add(d); ; {
+		r.idle()
+		next, ok := r.Next()
+		if !ok || next.After(end) {
+			r.clock.Advance(end.Sub(r.clock.Now()))
+			r.Wake()
+			r.idle()
+			return
+		}
+		r.clock.Advance(max(next.Sub(r.clock.Now()), 0))
+		r.Wake()
+	}
+}
+
+// untilHeld waits until a worker waits for messages whose hold must end first.
+func (r *run) untilHeld() {
+	r.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		if _, ok := r.Next(); ok {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatal("no worker waits for anything")
+		}
+	}
+}
+
+// try sends a command under an id.
+func (r *run) try(id string, s message.Send) (driver.Outcome, error) {
+	return r.SendAction(context.Background(), id, driver.Meta{}, s.Erased())
+}
+
+// send sends a command that does not fail.
+func (r *run) send(id string, s message.Send) driver.Outcome {
+	r.t.Helper()
+	o, err := r.try(id, s)
+	if err != nil {
+		r.t.Fatalf("send %s: %v", id, err)
+	}
+	return o
+}
+
+// accept sends a command that is accepted.
+func (r *run) accept(id string, s message.Send) driver.Outcome {
+	r.t.Helper()
+	o := r.send(id, s)
+	if o.Kind != driver.Accepted && o.Kind != driver.Pending {
+		r.t.Fatalf("send %s: got %+v, want it accepted", id, o)
+	}
+	return o
+}
+
+// command is a command as it lies in a queue.
+func command(id, entity string, c Command) driver.Command {
+	data, err := json.Marshal(c)
+	if err != nil {
+		panic(err)
+	}
+	return driver.Command{Target: "Shop.Jar", Entity: entity, Type: c.MessageType(), Version: 1, Data: data, Meta: driver.Meta{ID: id}}
+}
+
+// enqueue puts commands into the queue of Shop.Jar, as another process may do.
+func (r *run) enqueue(commands ...driver.Command) {
+	r.t.Helper()
+	topic, err := r.memory.OpenCommandTopic(r.t.Context(), "Shop.Jar")
+	if err == nil {
+		err = topic.Send(r.t.Context(), commands)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// commits returns a stream of a log, or with an empty name all of it.
+func (r *run) commits(log, stream string) []driver.Commit {
+	r.t.Helper()
+	l, err := r.memory.OpenEventLog(r.t.Context(), log)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	seq := l.Scan(r.t.Context(), 0, 1)
+	if stream != "" {
+		seq = l.Read(r.t.Context(), stream, 0)
+	}
+	var out []driver.Commit
+	for c, err := range seq {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// history returns the events of a stream, each as "Type{data}".
+func (r *run) history(log, stream string) []string {
+	r.t.Helper()
+	var out []string
+	for _, c := range r.commits(log, stream) {
+		for _, e := range c.Events {
+			out = append(out, e.Type+string(e.Data))
+		}
+	}
+	return out
+}
+
+// letters returns what is parked.
+func (r *run) letters() []driver.DeadLetter {
+	r.t.Helper()
+	l, err := r.DeadLetters().List(r.t.Context(), "", "", 10_000)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return l
+}
+
+// letter returns the one letter that is parked.
+func (r *run) letter() driver.DeadLetter {
+	r.t.Helper()
+	l := r.letters()
+	if len(l) != 1 {
+		r.t.Fatalf("got %d letters, want 1: %+v", len(l), l)
+	}
+	return l[0]
+}
+
+func (r *run) noLetters() {
+	r.t.Helper()
+	if l := r.letters(); len(l) > 0 {
+		r.t.Errorf("%d letters are parked; the first: %+v", len(l), l[0])
+	}
+}
+
+// rows returns the rows of a read model by id, and with sub ids by "id/sub".
+func rows[R any](r *run, m *readmodel.ReadModel[R]) map[string]R {
+	r.t.Helper()
+	name := r.App().NameOf(m.Definition())
+	db, err := r.memory.OpenQueryEngine(r.t.Context(), []driver.TableSpec{{Name: name, SubID: m.Spec().SubID}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	out := map[string]R{}
+	for cursor := ""; ; {
+		page, err := db.Scan(r.t.Context(), driver.Scan{ReadModel: name, Limit: 1000, Cursor: cursor})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, row := range page.Rows {
+			var v R
+			if err := json.Unmarshal(row.Data, &v); err != nil {
+				r.t.Fatal(err)
+			}
+			out[strings.ReplaceAll(row.Key.String(), "\x00", "/")] = v
+		}
+		if cursor = page.Cursor; cursor == "" {
+			return out
+		}
+	}
+}
+
+// wantRows compares the rows of a read model.
+func wantRows[R comparable](r *run, m *readmodel.ReadModel[R], want map[string]R) {
+	r.t.Helper()
+	if got := rows(r, m); !maps.Equal(got, want) {
+		r.t.Errorf("rows of %s: got %v, want %v", m.Spec().Name, got, want)
+	}
+}
+
+func wantEqual[T any](t testing.TB, what string, got, want T) {
+	t.Helper()
+	g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want)
+	if g != w {
+		t.Errorf("%s: got %s, want %s", what, g, w)
+	}
+}
+
+func wantIs(t testing.TB, err, class error) {
+	t.Helper()
+	if !errors.Is(err, class) {
+		t.Errorf("got %v, want a %q", err, class)
+	}
+}
+
+// wantText checks that all texts are in s.
+func wantText(t testing.TB, s string, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(s, text) {
+			t.Errorf("%q does not say %q", s, text)
+		}
+	}
+}
+
+// lines keeps what is logged.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *lines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Split(strings.TrimSpace(l.buf.String()), "\n")
+}
+
+// firstSeed is where random tests start; REVENTLESS_SEED repeats one.
+func firstSeed(t testing.TB) (seed uint64, fixed bool) {
+	if s := os.Getenv("REVENTLESS_SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatalf("REVENTLESS_SEED: %v", err)
+		}
+		return n, true
+	}
+	return rand.Uint64N(1 << 40), false
+}
+
+// seeds runs a random test under n seeds; the name of a subtest has its seed.
+func seeds(t *testing.T, n int, f func(t *testing.T, seed uint64, rng *rand.Rand)) {
+	first, fixed := firstSeed(t)
+	if fixed {
+		n = 1
+	}
+	for i := range n {
+		seed := first + uint64(i)
+		t.Run(fmt.Sprintf("REVENTLESS_SEED=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			f(t, seed, rand.New(rand.NewPCG(seed, 1)))
+		})
+	}
+}

@@ -1,0 +1,33 @@
+package host_test
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"testing"
+	"time"
+)
+
+// TestMain fails when goroutines are left: every test closes its hosts.
+func TestMain(m *testing.M) {
+	before := runtime.NumGoroutine()
+	code := m.Run()
+	if code == 0 && !settledAt(before) {
+		fmt.Fprintf(os.Stderr, "goroutines leak: %d before, %d after\n", before, runtime.NumGoroutine())
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// settledAt waits until no more than n goroutines run: those that were told to
+// end need a moment.
+func settledAt(n int) bool {
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
+		if runtime.NumGoroutine() <= n {
+			return true
+		}
+	}
+	return false
+}

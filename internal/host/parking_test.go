@@ -1,0 +1,531 @@
+package host_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// Mood is a string that is a number in JSON when it is bad, which no index takes.
+type Mood string
+
+func (m Mood) MarshalJSON() ([]byte, error) {
+	if m == "bad" {
+		return []byte("7"), nil
+	}
+	return json.Marshal(string(m))
+}
+
+// FragileRow remembers the order in which it was changed.
+type FragileRow struct {
+	Sub  string  `json:"sub"`
+	Seen string  `json:"seen"`
+	X    float64 `json:"x"`
+	Mood Mood    `json:"mood"`
+}
+
+// poisons are what a projection can do wrong.
+var poisons = map[string]func(id string) []readmodel.Change[FragileRow]{
+	"panic in the projection": func(string) []readmodel.Change[FragileRow] { panic("poison") },
+	"panic in a change": func(id string) []readmodel.Change[FragileRow] {
+		return []readmodel.Change[FragileRow]{readmodel.UpdateOrCreate(id, FragileRow{Sub: "s"}, func(*FragileRow) { panic("poison") })}
+	},
+	"update of a missing row": func(id string) []readmodel.Change[FragileRow] {
+		return []readmodel.Change[FragileRow]{readmodel.UpdateRow(id, "missing", func(*FragileRow) {})}
+	},
+	"creation of a row that is there": func(id string) []readmodel.Change[FragileRow] {
+		return []readmodel.Change[FragileRow]{readmodel.Create(id, FragileRow{Sub: "s"})}
+	},
+	"a number that is none": func(id string) []readmodel.Change[FragileRow] {
+		return []readmodel.Change[FragileRow]{readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.X = math.NaN() })}
+	},
+	"oversized row": func(id string) []readmodel.Change[FragileRow] {
+		return []readmodel.Change[FragileRow]{readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.Seen = strings.Repeat("x", 10<<10) })}
+	},
+	"bad index field": func(id string) []readmodel.Change[FragileRow] {
+		return []readmodel.Change[FragileRow]{readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.Mood = "bad" })}
+	},
+	"empty sub id": func(id string) []readmodel.Change[FragileRow] {
+		return []readmodel.Change[FragileRow]{readmodel.Put(id, FragileRow{})}
+	},
+	"changed sub id": func(id string) []readmodel.Change[FragileRow] {
+		return []readmodel.Change[FragileRow]{readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.Sub = "t" })}
+	},
+	"bad row id": func(string) []readmodel.Change[FragileRow] {
+		return []readmodel.Change[FragileRow]{readmodel.Put("a\nb", FragileRow{Sub: "s"})}
+	},
+	"one sub id twice": func(id string) []readmodel.Change[FragileRow] {
+		return []readmodel.Change[FragileRow]{readmodel.UpdateRows(id, func(rows []FragileRow) []FragileRow { return append(rows, rows...) })}
+	},
+	"too many rows": func(id string) []readmodel.Change[FragileRow] {
+		var rows []FragileRow
+		for i := range 100 {
+			rows = append(rows, FragileRow{Sub: fmt.Sprint(i)})
+		}
+		return readmodel.PutRows(id, rows...)
+	},
+}
+
+// fragile is an App with a projection that fails on some events until it is
+// mended, and a sibling of it that counts how often it is called.
+type fragile struct {
+	jar     *jarAggregate
+	fragile *readmodel.ReadModel[FragileRow]
+	sibling *readmodel.ReadModel[SumRow]
+	mended  atomic.Bool
+	tried   atomic.Int64 // the poison events
+
+	mu     sync.Mutex
+	called map[string]int // the sibling, by event
+}
+
+func newFragile(poison func(id string) []readmodel.Change[FragileRow]) *fragile {
+	f := &fragile{jar: newJar(), called: map[string]int{}}
+	f.fragile = readmodel.New(readmodel.Spec[FragileRow]{
+		Name: "Fragile", SubID: "sub", Indexes: []readmodel.Index{{Name: "byMood", Key: "mood"}},
+		Projections: []readmodel.Projection[FragileRow]{readmodel.On(f.jar, func(e jarEvent) []readmodel.Change[FragileRow] {
+			a := e.Data.(Added)
+			if a.Note == "poison" && !f.mended.Load() {
+				f.tried.Add(1)
+				return poison(e.ID)
+			}
+			return []readmodel.Change[FragileRow]{readmodel.UpdateOrCreate(e.ID, FragileRow{Sub: "s"}, func(r *FragileRow) {
+				r.Seen += fmt.Sprint(a.N, " ")
+			})}
+		})},
+	})
+	f.sibling = sums(f.jar, func(s *readmodel.Spec[SumRow]) {
+		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(f.jar, func(e jarEvent) []readmodel.Change[SumRow] {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.called[e.Meta.ID]++
+			return addTo(e.ID, e)
+		})}
+	})
+	return f
+}
+
+func (f *fragile) start(t *testing.T, with ...func(*setup)) *run {
+	return start(t, app(f.jar, f.fragile, f.sibling),
+		append(with, limited(driver.Limits{MaxRowBytes: 8 << 10, MaxStep: 60}))...)
+}
+
+// seen returns what the rows of the fragile read model have seen, by entity.
+func (f *fragile) seen(r *run) map[string]string {
+	out := map[string]string{}
+	for k, row := range rows(r, f.fragile) {
+		out[strings.TrimSuffix(k, "/s")] = strings.TrimSpace(row.Seen)
+	}
+	return out
+}
+
+func (f *fragile) wantSeen(r *run, want map[string]string) {
+	r.t.Helper()
+	if got := f.seen(r); !maps.Equal(got, want) {
+		r.t.Errorf("seen: got %v, want %v", got, want)
+	}
+}
+
+func TestPoisonCommitIsParkedAndOnlyItsStreamWaits(t *testing.T) {
+	t.Parallel()
+	for name, poison := range poisons {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFragile(poison)
+			r := f.start(t, asleep)
+			n := 0
+			put := func(id, note string) {
+				n++
+				r.accept(fmt.Sprint(n), f.jar.To(id, Put{N: n, Note: note}))
+			}
+			for _, id := range []string{"a", "bad", "b", "c"} {
+				put(id, "") // 1 to 4
+			}
+			put("bad", "poison") // 5
+			for _, id := range []string{"a", "bad", "b", "c"} {
+				put(id, "") // 6 to 9
+			}
+			r.wake()
+			r.idle()
+			f.wantSeen(r, map[string]string{"a": "1 6", "bad": "2", "b": "3 8", "c": "4 9"})
+			l := r.letter()
+			if l.Kind != driver.DeadCommit || l.Component != "Shop.Fragile" || l.Log != "Shop.Jar" || l.Stream != "bad" || l.SequenceNr != 2 || l.Attempts != 5 {
+				t.Errorf("got letter %+v, want commit 2 of bad, after 5 attempts", l)
+			}
+			if l.Reason == "" || len(l.Reason) > 600 {
+				t.Errorf("got the reason %q", l.Reason)
+			}
+			wantEqual(t, "sum of the sibling", rows(r, f.sibling)["bad"], SumRow{2 + 5 + 7, 3})
+			for id, calls := range f.called {
+				if calls != 1 {
+					t.Errorf("the sibling was called %d times for %s", calls, id)
+				}
+			}
+
+			// What comes for the blocked stream waits, and is not tried.
+			tried := f.tried.Load()
+			put("bad", "") // 10
+			put("a", "")   // 11
+			r.idle()
+			f.wantSeen(r, map[string]string{"a": "1 6 11", "bad": "2", "b": "3 8", "c": "4 9"})
+			wantEqual(t, "attempts while blocked", f.tried.Load(), tried)
+
+			// Redriven too early it stays, with one attempt more.
+			if err := r.Redrive(t.Context(), l.ID); err == nil {
+				t.Error("redrive of what still fails: no error")
+			}
+			wantEqual(t, "attempts", r.letter().Attempts, 6)
+			f.wantSeen(r, map[string]string{"a": "1 6 11", "bad": "2", "b": "3 8", "c": "4 9"})
+
+			// Mended and redriven, everything that waited comes in order.
+			f.mended.Store(true)
+			if err := r.Redrive(t.Context(), l.ID); err != nil {
+				t.Error(err)
+			}
+			r.noLetters()
+			put("bad", "") // 12
+			r.idle()
+			f.wantSeen(r, map[string]string{"a": "1 6 11", "bad": "2 5 7 10 12", "b": "3 8", "c": "4 9"})
+			r.noLetters()
+		})
+	}
+}
+
+func TestDiscardSkipsTheCommitAndAppliesWhatWaited(t *testing.T) {
+	t.Parallel()
+	f := newFragile(poisons["panic in the projection"])
+	r := f.start(t)
+	for i, note := range []string{"", "poison", "", "", "poison", ""} {
+		r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i, Note: note}))
+	}
+	r.idle()
+	l := r.letter()
+	wantEqual(t, "parked commit", l.SequenceNr, 2)
+	if err := r.Discard(t.Context(), l.ID); err != nil {
+		t.Fatal(err)
+	}
+	r.idle()
+	f.wantSeen(r, map[string]string{"a": "0 2 3"})
+	// A later one that fails as well is parked in its turn, not lost.
+	l = r.letter()
+	wantEqual(t, "parked commit", l.SequenceNr, 5)
+	if err := r.Discard(t.Context(), l.ID); err != nil {
+		t.Fatal(err)
+	}
+	r.accept("more", f.jar.To("a", Put{N: 6}))
+	r.idle()
+	f.wantSeen(r, map[string]string{"a": "0 2 3 5 6"})
+	r.noLetters()
+}
+
+func TestRedriveThatMeetsALaterPoisonParksThatOne(t *testing.T) {
+	t.Parallel()
+	bad := "1"
+	f := newFragile(nil)
+	f.fragile = readmodel.New(readmodel.Spec[FragileRow]{
+		Name: "Fragile", SubID: "sub",
+		Projections: []readmodel.Projection[FragileRow]{readmodel.On(f.jar, func(e jarEvent) []readmodel.Change[FragileRow] {
+			a := e.Data.(Added)
+			if strings.Contains(bad, fmt.Sprint(a.N)) {
+				panic("poison")
+			}
+			return []readmodel.Change[FragileRow]{readmodel.UpdateOrCreate(e.ID, FragileRow{Sub: "s"}, func(r *FragileRow) { r.Seen += fmt.Sprint(a.N, " ") })}
+		})},
+	})
+	r := f.start(t)
+	for i := range 6 {
+		r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i}))
+	}
+	r.idle()
+	wantEqual(t, "parked commit", r.letter().SequenceNr, 2)
+	bad = "4"
+	if err := r.Redrive(t.Context(), r.letter().ID); err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "parked commit", r.letter().SequenceNr, 5)
+	f.wantSeen(r, map[string]string{"a": "0 1 2 3"})
+	bad = "none"
+	if err := r.Redrive(t.Context(), r.letter().ID); err != nil {
+		t.Fatal(err)
+	}
+	r.noLetters()
+	f.wantSeen(r, map[string]string{"a": "0 1 2 3 4 5"})
+}
+
+// While a letter is redriven or discarded the store fails: nothing may be
+// forgotten, and doing it again must repair it.
+func TestRedriveAndDiscardUnderStoreFailuresForgetNothing(t *testing.T) {
+	t.Parallel()
+	for _, what := range []string{"redrive", "discard"} {
+		for _, op := range []string{
+			"QueryDb.Unblock", "QueryDb.Watermark", "QueryDb.Advance", "QueryDb.Apply", "QueryDb.LoadRows", "QueryDb.Block",
+			"EventLog.Read", "DeadLetters.Park", "DeadLetters.Remove",
+		} {
+			for _, after := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %s, after %v", what, op, after), func(t *testing.T) {
+					t.Parallel()
+					f := newFragile(poisons["panic in the projection"])
+					r := f.start(t)
+					for i, note := range []string{"", "poison", "", ""} {
+						r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i, Note: note}))
+					}
+					r.idle()
+					id := r.letter().ID
+					if what == "redrive" {
+						f.mended.Store(true)
+					}
+					do := func() {
+						for _, l := range r.letters() {
+							if what == "discard" && l.SequenceNr == 2 {
+								_ = r.Discard(t.Context(), l.ID)
+							} else {
+								_ = r.Redrive(t.Context(), l.ID)
+							}
+						}
+					}
+					fault := r.faults.Inject(faults.Rule{Op: op, Times: 2, Err: driver.ErrUnavailable, After: after})
+					do()
+					r.idle()
+					fault.Stop()
+					// As long as something waits there is a letter to act upon.
+					for range 3 {
+						do()
+						r.idle()
+					}
+					want := "0 1 2 3"
+					if what == "discard" {
+						want = "0 2 3"
+					}
+					f.wantSeen(r, map[string]string{"a": want})
+					r.noLetters()
+					r.accept("more", f.jar.To("a", Put{N: 9}))
+					r.idle()
+					f.wantSeen(r, map[string]string{"a": want + " 9"})
+					if _, err := r.DeadLetters().Get(t.Context(), id); err == nil {
+						t.Error("the letter is still there")
+					}
+				})
+			}
+		}
+	}
+}
+
+// A stored commit that cannot be read is a fault of its stream, not of the batch.
+func TestStreamThatCannotBeReadIsParkedAndOthersGoOn(t *testing.T) {
+	t.Parallel()
+	f := newFragile(nil)
+	r := f.start(t, asleep)
+	r.faults.Disturb(faults.Deliveries{Doorbell: 1})
+	fault := r.faults.Inject(faults.Rule{Op: "EventLog.Read", Name: "Shop.Jar", Key: "bad", Times: -1, Yield: 1, Err: driver.ErrInvalid})
+	for i := range 4 {
+		for _, id := range []string{"a", "bad", "b"} {
+			r.accept(fmt.Sprint(id, i), f.jar.To(id, Put{N: i}))
+		}
+	}
+	r.wake()
+	r.idle()
+	seen := f.seen(r)
+	wantEqual(t, "others", []string{seen["a"], seen["b"]}, []string{"0 1 2 3", "0 1 2 3"})
+	letters := r.letters()
+	wantEqual(t, "letters", len(letters), 2)
+	for _, l := range letters {
+		wantEqual(t, "stream", l.Stream, "bad")
+		wantText(t, l.Reason, "read Shop.Jar/bad", "invalid")
+	}
+	fault.Stop()
+	for _, l := range letters {
+		if err := r.Redrive(t.Context(), l.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	r.noLetters()
+	f.wantSeen(r, map[string]string{"a": "0 1 2 3", "bad": "0 1 2 3", "b": "0 1 2 3"})
+	wantEqual(t, "sum of the sibling", rows(r, f.sibling)["bad"], SumRow{6, 4})
+}
+
+func TestStoreFailureIsNeverAReasonToParkACommit(t *testing.T) {
+	t.Parallel()
+	for _, op := range []string{"QueryDb.Apply", "QueryDb.LoadRows", "QueryDb.Watermarks", "EventLog.Read"} {
+		for _, err := range []error{driver.ErrUnavailable, driver.ErrThrottled, errUnknown} {
+			t.Run(op+" "+err.Error(), func(t *testing.T) {
+				t.Parallel()
+				f := newFragile(nil)
+				r := f.start(t, asleep)
+				r.faults.Disturb(faults.Deliveries{Doorbell: 1})
+				fault := r.faults.Inject(faults.Rule{Op: op, Times: 30, Err: err})
+				for i := range 3 {
+					r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i}))
+				}
+				r.wake()
+				r.idle()
+				r.noLetters()
+				wantEqual(t, "faults", fault.Hits(), 30)
+				f.wantSeen(r, map[string]string{"a": "0 1 2"})
+			})
+		}
+	}
+}
+
+// Nothing consumes dead letters: parking one leads to no further call of anything.
+func TestParkingLeadsToNoLoop(t *testing.T) {
+	t.Parallel()
+	f := newFragile(poisons["panic in the projection"])
+	r := f.start(t)
+	r.accept("1", f.jar.To("a", Put{N: 1, Note: "poison"}))
+	r.enqueue(command("2", "b", Explode{Text: "boom"}))
+	r.idle()
+	wantEqual(t, "letters", len(r.letters()), 2)
+	count := func() (n int) {
+		for _, op := range []string{"DeadLetters.Park", "QueryDb.Watermarks", "QueryDb.Apply", "EventLog.Append", "EventLog.Load"} {
+			n += r.faults.Calls(op, "")
+		}
+		return n
+	}
+	before, tried := count(), f.tried.Load()
+	for range 5 {
+		r.Wake()
+		r.idle()
+	}
+	wantEqual(t, "calls", count(), before)
+	wantEqual(t, "attempts", f.tried.Load(), tried)
+	// Nor does it expire.
+	r.advance(400 * 24 * 3600e9)
+	wantEqual(t, "letters", len(r.letters()), 2)
+}
+
+func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
+	t.Parallel()
+	var mended atomic.Bool
+	jar := newJar(func(s *jarSpec) {
+		s.Async = true
+		s.Decide = func(s Jar, c Command) ([]Event, error) {
+			if _, ok := c.(Explode); ok && mended.Load() {
+				return []Event{Added{N: 100}}, nil
+			}
+			return decide(s, c)
+		}
+	})
+	r := start(t, app(jar))
+	for _, id := range []string{"1", "2"} {
+		r.accept(id, jar.To("a", Explode{Text: id}))
+	}
+	r.accept("3", jar.To("a", Put{N: 1}))
+	r.idle()
+	letters := r.letters()
+	wantEqual(t, "letters", len(letters), 2)
+	if err := r.Redrive(t.Context(), letters[0].ID); err == nil {
+		t.Error("redrive of what still fails: no error")
+	}
+	wantEqual(t, "attempts", r.letters()[0].Attempts, 6)
+	mended.Store(true)
+	if err := r.Redrive(t.Context(), letters[0].ID); err != nil {
+		t.Error(err)
+	}
+	if err := r.Discard(t.Context(), letters[1].ID); err != nil {
+		t.Error(err)
+	}
+	r.idle()
+	r.noLetters()
+	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":100}`})
+	if o, err := r.Outcome(t.Context(), "1"); err != nil || o.Kind != driver.Accepted {
+		t.Errorf("outcome of the redriven command: got %+v, %v", o, err)
+	}
+	wantIs(t, r.Redrive(t.Context(), letters[1].ID), driver.ErrNotFound)
+	wantIs(t, r.Discard(t.Context(), letters[1].ID), driver.ErrNotFound)
+}
+
+// A component that is gone leaves letters, which can be thrown away.
+func TestLetterOfAComponentThatIsGoneCanBeDiscarded(t *testing.T) {
+	t.Parallel()
+	f := newFragile(poisons["panic in the projection"])
+	r := f.start(t)
+	r.accept("1", f.jar.To("a", Put{N: 1, Note: "poison"}))
+	r.idle()
+	id := r.letter().ID
+	next := start(t, app(f.jar), on(r))
+	if err := next.Redrive(t.Context(), id); err == nil {
+		t.Error("redrive for a component that is gone: no error")
+	}
+	if err := next.Discard(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	next.noLetters()
+}
+
+// Two hosts meet the same poison: there is one letter, and one is enough to act on.
+func TestTwoHostsParkOnePoisonOnce(t *testing.T) {
+	t.Parallel()
+	f := newFragile(poisons["panic in the projection"])
+	one := f.start(t)
+	two := start(t, app(f.jar, f.fragile, f.sibling), on(one), ownFeed)
+	for i, note := range []string{"", "poison", ""} {
+		one.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i, Note: note}))
+	}
+	rest(one, two)
+	l := one.letter()
+	wantEqual(t, "parked commit", l.SequenceNr, 2)
+	f.mended.Store(true)
+	if err := two.Redrive(t.Context(), l.ID); err != nil {
+		t.Error(err)
+	}
+	rest(one, two)
+	one.noLetters()
+	f.wantSeen(one, map[string]string{"a": "0 1 2"})
+}
+
+// One host has the old code and fails, the other one the new code and does not:
+// what was applied by one of them is no dead letter.
+func TestCommitThatAnotherHostAppliedIsNotParked(t *testing.T) {
+	t.Parallel()
+	bad, good := newFragile(poisons["panic in the projection"]), newFragile(nil)
+	good.mended.Store(true)
+	one := bad.start(t, asleep)
+	two := start(t, app(good.jar, good.fragile, good.sibling), on(one), ownFeed, asleep)
+	// The old host gives up and is about to block the stream when the new one
+	// comes by.
+	one.faults.Inject(faults.Rule{Op: "QueryDb.Block", Do: func() {
+		two.wake()
+		two.idle()
+	}})
+	one.accept("1", bad.jar.To("a", Put{N: 1, Note: "poison"}))
+	one.wake()
+	one.idle()
+	one.noLetters()
+	bad.wantSeen(one, map[string]string{"a": "1"})
+	one.accept("2", bad.jar.To("a", Put{N: 2}))
+	rest(one, two)
+	one.noLetters()
+	bad.wantSeen(one, map[string]string{"a": "1 2"})
+}
+
+func TestOwnRowRefusesOtherRows(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	strict := sums(jar, func(s *readmodel.Spec[SumRow]) {
+		s.OwnRow = true
+		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[SumRow] {
+			if e.Data.(Added).Note == "stray" {
+				return slices.Concat(addTo(e.ID, e), addTo("other", e))
+			}
+			return addTo(e.ID, e)
+		})}
+	})
+	r := start(t, app(jar, strict))
+	r.accept("1", jar.To("a", Put{N: 1}))
+	r.accept("2", jar.To("a", Put{N: 2, Note: "stray"}))
+	r.accept("3", jar.To("b", Put{N: 3}))
+	r.idle()
+	wantText(t, r.letter().Reason, "OwnRow", `"other"`)
+	wantEqual(t, "parked commit", r.letter().SequenceNr, 2)
+	wantRows(r, strict, map[string]SumRow{"a": {1, 1}, "b": {3, 1}})
+}
