@@ -8,6 +8,10 @@ LINT    := .cache/bin/golangci-lint
 # A workspace hides a forbidden import and a missing requirement.
 export GOWORK := off
 
+# A cache of its own for each clone: findings carry paths, and the exceptions of
+# .golangci.yml go by path.
+export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
+
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 

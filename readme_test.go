@@ -1,9 +1,12 @@
 package reventless_test
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/reventless-go/reventless/internal/doctest"
@@ -37,6 +40,38 @@ func TestDocumentsNameTargetsOfTheMakefile(t *testing.T) {
 			if !slices.Contains(targets, m[1]) {
 				t.Errorf("%s says make %s, which is not in the Makefile's help", path, m[1])
 			}
+		}
+	}
+}
+
+// The tests that the guarantees rest on exist.
+func TestGuaranteesNameTestsThatExist(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/guarantees.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exists := map[string]bool{}
+	err = filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func (?:Test|Benchmark)\w+`).FindAll(src, -1) {
+			exists[strings.TrimPrefix(string(m), "func ")] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Benchmark)\\w+)`").FindAllStringSubmatch(string(text), -1)
+	if len(named) < 10 {
+		t.Errorf("docs/guarantees.md names %d tests", len(named))
+	}
+	for _, m := range named {
+		if !exists[m[1]] {
+			t.Errorf("docs/guarantees.md names %s, which does not exist", m[1])
 		}
 	}
 }

@@ -228,11 +228,12 @@ func race(n int, f func(i int)) {
 func beside(least, most int, write func(n int) bool, reads ...func() bool) {
 	const turns = 15
 	had := make([]atomic.Int64, len(reads))
-	var done atomic.Bool
+	var begun, done atomic.Bool
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer done.Store(true)
 		for n := 1; n <= most && write(n); n++ {
+			begun.Store(true)
 			runtime.Gosched()
 			enough := n >= least
 			for i := range had {
@@ -247,11 +248,14 @@ func beside(least, most int, write func(n int) bool, reads ...func() bool) {
 		wg.Go(func() {
 			for last := false; !last; {
 				last = done.Load()
+				counts := begun.Load() // a turn before the first write is not beside it
 				if !read() {
 					had[i].Store(turns)
 					return
 				}
-				had[i].Add(1)
+				if counts {
+					had[i].Add(1)
+				}
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
@@ -49,37 +50,30 @@ func (h *Host) perform(ctx context.Context, o origin, actions []component.Action
 			return n, fmt.Errorf("action %d: %w: %w", n+1, driver.ErrInvalid, a.Err)
 		}
 		switch a.Kind {
-		case component.SendCommand, component.CreateSchedule:
+		case component.SendCommand:
 			commands, err := h.commands(o, n, a)
 			if err != nil {
 				return n, err
 			}
-			for i, c := range commands {
-				switch {
-				case a.Kind == component.CreateSchedule:
-					name := "dynamic/" + o.component + "/" + a.Ref
-					if len(commands) > 1 {
-						name += "/" + strconv.Itoa(i)
-					}
-					err = h.plan(ctx, name, a.Expression, a.Zone, firingPayload{Command: &c})
-				case a.Delay > 0:
-					at := o.at
-					if at.IsZero() {
-						at = h.opts.Now()
-					}
-					rate := schedule.At(at.Add(a.Delay))
-					err = h.plan(ctx, "delayed/"+c.Meta.ID, rate.Expression(), rate.Zone(), firingPayload{Command: &c, Delayed: true})
-				default:
-					queued = append(queued, c)
-				}
-				if err != nil {
+			for _, c := range commands {
+				if c.delay <= 0 {
+					queued = append(queued, c.Command)
+				} else if err := h.delay(ctx, o.at, c); err != nil {
 					return n, err
 				}
 			}
 			n += max(len(commands), 1)
 			continue
+		case component.CreateSchedule:
+			commands, err := h.planned(o, n, a)
+			if err == nil {
+				err = h.plan(ctx, dynamic(o, a), a.Expression, a.Zone, firingPayload{Commands: commands})
+			}
+			if err != nil {
+				return n, err
+			}
 		case component.DeleteSchedule:
-			if err := h.scheduler.Delete(ctx, "dynamic/"+o.component+"/"+a.Ref); err != nil {
+			if err := h.scheduler.Delete(ctx, dynamic(o, a)); err != nil {
 				return n, fmt.Errorf("delete schedule %s: %w", a.Ref, storeError(err))
 			}
 		case component.AddCount, component.AddTarget:
@@ -100,9 +94,37 @@ func (h *Host) perform(ctx context.Context, o origin, actions []component.Action
 	return n, flush()
 }
 
+// outgoing is a command with the delay that was asked for.
+type outgoing struct {
+	driver.Command
+	delay time.Duration
+}
+
+// planned are the commands of a schedule, which says itself when they are sent.
+func (h *Host) planned(o origin, index int, a component.Action) ([]driver.Command, error) {
+	commands, err := h.commands(o, index, a)
+	out := make([]driver.Command, len(commands))
+	for i, c := range commands {
+		if out[i] = c.Command; c.delay > 0 {
+			return nil, fmt.Errorf("send to %s: a command of a schedule cannot be delayed: %w", c.Target, driver.ErrInvalid)
+		}
+	}
+	return out, err
+}
+
+// delay plans a command for when its delay has passed since at, or since now.
+func (h *Host) delay(ctx context.Context, at time.Time, c outgoing) error {
+	if at.IsZero() {
+		at = h.opts.Now()
+	}
+	rate := schedule.At(at.Add(c.delay))
+	name := "delayed/" + digest([]byte(c.Target+"\x00"+c.Entity+"\x00"+c.Meta.ID), "")
+	return h.plan(ctx, name, rate.Expression(), rate.Zone(), firingPayload{Commands: []driver.Command{c.Command}, Delayed: true})
+}
+
 // commands are what a send comes to: itself, or for a public command what the
 // extension point maps it to.
-func (h *Host) commands(o origin, index int, a component.Action) ([]driver.Command, error) {
+func (h *Host) commands(o origin, index int, a component.Action) ([]outgoing, error) {
 	actions := []component.Action{a}
 	if a.Target == nil {
 		return nil, fmt.Errorf("an empty send: %w", driver.ErrInvalid)
@@ -115,13 +137,16 @@ func (h *Host) commands(o origin, index int, a component.Action) ([]driver.Comma
 		}); err != nil {
 			return nil, fmt.Errorf("%w: %w", driver.ErrInvalid, err)
 		}
-		for _, p := range actions {
-			if !slices.Contains(offer.Targets, p.Target) {
+		for i, p := range actions {
+			if p.Target == nil {
+				return nil, fmt.Errorf("extension point %s maps to an empty send: %w", h.app.NameOf(a.Target), driver.ErrInvalid)
+			}
+			if actions[i].Delay += a.Delay; !slices.Contains(offer.Targets, p.Target) {
 				return nil, fmt.Errorf("extension point %s maps to %s, which its Accept does not declare: %w", h.app.NameOf(a.Target), p.Target.Name, driver.ErrInvalid)
 			}
 		}
 	}
-	out := make([]driver.Command, len(actions))
+	out := make([]outgoing, len(actions))
 	for i, p := range actions {
 		if p.Err != nil {
 			return nil, fmt.Errorf("%w: %w", driver.ErrInvalid, p.Err)
@@ -131,17 +156,18 @@ func (h *Host) commands(o origin, index int, a component.Action) ([]driver.Comma
 			return nil, fmt.Errorf("send to %s: no aggregate: %w", target, driver.ErrNotFound)
 		}
 		id := ids.Derive(o.component, o.key, strconv.Itoa(o.first+index+i))
-		out[i] = driver.Command{
+		out[i] = outgoing{delay: p.Delay, Command: driver.Command{
 			Target: target, Entity: p.ID, Type: p.Command.Type, Version: p.Command.Version, Data: p.Command.Data,
 			Meta: o.meta.Derive(id, target, h.opts.Now().UTC()),
-		}
+		}}
 	}
 	return out, nil
 }
 
 // SendAction handles a typed send by whoever runs the App, under the command id
 // given, or a new one. A public command that is mapped to several commands
-// answers with the first refusal, or else the last acceptance.
+// answers with the first refusal, or else the last acceptance. One with a delay
+// is kept until then, and pending.
 func (h *Host) SendAction(ctx context.Context, id string, meta driver.Meta, a component.Action) (driver.Outcome, error) {
 	if a.Err != nil {
 		return driver.Outcome{}, fmt.Errorf("%w: %w", driver.ErrInvalid, a.Err)
@@ -154,9 +180,9 @@ func (h *Host) SendAction(ctx context.Context, id string, meta driver.Meta, a co
 	}
 	meta.ID = id
 	if a.Target.Point == nil {
-		return h.Send(ctx, driver.Command{
+		return h.sendLater(ctx, outgoing{delay: a.Delay, Command: driver.Command{
 			Target: h.app.NameOf(a.Target), Entity: a.ID, Type: a.Command.Type, Version: a.Command.Version, Data: a.Command.Data, Meta: meta,
-		})
+		}})
 	}
 	commands, err := h.commands(origin{component: h.app.NameOf(a.Target), meta: meta, key: id}, 0, a)
 	if err != nil {
@@ -164,7 +190,7 @@ func (h *Host) SendAction(ctx context.Context, id string, meta driver.Meta, a co
 	}
 	out := driver.Outcome{Kind: driver.Accepted, CommandID: id, EntityID: a.ID}
 	for _, c := range commands {
-		o, err := h.Send(ctx, c)
+		o, err := h.sendLater(ctx, c)
 		if err != nil {
 			return driver.Outcome{}, err
 		}
@@ -176,18 +202,40 @@ func (h *Host) SendAction(ctx context.Context, id string, meta driver.Meta, a co
 	return out, nil
 }
 
+// sendLater is Send for a command that may have a delay.
+func (h *Host) sendLater(ctx context.Context, c outgoing) (driver.Outcome, error) {
+	if c.delay <= 0 {
+		return h.Send(ctx, c.Command)
+	}
+	a, err := h.checked(&c.Command)
+	if err == nil {
+		err = h.delay(ctx, time.Time{}, c)
+	}
+	if err != nil {
+		return driver.Outcome{}, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, err)
+	}
+	return driver.Outcome{Kind: driver.Pending, CommandID: c.Meta.ID, EntityID: c.Entity}, nil
+}
+
 func (h *Host) plan(ctx context.Context, name, expression, zone string, p firingPayload) error {
 	payload, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("schedule %s: %w", name, err)
 	}
-	if len(name) > driver.MaxIDBytes {
-		name = name[:200] + "#" + digest([]byte(name), "")
-	}
 	if err := h.scheduler.Create(ctx, driver.Schedule{Name: name, Expression: expression, Zone: zone, Payload: payload}); err != nil {
 		return fmt.Errorf("schedule %s: %w", name, storeError(err))
 	}
 	return nil
+}
+
+// dynamic names the schedule of an action; one that is too long for a name is
+// told apart by its digest.
+func dynamic(o origin, a component.Action) string {
+	name := "dynamic/" + o.component + "/" + a.Ref
+	if len(name) > driver.MaxIDBytes {
+		name = strings.ToValidUTF8(name[:200], "") + "#" + digest([]byte(name), "")
+	}
+	return name
 }
 
 // digest names bytes, or without bytes whatever else tells them apart.

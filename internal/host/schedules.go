@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,15 +19,16 @@ import (
 	"github.com/reventless-go/reventless/schedule"
 )
 
-// firingPayload is the payload of every schedule: exactly one of Command, Task
+// firingPayload is the payload of every schedule: exactly one of Commands, Task
 // and Heartbeat is set.
 type firingPayload struct {
-	// Command is sent. A delayed one keeps its id; the id of any other derives
-	// from the firing, since the same schedule may fire again.
-	Command   *driver.Command `json:"command,omitempty"`
-	Delayed   bool            `json:"delayed,omitempty"`
-	Task      string          `json:"task,omitempty"`
-	Heartbeat string          `json:"heartbeat,omitempty"`
+	// Commands are sent: one, or what a public command is mapped to. A delayed
+	// one keeps its id; the id of any other derives from the firing, since the
+	// same schedule may fire again.
+	Commands  []driver.Command `json:"commands,omitempty"`
+	Delayed   bool             `json:"delayed,omitempty"`
+	Task      string           `json:"task,omitempty"`
+	Heartbeat string           `json:"heartbeat,omitempty"`
 }
 
 // planSchedules brings the stored schedules in line with the declared ones. One
@@ -41,15 +43,15 @@ func (h *Host) planSchedules(ctx context.Context) error {
 	for name, d := range h.app.All {
 		switch {
 		case d.Schedule != nil:
-			commands, err := h.commands(origin{component: name, key: "declared", meta: driver.Meta{CorrelationID: name}}, 0, d.Schedule.Action)
+			commands, err := h.planned(origin{component: name, key: "declared", meta: driver.Meta{CorrelationID: name}}, 0, d.Schedule.Action)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			for i, c := range commands {
-				c.Meta = driver.Meta{Service: c.Target}
-				if err := add(fmt.Sprintf("declared/%s/%d", name, i), d.Schedule.Expression, d.Schedule.Zone, firingPayload{Command: &c}); err != nil {
-					return fmt.Errorf("%s: %w", name, err)
-				}
+			for i := range commands {
+				commands[i].Meta = driver.Meta{Service: commands[i].Target}
+			}
+			if err := add("declared/"+name, d.Schedule.Expression, d.Schedule.Zone, firingPayload{Commands: commands}); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
 			}
 		case d.Task != nil && d.Task.Scheduled != nil:
 			if err := add("declared/"+name, d.Task.Expression, d.Task.Zone, firingPayload{Task: name}); err != nil {
@@ -119,7 +121,7 @@ func (h *Host) handleFiring(ctx context.Context, d driver.Delivery[driver.Firing
 		return s
 	}
 	if h.park(ctx, driver.DeadLetter{
-		ID: "firing/" + d.Message.Name + "/" + d.Message.Due.UTC().Format(time.RFC3339), Component: h.firingComponent(d.Message),
+		ID: "firing/" + d.Message.Name + "/" + d.Message.Due.UTC().Format(time.RFC3339Nano), Component: h.firingComponent(d.Message),
 		Kind: driver.DeadFiring, Stream: d.Message.Name, Body: d.Message.Payload, Attempts: d.Attempt,
 	}, err) != nil {
 		s.Retry, s.After = true, h.opts.Backoff(d.Attempt)
@@ -135,8 +137,8 @@ func (h *Host) firingComponent(f driver.Firing) string {
 	switch {
 	case p.Task != "":
 		return p.Task
-	case p.Command != nil:
-		return p.Command.Target
+	case len(p.Commands) > 0:
+		return p.Commands[0].Target
 	}
 	return component.PlatformPlugin + ".Plugin"
 }
@@ -159,29 +161,33 @@ func (h *Host) fire(ctx context.Context, f driver.Firing) error {
 		return h.runTask(ctx, p.Task, d, key, f.Due, func(ctx context.Context, e component.Env) ([]component.Action, error) {
 			return d.Task.Scheduled(ctx, e, f.Due)
 		})
-	case p.Command != nil:
-		c := *p.Command
+	case len(p.Commands) == 0:
+		return fmt.Errorf("an empty payload: %w", driver.ErrInvalid)
+	}
+	for i, c := range p.Commands {
 		a := h.aggregates[c.Target]
 		if a == nil {
 			return fmt.Errorf("no aggregate %q: %w", c.Target, driver.ErrNotFound)
 		}
 		if !p.Delayed {
-			c.Meta.ID = ids.Derive("firing", key)
+			c.Meta.ID = ids.Derive("firing", key, strconv.Itoa(i))
 			if c.Meta.CorrelationID == "" {
 				c.Meta.CorrelationID = c.Meta.ID
 			}
 		}
 		c.Meta.Time = h.opts.Now().UTC()
-		return a.topic.Send(ctx, []driver.Command{c})
+		if err := a.topic.Send(ctx, []driver.Command{c}); err != nil {
+			return fmt.Errorf("send to %s: %w", c.Target, storeError(err))
+		}
 	}
-	return fmt.Errorf("an empty payload: %w", driver.ErrInvalid)
+	return nil
 }
 
 func (h *Host) redriveFiring(ctx context.Context, l driver.DeadLetter) error {
 	name, due := l.Stream, time.Time{}
 	if i := strings.LastIndex(l.ID, "/"); i >= 0 {
 		var err error
-		if due, err = time.Parse(time.RFC3339, l.ID[i+1:]); err != nil {
+		if due, err = time.Parse(time.RFC3339Nano, l.ID[i+1:]); err != nil {
 			return fmt.Errorf("letter id: %w: %w", driver.ErrInvalid, err)
 		}
 	}
@@ -252,9 +258,9 @@ func (h *Host) heartbeat(ctx context.Context, name string) error {
 		}
 		missed := platform.Registry.To(name, platform.MissHeartbeat{}).Erased()
 		rate := schedule.At(h.opts.Now().Add(p.Heartbeat + grace))
-		err := h.plan(ctx, "heartbeat/"+name, rate.Expression(), rate.Zone(), firingPayload{Command: &driver.Command{
+		err := h.plan(ctx, "heartbeat/"+name, rate.Expression(), rate.Zone(), firingPayload{Commands: []driver.Command{{
 			Target: registry, Entity: name, Type: missed.Command.Type, Version: missed.Command.Version, Data: missed.Command.Data,
-		}})
+		}}})
 		if err != nil {
 			return err
 		}

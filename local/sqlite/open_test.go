@@ -177,7 +177,10 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 		{"the last page lost", truncate(func(n int64) int64 { return n - int64(page) }), "truncated"},
 		{"the last byte lost", truncate(func(n int64) int64 { return n - 1 }), "truncated"},
 		{"cut in the header", truncate(func(int64) int64 { return 50 }), "truncated"},
-		{"empty", truncate(func(int64) int64 { return 0 }), "truncated"},
+		{"empty", func(t *testing.T, path string) {
+			mustClose(t, mustOpen(t, path, nil)) // the lock remembers that there was a database
+			truncate(func(int64) int64 { return 0 })(t, path)
+		}, "truncated"},
 		{"another application", overwrite(68, []byte{0, 0, 0, 0}), "another application"},
 		{"a newer version", overwrite(60, binary.BigEndian.AppendUint32(nil, 99)), "version 99, this program knows versions up to 1"},
 		{"a strange page size", overwrite(16, []byte{0x10, 0x01}), "page size"},

@@ -1,0 +1,492 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/automation"
+	"github.com/reventless-go/reventless/counter"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/readmodel"
+	"github.com/reventless-go/reventless/schedule"
+)
+
+// copying sends what is put into a jar on to a crate of the same name.
+func copying(jar, crate *jarAggregate) *automation.Automation {
+	return automation.New("Copying", automation.Sends(crate), automation.On(jar, func(e jarEvent) message.Actions {
+		if a, ok := e.Data.(Added); ok {
+			return message.Actions{crate.To(e.ID, Put(a))}
+		}
+		return nil
+	}))
+}
+
+// wantCopies checks that each crate has what its jar has, in the same order.
+func wantCopies(r *run) {
+	r.t.Helper()
+	streams := map[string]bool{}
+	for _, c := range r.commits("Shop.Jar", "") {
+		streams[c.Stream] = true
+	}
+	for id := range streams {
+		added := func(log string) (out []string) {
+			for _, e := range r.history(log, id) {
+				if strings.HasPrefix(e, "Added") {
+					out = append(out, e)
+				}
+			}
+			return out
+		}
+		wantEqual(r.t, "events of crate "+id, added("Shop.Crate"), added("Shop.Jar"))
+	}
+}
+
+func TestAutomationSendsOncePerEventWhateverTheTransportDoes(t *testing.T) {
+	t.Parallel()
+	seeds(t, 15, func(t *testing.T, seed uint64, rng *rand.Rand) {
+		jar, crate := newJar(), newJar(named("Crate"))
+		r := start(t, app(jar, crate, copying(jar, crate)))
+		d := disturbed(seed, rng)
+		d.Commands = true
+		r.faults.Disturb(d)
+		ops := []string{
+			"CommandTopic.Send", "CommandTopic.Send", "Checkpoints.Advance", "Checkpoints.Watermarks", "EventLog.Append",
+			"EventLog.Read", "EventCollector.Receive",
+		}
+		for range 30 {
+			w, op := lostWays[rng.IntN(len(lostWays))], ops[rng.IntN(len(ops))]
+			r.faults.Inject(faults.Rule{
+				Op: op, Skip: rng.IntN(25), Times: 1 + rng.IntN(3), Err: w.err, After: w.after && op != "EventCollector.Receive",
+			})
+		}
+		for _, id := range []string{"a", "b", "c"} { // some of a batch are refused, some accepted
+			r.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Key: id, Member: true, Skip: rng.IntN(10), Times: 2, Err: driver.ErrThrottled})
+		}
+		for i := range 60 {
+			c := Command(Put{N: i})
+			if i%7 == 0 {
+				c = Burst{N: 1 + i%3}
+			}
+			r.insist(fmt.Sprint(i), jar.To(string("abc"[i%3]), c))
+		}
+		r.idle()
+		r.faults.Calm()
+		for i, id := range []string{"a", "b", "c"} {
+			r.insist(fmt.Sprint("last", i), jar.To(id, Put{N: 1000}))
+		}
+		r.idle()
+		r.noLetters()
+		wantCopies(r)
+	})
+}
+
+func TestTwoHostsThatBothReactSendOnce(t *testing.T) {
+	t.Parallel()
+	jar, crate := newJar(), newJar(named("Crate"))
+	one := start(t, app(jar, crate, copying(jar, crate)))
+	two := start(t, app(jar, crate, copying(jar, crate)), on(one), ownFeed)
+	for i := range 40 {
+		[]*run{one, two}[i%2].accept(fmt.Sprint(i), jar.To(fmt.Sprint("a", i%3), Put{N: i}))
+	}
+	rest(one, two)
+	one.noLetters()
+	wantCopies(one)
+}
+
+func TestSentCommandCarriesItsOrigin(t *testing.T) {
+	t.Parallel()
+	jar, crate := newJar(), newJar(named("Crate"))
+	r := start(t, app(jar, crate, copying(jar, crate)))
+	_, err := r.SendAction(t.Context(), "1", driver.Meta{
+		CorrelationID: "root", User: "ada", IP: "10.0.0.1", TraceParent: "trace", Headers: map[string]string{"k": "v"},
+	}, jar.To("a", Put{N: 1}).Erased())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.idle()
+	m := r.commits("Shop.Crate", "a")[0].Commands[0].Meta
+	if m.CausationID != "Shop.Jar/a/1.0" || m.CorrelationID != "root" || m.User != "ada" || m.IP != "10.0.0.1" || m.TraceParent != "trace" ||
+		m.Headers["k"] != "v" || m.Service != "Shop.Crate" || m.ID == "" || m.ID == "1" {
+		t.Errorf("got %+v", m)
+	}
+}
+
+func TestAutomationsThatTriggerOneAnotherFinish(t *testing.T) {
+	t.Parallel()
+	jar, crate := newJar(), newJar(named("Crate"))
+	down := func(to *jarAggregate) func(jarEvent) message.Actions {
+		return func(e jarEvent) message.Actions {
+			if n := e.Data.(Added).N; n > 0 {
+				return message.Actions{to.To(e.ID, Put{N: n - 1}), to.To(e.ID+"'", Put{N: 0})}
+			}
+			return nil
+		}
+	}
+	r := start(t, app(jar, crate,
+		automation.New("Ping", automation.Sends(crate), automation.On(jar, down(crate))),
+		automation.New("Pong", automation.Sends(jar), automation.On(crate, down(jar)))))
+	for i := range 5 {
+		r.accept(fmt.Sprint(i), jar.To(fmt.Sprint("a", i), Put{N: 40}))
+	}
+	r.idle()
+	r.noLetters()
+	wantEqual(t, "commits of jars", len(r.commits("Shop.Jar", "a0")), 21)
+	wantEqual(t, "commits of crates", len(r.commits("Shop.Crate", "a0")), 20)
+}
+
+func TestActionForAnUndeclaredTargetIsParkedNamingBoth(t *testing.T) {
+	t.Parallel()
+	jar, crate, box := newJar(), newJar(named("Crate")), newJar(named("Box"))
+	count := counter.New("Parcels")
+	for name, act := range map[string]func(id string) message.Action{
+		"Crate":   func(id string) message.Action { return crate.To(id, Put{N: 1}) },
+		"Parcels": func(id string) message.Action { return count.Count(id, "ref", 1) },
+		"Box": func(id string) message.Action {
+			return schedule.Create("s", schedule.Every(time.Hour), box.To(id, Put{N: 1}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, app(jar, crate, box, count, automation.New("Sneaky", automation.Sends(jar), automation.On(jar, func(e jarEvent) message.Actions {
+				return message.Actions{act(e.ID)}
+			}))))
+			r.accept("1", jar.To("a", Put{N: 1}))
+			r.idle()
+			wantText(t, r.letter().Reason, "Shop.Sneaky", name)
+			wantEqual(t, "commits", len(r.commits("Shop.Crate", ""))+len(r.commits("Shop.Box", "")), 0)
+		})
+	}
+}
+
+func TestReadModelThatIsNotDeclaredCannotBeOpened(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	declared := sums(jar)
+	hidden := sums(jar, func(s *readmodel.Spec[SumRow]) { s.Name = "Hidden" })
+	look := func(m *readmodel.ReadModel[SumRow]) automation.Rule {
+		return automation.OnWith(jar, plugin.Components{declared}, func(ctx context.Context, env plugin.Env, e jarEvent) (message.Actions, error) {
+			_, _, err := m.Open(env).Get(ctx, e.ID)
+			return nil, err
+		})
+	}
+	r := start(t, app(jar, declared, hidden, automation.New("Open", look(declared)), automation.New("Peeping", look(hidden))))
+	r.accept("1", jar.To("a", Put{N: 1}))
+	r.idle()
+	l := r.letter()
+	wantEqual(t, "component", l.Component, "Shop.Peeping")
+	wantText(t, l.Reason, "Shop.Peeping", "Hidden")
+}
+
+func TestPoisonEventBlocksItsStreamOfTheAutomationOnly(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"error", "panic", "bad action", "oversized send"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			var mended atomic.Bool
+			jar, crate := newJar(), newJar(named("Crate"))
+			other := &seen{}
+			bad := automation.New("Bad", automation.Sends(crate), automation.OnWith(jar, nil,
+				func(_ context.Context, _ plugin.Env, e jarEvent) (message.Actions, error) {
+					a := e.Data.(Added)
+					if a.Note == "poison" && !mended.Load() {
+						switch kind {
+						case "error":
+							return nil, errors.New("no idea")
+						case "panic":
+							panic("poison")
+						case "bad action":
+							return message.Actions{crate.To("", Put{N: 1})}, nil
+						default:
+							return message.Actions{crate.To(e.ID, Put{Note: strings.Repeat("x", 20<<10)})}, nil
+						}
+					}
+					return message.Actions{crate.To(e.ID, Put{N: a.N})}, nil
+				}))
+			r := start(t, app(jar, crate, bad, automation.NewSideEffect("Other", automation.Do(jar, nil, other.effect))),
+				limited(driver.Limits{MaxCommandBytes: 10 << 10}), asleep)
+			for i := range 4 {
+				note := ""
+				if i == 1 {
+					note = "poison"
+				}
+				r.accept(fmt.Sprint("a", i), jar.To("a", Put{N: i, Note: note}))
+				r.accept(fmt.Sprint("b", i), jar.To("b", Put{N: i}))
+			}
+			r.wake()
+			r.idle()
+			wantEqual(t, "of the stream", r.history("Shop.Crate", "a"), []string{`Added{"n":0}`})
+			wantEqual(t, "of the other", len(r.history("Shop.Crate", "b")), 4)
+			wantEqual(t, "of the sibling", len(other.of("a")), 4)
+			l := r.letter()
+			if l.Component != "Shop.Bad" || l.Stream != "a" || l.SequenceNr != 2 || l.Attempts != 5 {
+				t.Errorf("got letter %+v", l)
+			}
+			mended.Store(true)
+			if err := r.Redrive(t.Context(), l.ID); err != nil {
+				t.Error(err)
+			}
+			r.idle()
+			r.noLetters()
+			wantEqual(t, "of the stream", len(r.history("Shop.Crate", "a")), 4)
+			wantEqual(t, "of the sibling", len(other.of("a")), 4)
+		})
+	}
+}
+
+func TestSideEffectIsSequentialPerStreamWithStableKeys(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	var running, overlaps atomic.Int64
+	fails := map[string]int{}
+	s := &seen{}
+	s.fail = func(e jarEvent) error { // under the lock of seen
+		key := e.Meta.ID
+		if fails[key]++; fails[key] <= 2 && e.Data.(Added).N%3 == 0 {
+			return errors.New("the outside world is away")
+		}
+		return nil
+	}
+	busy := map[string]*atomic.Int64{"a": {}, "b": {}, "c": {}}
+	effect := func(ctx context.Context, env plugin.Env, e jarEvent) error {
+		running.Add(1)
+		if busy[e.ID].Add(1) > 1 {
+			overlaps.Add(1)
+		}
+		defer busy[e.ID].Add(-1)
+		return s.effect(ctx, env, e)
+	}
+	r := start(t, app(jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, effect))), asleep)
+	for i := range 12 {
+		r.accept(fmt.Sprint(i), jar.To(string("abc"[i%3]), Put{N: i}))
+	}
+	r.faults.Disturb(faults.Deliveries{Seed: 5, Double: 0.5, Shuffle: true})
+	r.faults.Inject(faults.Rule{Op: "Checkpoints.Advance", Name: "Shop.Effect", Skip: 2, Times: 2, Err: driver.ErrUnavailable})
+	r.wake()
+	r.idle()
+	r.noLetters()
+	if overlaps.Load() > 0 {
+		t.Errorf("%d calls of one stream ran at the same time", overlaps.Load())
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		// Each key is the event's id; repetitions follow on one another.
+		var distinct []string
+		for _, k := range s.keysOf(id) {
+			if len(distinct) == 0 || distinct[len(distinct)-1] != k {
+				distinct = append(distinct, k)
+			}
+		}
+		want := []string{}
+		for n := 1; n <= 4; n++ {
+			want = append(want, fmt.Sprintf("Shop.Jar/%s/%d.0", id, n))
+		}
+		wantEqual(t, "keys of "+id, distinct, want)
+	}
+}
+
+func TestDelayedSendComesAtItsTimeOnceAndAcrossRestarts(t *testing.T) {
+	t.Parallel()
+	jar, crate := newJar(), newJar(named("Crate"))
+	later := automation.New("Later", automation.Sends(crate), automation.On(jar, func(e jarEvent) message.Actions {
+		return message.Actions{crate.To(e.ID, Put{N: 1}).After(10 * time.Minute), crate.To(e.ID, Put{N: 0})}
+	}))
+	build := func() *run { return start(t, app(jar, crate, later)) }
+	r := build()
+	r.faults.Disturb(faults.Deliveries{Seed: 1, Double: 1})
+	r.faults.Inject(faults.Rule{Op: "Scheduler.Create", Err: driver.ErrUnavailable, After: true})
+	r.accept("1", jar.To("a", Put{N: 1}))
+	r.idle()
+	wantEqual(t, "events", r.history("Shop.Crate", "a"), []string{`Added{"n":0}`})
+	r.advance(9*time.Minute + 59*time.Second)
+	wantEqual(t, "events after 9:59", r.history("Shop.Crate", "a"), []string{`Added{"n":0}`})
+	r.stop()
+
+	again := start(t, app(jar, crate, later), on(r))
+	again.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Name: "Shop.Crate", Times: 2, Err: errUnknown, After: true})
+	again.advance(time.Second)
+	wantEqual(t, "events after 10:00", again.history("Shop.Crate", "a"), []string{`Added{"n":0}`, `Added{"n":1}`})
+	again.advance(time.Hour)
+	wantEqual(t, "events after an hour", len(again.history("Shop.Crate", "a")), 2)
+	again.noLetters()
+	wantEqual(t, "schedules left", schedules(again, ""), "[]")
+}
+
+// schedules lists the schedules with a prefix, but for the heartbeats.
+func schedules(r *run, prefix string) string {
+	r.t.Helper()
+	all, err := r.Scheduler().List(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	out := []string{}
+	for _, s := range all {
+		if strings.HasPrefix(s.Name, prefix) && !strings.Contains(s.Name, "heartbeat") {
+			out = append(out, s.Name+" "+s.Expression)
+		}
+	}
+	return fmt.Sprint(out)
+}
+
+func TestAutomationCreatesAndDeletesSchedules(t *testing.T) {
+	t.Parallel()
+	jar, crate := newJar(), newJar(named("Crate"))
+	plan := automation.New("Plan", automation.Sends(crate), automation.On(jar, func(e jarEvent) message.Actions {
+		switch d := e.Data.(type) {
+		case Claimed:
+			return message.Actions{
+				schedule.Create("every/"+e.ID, schedule.Every(10*time.Minute), crate.To(e.ID, Put{N: 1})),
+				schedule.Create("once/"+e.ID, schedule.At(e.RecordedAt.Add(25*time.Minute)), crate.To(e.ID, Put{N: 25})),
+			}
+		case Added: // another rate under the same name
+			return message.Actions{schedule.Create("every/"+e.ID, schedule.Every(time.Duration(d.N)*time.Minute), crate.To(e.ID, Put{N: 2}))}
+		case Released:
+			return message.Actions{schedule.Delete("every/" + e.ID), schedule.Delete("never there")}
+		}
+		return nil
+	}))
+	r := start(t, app(jar, crate, plan))
+	r.faults.Disturb(faults.Deliveries{Seed: 2, Double: 1})
+	r.accept("1", jar.To("a", Claim{By: "ada"}))
+	r.idle()
+	r.advance(30 * time.Minute)
+	wantEqual(t, "events", r.history("Shop.Crate", "a"), []string{`Added{"n":1}`, `Added{"n":1}`, `Added{"n":25}`, `Added{"n":1}`})
+	r.accept("2", jar.To("a", Put{N: 20}))
+	r.advance(40 * time.Minute)
+	wantEqual(t, "events", len(r.history("Shop.Crate", "a")), 6)
+	r.accept("3", jar.To("a", Release{}))
+	r.advance(24 * time.Hour)
+	wantEqual(t, "events", len(r.history("Shop.Crate", "a")), 6)
+	wantEqual(t, "schedules", schedules(r, ""), "[]")
+	r.noLetters()
+}
+
+// Names that the application makes may be long and of any letters.
+func TestLongScheduleNamesAndIdsAreTaken(t *testing.T) {
+	t.Parallel()
+	jar, crate := newJar(), newJar(named("Crate"))
+	plan := automation.New("Plan", automation.Sends(crate), automation.On(jar, func(e jarEvent) message.Actions {
+		return message.Actions{schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(time.Minute)), crate.To(e.ID, Put{N: 1}))}
+	}))
+	r := start(t, app(jar, crate, plan))
+	ids := []string{}
+	for i := range 4 { // wherever a name is cut, it is not in the middle of a letter
+		ids = append(ids, strings.Repeat("x", i)+strings.Repeat("ü", 510))
+	}
+	for i, id := range ids {
+		r.accept(fmt.Sprint(i), jar.To(id, Put{N: 1}))
+	}
+	r.idle()
+	r.noLetters()
+	r.advance(2 * time.Minute)
+	for _, id := range ids {
+		wantEqual(t, "events", len(r.history("Shop.Crate", id)), 1)
+	}
+}
+
+func TestDeclaredScheduleIsPlannedOnceKeptChangedAndRemoved(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	tick := func(rate schedule.Rate, n int) *schedule.Schedule {
+		return schedule.New("Tick", rate, jar.To("a", Put{N: n}))
+	}
+	r := start(t, app(jar, tick(schedule.Every(10*time.Minute), 1)))
+	r.advance(25 * time.Minute)
+	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":1}`})
+	wantEqual(t, "schedules", schedules(r, "declared/"), "[declared/Shop.Tick rate(10 minutes)]")
+	r.stop()
+
+	// The same declaration: the next time stays where it was, at minute 30.
+	r = start(t, app(jar, tick(schedule.Every(10*time.Minute), 1)), on(r))
+	r.advance(5 * time.Minute)
+	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 3)
+	r.stop()
+
+	// Another rate and another command: from now on those.
+	r = start(t, app(jar, tick(schedule.Every(20*time.Minute), 2)), on(r))
+	wantEqual(t, "schedules", schedules(r, "declared/"), "[declared/Shop.Tick rate(20 minutes)]")
+	r.advance(25 * time.Minute)
+	wantEqual(t, "events", r.history("Shop.Jar", "a")[3:], []string{`Added{"n":2}`})
+	r.stop()
+
+	// Not declared any more.
+	r = start(t, app(jar), on(r))
+	wantEqual(t, "schedules", schedules(r, "declared/"), "[]")
+	r.advance(24 * time.Hour)
+	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 4)
+	r.noLetters()
+}
+
+func TestFiringIsRetriedAndRunsOnce(t *testing.T) {
+	t.Parallel()
+	for _, w := range lostWays {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			jar := newJar()
+			r := start(t, app(jar, schedule.New("Tick", schedule.Every(10*time.Minute), jar.To("a", Put{N: 1}))))
+			r.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Name: "Shop.Jar", Times: 20, Err: w.err, After: w.after})
+			r.advance(35 * time.Minute)
+			r.noLetters()
+			wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 3)
+		})
+	}
+}
+
+func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
+	t.Parallel()
+	seeds(t, 8, func(t *testing.T, seed uint64, rng *rand.Rand) {
+		jar, crate := newJar(), newJar(named("Crate"))
+		parcels := counter.New("Parcels")
+		counting := automation.New("Counting", automation.Sends(parcels), automation.On(jar, func(e jarEvent) message.Actions {
+			switch d := e.Data.(type) {
+			case Claimed: // the target, which may come late
+				return message.Actions{parcels.AddTarget(e.ID, d.By, 5)}
+			case Added:
+				return message.Actions{parcels.Count(e.ID, e.Meta.ID, int64(d.N))}
+			}
+			return nil
+		}))
+		finished := automation.New("Closing", automation.Sends(crate), automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
+			return message.Actions{crate.To(e.ID, Put{N: int(e.Data.Target)})}
+		}))
+		done := readmodel.New(readmodel.Spec[SumRow]{Name: "Done", Projections: []readmodel.Projection[SumRow]{
+			readmodel.On(parcels, func(e message.Event[counter.Finished]) []readmodel.Change[SumRow] {
+				return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(e.ID, SumRow{}, func(r *SumRow) { r.Sum, r.Count = int(e.Data.Target), r.Count+1 })}
+			}),
+		}})
+		r := start(t, app(jar, crate, parcels, counting, finished, done))
+		d := disturbed(seed, rng)
+		d.Drop = 0
+		r.faults.Disturb(d)
+		for _, op := range []string{"Counter.Count", "Counter.AddTarget", "EventLog.Append", "Checkpoints.Advance", "Counter.Receive"} {
+			w := lostWays[rng.IntN(len(lostWays))]
+			r.faults.Inject(faults.Rule{Op: op, Name: map[bool]string{true: "Shop.Parcels"}[op == "EventLog.Append"], Skip: rng.IntN(4), Times: 3, Err: w.err, After: w.after && op != "Counter.Receive"})
+		}
+		for i := range 12 {
+			id := string("ab"[i%2])
+			if i == 4 || i == 5 {
+				r.insist(fmt.Sprint("target", i), jar.To(id, Claim{By: "ada"}))
+			}
+			r.insist(fmt.Sprint(i), jar.To(id, Put{N: 1}))
+		}
+		r.idle()
+		wantEqual(t, "finished", r.history("Shop.Parcels", "a"), []string{`CountFinished{"target":5}`})
+		// A second target is reached a second time.
+		r.insist("release", jar.To("a", Release{}))
+		r.insist("again", jar.To("a", Claim{By: "bob"}))
+		r.insist("much", jar.To("a", Put{N: 7}))
+		r.idle()
+		r.noLetters()
+		wantEqual(t, "finished", r.history("Shop.Parcels", "a"), []string{`CountFinished{"target":5}`, `CountFinished{"target":10}`})
+		wantEqual(t, "finished", r.history("Shop.Parcels", "b"), []string{`CountFinished{"target":5}`})
+		wantEqual(t, "sent", r.history("Shop.Crate", "a"), []string{`Added{"n":5}`, `Added{"n":10}`})
+		wantRows(r, done, map[string]SumRow{"a": {10, 2}, "b": {5, 1}})
+	})
+}
