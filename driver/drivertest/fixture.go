@@ -224,17 +224,26 @@ func race(n int, f func(i int)) {
 
 // beside calls write with 1, 2, 3 and so on while each of reads is called again
 // and again: until least writes were made and every reader had a number of turns
-// beside them, but no more than most. The readers have a last turn after it.
+// beside them, but no more than most. The writer waits for readers that fall
+// behind, and they have a last turn after it.
 func beside(least, most int, write func(n int) bool, reads ...func() bool) {
 	const turns = 15
 	had := make([]atomic.Int64, len(reads))
+	var all, reading atomic.Int64
 	var begun, done atomic.Bool
+	reading.Store(int64(len(reads)))
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer done.Store(true)
 		for n := 1; n <= most && write(n); n++ {
 			begun.Store(true)
-			runtime.Gosched()
+			for spins := 0; all.Load() < int64(n/2) && reading.Load() > 0; spins++ {
+				if spins < 20 {
+					runtime.Gosched()
+				} else {
+					pause(20 * time.Microsecond)
+				}
+			}
 			enough := n >= least
 			for i := range had {
 				enough = enough && had[i].Load() >= turns
@@ -246,6 +255,7 @@ func beside(least, most int, write func(n int) bool, reads ...func() bool) {
 	})
 	for i, read := range reads {
 		wg.Go(func() {
+			defer reading.Add(-1)
 			for last := false; !last; {
 				last = done.Load()
 				counts := begun.Load() // a turn before the first write is not beside it
@@ -255,6 +265,7 @@ func beside(least, most int, write func(n int) bool, reads ...func() bool) {
 				}
 				if counts {
 					had[i].Add(1)
+					all.Add(1)
 				}
 			}
 		})

@@ -498,7 +498,11 @@ func noTwoCallersHoldOneGroup[T any](e *env, q queue[T], several bool) {
 				ds, _ := receive(e, q.Receiver, 1+r.IntN(4))
 				if len(ds) > 0 {
 					took(me, ds)
-					runtime.Gosched()
+					if r.IntN(3) == 0 { // now and then it takes its time
+						pause(20 * time.Microsecond)
+					} else {
+						runtime.Gosched()
+					}
 					e.try(q.Settle(e.ctx, gives(ds, r)), "Settle")
 				}
 				now := left.Load()

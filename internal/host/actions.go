@@ -207,12 +207,11 @@ func (h *Host) sendLater(ctx context.Context, c outgoing) (driver.Outcome, error
 	if c.delay <= 0 {
 		return h.Send(ctx, c.Command)
 	}
-	a, err := h.checked(&c.Command)
-	if err == nil {
-		err = h.delay(ctx, time.Time{}, c)
+	if _, err := h.checked(&c.Command); err != nil {
+		return driver.Outcome{}, err
 	}
-	if err != nil {
-		return driver.Outcome{}, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, err)
+	if err := h.delay(ctx, time.Time{}, c); err != nil {
+		return driver.Outcome{}, fmt.Errorf("send to %s: command %s: %w", c.Target, c.Meta.ID, err)
 	}
 	return driver.Outcome{Kind: driver.Pending, CommandID: c.Meta.ID, EntityID: c.Entity}, nil
 }

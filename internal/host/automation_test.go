@@ -319,6 +319,35 @@ func TestDelayedSendComesAtItsTimeOnceAndAcrossRestarts(t *testing.T) {
 	wantEqual(t, "schedules left", schedules(again, ""), "[]")
 }
 
+func TestDelayedSendOfACallerIsPendingAndKept(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	r := start(t, app(jar))
+	for range 2 { // the second under the same id
+		if o := r.send("1", jar.To("a", Put{N: 1}).After(5*time.Minute)); o.Kind != driver.Pending || o.CommandID != "1" {
+			t.Errorf("got %+v, want it pending", o)
+		}
+	}
+	r.advance(4 * time.Minute)
+	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{})
+	r.advance(time.Hour)
+	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`})
+	if o := r.send("1", jar.To("a", Put{N: 1})); o.SequenceNr != 1 {
+		t.Errorf("the same again: got %+v", o)
+	}
+	_, err := r.try("2", jar.To("", Put{N: 1}).After(time.Minute))
+	wantIs(t, err, driver.ErrInvalid)
+}
+
+func TestScheduleOfADelayedCommandIsRefused(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	r := start(t, app(jar, schedule.New("Tick", schedule.Every(time.Minute), jar.To("a", Put{N: 1}).After(time.Minute))), asleep)
+	err := r.Start(t.Context())
+	wantIs(t, err, driver.ErrInvalid)
+	wantText(t, err.Error(), "Shop.Tick", "delayed")
+}
+
 // schedules lists the schedules with a prefix, but for the heartbeats.
 func schedules(r *run, prefix string) string {
 	r.t.Helper()

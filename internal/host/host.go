@@ -191,16 +191,9 @@ func (h *Host) wire(ctx context.Context) error {
 // one. The error is a failure, not a refusal: [driver.ErrInvalid] for what can
 // never be handled, [driver.ErrNotFound] for an unknown target.
 func (h *Host) Send(ctx context.Context, c driver.Command) (driver.Outcome, error) {
-	a := h.aggregates[c.Target]
-	if a == nil {
-		return driver.Outcome{}, fmt.Errorf("no aggregate %q: %w", c.Target, driver.ErrNotFound)
-	}
-	h.fillMeta(&c)
-	if err := a.check(c); err != nil {
+	a, err := h.checked(&c)
+	if err != nil {
 		return driver.Outcome{}, err
-	}
-	if limit := h.provider.Limits().MaxCommandBytes; limit > 0 && len(c.Data) > limit {
-		return driver.Outcome{}, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, &driver.TooLargeError{What: "command", Size: len(c.Data), Limit: limit})
 	}
 	if !a.def.Async {
 		r := a.handle(ctx, []driver.Delivery[driver.Command]{{ID: "0", Attempt: 1, Message: c}})["0"]
@@ -214,6 +207,23 @@ func (h *Host) Send(ctx context.Context, c driver.Command) (driver.Outcome, erro
 		return driver.Outcome{}, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, err)
 	}
 	return pending, nil
+}
+
+// checked completes a command and returns its aggregate, or why it can never be
+// handled.
+func (h *Host) checked(c *driver.Command) (*aggregate, error) {
+	a := h.aggregates[c.Target]
+	if a == nil {
+		return nil, fmt.Errorf("no aggregate %q: %w", c.Target, driver.ErrNotFound)
+	}
+	h.fillMeta(c)
+	if err := a.check(*c); err != nil {
+		return nil, err
+	}
+	if limit := h.provider.Limits().MaxCommandBytes; limit > 0 && len(c.Data) > limit {
+		return nil, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, &driver.TooLargeError{What: "command", Size: len(c.Data), Limit: limit})
+	}
+	return a, nil
 }
 
 // Outcome returns what is kept of an asynchronous command; [driver.ErrNotFound]
