@@ -38,7 +38,8 @@ func CheckCommit(c Commit) error {
 }
 
 // EncodeCommit returns c as one JSON object that keeps the payloads byte for
-// byte, which json.Marshal does not. c must have passed [CheckCommit].
+// byte, which json.Marshal does not; only white space around a payload is lost
+// when it is decoded. c must have passed [CheckCommit].
 func EncodeCommit(c Commit) ([]byte, error) {
 	n := 256
 	for _, e := range c.Events {
