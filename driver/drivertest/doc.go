@@ -11,7 +11,9 @@
 // time to pass moves the fixture's clock and never sleeps; it is skipped, and
 // says so, where nobody can move the clock.
 //
-// The suites are tested themselves: for each property that matters this
-// package's own tests have a provider with one fault, which the suite must
-// reject by exactly that property.
+// The suites are tested themselves: for each property this package's own tests
+// have at least one provider with one fault, which that property must find.
+//
+// [TestSameResults] compares two providers on random operations, and
+// [BenchEventLog] measures one.
 package drivertest

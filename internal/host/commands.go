@@ -100,13 +100,6 @@ func (a *aggregate) check(c driver.Command) error {
 	return nil
 }
 
-func clip(s string) string {
-	if len(s) > 64 {
-		return s[:64] + "..."
-	}
-	return s
-}
-
 // item is one command in work.
 type item struct {
 	delivery string
@@ -406,7 +399,7 @@ func (a *aggregate) decide(id string, e *entity, groups []*group, limit int, fre
 func (a *aggregate) snapshot(id string, e *entity, r *round) *driver.Snapshot {
 	state, err := r.fold.Snapshot()
 	if err != nil { // a snapshot is a convenience: the commit goes on without
-		a.host.log.Warn("no snapshot", "aggregate", a.name, "entity", id, "error", reason(err))
+		a.host.log.Warn("no snapshot", "aggregate", a.name, "entity", id, "error", logged(err))
 		return nil
 	}
 	recent := e.with(r.commit, nil).recent

@@ -95,7 +95,7 @@ func (c *consumer) work(ctx context.Context) (int, time.Time, error) {
 		for _, d := range batch.Deliveries {
 			settlements = append(settlements, driver.Settlement{ID: d.ID, Retry: true, After: c.host.opts.Backoff(d.Attempt)})
 		}
-		c.host.log.Warn("records are tried again", "component", c.name, "log", c.log, "error", reason(err))
+		c.host.log.Warn("records are tried again", "component", c.name, "log", c.log, "error", logged(err))
 	}
 	return len(batch.Deliveries), time.Time{}, c.collector.Settle(ctx, settlements)
 }
@@ -108,12 +108,8 @@ func (c *consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 	records := map[driver.StreamKey][]driver.Record{}
 	for _, d := range deliveries {
 		r := d.Message
-		if r.Err != nil || r.Stream == "" || r.SequenceNr == 0 {
-			cause := r.Err
-			if cause == nil {
-				cause = fmt.Errorf("a record without stream or sequence number: %w", driver.ErrInvalid)
-			}
-			if err := c.parkRaw(ctx, d, cause); err != nil {
+		if undecodable(r) {
+			if err := c.parkRaw(ctx, d); err != nil {
 				return nil, err
 			}
 			settlements = append(settlements, driver.Settlement{ID: d.ID})
@@ -145,7 +141,7 @@ func (c *consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 	for _, d := range deliveries {
 		r := d.Message
 		v, ok := verdicts[r.Stream]
-		if r.Err != nil || r.Stream == "" || r.SequenceNr == 0 {
+		if undecodable(r) {
 			continue // settled above
 		}
 		if !ok {
@@ -158,6 +154,17 @@ func (c *consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 		settlements = append(settlements, s)
 	}
 	return settlements, nil
+}
+
+// undecodable reports whether a record does not even say what it is about.
+func undecodable(r driver.Record) bool { return r.Err != nil || r.Stream == "" || r.SequenceNr == 0 }
+
+// cause is why a record is undecodable.
+func cause(r driver.Record) error {
+	if r.Err != nil {
+		return r.Err
+	}
+	return fmt.Errorf("a record without stream or sequence number: %w", driver.ErrInvalid)
 }
 
 // verdict says up to which commit the records of a stream are done, and when
@@ -189,7 +196,7 @@ func (c *consumer) judge(ctx context.Context, s *span) (verdict, error) {
 		return verdict{applied: s.applied}, nil
 	case transient(s.err), attempts < c.host.opts.MaxAttempts:
 		c.host.stats.retried.Add(1)
-		c.host.log.Warn("commit is tried again", "component", c.name, "log", c.log, "stream", key, "sequenceNr", s.applied+1, "attempt", attempts, "error", reason(s.err))
+		c.host.log.Warn("commit is tried again", "component", c.name, "log", c.log, "stream", key, "sequenceNr", s.applied+1, "attempt", attempts, "error", logged(s.err))
 		return verdict{applied: s.applied, after: c.host.opts.Backoff(attempts)}, nil
 	}
 	err := c.parkCommit(ctx, s, attempts)
@@ -342,11 +349,11 @@ func (c *consumer) parkCommit(ctx context.Context, s *span, attempts int) error 
 	return err
 }
 
-func (c *consumer) parkRaw(ctx context.Context, d driver.Delivery[driver.Record], cause error) error {
+func (c *consumer) parkRaw(ctx context.Context, d driver.Delivery[driver.Record]) error {
 	return c.host.park(ctx, driver.DeadLetter{
 		ID: "raw/" + c.name + "/" + c.log + "/" + digest(d.Message.Raw, d.ID), Component: c.name, Kind: driver.DeadRaw,
 		Log: c.log, Stream: d.Message.Stream, SequenceNr: d.Message.SequenceNr, Body: d.Message.Raw, Attempts: d.Attempt,
-	}, cause)
+	}, cause(d.Message))
 }
 
 // redrive unblocks the stream of a letter and applies all that waits, without

@@ -28,7 +28,7 @@ func (h *Host) counterWork(name string, counter driver.Counter) step {
 			s := driver.Settlement{ID: d.ID, Retry: failed[f.CounterID]}
 			if !s.Retry {
 				if err := h.appendFinished(ctx, name, log, f); err != nil {
-					h.log.Warn("counter is tried again", "counter", name, "id", f.CounterID, "error", reason(err))
+					h.log.Warn("counter is tried again", "counter", name, "id", f.CounterID, "error", logged(err))
 					failed[f.CounterID] = true
 					s.Retry, s.After = true, h.opts.Backoff(d.Attempt)
 				}

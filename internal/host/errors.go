@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"runtime"
 
 	"github.com/reventless-go/reventless/driver"
 )
@@ -37,36 +37,15 @@ func storeError(err error) error {
 // this one was not tried.
 var errInterrupted = errors.New("an earlier message of its group failed")
 
-// panicError is a panic of application code.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
-
 // guard runs application code; a panic becomes an error.
 func guard(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{v, debug.Stack()}
+			var stack [24]uintptr
+			err = &panicError{v, stack[:runtime.Callers(2, stack[:])]}
 		}
 	}()
 	return f()
-}
-
-// reason is an error as one bounded line, for dead letters and logs.
-func reason(err error) string {
-	s := []rune(err.Error())
-	for i, r := range s {
-		if r == '\n' || r == '\r' || r == '\t' {
-			s[i] = ' '
-		}
-	}
-	if len(s) > 500 {
-		s = append(s[:500], []rune("...")...)
-	}
-	return string(s)
 }
 
 // done reports whether ctx is over, so that an error is no verdict on a message.

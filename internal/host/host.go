@@ -8,7 +8,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -60,7 +59,7 @@ func Open(ctx context.Context, app *component.App, provider driver.Provider, opt
 		counters: map[*component.Definition]driver.Counter{}, buckets: map[*component.Definition]driver.Bucket{},
 		logs: map[string]driver.EventLog{},
 	}
-	h.log = h.opts.Logger
+	h.log = slog.New(bounded{h.opts.Logger.Handler()})
 	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	h.workers.init()
 	if err := h.open(ctx); err != nil {
@@ -347,13 +346,5 @@ func (h *Host) sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	case <-ctx.Done():
 		return false
-	}
-}
-
-func (h *Host) logPanic(component string, err error) {
-	var p *panicError
-	if errors.As(err, &p) {
-		h.stats.panics.Add(1)
-		h.log.Error("panic", "component", component, "value", reason(err), "stack", string(p.stack[:min(len(p.stack), 4000)]))
 	}
 }

@@ -5,19 +5,31 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/reventless-go/reventless/driver"
 )
 
 // park keeps what could not be handled, with the reason.
 func (h *Host) park(ctx context.Context, l driver.DeadLetter, cause error) error {
-	l.Reason, l.ParkedAt = reason(cause), h.opts.Now().UTC()
+	l.ID, l.Reason, l.ParkedAt = boundedID(l.ID), reason(cause), h.opts.Now().UTC()
 	if err := h.letters.Park(ctx, l); err != nil {
 		return fmt.Errorf("park %s: %w", l.ID, err)
 	}
 	h.stats.parked.Add(1)
-	h.log.Error("parked", "component", l.Component, "letter", l.ID, "reason", l.Reason)
+	h.log.Error("parked", "component", l.Component, "letter", l.ID, "reason", logged(cause))
 	return nil
+}
+
+// boundedID is the id of a letter such that any store takes it: those made of
+// valid ids stay as they are, those of a foreign hand may be anything.
+func boundedID(id string) string {
+	const limit = 1500
+	if len(id) <= limit && utf8.ValidString(id) {
+		return id
+	}
+	return strings.ToValidUTF8(id[:min(len(id), limit/2)], "") + "#" + digest([]byte(id), "")
 }
 
 // DeadLetters returns the store of what was parked.
@@ -58,7 +70,7 @@ func (h *Host) Redrive(ctx context.Context, id string) error {
 		return errors.Join(fmt.Errorf("redrive %s: %w", id, err), h.park(ctx, l, err))
 	}
 	if l.Kind == driver.DeadCommit {
-		return nil // the consumer removed it, and may have parked a later commit of the stream
+		return nil // it was removed, and the consumer may have parked a later commit of the stream
 	}
 	return h.letters.Remove(ctx, id)
 }
@@ -81,6 +93,9 @@ func (h *Host) redrive(ctx context.Context, l driver.DeadLetter) error {
 		}
 		return a.keepOutcome(ctx, r.Outcome)
 	case driver.DeadCommit:
+		if r := h.relayOf(l); r != nil {
+			return r.redrive(ctx, l)
+		}
 		c, err := h.consumerOf(l)
 		if err != nil {
 			return err
@@ -96,6 +111,16 @@ func (h *Host) redrive(ctx context.Context, l driver.DeadLetter) error {
 }
 
 var errNoRedrive = errors.New("cannot be handled again, only discarded")
+
+// relayOf returns the relay that parked a letter.
+func (h *Host) relayOf(l driver.DeadLetter) *relay {
+	for _, r := range h.relays {
+		if r.log == l.Log && strings.HasPrefix(l.ID, relayed) {
+			return r
+		}
+	}
+	return nil
+}
 
 func (h *Host) consumerOf(l driver.DeadLetter) (*consumer, error) {
 	for _, c := range h.consumers {

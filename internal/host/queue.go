@@ -38,7 +38,7 @@ func (a *aggregate) HandleQueued(ctx context.Context, deliveries []driver.Delive
 			s.Retry = true
 		case r.Err == nil:
 			if err := a.keepOutcome(ctx, r.Outcome); err != nil {
-				a.host.log.Error("outcome", "aggregate", a.name, "command", c.Meta.ID, "error", reason(err))
+				a.host.log.Error("outcome", "aggregate", a.name, "command", c.Meta.ID, "error", logged(err))
 				s.Retry, s.After = true, a.host.opts.Backoff(d.Attempt)
 			}
 			a.host.log.Debug("command", "aggregate", a.name, "entity", c.Entity, "command", c.Meta.ID, "type", c.Type, "outcome", r.Outcome.Kind, "code", r.Outcome.Code)
@@ -46,11 +46,11 @@ func (a *aggregate) HandleQueued(ctx context.Context, deliveries []driver.Delive
 			s.Retry = true
 		case r.Permanent, d.Attempt >= a.host.opts.MaxAttempts && !transient(r.Err):
 			if err := a.park(ctx, c, r.Err, d.Attempt); err != nil {
-				a.host.log.Error("park", "aggregate", a.name, "command", c.Meta.ID, "error", reason(err))
+				a.host.log.Error("park", "aggregate", a.name, "command", c.Meta.ID, "error", logged(err))
 				s.Retry, s.After = true, a.host.opts.Backoff(d.Attempt)
 			}
 		default:
-			a.host.log.Warn("command is tried again", "aggregate", a.name, "entity", clip(c.Entity), "command", clip(c.Meta.ID), "attempt", d.Attempt, "error", reason(r.Err))
+			a.host.log.Warn("command is tried again", "aggregate", a.name, "entity", clip(c.Entity), "command", clip(c.Meta.ID), "attempt", d.Attempt, "error", logged(r.Err))
 			a.host.stats.retried.Add(1)
 			s.Retry, s.After = true, a.host.opts.Backoff(d.Attempt)
 		}

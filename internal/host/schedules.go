@@ -117,7 +117,7 @@ func (h *Host) handleFiring(ctx context.Context, d driver.Delivery[driver.Firing
 	h.logPanic("schedule "+d.Message.Name, err)
 	if s.Retry = done(ctx) || transient(err) || d.Attempt < h.opts.MaxAttempts; s.Retry {
 		s.After = h.opts.Backoff(d.Attempt)
-		h.log.Warn("firing is tried again", "schedule", d.Message.Name, "attempt", d.Attempt, "error", reason(err))
+		h.log.Warn("firing is tried again", "schedule", d.Message.Name, "attempt", d.Attempt, "error", logged(err))
 		return s
 	}
 	if h.park(ctx, driver.DeadLetter{
@@ -234,7 +234,7 @@ func (h *Host) report(ctx context.Context, s message.Send) error {
 		Target: h.app.NameOf(a.Target), Entity: a.ID, Type: a.Command.Type, Version: a.Command.Version, Data: a.Command.Data,
 	}
 	h.fillMeta(&c)
-	return h.aggregates[c.Target].topic.Send(ctx, []driver.Command{c})
+	return storeError(h.aggregates[c.Target].topic.Send(ctx, []driver.Command{c}))
 }
 
 // heartbeat tells the platform that a plugin lives, and plans that its silence

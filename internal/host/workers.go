@@ -94,7 +94,7 @@ func (h *Host) runWorker(name, receiver string, counts bool, s step) {
 			}
 			if err != nil {
 				failures++
-				h.log.Error("worker", "worker", name, "error", reason(err), "failures", failures)
+				h.log.Error("worker", "worker", name, "error", logged(err), "failures", failures)
 				h.sleep(h.ctx, max(h.opts.Backoff(failures), time.Millisecond))
 				continue
 			}

@@ -383,7 +383,8 @@ func (k *killed) check() {
 		k.t.Errorf("%d mails for %d orders", len(mails), len(want.orders))
 	}
 	k.shop.open(func(p *sqlite.Provider) { checkPolicies(k.t, p, want) })
-	k.t.Logf("%d commits, %d orders, %d products", total, len(want.orders), len(want.products))
+	k.t.Logf("%d commits, %d orders, %d products; %d commands to the product that all of them change",
+		total, len(want.orders), len(want.products), len(k.load.hot.steps))
 }
 
 // place is where the log has a command.

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -94,7 +95,35 @@ var idField = map[string]string{
 
 func TestSeedOfTheRealFile(t *testing.T) {
 	t.Parallel()
-	s, want := seededShop(t), expected(t)
+	checkSeeded(t, seededShop(t))
+}
+
+// A seed that was interrupted is run again, and goes on.
+func TestSeedAfterAKill(t *testing.T) {
+	t.Parallel()
+	random := randomSource(t)
+	s := newShop(t)
+	for range 3 {
+		p := s.start("seed", sample)
+		p.out.Split(bufio.ScanRunes)
+		for text, at := "", fmt.Sprintf("(%d%%)", random.IntN(70)); !strings.HasSuffix(text, at); {
+			text += p.line() // which is a character
+			text = text[max(0, len(text)-100):]
+		}
+		if err := p.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = p.cmd.Wait() // it was killed
+	}
+	s.run("seed", sample)
+	checkSeeded(t, s)
+	checkLog(t, s.commits())
+}
+
+// checkSeeded compares the read models with what the script expects.
+func checkSeeded(t *testing.T, s shopAt) {
+	t.Helper()
+	want := expected(t)
 	if len(want) != len(idField) || len(want["Orders"]) != 61 {
 		t.Fatalf("the script expects %d read models and %d orders", len(want), len(want["Orders"]))
 	}
@@ -577,6 +606,59 @@ func TestRebuild(t *testing.T) {
 		if got := s.run("show", m, "--json"); got != want {
 			t.Errorf("%s differs after its rebuild", m)
 		}
+	}
+}
+
+func TestLag(t *testing.T) {
+	t.Parallel()
+	s := seededShop(t)
+	// behind is how many commits each consumer is behind a log.
+	behind := func(log string) map[string]string {
+		t.Helper()
+		table := lines(s.run("lag"))
+		found := map[string]string{}
+		for _, l := range table[1:] {
+			fields := strings.Fields(l)
+			if len(fields) != 5 || fields[4] != "false" {
+				t.Fatalf("lag prints %q", table)
+			}
+			if fields[1] == log {
+				found[fields[0]] = fields[2]
+			}
+		}
+		return found
+	}
+	want := map[string]string{"Ordering.CustomerTotals": "0", "Ordering.ProductDemand": "0", "Ordering.SalesByCountry": "0"}
+	if got := behind("Ordering.Return"); !maps.Equal(got, want) {
+		t.Errorf("at rest: %v, want %v", got, want)
+	}
+	s.open(func(p *sqlite.Provider) { // while nobody consumes it
+		log, err := p.OpenEventLog(t.Context(), "Ordering.Return")
+		if err == nil {
+			err = log.Append(t.Context(), driver.Commit{
+				Stream: "r", SequenceNr: 1, Events: []driver.Event{{Type: "Recorded", Version: 1, Data: []byte(oneLamp)}},
+				Commands: []driver.AnsweredCommand{{Meta: driver.Meta{ID: "c"}, EventCount: 1}},
+			})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	for consumer := range want {
+		want[consumer] = "1"
+	}
+	if got := behind("Ordering.Return"); !maps.Equal(got, want) {
+		t.Errorf("with one commit to go: %v, want %v", got, want)
+	}
+	s.run("send", "Catalog", "Category", "Archive", "none") // everything runs meanwhile
+	if rows := s.rows("CustomerTotals", "mary"); len(rows) != 1 || rows[0]["returned"] != json.Number("1000") {
+		t.Errorf("the total of the customer is %v", rows)
+	}
+	for consumer := range want {
+		want[consumer] = "0"
+	}
+	if got := behind("Ordering.Return"); !maps.Equal(got, want) {
+		t.Errorf("at rest again: %v, want %v", got, want)
 	}
 }
 

@@ -1,0 +1,113 @@
+package host_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/internal/platform"
+	"github.com/reventless-go/reventless/plugin"
+)
+
+// beating is an App of one plugin with a heartbeat.
+func beating(every time.Duration, components ...plugin.Component) *reventless.App {
+	return reventless.New("test", plugin.New(plugin.Spec{Name: "Shop", Heartbeat: every, Components: components}))
+}
+
+// life returns what happened to the plugin Shop.
+func life(r *run) []string {
+	r.t.Helper()
+	var out []string
+	for _, c := range r.commits("Platform.Plugin", "Shop") {
+		for _, e := range c.Events {
+			out = append(out, e.Type)
+		}
+	}
+	return out
+}
+
+func status(r *run) string {
+	r.t.Helper()
+	return rows(r, platform.Plugins)["Shop"].Status
+}
+
+func TestPluginIsDetectedAndStaysConnectedWhileItBeats(t *testing.T) {
+	t.Parallel()
+	r := start(t, beating(2*time.Minute, newJar()))
+	r.idle()
+	wantEqual(t, "life", life(r), []string{"PluginDetected", "PluginConnected"})
+	r.advance(24 * time.Hour)
+	wantEqual(t, "life after a day", life(r), []string{"PluginDetected", "PluginConnected"})
+	wantEqual(t, "status", status(r), "connected")
+	wantEqual(t, "history", len(rows(r, platform.History)), 2)
+	r.noLetters()
+}
+
+func TestSilentPluginIsDisconnectedAndReconnects(t *testing.T) {
+	t.Parallel()
+	r := start(t, beating(2*time.Minute, newJar()))
+	r.idle()
+	// Its host goes on, its heartbeat does not.
+	if err := r.Scheduler().Delete(t.Context(), "declared/heartbeat/Shop"); err != nil {
+		t.Fatal(err)
+	}
+	r.advance(2*time.Minute + 30*time.Second)
+	wantEqual(t, "status within the grace", status(r), "connected")
+	r.advance(time.Minute)
+	wantEqual(t, "status after the grace", status(r), "disconnected")
+	r.advance(time.Hour)
+	wantEqual(t, "life", life(r), []string{"PluginDetected", "PluginConnected", "PluginDisconnected"})
+
+	r.stop()
+	again := start(t, beating(2*time.Minute, newJar()), on(r))
+	again.idle()
+	wantEqual(t, "life", life(again), []string{"PluginDetected", "PluginConnected", "PluginDisconnected", "PluginConnected"})
+	wantEqual(t, "status", status(again), "connected")
+}
+
+// Two hosts: one remembers that the plugin is connected, and is wrong.
+func TestHeartbeatOfAHostWithAnOldMemoryReconnects(t *testing.T) {
+	t.Parallel()
+	one := start(t, beating(2*time.Minute, newJar()))
+	one.idle()
+	two := start(t, beating(2*time.Minute, newJar()), on(one), asleep)
+	if o, err := two.Send(t.Context(), driver.Command{Target: "Platform.Plugin", Entity: "Shop", Type: "MissHeartbeat", Data: []byte("{}")}); err != nil || o.EventCount != 1 {
+		t.Fatalf("got %+v, %v", o, err)
+	}
+	one.advance(2 * time.Minute)
+	wantEqual(t, "status", status(one), "connected")
+}
+
+func TestChangedDefinitionConnectsAnew(t *testing.T) {
+	t.Parallel()
+	r := start(t, beating(5*time.Minute, newJar()))
+	r.idle()
+	r.stop()
+	r = start(t, beating(5*time.Minute, newJar()), on(r))
+	r.idle()
+	wantEqual(t, "life with the same definition", life(r), []string{"PluginDetected", "PluginConnected"})
+	r.stop()
+	r = start(t, beating(5*time.Minute, newJar(), newJar(named("Crate"))), on(r))
+	r.idle()
+	wantEqual(t, "life with another definition", life(r), []string{"PluginDetected", "PluginConnected", "PluginConnected"})
+	wantEqual(t, "components", rows(r, platform.Plugins)["Shop"].Components, []string{"Jar", "Crate"})
+}
+
+func TestHeartbeatIsRepeatedUntilItIsHeard(t *testing.T) {
+	t.Parallel()
+	for _, w := range lostWays {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, beating(2*time.Minute, newJar()))
+			r.idle()
+			r.faults.Inject(faults.Rule{Op: "EventLog.Append", Name: "Platform.Plugin", Times: 4, Err: w.err, After: w.after})
+			r.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Name: "Platform.Plugin", Times: 4, Err: w.err, After: w.after})
+			r.faults.Inject(faults.Rule{Op: "Scheduler.Create", Times: 4, Err: w.err, After: w.after})
+			r.advance(20 * time.Minute)
+			wantEqual(t, "status", status(r), "connected")
+			r.noLetters()
+		})
+	}
+}

@@ -1,0 +1,19 @@
+package sqlite_test
+
+import (
+	"testing"
+
+	"github.com/reventless-go/reventless/driver/drivertest"
+	"github.com/reventless-go/reventless/driver/memory"
+)
+
+// A program cannot tell the two providers apart by what it sees.
+func TestMemoryAndSQLiteShowTheSameResults(t *testing.T) {
+	t.Parallel()
+	drivertest.TestSameResults(t, func(t *testing.T) *drivertest.Fixture {
+		clock := drivertest.NewClock()
+		p := memory.New(&memory.Options{Now: clock.Now})
+		t.Cleanup(func() { _ = p.Close() })
+		return &drivertest.Fixture{Provider: p, Now: clock.Now, Advance: clock.Advance}
+	}, fixture)
+}
