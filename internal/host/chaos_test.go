@@ -224,7 +224,7 @@ func (s *shelf) last(r *run, n int) {
 			target = s.crate
 		}
 		for _, id := range slices.Sorted(maps.Keys(streams)) {
-			r.accept(fmt.Sprint("last", n, log, id), target.To(id, Put{N: 1000}))
+			r.insist(fmt.Sprint("last", n, log, id), target.To(id, Put{N: 1000}))
 		}
 	}
 }

@@ -31,8 +31,10 @@ type inbox struct {
 	fail  func(what string) error
 }
 
-func newInbox() *inbox {
-	b := &inbox{jar: newJar(), bucket: task.NewBucket("Inbox")}
+func newInbox() *inbox { return inboxOf(newJar()) }
+
+func inboxOf(jar *jarAggregate) *inbox {
+	b := &inbox{jar: jar, bucket: task.NewBucket("Inbox")}
 	call := func(what string, o task.Object, env plugin.Env) error {
 		b.mu.Lock()
 		defer b.mu.Unlock()

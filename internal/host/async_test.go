@@ -1,0 +1,217 @@
+package host_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/reventless-go/reventless/automation"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/memory"
+	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/schedule"
+)
+
+func asynchronous(s *jarSpec) { s.Async = true }
+
+func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
+	t.Parallel()
+	jar := newJar(asynchronous)
+	r := start(t, app(jar), asleep)
+	_, err := r.Outcome(t.Context(), "1")
+	wantIs(t, err, driver.ErrNotFound)
+	want := driver.Outcome{Kind: driver.Pending, CommandID: "1", EntityID: "a"}
+	wantEqual(t, "answer", r.send("1", jar.To("a", Claim{By: "ada"})), want)
+	r.send("2", jar.To("a", Claim{By: "bob"}))
+	o, err := r.Outcome(t.Context(), "1")
+	if err != nil {
+		t.Error(err)
+	}
+	wantEqual(t, "outcome while it waits", o, want)
+	r.wake()
+	r.idle()
+	final := driver.Outcome{Kind: driver.Accepted, CommandID: "1", EntityID: "a", SequenceNr: 1, EventCount: 1}
+	o, err = r.Outcome(t.Context(), "1")
+	if err != nil {
+		t.Error(err)
+	}
+	wantEqual(t, "outcome", o, final)
+	// Sent again it is pending for the caller; what is kept stays.
+	wantEqual(t, "answer to the repetition", r.send("1", jar.To("a", Claim{By: "ada"})), want)
+	r.idle()
+	o, _ = r.Outcome(t.Context(), "1")
+	wantEqual(t, "outcome after the repetition", o, final)
+	if o, err := r.Outcome(t.Context(), "2"); err != nil || o.Kind != driver.Rejected || o.Code != "Taken" || string(o.Detail) != `"ada"` {
+		t.Errorf("outcome of the refused one: got %+v, %v", o, err)
+	}
+	r.advance(25 * time.Hour)
+	_, err = r.Outcome(t.Context(), "1")
+	wantIs(t, err, driver.ErrNotFound)
+}
+
+func TestOutcomeIsKeptThoughTheStoreFails(t *testing.T) {
+	t.Parallel()
+	for _, w := range lostWays {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			jar := newJar(asynchronous)
+			r := start(t, app(jar), asleep)
+			for i := range 4 {
+				r.accept(fmt.Sprint(i), jar.To("a", Put{N: i}))
+			}
+			r.faults.Inject(faults.Rule{Op: "Outcomes.Put", Skip: 1, Times: 8, Err: w.err, After: w.after})
+			r.wake()
+			r.idle()
+			r.noLetters()
+			wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":0}`, `Added{"n":1}`, `Added{"n":2}`, `Added{"n":3}`})
+			for i := range 4 {
+				if o, err := r.Outcome(t.Context(), fmt.Sprint(i)); err != nil || o.Kind != driver.Accepted || o.SequenceNr != 1 {
+					t.Errorf("outcome of %d: got %+v, %v", i, o, err)
+				}
+			}
+		})
+	}
+}
+
+func TestQueuedCommandsSurviveTheHost(t *testing.T) {
+	t.Parallel()
+	jar := newJar(asynchronous)
+	r := start(t, app(jar), asleep)
+	for i := range 10 {
+		r.accept(fmt.Sprint(i), jar.To(fmt.Sprint("a", i%2), Put{N: i}))
+	}
+	r.stop()
+	r = start(t, app(jar), on(r))
+	r.idle()
+	wantEqual(t, "events", fmt.Sprint(r.history("Shop.Jar", "a0")), `[Added{"n":0} Added{"n":2} Added{"n":4} Added{"n":6} Added{"n":8}]`)
+	wantEqual(t, "events", len(r.history("Shop.Jar", "a1")), 5)
+}
+
+// A synctest bubble fails the test when a goroutine is left in it, and shows the
+// real backoff without waiting for it.
+func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		fails := 0
+		jar := newJar(asynchronous, named("Slow"), func(spec *jarSpec) {
+			spec.Decide = func(j Jar, c Command) ([]Event, error) {
+				if fails++; fails < 4 {
+					panic("not yet")
+				}
+				return decide(j, c)
+			}
+		})
+		inbox := inboxOf(s.jar)
+		provider := memory.New(nil)
+		all := app(s.jar, s.crate, s.sums, s.totals, s.entries, jar, copying(s.jar, s.crate), inbox.bucket, inbox.task,
+			automation.NewSideEffect("Effect", automation.Do(s.jar, nil, func(context.Context, plugin.Env, jarEvent) error { return nil })),
+			schedule.New("Tick", schedule.Every(time.Hour), jar.To("a", Put{N: 1})))
+		h, err := host.Open(t.Context(), all.Assembled(), provider, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			if _, err := h.SendAction(t.Context(), "", driver.Meta{}, s.jar.To("a", Put{N: i}).Erased()); err != nil {
+				t.Error(err)
+			}
+			if _, err := h.SendAction(t.Context(), "", driver.Meta{}, jar.To("a", Put{N: i}).Erased()); err != nil {
+				t.Error(err)
+			}
+		}
+		began := time.Now()
+		if err := h.WaitIdle(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(began); d < 25*time.Millisecond || d > 10*time.Second {
+			t.Errorf("the retries took %v, want some backoff", d)
+		}
+		time.Sleep(3 * time.Hour) // bubble time
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := h.WaitIdle(t.Context()); err == nil {
+			t.Error("WaitIdle of a closed host: no error")
+		}
+		if err := h.Close(); err != nil {
+			t.Errorf("second close: %v", err)
+		}
+		n := 0
+		log, _ := provider.OpenEventLog(t.Context(), "Shop.Slow")
+		for c, err := range log.Read(t.Context(), "a", 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += len(c.Events)
+		}
+		wantEqual(t, "events", n, 5+3)
+		if err := provider.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A provider that does not notify is asked now and then.
+func TestHostPollsAProviderThatDoesNotNotify(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		jar := newJar(asynchronous)
+		provider := struct{ driver.Provider }{memory.New(nil)}
+		h, err := host.Open(t.Context(), app(jar).Assembled(), provider, &host.Options{
+			Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Poll: 3 * time.Second,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // everybody has looked once
+		if _, err := h.SendAction(t.Context(), "1", driver.Meta{}, jar.To("a", Put{N: 1}).Erased()); err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			after time.Duration
+			want  driver.OutcomeKind
+		}{{2 * time.Second, driver.Pending}, {2 * time.Second, driver.Accepted}} {
+			time.Sleep(step.after)
+			synctest.Wait()
+			if o, err := h.Outcome(t.Context(), "1"); err != nil || o.Kind != step.want {
+				t.Errorf("got %+v, %v, want it %s", o, err, step.want)
+			}
+		}
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A driver that cannot be opened fails Open with the component's name.
+func TestOpenNamesTheComponentThatFails(t *testing.T) {
+	t.Parallel()
+	p := &unopenable{Provider: memory.New(nil)}
+	_, err := host.Open(t.Context(), app(newJar(), newJar(named("Crate"))).Assembled(), p, nil)
+	wantIs(t, err, driver.ErrNotFound)
+	if err == nil || !strings.Contains(err.Error(), "Shop.Crate") {
+		t.Errorf("got %v, want it to name Shop.Crate", err)
+	}
+}
+
+type unopenable struct{ driver.Provider }
+
+func (u *unopenable) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
+	if name == "Shop.Crate" {
+		return nil, driver.ErrNotFound
+	}
+	return u.Provider.OpenEventLog(ctx, name)
+}
