@@ -136,7 +136,7 @@ func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 		if d := time.Since(began); d < 25*time.Millisecond || d > 10*time.Second {
 			t.Errorf("the retries took %v, want some backoff", d)
 		}
-		time.Sleep(3 * time.Hour) // bubble time
+		time.Sleep(3 * time.Hour) //nolint:forbidigo // the time of the bubble
 		if err := h.Close(); err != nil {
 			t.Error(err)
 		}
@@ -184,7 +184,7 @@ func TestHostPollsAProviderThatDoesNotNotify(t *testing.T) {
 			after time.Duration
 			want  driver.OutcomeKind
 		}{{2 * time.Second, driver.Pending}, {2 * time.Second, driver.Accepted}} {
-			time.Sleep(step.after)
+			time.Sleep(step.after) //nolint:forbidigo // the time of the bubble
 			synctest.Wait()
 			if o, err := h.Outcome(t.Context(), "1"); err != nil || o.Kind != step.want {
 				t.Errorf("got %+v, %v, want it %s", o, err, step.want)

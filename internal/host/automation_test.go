@@ -52,7 +52,7 @@ func wantCopies(r *run) {
 
 func TestAutomationSendsOncePerEventWhateverTheTransportDoes(t *testing.T) {
 	t.Parallel()
-	seeds(t, 15, func(t *testing.T, seed uint64, rng *rand.Rand) {
+	seeds(t, 10, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		jar, crate := newJar(), newJar(named("Crate"))
 		r := start(t, app(jar, crate, copying(jar, crate)))
 		d := disturbed(seed, rng)

@@ -262,7 +262,7 @@ func TestReadModelsEqualTheFoldOfTheLogWhateverTheTransportDoes(t *testing.T) {
 		r := start(t, s.app())
 		r.faults.Disturb(disturbed(seed, rng))
 		breakStores(r.faults, rng)
-		s.traffic(r, seed, 60)
+		s.traffic(r, seed, 40)
 		r.idle()
 		r.faults.Calm()
 		s.last(r, 0)
@@ -275,7 +275,7 @@ func TestReadModelsEqualTheFoldOfTheLogWhateverTheTransportDoes(t *testing.T) {
 // Every record is given to both hosts: the watermarks decide who applies it.
 func TestTwoHostsThatBothApplyEveryRecordApplyItOnce(t *testing.T) {
 	t.Parallel()
-	seeds(t, 20, func(t *testing.T, seed uint64, rng *rand.Rand) {
+	seeds(t, 12, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		s := newShelf()
 		one := start(t, s.app())
 		two := start(t, s.app(), on(one), ownFeed)

@@ -95,7 +95,7 @@ func TestSameCommandTwiceInOneBatchRunsOnce(t *testing.T) {
 
 func TestRandomFaultsAndRepetitionsLoseAndDoubleNoCommand(t *testing.T) {
 	t.Parallel()
-	seeds(t, 15, func(t *testing.T, seed uint64, rng *rand.Rand) {
+	seeds(t, 10, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		jar := newJar(func(s *jarSpec) { s.SnapshotEvery = 6 })
 		one := start(t, app(jar), asleep)
 		two := start(t, app(jar), on(one), asleep)

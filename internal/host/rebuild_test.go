@@ -12,7 +12,7 @@ import (
 
 func TestRebuildWhileTrafficGoesOnEndsEqualToTheFold(t *testing.T) {
 	t.Parallel()
-	seeds(t, 12, func(t *testing.T, seed uint64, rng *rand.Rand) {
+	seeds(t, 8, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		s := newShelf()
 		r := start(t, s.app())
 		s.traffic(r, seed, 30)

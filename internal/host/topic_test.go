@@ -14,7 +14,7 @@ func behindTopic(s *setup) { s.limits.MaxFeedReaders = 2 }
 
 func TestTopicsLeadToTheSameRows(t *testing.T) {
 	t.Parallel()
-	seeds(t, 15, func(t *testing.T, seed uint64, rng *rand.Rand) {
+	seeds(t, 10, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		s := newShelf()
 		r := start(t, s.app(), behindTopic)
 		r.faults.Disturb(disturbed(seed, rng))

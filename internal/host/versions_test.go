@@ -305,9 +305,9 @@ func TestCommandOlderThanTheSnapshotIsRecognisedWithin256(t *testing.T) {
 	for _, warm := range []bool{true, false} {
 		t.Run(fmt.Sprint("warm ", warm), func(t *testing.T) {
 			t.Parallel()
-			jar := newJar(func(s *jarSpec) { s.SnapshotEvery = 1 })
+			jar := newJar(func(s *jarSpec) { s.SnapshotEvery = 30 })
 			r := start(t, app(jar), asleep)
-			const n = 300
+			const n = 300 // the last of them carries a snapshot
 			for i := range n {
 				r.accept(fmt.Sprint(i), jar.To("a", Put{N: 1}))
 			}
@@ -332,7 +332,7 @@ func TestCommandNewerThanTheSnapshotIsRecognisedHoweverManyFollow(t *testing.T) 
 	t.Parallel()
 	jar := newJar(func(s *jarSpec) { s.SnapshotEvery = -1 })
 	r := start(t, app(jar), asleep)
-	for i := range 1000 {
+	for i := range 600 {
 		r.accept(fmt.Sprint(i), jar.To("a", Put{N: 1}))
 	}
 	for _, next := range []*run{r, start(t, app(jar), on(r), asleep)} {

@@ -126,12 +126,12 @@ func (l *load) newActor(n int) *actor {
 			a = l.hot
 			break
 		}
+		if slices.Contains(l.ready, l.hot) {
+			return l.newActor(n)
+		}
 		for range 10 {
 			price := len(l.hot.steps) // a new one every time
 			l.hot.steps = append(l.hot.steps, command{Command: "ChangePrice", Data: values{"price": price}})
-		}
-		if slices.Contains(l.ready, l.hot) {
-			return l.newActor(n)
 		}
 		a = l.hot
 	}
