@@ -85,7 +85,8 @@ func (h *Host) dropLetters(ctx context.Context, letters []driver.DeadLetter) err
 
 // replay applies the whole log in batches of bounded size.
 func (c *consumer) replay(ctx context.Context, progress func(commits int)) error {
-	const batchCommits = 2048
+	const batchCommits, batchBytes = 2048, 1 << 20
+	size := 0 // of the events in deliveries
 	var deliveries []driver.Delivery[driver.Record]
 	flush := func() error {
 		for attempt := 1; len(deliveries) > 0; attempt++ {
@@ -116,10 +117,14 @@ func (c *consumer) replay(ctx context.Context, progress func(commits int)) error
 			ID: EventID(c.log, commit.Stream, commit.SequenceNr, 0), Attempt: 1,
 			Message: driver.Record{Log: c.log, Stream: commit.Stream, SequenceNr: commit.SequenceNr, Commit: &commit},
 		})
-		if len(deliveries) == batchCommits {
+		for _, e := range commit.Events {
+			size += len(e.Data) + 64
+		}
+		if len(deliveries) == batchCommits || size >= batchBytes {
 			if err := flush(); err != nil {
 				return err
 			}
+			size = 0
 		}
 	}
 	return flush()
