@@ -46,6 +46,8 @@ type Meta struct {
 	// Time is when the message was made, in UTC. It informs; nothing is decided
 	// or ordered by it.
 	Time time.Time `json:"time,omitzero"`
+	// Target is the aggregate that was addressed, by its logical name.
+	Target string `json:"target,omitempty"`
 	// User is the authenticated user at the root of the chain.
 	User string `json:"user,omitempty"`
 	// IP is that user's address.
@@ -97,6 +99,12 @@ type Outcome struct {
 	Kind      OutcomeKind `json:"kind"`
 	CommandID string      `json:"commandId"`
 	EntityID  string      `json:"entityId,omitempty"`
+	// Target is the aggregate that was addressed, by its logical name.
+	Target string `json:"target,omitempty"`
+	// User is the authenticated user at the root of the command. Of a command
+	// that was accepted before, under the same id, it is who sent it first: an
+	// API tells nobody else.
+	User string `json:"user,omitempty"`
 	// SequenceNr is the commit that answers an accepted command; for one that
 	// changed nothing, the last commit that it saw.
 	SequenceNr uint64 `json:"sequenceNr,omitempty"`

@@ -7,7 +7,7 @@ import (
 
 // Outcomes keeps the outcomes of asynchronous commands by command id.
 type Outcomes interface {
-	// Put stores an outcome until expires. Pending never replaces another
+	// Put stores an outcome, with all its fields, until expires. Pending never replaces another
 	// outcome that has not expired; any other kind replaces what is there.
 	Put(ctx context.Context, outcome Outcome, expires time.Time) error
 

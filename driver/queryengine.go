@@ -16,8 +16,9 @@ type QueryEngine interface {
 	// Numbers order by value, strings by their UTF-8 bytes.
 	Query(ctx context.Context, q Query) (Page, error)
 
-	// Scan returns the rows of the whole read model that match, in an order
-	// that is the same for all pages of one scan but otherwise unspecified.
+	// Scan returns the rows of the whole read model that match, ordered by
+	// s.Order; without one in an order that is the same for all pages of one scan
+	// but otherwise unspecified.
 	Scan(ctx context.Context, s Scan) (Page, error)
 }
 
@@ -40,7 +41,8 @@ type Query struct {
 	Descending bool
 	// Limit bounds the rows of the page, after filtering; 0 is 100.
 	Limit int
-	// Cursor continues after the page that returned it; empty starts.
+	// Cursor continues after the row that it was returned for, see [Page]; empty
+	// starts.
 	Cursor string
 }
 
@@ -48,19 +50,45 @@ type Query struct {
 type Scan struct {
 	ReadModel string
 	Filters   []Filter
+	// Order, if not nil, orders the rows.
+	Order *Order
 	// Limit and Cursor are as in [Query].
 	Limit  int
 	Cursor string
 }
 
+// Order orders the rows of a scan by a top-level field, then by id, then by sub
+// id.
+//
+// Rows in which the field is absent or null come first, then false, true,
+// numbers by value and strings by their UTF-8 bytes. Lists and objects count as
+// absent. Numbers are compared as float64. Of a name that a row has twice the
+// last value counts.
+type Order struct {
+	// Field is the name of the field; empty orders by id and sub id alone.
+	Field string
+	// Descending turns the order around, also that by id and sub id.
+	Descending bool
+}
+
 // Page is a page of rows.
+//
+// Its cursors fit every query or scan that differs from their own in Descending
+// and Limit only. In the other direction a cursor continues with what lies on
+// the other side of its row: it pages backwards. The row need not exist any
+// more, its position counts. A cursor of a scan with an order does not fit one
+// without or with that of another field, nor the other way round.
 type Page struct {
 	Rows []Row
 	// Cursor continues after the last row; empty when there are no more rows.
 	// A page may be followed by an empty last page. Rows that are written or
-	// deleted between pages may or may not be seen; no other row is skipped or
-	// repeated.
+	// deleted between pages may or may not be seen, and one whose place in the
+	// order changes may be seen twice; no other row is skipped or repeated, also
+	// among rows with equal sort values.
 	Cursor string
+	// Cursors has one cursor for each row of Rows: Cursors[i] continues after
+	// Rows[i], also after the last row and also when Cursor is empty.
+	Cursors []string
 }
 
 // Comparator compares a field with values.

@@ -29,10 +29,12 @@ const (
 
 // StateChange is one change of one row.
 type StateChange struct {
-	Kind      ChangeKind      `json:"kind"`
-	ReadModel string          `json:"readModel"`
-	ID        string          `json:"id"`
-	SubID     string          `json:"subId,omitempty"`
-	Revision  uint64          `json:"revision"`
-	Row       json.RawMessage `json:"row,omitempty"`
+	Kind      ChangeKind `json:"kind"`
+	ReadModel string     `json:"readModel"`
+	ID        string     `json:"id"`
+	SubID     string     `json:"subId,omitempty"`
+	Revision  uint64     `json:"revision"`
+	// Row is the data of the row after the write; of one that was removed, the
+	// data that it had before.
+	Row json.RawMessage `json:"row,omitempty"`
 }

@@ -86,6 +86,41 @@ func stateTopicFaults() []fault {
 		{"TellsNoSubID", "StateTopic/ChangesAreWhole", one(func(c *driver.StateChange) { c.SubID = "" })},
 		{"TellsTheRevisionBefore", "StateTopic/ChangesAreWhole", one(func(c *driver.StateChange) { c.Revision-- })},
 		{"DoesNotSayWhichReadModel", "StateTopic/ChangesAreWhole", one(func(c *driver.StateChange) { c.ReadModel = "" })},
+		{"TellsRemovalsWithoutTheRow", "StateTopic/RemovalsTellTheRowBefore", one(func(c *driver.StateChange) {
+			if c.Kind == driver.Removed {
+				c.Row = nil
+			}
+		})},
+		{"TellsRemovalsWithTheFirstRow", "StateTopic/RemovalsTellTheRowBefore", func(p *hooked, w *faulty) {
+			first := map[string]driver.StateChange{}
+			one(func(c *driver.StateChange) {
+				if c.Kind == driver.Added {
+					first[c.ID] = *c
+				}
+				if c.Kind == driver.Removed {
+					c.Row = first[c.ID].Row
+				}
+			})(p, w)
+		}},
+		{"TellsRemovalsWithTheKeysOnly", "StateTopic/RemovalsTellTheRowBefore", one(func(c *driver.StateChange) {
+			if c.Kind == driver.Removed && c.SubID != "" {
+				c.Row = []byte(fmt.Sprintf(`{"line":%q}`, c.SubID))
+			}
+		})},
+		{"TellsClearedRowsWithoutThem", "StateTopic/RemovalsTellTheRowBefore", func(p *hooked, w *faulty) {
+			var clearing atomic.Bool
+			onDb(func(h *dbHook, _ driver.TableSpec, _ *faulty) {
+				h.clear = func(ctx context.Context) error {
+					clearing.Store(true)
+					return h.QueryDb.Clear(ctx)
+				}
+			})(p, w)
+			one(func(c *driver.StateChange) {
+				if c.Kind == driver.Removed && clearing.Load() {
+					c.Row = nil
+				}
+			})(p, w)
+		}},
 		{"TellsDeletesOfNothing", "StateTopic/WhatChangesNothingIsNotTold", func(p *hooked, w *faulty) {
 			extra := make(chan driver.StateChange, 100)
 			onDb(func(h *dbHook, _ driver.TableSpec, _ *faulty) {

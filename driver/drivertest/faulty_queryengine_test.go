@@ -42,6 +42,13 @@ type toy struct {
 	position func(n int) (skip int, ok bool) // cursors that count
 	limit    func(int) int
 	failed   func(err error) error
+	ranked   func(field string, r driver.Row) any // the value that orders a scan
+	ranks    func(a, b any) int
+	turned   func(compared int) int // for the descending order
+	cursors  func(cursors []string, rows []driver.Row, last string) []string
+	identity func(hash string, descending bool) string
+	at       func(last driver.Row) driver.Row // where a cursor stands
+	lost     func(last driver.Row) bool       // whether it leads nowhere
 }
 
 func newToy(q driver.QueryEngine, specs []driver.TableSpec) *toy {
@@ -89,7 +96,43 @@ func newToy(q driver.QueryEngine, specs []driver.TableSpec) *toy {
 	t.position = func(int) (int, bool) { return 0, false }
 	t.limit = func(n int) int { return cmp.Or(n, 100) }
 	t.failed = func(err error) error { return err }
+	t.ranked = func(field string, r driver.Row) any { return t.object(r)[field] }
+	t.ranks = toyRanks
+	t.turned = func(c int) int { return -c }
+	t.cursors = func(cursors []string, _ []driver.Row, _ string) []string { return cursors }
+	t.identity = func(hash string, _ bool) string { return hash }
+	t.at = func(last driver.Row) driver.Row { return last }
+	t.lost = func(driver.Row) bool { return false }
 	return t
+}
+
+// toyKind is the place of a value's type in the order of a scan.
+func toyKind(v any) int {
+	switch v := v.(type) {
+	case bool:
+		if v {
+			return 2
+		}
+		return 1
+	case float64:
+		return 3
+	case string:
+		return 4
+	}
+	return 0
+}
+
+func toyRanks(a, b any) int {
+	if c := cmp.Compare(toyKind(a), toyKind(b)); c != 0 {
+		return c
+	}
+	switch a := a.(type) {
+	case float64:
+		return cmp.Compare(a, b.(float64))
+	case string:
+		return strings.Compare(a, b.(string))
+	}
+	return 0
 }
 
 func number(v any) any {
@@ -222,11 +265,11 @@ func (t *toy) Query(ctx context.Context, q driver.Query) (driver.Page, error) {
 	compare := func(a, b driver.Row) int {
 		c := cmp.Or(t.sorts(sortOf(a), sortOf(b)), t.ties(a, b))
 		if q.Descending {
-			c = -c
+			c = t.turned(c)
 		}
 		return c
 	}
-	hash := fmt.Sprint(describe(driver.Query{ReadModel: q.ReadModel, Index: q.Index, Value: q.Value, Sort: q.Sort, Filters: q.Filters, Descending: q.Descending}))
+	hash := t.identity(describe(driver.Query{ReadModel: q.ReadModel, Index: q.Index, Value: q.Value, Sort: q.Sort, Filters: q.Filters}), q.Descending)
 	return t.run(ctx, spec, ix, hash, q.Limit, q.Cursor, q.Filters, compare, func(r driver.Row) bool {
 		if ix == nil {
 			return r.ID == q.Value && (q.Sort == nil || t.sorted(*q.Sort, r.Sub))
@@ -242,8 +285,21 @@ func (t *toy) Scan(ctx context.Context, s driver.Scan) (driver.Page, error) {
 	if _, err := t.QueryEngine.Scan(ctx, probe); err != nil {
 		return driver.Page{}, t.failed(err)
 	}
-	hash := fmt.Sprintf("Scan(%s, %v)", s.ReadModel, s.Filters)
-	return t.run(ctx, t.specs[s.ReadModel], nil, hash, s.Limit, s.Cursor, s.Filters, t.ties, func(driver.Row) bool { return true })
+	hash, compare := fmt.Sprintf("Scan(%s, %v)", s.ReadModel, s.Filters), t.ties
+	if s.Order != nil {
+		hash = t.identity(fmt.Sprintf("%s ordered by %q", hash, s.Order.Field), s.Order.Descending)
+		compare = func(a, b driver.Row) int {
+			c := t.ties(a, b)
+			if s.Order.Field != "" {
+				c = cmp.Or(t.ranks(t.ranked(s.Order.Field, a), t.ranked(s.Order.Field, b)), c)
+			}
+			if s.Order.Descending {
+				c = t.turned(c)
+			}
+			return c
+		}
+	}
+	return t.run(ctx, t.specs[s.ReadModel], nil, hash, s.Limit, s.Cursor, s.Filters, compare, func(driver.Row) bool { return true })
 }
 
 // toyCursor is where a cursor of the toy stands.
@@ -282,7 +338,8 @@ func (t *toy) run(ctx context.Context, spec driver.TableSpec, ix *driver.Index, 
 		if skip, ok := t.position(at.N); ok {
 			rows = rows[min(skip, len(rows)):]
 		} else {
-			rows = slices.DeleteFunc(rows, func(r driver.Row) bool { return !t.goesOn(compare(r, at.Last)) })
+			last := t.at(at.Last)
+			rows = slices.DeleteFunc(rows, func(r driver.Row) bool { return !t.goesOn(compare(r, last)) || t.lost(last) })
 		}
 	}
 	page, more := t.page(rows, func(r driver.Row) bool {
@@ -293,14 +350,21 @@ func (t *toy) run(ctx context.Context, spec driver.TableSpec, ix *driver.Index, 
 		})
 	}, t.limit(limit))
 	p := driver.Page{}
+	cursorOf := func(last driver.Row, n int) string {
+		text, _ := json.Marshal(toyCursor{hash, last, at.N + n})
+		return base64.URLEncoding.EncodeToString(text)
+	}
 	if more {
 		last := driver.Row{}
 		if len(page) > 0 {
 			last = page[len(page)-1]
 		}
-		text, _ := json.Marshal(toyCursor{hash, last, at.N + len(page)})
-		p.Cursor = base64.URLEncoding.EncodeToString(text)
+		p.Cursor = cursorOf(last, len(page))
 	}
+	for i, r := range page {
+		p.Cursors = append(p.Cursors, cursorOf(r, i+1))
+	}
+	p.Cursors = t.cursors(p.Cursors, page, p.Cursor)
 	for _, r := range page {
 		if ix != nil {
 			r = t.project(*ix, spec, r)
@@ -335,6 +399,12 @@ func engineFaults() []fault {
 	filter := func(change func(f driver.Filter, v any, present, holds bool) bool) func(*hooked, *faulty) {
 		return onToy(func(t *toy) {
 			t.holds = func(f driver.Filter, v any, present bool) bool { return change(f, v, present, toyHolds(f, v, present)) }
+		})
+	}
+	// ranks replaces some comparisons of the values that order a scan.
+	ranks := func(change func(a, b any, compared int) int) func(*hooked, *faulty) {
+		return onToy(func(t *toy) {
+			t.ranks = func(a, b any) int { return change(a, b, toyRanks(a, b)) }
 		})
 	}
 	return []fault{
@@ -699,6 +769,245 @@ func engineFaults() []fault {
 			t.page = func(rows []driver.Row, match func(driver.Row) bool, limit int) ([]driver.Row, bool) {
 				seen = false
 				return page(rows, match, limit)
+			}
+		})},
+		{"GivesNoCursorsOfRows", "QueryEngine/EveryRowHasACursor", onToy(func(t *toy) {
+			t.cursors = func([]string, []driver.Row, string) []string { return nil }
+		})},
+		{"GivesNoCursorOfTheVeryLastRow", "QueryEngine/EveryRowHasACursor", onToy(func(t *toy) {
+			t.cursors = func(cursors []string, _ []driver.Row, last string) []string {
+				if last == "" && len(cursors) > 0 {
+					cursors[len(cursors)-1] = ""
+				}
+				return cursors
+			}
+		})},
+		{"GivesEachRowThePagesCursor", "QueryEngine/EveryRowHasACursor", onToy(func(t *toy) {
+			t.cursors = func(cursors []string, _ []driver.Row, _ string) []string {
+				for i := range cursors {
+					cursors[i] = cursors[len(cursors)-1]
+				}
+				return cursors
+			}
+		})},
+		{"GivesEachRowTheCursorBefore", "QueryEngine/EveryRowHasACursor", onToy(func(t *toy) {
+			t.cursors = func(cursors []string, _ []driver.Row, _ string) []string {
+				for i := len(cursors) - 1; i > 0; i-- {
+					cursors[i] = cursors[i-1]
+				}
+				return cursors
+			}
+		})},
+		{"CursorsLeadOneWay", "QueryEngine/CursorsLeadBackwards", onToy(func(t *toy) {
+			t.identity = func(hash string, descending bool) string { return fmt.Sprint(hash, descending) }
+		})},
+		{"CursorsOfOrdersLeadOneWay", "QueryEngine/CursorsLeadBackwards", onToy(func(t *toy) {
+			t.identity = func(hash string, descending bool) string {
+				return fmt.Sprint(hash, descending && strings.Contains(hash, "ordered by"))
+			}
+		})},
+		{"BackwardsIsWithTheRow", "QueryEngine/CursorsLeadBackwards", func(p *hooked, _ *faulty) {
+			p.engine = func(q driver.QueryEngine, specs []driver.TableSpec) driver.QueryEngine {
+				t := newToy(q, specs)
+				back := false
+				t.turned = func(c int) int { back = true; return -c }
+				t.goesOn = func(after int) bool { return after > 0 || after == 0 && back }
+				return t
+			}
+		}},
+		{"BackwardsStartsAtTheEnd", "QueryEngine/CursorsLeadBackwards", func(p *hooked, _ *faulty) {
+			p.engine = func(q driver.QueryEngine, _ []driver.TableSpec) driver.QueryEngine {
+				ways := map[string]bool{} // the cursors of descending pages
+				return &engineHook{QueryEngine: q, query: func(ctx context.Context, x driver.Query) (driver.Page, error) {
+					if way, ok := ways[x.Cursor]; ok && way != x.Descending {
+						x.Cursor = ""
+					}
+					page, err := q.Query(ctx, x)
+					for _, c := range append(page.Cursors, page.Cursor) {
+						ways[c] = x.Descending
+					}
+					delete(ways, "")
+					return page, err
+				}}
+			}
+		}},
+		{"CursorsOfRowsNeedThem", "QueryEngine/CursorsOutliveTheirRows", onToy(func(t *toy) {
+			rows := t.rows
+			there := map[string]bool{}
+			t.rows = func(found []driver.Row) []driver.Row {
+				clear(there)
+				for _, r := range found {
+					there[r.Key.String()] = true
+				}
+				return rows(found)
+			}
+			t.lost = func(at driver.Row) bool { return !there[at.Key.String()] }
+		})},
+		{"CursorsFollowTheirRows", "QueryEngine/CursorsOutliveTheirRows", onToy(func(t *toy) {
+			now := map[string]driver.Row{}
+			t.rows = func(found []driver.Row) []driver.Row {
+				for _, r := range found {
+					now[r.Key.String()] = r
+				}
+				return found
+			}
+			t.at = func(last driver.Row) driver.Row { return now[last.Key.String()] }
+		})},
+		{"AbsentComesLast", "QueryEngine/ScansOrderByAField", ranks(func(a, b any, c int) int {
+			if (toyKind(a) == 0) != (toyKind(b) == 0) {
+				return -c
+			}
+			return c
+		})},
+		{"StringsComeBeforeNumbers", "QueryEngine/ScansOrderByAField", ranks(func(a, b any, c int) int {
+			if toyKind(a) >= 3 && toyKind(b) >= 3 && toyKind(a) != toyKind(b) {
+				return -c
+			}
+			return c
+		})},
+		{"BoolsAreNumbers", "QueryEngine/ScansOrderByAField", ranks(func(a, b any, c int) int {
+			number := func(v any) any {
+				if v == true {
+					return 1.0
+				}
+				if v == false {
+					return 0.0
+				}
+				return v
+			}
+			return toyRanks(number(a), number(b))
+		})},
+		{"TrueIsFalse", "QueryEngine/ScansOrderByAField", ranks(func(a, b any, c int) int {
+			if k := toyKind(a) + toyKind(b); k == 3 && toyKind(a) != 0 && toyKind(b) != 0 {
+				return -c
+			}
+			return c
+		})},
+		{"ListsOrderAsText", "QueryEngine/ScansOrderByAField", onToy(func(t *toy) {
+			ranked := t.ranked
+			t.ranked = func(field string, r driver.Row) any {
+				v := ranked(field, r)
+				if toyKind(v) == 0 && v != nil {
+					return fmt.Sprint(v)
+				}
+				return v
+			}
+		})},
+		{"NullIsAText", "QueryEngine/ScansOrderByAField", onToy(func(t *toy) {
+			ranked := t.ranked
+			t.ranked = func(field string, r driver.Row) any {
+				if v, ok := t.object(r)[field]; ok && v == nil {
+					return "null"
+				}
+				return ranked(field, r)
+			}
+		})},
+		{"OrdersNumbersByTheirText", "QueryEngine/ScansOrderByAField", ranks(func(a, b any, c int) int {
+			if toyKind(a) == 3 && toyKind(b) == 3 {
+				return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+			}
+			return c
+		})},
+		{"OrdersLargeNumbersExactly", "QueryEngine/ScansOrderByAField", onToy(func(t *toy) {
+			ranked := t.ranked
+			t.ranked = func(field string, r driver.Row) any {
+				d := json.NewDecoder(bytes.NewReader(r.Data))
+				d.UseNumber()
+				var o map[string]any
+				_ = d.Decode(&o)
+				if number, ok := o[field].(json.Number); ok {
+					if n, err := number.Int64(); err == nil {
+						return n
+					}
+				}
+				return ranked(field, r)
+			}
+			t.ranks = func(a, b any) int {
+				na, ok := a.(int64)
+				if nb, ok2 := b.(int64); ok && ok2 {
+					return cmp.Compare(na, nb)
+				}
+				return toyRanks(number(a), number(b))
+			}
+		})},
+		{"OrdersTextWithoutCase", "QueryEngine/ScansOrderByAField", ranks(func(a, b any, c int) int {
+			if toyKind(a) == 4 && toyKind(b) == 4 {
+				return cmp.Or(strings.Compare(strings.ToLower(a.(string)), strings.ToLower(b.(string))), c)
+			}
+			return c
+		})},
+		{"IgnoresTheOrder", "QueryEngine/ScansOrderByAField", ranks(func(any, any, int) int { return 0 })},
+		{"OrdersAreNotTurned", "QueryEngine/ScansOrderByAField", onToy(func(t *toy) {
+			t.turned = func(c int) int { return c }
+		})},
+		{"OrderFieldsArePaths", "QueryEngine/OrdersAreByNames", onToy(func(t *toy) {
+			ranked := t.ranked
+			t.ranked = func(field string, r driver.Row) any {
+				if outer, inner, ok := strings.Cut(field, "."); ok {
+					o, _ := t.object(r)[outer].(map[string]any)
+					return o[inner]
+				}
+				return ranked(field, r)
+			}
+		})},
+		{"TheFirstOfTwoNamesCounts", "QueryEngine/OrdersAreByNames", onToy(func(t *toy) {
+			ranked := t.ranked
+			t.ranked = func(field string, r driver.Row) any {
+				if _, first, ok := bytes.Cut(r.Data, []byte(`"`+field+`":`)); ok {
+					var v any
+					_ = json.NewDecoder(bytes.NewReader(first)).Decode(&v)
+					return v
+				}
+				return ranked(field, r)
+			}
+		})},
+		{"OrderFieldsAreNotUnescaped", "QueryEngine/OrdersAreByNames", onToy(func(t *toy) {
+			ranked := t.ranked
+			t.ranked = func(field string, r driver.Row) any {
+				name, _ := json.Marshal(field)
+				if !bytes.Contains(r.Data, name) {
+					return nil
+				}
+				return ranked(field, r)
+			}
+		})},
+		{"OrderedScansLeaveTiesToChance", "QueryEngine/OrderedScanPagesNeitherSkipNorRepeat", onToy(func(t *toy) {
+			t.ties = func(a, b driver.Row) int { return cmp.Compare(a.Revision, b.Revision) }
+		})},
+		{"OrderedScansSkipTies", "QueryEngine/OrderedScanPagesNeitherSkipNorRepeat", onToy(func(t *toy) {
+			t.ranks = func(a, b any) int { return 2 * toyRanks(a, b) }
+			t.goesOn = func(after int) bool { return after > 1 }
+		})},
+		{"OrderedScansTurnTheFieldOnly", "QueryEngine/OrderedScanPagesNeitherSkipNorRepeat", onToy(func(t *toy) {
+			t.turned = func(c int) int {
+				if c == -1 || c == 1 {
+					return c // by the ties, which are told apart below
+				}
+				return -c
+			}
+			t.ranks = func(a, b any) int { return 2 * toyRanks(a, b) }
+		})},
+		{"OrderedScansLimitBeforeTheyFilter", "QueryEngine/OrderedScansFilter", onToy(func(t *toy) {
+			t.page = func(rows []driver.Row, match func(driver.Row) bool, limit int) ([]driver.Row, bool) {
+				more := len(rows) > limit
+				return slices.DeleteFunc(slices.Clone(rows[:min(limit, len(rows))]), func(r driver.Row) bool { return !match(r) }), more
+			}
+		})},
+		{"OrderedScansHaveNoDefaultLimit", "QueryEngine/OrderedScansFilter", onToy(func(t *toy) {
+			t.limit = func(n int) int { return cmp.Or(n, 1_000_000) }
+		})},
+		{"CursorsIgnoreTheOrder", "QueryEngine/CursorsOfOtherQueriesAreRefused", onToy(func(t *toy) {
+			t.refuse = func(cursor, hash string) bool {
+				a, _, _ := strings.Cut(cursor, " ordered by")
+				b, _, _ := strings.Cut(hash, " ordered by")
+				return a != b
+			}
+		})},
+		{"CursorsIgnoreTheFieldOfTheOrder", "QueryEngine/CursorsOfOtherQueriesAreRefused", onToy(func(t *toy) {
+			t.refuse = func(cursor, hash string) bool {
+				a, fieldA, _ := strings.Cut(cursor, " ordered by ")
+				b, fieldB, _ := strings.Cut(hash, " ordered by ")
+				return a != b || (fieldA == "") != (fieldB == "")
 			}
 		})},
 		{"TakesAnyCursor", "QueryEngine/CursorsOfOtherQueriesAreRefused", onToy(func(t *toy) {

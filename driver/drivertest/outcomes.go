@@ -36,11 +36,11 @@ func (e *env) outcomes() driver.Outcomes {
 }
 
 func pending(id string) driver.Outcome {
-	return driver.Outcome{Kind: driver.Pending, CommandID: id, EntityID: "e"}
+	return driver.Outcome{Kind: driver.Pending, CommandID: id, EntityID: "e", Target: "P.Thing"}
 }
 
 func accepted(id string, n uint64) driver.Outcome {
-	return driver.Outcome{Kind: driver.Accepted, CommandID: id, EntityID: "e", SequenceNr: n, EventCount: 1}
+	return driver.Outcome{Kind: driver.Accepted, CommandID: id, EntityID: "e", Target: "P.Thing", SequenceNr: n, EventCount: 1}
 }
 
 func (e *env) putOutcome(o driver.Outcomes, out driver.Outcome, lasts time.Duration) {
@@ -74,9 +74,10 @@ func everythingOfAnOutcomeIsKept(e *env) {
 	e.wantNoOutcome(o, "nobody", "nobody put it")
 	all := []driver.Outcome{
 		{Kind: driver.Pending, CommandID: "p"},
-		{Kind: driver.Accepted, CommandID: "a", EntityID: "日本", SequenceNr: 1<<53 + 1, EventCount: 12},
+		{Kind: driver.Pending, CommandID: "p of a user", EntityID: "e", User: "ada"},
+		{Kind: driver.Accepted, CommandID: "a", EntityID: "日本", User: "Ætla 'q' \u2028 日本", SequenceNr: 1<<53 + 1, EventCount: 12},
 		{Kind: driver.Accepted, CommandID: "no-op", EntityID: "e", SequenceNr: 4},
-		{Kind: driver.Rejected, CommandID: "r", EntityID: "e", Code: "AlreadyExists", Message: "it <is> \"there\" & \u2028", Detail: json.RawMessage(`{"big":12345678901234567890.10,"html":"<a>&"}`)},
+		{Kind: driver.Rejected, CommandID: "r", EntityID: "e", User: "ada@example.org", Code: "AlreadyExists", Message: "it <is> \"there\" & \u2028", Detail: json.RawMessage(`{"big":12345678901234567890.10,"html":"<a>&"}`)},
 		{Kind: driver.Rejected, CommandID: "r2", Code: "C", Detail: json.RawMessage(`null`)},
 	}
 	for _, out := range all {
@@ -107,7 +108,7 @@ func pendingReplacesNoOtherOutcome(e *env) {
 
 func anyOtherOutcomeReplaces(e *env) {
 	o := e.outcomes()
-	rejected := driver.Outcome{Kind: driver.Rejected, CommandID: "a", Code: "No", Detail: json.RawMessage(`{"x":1}`)}
+	rejected := driver.Outcome{Kind: driver.Rejected, CommandID: "a", User: "ada", Code: "No", Detail: json.RawMessage(`{"x":1}`)}
 	for _, out := range []driver.Outcome{pending("a"), accepted("a", 1), rejected, accepted("a", 2), accepted("a", 3), rejected} {
 		e.putOutcome(o, out, time.Hour)
 		e.wantOutcome(o, out)

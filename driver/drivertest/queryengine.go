@@ -39,6 +39,13 @@ func queryEngineSuite() suite {
 		{"TheDefaultLimitIs100", theDefaultLimitIs100},
 		{"WritesBetweenPagesDisturbNoOtherRow", writesBetweenPagesDisturbNoOtherRow},
 		{"WritesBesideAQueryDisturbNoOtherRow", writesBesideAQueryDisturbNoOtherRow},
+		{"EveryRowHasACursor", everyRowHasACursor},
+		{"CursorsLeadBackwards", cursorsLeadBackwards},
+		{"CursorsOutliveTheirRows", cursorsOutliveTheirRows},
+		{"ScansOrderByAField", scansOrderByAField},
+		{"OrdersAreByNames", ordersAreByNames},
+		{"OrderedScanPagesNeitherSkipNorRepeat", orderedScanPagesNeitherSkipNorRepeat},
+		{"OrderedScansFilter", orderedScansFilter},
 		{"CursorsOfOtherQueriesAreRefused", cursorsOfOtherQueriesAreRefused},
 		{"UnknownNamesAreNotFound", unknownNamesAreNotFound},
 		{"MalformedQueriesAreRefused", malformedQueriesAreRefused},
@@ -162,7 +169,7 @@ func (e *env) wantIDs(q driver.QueryEngine, query driver.Query, want ...string) 
 func (e *env) wantScanIDs(q driver.QueryEngine, scan driver.Scan, want ...string) {
 	e.Helper()
 	slices.Sort(want)
-	e.settled(fmt.Sprintf("Scan(%s, %v, limit %d)", scan.ReadModel, scan.Filters, scan.Limit), func() string {
+	e.settled(describeScan(scan), func() string {
 		rows, diff := walk(e.scanPages(q, scan), scan.Limit)
 		if diff != "" {
 			return diff
@@ -922,6 +929,7 @@ func queriedRowsAreWhole(e *env) {
 	check("Query by id", e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id"}), true)
 	check("Query by index", e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}), true)
 	check("Scan", e.scanPages(q, driver.Scan{ReadModel: goods.Name}), false)
+	check("ordered Scan", e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}), true)
 }
 
 func limitBoundsTheResultAfterFiltering(e *env) {
@@ -997,6 +1005,10 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 		"Query by index, backwards": e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}),
 		"Query without a sort":      e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red"}),
 		"Scan":                      e.scanPages(q, driver.Scan{ReadModel: goods.Name}),
+		"Scan by id, descending":    e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Descending: true}}),
+		"Scan by price":             e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}),
+		"Scan by price, descending": e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price", Descending: true}}),
+		"Scan by color":             e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "color"}}),
 	} {
 		e.must(db.DeleteAll(e.ctx, "id"), "DeleteAll")
 		stable := map[string]int{}
@@ -1032,7 +1044,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 			if n > 60 {
 				e.Fatalf("%s: more than 60 pages", name)
 			}
-			// The row at the cursor goes, one elsewhere too, one is changed, some come.
+			// The row at the cursor goes, one elsewhere too, one moves to and fro, some come.
 			if last := p.Rows[len(p.Rows)-1]; n%2 == 0 {
 				e.must(db.Delete(e.ctx, last.Key), "Delete")
 			}
@@ -1047,6 +1059,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 			if n < 6 {
 				e.save(db, line(50+n), line(200+n))
 			}
+			e.save(db, lineData("id", "300", fmt.Sprintf(`,"shop":"s","price":%d,"color":"red"`, n%2*1000)))
 		}
 		for id, times := range stable {
 			if times != 1 {
@@ -1073,6 +1086,7 @@ func writesBesideAQueryDisturbNoOtherRow(e *env) {
 		"Query by index": e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}),
 		"Query of red":   e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red"}),
 		"Scan":           e.scanPages(q, driver.Scan{ReadModel: goods.Name}),
+		"Scan by price":  e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price", Descending: true}}),
 	} {
 		read := func(limit int) func() bool {
 			return func() bool {
@@ -1132,13 +1146,11 @@ func cursorsOfOtherQueriesAreRefused(e *env) {
 		{ReadModel: goods.Name, Value: "id"},
 		{ReadModel: subTable.Name, Value: "id"},
 		{ReadModel: goods.Name, Value: "id2"},
-		{ReadModel: goods.Name, Value: "id", Descending: true},
 		{ReadModel: goods.Name, Value: "id", Filters: filter(0.0)},
 		{ReadModel: goods.Name, Value: "id", Filters: filter(-1.0)},
 		{ReadModel: goods.Name, Value: "id", Sort: cond("0")},
 		{ReadModel: goods.Name, Index: "byShop", Value: "s"},
 		{ReadModel: goods.Name, Index: "byShop", Value: "t"},
-		{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true},
 		{ReadModel: goods.Name, Index: "byShop", Value: "s", Sort: cond(0.0)},
 		{ReadModel: goods.Name, Index: "byShop", Value: "s", Sort: cond(-1.0)},
 		{ReadModel: goods.Name, Index: "byShelf", Value: "s"},
@@ -1150,9 +1162,18 @@ func cursorsOfOtherQueriesAreRefused(e *env) {
 		pages = append(pages, e.queryPages(q, query))
 		what = append(what, describe(query))
 	}
-	for _, scan := range []driver.Scan{{ReadModel: goods.Name}, {ReadModel: subTable.Name}, {ReadModel: goods.Name, Filters: filter(0.0)}} {
+	for _, scan := range []driver.Scan{
+		{ReadModel: goods.Name},
+		{ReadModel: subTable.Name},
+		{ReadModel: goods.Name, Filters: filter(0.0)},
+		{ReadModel: goods.Name, Order: &driver.Order{}},
+		{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}},
+		{ReadModel: goods.Name, Order: &driver.Order{Field: "shelf"}},
+		{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}, Filters: filter(0.0)},
+		{ReadModel: subTable.Name, Order: &driver.Order{Field: "price"}},
+	} {
 		pages = append(pages, e.scanPages(q, scan))
-		what = append(what, fmt.Sprintf("Scan(%s, %v)", scan.ReadModel, scan.Filters))
+		what = append(what, describeScan(scan))
 	}
 	for i, page := range pages {
 		var p driver.Page
@@ -1288,6 +1309,7 @@ func expiredRowsAreNotReturned(e *env) {
 			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "id", Limit: limit}, want...)
 			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Limit: limit}, want...)
 			e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Limit: limit}, slices.Clone(want)...)
+			e.wantOrdered(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}, Limit: limit}, want...)
 		}
 	}
 	e.advance(end.Sub(e.Now()) - time.Second)
@@ -1346,8 +1368,10 @@ func errorsAreNotEmptyPages(e *env) {
 			e.Errorf("%s with a cancelled context = %d rows, %v, want context.Canceled", describe(query), len(p.Rows), err)
 		}
 	}
-	if p, err := q.Scan(ctx, driver.Scan{ReadModel: goods.Name}); !errors.Is(err, context.Canceled) {
-		e.Errorf("Scan with a cancelled context = %d rows, %v, want context.Canceled", len(p.Rows), err)
+	for _, scan := range []driver.Scan{{ReadModel: goods.Name}, {ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}} {
+		if p, err := q.Scan(ctx, scan); !errors.Is(err, context.Canceled) {
+			e.Errorf("%s with a cancelled context = %d rows, %v, want context.Canceled", describeScan(scan), len(p.Rows), err)
+		}
 	}
 }
 
@@ -1360,6 +1384,7 @@ func pagesBelongToTheCaller(e *env) {
 		"Query by id":    e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id"}),
 		"Query by index": e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}),
 		"Scan":           e.scanPages(q, driver.Scan{ReadModel: goods.Name}),
+		"Scan by price":  e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}),
 	}
 	for range 2 {
 		for name, page := range pages {

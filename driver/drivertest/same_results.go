@@ -173,7 +173,7 @@ func randomOperations(seed uint64, n int) []operation {
 		opAppend, opAppend, opAppend, opAppend, opRead, opLoad, opScan,
 		opSend, opSend, opDrain,
 		opSave, opSave, opSaveTwice, opSaveBatch, opSaveBatch, opCount, opCount, opDelete, opLoadRows, opApply, opApply, opApply, opBlock, opClear,
-		opQuery, opQuery, opQuery, opQuery, opScanTable,
+		opQuery, opQuery, opQuery, opQuery, opScanTable, opScanOrdered, opScanOrdered, opCursors, opCursors,
 		opCounter, opCounter, opCounter, opFinished,
 		opOutcome, opOutcome, opOutcome, opLetter, opLetter, opAdvance,
 	}
@@ -440,6 +440,12 @@ func randomRow(r *rand.Rand, spec driver.TableSpec) modelRow {
 	if oneIn(r, 3) {
 		fields = append(fields, `"more":`+pick(r, `["red",1,null]`, `{"x":1}`, `true`, `"red"`, `1`, `null`))
 	}
+	if !oneIn(r, 3) {
+		fields = append(fields, `"rank":`+randomRank(r))
+	}
+	if oneIn(r, 10) { // a name that is there twice
+		fields = append(fields, `"r\u0061nk":`+randomRank(r))
+	}
 	if oneIn(r, 25) {
 		fields = append(fields, `"color":7`) // invalid: the last one counts
 	}
@@ -448,6 +454,12 @@ func randomRow(r *rand.Rand, spec driver.TableSpec) modelRow {
 	}
 	m.data = "{" + strings.Join(fields, ",") + "}"
 	return m
+}
+
+// randomRank is a value of any kind that orders a scan, often equal to others.
+func randomRank(r *rand.Rand) string {
+	return pick(r, `1`, `1.0`, `2`, `10`, `-1`, `-0`, `0`, `1e3`, `9007199254740992`, `9007199254740993`, `1e400`, `-1e999`, `0.1`,
+		`true`, `false`, `null`, `[]`, `{"a":1}`, `"x"`, `"\u0078"`, `"X"`, `""`, `"a\u0000b"`, `"a"`, `"\ud83d\ude00"`, `"\uffee"`, `"\ud800"`, `"10"`)
 }
 
 func modelTable(r *rand.Rand) driver.TableSpec { return pick(r, modelPlain, modelLines) }
@@ -678,10 +690,8 @@ func (w *world) pagesOf(table string, page pageOf, limit int, ordered bool) stri
 	return w.showRows(table, rows, nil)
 }
 
-func opQuery(r *rand.Rand) operation {
-	spec := modelTable(r)
+func randomQuery(r *rand.Rand, spec driver.TableSpec) driver.Query {
 	q := driver.Query{ReadModel: spec.Name, Descending: oneIn(r, 2)}
-	limit := pick(r, 0, 1, 2, 3)
 	switch n := r.IntN(1 + len(spec.Indexes)); n {
 	case 0:
 		q.Value = pick[any](r, "a", "b", "ä", "a/b")
@@ -702,12 +712,41 @@ func opQuery(r *rand.Rand) operation {
 	for range max(0, r.IntN(4)-1) {
 		q.Filters = append(q.Filters, randomFilter(r))
 	}
+	return q
+}
+
+// randomScan returns a scan with an order.
+func randomScan(r *rand.Rand, spec driver.TableSpec) driver.Scan {
+	s := driver.Scan{ReadModel: spec.Name, Order: &driver.Order{
+		Field: pick(r, "rank", "rank", "rank", "color", "n", "more", "line", "count", "nothing", ""), Descending: oneIn(r, 2),
+	}}
+	for range max(0, r.IntN(4)-2) {
+		s.Filters = append(s.Filters, randomFilter(r))
+	}
+	return s
+}
+
+func (w *world) queryPages(q driver.Query) pageOf {
+	return func(limit int, cursor string) (driver.Page, error) {
+		q := q
+		q.Limit, q.Cursor = limit, cursor
+		return w.engine.Query(w.ctx, q)
+	}
+}
+
+func (w *world) scanPages(s driver.Scan) pageOf {
+	return func(limit int, cursor string) (driver.Page, error) {
+		s := s
+		s.Limit, s.Cursor = limit, cursor
+		return w.engine.Scan(w.ctx, s)
+	}
+}
+
+func opQuery(r *rand.Rand) operation {
+	q := randomQuery(r, modelTable(r))
+	limit := pick(r, 0, 1, 2, 3)
 	return op(func(w *world) string {
-		return w.pagesOf(spec.Name, func(limit int, cursor string) (driver.Page, error) {
-			q := q
-			q.Limit, q.Cursor = limit, cursor
-			return w.engine.Query(w.ctx, q)
-		}, limit, true)
+		return w.pagesOf(q.ReadModel, w.queryPages(q), limit, true)
 	}, "%s in pages of %d", describe(q), limit)
 }
 
@@ -719,12 +758,62 @@ func opScanTable(r *rand.Rand) operation {
 		s.Filters = append(s.Filters, randomFilter(r))
 	}
 	return op(func(w *world) string {
-		return w.pagesOf(spec.Name, func(limit int, cursor string) (driver.Page, error) {
-			s := s
-			s.Limit, s.Cursor = limit, cursor
-			return w.engine.Scan(w.ctx, s)
-		}, limit, false)
+		return w.pagesOf(spec.Name, w.scanPages(s), limit, false)
 	}, "scan %s %v in pages of %d", spec.Name, s.Filters, limit)
+}
+
+func opScanOrdered(r *rand.Rand) operation {
+	s := randomScan(r, modelTable(r))
+	limit := pick(r, 0, 1, 2, 3)
+	return op(func(w *world) string {
+		return w.pagesOf(s.ReadModel, w.scanPages(s), limit, true)
+	}, "%s in pages of %d", describeScan(s), limit)
+}
+
+// opCursors goes on from one row of a page in one of the directions, sometimes
+// when that row is gone.
+func opCursors(r *rand.Rand) operation {
+	spec := modelTable(r)
+	var name string
+	var first, then func(w *world) pageOf
+	back := oneIn(r, 2)
+	if oneIn(r, 2) {
+		q := randomQuery(r, spec)
+		to := q
+		to.Descending = q.Descending != back
+		name, first, then = describe(q), func(w *world) pageOf { return w.queryPages(q) }, func(w *world) pageOf { return w.queryPages(to) }
+	} else {
+		s := randomScan(r, spec)
+		to := s
+		to.Order = &driver.Order{Field: s.Order.Field, Descending: s.Order.Descending != back}
+		name, first, then = describeScan(s), func(w *world) pageOf { return w.scanPages(s) }, func(w *world) pageOf { return w.scanPages(to) }
+	}
+	limit, row, next, gone := pick(r, 0, 2, 4), r.IntN(8), pick(r, 0, 1, 3), oneIn(r, 4)
+	return op(func(w *world) string {
+		if w.f.Lag > 0 {
+			pause(w.f.Lag)
+		}
+		p, err := first(w)(limit, "")
+		if err != nil {
+			return classOf(err)
+		}
+		if len(p.Cursors) != len(p.Rows) {
+			return fmt.Sprintf("%d cursors of %d rows", len(p.Cursors), len(p.Rows))
+		}
+		if len(p.Rows) == 0 {
+			return "no rows"
+		}
+		row := row % len(p.Rows)
+		s := fmt.Sprintf("from %q: ", p.Rows[row].Key.String())
+		if gone {
+			s += classOf(w.tables[spec.Name].Delete(w.ctx, p.Rows[row].Key)) + ", "
+			if w.f.Lag > 0 {
+				pause(w.f.Lag)
+			}
+		}
+		rest, err := then(w)(next, p.Cursors[row])
+		return s + w.showRows(spec.Name, rest.Rows, err) + fmt.Sprintf(", more %t", rest.Cursor != "")
+	}, "from row %d of %d of %s, back %t, gone %t, the next %d", row, limit, name, back, gone, next)
 }
 
 func opCounter(r *rand.Rand) operation {

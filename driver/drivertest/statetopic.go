@@ -17,6 +17,7 @@ func stateTopicSuite() suite {
 	return suite{"StateTopic", []property{
 		{"EveryWriteIsTold", everyWriteIsTold},
 		{"ChangesAreWhole", changesAreWhole},
+		{"RemovalsTellTheRowBefore", removalsTellTheRowBefore},
 		{"WhatChangesNothingIsNotTold", whatChangesNothingIsNotTold},
 		{"ExpiredRowsComeAgainAsAdded", expiredRowsComeAgainAsAdded},
 		{"OwnRowStepsAreTold", ownRowStepsAreTold},
@@ -104,7 +105,7 @@ func (l *listener) want(kind driver.ChangeKind, key driver.Key, data string) dri
 	if c.Kind != kind || c.ID != key.ID || c.SubID != key.Sub {
 		l.e.Errorf("got the change %s of %s, want %s of %s", c.Kind, short(driver.Key{ID: c.ID, Sub: c.SubID}.String()), kind, short(key.String()))
 	}
-	if kind != driver.Removed && data != "" && string(c.Row) != data {
+	if data != "" && string(c.Row) != data {
 		l.e.Errorf("the change %s of %s has the row %s, want %s", c.Kind, short(key.String()), short(string(c.Row)), short(data))
 	}
 	return c
@@ -178,6 +179,42 @@ func changesAreWhole(e *env) {
 			e.Errorf("the change has revision %d, the row %d", c.Revision, stored.Revision)
 		}
 	}
+}
+
+func removalsTellTheRowBefore(e *env) {
+	db := e.table(subTable)
+	l := e.listen(subTable)
+	key := driver.Key{ID: "a", Sub: "1"}
+	data := func(n int) string { return fmt.Sprintf(` { "line" : "1", "n": %d.0, "odd":"<&>\u2028" }`, n) }
+	for n, remove := range []func() error{
+		func() error { return db.Delete(e.ctx, key) },
+		func() error { return db.DeleteAll(e.ctx, "a") },
+		func() error { return db.DeleteBatch(e.ctx, []driver.Key{key}) },
+		func() error {
+			return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{{Row: driver.Row{Key: key}, Delete: true}}})
+		},
+		func() error { // what a removal says of the row does not matter
+			return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{{Row: driver.Row{Key: key, Data: []byte(`{"line":"1","n":"no"}`)}, Delete: true}}})
+		},
+		func() error { return db.Clear(e.ctx) },
+	} {
+		// The row before is the last one, not the first.
+		e.save(db, driver.Row{Key: key, Data: []byte(data(-1))})
+		l.want(driver.Added, key, data(-1))
+		e.save(db, driver.Row{Key: key, Data: []byte(data(n))})
+		last := l.want(driver.Updated, key, data(n))
+		e.must(remove(), "remove")
+		if c := l.want(driver.Removed, key, data(n)); c.Revision < last.Revision {
+			e.Errorf("the removal has revision %d, the row had %d", c.Revision, last.Revision)
+		}
+	}
+	// Of an own row, which may leave something behind.
+	plain := e.table(plainTable)
+	l = e.listen(plainTable)
+	e.must(plain.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
+	l.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
+	e.must(plain.Apply(e.ctx, ownStep("a", 1, remove("a"))), "Apply")
+	l.want(driver.Removed, driver.Key{ID: "a"}, `{"n":1}`)
 }
 
 func whatChangesNothingIsNotTold(e *env) {
@@ -475,4 +512,10 @@ func changesBelongToTheCaller(e *env) {
 	}
 	two.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
 	e.wantRow(db, numbered("a", 1))
+	e.must(db.Delete(e.ctx, driver.Key{ID: "a"}), "Delete")
+	c = one.want(driver.Removed, driver.Key{ID: "a"}, `{"n":1}`)
+	for i := range c.Row {
+		c.Row[i] = '!'
+	}
+	two.want(driver.Removed, driver.Key{ID: "a"}, `{"n":1}`)
 }

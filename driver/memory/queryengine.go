@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/rows"
@@ -32,7 +33,7 @@ func (e *queryEngine) Query(ctx context.Context, q driver.Query) (driver.Page, e
 		return driver.Page{}, err
 	}
 	return t.page(plan, q.Filters, func(yield func(entry) bool) {
-		for e := range t.walk(plan, q.Descending) {
+		for e := range t.walk(plan) {
 			if rows.CompareValues(e.value, plan.Value) != 0 {
 				return
 			}
@@ -63,26 +64,35 @@ func (e *queryEngine) Scan(ctx context.Context, s driver.Scan) (driver.Page, err
 	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.page(plan, s.Filters, t.byID.ascend(func(e entry) bool {
-		return plan.After == nil || e.at.Compare(*plan.After) > 0
-	}))
+	if plan.Field != "" {
+		return t.ordered(plan, s.Filters)
+	}
+	return t.page(plan, s.Filters, t.all(plan))
+}
+
+// all yields the entries by id from where the page starts on.
+func (t *table) all(plan rows.Plan) iter.Seq[entry] {
+	if plan.Descending {
+		return t.byID.descend(func(e entry) bool { return plan.After != nil && e.at.Compare(*plan.After) >= 0 })
+	}
+	return t.byID.ascend(func(e entry) bool { return plan.Follows(e.at) })
 }
 
 // walk yields the entries from where the page starts on, those of the value first.
-func (t *table) walk(plan rows.Plan, descending bool) iter.Seq[entry] {
+func (t *table) walk(plan rows.Plan) iter.Seq[entry] {
 	set := t.byID
 	if plan.Index != nil {
 		set = t.byIndex[plan.Index.Name]
 	}
 	value := func(e entry) int { return rows.CompareValues(e.value, plan.Value) }
 	if plan.After == nil {
-		if descending {
+		if plan.Descending {
 			return set.descend(func(e entry) bool { return value(e) > 0 })
 		}
 		return set.ascend(func(e entry) bool { return value(e) >= 0 })
 	}
 	last := entry{value: plan.Value, at: *plan.After}
-	if descending {
+	if plan.Descending {
 		return set.descend(func(e entry) bool { return compareEntries(e, last) >= 0 })
 	}
 	return set.ascend(func(e entry) bool { return compareEntries(e, last) > 0 })
@@ -92,39 +102,77 @@ func (t *table) walk(plan rows.Plan, descending bool) iter.Seq[entry] {
 // know whether there is another page.
 func (t *table) page(plan rows.Plan, filters []driver.Filter, entries iter.Seq[entry]) (driver.Page, error) {
 	var page driver.Page
-	var last rows.Position
 	now := t.p.now()
 	for e := range entries {
-		r := e.rec
-		if rows.Expired(r.deadline, now) {
+		ok, err := t.matches(e.rec, filters, now)
+		if err != nil {
+			return driver.Page{}, err
+		}
+		if !ok {
 			continue
 		}
-		if len(filters) > 0 {
-			fields, err := rows.Fields(r.data)
-			if err != nil {
-				return driver.Page{}, fmt.Errorf("query %q: row %q: %w", t.spec.Name, r.key, err)
-			}
-			ok, err := rows.Match(fields, filters)
-			if err != nil {
-				return driver.Page{}, fmt.Errorf("query %q: %w", t.spec.Name, err)
-			}
-			if !ok {
-				continue
-			}
-		}
 		if len(page.Rows) == plan.Limit {
-			page.Cursor = plan.Cursor(last)
+			page.Cursor = page.Cursors[len(page.Cursors)-1]
 			break
 		}
-		data := r.data
+		data := e.rec.data
 		if plan.Index != nil {
 			var err error
 			if data, err = rows.Project(t.spec, *plan.Index, data); err != nil {
-				return driver.Page{}, fmt.Errorf("query %q: row %q: %w", t.spec.Name, r.key, err)
+				return driver.Page{}, fmt.Errorf("query %q: row %q: %w", t.spec.Name, e.rec.key, err)
 			}
 		}
-		page.Rows = append(page.Rows, r.row(data))
-		last = e.at
+		page.Rows = append(page.Rows, e.rec.row(data))
+		page.Cursors = append(page.Cursors, plan.Cursor(e.at))
 	}
 	return page, nil
+}
+
+// ordered returns the page of a scan that is ordered by a field, for which there
+// is no index: it looks at all rows.
+func (t *table) ordered(plan rows.Plan, filters []driver.Filter) (driver.Page, error) {
+	top := rows.NewTop[*record](plan)
+	now := t.p.now()
+	for e := range t.byID.ascend(func(entry) bool { return true }) {
+		at := plan.Place(e.rec.key, e.rec.data)
+		if !top.Wants(at) {
+			continue
+		}
+		ok, err := t.matches(e.rec, filters, now)
+		if err != nil {
+			return driver.Page{}, err
+		}
+		if ok {
+			top.Add(at, e.rec)
+		}
+	}
+	var page driver.Page
+	found, more := top.Page()
+	for _, f := range found {
+		page.Rows = append(page.Rows, f.Row.row(f.Row.data))
+		page.Cursors = append(page.Cursors, plan.Cursor(f.At))
+	}
+	if more {
+		page.Cursor = page.Cursors[len(page.Cursors)-1]
+	}
+	return page, nil
+}
+
+// matches reports whether a row is there and passes all filters.
+func (t *table) matches(r *record, filters []driver.Filter, now time.Time) (bool, error) {
+	if rows.Expired(r.deadline, now) {
+		return false, nil
+	}
+	if len(filters) == 0 {
+		return true, nil
+	}
+	fields, err := rows.Fields(r.data)
+	if err != nil {
+		return false, fmt.Errorf("query %q: row %q: %w", t.spec.Name, r.key, err)
+	}
+	ok, err := rows.Match(fields, filters)
+	if err != nil {
+		return false, fmt.Errorf("query %q: %w", t.spec.Name, err)
+	}
+	return ok, nil
 }

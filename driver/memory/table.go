@@ -130,7 +130,7 @@ func (t *table) drop(key driver.Key, now time.Time) {
 	t.remove(r)
 	t.revision++ // a removal is a write: it comes after the row's last revision
 	t.changes.emit(driver.StateChange{
-		Kind: driver.Removed, ReadModel: t.spec.Name, ID: key.ID, SubID: key.Sub, Revision: t.revision,
+		Kind: driver.Removed, ReadModel: t.spec.Name, ID: key.ID, SubID: key.Sub, Revision: t.revision, Row: r.data,
 	})
 }
 

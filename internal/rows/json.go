@@ -50,6 +50,58 @@ func members(data []byte, f func(name string, start, end int)) error {
 	return nil
 }
 
+// lookup returns the value of a top-level field, nothing if there is none; of a
+// name that occurs twice the last one. It trusts data to have passed [Fields]
+// once; what did not gives any value or nothing, but no panic.
+func lookup(data []byte, field string) (value json.RawMessage) {
+	if i := skipSpace(data, 0); i < len(data) && data[i] == '{' {
+		data = data[i+1:]
+	} else {
+		return nil
+	}
+	// next returns the next value and leaves data behind it.
+	next := func() []byte {
+		data = data[skipSpace(data, 0):]
+		end := 0
+		if len(data) > 0 && data[0] != '}' {
+			end = skipValue(data, 0)
+		}
+		v := data[:end:end]
+		data = data[end:]
+		data = data[skipSpace(data, 0):]
+		return v
+	}
+	skip := func(c byte) bool {
+		if len(data) == 0 || data[0] != c {
+			return false
+		}
+		data = data[1:]
+		return true
+	}
+	for more := true; more; more = skip(',') {
+		name := next()
+		if len(name) < 2 || name[0] != '"' || !skip(':') {
+			return value
+		}
+		v := next()
+		if len(v) == 0 || v[0] == '"' && len(v) < 2 {
+			return value
+		}
+		if named(name, field) {
+			value = v
+		}
+	}
+	return value
+}
+
+// named reports whether the JSON string quoted stands for s.
+func named(quoted []byte, s string) bool {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return string(quoted[1:len(quoted)-1]) == s
+	}
+	return unquote(quoted) == s
+}
+
 // skipSpace returns the index of the first byte from i on that is not white space.
 func skipSpace(data []byte, i int) int {
 	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
@@ -58,19 +110,19 @@ func skipSpace(data []byte, i int) int {
 	return i
 }
 
-// skipValue returns the index behind the JSON value that starts at i. The text
-// is known to be valid.
+// skipValue returns the index behind the JSON value that starts at i. Of a text
+// that is not valid it is any index from i up to the text's length.
 func skipValue(data []byte, i int) int {
 	depth := 0
-	for {
+	for i < len(data) {
 		switch data[i] {
 		case '"':
-			for i++; data[i] != '"'; i++ {
+			for i++; i < len(data) && data[i] != '"'; i++ {
 				if data[i] == '\\' {
 					i++
 				}
 			}
-			i++
+			i = min(i+1, len(data))
 		case '{', '[':
 			depth++
 			i++
@@ -88,6 +140,7 @@ func skipValue(data []byte, i int) int {
 			return i
 		}
 	}
+	return i
 }
 
 // isDelimiter reports whether c ends a number or literal.

@@ -1,13 +1,15 @@
 package rows
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/reventless-go/reventless/driver"
 )
@@ -17,8 +19,9 @@ const defaultLimit = 100
 
 // Position is a row's place in the order of a query or scan.
 type Position struct {
-	// Sort is the value of the index's sort field, a string or a float64; nil
-	// when the order is by key alone.
+	// Sort is the value of the index's sort field, a string or a float64, or of
+	// the field that orders a scan, also a bool or nil; nil when the order is by
+	// key alone.
 	Sort any
 	driver.Key
 }
@@ -34,12 +37,16 @@ type Plan struct {
 	Index *driver.Index
 	// Value is the id or index key, a string or a float64; nil in a scan.
 	Value any
+	// Field is the one that orders a scan; empty when the order is by key alone.
+	Field string
+	// Descending turns the order around.
+	Descending bool
 	// Limit is the most rows of the page, at least 1.
 	Limit int
-	// After is the last row of the page before; nil is to start.
+	// After is the position of the cursor; nil is to start.
 	After *Position
 
-	query string // hash of the query without limit and cursor
+	query identity
 }
 
 // CheckQuery checks q against the read model that it names. An unknown index is
@@ -88,17 +95,28 @@ func CheckQuery(spec driver.TableSpec, q driver.Query) (Plan, error) {
 	if err := checkFilters(q.ReadModel, q.Filters); err != nil {
 		return Plan{}, err
 	}
-	identity := identity{
-		Kind: "query", ReadModel: q.ReadModel, Index: q.Index, Value: plan.Value,
-		Filters: canonical(q.Filters), Descending: q.Descending,
-	}
+	id := appendText(append(make([]byte, 0, 128), 'q'), q.ReadModel)
+	id = appendValue(appendText(id, q.Index), plan.Value)
 	if q.Sort != nil {
-		identity.Sort = canonical([]driver.Filter{{Comparator: q.Sort.Comparator, Values: q.Sort.Values}})
+		id = appendCondition(append(id, 1), *q.Sort)
+	} else {
+		id = append(id, 0)
 	}
+	plan.query = identify(appendFilters(id, q.Filters))
+	plan.Descending = q.Descending
 	if plan.Index == nil {
 		sort = nil // the sub id is in the key
 	}
-	return plan.at(identity, sort, q.Cursor)
+	plan, err := plan.at(q.Cursor, func(v any) bool {
+		if sort == nil {
+			return v == nil
+		}
+		return hasType(*sort, v)
+	})
+	if err != nil {
+		return Plan{}, fmt.Errorf("query %q: %w", q.ReadModel, err)
+	}
+	return plan, nil
 }
 
 // CheckScan checks s. A malformed scan is an [driver.ErrInvalid].
@@ -110,63 +128,181 @@ func CheckScan(s driver.Scan) (Plan, error) {
 		return Plan{}, err
 	}
 	plan := Plan{Limit: cmp.Or(s.Limit, defaultLimit)}
-	return plan.at(identity{Kind: "scan", ReadModel: s.ReadModel, Filters: canonical(s.Filters)}, nil, s.Cursor)
+	id := appendText(append(make([]byte, 0, 128), 's'), s.ReadModel)
+	if s.Order != nil {
+		plan.Field, plan.Descending = s.Order.Field, s.Order.Descending
+		id = appendText(append(id, 1), s.Order.Field)
+	} else {
+		id = append(id, 0)
+	}
+	plan.query = identify(appendFilters(id, s.Filters))
+	plan, err := plan.at(s.Cursor, func(v any) bool { return v == nil || plan.Field != "" })
+	if err != nil {
+		return Plan{}, fmt.Errorf("scan %q: %w", s.ReadModel, err)
+	}
+	return plan, nil
 }
 
-// Cursor returns the cursor that continues behind the row at last.
-func (p Plan) Cursor(last Position) string {
-	b, _ := json.Marshal(cursor{Query: p.query, Sort: last.Sort, ID: last.ID, Sub: last.Sub}) // strings and numbers marshal
-	return base64.RawURLEncoding.EncodeToString(b)
+// Place returns the position in a scan of a row with this data, which was
+// checked when it was stored.
+func (p Plan) Place(key driver.Key, data []byte) Position {
+	at := Position{Key: key}
+	if p.Field != "" {
+		at.Sort = scalar(lookup(data, p.Field))
+	}
+	return at
 }
 
-// cursor is the text inside of a cursor.
-type cursor struct {
-	Query string `json:"q"`
-	Sort  any    `json:"s,omitempty"`
-	ID    string `json:"i"`
-	Sub   string `json:"u,omitempty"`
+// Compare orders positions in the direction of the plan.
+func (p Plan) Compare(a, b Position) int {
+	if p.Descending {
+		return b.Compare(a)
+	}
+	return a.Compare(b)
 }
+
+// Follows reports whether a position is behind the cursor.
+func (p Plan) Follows(at Position) bool { return p.After == nil || p.Compare(at, *p.After) > 0 }
 
 // identity is what makes two queries the same, so that the cursor of one may
-// continue the other.
-type identity struct {
-	Kind       string
-	ReadModel  string
-	Index      string
-	Value      any
-	Sort       []driver.Filter
-	Filters    []driver.Filter
-	Descending bool
+// continue the other: a hash of all but the direction, the limit and the cursor.
+type identity [12]byte
+
+func identify(text []byte) identity {
+	sum := sha256.Sum256(text)
+	return identity(sum[:])
 }
 
-// at returns the plan with its identity and the position of text, the cursor.
-func (p Plan) at(id identity, sort *driver.Field, text string) (Plan, error) {
-	b, err := json.Marshal(id)
-	if err != nil {
-		return Plan{}, fmt.Errorf("%s %q: %w: %w", id.Kind, id.ReadModel, driver.ErrInvalid, err)
-	}
-	sum := sha256.Sum256(b)
-	p.query = base64.RawURLEncoding.EncodeToString(sum[:12])
+// cursors are in the alphabet of URLs.
+var cursors = base64.RawURLEncoding.Strict()
+
+// Cursor returns the cursor that continues behind the row at a position.
+func (p Plan) Cursor(at Position) string {
+	b := make([]byte, 0, 128)
+	b = append(b, p.query[:]...)
+	b = appendValue(b, at.Sort)
+	return cursors.EncodeToString(appendText(appendText(b, at.ID), at.Sub))
+}
+
+// at returns the plan with the position of text, a cursor or nothing. fits says
+// which sort values there can be.
+func (p Plan) at(text string, fits func(sort any) bool) (Plan, error) {
 	if text == "" {
 		return p, nil
 	}
-	var c cursor
-	b, err = base64.RawURLEncoding.DecodeString(text)
-	if err == nil {
-		err = json.Unmarshal(b, &c)
-	}
+	b, err := cursors.DecodeString(text)
 	if err != nil {
-		return Plan{}, fmt.Errorf("%s %q: cursor: %w: %w", id.Kind, id.ReadModel, driver.ErrInvalid, err)
+		return Plan{}, fmt.Errorf("cursor: %w: %w", driver.ErrInvalid, err)
 	}
-	fits := c.Sort == nil
-	if sort != nil {
-		fits = hasType(*sort, c.Sort)
+	rest, ok := bytes.CutPrefix(b, p.query[:])
+	if !ok {
+		return Plan{}, fmt.Errorf("cursor of another query: %w", driver.ErrInvalid)
 	}
-	if c.Query != p.query || c.ID == "" || !fits {
-		return Plan{}, fmt.Errorf("%s %q: cursor of another query: %w", id.Kind, id.ReadModel, driver.ErrInvalid)
+	r := reader{rest: rest}
+	at := Position{Sort: r.value(), Key: driver.Key{ID: r.text(), Sub: r.text()}}
+	// There is one form of a cursor: what lies in many hands has no variants.
+	if r.bad || at.ID == "" || !fits(at.Sort) || p.Cursor(at) != text {
+		return Plan{}, fmt.Errorf("cursor: %w", driver.ErrInvalid)
 	}
-	p.After = &Position{Sort: c.Sort, Key: driver.Key{ID: c.ID, Sub: c.Sub}}
+	p.After = &at
 	return p, nil
+}
+
+// The kinds of a value in a cursor.
+const (
+	kindNil byte = iota
+	kindFalse
+	kindTrue
+	kindNumber
+	kindText
+)
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// appendValue appends a value as [normal] returns it.
+func appendValue(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case bool:
+		if v {
+			return append(b, kindTrue)
+		}
+		return append(b, kindFalse)
+	case float64:
+		return binary.BigEndian.AppendUint64(append(b, kindNumber), math.Float64bits(v))
+	case string:
+		return appendText(append(b, kindText), v)
+	}
+	return append(b, kindNil)
+}
+
+func appendFilters(b []byte, filters []driver.Filter) []byte {
+	for _, f := range filters {
+		b = appendCondition(appendText(b, f.Field), f)
+	}
+	return b
+}
+
+func appendCondition(b []byte, f driver.Filter) []byte {
+	b = appendText(b, string(f.Comparator))
+	b = binary.AppendUvarint(b, uint64(len(f.Values)))
+	for _, v := range f.Values {
+		b = appendValue(b, normal(v))
+	}
+	return b
+}
+
+// reader takes apart what the append functions made, from anybody's hands.
+type reader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *reader) take(n uint64) []byte {
+	if n > uint64(len(r.rest)) {
+		r.bad, n = true, 0
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+func (r *reader) text() string {
+	n, size := binary.Uvarint(r.rest)
+	if size <= 0 {
+		r.bad = true
+		return ""
+	}
+	r.take(uint64(size))
+	s := string(r.take(n))
+	r.bad = r.bad || !utf8.ValidString(s)
+	return s
+}
+
+func (r *reader) value() any {
+	kind := r.take(1)
+	if r.bad {
+		return nil
+	}
+	switch kind[0] {
+	case kindNil:
+	case kindFalse:
+		return false
+	case kindTrue:
+		return true
+	case kindNumber:
+		if b := r.take(8); !r.bad {
+			f := math.Float64frombits(binary.BigEndian.Uint64(b))
+			r.bad = math.IsNaN(f)
+			return f
+		}
+	case kindText:
+		return r.text()
+	default:
+		r.bad = true
+	}
+	return nil
 }
 
 func checkFilters(readModel string, filters []driver.Filter) error {
@@ -176,19 +312,6 @@ func checkFilters(readModel string, filters []driver.Filter) error {
 		}
 	}
 	return nil
-}
-
-// canonical returns filters such that equal queries have equal ones.
-func canonical(filters []driver.Filter) []driver.Filter {
-	out := make([]driver.Filter, len(filters))
-	for i, f := range filters {
-		values := make([]any, len(f.Values))
-		for j, v := range f.Values {
-			values[j] = normal(v)
-		}
-		out[i] = driver.Filter{Field: f.Field, Comparator: f.Comparator, Values: values}
-	}
-	return out
 }
 
 // hasType reports whether v, a normal value, can be compared with field.

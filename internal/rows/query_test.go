@@ -228,7 +228,7 @@ func TestCursor(t *testing.T) {
 		{"read model", func(q *driver.Query) { q.ReadModel = "s" }, false},
 		{"index", func(q *driver.Query) { q.Index, q.Sort = "", nil }, false},
 		{"value", func(q *driver.Query) { q.Value = "d" }, false},
-		{"direction", func(q *driver.Query) { q.Descending = true }, false},
+		{"direction", func(q *driver.Query) { q.Descending = true }, true},
 		{"condition", func(q *driver.Query) { q.Sort = nil }, false},
 		{"filter", func(q *driver.Query) {
 			q.Filters = []driver.Filter{{Field: "x", Comparator: driver.Equal, Values: []any{"z"}}}

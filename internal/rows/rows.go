@@ -281,9 +281,8 @@ func CompareKeys(a, b driver.Key) int {
 	return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Sub, b.Sub))
 }
 
-// CompareValues orders the values of one index field, each a string or a
-// float64: numbers by value, strings by their bytes, nil and numbers before
-// strings.
+// CompareValues orders the values of one field: nil, false, true, numbers by
+// value (each a float64), strings by their bytes.
 func CompareValues(a, b any) int {
 	switch a := a.(type) {
 	case float64:
@@ -294,16 +293,25 @@ func CompareValues(a, b any) int {
 		if b, ok := b.(string); ok {
 			return cmp.Compare(a, b)
 		}
+	case bool:
+		if b, ok := b.(bool); ok && a != b {
+			if b {
+				return -1
+			}
+			return 1
+		}
 	}
 	return cmp.Compare(rank(a), rank(b))
 }
 
 func rank(v any) int {
 	switch v.(type) {
-	case float64:
+	case bool:
 		return 1
-	case string:
+	case float64:
 		return 2
+	case string:
+		return 3
 	}
 	return 0
 }

@@ -165,3 +165,105 @@ func BenchmarkAppend64(b *testing.B) {
 	b.ReportMetric(rates[2]/rates[0], "x-of-bare")
 	b.ReportMetric(rates[2]/rates[1], "x-of-one-client")
 }
+
+// benchRows opens a read model of n small rows.
+func benchRows(b *testing.B, n int) (driver.QueryDb, driver.QueryEngine) {
+	b.Helper()
+	ctx := b.Context()
+	p, err := sqlite.Open(ctx, filepath.Join(b.TempDir(), "app.db"), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	spec := driver.TableSpec{Name: "Bench.Things"}
+	db, err := p.OpenQueryDb(ctx, spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var batch []driver.Row
+	for i := range n {
+		batch = append(batch, driver.Row{
+			Key:  driver.Key{ID: fmt.Sprintf("thing-%06d", i)},
+			Data: json.RawMessage(fmt.Sprintf(`{"name":"%s","price":%d.5,"tags":["a","b"],"shop":"s"}`, strings.Repeat("n", 150), i*7919%n)),
+		})
+	}
+	if err := db.SaveBatch(ctx, batch); err != nil {
+		b.Fatal(err)
+	}
+	engine, err := p.OpenQueryEngine(ctx, []driver.TableSpec{spec})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return db, engine
+}
+
+// BenchmarkPointReads are reads of one row: by a prepared statement of
+// database/sql alone, by the store, by the engine.
+func BenchmarkPointReads(b *testing.B) {
+	const n = 10_000
+	id := func(i int) string { return fmt.Sprintf("thing-%06d", i*7919%n) }
+	b.Run("LoadRow", func(b *testing.B) {
+		db, _ := benchRows(b, n)
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if _, err := db.LoadRow(b.Context(), driver.Key{ID: id(i)}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("Query", func(b *testing.B) {
+		_, engine := benchRows(b, n)
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if page, err := engine.Query(b.Context(), driver.Query{ReadModel: "Bench.Things", Value: id(i)}); err != nil || len(page.Rows) != 1 {
+				b.Fatal(len(page.Rows), err)
+			}
+		}
+	})
+	b.Run("Bare", func(b *testing.B) {
+		ctx := b.Context()
+		sqldb, err := sql.Open("sqlite", "file:"+filepath.Join(b.TempDir(), "bare.db")+"?_pragma=journal_mode(wal)&_pragma=cache_size(-16384)")
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { sqldb.Close() })
+		sqldb.SetMaxOpenConns(1)
+		if _, err := sqldb.ExecContext(ctx, `CREATE TABLE rows (n INTEGER PRIMARY KEY, tbl INTEGER, id TEXT, sub TEXT, rev INTEGER, expires INTEGER, data TEXT, UNIQUE (tbl, id, sub));
+			WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < 9999)
+			INSERT INTO rows (tbl, id, sub, rev, expires, data) SELECT 1, printf('thing-%06d', i), '', i, 0, printf('{"name":"%0150d","price":1,"tags":["a","b"],"shop":"s"}', i) FROM c`); err != nil {
+			b.Fatal(err)
+		}
+		read, err := sqldb.PrepareContext(ctx, "SELECT rev, expires, data FROM rows WHERE tbl = ? AND id = ? AND sub = ''")
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { read.Close() })
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			var rev, expires int64
+			var data []byte
+			if err := read.QueryRowContext(ctx, int64(1), id(i)).Scan(&rev, &expires, &data); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkScans are first pages of ten rows among 10,000.
+func BenchmarkScans(b *testing.B) {
+	_, engine := benchRows(b, 10_000)
+	for name, order := range map[string]*driver.Order{"Unordered": nil, "ByID": {Descending: true}, "ByField": {Field: "price"}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if page, err := engine.Scan(b.Context(), driver.Scan{ReadModel: "Bench.Things", Order: order, Limit: 10}); err != nil || len(page.Rows) != 10 {
+					b.Fatal(len(page.Rows), err)
+				}
+			}
+		})
+	}
+}

@@ -182,7 +182,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 			truncate(func(int64) int64 { return 0 })(t, path)
 		}, "truncated"},
 		{"another application", overwrite(68, []byte{0, 0, 0, 0}), "another application"},
-		{"a newer version", overwrite(60, binary.BigEndian.AppendUint32(nil, 99)), "version 99, this program knows versions up to 1"},
+		{"a newer version", overwrite(60, binary.BigEndian.AppendUint32(nil, 99)), fmt.Sprintf("version 99, this program knows versions up to %d", len(migrations))},
 		{"a strange page size", overwrite(16, []byte{0x10, 0x01}), "page size"},
 		{"a page of zeroes", overwrite(5*page, make([]byte, page)), "damaged"},
 		{"a page of noise", overwrite(3*page, bytes.Repeat([]byte{0xa5, 0x17, 0xff}, page/3)), "damaged"},
@@ -194,7 +194,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 				t.Fatal(err)
 			}
 			restore(t, path, files)
-		}, "version 7, this program knows versions up to 1"},
+		}, fmt.Sprintf("version 7, this program knows versions up to %d", len(migrations))},
 		{"the log without its database", func(t *testing.T, path string) {
 			c := must[*conn](t)(connect(fileURI(path, "mode=rw"), "user_version=1"))
 			files := content(t, filepath.Dir(path))

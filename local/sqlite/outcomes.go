@@ -29,14 +29,14 @@ func (o outcomes) Put(ctx context.Context, out driver.Outcome, expires time.Time
 			return err
 		}
 		args := []any{
-			out.CommandID, string(out.Kind), out.EntityID, int64(out.SequenceNr), int64(out.EventCount), out.Code, out.Message, nil, expires.UnixMicro(),
+			out.CommandID, string(out.Kind), out.EntityID, int64(out.SequenceNr), int64(out.EventCount), out.Code, out.Message, nil, expires.UnixMicro(), out.Target, out.User,
 		}
 		if out.Detail != nil {
 			args[7] = string(out.Detail)
 		}
-		text := `INSERT INTO outcomes (command, kind, entity, seq, events, code, message, detail, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		text := `INSERT INTO outcomes (command, kind, entity, seq, events, code, message, detail, expires, target, user) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET kind = excluded.kind, entity = excluded.entity, seq = excluded.seq, events = excluded.events,
-			code = excluded.code, message = excluded.message, detail = excluded.detail, expires = excluded.expires`
+			code = excluded.code, message = excluded.message, detail = excluded.detail, expires = excluded.expires, target = excluded.target, user = excluded.user`
 		now := o.p.now().UnixMicro()
 		if out.Kind == driver.Pending {
 			text += " WHERE expires <= ?"
@@ -61,11 +61,12 @@ func (o outcomes) Put(ctx context.Context, out driver.Outcome, expires time.Time
 func (o outcomes) Get(ctx context.Context, commandID string) (out driver.Outcome, err error) {
 	err = o.p.call(ctx, func() error {
 		return o.p.read(ctx, func(c *conn) error {
-			found, err := c.first("SELECT kind, entity, seq, events, code, message, detail FROM outcomes WHERE command = ? AND expires > ?",
+			found, err := c.first("SELECT kind, entity, seq, events, code, message, detail, target, user FROM outcomes WHERE command = ? AND expires > ?",
 				[]any{commandID, o.p.now().UnixMicro()}, func(row []sqldriver.Value) error {
 					out = driver.Outcome{
 						Kind: driver.OutcomeKind(text(row[0])), CommandID: commandID, EntityID: text(row[1]), SequenceNr: uint64(number(row[2])),
 						EventCount: int(number(row[3])), Code: text(row[4]), Message: text(row[5]),
+						Target: text(row[7]), User: text(row[8]),
 					}
 					if row[6] != nil {
 						out.Detail = []byte(text(row[6]))

@@ -62,15 +62,23 @@ func (db queryDb) Load(ctx context.Context, id string) ([]driver.Row, error) {
 }
 
 // LoadRow implements [driver.QueryDb].
-func (db queryDb) LoadRow(ctx context.Context, key driver.Key) (driver.Row, error) {
-	found, err := db.LoadRows(ctx, []driver.Key{key})
-	if err != nil {
+func (db queryDb) LoadRow(ctx context.Context, key driver.Key) (row driver.Row, err error) {
+	if err := db.p.enter(ctx); err != nil {
 		return driver.Row{}, err
 	}
-	if len(found) == 0 {
-		return driver.Row{}, db.wrap(driver.ErrNotFound, "load row", short(key.String()))
+	defer db.p.leave()
+	err = db.p.read(ctx, func(c *conn) error {
+		var ok bool
+		row, ok, err = db.t.load(c, key, db.p.now())
+		if err == nil && !ok {
+			return driver.ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return driver.Row{}, db.wrap(err, "load row", short(key.String()))
 	}
-	return found[0], nil
+	return row, nil
 }
 
 // LoadRows implements [driver.QueryDb].
@@ -91,12 +99,12 @@ func (db queryDb) LoadRows(ctx context.Context, keys []driver.Key) ([]driver.Row
 				continue
 			}
 			seen[key] = true
-			r, err := db.t.get(c, key)
+			row, ok, err := db.t.load(c, key, now)
 			if err != nil {
 				return err
 			}
-			if r.alive(now) {
-				found = append(found, r.row())
+			if ok {
+				found = append(found, row)
 			}
 		}
 		return nil

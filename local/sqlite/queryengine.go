@@ -4,6 +4,7 @@ import (
 	"context"
 	sqldriver "database/sql/driver"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -50,7 +51,7 @@ func (e *queryEngine) Query(ctx context.Context, q driver.Query) (driver.Page, e
 		if err != nil {
 			return err
 		}
-		w := walk{t: t, spec: s.TableSpec, plan: plan, filters: q.Filters, sort: q.Sort, descending: q.Descending}
+		w := walk{t: t, spec: s.TableSpec, plan: plan, filters: q.Filters, sort: q.Sort}
 		if plan.Index == nil {
 			w.byID()
 		} else {
@@ -83,6 +84,10 @@ func (e *queryEngine) Scan(ctx context.Context, s driver.Scan) (driver.Page, err
 		}
 		w := walk{t: t, spec: t.readable.Load().TableSpec, plan: plan, filters: s.Filters}
 		w.all()
+		if plan.Field != "" {
+			page, err = w.ordered(ctx)
+			return err
+		}
 		page, err = w.page(ctx)
 		return err
 	})
@@ -100,12 +105,11 @@ const walkPage = 1000
 // SQLite gets are bounds for speed; what a row must meet is decided by package
 // rows, like on every provider.
 type walk struct {
-	t          *table
-	spec       driver.TableSpec
-	plan       rows.Plan
-	filters    []driver.Filter
-	sort       *driver.Filter
-	descending bool
+	t       *table
+	spec    driver.TableSpec
+	plan    rows.Plan
+	filters []driver.Filter
+	sort    *driver.Filter
 
 	from  string // tables and what is always demanded
 	args  []any
@@ -142,9 +146,10 @@ func (w *walk) all() {
 }
 
 // statement returns the statement that continues behind a position.
-func (w *walk) statement(after *rows.Position) (text string, args []any) {
+func (w *walk) statement(after *rows.Position, descending bool) (text string, args []any) {
 	var b strings.Builder
-	args = append(args, w.args...)
+	b.Grow(256)
+	args = append(make([]any, 0, 12), w.args...)
 	b.WriteString("SELECT " + walkColumns)
 	if w.value == "e.sort" {
 		b.WriteString(", e.sort")
@@ -164,7 +169,7 @@ func (w *walk) statement(after *rows.Position) (text string, args []any) {
 		}
 	}
 	direction, beyond := "", " > "
-	if w.descending {
+	if descending {
 		direction, beyond = " DESC", " < "
 	}
 	if after != nil {
@@ -209,55 +214,95 @@ func number64(v any) any {
 	return v
 }
 
-// page returns the first rows that match. It looks one row further to know
-// whether there is another page.
-func (w *walk) page(ctx context.Context) (page driver.Page, err error) {
-	now := w.t.p.now()
-	after := w.plan.After
-	var last rows.Position // of the last row in page
-	full := false
-	for done := false; !done; {
+// each calls f for the stored rows behind a position, also for those that have
+// expired, until f returns errStop or there are no more.
+func (w *walk) each(ctx context.Context, after *rows.Position, descending bool, f func(r stored, at rows.Position) error) error {
+	var last rows.Position
+	for seen, stopped := walkPage, false; seen == walkPage && !stopped; after = &last {
 		if err := ctx.Err(); err != nil {
-			return driver.Page{}, err
+			return err
 		}
-		text, args := w.statement(after)
-		seen := 0
+		text, args := w.statement(after, descending)
+		seen = 0
 		err := w.t.p.read(ctx, func(c *conn) error {
 			return c.query(text, args, func(row []sqldriver.Value) error {
 				seen++
 				r := storedRow(row)
-				at := rows.Position{Sort: row[6], Key: r.key}
-				if at.Sort == "" || row[6] == nil {
-					at.Sort = nil
+				last = rows.Position{Sort: row[6], Key: r.key}
+				if last.Sort == "" {
+					last.Sort = nil
 				}
-				after = &at
-				ok, err := w.matches(r, at, now)
-				if err != nil || !ok {
-					return err
-				}
-				if len(page.Rows) == w.plan.Limit {
-					full = true
-					return errStop
-				}
-				if w.plan.Index != nil {
-					data, err := rows.Project(w.spec, *w.plan.Index, json.RawMessage(r.data))
-					if err != nil {
-						return corrupt("row %q: %v", short(r.key.String()), err)
-					}
-					r.data = string(data)
-				}
-				page.Rows = append(page.Rows, r.row())
-				last = at
-				return nil
+				err := f(r, last)
+				stopped = errors.Is(err, errStop)
+				return err
 			})
 		})
 		if err != nil {
-			return driver.Page{}, err
+			return err
 		}
-		done = full || seen < walkPage
 	}
-	if full {
-		page.Cursor = w.plan.Cursor(last)
+	return nil
+}
+
+// page returns the first rows that match. It looks one row further to know
+// whether there is another page.
+func (w *walk) page(ctx context.Context) (page driver.Page, err error) {
+	now := w.t.p.now()
+	err = w.each(ctx, w.plan.After, w.plan.Descending, func(r stored, at rows.Position) error {
+		ok, err := w.matches(r, at, now)
+		if err != nil || !ok {
+			return err
+		}
+		if len(page.Rows) == w.plan.Limit {
+			page.Cursor = page.Cursors[len(page.Cursors)-1]
+			return errStop
+		}
+		if w.plan.Index != nil {
+			data, err := rows.Project(w.spec, *w.plan.Index, json.RawMessage(r.data))
+			if err != nil {
+				return corrupt("row %q: %v", short(r.key.String()), err)
+			}
+			r.data = string(data)
+		}
+		page.Rows = append(page.Rows, r.row())
+		page.Cursors = append(page.Cursors, w.plan.Cursor(at))
+		return nil
+	})
+	if err != nil {
+		return driver.Page{}, err
+	}
+	return page, nil
+}
+
+// ordered returns the page of a scan that is ordered by a field. It looks at all
+// rows and keeps those of the page: SQLite's JSON functions see other numbers,
+// strings and repeated names than package rows does, so they cannot order them.
+func (w *walk) ordered(ctx context.Context) (page driver.Page, err error) {
+	now := w.t.p.now()
+	top := rows.NewTop[stored](w.plan)
+	var data []byte
+	err = w.each(ctx, nil, false, func(r stored, _ rows.Position) error {
+		data = append(data[:0], r.data...)
+		at := w.plan.Place(r.key, data)
+		if !top.Wants(at) {
+			return nil
+		}
+		ok, err := w.matches(r, at, now)
+		if err == nil && ok {
+			top.Add(at, r)
+		}
+		return err
+	})
+	if err != nil {
+		return driver.Page{}, err
+	}
+	found, more := top.Page()
+	for _, f := range found {
+		page.Rows = append(page.Rows, f.Row.row())
+		page.Cursors = append(page.Cursors, w.plan.Cursor(f.At))
+	}
+	if more {
+		page.Cursor = page.Cursors[len(page.Cursors)-1]
 	}
 	return page, nil
 }

@@ -91,6 +91,9 @@ CREATE INDEX letters_component ON letters (component, id);
 CREATE TABLE outcomes (command TEXT PRIMARY KEY, kind TEXT NOT NULL, entity TEXT NOT NULL, seq INTEGER NOT NULL,
 	events INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL, detail TEXT, expires INTEGER NOT NULL) STRICT;
 CREATE INDEX outcomes_expires ON outcomes (expires);
+`, `
+ALTER TABLE outcomes ADD COLUMN target TEXT NOT NULL DEFAULT '';
+ALTER TABLE outcomes ADD COLUMN user TEXT NOT NULL DEFAULT '';
 `}
 
 // create makes an empty database at path, which is either complete or not there:

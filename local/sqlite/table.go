@@ -345,6 +345,19 @@ func (t *table) get(c *conn, key driver.Key) (r stored, err error) {
 	return r, err
 }
 
+// load returns the row of a key to readers, and whether it is there at now. It
+// asks for no more columns than it needs: each costs, also by its name.
+func (t *table) load(c *conn, key driver.Key, now time.Time) (row driver.Row, ok bool, err error) {
+	_, err = c.first("SELECT rev, expires, data FROM rows WHERE tbl = ? AND id = ? AND sub = ?", []any{t.id, key.ID, key.Sub},
+		func(v []sqldriver.Value) error {
+			if deadline := number(v[1]); !rows.Expired(deadline, now) {
+				row, ok = stored{key: key, revision: number(v[0]), deadline: deadline, data: text(v[2])}.row(), true
+			}
+			return nil
+		})
+	return row, ok, err
+}
+
 // page returns rows in the order of their keys.
 func (t *table) page(c *conn, after driver.Key, limit int) (page []stored, err error) {
 	size := 0
@@ -461,7 +474,7 @@ func (t *table) drop(x *tx, old stored, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		t.tell(x, driver.StateChange{Kind: driver.Removed, ID: old.key.ID, SubID: old.key.Sub, Revision: uint64(revision)})
+		t.tell(x, driver.StateChange{Kind: driver.Removed, ID: old.key.ID, SubID: old.key.Sub, Revision: uint64(revision), Row: json.RawMessage(old.data)})
 	}
 	return nil
 }
@@ -606,7 +619,9 @@ func (s *subscriber) pop() (change driver.StateChange, ok, lost bool) {
 	}
 	change = s.queue[0]
 	s.queue[0] = driver.StateChange{}
-	s.queue = s.queue[1:]
+	if s.queue = s.queue[1:]; len(s.queue) == 0 {
+		s.queue = nil // an idle subscriber costs little, whatever it had to take
+	}
 	s.bytes -= len(change.Row)
 	change.Row = bytes.Clone(change.Row)
 	return change, true, false
