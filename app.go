@@ -3,6 +3,7 @@ package reventless
 import (
 	"fmt"
 
+	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/platform"
 	"github.com/reventless-go/reventless/plugin"
@@ -10,7 +11,10 @@ import (
 )
 
 // App is a declared application: named plugins. It is inert; hosts run it.
-type App struct{ assembled *component.App }
+type App struct {
+	assembled *component.App
+	api       *api.Schema
+}
 
 // New assembles an application. The name starts with a letter and has letters
 // and digits only; resources are named after it.
@@ -22,7 +26,8 @@ type App struct{ assembled *component.App }
 // source, target or used component that belongs to no plugin, a component in two
 // plugins, an extension point that nobody offers or two offer, a reference into
 // another plugin that does not go through an extension point, a bucket watched
-// by two tasks.
+// by two tasks, a command or row that the API cannot express, names that collide
+// in the API.
 func New(name string, plugins ...*plugin.Plugin) *App {
 	all := make([]component.Plugin, 0, len(plugins)+1)
 	for i, p := range plugins {
@@ -38,7 +43,11 @@ func New(name string, plugins ...*plugin.Plugin) *App {
 	if err != nil {
 		panic(fmt.Sprintf("app %s: %v", name, err))
 	}
-	return &App{assembled}
+	schema, err := api.New(assembled)
+	if err != nil {
+		panic(fmt.Sprintf("app %s: %v", name, err))
+	}
+	return &App{assembled, schema}
 }
 
 // Name returns the application's name.
@@ -46,6 +55,9 @@ func (a *App) Name() string { return a.assembled.Name }
 
 // Topology returns the application as plain data.
 func (a *App) Topology() topology.App { return a.assembled.Topology() }
+
+// API returns the GraphQL API that is derived from the application.
+func (a *App) API() *api.Schema { return a.api }
 
 // Assembled returns the application for hosts.
 func (a *App) Assembled() *component.App { return a.assembled }

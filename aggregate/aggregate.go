@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/message"
@@ -44,6 +45,9 @@ type Spec[S any, C, E message.Typed] struct {
 	// Async sends commands through the queue: callers get Pending, and ask for
 	// the outcome by the command's id.
 	Async bool
+	// Access says who may send which command over the API; a command without a
+	// rule takes [access.Authenticated] callers.
+	Access access.Rules
 }
 
 // Aggregate is a declared aggregate. It is inert: an App runs it.
@@ -76,11 +80,15 @@ func New[S any, C, E message.Typed](spec Spec[S, C, E]) *Aggregate[S, C, E] {
 			panic(fmt.Sprintf("aggregate %s: the state cannot be kept in a snapshot: %v (set SnapshotEvery to -1 to have none)", spec.Name, err))
 		}
 	}
+	rules, err := accessRules(spec.Access, spec.Commands.Types())
+	if err != nil {
+		panic(fmt.Sprintf("aggregate %s: %v", spec.Name, err))
+	}
 	a.def = &component.Definition{
 		Kind: component.KindAggregate, Name: spec.Name, Doc: spec.Doc,
 		Aggregate: &component.Aggregate{
 			Commands: spec.Commands.Types(), Events: spec.Events.Types(),
-			FoldVersion: spec.FoldVersion, SnapshotEvery: spec.SnapshotEvery, Async: spec.Async,
+			FoldVersion: spec.FoldVersion, SnapshotEvery: spec.SnapshotEvery, Async: spec.Async, Access: rules,
 			NewFold: func() component.Fold { return &fold[S, C, E]{&a.spec, a.spec.Initial} },
 			CheckCommand: func(c driver.Command) error {
 				_, err := a.spec.Commands.Decode(wire(c))

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/jsonfield"
 	"github.com/reventless-go/reventless/message"
 )
 
@@ -19,6 +21,9 @@ type Spec[R any] struct {
 	Name string
 	// Doc is a sentence for those who read the API or the topology.
 	Doc string
+	// Singular is what one row is called in the API, such as "Datum" of Data; empty
+	// is by plain English rules: "Category" of Categories.
+	Singular string
 	// Projections are what fills the read model, one for each source.
 	Projections Projections[R]
 	// SubID is the JSON name of the string field that tells apart the rows of
@@ -33,6 +38,9 @@ type Spec[R any] struct {
 	// a projection step is a single write on stores where that matters. The
 	// engine refuses any other change.
 	OwnRow bool
+	// Access says who may read which rows over the API; none is
+	// [access.Authenticated].
+	Access access.Rule
 }
 
 // Index is a secondary index over fields of the row, by their JSON names. A row
@@ -84,11 +92,19 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 	fail := func(format string, args ...any) {
 		panic(fmt.Sprintf("read model %s: ", spec.Name) + fmt.Sprintf(format, args...))
 	}
+	if spec.Singular != "" {
+		if err := component.ValidName(spec.Singular); err != nil {
+			fail("singular %q: %v", spec.Singular, err)
+		}
+	}
 	row := reflect.TypeFor[R]()
 	if row.Kind() != reflect.Struct {
 		fail("a row is a struct, not a %v", row)
 	}
-	fields := jsonFields(row)
+	fields := map[string]reflect.Type{}
+	for _, f := range jsonfield.Of(row) {
+		fields[f.Name] = f.Type
+	}
 	if len(spec.Projections) == 0 {
 		fail("it has no projection")
 	}
@@ -163,10 +179,24 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 	if spec.OwnRow && spec.SubID != "" {
 		fail("OwnRow and SubID exclude each other")
 	}
+	if len(spec.Access.Commands()) > 0 {
+		fail("its access rule is narrowed to commands; For is for aggregates")
+	}
+	if spec.Access.IsZero() {
+		spec.Access = access.Authenticated
+	}
+	if len(spec.Access.Owners()) > 1 {
+		fail("access: a row has one owner, not %d", len(spec.Access.Owners()))
+	}
+	for _, owner := range spec.Access.Owners() {
+		if t, ok := fields[owner]; !ok || t.Kind() != reflect.String {
+			fail("access: the owner %q is no string field of %v", owner, row)
+		}
+	}
 	m.def = &component.Definition{
 		Kind: component.KindReadModel, Name: spec.Name, Doc: spec.Doc,
 		ReadModel: &component.ReadModel{
-			Row: row, SubID: spec.SubID, Indexes: indexes, OwnRow: spec.OwnRow, Projections: projections,
+			Row: row, Singular: spec.Singular, SubID: spec.SubID, Indexes: indexes, OwnRow: spec.OwnRow, Access: spec.Access, Projections: projections,
 			Decode: func(data json.RawMessage) (any, error) {
 				r := new(R)
 				return r, json.Unmarshal(data, r)
@@ -205,30 +235,6 @@ func (m *ReadModel[R]) encode(row any) (driver.Row, error) {
 		}
 	}
 	return out, nil
-}
-
-// jsonFields maps the JSON names of a struct's top-level fields to their types.
-func jsonFields(t reflect.Type) map[string]reflect.Type {
-	fields := map[string]reflect.Type{}
-	for f := range t.Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct {
-			for n, ft := range jsonFields(f.Type) {
-				if _, shadowed := fields[n]; !shadowed {
-					fields[n] = ft
-				}
-			}
-			continue
-		}
-		if !f.IsExported() || name == "-" {
-			continue
-		}
-		if name == "" {
-			name = f.Name
-		}
-		fields[name] = f.Type
-	}
-	return fields
 }
 
 var timeType = reflect.TypeFor[time.Time]()

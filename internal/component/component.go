@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/driver"
 )
 
@@ -76,6 +77,8 @@ type Aggregate struct {
 	FoldVersion      int
 	SnapshotEvery    int // events; negative is never
 	Async            bool
+	// Access has the rule of every command, by its name.
+	Access map[string]access.Rule
 	// NewFold returns the fold of an empty stream.
 	NewFold func() Fold
 	// CheckCommand decodes a command without running it, so that what cannot
@@ -106,10 +109,13 @@ type Refusal struct {
 
 // ReadModel is an erased read model.
 type ReadModel struct {
-	Row         reflect.Type
+	Row reflect.Type
+	// Singular is what one row is called in the API; empty is derived.
+	Singular    string
 	SubID       string
 	Indexes     []driver.Index
 	OwnRow      bool
+	Access      access.Rule
 	Projections []Projection
 	// Decode and Encode turn a row into a *R and back; Encode fills everything
 	// of the driver's row but the key's id.

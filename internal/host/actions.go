@@ -188,7 +188,7 @@ func (h *Host) SendAction(ctx context.Context, id string, meta driver.Meta, a co
 	if err != nil {
 		return driver.Outcome{}, err
 	}
-	out := driver.Outcome{Kind: driver.Accepted, CommandID: id, EntityID: a.ID}
+	out := driver.Outcome{Kind: driver.Accepted, CommandID: id, EntityID: a.ID, Target: h.app.NameOf(a.Target), User: meta.User}
 	for _, c := range commands {
 		o, err := h.sendLater(ctx, c)
 		if err != nil {
@@ -213,7 +213,7 @@ func (h *Host) sendLater(ctx context.Context, c outgoing) (driver.Outcome, error
 	if err := h.delay(ctx, time.Time{}, c); err != nil {
 		return driver.Outcome{}, fmt.Errorf("send to %s: command %s: %w", c.Target, c.Meta.ID, err)
 	}
-	return driver.Outcome{Kind: driver.Pending, CommandID: c.Meta.ID, EntityID: c.Entity}, nil
+	return driver.Outcome{Kind: driver.Pending, CommandID: c.Meta.ID, EntityID: c.Entity, Target: c.Target, User: c.Meta.User}, nil
 }
 
 func (h *Host) plan(ctx context.Context, name, expression, zone string, p firingPayload) error {

@@ -27,7 +27,7 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 	r := start(t, app(jar), asleep)
 	_, err := r.Outcome(t.Context(), "1")
 	wantIs(t, err, driver.ErrNotFound)
-	want := driver.Outcome{Kind: driver.Pending, CommandID: "1", EntityID: "a"}
+	want := driver.Outcome{Kind: driver.Pending, CommandID: "1", EntityID: "a", Target: "Shop.Jar"}
 	wantEqual(t, "answer", r.send("1", jar.To("a", Claim{By: "ada"})), want)
 	r.send("2", jar.To("a", Claim{By: "bob"}))
 	o, err := r.Outcome(t.Context(), "1")
@@ -37,7 +37,7 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 	wantEqual(t, "outcome while it waits", o, want)
 	r.wake()
 	r.idle()
-	final := driver.Outcome{Kind: driver.Accepted, CommandID: "1", EntityID: "a", SequenceNr: 1, EventCount: 1}
+	final := driver.Outcome{Kind: driver.Accepted, CommandID: "1", EntityID: "a", Target: "Shop.Jar", SequenceNr: 1, EventCount: 1}
 	o, err = r.Outcome(t.Context(), "1")
 	if err != nil {
 		t.Error(err)

@@ -106,6 +106,7 @@ type item struct {
 	command  driver.Command
 	result   Result
 	settled  bool
+	recorded bool // the outcome is that of an earlier delivery; its user is not known yet
 }
 
 func (it *item) settle(r Result) {
@@ -189,6 +190,7 @@ func (a *aggregate) runLane(groups []*group) {
 	defer cancel()
 	id := groups[0].entity
 	defer func() {
+		a.nameSenders(ctx, id, groups)
 		for _, g := range groups {
 			close(g.done)
 		}
@@ -291,6 +293,54 @@ func (a *aggregate) runLane(groups []*group) {
 	}
 }
 
+// nameSenders completes outcomes that were recorded with the user of the command
+// that was answered then: who repeats a command need not be who sent it. What is
+// remembered of a command does not have it, the commit has. That costs a read,
+// but only for what is repeated.
+func (a *aggregate) nameSenders(ctx context.Context, id string, groups []*group) {
+	commits := map[uint64]driver.Commit{}
+	for _, g := range groups {
+		for _, it := range g.items {
+			if !it.recorded {
+				continue
+			}
+			if err := a.nameSender(ctx, commits, id, &it.result.Outcome); err != nil {
+				it.result = Result{Err: fmt.Errorf("aggregate %s: %q: command %s: who sent it first: %w", a.name, id, it.command.Meta.ID, err)}
+			}
+		}
+	}
+}
+
+// nameSender completes one outcome; commits are those that were read before.
+func (a *aggregate) nameSender(ctx context.Context, commits map[uint64]driver.Commit, id string, o *driver.Outcome) error {
+	c, ok := commits[o.SequenceNr]
+	for attempt := 1; !ok; attempt++ {
+		var err error
+		c, err = a.commit(ctx, id, o.SequenceNr)
+		switch {
+		case err == nil:
+			commits[o.SequenceNr], ok = c, true
+		case !retryable(err) || !a.pause(ctx, attempt):
+			return storeError(err)
+		}
+	}
+	for _, answered := range c.Commands {
+		if answered.Meta.ID == o.CommandID {
+			o.User = answered.Meta.User
+			return nil
+		}
+	}
+	return fmt.Errorf("commit %d does not answer it: %w", o.SequenceNr, driver.ErrInvalid)
+}
+
+// commit reads one commit.
+func (a *aggregate) commit(ctx context.Context, id string, sequenceNr uint64) (driver.Commit, error) {
+	for c, err := range a.log.Read(ctx, id, sequenceNr-1) {
+		return c, err
+	}
+	return driver.Commit{}, fmt.Errorf("commit %d is not in the log: %w", sequenceNr, driver.ErrNotFound)
+}
+
 // round is one decision over the commands that are not settled yet.
 type round struct {
 	items  []*item // those that the commit answers
@@ -303,7 +353,7 @@ type round struct {
 func (r *round) accept() {
 	for i, it := range r.items {
 		it.settle(Result{Outcome: driver.Outcome{
-			Kind: driver.Accepted, CommandID: it.command.Meta.ID, EntityID: it.command.Entity,
+			Kind: driver.Accepted, CommandID: it.command.Meta.ID, EntityID: it.command.Entity, Target: it.command.Target, User: it.command.Meta.User,
 			SequenceNr: r.commit.SequenceNr, EventCount: r.commit.Commands[i].EventCount,
 		}})
 	}
@@ -334,8 +384,9 @@ func (a *aggregate) decide(id string, e *entity, groups []*group, limit int, fre
 			c := it.command
 			if rec, ok := e.answered(c.Meta.ID); ok {
 				it.settle(Result{Outcome: driver.Outcome{
-					Kind: driver.Accepted, CommandID: c.Meta.ID, EntityID: id, SequenceNr: rec.SequenceNr, EventCount: rec.EventCount,
+					Kind: driver.Accepted, CommandID: c.Meta.ID, EntityID: id, Target: a.name, SequenceNr: rec.SequenceNr, EventCount: rec.EventCount,
 				}})
+				it.recorded = true
 				continue
 			}
 			if inCommit[c.Meta.ID] || limit > 0 && len(r.items) == limit {
@@ -375,12 +426,12 @@ func (a *aggregate) decide(id string, e *entity, groups []*group, limit int, fre
 				r.more = true
 			case refusal != nil:
 				it.settle(Result{Outcome: driver.Outcome{
-					Kind: driver.Rejected, CommandID: c.Meta.ID, EntityID: id,
+					Kind: driver.Rejected, CommandID: c.Meta.ID, EntityID: id, Target: a.name, User: c.Meta.User,
 					Code: refusal.Code, Message: refusal.Message, Detail: refusal.Detail,
 				}})
 			default:
 				it.settle(Result{Outcome: driver.Outcome{
-					Kind: driver.Accepted, CommandID: c.Meta.ID, EntityID: id, SequenceNr: e.sequenceNr,
+					Kind: driver.Accepted, CommandID: c.Meta.ID, EntityID: id, Target: a.name, User: c.Meta.User, SequenceNr: e.sequenceNr,
 				}})
 			}
 		}

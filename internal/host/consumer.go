@@ -103,16 +103,11 @@ func (c *consumer) work(ctx context.Context) (int, time.Time, error) {
 // HandleRecords applies records and says how each delivery is to be settled. An
 // error says that none was.
 func (c *consumer) HandleRecords(ctx context.Context, deliveries []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
-	settlements := make([]driver.Settlement, 0, len(deliveries))
 	var order []driver.StreamKey
 	records := map[driver.StreamKey][]driver.Record{}
 	for _, d := range deliveries {
 		r := d.Message
 		if undecodable(r) {
-			if err := c.parkRaw(ctx, d); err != nil {
-				return nil, err
-			}
-			settlements = append(settlements, driver.Settlement{ID: d.ID})
 			continue
 		}
 		key := driver.StreamKey{Log: c.log, Stream: r.Stream}
@@ -121,6 +116,9 @@ func (c *consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 		}
 		records[key] = append(records[key], r)
 	}
+	// Also what failed may have taken effect, or another host has done it, and for
+	// a stream that is blocked now there is nothing to wait for.
+	defer c.tell(order...)
 	c.applying.Lock()
 	spans, err := c.run(ctx, order, records)
 	c.applying.Unlock()
@@ -138,22 +136,37 @@ func (c *consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 		}
 		verdicts[s.stream.Stream] = v
 	}
+	settlements := make([]driver.Settlement, 0, len(deliveries))
+	retrying := map[string]bool{}
 	for _, d := range deliveries {
 		r := d.Message
 		v, ok := verdicts[r.Stream]
-		if undecodable(r) {
-			continue // settled above
-		}
-		if !ok {
-			return nil, fmt.Errorf("internal: record %s/%s/%d has no verdict", c.log, r.Stream, r.SequenceNr)
-		}
 		s := driver.Settlement{ID: d.ID}
-		if r.SequenceNr > v.applied {
+		switch {
+		case retrying[r.Stream]:
+			// A transport that keeps order takes a group back from a message on: also
+			// what is done, such as an earlier commit that was repeated later, and
+			// what is not decodable but for its stream.
 			s.Retry, s.After = true, v.after
+		case undecodable(r):
+			if err := c.parkRaw(ctx, d); err != nil {
+				return nil, err
+			}
+		case !ok:
+			return nil, fmt.Errorf("internal: record %s/%s/%d has no verdict", c.log, r.Stream, r.SequenceNr)
+		case r.SequenceNr > v.applied:
+			s.Retry, s.After, retrying[r.Stream] = true, v.after, true
 		}
 		settlements = append(settlements, s)
 	}
 	return settlements, nil
+}
+
+// tell wakes who waits for the component in streams.
+func (c *consumer) tell(streams ...driver.StreamKey) {
+	for _, s := range streams {
+		c.host.applied.tell(appliedTo{c.name, s})
+	}
 }
 
 // undecodable reports whether a record does not even say what it is about.
@@ -190,9 +203,7 @@ func (c *consumer) judge(ctx context.Context, s *span) (verdict, error) {
 	}
 	c.mu.Unlock()
 	switch {
-	case s.err == nil:
-		return all, nil
-	case done(ctx):
+	case s.err == nil, done(ctx): // no error is all that was wanted, unless ctx ended between two steps
 		return verdict{applied: s.applied}, nil
 	case transient(s.err), attempts < c.host.opts.MaxAttempts:
 		c.host.stats.retried.Add(1)
@@ -363,6 +374,7 @@ func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter, skip bool) 
 	key := driver.StreamKey{Log: c.log, Stream: l.Stream}
 	c.applying.Lock()
 	defer c.applying.Unlock()
+	defer c.tell(key)
 	if err := c.positions.Unblock(ctx, key); err != nil {
 		return fmt.Errorf("unblock: %w", err)
 	}

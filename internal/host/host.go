@@ -8,6 +8,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -37,6 +38,9 @@ type Host struct {
 	scheduler  driver.Scheduler
 	letters    driver.DeadLetters
 	outcomes   driver.Outcomes
+
+	applied  notices[appliedTo] // a read model has come further in a stream
+	answered notices[string]    // a command has an outcome
 
 	workers workers
 	stats   stats
@@ -187,7 +191,8 @@ func (h *Host) wire(ctx context.Context) error {
 
 // Send handles one command: inline, or through the queue when its aggregate is
 // asynchronous; then the outcome is Pending. A command without an id is given
-// one. The error is a failure, not a refusal: [driver.ErrInvalid] for what can
+// one; one whose id another user's command has is answered with the outcome of
+// that, which names its user. The error is a failure, not a refusal: [driver.ErrInvalid] for what can
 // never be handled, [driver.ErrNotFound] for an unknown target.
 func (h *Host) Send(ctx context.Context, c driver.Command) (driver.Outcome, error) {
 	a, err := h.checked(&c)
@@ -198,9 +203,18 @@ func (h *Host) Send(ctx context.Context, c driver.Command) (driver.Outcome, erro
 		r := a.handle(ctx, []driver.Delivery[driver.Command]{{ID: "0", Attempt: 1, Message: c}})["0"]
 		return r.Outcome, r.Err
 	}
-	pending := driver.Outcome{Kind: driver.Pending, CommandID: c.Meta.ID, EntityID: c.Entity}
-	if err := h.outcomes.Put(ctx, pending, h.opts.Now().Add(h.opts.OutcomeTTL)); err != nil {
+	pending := driver.Outcome{Kind: driver.Pending, CommandID: c.Meta.ID, EntityID: c.Entity, Target: c.Target, User: c.Meta.User}
+	if err := h.putOutcome(ctx, pending); err != nil {
 		return driver.Outcome{}, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, err)
+	}
+	// Pending replaces nothing: what is kept tells who was first with this id.
+	kept, err := h.outcomes.Get(ctx, c.Meta.ID)
+	switch {
+	case errors.Is(err, driver.ErrNotFound):
+	case err != nil:
+		return driver.Outcome{}, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, err)
+	case kept.User != "" && kept.User != c.Meta.User:
+		return kept, nil // not queued: its outcome would take the place of the first one's
 	}
 	if err := a.topic.Send(ctx, []driver.Command{c}); err != nil {
 		return driver.Outcome{}, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, err)

@@ -36,7 +36,7 @@ func TestCommandDeliveredThreeTimesIsOneCommitAndThreeEqualOutcomes(t *testing.T
 				if err != nil { // an unknown failure is the caller's to repeat
 					first = one.send("1", send)
 				}
-				want := driver.Outcome{Kind: driver.Accepted, CommandID: "1", EntityID: "a", SequenceNr: 2, EventCount: 3}
+				want := driver.Outcome{Kind: driver.Accepted, CommandID: "1", EntityID: "a", Target: "Shop.Jar", SequenceNr: 2, EventCount: 3}
 				wantEqual(t, "first outcome", first, want)
 				wantEqual(t, "second outcome", other.send("1", send), want)
 				one.enqueue(command("1", "a", Burst{N: 3}))

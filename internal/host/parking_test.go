@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/readmodel"
@@ -93,6 +94,7 @@ func newFragile(poison func(id string) []readmodel.Change[FragileRow]) *fragile 
 	f := &fragile{jar: newJar(), called: map[string]int{}}
 	f.fragile = readmodel.New(readmodel.Spec[FragileRow]{
 		Name: "Fragile", SubID: "sub", Indexes: []readmodel.Index{{Name: "byMood", Key: "mood"}},
+		Access: access.Internal, // an API cannot know what a mood looks like
 		Projections: []readmodel.Projection[FragileRow]{readmodel.On(f.jar, func(e jarEvent) []readmodel.Change[FragileRow] {
 			a := e.Data.(Added)
 			if a.Note == "poison" && !f.mended.Load() {
@@ -233,7 +235,7 @@ func TestRedriveThatMeetsALaterPoisonParksThatOne(t *testing.T) {
 	bad := "1"
 	f := newFragile(nil)
 	f.fragile = readmodel.New(readmodel.Spec[FragileRow]{
-		Name: "Fragile", SubID: "sub",
+		Name: "Fragile", SubID: "sub", Access: access.Internal,
 		Projections: []readmodel.Projection[FragileRow]{readmodel.On(f.jar, func(e jarEvent) []readmodel.Change[FragileRow] {
 			a := e.Data.(Added)
 			if strings.Contains(bad, fmt.Sprint(a.N)) {

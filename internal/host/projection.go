@@ -92,6 +92,7 @@ func (p *projector) applyOnce(ctx context.Context, spans []*span) error {
 		if err == nil {
 			for _, s := range spans {
 				s.applied = b.applied[s]
+				p.consumer.tell(s.stream)
 			}
 			return nil
 		}

@@ -64,7 +64,7 @@ func (a *aggregate) keepOutcome(ctx context.Context, o driver.Outcome) error {
 	if !a.def.Async {
 		return nil
 	}
-	return a.host.outcomes.Put(ctx, o, a.host.opts.Now().Add(a.host.opts.OutcomeTTL))
+	return a.host.putOutcome(ctx, o)
 }
 
 func (a *aggregate) park(ctx context.Context, c driver.Command, cause error, attempts int) error {

@@ -3,8 +3,11 @@
 package platform
 
 import (
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/aggregate"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/message"
@@ -86,6 +89,7 @@ var Registry = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Events:   message.NewSet[Event](Detected{}, Connected{}, Disconnected{}),
 	Decide:   decide,
 	Evolve:   evolve,
+	Access:   access.Rules{access.Internal},
 })
 
 func decide(s State, c Command) ([]Event, error) {
@@ -119,12 +123,26 @@ func evolve(s State, e Event) State {
 
 // Row is a row of Plugins.
 type Row struct {
-	Plugin          string         `json:"plugin"`
-	Status          string         `json:"status"` // connected, disconnected
-	Components      []string       `json:"components"`
-	ExtensionPoints map[string]int `json:"extensionPoints,omitempty"`
-	IntervalSeconds int            `json:"intervalSeconds"`
-	Since           time.Time      `json:"since"`
+	Plugin          string    `json:"plugin"`
+	Status          string    `json:"status"` // connected, disconnected
+	Components      []string  `json:"components"`
+	Points          []Point   `json:"points"`
+	IntervalSeconds int       `json:"intervalSeconds"`
+	Since           time.Time `json:"since"`
+}
+
+// Point is an extension point that a plugin offers.
+type Point struct {
+	Name    string `json:"name"`
+	Version int    `json:"version"`
+}
+
+func points(versions map[string]int) []Point {
+	var out []Point
+	for _, name := range slices.Sorted(maps.Keys(versions)) {
+		out = append(out, Point{name, versions[name]})
+	}
+	return out
 }
 
 // Plugins shows the state of every plugin.
@@ -132,12 +150,13 @@ var Plugins = readmodel.New(readmodel.Spec[Row]{
 	Name:   "Plugins",
 	Doc:    "Every plugin of this App and whether it is alive.",
 	OwnRow: true,
+	Access: access.Roles(access.Admin),
 	Projections: readmodel.Projections[Row]{readmodel.On(Registry, func(e message.Event[Event]) readmodel.Changes[Row] {
 		switch d := e.Data.(type) {
 		case Connected:
 			return readmodel.Changes[Row]{readmodel.Put(e.ID, Row{
 				Plugin: e.ID, Status: "connected", Components: d.Definition.Components,
-				ExtensionPoints: d.Definition.ExtensionPoints, IntervalSeconds: d.Definition.IntervalSeconds, Since: e.RecordedAt,
+				Points: points(d.Definition.ExtensionPoints), IntervalSeconds: d.Definition.IntervalSeconds, Since: e.RecordedAt,
 			})}
 		case Disconnected:
 			return readmodel.Changes[Row]{readmodel.Update(e.ID, func(r *Row) { r.Status, r.Since = "disconnected", e.RecordedAt })}
@@ -155,9 +174,10 @@ type HistoryRow struct {
 
 // History shows what happened to every plugin.
 var History = readmodel.New(readmodel.Spec[HistoryRow]{
-	Name:  "PluginHistory",
-	Doc:   "What happened to every plugin.",
-	SubID: "position",
+	Name:   "PluginHistory",
+	Doc:    "What happened to every plugin.",
+	SubID:  "position",
+	Access: access.Roles(access.Admin),
 	Projections: readmodel.Projections[HistoryRow]{readmodel.On(Registry, func(e message.Event[Event]) readmodel.Changes[HistoryRow] {
 		return readmodel.PutRows(e.ID, HistoryRow{Position: e.Position.String(), What: e.Data.MessageType(), At: e.RecordedAt})
 	})},

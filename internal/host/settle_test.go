@@ -1,0 +1,155 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/memory"
+	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// scripted is a provider whose collector of Shop.Sums delivers what a test hands
+// out, and keeps how it is settled, also when the context is over.
+type scripted struct {
+	driver.Provider
+
+	mu      sync.Mutex
+	batches [][]driver.Delivery[driver.Record]
+	settled []map[string]bool // of each batch, by delivery: whether it comes again
+}
+
+func (s *scripted) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.EventCollector, error) {
+	if spec.Consumer != "Shop.Sums" {
+		return s.Provider.OpenEventCollector(ctx, spec)
+	}
+	return s, nil
+}
+
+func (s *scripted) Receive(context.Context, int) (driver.Batch[driver.Record], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b driver.Batch[driver.Record]
+	if len(s.batches) > 0 {
+		b.Deliveries, s.batches = s.batches[0], s.batches[1:]
+	}
+	return b, nil
+}
+
+func (s *scripted) Settle(_ context.Context, settlements []driver.Settlement) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	again := map[string]bool{}
+	for _, st := range settlements {
+		again[st.ID] = st.Retry
+	}
+	s.settled = append(s.settled, again)
+	return nil
+}
+
+func record(stream string, sequenceNr uint64) driver.Delivery[driver.Record] {
+	return driver.Delivery[driver.Record]{
+		ID: fmt.Sprint(stream, sequenceNr), Attempt: 1,
+		Message: driver.Record{Log: "Shop.Jar", Stream: stream, SequenceNr: sequenceNr},
+	}
+}
+
+// A transport that keeps order delivers a group again from the first message on
+// that is retried. What is settled behind that would be lost to the order.
+func TestNoMessageIsSettledBehindOneThatIsRetried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		jar := newJar()
+		raw := driver.Delivery[driver.Record]{ID: "raw", Attempt: 1, Message: driver.Record{Stream: "a", Raw: []byte("?"), Err: errors.New("torn")}}
+		nameless := driver.Delivery[driver.Record]{ID: "nameless", Attempt: 1, Message: driver.Record{Raw: []byte("!"), Err: errors.New("torn")}}
+		// The second commit of a fails once. The first comes once more behind it, as
+		// after a settlement that was lost, and so does something that is broken.
+		batch := []driver.Delivery[driver.Record]{record("a", 2), record("a", 1), raw, nameless, record("b", 1)}
+		inner := memory.New(nil)
+		broken := faults.New(inner, nil)
+		provider := &scripted{Provider: struct{ driver.Provider }{broken}, batches: [][]driver.Delivery[driver.Record]{{record("a", 1)}, batch, batch}}
+		broken.Inject(faults.Rule{Op: "QueryDb.Apply", Key: "a", Skip: 1, Err: driver.ErrThrottled})
+		h, err := host.Open(t.Context(), app(jar, sums(jar, func(s *readmodel.Spec[SumRow]) { s.OwnRow = true })).Assembled(), provider, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, id := range []string{"a", "a", "b"} {
+			if _, err := h.SendAction(t.Context(), fmt.Sprint(i), driver.Meta{}, jar.To(id, Put{N: 1}).Erased()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := h.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) //nolint:forbidigo // the time of the bubble
+		synctest.Wait()
+		wantEqual(t, "settled", provider.settled, []map[string]bool{
+			{"a1": false},
+			{"a2": true, "a1": true, "raw": true, "nameless": false, "b1": false},
+			{"a2": false, "a1": false, "raw": false, "nameless": false, "b1": false},
+		})
+		for _, c := range []io.Closer{h, inner} {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// A stream that is far behind is applied in several steps; a host that ends
+// between two of them has not done all of it.
+func TestRecordIsNotSettledWhenTheHostEndsBeforeItsCommit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const commits = 1500
+		jar := newJar()
+		inner := memory.New(nil)
+		broken := faults.New(inner, nil)
+		provider := &scripted{Provider: struct{ driver.Provider }{broken}, batches: [][]driver.Delivery[driver.Record]{{record("a", commits)}}}
+		h, err := host.Open(t.Context(), app(jar, sums(jar)).Assembled(), provider, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log, _ := h.EventLog("Shop.Jar")
+		for i := range uint64(commits) {
+			if err := log.Append(t.Context(), driver.Commit{
+				Stream: "a", SequenceNr: i + 1, Events: []driver.Event{{Type: "Added", Version: 1, Data: []byte(`{"n":1}`)}},
+				Commands: []driver.AnsweredCommand{{Meta: driver.Meta{ID: fmt.Sprint(i)}, EventCount: 1}},
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		closed := make(chan error, 1)
+		broken.Inject(faults.Rule{Op: "QueryDb.Apply", After: true, Do: func() {
+			go func() { closed <- h.Close() }()
+			synctest.Wait() // it waits for the worker, whose context is over
+		}})
+		if err := h.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		db, _ := h.QueryDb("Shop.Sums")
+		w, err := db.Watermark(t.Context(), driver.StreamKey{Log: "Shop.Jar", Stream: "a"})
+		if err != nil || w.SequenceNr == 0 || w.SequenceNr >= commits {
+			t.Errorf("got the watermark %+v, %v, want it on the way", w, err)
+		}
+		for _, again := range provider.settled {
+			wantEqual(t, "settled", again, map[string]bool{fmt.Sprint("a", commits): true})
+		}
+		wantEqual(t, "batches", len(provider.settled), 1)
+		if err := inner.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,90 @@
+package host_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless"
+	"github.com/reventless-go/reventless/automation"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/extension"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/schedule"
+)
+
+// The trace context goes from a command to its events, and on to whatever is
+// sent because of them: at once, later, by a schedule, across an extension point
+// and through the queue of an asynchronous aggregate.
+func TestTraceParentGoesFromACommandToAllThatFollows(t *testing.T) {
+	t.Parallel()
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	jar, crate, box, bin := newJar(), newJar(named("Crate")), newJar(named("Box"), asynchronous), newJar(named("Bin"))
+	point := extension.NewPoint(extension.PointSpec[Order, Filled]{
+		Name: "Filling", Commands: message.NewSet(Order{}), Events: message.NewSet(Filled{}),
+	})
+	offer := extension.NewOffer(point,
+		extension.Publish(point, jar, func(e jarEvent) []Filled { return []Filled{{e.Data.(Added).N}} }),
+		extension.Accept(point, func(id string, c Order) []message.Send { return []message.Send{crate.To(id, Put{N: c.N})} }, crate))
+	spread := automation.New("Spread", automation.Sends(crate, point), automation.On(jar, func(e jarEvent) message.Actions {
+		return message.Actions{
+			crate.To("at once", Put{N: 1}),
+			crate.To("later", Put{N: 1}).After(time.Minute),
+			schedule.Create("s", schedule.At(e.RecordedAt.Add(time.Minute)), crate.To("planned", Put{N: 1})),
+			point.To("public command", Order{N: 1}),
+		}
+	}))
+	onward := automation.New("Onward", automation.Sends(box), automation.On(crate, func(e jarEvent) message.Actions {
+		return message.Actions{box.To("from "+e.ID, Put{N: 1})}
+	}))
+	var mu sync.Mutex
+	seen := map[string]driver.Meta{}
+	keep := func(_ context.Context, _ plugin.Env, e jarEvent) error {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[e.ID] = e.Meta
+		return nil
+	}
+	follow := extension.New("Follow", point, func(e message.Event[Filled]) message.Actions {
+		return message.Actions{bin.To("from the public event", Put{N: 1})}
+	}, bin)
+	r := start(t, reventless.New("test",
+		plugin.New(plugin.Spec{Name: "Shop", Heartbeat: -1, Components: plugin.Components{
+			jar, crate, box, offer, spread, onward,
+			automation.NewSideEffect("Keep", automation.Do(jar, nil, keep), automation.Do(crate, nil, keep), automation.Do(box, nil, keep)),
+		}}),
+		plugin.New(plugin.Spec{Name: "Far", Heartbeat: -1, Components: plugin.Components{
+			bin, follow, automation.NewSideEffect("Keep", automation.Do(bin, nil, keep)),
+		}})))
+	meta := driver.Meta{TraceParent: parent, User: "ada", CorrelationID: "corr"}
+	if _, err := r.SendAction(t.Context(), "1", meta, jar.To("root", Put{N: 1}).Erased()); err != nil {
+		t.Fatal(err)
+	}
+	r.advance(2 * time.Minute)
+	r.noLetters()
+	ids := []string{"root", "at once", "later", "planned", "public command"}
+	for _, id := range ids[1:] {
+		ids = append(ids, "from "+id)
+	}
+	for _, id := range append(ids, "from the public event") {
+		m := seen[id]
+		wantEqual(t, "trace, user and correlation of "+id, fmt.Sprint(m.TraceParent, m.User, m.CorrelationID), parent+"ada"+"corr")
+	}
+	// The logs have it, for the answered command of each commit.
+	for _, log := range []string{"Shop.Jar", "Shop.Crate", "Shop.Box", "Far.Bin"} {
+		for _, c := range r.commits(log, "") {
+			wantEqual(t, "trace of the command of "+c.Stream, c.Commands[0].Meta.TraceParent, parent)
+		}
+	}
+	// A repetition under another trace changes nothing of what is stored.
+	meta.TraceParent = "00-00000000000000000000000000000001-0000000000000001-00"
+	if _, err := r.SendAction(t.Context(), "1", meta, jar.To("root", Put{N: 1}).Erased()); err != nil {
+		t.Fatal(err)
+	}
+	r.idle()
+	wantEqual(t, "commits", len(r.commits("Shop.Jar", "root")), 1)
+	wantEqual(t, "trace", r.commits("Shop.Jar", "root")[0].Commands[0].Meta.TraceParent, parent)
+}

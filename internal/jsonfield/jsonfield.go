@@ -1,0 +1,106 @@
+// Package jsonfield tells the fields of a struct as encoding/json sees them.
+package jsonfield
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Field is a field of a JSON object.
+type Field struct {
+	// Name is the member's name.
+	Name string
+	// Type is the field's.
+	Type reflect.Type
+	// Go is where the field is declared, such as "views.Order.OrderID".
+	Go string
+	// Optional fields may be left out of the object: omitempty, omitzero, or a
+	// part of an embedded pointer.
+	Optional bool
+	// Quoted is the option "string": a number as text.
+	Quoted bool
+
+	depth  int
+	tagged bool
+}
+
+// Of returns the fields of a struct in the order of their declaration. Embedded
+// structs count as their fields; of several fields with one name the outermost
+// counts, then the tagged one, and when there are still several, none.
+func Of(t reflect.Type) []Field {
+	all := collect(t, 0, false, nil)
+	var out []Field
+	for _, f := range all {
+		if winner(all, f) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// Named returns the field of a name.
+func Named(t reflect.Type, name string) (Field, bool) {
+	fields := Of(t)
+	i := slices.IndexFunc(fields, func(f Field) bool { return f.Name == name })
+	if i < 0 {
+		return Field{}, false
+	}
+	return fields[i], true
+}
+
+func collect(t reflect.Type, depth int, optional bool, above []reflect.Type) []Field {
+	if slices.Contains(above, t) {
+		return nil
+	}
+	above = append(slices.Clip(above), t)
+	var out []Field
+	for f := range t.Fields() {
+		tag := f.Tag.Get("json")
+		if tag == "-" {
+			continue
+		}
+		name, options, _ := strings.Cut(tag, ",")
+		embedded := f.Type
+		pointer := embedded.Kind() == reflect.Pointer
+		if pointer {
+			embedded = embedded.Elem()
+		}
+		if f.Anonymous && name == "" && embedded.Kind() == reflect.Struct {
+			if f.IsExported() || !pointer {
+				out = append(out, collect(embedded, depth+1, optional || pointer, above)...)
+			}
+			continue
+		}
+		if !f.IsExported() {
+			continue
+		}
+		field := Field{Name: name, Type: f.Type, Go: t.String() + "." + f.Name, Optional: optional, depth: depth, tagged: name != ""}
+		if name == "" {
+			field.Name = f.Name
+		}
+		for o := range strings.SplitSeq(options, ",") {
+			field.Optional = field.Optional || o == "omitempty" || o == "omitzero"
+			field.Quoted = field.Quoted || o == "string"
+		}
+		out = append(out, field)
+	}
+	return out
+}
+
+// winner reports whether f is the one of all fields of its name that counts.
+func winner(all []Field, f Field) bool {
+	same := 0
+	for _, o := range all {
+		if o.Name != f.Name {
+			continue
+		}
+		if o.depth < f.depth || o.depth == f.depth && o.tagged && !f.tagged {
+			return false
+		}
+		if o.depth == f.depth && o.tagged == f.tagged {
+			same++
+		}
+	}
+	return same == 1
+}
