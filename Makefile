@@ -23,14 +23,14 @@ RACEFLAGS := -gcflags=modernc.org/...=-d=checkptr=0
 each = set -e; for m in $(MODULES); do echo "-- $$m: $(strip $(1))"; (cd $$m && $(1)); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast race check fmt fmt-check build tidy deps lint bench
+.PHONY: help run test test-fast race check fmt fmt-check build tidy deps lint bench graphiql graphiql-check clients
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## run the shop on a day of real sales, in one process and on one file; ARGS='--stdin' and the like go to it
+run: ## run the shop on a day of real sales, with its API and GraphiQL; ARGS='--addr 127.0.0.1:9000' and the like go to it
 	@go build -C examples/shop -o ../../bin/dev ./cmd/dev
-	@exec bin/dev run --data $(DATA) --seed $(SEED) $(ARGS)
+	@exec bin/dev run --data $(DATA) --seed $(SEED) --dev-users $(ARGS)
 
 test: ## run the tests of all modules, with crash tests
 	@$(call each,go test ./...)
@@ -79,3 +79,28 @@ $(LINT): tools/go.mod tools/go.sum
 	@echo "building golangci-lint (once; some minutes when nothing is cached)"
 	@go build -C tools -o ../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $(LINT)
+
+# npm keeps node_modules beside package.json. Both are copies under .cache, so that
+# no tool that walks the source folders meets them.
+PAGE    := local/graphiql/page
+CLIENTS := examples/shop/cmd/dev/clients
+
+graphiql: .cache/graphiql/installed ## build the GraphiQL page from local/graphiql/page with npm's packages, into local/graphiql/dist
+	@cp -R $(PAGE)/. .cache/graphiql
+	@cd .cache/graphiql && node build.mjs $(CURDIR)/local/graphiql/dist
+
+graphiql-check: .cache/graphiql/installed ## fail if the built GraphiQL page is not what its sources give
+	@cp -R $(PAGE)/. .cache/graphiql
+	@cd .cache/graphiql && node build.mjs dist
+	@diff -rq .cache/graphiql/dist local/graphiql/dist
+
+clients: .cache/clients/installed ## install the JavaScript clients that the tests of the API run, into .cache/clients
+	@cp $(CLIENTS)/*.mjs .cache/clients
+
+.cache/graphiql/installed: $(PAGE)/package.json $(PAGE)/package-lock.json $(PAGE)/.npmrc
+.cache/clients/installed: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json $(CLIENTS)/.npmrc
+.cache/%/installed:
+	@mkdir -p $(@D)
+	@cp $^ $(@D)
+	@cd $(@D) && npm ci
+	@touch $@

@@ -41,11 +41,16 @@ type Options struct {
 	// Seed makes [Main] offer the command seed: it fills the application from a
 	// file and writes what it did to out. The host is started.
 	Seed func(ctx context.Context, h *Host, file io.Reader, out io.Writer) error
+	// Examples are documents that the first page of [Main]'s API shows; nil
+	// derives some.
+	Examples []Example
 }
 
 // Host runs an App in this process, on one SQLite file. Its methods are safe for
 // concurrent use.
 type Host struct {
+	app      *reventless.App
+	opts     Options
 	provider *sqlite.Provider
 	host     *host.Host
 }
@@ -72,7 +77,7 @@ func Open(ctx context.Context, app *reventless.App, path string, opts *Options) 
 	if err != nil {
 		return nil, errors.Join(err, provider.Close())
 	}
-	return &Host{provider, h}, nil
+	return &Host{app, o, provider, h}, nil
 }
 
 // Start runs everything that runs by itself until Close: queues, projections,

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -30,6 +29,7 @@ import (
 // help says how. It ends the process, with status 1 after an error.
 func Main(app *reventless.App, opts *Options) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := newCommand(app, opts).ExecuteContext(ctx)
 	stop()
 	if err != nil {
@@ -44,6 +44,8 @@ type program struct {
 	opts Options
 	data string
 	json bool
+
+	logLevel string
 }
 
 func newCommand(app *reventless.App, opts *Options) *cobra.Command {
@@ -57,7 +59,8 @@ func newCommand(app *reventless.App, opts *Options) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.PersistentFlags().StringVar(&p.data, "data", app.Name()+".db", "the database file")
+	root.PersistentFlags().StringVar(&p.data, "data", env(envData, app.Name()+".db"), "the database file")
+	root.PersistentFlags().StringVar(&p.logLevel, "log-level", env(envLogLevel, "warn"), "what is logged to standard error: debug, info, warn or error, and above")
 	add := func(c *cobra.Command, withJSON bool) {
 		if withJSON {
 			c.Flags().BoolVar(&p.json, "json", false, "print JSON, one object a line")
@@ -75,13 +78,16 @@ func newCommand(app *reventless.App, opts *Options) *cobra.Command {
 	add(p.rebuildCommand(), false)
 	add(p.lagCommand(), false)
 	add(p.topologyCommand(), false)
+	add(p.schemaCommand(), false)
 	return root
 }
 
 // with opens the host for the time of f, which is told whether to run it too.
 func (p *program) with(ctx context.Context, start bool, f func(*Host) error) (err error) {
 	if p.opts.Logger == nil {
-		p.opts.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		if p.opts.Logger, err = logger(os.Stderr, p.logLevel); err != nil {
+			return err
+		}
 	}
 	h, err := Open(ctx, p.app, p.data, &p.opts)
 	if err != nil {
@@ -94,40 +100,6 @@ func (p *program) with(ctx context.Context, start bool, f func(*Host) error) (er
 		}
 	}
 	return f(h)
-}
-
-func (p *program) runCommand() *cobra.Command {
-	var seed string
-	var stdin bool
-	c := &cobra.Command{
-		Use:   "run",
-		Short: "Run until stopped",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return p.with(c.Context(), true, func(h *Host) error {
-				out := c.OutOrStdout()
-				if seed != "" {
-					if err := p.seed(c.Context(), h, seed, out); err != nil {
-						return err
-					}
-					if err := h.summary(c.Context(), out); err != nil {
-						return err
-					}
-				}
-				if stdin {
-					return h.serveLines(c.Context(), c.InOrStdin(), out)
-				}
-				fmt.Fprintf(out, "%s is running on %s; press Ctrl-C to stop.\n", p.app.Name(), p.data)
-				<-c.Context().Done()
-				return nil
-			})
-		},
-	}
-	if p.opts.Seed != nil {
-		c.Flags().StringVar(&seed, "seed", "", "fill the application from this file first")
-	}
-	c.Flags().BoolVar(&stdin, "stdin", false, "handle commands from standard input, JSON objects with aggregate, command, id, data and commandId, one a line, and print each outcome; stop at its end")
-	return c
 }
 
 func (p *program) seed(ctx context.Context, h *Host, path string, out io.Writer) error {

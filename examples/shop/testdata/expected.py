@@ -94,6 +94,7 @@ def expected(path):
         for code, (units, price) in merged.items():
             order_lines[number, code] = {
                 "orderId": number,
+                "customerId": who,
                 "productId": code,
                 "quantity": units,
                 "unitPrice": price,

@@ -2,6 +2,7 @@
 package category
 
 import (
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/aggregate"
 	"github.com/reventless-go/reventless/message"
 )
@@ -79,6 +80,7 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Events:   message.NewSet[Event](Added{}, Renamed{}, Archived{}),
 	Decide:   Decide,
 	Evolve:   Evolve,
+	Access:   access.Rules{access.Roles(access.Admin).For(Archive{})},
 })
 
 // State is what the decisions about a category depend on.

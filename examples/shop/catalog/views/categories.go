@@ -1,6 +1,7 @@
 package views
 
 import (
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/examples/shop/catalog/category"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/readmodel"
@@ -19,6 +20,7 @@ var Categories = readmodel.New(readmodel.Spec[Category]{
 	Doc:         "The shelves of the catalog.",
 	Projections: readmodel.Projections[Category]{readmodel.On(category.Aggregate, projectCategory)},
 	OwnRow:      true,
+	Access:      access.Anyone,
 })
 
 func projectCategory(e message.Event[category.Event]) readmodel.Changes[Category] {

@@ -3,6 +3,7 @@ package views
 import (
 	"time"
 
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/examples/shop/catalog/product"
 	"github.com/reventless-go/reventless/examples/shop/money"
 	"github.com/reventless-go/reventless/message"
@@ -24,6 +25,7 @@ var PriceHistory = readmodel.New(readmodel.Spec[Price]{
 	Doc:         "Every price that a product ever had, oldest first.",
 	Projections: readmodel.Projections[Price]{readmodel.On(product.Aggregate, projectPrice)},
 	SubID:       "position",
+	Access:      access.Anyone,
 })
 
 func projectPrice(e message.Event[product.Event]) readmodel.Changes[Price] {

@@ -1,6 +1,7 @@
 package views
 
 import (
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/examples/shop/catalog/product"
 	"github.com/reventless-go/reventless/examples/shop/money"
 	"github.com/reventless-go/reventless/message"
@@ -26,6 +27,7 @@ var Products = readmodel.New(readmodel.Spec[Product]{
 		{Name: "name", Key: "name"},
 	},
 	OwnRow: true,
+	Access: access.Anyone,
 })
 
 func projectProduct(e message.Event[product.Event]) readmodel.Changes[Product] {

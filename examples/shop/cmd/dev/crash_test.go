@@ -521,7 +521,7 @@ func (s *shopState) order(c driver.Commit, event string, data row) {
 		}
 		for _, l := range data["lines"].([]any) {
 			l := maps.Clone(l.(row))
-			l["orderId"], l["shipped"] = id, false
+			l["orderId"], l["customerId"], l["shipped"] = id, data["customerId"], false
 			s.lines[id+"\x00"+l["productId"].(string)] = l
 		}
 		s.count(data, "orders", "spent", "sold", "revenue", 1)

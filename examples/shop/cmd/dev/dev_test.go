@@ -250,7 +250,7 @@ func TestOutboxHasOneMailForEachOrder(t *testing.T) {
 func TestRunSeedsFirst(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	p := s.start("run", "--seed", sample)
+	p := s.start("run", "--addr", "127.0.0.1:0", "--seed", sample)
 	for !strings.Contains(p.line(), "is running on "+s.path) {
 	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -271,7 +271,7 @@ func TestSend(t *testing.T) {
 		return decode[driver.Outcome](t, []byte(out))
 	}
 	first := send("--command-id", "c-1", "Catalog", "Category", "Add", "light", `{"name":"Lamps"}`)
-	want := driver.Outcome{Kind: driver.Accepted, CommandID: "c-1", EntityID: "light", SequenceNr: 1, EventCount: 1}
+	want := driver.Outcome{Kind: driver.Accepted, CommandID: "c-1", EntityID: "light", Target: "Catalog.Category", SequenceNr: 1, EventCount: 1}
 	if !reflect.DeepEqual(first, want) {
 		t.Errorf("got %+v, want %+v", first, want)
 	}
@@ -662,12 +662,13 @@ func TestLag(t *testing.T) {
 	}
 }
 
-func TestTopology(t *testing.T) {
+func TestDescriptions(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	for file, args := range map[string][]string{
 		"topology.json": {"topology"},
 		"topology.mmd":  {"topology", "--mermaid"},
+		"api.graphql":   {"schema"},
 	} {
 		path := filepath.Join(testdata, file)
 		got := s.run(args...)
@@ -695,12 +696,11 @@ func TestTopology(t *testing.T) {
 func TestOneProcessAtATime(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	p := s.start("run")
-	if l := p.line(); !strings.Contains(l, "shop is running on "+s.path) {
-		t.Fatalf("run says %q", l)
+	p := s.start("run", "--addr", "127.0.0.1:0")
+	for !strings.Contains(p.line(), "shop is running on "+s.path) {
 	}
 	held := []string{s.path, "open already", fmt.Sprintf("process %d", p.cmd.Process.Pid)}
-	s.refused(held, "run")
+	s.refused(held, "run", "--addr", "127.0.0.1:0")
 	s.refused(held, "show", "Products")
 	s.refused(held, "send", "Catalog", "Category", "Add", "light", `{"name":"Lamps"}`)
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {

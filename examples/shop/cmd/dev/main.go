@@ -11,7 +11,42 @@ import (
 	"github.com/reventless-go/reventless/local"
 )
 
-func main() { local.Main(shop.App(), &local.Options{Seed: replay}) }
+func main() { local.Main(shop.App(), &local.Options{Seed: replay, Examples: examples}) }
+
+// examples are what the first page of the API shows.
+var examples = []local.Example{
+	{Title: "The dearest products", Query: `
+query {
+  catalogProducts(first: 5, orderBy: {field: price, direction: DESC}) {
+    edges {
+      node { id name price }
+    }
+    pageInfo { hasNextPage endCursor }
+  }
+}`},
+	{Title: "A price is changed", Query: `
+mutation {
+  catalogProductChangePrice(id: "22752", price: 799) {
+    ... on CommandAccepted { eventCount position }
+    ... on CommandRejected { code message }
+  }
+}`},
+	{Title: "Every price, as it changes", Query: `
+subscription {
+  catalogProductChanged {
+    kind
+    row { id name price }
+  }
+}`},
+	{Title: "The orders of a customer", Query: `
+query {
+  orderingOrdersByCustomerId(customerId: "17850", first: 10) {
+    edges {
+      node { id status total placedAt }
+    }
+  }
+}`},
+}
 
 // replay fills the shop with a day of real sales and says what it did.
 func replay(ctx context.Context, h *local.Host, file io.Reader, out io.Writer) error {

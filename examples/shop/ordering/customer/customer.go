@@ -4,6 +4,7 @@ package customer
 import (
 	"net/mail"
 
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/aggregate"
 	"github.com/reventless-go/reventless/message"
 )
@@ -84,6 +85,7 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Events:   message.NewSet[Event](Registered{}, EmailChanged{}, Deactivated{}),
 	Decide:   Decide,
 	Evolve:   Evolve,
+	Access:   access.Rules{access.Owner("id").Or(access.Roles(access.Admin))},
 })
 
 // State is what the decisions about a customer depend on.

@@ -5,6 +5,7 @@
 package listing
 
 import (
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/aggregate"
 	"github.com/reventless-go/reventless/examples/shop/money"
 	"github.com/reventless-go/reventless/message"
@@ -95,6 +96,7 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Events:   message.NewSet[Event](Listed{}, Renamed{}, Repriced{}, Withdrawn{}),
 	Decide:   Decide,
 	Evolve:   Evolve,
+	Access:   access.Rules{access.Internal},
 })
 
 // State is what the decisions about a listing depend on.

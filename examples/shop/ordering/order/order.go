@@ -5,6 +5,7 @@ package order
 import (
 	"slices"
 
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/aggregate"
 	"github.com/reventless-go/reventless/examples/shop/ordering/basket"
 	"github.com/reventless-go/reventless/message"
@@ -122,6 +123,10 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Events:   message.NewSet[Event](Placed{}, Paid{}, LineShipped{}, Completed{}, Cancelled{}),
 	Decide:   Decide,
 	Evolve:   Evolve,
+	Access: access.Rules{
+		access.Owner("customerId").Or(access.Roles(access.Admin)).For(Place{}),
+		access.Internal.For(Complete{}, Expire{}),
+	},
 })
 
 // State is what the decisions about an order depend on.

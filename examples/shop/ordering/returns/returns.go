@@ -3,6 +3,7 @@
 package returns
 
 import (
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/aggregate"
 	"github.com/reventless-go/reventless/examples/shop/ordering/basket"
 	"github.com/reventless-go/reventless/message"
@@ -54,6 +55,7 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Events:   message.NewSet[Event](Recorded{}),
 	Decide:   Decide,
 	Evolve:   Evolve,
+	Access:   access.Rules{access.Owner("customerId").Or(access.Roles(access.Admin))},
 })
 
 // State is what the decisions about a return depend on.

@@ -1,6 +1,7 @@
 package views
 
 import (
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/examples/shop/money"
 	"github.com/reventless-go/reventless/examples/shop/ordering/basket"
 	"github.com/reventless-go/reventless/examples/shop/ordering/order"
@@ -25,6 +26,7 @@ var CustomerTotals = readmodel.New(readmodel.Spec[CustomerTotal]{
 		readmodel.On(order.Aggregate, onOrder(customerOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(customerReturned)),
 	},
+	Access: access.Owner("customerId").Or(access.Roles(access.Admin)),
 })
 
 func customerOrdered(b basket.Basket, sign int64) readmodel.Changes[CustomerTotal] {

@@ -1,6 +1,7 @@
 package views
 
 import (
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/examples/shop/money"
 	"github.com/reventless-go/reventless/examples/shop/ordering/listing"
 	"github.com/reventless-go/reventless/message"
@@ -20,6 +21,7 @@ var Listings = readmodel.New(readmodel.Spec[Listing]{
 	Doc:         "What is on the shelf.",
 	Projections: readmodel.Projections[Listing]{readmodel.On(listing.Aggregate, projectListing)},
 	OwnRow:      true,
+	Access:      access.Anyone,
 })
 
 func projectListing(e message.Event[listing.Event]) readmodel.Changes[Listing] {

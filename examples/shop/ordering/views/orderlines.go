@@ -1,6 +1,7 @@
 package views
 
 import (
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/examples/shop/money"
 	"github.com/reventless-go/reventless/examples/shop/ordering/order"
 	"github.com/reventless-go/reventless/message"
@@ -9,11 +10,12 @@ import (
 
 // OrderLine is a row of [OrderLines].
 type OrderLine struct {
-	OrderID   string      `json:"orderId"`
-	ProductID string      `json:"productId"`
-	Quantity  int32       `json:"quantity"`
-	UnitPrice money.Pence `json:"unitPrice"`
-	Shipped   bool        `json:"shipped"`
+	OrderID    string      `json:"orderId"`
+	CustomerID string      `json:"customerId"`
+	ProductID  string      `json:"productId"`
+	Quantity   int32       `json:"quantity"`
+	UnitPrice  money.Pence `json:"unitPrice"`
+	Shipped    bool        `json:"shipped"`
 }
 
 // OrderLines holds the lines of each order, by product.
@@ -22,6 +24,7 @@ var OrderLines = readmodel.New(readmodel.Spec[OrderLine]{
 	Doc:         "The lines of each order, and which are shipped.",
 	Projections: readmodel.Projections[OrderLine]{readmodel.On(order.Aggregate, projectLine)},
 	SubID:       "productId",
+	Access:      access.Owner("customerId").Or(access.Roles(access.Admin)),
 })
 
 func projectLine(e message.Event[order.Event]) readmodel.Changes[OrderLine] {
@@ -29,7 +32,7 @@ func projectLine(e message.Event[order.Event]) readmodel.Changes[OrderLine] {
 	case order.Placed:
 		rows := make([]OrderLine, len(d.Lines))
 		for i, l := range d.Lines {
-			rows[i] = OrderLine{OrderID: e.ID, ProductID: l.ProductID, Quantity: l.Quantity, UnitPrice: l.UnitPrice}
+			rows[i] = OrderLine{OrderID: e.ID, CustomerID: d.CustomerID, ProductID: l.ProductID, Quantity: l.Quantity, UnitPrice: l.UnitPrice}
 		}
 		return readmodel.PutRows(e.ID, rows...)
 	case order.LineShipped:

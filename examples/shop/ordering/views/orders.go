@@ -3,6 +3,7 @@ package views
 import (
 	"time"
 
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/examples/shop/money"
 	"github.com/reventless-go/reventless/examples/shop/ordering/order"
 	"github.com/reventless-go/reventless/message"
@@ -39,6 +40,7 @@ var Orders = readmodel.New(readmodel.Spec[Order]{
 	Projections: readmodel.Projections[Order]{readmodel.On(order.Aggregate, projectOrder)},
 	Indexes:     []readmodel.Index{{Name: "customerId", Key: "customerId", Sort: "placedAt"}},
 	OwnRow:      true,
+	Access:      access.Owner("customerId").Or(access.Roles(access.Admin)),
 })
 
 func projectOrder(e message.Event[order.Event]) readmodel.Changes[Order] {

@@ -1,6 +1,7 @@
 package views
 
 import (
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/examples/shop/ordering/basket"
 	"github.com/reventless-go/reventless/examples/shop/ordering/order"
 	"github.com/reventless-go/reventless/examples/shop/ordering/returns"
@@ -22,6 +23,7 @@ var ProductDemand = readmodel.New(readmodel.Spec[Demand]{
 		readmodel.On(order.Aggregate, onOrder(productsOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(productsReturned)),
 	},
+	Access: access.Roles(access.Admin),
 })
 
 func productsOrdered(b basket.Basket, sign int64) readmodel.Changes[Demand] {

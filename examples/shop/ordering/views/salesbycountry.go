@@ -1,6 +1,7 @@
 package views
 
 import (
+	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/examples/shop/money"
 	"github.com/reventless-go/reventless/examples/shop/ordering/basket"
 	"github.com/reventless-go/reventless/examples/shop/ordering/order"
@@ -24,6 +25,7 @@ var SalesByCountry = readmodel.New(readmodel.Spec[CountrySales]{
 		readmodel.On(order.Aggregate, onOrder(countryOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(countryReturned)),
 	},
+	Access: access.Roles(access.Admin),
 })
 
 func countryOrdered(b basket.Basket, sign int64) readmodel.Changes[CountrySales] {

@@ -52,8 +52,8 @@ func TestOrders(t *testing.T) {
 
 func TestOrderLines(t *testing.T) {
 	t.Parallel()
-	lantern := views.OrderLine{OrderID: "o1", ProductID: "lantern", Quantity: 6, UnitPrice: 339}
-	mug := views.OrderLine{OrderID: "o1", ProductID: "mug", Quantity: 1, UnitPrice: 165}
+	lantern := views.OrderLine{OrderID: "o1", CustomerID: "ada", ProductID: "lantern", Quantity: 6, UnitPrice: 339}
+	mug := views.OrderLine{OrderID: "o1", CustomerID: "ada", ProductID: "mug", Quantity: 1, UnitPrice: 165}
 	shipped := mug
 	shipped.Shipped = true
 	reventlesstest.ReadModel(t, views.OrderLines).

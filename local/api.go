@@ -1,0 +1,100 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/reventless-go/reventless/local/internal/identity"
+	"github.com/reventless-go/reventless/local/internal/server"
+)
+
+// APIOptions configure an [API]; nil and zero fields are the defaults.
+type APIOptions struct {
+	// DevUsers takes the caller's word for who it is: the header X-User says user,
+	// or admin, who has the role Admin. It is for a developer's own machine: the
+	// API then answers requests to localhost only.
+	DevUsers bool
+	// JWTSecret verifies tokens signed with HS256; it has 32 bytes at least. Empty
+	// is no such tokens.
+	JWTSecret []byte
+	// OIDCIssuer is the URL of an OpenID Connect provider whose tokens are taken;
+	// empty is none. Audience has to be among a token's audiences, and is required
+	// with an issuer.
+	OIDCIssuer, Audience string
+	// RolesClaim names the claim with a caller's roles; empty is "roles".
+	RolesClaim string
+	// Origins are the web origins, such as "https://shop.example", whose pages may
+	// call the API beside its own.
+	Origins []string
+	// Examples are documents that the first page shows; nil derives some.
+	Examples []Example
+	// Limits bound what a caller may ask for.
+	Limits Limits
+}
+
+// Example is a GraphQL document with a title.
+type Example = server.Example
+
+// Limits bound what a caller of an [API] may ask for.
+type Limits = server.Limits
+
+// API serves the GraphQL API of an App over HTTP: /graphql (POST, GET, WebSocket,
+// server-sent events), /sdl, /healthz, /graphiql/, and a first page. It is a
+// handler for any HTTP server.
+type API struct{ server *server.Server }
+
+// API returns the API of the App that h runs. An unreachable OpenID Connect
+// provider is [driver.ErrUnavailable].
+func (h *Host) API(ctx context.Context, opts *APIOptions) (*API, error) {
+	var o APIOptions
+	if opts != nil {
+		o = *opts
+	}
+	who, err := identity.New(ctx, identity.Options{
+		DevUsers: o.DevUsers, Secret: o.JWTSecret, Issuer: o.OIDCIssuer, Audience: o.Audience, RolesClaim: o.RolesClaim, Now: h.opts.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, err := server.New(h.app, h.host, server.Options{
+		Identity: who, DevUsers: o.DevUsers, Origins: o.Origins, Examples: o.Examples, Limits: o.Limits, Logger: h.opts.Logger, Now: h.opts.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &API{s}, nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.server.ServeHTTP(w, r) }
+
+// Close ends all subscriptions and refuses new ones; it waits until they are gone
+// or ctx ends. Close it before the HTTP server, which waits for the rest, and the
+// host last.
+func (a *API) Close(ctx context.Context) error { return a.server.Close(ctx) }
+
+// drain is how long what is under way has to end when the program is stopped.
+const drain = 30 * time.Second
+
+// serve serves handler on l until ctx ends, and then ends what is under way.
+func serve(ctx context.Context, l net.Listener, api *API, log *slog.Logger) error {
+	s := &http.Server{
+		Handler: api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	return errors.Join(api.Close(end), s.Shutdown(end))
+}

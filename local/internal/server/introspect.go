@@ -1,0 +1,85 @@
+package server
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/introspection"
+)
+
+// introspect answers __schema and __type. The values of package introspection have
+// a method or a field for each field of GraphQL.
+func (e *executor) introspect(op *graphql.OperationContext, f graphql.CollectedField) []byte {
+	var value any = introspection.WrapSchema(e.schema)
+	if f.Name == "__type" {
+		name, _ := f.ArgumentMap(op.Variables)["name"].(string)
+		t := introspection.WrapTypeFromDef(e.schema, e.schema.Types[name])
+		if t == nil {
+			return []byte("null")
+		}
+		value = t
+	}
+	return introspected(op, nil, reflect.ValueOf(value), f)
+}
+
+func introspected(op *graphql.OperationContext, out []byte, v reflect.Value, f graphql.CollectedField) []byte {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return append(out, "null"...)
+		}
+		if v.Elem().Kind() != reflect.Struct {
+			return introspected(op, out, v.Elem(), f)
+		}
+	case reflect.Slice:
+		out = append(out, '[')
+		for i := range v.Len() {
+			if i > 0 {
+				out = append(out, ',')
+			}
+			out = introspected(op, out, v.Index(i), f)
+		}
+		return append(out, ']')
+	case reflect.Struct:
+		p := reflect.New(v.Type()) // its methods need a pointer
+		p.Elem().Set(v)
+		v = p
+	default:
+		text, _ := json.Marshal(v.Interface()) // a string or bool
+		return append(out, text...)
+	}
+	typeName := "__" + v.Elem().Type().Name()
+	out = append(out, '{')
+	for i, sub := range graphql.CollectFields(op, f.Selections, []string{typeName}) {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, '"'), sub.Alias...), '"', ':')
+		if sub.Name == "__typename" {
+			out = append(append(append(out, '"'), typeName...), '"')
+			continue
+		}
+		out = introspected(op, out, member(op, v, sub), sub)
+	}
+	return append(out, '}')
+}
+
+// member returns what a field of GraphQL is of a value.
+func member(op *graphql.OperationContext, v reflect.Value, f graphql.CollectedField) reflect.Value {
+	name := strings.ToUpper(f.Name[:1]) + f.Name[1:]
+	m := v.MethodByName("Visible" + name) // where there is one, it heeds includeDeprecated
+	if !m.IsValid() {
+		m = v.MethodByName(name)
+	}
+	if !m.IsValid() {
+		return v.Elem().FieldByName(name)
+	}
+	var args []reflect.Value
+	if m.Type().NumIn() == 1 {
+		deprecated, _ := f.ArgumentMap(op.Variables)["includeDeprecated"].(bool)
+		args = append(args, reflect.ValueOf(deprecated))
+	}
+	return m.Call(args)[0]
+}

@@ -1,0 +1,423 @@
+// Package server serves the API of an App over HTTP: GraphQL by POST and GET,
+// subscriptions by WebSocket (graphql-transport-ws) and server-sent events, the
+// schema, GraphiQL, and a first page.
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/handler"
+	"github.com/99designs/gqlgen/graphql/handler/lru"
+	"github.com/99designs/gqlgen/graphql/handler/transport"
+	"github.com/coder/websocket"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/reventless-go/reventless"
+	"github.com/reventless-go/reventless/access"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/internal/ids"
+	"github.com/reventless-go/reventless/internal/resolver"
+	"github.com/reventless-go/reventless/local/graphiql"
+	"github.com/reventless-go/reventless/local/internal/identity"
+)
+
+// Options configure a [Server]; zero fields are the defaults.
+type Options struct {
+	// Identity tells who calls; nil knows nobody.
+	Identity *identity.Verifier
+	// DevUsers says that Identity takes a caller's word for who it is. Then the
+	// server answers requests to this machine's own names only.
+	DevUsers bool
+	// Origins are the web origins, such as "https://shop.example", beside the
+	// server's own, whose pages may call it.
+	Origins []string
+	// Examples are what the first page shows.
+	Examples []Example
+	// Limits bound what a caller may ask for.
+	Limits Limits
+	// Logger is where lines go; nil is slog.Default.
+	Logger *slog.Logger
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Limits bound what a caller may ask for; 0 is the default.
+type Limits struct {
+	// BodyBytes bounds a request's body and a WebSocket message; 0 is 1 MiB.
+	BodyBytes int64
+	// Tokens bounds the words and signs of a document; 0 is 4,000.
+	Tokens int
+	// Depth bounds how deep fields are nested; 0 is 15.
+	Depth int
+	// Aliases bounds how many fields are renamed; 0 is 50.
+	Aliases int
+	// Complexity bounds how many fields an answer may have; 0 is 5,000.
+	Complexity int
+	// DefaultPage and Page are how many rows a page has when nothing is said, and
+	// at most; 0 is 20 and 100.
+	DefaultPage, Page int
+	// Subscriptions bounds those of one connection; 0 is 100.
+	Subscriptions int
+	// Timeout bounds a query or mutation; 0 is 30 seconds.
+	Timeout time.Duration
+	// Wait bounds waitFor; 0 is 5 seconds.
+	Wait time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	set(&l.Tokens, 4000)
+	set(&l.Depth, 15)
+	set(&l.Aliases, 50)
+	set(&l.Complexity, 5000)
+	set(&l.DefaultPage, 20)
+	set(&l.Page, 100)
+	set(&l.Subscriptions, 100)
+	if l.BodyBytes <= 0 {
+		l.BodyBytes = 1 << 20
+	}
+	if l.Timeout <= 0 {
+		l.Timeout = 30 * time.Second
+	}
+	if l.Wait <= 0 {
+		l.Wait = 5 * time.Second
+	}
+	return l
+}
+
+// Server is the API of one App. It is safe for concurrent use.
+type Server struct {
+	app     *reventless.App
+	host    *host.Host
+	opts    Options
+	log     *slog.Logger
+	graphql http.Handler
+	mux     *http.ServeMux
+
+	closing   context.Context // ends the subscriptions
+	close     context.CancelFunc
+	streams   sync.WaitGroup
+	mu        sync.Mutex // of closed, and so of streams' Add beside Wait
+	closed    bool
+	pageBytes []byte
+}
+
+// New returns the server of the App that h runs.
+func New(app *reventless.App, h *host.Host, opts Options) (*Server, error) {
+	opts.Limits = opts.Limits.withDefaults()
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	s := &Server{app: app, host: h, opts: opts, log: opts.Logger}
+	s.closing, s.close = context.WithCancel(context.Background())
+	run := resolver.New(h, resolver.Options{DefaultPage: opts.Limits.DefaultPage, MaxPage: opts.Limits.Page, MaxWait: opts.Limits.Wait})
+	exec, err := newExecutor(app.API(), run, opts.Limits.Timeout, s.report)
+	if err != nil {
+		return nil, err
+	}
+	s.graphql = s.handler(exec)
+	if s.pageBytes, err = s.page(); err != nil {
+		return nil, fmt.Errorf("first page: %w", err)
+	}
+	sdl := []byte(app.API().SDL())
+	s.mux = http.NewServeMux()
+	s.mux.Handle("/graphql", http.HandlerFunc(s.serveGraphQL))
+	s.mux.Handle(graphiql.Prefix, graphiql.Handler())
+	s.mux.HandleFunc("GET /sdl", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write(sdl)
+	})
+	s.mux.HandleFunc("GET /healthz", s.serveHealth)
+	s.mux.HandleFunc("GET /{$}", s.servePage)
+	return s, nil
+}
+
+func (s *Server) handler(exec *executor) http.Handler {
+	limits := s.opts.Limits
+	g := handler.New(exec)
+	g.AddTransport(transport.Websocket{
+		Implementation:   transport.CoderWebsocketImplementation{AcceptOptions: websocket.AcceptOptions{OriginPatterns: s.opts.Origins}},
+		InitFunc:         s.initWebSocket,
+		InitTimeout:      10 * time.Second,
+		PingPongInterval: 25 * time.Second,
+		MissingPongOk:    false,
+		PayloadReadLimit: &limits.BodyBytes,
+	})
+	g.AddTransport(transport.SSE{KeepAlivePingInterval: 25 * time.Second})
+	g.AddTransport(transport.POST{})
+	g.AddTransport(transport.GET{})
+	g.SetQueryCache(documents{lru.New[*ast.QueryDocument](1000)})
+	g.SetParserTokenLimit(limits.Tokens)
+	g.Use(bounds{maxDepth: limits.Depth, maxAliases: limits.Aliases, maxComplexity: limits.Complexity, defaultPage: limits.DefaultPage})
+	g.SetErrorPresenter(s.present)
+	g.SetRecoverFunc(func(ctx context.Context, p any) error {
+		return exec.present(ctx, nil, panicked(p))
+	})
+	return g
+}
+
+// documents keeps documents that were parsed and validated before, small ones.
+type documents struct{ graphql.Cache[*ast.QueryDocument] }
+
+// Add implements [graphql.Cache].
+func (d documents) Add(ctx context.Context, text string, doc *ast.QueryDocument) {
+	if len(text) <= 16<<10 {
+		d.Cache.Add(ctx, text, doc)
+	}
+}
+
+// maxMessage bounds what an error of the runtime repeats of a request.
+const maxMessage = 300
+
+// present completes errors that the GraphQL runtime made itself: they are about
+// the request.
+func (s *Server) present(ctx context.Context, err error) *gqlerror.Error {
+	out := graphql.DefaultErrorPresenter(ctx, err)
+	if out.Extensions == nil {
+		out.Extensions = map[string]any{}
+	}
+	if _, ok := out.Extensions["code"]; !ok {
+		out.Extensions["code"] = string(resolver.BadInput)
+	}
+	if len(out.Message) > maxMessage {
+		out.Message = strings.ToValidUTF8(out.Message[:maxMessage], "") + "..."
+	}
+	return out
+}
+
+// report logs an internal error and returns the id that the caller gets.
+func (s *Server) report(_ context.Context, err error) string {
+	id := ids.New(s.opts.Now())
+	args := []any{"id", id, "error", clip(err.Error())}
+	var p panicError
+	if errors.As(err, &p) {
+		args = append(args, "stack", clip(string(debug.Stack())))
+	}
+	s.log.Error("api", args...)
+	return id
+}
+
+func clip(text string) string {
+	if len(text) > 2000 {
+		return strings.ToValidUTF8(text[:2000], "") + "..."
+	}
+	return text
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.opts.DevUsers && !identity.LocalHost(r) {
+		// A page from elsewhere whose name was made to lead here would be let in.
+		s.refuse(w, http.StatusMisdirectedRequest, resolver.Forbidden, "with dev users the server answers to localhost only")
+		return
+	}
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if origin := r.Header.Get("Origin"); origin != "" && slices.Contains(s.opts.Origins, origin) {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Add("Vary", "Origin")
+		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+			h.Set("Access-Control-Allow-Methods", "GET, POST")
+			h.Set("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, Idempotency-Key, Traceparent, X-User")
+			h.Set("Access-Control-Max-Age", "600")
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// refuse answers a request that did not come to GraphQL, as GraphQL does.
+func (s *Server) refuse(w http.ResponseWriter, status int, code resolver.Code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(graphql.Response{Errors: gqlerror.List{{Message: message, Extensions: map[string]any{"code": string(code)}}}})
+}
+
+var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+
+func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
+	q := &request{
+		subscriptions: new(atomic.Int64), limit: int64(s.opts.Limits.Subscriptions), now: s.opts.Now,
+		ip: r.RemoteAddr, traceParent: r.Header.Get("Traceparent"), commandID: r.Header.Get("Idempotency-Key"),
+	}
+	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		q.ip = ip
+	}
+	if !traceParent.MatchString(q.traceParent) {
+		q.traceParent = ""
+	}
+	socket := r.Header.Get("Upgrade") != ""
+	q.streaming = socket || strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	switch {
+	case !socket && r.Method != http.MethodGet && r.Method != http.MethodPost:
+		w.Header().Set("Allow", "GET, POST")
+		s.refuse(w, http.StatusMethodNotAllowed, resolver.BadInput, "GraphQL is served to GET and POST")
+		return
+	case q.commandID != "":
+		if err := driver.CheckID("command", q.commandID); err != nil {
+			s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the header Idempotency-Key: "+err.Error())
+			return
+		}
+	}
+	ctx := r.Context()
+	if socket {
+		// Who calls is known with connection_init.
+		ctx = context.WithValue(ctx, upgradeKey{}, r)
+	} else {
+		who, err := s.identify(r)
+		if err != nil {
+			s.refuseIdentity(w, err)
+			return
+		}
+		q.who = who
+		if !s.readBody(w, r) {
+			return
+		}
+	}
+	if q.streaming {
+		if !s.beginStream() {
+			s.refuse(w, http.StatusServiceUnavailable, resolver.Unavailable, "the server is stopping")
+			return
+		}
+		defer s.streams.Done()
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.closing, cancel)() //nolint:contextcheck // the server's end is no request's
+	}
+	s.graphql.ServeHTTP(w, r.WithContext(withRequest(ctx, q)))
+}
+
+func (s *Server) beginStream() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.streams.Add(1)
+	return true
+}
+
+func (s *Server) identify(r *http.Request) (access.Identity, error) {
+	if s.opts.Identity == nil {
+		return access.Identity{}, nil
+	}
+	return s.opts.Identity.Request(r)
+}
+
+func (s *Server) refuseIdentity(w http.ResponseWriter, err error) {
+	if errors.Is(err, driver.ErrUnavailable) {
+		s.log.Warn("api: a token cannot be checked", "error", clip(err.Error()))
+		s.refuse(w, http.StatusServiceUnavailable, resolver.Unavailable, "the token cannot be checked now; please try again")
+		return
+	}
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	s.refuse(w, http.StatusUnauthorized, resolver.Unauthenticated, clip(err.Error()))
+}
+
+// readBody reads the whole body within its bounds, so that what reads it later
+// waits for nobody.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method != http.MethodPost {
+		return true
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(s.opts.Limits.Timeout)) //nolint:forbidigo // a connection's deadline is in real time, whatever the server's clock says
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.opts.Limits.BodyBytes))
+	_ = control.SetReadDeadline(time.Time{})
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		s.refuse(w, http.StatusRequestEntityTooLarge, BodySize, fmt.Sprintf("the body is over the limit of %d bytes", tooLarge.Limit))
+		return false
+	case err != nil:
+		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the body could not be read")
+		return false
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return true
+}
+
+type upgradeKey struct{}
+
+// initWebSocket finds out who opened a WebSocket.
+func (s *Server) initWebSocket(ctx context.Context, payload transport.InitPayload) (context.Context, *transport.InitPayload, error) {
+	q := *requestOf(ctx)
+	if s.opts.Identity != nil {
+		upgrade, _ := ctx.Value(upgradeKey{}).(*http.Request)
+		who, err := s.opts.Identity.Payload(payload, upgrade)
+		if err != nil {
+			if errors.Is(err, driver.ErrUnavailable) {
+				return transport.WithWebsocketCloseCode(transport.AppendCloseReason(ctx, "Try again later"), 1013), nil, errors.New("the token cannot be checked now")
+			}
+			return transport.WithWebsocketCloseCode(transport.AppendCloseReason(ctx, "Forbidden"), 4403), nil, err
+		}
+		q.who = who
+	}
+	return withRequest(ctx, &q), nil, nil
+}
+
+func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	status, text := http.StatusOK, "ok"
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		status, text = http.StatusServiceUnavailable, "stopping"
+	} else if _, err := s.host.DeadLetters().List(ctx, "", "", 1); err != nil {
+		s.log.Error("api: the store does not answer", "error", clip(err.Error()))
+		status, text = http.StatusServiceUnavailable, "the store does not answer"
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"status": text, "app": s.app.Name()})
+}
+
+// Close ends the subscriptions and waits until they are gone, or ctx ends.
+// Queries and mutations go on; their server waits for them.
+func (s *Server) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.close()
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		s.streams.Wait()
+	}()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("subscriptions are open still: %w", ctx.Err())
+	}
+}
