@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"sync/atomic"
 
 	lib "modernc.org/sqlite/lib"
@@ -20,6 +21,8 @@ const (
 	maxLog = 64 << 20
 	// idBlock is how many numbers are taken from the file's counter at once.
 	idBlock = 4096
+	// maxYields bounds how often the writer steps aside before it commits a group.
+	maxYields = 4
 )
 
 // request is one unit of writing: all of it takes effect, or nothing.
@@ -97,7 +100,9 @@ type writer struct {
 	// broken is set when it is not known what the file holds.
 	broken error
 	groups int
-	maxLog int64
+	// siblings is set while several write at a time.
+	siblings bool
+	maxLog   int64
 	// Numbers up to last are given out; up to reserved they may be, and up to
 	// durable a committed transaction says so.
 	last, reserved, durable int64
@@ -192,6 +197,10 @@ func (w *writer) attempt(queue []*request, open bool) (again []*request) {
 				break
 			}
 			r := w.poll()
+			for yields := 0; r == nil && yields < maxYields && (i > 1 || w.siblings); yields++ {
+				runtime.Gosched() // those who are about to write share this commit
+				r = w.poll()
+			}
 			if r == nil {
 				break
 			}
@@ -219,6 +228,7 @@ func (w *writer) attempt(queue []*request, open bool) (again []*request) {
 		return nil
 	}
 	w.durable = w.reserved
+	w.siblings = len(queue) > 1
 	w.finish(queue, nil)
 	return nil
 }

@@ -7,8 +7,10 @@ import (
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/lexer"
 
 	"github.com/reventless-go/reventless/internal/resolver"
 )
@@ -22,12 +24,21 @@ const (
 	SubscriptionLimit resolver.Code = "SUBSCRIPTION_LIMIT"
 )
 
+// What is refused before anything is run is an error of the request for clients,
+// as a document is that is not valid: a status of 4xx, a message of type error.
+func init() {
+	for _, c := range []resolver.Code{resolver.BadInput, DepthLimit, AliasLimit, ComplexityLimit} {
+		errcode.RegisterErrorType(string(c), errcode.KindProtocol)
+	}
+}
+
 // bounds refuses documents that would cost too much, before anything is run.
 type bounds struct {
 	maxDepth, maxAliases, maxComplexity, defaultPage int
 }
 
 var _ interface {
+	graphql.OperationParameterMutator
 	graphql.OperationContextMutator
 	graphql.HandlerExtension
 } = bounds{}
@@ -38,9 +49,42 @@ func (bounds) ExtensionName() string { return "Bounds" }
 // Validate implements [graphql.HandlerExtension].
 func (bounds) Validate(graphql.ExecutableSchema) error { return nil }
 
+// maxRepetition bounds the sum of the squares of how often each name is in a
+// document: the validator compares fields of the same name in pairs. A thousand
+// times one name comes to about 0.1 s.
+const maxRepetition = 1 << 20
+
+// MutateOperationParameters implements [graphql.OperationParameterMutator].
+func (bounds) MutateOperationParameters(_ context.Context, params *graphql.RawParams) *gqlerror.Error {
+	if len(params.Query) <= 2<<10 {
+		return nil // there is no room for so many
+	}
+	names, sum := map[string]int{}, 0
+	for l := lexer.New(&ast.Source{Input: params.Query}); ; {
+		token, err := l.ReadToken()
+		if err != nil || token.Kind == lexer.EOF {
+			return nil // the parser tells what is wrong
+		}
+		if token.Kind != lexer.Name {
+			continue
+		}
+		n := names[token.Value]
+		names[token.Value] = n + 1
+		if sum += 2*n + 1; sum > maxRepetition {
+			return &gqlerror.Error{
+				Message:    fmt.Sprintf("the document repeats names too often, such as %.40s", token.Value),
+				Extensions: map[string]any{"code": string(ComplexityLimit)},
+			}
+		}
+	}
+}
+
 // MutateOperationContext implements [graphql.OperationContextMutator].
-func (b bounds) MutateOperationContext(_ context.Context, op *graphql.OperationContext) *gqlerror.Error {
+func (b bounds) MutateOperationContext(ctx context.Context, op *graphql.OperationContext) *gqlerror.Error {
 	op.DisableIntrospection = false
+	if requestOf(ctx).get && op.Operation.Operation != ast.Query {
+		return &gqlerror.Error{Message: "GET is for queries only; please use POST", Extensions: map[string]any{"code": string(resolver.BadInput)}}
+	}
 	m := measure{variables: op.Variables, fragments: map[*ast.FragmentDefinition]cost{}, defaultPage: b.defaultPage}
 	c := m.set(op.Operation.SelectionSet)
 	refuse := func(code resolver.Code, what string, is, limit int) *gqlerror.Error {
@@ -103,6 +147,9 @@ func (m *measure) set(set ast.SelectionSet) cost {
 
 func (m *measure) field(f *ast.Field) cost {
 	c := m.set(f.SelectionSet)
+	if f.Alias != f.Name {
+		c.aliases = add(c.aliases, 1)
+	}
 	if strings.HasPrefix(f.Name, "__") {
 		// Introspection is bounded by the schema, and by the rule that its lists do
 		// not nest; it is deeper than other documents.
@@ -113,9 +160,6 @@ func (m *measure) field(f *ast.Field) cost {
 		return cost{depth: 1, aliases: c.aliases, fields: fields}
 	}
 	c.depth++
-	if f.Alias != f.Name {
-		c.aliases = add(c.aliases, 1)
-	}
 	c.fields = add(multiply(c.fields, m.size(f)), 1)
 	return c
 }
@@ -125,12 +169,14 @@ func (m *measure) size(f *ast.Field) int {
 	if f.Definition == nil || f.Definition.Arguments.ForName("first") == nil {
 		return 1
 	}
-	size := m.defaultPage
+	size, given := m.defaultPage, false
 	for _, name := range []string{"first", "last"} {
 		if a := f.Arguments.ForName(name); a != nil {
 			if v, err := a.Value.Value(m.variables); err == nil {
 				if n, ok := wholeNumber(v); ok {
-					size = n
+					if !given || n > size {
+						size, given = n, true
+					}
 				}
 			}
 		}

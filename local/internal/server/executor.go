@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,10 +24,11 @@ import (
 // executor runs operations of an API, which is data, on gqlgen's runtime, which
 // is made for generated code: it stands where that would be.
 type executor struct {
-	api    *api.Schema
 	schema *ast.Schema
-	run    *resolver.Resolver
-	report func(ctx context.Context, err error) string // logs an internal error and returns its id
+	// operations are those of the API by kind and name.
+	operations map[api.OperationKind]map[string]*api.Operation
+	run        *resolver.Resolver
+	report     func(ctx context.Context, err error) string // logs an internal error and returns its id
 	// timeout bounds a query or mutation.
 	timeout time.Duration
 }
@@ -37,7 +40,11 @@ func newExecutor(schema *api.Schema, run *resolver.Resolver, timeout time.Durati
 	if err != nil {
 		return nil, fmt.Errorf("the schema of %s: %w", schema.App, err)
 	}
-	return &executor{api: schema, schema: parsed, run: run, timeout: timeout, report: report}, nil
+	operations := map[api.OperationKind]map[string]*api.Operation{api.Query: {}, api.Mutation: {}, api.Subscription: {}}
+	for _, o := range schema.Operations {
+		operations[o.Kind][o.Name] = o
+	}
+	return &executor{schema: parsed, operations: operations, run: run, timeout: timeout, report: report}, nil
 }
 
 // Schema implements [graphql.ExecutableSchema].
@@ -52,6 +59,7 @@ func (e *executor) Complexity(context.Context, string, string, int, map[string]a
 // Exec implements [graphql.ExecutableSchema].
 func (e *executor) Exec(ctx context.Context) graphql.ResponseHandler {
 	op := graphql.GetOperationContext(ctx)
+	op.Variables, _ = plain(op.Variables).(map[string]any)
 	if op.Operation.Operation == ast.Subscription {
 		return e.subscribe(ctx, op)
 	}
@@ -65,6 +73,34 @@ func (e *executor) Exec(ctx context.Context) graphql.ResponseHandler {
 		defer cancel()
 		return &graphql.Response{Data: e.root(ctx, op)}
 	}
+}
+
+// plain returns a variable's value with all lists as those of JSON: the runtime
+// makes a []string of a single string where a list is expected.
+func plain(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for name, member := range v {
+			out[name] = plain(member)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = plain(e)
+		}
+		return out
+	}
+	list := reflect.ValueOf(v)
+	if list.Kind() != reflect.Slice {
+		return v
+	}
+	out := make([]any, list.Len())
+	for i := range out {
+		out[i] = plain(list.Index(i).Interface())
+	}
+	return out
 }
 
 // root answers a query or mutation: the fields of a mutation one after the other,
@@ -127,7 +163,7 @@ func (e *executor) field(ctx context.Context, op *graphql.OperationContext, kind
 	case "__schema", "__type":
 		return answer{data: e.introspect(op, f), ok: true}
 	}
-	o := e.api.Operation(kind, f.Name)
+	o := e.operations[kind][f.Name]
 	call, err := callOf(ctx, op, o, f)
 	if err != nil {
 		return e.failed(ctx, f, o.Result, err)
@@ -176,10 +212,21 @@ func callOf(ctx context.Context, op *graphql.OperationContext, o *api.Operation,
 		return resolver.Call{}, err
 	}
 	call := resolver.Call{Operation: o, Args: f.ArgumentMap(op.Variables), Who: r.who, IP: r.ip, TraceParent: r.traceParent, CommandID: r.commandID}
-	if call.CommandID != "" && len(op.Operation.SelectionSet) > 1 && o.Kind == api.Mutation {
+	if call.CommandID != "" && o.Kind == api.Mutation && commands(op) > 1 {
 		return resolver.Call{}, &resolver.Error{Code: resolver.BadInput, Message: "the header Idempotency-Key is for a request with one mutation; with several, give each a commandId"}
 	}
 	return call, nil
+}
+
+// commands returns how many commands a mutation sends.
+func commands(op *graphql.OperationContext) int {
+	n := 0
+	for _, f := range graphql.CollectFields(op, op.Operation.SelectionSet, []string{string(api.Mutation)}) {
+		if !strings.HasPrefix(f.Name, "__") {
+			n++
+		}
+	}
+	return n
 }
 
 // selection turns the selections of a document into those of package api. What is
@@ -192,15 +239,18 @@ func selection(op *graphql.OperationContext, set ast.SelectionSet) api.Selection
 			return fields
 		}
 		collected := graphql.CollectFields(op, set, satisfied(op, t))
-		fields = make([]api.Selected, len(collected))
-		for i, f := range collected {
-			fields[i] = api.Selected{Key: f.Alias}
+		fields = make([]api.Selected, 0, len(collected))
+		for _, f := range collected {
+			field := api.Selected{Key: f.Alias}
 			if f.Name != "__typename" {
-				fields[i].Field = t.Field(f.Name)
+				field.Field = t.Field(f.Name)
 				if len(f.Selections) > 0 {
-					fields[i].Sub = selection(op, f.Selections)
+					field.Sub = selection(op, f.Selections)
 				}
+			} else if slices.ContainsFunc(fields, func(s api.Selected) bool { return s.Key == f.Alias }) {
+				continue // the one of a union and that of its member are not collected as one
 			}
+			fields = append(fields, field)
 		}
 		last = t
 		return fields
@@ -225,7 +275,7 @@ func (e *executor) subscribe(ctx context.Context, op *graphql.OperationContext) 
 		return refuse(&resolver.Error{Code: resolver.BadInput, Message: "a subscription has one field"})
 	}
 	f := fields[0]
-	o := e.api.Operation(api.Subscription, f.Name)
+	o := e.operations[api.Subscription][f.Name]
 	if !r.streaming {
 		return refuse(&resolver.Error{Code: resolver.BadInput, Message: "a subscription needs a WebSocket (graphql-transport-ws) or server-sent events (Accept: text/event-stream)"})
 	}

@@ -2,17 +2,19 @@ package server
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/introspection"
+	"github.com/vektah/gqlparser/v2/ast"
 )
 
 // introspect answers __schema and __type. The values of package introspection have
 // a method or a field for each field of GraphQL.
 func (e *executor) introspect(op *graphql.OperationContext, f graphql.CollectedField) []byte {
-	var value any = introspection.WrapSchema(e.schema)
+	var value any = introspection.WrapSchema(described(e.schema))
 	if f.Name == "__type" {
 		name, _ := f.ArgumentMap(op.Variables)["name"].(string)
 		t := introspection.WrapTypeFromDef(e.schema, e.schema.Types[name])
@@ -22,6 +24,15 @@ func (e *executor) introspect(op *graphql.OperationContext, f graphql.CollectedF
 		value = t
 	}
 	return introspected(op, nil, reflect.ValueOf(value), f)
+}
+
+// described returns schema without the directive that the parser adds to every
+// schema: defer is let pass, and defers nothing.
+func described(schema *ast.Schema) *ast.Schema {
+	out := *schema
+	out.Directives = maps.Clone(schema.Directives)
+	delete(out.Directives, "defer")
+	return &out
 }
 
 func introspected(op *graphql.OperationContext, out []byte, v reflect.Value, f graphql.CollectedField) []byte {

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/99designs/gqlgen/graphql"
+
 	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/internal/resolver"
 )
@@ -17,8 +19,11 @@ type request struct {
 	ip          string
 	traceParent string
 	commandID   string
-	// streaming says that the transport can carry subscriptions.
-	streaming bool
+	// streaming says that the transport can carry subscriptions, get that it may
+	// carry queries only.
+	streaming, get bool
+	// params is the body of a POST.
+	params *graphql.RawParams
 	// subscriptions counts those that are open; limit bounds them.
 	subscriptions *atomic.Int64
 	limit         int64

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -168,28 +169,51 @@ func (s *Server) handler(exec *executor) http.Handler {
 		MissingPongOk:    false,
 		PayloadReadLimit: &limits.BodyBytes,
 	})
-	g.AddTransport(transport.SSE{KeepAlivePingInterval: 25 * time.Second})
-	g.AddTransport(transport.POST{})
+	g.AddTransport(sse{transport.SSE{KeepAlivePingInterval: 25 * time.Second}})
+	g.AddTransport(post{})
 	g.AddTransport(transport.GET{})
-	g.SetQueryCache(documents{lru.New[*ast.QueryDocument](1000)})
+	g.SetQueryCache(documents{lru.New[*ast.QueryDocument](250)})
 	g.SetParserTokenLimit(limits.Tokens)
 	g.Use(bounds{maxDepth: limits.Depth, maxAliases: limits.Aliases, maxComplexity: limits.Complexity, defaultPage: limits.DefaultPage})
 	g.SetErrorPresenter(s.present)
+	g.AroundResponses(func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+		r := next(ctx)
+		if r != nil && r.Data == nil && len(r.Errors) > maxErrors {
+			r.Errors = r.Errors[:maxErrors]
+		}
+		return r
+	})
 	g.SetRecoverFunc(func(ctx context.Context, p any) error {
 		return exec.present(ctx, nil, panicked(p))
 	})
 	return g
 }
 
-// documents keeps documents that were parsed and validated before, small ones.
-type documents struct{ graphql.Cache[*ast.QueryDocument] }
+// sse is for requests that ask for events before anything else: some clients list
+// them among what they can read of any answer.
+type sse struct{ transport.SSE }
+
+// Supports implements [graphql.Transport].
+func (t sse) Supports(r *http.Request) bool {
+	return requestOf(r.Context()).streaming && t.SSE.Supports(r)
+}
+
+// documents keeps documents that were parsed and validated before, small ones: a
+// parsed one takes up to a hundred times the memory of its text.
+type documents struct {
+	graphql.Cache[*ast.QueryDocument]
+}
 
 // Add implements [graphql.Cache].
 func (d documents) Add(ctx context.Context, text string, doc *ast.QueryDocument) {
-	if len(text) <= 16<<10 {
+	if len(text) <= 4<<10 {
 		d.Cache.Add(ctx, text, doc)
 	}
 }
+
+// maxErrors bounds how many errors of one document are told: it can have as many
+// as pairs of fields.
+const maxErrors = 20
 
 // maxMessage bounds what an error of the runtime repeats of a request.
 const maxMessage = 300
@@ -237,6 +261,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if r.Body != nil && r.Body != http.NoBody {
+		// A body that is not read is waited for, too, before the connection's next
+		// request.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.opts.Limits.Timeout)) //nolint:forbidigo // a connection's deadline is in real time, whatever the server's clock says
+	}
 	if origin := r.Header.Get("Origin"); origin != "" && slices.Contains(s.opts.Origins, origin) {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", origin)
@@ -272,13 +301,22 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 	if !traceParent.MatchString(q.traceParent) {
 		q.traceParent = ""
 	}
-	socket := r.Header.Get("Upgrade") != ""
-	q.streaming = socket || strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	socket := hasToken(r.Header, "Upgrade", "websocket")
+	if !socket {
+		r.Header.Del("Upgrade") // to HTTP/2, for example; it may be left alone
+	}
+	q.get = r.Method == http.MethodGet
+	q.streaming = socket || !q.get && wantsEvents(r.Header)
 	switch {
-	case !socket && r.Method != http.MethodGet && r.Method != http.MethodPost:
+	case socket && !s.readUpgrade(w, r), !socket && q.get && !s.readQuery(w, r):
+		return
+	case r.Method != http.MethodGet && r.Method != http.MethodPost:
 		w.Header().Set("Allow", "GET, POST")
 		s.refuse(w, http.StatusMethodNotAllowed, resolver.BadInput, "GraphQL is served to GET and POST")
 		return
+	case socket:
+		q.commandID = "" // it would be that of all mutations to come
+		q.get = false
 	case q.commandID != "":
 		if err := driver.CheckID("command", q.commandID); err != nil {
 			s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the header Idempotency-Key: "+err.Error())
@@ -296,7 +334,7 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		q.who = who
-		if !s.readBody(w, r) {
+		if !s.readBody(w, r, q) {
 			return
 		}
 	}
@@ -311,7 +349,9 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 		defer context.AfterFunc(s.closing, cancel)() //nolint:contextcheck // the server's end is no request's
 	}
-	s.graphql.ServeHTTP(w, r.WithContext(withRequest(ctx, q)))
+	response := &patient{ResponseWriter: w, patience: min(s.opts.Limits.Timeout, maxPatience)}
+	defer response.end()
+	s.graphql.ServeHTTP(response, r.WithContext(withRequest(ctx, q)))
 }
 
 func (s *Server) beginStream() bool {
@@ -341,16 +381,56 @@ func (s *Server) refuseIdentity(w http.ResponseWriter, err error) {
 	s.refuse(w, http.StatusUnauthorized, resolver.Unauthenticated, clip(err.Error()))
 }
 
+// readUpgrade looks at a request to open a WebSocket before the runtime does.
+func (s *Server) readUpgrade(w http.ResponseWriter, r *http.Request) bool {
+	const protocol = "graphql-transport-ws"
+	if origin := r.Header.Get("Origin"); origin != "" && !slices.Contains(s.opts.Origins, origin) {
+		if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, r.Host) {
+			s.refuse(w, http.StatusForbidden, resolver.Forbidden, "pages of this origin may not open a WebSocket here")
+			return false
+		}
+	}
+	if !hasToken(r.Header, "Sec-Websocket-Protocol", protocol) {
+		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the protocol of WebSockets is "+protocol)
+		return false
+	}
+	r.Header.Set("Sec-Websocket-Protocol", protocol) // the runtime would prefer its forerunner
+	return true
+}
+
+// readQuery looks at what the runtime would refuse without a code.
+func (s *Server) readQuery(w http.ResponseWriter, r *http.Request) bool {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the query of the URL could not be read")
+		return false
+	}
+	for _, name := range []string{"variables", "extensions"} {
+		var object map[string]any
+		if text := values.Get(name); text != "" && json.Unmarshal([]byte(text), &object) != nil {
+			s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the "+name+" are no JSON object")
+			return false
+		}
+	}
+	return true
+}
+
 // readBody reads the whole body within its bounds, so that what reads it later
-// waits for nobody.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request) bool {
+// waits for nobody, and finds it to be a request: the runtime would log what it
+// cannot read.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, q *request) bool {
 	if r.Method != http.MethodPost {
 		return true
 	}
+	if t := r.Header.Get("Content-Type"); t != typeJSON && !isJSON(t) {
+		s.refuse(w, http.StatusUnsupportedMediaType, resolver.BadInput, "the body has to be application/json")
+		return false
+	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(s.opts.Limits.Timeout)) //nolint:forbidigo // a connection's deadline is in real time, whatever the server's clock says
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.opts.Limits.BodyBytes))
-	_ = control.SetReadDeadline(time.Time{})
+	body := bodies.Get().(*bytes.Buffer)
+	defer freeBody(body)
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, s.opts.Limits.BodyBytes))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -360,7 +440,14 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) bool {
 		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the body could not be read")
 		return false
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	params, ok := decodeParams(body.Bytes())
+	if !ok {
+		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the body is no JSON object with query, variables and operationName")
+		return false
+	}
+	if q.params = params; q.streaming { // that transport reads it itself
+		r.Body = io.NopCloser(bytes.NewReader(bytes.Clone(body.Bytes())))
+	}
 	return true
 }
 

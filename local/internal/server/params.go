@@ -1,0 +1,167 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"unicode/utf8"
+
+	"github.com/99designs/gqlgen/graphql"
+)
+
+// decodeParams decodes the body of a request; false when it is none. Numbers stay
+// as they were written.
+func decodeParams(body []byte) (*graphql.RawParams, bool) {
+	if json.Valid(body) && utf8.Valid(body) {
+		if p := plainParams(body); p != nil {
+			return p, true
+		}
+	}
+	params := new(graphql.RawParams)
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if d.Decode(params) != nil {
+		return nil, false
+	}
+	_, err := d.Token()
+	return params, errors.Is(err, io.EOF)
+}
+
+// plainParams decodes valid JSON as clients write it: members by their exact
+// names, once each, and of their types. Of anything else it returns nil, and
+// package json decides what that is. Requests are small and many: what reflection
+// costs is more than all that a query by id does in the resolver.
+func plainParams(body []byte) *graphql.RawParams {
+	s := scanner{data: body}
+	if s.next() != '{' {
+		return nil
+	}
+	p := new(graphql.RawParams)
+	seen := 0
+	for s.more('}') {
+		name, kind := s.name(), s.next()
+		member, of := 0, byte('"')
+		switch name {
+		case "query":
+			member = 1
+		case "operationName":
+			member = 2
+		case "variables":
+			member, of = 4, '{'
+		case "extensions":
+			member, of = 8, '{'
+		}
+		if member == 0 || seen&member != 0 || kind != of {
+			return nil
+		}
+		seen |= member
+		switch member {
+		case 1:
+			p.Query = s.text()
+		case 2:
+			p.OperationName = s.text()
+		case 4:
+			p.Variables = s.object()
+		case 8:
+			p.Extensions = s.object()
+		}
+	}
+	return p
+}
+
+// scanner reads JSON that is known to be valid, so it looks only for where a value
+// ends.
+type scanner struct {
+	data []byte
+	at   int
+}
+
+// next returns the first byte of the next token, and stays there.
+func (s *scanner) next() byte {
+	for s.data[s.at] <= ' ' {
+		s.at++
+	}
+	return s.data[s.at]
+}
+
+// more goes on to the next element of a list or an object, which closing ends.
+// Before the first one the scanner is at the bracket that opens.
+func (s *scanner) more(closing byte) bool {
+	c := s.next()
+	s.at++
+	if c == closing {
+		return false
+	}
+	if s.next() == closing { // nothing is in it
+		s.at++
+		return false
+	}
+	return true
+}
+
+// name reads the name of a member, and the colon.
+func (s *scanner) name() string {
+	s.next()
+	name := s.text()
+	s.next()
+	s.at++
+	return name
+}
+
+// text reads a string.
+func (s *scanner) text() string {
+	start := s.at
+	plain := true
+	for s.at++; s.data[s.at] != '"'; s.at++ {
+		if s.data[s.at] == '\\' {
+			plain = false
+			s.at++
+		}
+	}
+	s.at++
+	if plain {
+		return string(s.data[start+1 : s.at-1])
+	}
+	var text string
+	_ = json.Unmarshal(s.data[start:s.at], &text) // it is valid
+	return text
+}
+
+func (s *scanner) object() map[string]any {
+	out := map[string]any{}
+	for s.more('}') {
+		name := s.name()
+		out[name] = s.value()
+	}
+	return out
+}
+
+func (s *scanner) value() any {
+	switch s.next() {
+	case '{':
+		return s.object()
+	case '[':
+		out := []any{}
+		for s.more(']') {
+			out = append(out, s.value())
+		}
+		return out
+	case '"':
+		return s.text()
+	case 't':
+		s.at += len("true")
+		return true
+	case 'f':
+		s.at += len("false")
+		return false
+	case 'n':
+		s.at += len("null")
+		return nil
+	}
+	start := s.at
+	for s.at < len(s.data) && bytes.IndexByte([]byte(" \t\r\n,]}"), s.data[s.at]) < 0 {
+		s.at++
+	}
+	return json.Number(s.data[start:s.at])
+}
