@@ -171,11 +171,11 @@ func (b *builder) common() {
 	command := []*Field{{Name: "commandId", Type: nonNull(idType), JSON: "commandId"}}
 	b.component = "the framework"
 	b.operation(&Operation{
-		Kind: Query, Name: "commandOutcome", Args: command, Result: nullable(result), Action: GetOutcome, Rule: access.Authenticated,
+		Kind: Query, Name: "commandOutcome", Args: command, Result: nullable(result), Action: GetOutcome, Rule: access.Anyone,
 		Doc: "How an asynchronous command ended; null when nothing is known of it (any more). Outcomes are told to who sent the command.",
 	})
 	b.operation(&Operation{
-		Kind: Subscription, Name: "commandOutcome", Args: command, Result: nullable(result), Action: WatchOutcome, Rule: access.Authenticated,
+		Kind: Subscription, Name: "commandOutcome", Args: command, Result: nullable(result), Action: WatchOutcome, Rule: access.Anyone,
 		Doc: "How an asynchronous command ends, as soon as it is known; then the subscription is complete.",
 	})
 }

@@ -11,7 +11,7 @@
 //	bool                            Boolean
 //	int8, int16, int32, uint8, uint16   Int
 //	int, int64, uint, uint32, uint64    Float, whole and within ±2^53
-//	float32, float64                Float
+//	float32, float64, json.Number   Float
 //	time.Time                       AWSDateTime
 //	json.RawMessage                 AWSJSON
 //	[]byte                          String, in base64

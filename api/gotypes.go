@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/reventless-go/reventless/internal/jsonfield"
@@ -13,6 +14,7 @@ import (
 var (
 	timeType    = reflect.TypeFor[time.Time]()
 	rawType     = reflect.TypeFor[json.RawMessage]()
+	numberType  = reflect.TypeFor[json.Number]()
 	jsonOut     = reflect.TypeFor[json.Marshaler]()
 	jsonIn      = reflect.TypeFor[json.Unmarshaler]()
 	textOut     = reflect.TypeFor[encoding.TextMarshaler]()
@@ -26,6 +28,9 @@ var (
 // ref maps a Go type. where says which field it is of, input whether it is part
 // of arguments, outer the name for a struct without one.
 func (b *builder) ref(plugin string, t reflect.Type, where, outer string, input bool) (Ref, error) {
+	if containsItself(t) {
+		return Ref{}, fmt.Errorf("%s: GraphQL cannot express a %v, which is a list of itself; %s", where, t, remedy)
+	}
 	if t.Kind() == reflect.Pointer {
 		r, err := b.ref(plugin, t.Elem(), where, outer, input)
 		r.NonNull = false
@@ -43,6 +48,8 @@ func (b *builder) ref(plugin string, t reflect.Type, where, outer string, input 
 		return nonNull(dateTimeType), nil
 	case t == rawType:
 		return nullable(jsonType), nil
+	case t == numberType:
+		return nonNull(floatType), nil
 	case own(jsonOut, jsonIn):
 		return Ref{}, fmt.Errorf("%s: a %v writes its JSON itself, so its shape is not known; %s", where, t, remedy)
 	case own(textOut, textIn):
@@ -62,7 +69,7 @@ func (b *builder) ref(plugin string, t reflect.Type, where, outer string, input 
 	case reflect.Float32, reflect.Float64:
 		return nonNull(floatType), nil
 	case reflect.Slice, reflect.Array:
-		if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
+		if e := reflect.PointerTo(t.Elem()); t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 && !e.Implements(jsonOut) && !e.Implements(textOut) {
 			return nonNull(stringType), nil // base64
 		}
 		of, err := b.ref(plugin, t.Elem(), where, outer, input)
@@ -98,6 +105,19 @@ func (b *builder) structType(plugin string, t reflect.Type, where, outer string,
 		return nil, fmt.Errorf("%s: GraphQL cannot express %v, which has no fields; %s", where, t, remedy)
 	}
 	return out, b.add(out, where)
+}
+
+// containsItself reports whether lists and pointers of a type lead to the type
+// itself, without a struct between them.
+func containsItself(t reflect.Type) bool {
+	var seen []reflect.Type
+	for ; t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Array; t = t.Elem() {
+		if slices.Contains(seen, t) {
+			return true
+		}
+		seen = append(seen, t)
+	}
+	return false
 }
 
 type structKey struct {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -11,7 +12,8 @@ func singular(name string) string {
 	switch {
 	case strings.HasSuffix(name, "ies") && len(name) > 4:
 		return strings.TrimSuffix(name, "ies") + "y"
-	case hasSuffix(name, "sses", "shes", "ches", "xes", "zes"):
+	case hasSuffix(name, "sses", "shes", "ches", "xes"),
+		strings.HasSuffix(name, "uses") && !hasSuffix(name, "ouses", "auses"): // Statuses, but Warehouses and Causes
 		return strings.TrimSuffix(name, "es")
 	case hasSuffix(name, "ss", "us", "is"):
 		return name
@@ -77,9 +79,14 @@ func checkName(name string) error {
 	return nil
 }
 
-// goTypeName returns a Go type's name without its package, as far as GraphQL can
-// have it.
+// inName matches the package in front of a name, and what reflection appends to
+// that of a type of a function.
+var inName = regexp.MustCompile(`[^\[\]*, ]*[./]|·[0-9]+`)
+
+// goTypeName returns a Go type's name without packages, also those of its type
+// arguments, as far as GraphQL can have it.
 func goTypeName(name string) string {
+	name = inName.ReplaceAllString(name, "")
 	var b strings.Builder
 	word := true
 	for i := 0; i < len(name); i++ {

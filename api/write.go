@@ -115,8 +115,12 @@ func (w *Writer) scalar(r Ref, data []byte) bool {
 		ok = data[0] == '-' || data[0] >= '0' && data[0] <= '9'
 		if ok && r.Number.Bits > 0 {
 			n, err := strconv.ParseInt(string(data), 10, 64)
+			if r.Type == intType && (err != nil || n != int64(int32(n))) {
+				w.fail(fmt.Errorf("%.40s is no whole number of 32 bits, which is what an Int of GraphQL can hold", data))
+				return w.null(r)
+			}
 			if err != nil || n > maxWhole || n < -maxWhole {
-				w.fail(fmt.Errorf("%s is no whole number within 2^53, which is what a Float of GraphQL can hold", data))
+				w.fail(fmt.Errorf("%.40s is no whole number within 2^53, which is what a Float of GraphQL can hold", data))
 				return w.null(r)
 			}
 		}
@@ -191,7 +195,7 @@ func (w *Writer) object(t *Type, data []byte, absent bool, sel Selection) bool {
 		name := find(members, "__typename")
 		t = t.member(name)
 		if t == nil {
-			w.fail(fmt.Errorf("the stored value is of the unknown type %s", name))
+			w.fail(fmt.Errorf("the stored value is of the unknown type %.40s", name))
 			return false
 		}
 	}

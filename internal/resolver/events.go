@@ -56,7 +56,7 @@ func (r *Resolver) events(ctx context.Context, c *Call) (json.RawMessage, error)
 	more := false
 	for commit, err := range log.Read(ctx, id, max(sequenceNr, 1)-1) {
 		if err != nil {
-			return nil, err
+			return nil, stored(err)
 		}
 		for i, e := range commit.Events {
 			if commit.SequenceNr == sequenceNr && i <= index {

@@ -205,16 +205,37 @@ func (r *Resolver) outcome(ctx context.Context, c *Call) (json.RawMessage, error
 	if err != nil {
 		return nil, err
 	}
-	return r.told(c, o)
-}
-
-// told shows an outcome to who sent the command, and to administrators; nobody
-// else learns that it exists.
-func (r *Resolver) told(c *Call, o driver.Outcome) (json.RawMessage, error) {
-	if o.User != c.Who.User && access.Roles(access.Admin).Decide(c.Who) != access.Allow {
+	if !r.mayKnow(c.Who, o) {
 		return nil, nil
 	}
 	return result(o)
+}
+
+// mayKnow reports whether an outcome is told to who: it is to the sender of the
+// command and to administrators; nobody else learns that it exists.
+func (r *Resolver) mayKnow(who access.Identity, o driver.Outcome) bool {
+	if access.Roles(access.Admin).Decide(who) == access.Allow {
+		return true
+	}
+	if o.User != who.User {
+		return false
+	}
+	// What has no user may be of the application's own.
+	return who.User != "" || r.forAnyone(o.Target)
+}
+
+// forAnyone reports whether an aggregate has a command that needs no identity.
+func (r *Resolver) forAnyone(aggregate string) bool {
+	d := r.definitions[aggregate]
+	if d == nil || d.Aggregate == nil {
+		return false
+	}
+	for _, rule := range d.Aggregate.Access {
+		if rule.Decide(access.Identity{}) == access.Allow {
+			return true
+		}
+	}
+	return false
 }
 
 // Subscribe runs a subscription until ctx ends. The values are as in
@@ -252,14 +273,15 @@ func (r *Resolver) subscribe(ctx context.Context, c *Call) (iter.Seq2[json.RawMe
 		}
 		return func(yield func(json.RawMessage, error) bool) {
 			o, err := r.host.WaitOutcome(ctx, c.id("commandId"))
-			if err == nil {
-				var v json.RawMessage
-				if v, err = r.told(c, o); err == nil {
-					yield(v, nil)
-					return
-				}
+			if err == nil && !r.mayKnow(c.Who, o) {
+				<-ctx.Done() // as if there were none
+				return
 			}
-			yield(nil, err)
+			var v json.RawMessage
+			if err == nil {
+				v, err = result(o)
+			}
+			yield(v, err)
 		}, nil
 	}
 	topic, ok := r.host.StateTopic(c.Operation.Component)

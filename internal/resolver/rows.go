@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,6 +54,9 @@ func (r *Resolver) row(ctx context.Context, c *Call, owner []string) (json.RawMe
 		return nil, fail(Internal, "no read model %s", c.Operation.Component)
 	}
 	key := driver.Key{ID: c.id("id")}
+	if err := driver.CheckID("row", key.ID); err != nil {
+		return nil, err
+	}
 	if c.Operation.Sort != "" {
 		key.Sub = c.text(c.Operation.Sort)
 	}
@@ -61,11 +65,21 @@ func (r *Resolver) row(ctx context.Context, c *Call, owner []string) (json.RawMe
 	case errors.Is(err, driver.ErrNotFound):
 		return nil, nil
 	case err != nil:
-		return nil, err
+		return nil, stored(err)
 	case owner != nil && !owns(row.Data, owner, c.Who.User):
 		return nil, nil // not theirs: it does not exist for them
 	}
 	return withID(nil, key.ID, row.Data), nil
+}
+
+// stored marks what a store calls invalid as internal: the arguments were checked
+// before, so it is about the data, and none of the caller's business.
+func stored(err error) error {
+	var own *Error
+	if errors.Is(err, driver.ErrInvalid) && !errors.As(err, &own) {
+		return &Error{Internal, "internal error", err}
+	}
+	return err
 }
 
 // window is which part of an ordered list is asked for.
@@ -125,9 +139,11 @@ func count(c *Call, arg string) (n int, given bool, err error) {
 			i = -1
 		}
 		n = i
+	default:
+		n = -1
 	}
 	if n < 0 {
-		return 0, true, fail(BadInput, "%s: %s is %v, and cannot be negative", c.Operation.Name, arg, v)
+		return 0, true, fail(BadInput, "%s: %s is %v, which is no number of rows", c.Operation.Name, arg, v)
 	}
 	return n, true, nil
 }
@@ -146,15 +162,12 @@ func (r *Resolver) page(ctx context.Context, c *Call, owner []string) (json.RawM
 		// In the store's query, so that pages are full and nothing else is counted.
 		filters = append(filters, driver.Filter{Field: field, Comparator: driver.Equal, Values: []any{c.Who.User}})
 	}
-	if w.size == 0 {
-		return connection(driver.Page{}, w, false, nil), nil
-	}
 	page, err := r.read(ctx, c, w, filters)
 	if errors.Is(err, driver.ErrInvalid) && w.cursor != "" {
-		return nil, &Error{BadInput, c.Operation.Name + ": the cursor or a condition does not fit this query: " + err.Error(), err}
+		return nil, &Error{BadInput, c.Operation.Name + ": the cursor does not fit this query", err}
 	}
 	if err != nil {
-		return nil, err
+		return nil, stored(err)
 	}
 	more := len(page.Rows) > w.size
 	if more {
@@ -259,7 +272,7 @@ func conditionsOf(path string, t *api.Type, given map[string]any) ([]driver.Filt
 			return nil, err
 		}
 		if f.Name == "between" && len(values) != 2 {
-			return nil, fail(BadInput, "%s.between takes two values, it has %d", path, len(values))
+			return nil, fmt.Errorf("%s.between takes two values, it has %d", path, len(values))
 		}
 		x.Values = values
 		out = append(out, x)
@@ -297,7 +310,7 @@ func filterValues(path string, r api.Ref, v any) ([]any, error) {
 		case json.Number:
 			f, err := n.Float64()
 			if err != nil {
-				return nil, fail(BadInput, "%s: %v is no number", path, n)
+				return nil, fmt.Errorf("%s: %v is no number", path, n)
 			}
 			return []any{f}, nil
 		}
@@ -309,7 +322,7 @@ func filterValues(path string, r api.Ref, v any) ([]any, error) {
 		if s, ok := v.(string); ok {
 			t, err := time.Parse(time.RFC3339Nano, s)
 			if err != nil {
-				return nil, fail(BadInput, "%s: %.40q is no time of RFC 3339 such as 2026-01-31T12:00:00Z", path, s)
+				return nil, fmt.Errorf("%s: %.40q is no time of RFC 3339 such as 2026-01-31T12:00:00Z", path, s)
 			}
 			return []any{t.UTC().Format(time.RFC3339Nano)}, nil
 		}
@@ -318,7 +331,7 @@ func filterValues(path string, r api.Ref, v any) ([]any, error) {
 			return []any{s}, nil
 		}
 	}
-	return nil, fail(BadInput, "%s: it is no %s", path, strings.TrimSuffix(r.String(), "!"))
+	return nil, fmt.Errorf("%s: it is no %s", path, strings.TrimSuffix(r.String(), "!"))
 }
 
 // connection returns a page as a connection. Rows that were read backwards are
