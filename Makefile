@@ -23,7 +23,7 @@ RACEFLAGS := -gcflags=modernc.org/...=-d=checkptr=0
 each = set -e; for m in $(MODULES); do echo "-- $$m: $(strip $(1))"; (cd $$m && $(1)); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast race check fmt fmt-check build tidy deps lint bench graphiql graphiql-check clients
+.PHONY: help run test test-fast race check fmt fmt-check build tidy deps lint bench graphiql graphiql-check clients emulators
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,13 +32,13 @@ run: ## run the shop on a day of real sales, with its API and GraphiQL; ARGS='--
 	@go build -C examples/shop -o ../../bin/dev ./cmd/dev
 	@exec bin/dev run --data $(DATA) --seed $(SEED) --dev-users $(ARGS)
 
-test: ## run the tests of all modules, with crash tests
+test: clients ## run the tests of all modules, with crash tests
 	@$(call each,go test ./...)
 
 test-fast: ## run the core's tests, in less than a minute
 	@go test ./...
 
-race: ## run the tests of all modules with the race detector
+race: clients ## run the tests of all modules with the race detector
 	@$(call each,go test -race $(RACEFLAGS) ./...)
 
 # Cheap ones first; the tests are last because all else is quicker to mend.
@@ -96,6 +96,9 @@ graphiql-check: .cache/graphiql/installed ## fail if the built GraphiQL page is 
 
 clients: .cache/clients/installed ## install the JavaScript clients that the tests of the API run, into .cache/clients
 	@cp $(CLIENTS)/*.mjs .cache/clients
+
+emulators: ## install the emulators of AWS that the tests of aws run, into .cache/emulators
+	@aws/internal/awstest/emulators/install .cache/emulators
 
 .cache/graphiql/installed: $(PAGE)/package.json $(PAGE)/package-lock.json $(PAGE)/.npmrc
 .cache/clients/installed: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json $(CLIENTS)/.npmrc

@@ -5,15 +5,18 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -123,6 +126,7 @@ type bank struct {
 	path string
 	host *host.Host
 	rows driver.QueryDb
+	api  http.Handler
 	addr string
 }
 
@@ -167,7 +171,7 @@ func openBank(b *testing.B) *bank {
 	if err != nil {
 		b.Fatal(err)
 	}
-	k.addr = listen(b, api)
+	k.api, k.addr = api, listen(b, api)
 	b.Cleanup(func() {
 		if err := api.Close(context.WithoutCancel(b.Context())); err != nil {
 			b.Error(err)
@@ -383,16 +387,15 @@ func BenchmarkMutation(b *testing.B) {
 	k := openBank(b)
 	l := startLoader(b)
 	bare := listen(b, bareSend(k.host))
-	engine := func() load.Report {
+	inProcess := func(send func(id string) error) load.Report {
 		var wg sync.WaitGroup
 		counts := make([]int, clients)
 		start := time.Now()
 		for c := range clients {
 			wg.Go(func() {
 				for n := c; time.Since(start) < roundLength; n = (n + clients) % entities {
-					o, err := k.host.SendAction(b.Context(), "", driver.Meta{}, tally.To("t"+strconv.Itoa(n), add{1}).Erased())
-					if err != nil || o.Kind != driver.Accepted {
-						b.Errorf("got %+v, %v", o, err)
+					if err := send("t" + strconv.Itoa(n)); err != nil {
+						b.Error(err)
 						return
 					}
 					counts[c]++
@@ -406,6 +409,29 @@ func BenchmarkMutation(b *testing.B) {
 		}
 		return r
 	}
+	engine := func() load.Report {
+		return inProcess(func(id string) error {
+			o, err := k.host.SendAction(b.Context(), "", driver.Meta{}, tally.To(id, add{1}).Erased())
+			if err == nil && o.Kind != driver.Accepted {
+				err = fmt.Errorf("got %+v", o)
+			}
+			return err
+		})
+	}
+	mutation := operation(addMutation)
+	// The handler without a network: what the API itself costs.
+	handler := func() load.Report {
+		return inProcess(func(id string) error {
+			r := httptest.NewRequest(http.MethodPost, "http://localhost/graphql", strings.NewReader(strings.ReplaceAll(mutation.Body, load.ID, id)))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("X-User", "user")
+			w := httptest.NewRecorder()
+			if k.api.ServeHTTP(w, r); !strings.Contains(w.Body.String(), `"CommandAccepted"`) {
+				return fmt.Errorf("got %s", w.Body)
+			}
+			return nil
+		})
+	}
 	order := func(r load.Requests, addr, want string) func() load.Report {
 		r.Addr, r.Clients, r.For, r.Want = addr, clients, roundLength, want
 		r.Prefix, r.IDs, r.Own = "t", entities, true
@@ -413,7 +439,7 @@ func BenchmarkMutation(b *testing.B) {
 	}
 	post := load.Requests{Line: "POST /send", Headers: []string{"Content-Type: application/json"}, Body: `{"id":"` + load.ID + `","n":1}`}
 	for b.Loop() {
-		m := alternating(engine, order(post, bare, string(driver.Accepted)), order(operation(addMutation), k.addr, `"CommandAccepted"`))
+		m := alternating(engine, order(post, bare, string(driver.Accepted)), order(mutation, k.addr, `"CommandAccepted"`), handler)
 		b.ReportMetric(m.rate(0), "commands-in-process/s")
 		b.ReportMetric(m.rate(1), "bare/s")
 		b.ReportMetric(m.rate(2), "mutations/s")
@@ -421,6 +447,7 @@ func BenchmarkMutation(b *testing.B) {
 		b.ReportMetric(m.ratio(2, 0), "mutation-of-engine")
 		b.ReportMetric(m.ratio(1, 0), "bare-of-engine")
 		b.ReportMetric(m.ratio(2, 1), "mutation-of-bare")
+		b.ReportMetric(m.ratio(3, 0), "handler-of-engine")
 	}
 }
 

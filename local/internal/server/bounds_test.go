@@ -309,6 +309,11 @@ func TestErrorsAreMasked(t *testing.T) {
 	if r := s.refuses(query, http.StatusOK, "UNAVAILABLE"); strings.Contains(r.text, text) {
 		t.Errorf("the text of the store is told: %s", r.text)
 	}
+	for _, cause := range []string{text, "secret plan"} {
+		if !strings.Contains(s.log.String(), cause) {
+			t.Errorf("%q is not in the log, where the operator looks for the id", cause)
+		}
+	}
 }
 
 func TestIdempotencyKey(t *testing.T) {

@@ -361,7 +361,11 @@ func (e *executor) present(ctx context.Context, path ast.Path, err error) *gqler
 	x := resolver.Classify(err)
 	out := &gqlerror.Error{Message: x.Message, Path: path, Extensions: map[string]any{"code": string(x.Code)}}
 	if x.Code == resolver.Internal {
-		id := e.report(ctx, err)
+		cause := err
+		if x.Cause != nil {
+			cause = x.Cause
+		}
+		id := e.report(ctx, cause)
 		out.Message, out.Extensions["id"] = "internal error "+id, id
 	}
 	return out

@@ -125,6 +125,7 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Evolve:   Evolve,
 	Access: access.Rules{
 		access.Owner("customerId").Or(access.Roles(access.Admin)).For(Place{}),
+		access.Roles(access.Admin).For(ShipLine{}, Cancel{}),
 		access.Internal.For(Complete{}, Expire{}),
 	},
 })

@@ -1,4 +1,5 @@
-// Runs operations one after the other through urql.
+// Runs operations one after the other through urql: those of the argument, or, when
+// that has none, those that come on standard input, one JSON object a line.
 //
 //   {"url": "http://…/graphql", "headers": {…}, "get": bool, "sse": bool,
 //    "operations": [{"query": text, "variables": {…}, "count": n}…]}
@@ -11,6 +12,7 @@
 import { Client, createRequest, fetchExchange, subscriptionExchange } from '@urql/core';
 import { getOperationAST, parse } from 'graphql';
 import { createClient } from 'graphql-ws';
+import { createInterface } from 'node:readline';
 import { filter, pipe, take, toAsyncIterable } from 'wonka';
 import WebSocket from 'ws';
 import { failure, input, print } from './common.mjs';
@@ -46,7 +48,23 @@ function isNews({ operation, hasNext, error }) {
   return operation.kind !== 'subscription' || hasNext || error;
 }
 
-for (const [id, { query, variables = {}, count = 1 }] of operations.entries()) {
+async function* fromInput() {
+  for await (const line of createInterface({ input: process.stdin })) {
+    yield JSON.parse(line);
+  }
+}
+
+// When an operation has its results, urql aborts its fetch, which may be waiting for
+// the end of the body still, and nobody is there to be told.
+process.on('unhandledRejection', (cause) => {
+  if (cause?.name !== 'AbortError') {
+    throw cause;
+  }
+});
+
+let next = 0;
+for await (const { query, variables = {}, count = 1 } of operations ?? fromInput()) {
+  const id = next++;
   const kind = getOperationAST(parse(query))?.operation ?? 'query';
   const operation = client.createRequestOperation(kind, createRequest(query, variables), { requestPolicy: 'network-only' });
   const results = pipe(client.executeRequestOperation(operation), filter(isNews), take(count), toAsyncIterable);

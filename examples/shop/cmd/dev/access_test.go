@@ -1,0 +1,302 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+
+	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/examples/shop"
+)
+
+// accessCase is who calls, and whether the ids in the arguments are the caller's
+// own.
+type accessCase struct {
+	name, who string
+	own       bool
+}
+
+var accessCases = []accessCase{{"nobody", nobody, false}, {"user", user, false}, {"user, of its own", user, true}, {"Admin", admin, false}}
+
+// What the cells of the table say beside codes of errors.
+const (
+	allowed    = "yes"
+	ownRows    = "own rows"
+	subscribes = "subscribes"
+)
+
+// accessArguments generates the arguments that an operation requires. Ids are those
+// of row, where it has them, or those of the caller.
+func accessArguments(o *api.Operation, c accessCase, row map[string]any) map[string]any {
+	out := map[string]any{}
+	for _, a := range o.Args {
+		if a.Type.NonNull {
+			out[a.Name] = accessValue(a.Name, a.Type, c, row)
+		}
+	}
+	return out
+}
+
+func accessValue(name string, r api.Ref, c accessCase, row map[string]any) any {
+	if r.List != nil {
+		return []any{accessValue(name, *r.List, c, row)}
+	}
+	if r.Type.Kind == api.Input {
+		out := map[string]any{}
+		for _, f := range r.Type.Fields {
+			out[f.Name] = accessValue(f.Name, f.Type, c, row)
+		}
+		return out
+	}
+	switch r.Type.Name {
+	case "Int", "Float":
+		return 1
+	}
+	if v := row[name]; v != nil && !c.own {
+		return v
+	}
+	if c.own {
+		return c.who
+	}
+	return "someone"
+}
+
+// document writes a document that calls one operation and asks for the little that
+// tells whether there is an answer.
+func document(o *api.Operation, fields string) string {
+	var declared, passed []string
+	for _, a := range o.Args {
+		if a.Type.NonNull {
+			declared = append(declared, "$"+a.Name+": "+a.Type.String())
+			passed = append(passed, a.Name+": $"+a.Name)
+		}
+	}
+	parameters, arguments := "", ""
+	if len(declared) > 0 {
+		parameters, arguments = " ("+strings.Join(declared, ", ")+")", "("+strings.Join(passed, ", ")+")"
+	}
+	return strings.ToLower(string(o.Kind)) + parameters + " { result: " + o.Name + arguments + " " + fields + " }"
+}
+
+// rowType is the type of the rows of an operation that reads some; nil for others.
+func rowType(o *api.Operation) *api.Type {
+	switch o.Action {
+	case api.GetRow:
+		return o.Result.Type
+	case api.ListRows, api.QueryIndex, api.QueryItems:
+		return o.Result.Type.Field("edges").Type.List.Type.Field("node").Type.Type
+	}
+	return nil
+}
+
+// hasRows reports whether an answer has a row.
+func hasRows(t *testing.T, data json.RawMessage) bool {
+	t.Helper()
+	result := decode[struct{ Result map[string]any }](t, data).Result
+	edges, isPage := result["edges"].([]any)
+	return result != nil && (!isPage || len(edges) > 0)
+}
+
+// Every operation of the API is called by every kind of caller; the golden file
+// shows who may. "own rows" is an answer without the rows of others that Admin sees.
+func TestAccess(t *testing.T) {
+	t.Parallel()
+	served := seededShop(t).serve()
+	schema := shop.App().API()
+
+	for call, query := range map[string]string{
+		`catalogCategoryAdd(id: "light", name: "Light")`:                                           `catalogCategory(id: "light", waitFor: $at)`,
+		`catalogProductAdd(id: "0", name: "Lamp", description: "", price: 5, categoryId: "light")`: `catalogProduct(id: "0", waitFor: $at)`,
+	} {
+		sent := served.post(admin, "mutation { result: "+call+commandFields+" }", nil)
+		at := decode[struct{ Result commandResult }](t, sent.Data).Result.Position
+		if r := served.post(nobody, "query ($at: [String!]) { result: "+query+" { id } }", map[string]any{"at": at}); !hasRows(t, r.Data) {
+			t.Fatalf("%s: %s %+v, and then %s %+v", call, sent.Data, sent.Errors, r.Data, r.Errors)
+		}
+	}
+
+	// Rows that exist, by the name of their type; that there are none would hide
+	// that someone sees them.
+	rows := map[string]map[string]any{}
+	for _, o := range schema.Operations {
+		row := rowType(o)
+		if o.Action != api.ListRows {
+			continue
+		}
+		var scalars []string
+		for _, f := range row.Fields {
+			if f.Type.List == nil {
+				scalars = append(scalars, f.Name)
+			}
+		}
+		r := served.post(admin, document(o, "{ edges { node { "+strings.Join(scalars, " ")+" } } }"), nil)
+		if len(r.Errors) > 0 {
+			t.Fatalf("%s: %+v", o.Name, r.Errors)
+		}
+		for _, e := range decode[struct {
+			Result struct {
+				Edges []struct{ Node map[string]any }
+			}
+		}](t, r.Data).Result.Edges {
+			if rows[row.Name] == nil || !slices.Contains(slices.Collect(maps.Values(e.Node)), nil) {
+				rows[row.Name] = e.Node
+			}
+		}
+	}
+
+	table := map[string][]string{}
+	// The commands come last: they would make rows that are the caller's own.
+	inOrder := slices.Clone(schema.Operations)
+	slices.SortStableFunc(inOrder, func(a, b *api.Operation) int { return strings.Compare(string(b.Kind), string(a.Kind)) })
+	for _, o := range inOrder {
+		if o.Kind == api.Subscription {
+			continue
+		}
+		row := rowType(o)
+		fields, seen := "{ __typename }", false
+		var arguments map[string]any
+		if row != nil {
+			if o.Action != api.GetRow {
+				fields = "{ edges { cursor } }"
+			}
+			arguments = rows[row.Name]
+			r := served.post(admin, document(o, fields), accessArguments(o, accessCases[3], arguments))
+			if seen = len(r.Errors) == 0 && hasRows(t, r.Data); !seen {
+				t.Errorf("%s: Admin does not see a row that exists: %s %+v", o.Name, r.Data, r.Errors)
+			}
+		}
+		for _, c := range accessCases {
+			r := served.post(c.who, document(o, fields), accessArguments(o, c, arguments))
+			cell := r.code()
+			switch {
+			case cell != "":
+			case seen && (!c.own || o.Action == api.ListRows) && !hasRows(t, r.Data):
+				cell = ownRows
+			default:
+				cell = allowed
+			}
+			table[key(o)] = append(table[key(o)], cell)
+		}
+	}
+	for name, cells := range subscriptionAccess(t, served, schema) {
+		table[name] = cells
+	}
+
+	text := accessTable(schema, table)
+	path := filepath.Join(testdata, "access.golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text != string(want) {
+		t.Errorf("who may do what differs from %s:\n%s\nif it is meant to, run go test with -update and look at the difference", path, text)
+	}
+
+	// What must not change with a careless update of the file.
+	const no, forbidden = "UNAUTHENTICATED", "FORBIDDEN"
+	for _, o := range schema.Operations {
+		var want []string
+		switch {
+		case o.Action == api.ListEvents, strings.HasPrefix(o.Component, "Platform."), strings.HasSuffix(o.Component, ".ProductDemand"), strings.HasSuffix(o.Component, ".SalesByCountry"):
+			want = []string{no, forbidden, forbidden, allowed}
+			if o.Kind == api.Subscription {
+				want[3] = subscribes
+			}
+		case o.Name == "catalogCategoryArchive":
+			want = []string{no, forbidden, forbidden, allowed}
+		case slices.Contains([]string{"orderingOrderPlace", "orderingReturnRecord", "orderingCustomerRegister", "orderingCustomerDeactivate"}, o.Name):
+			want = []string{no, forbidden, allowed, allowed}
+		case strings.HasPrefix(o.Component, "Catalog.") && o.Kind == api.Mutation:
+			want = []string{no, allowed, allowed, allowed}
+		case o.Component == "Ordering.Orders" && o.Kind == api.Query, o.Component == "Ordering.CustomerTotals" && o.Kind == api.Query:
+			want = []string{no, ownRows, allowed, allowed}
+			if o.Action == api.ListRows { // it has no argument that says whose rows
+				want[2] = ownRows
+			}
+		default:
+			continue
+		}
+		if got := table[key(o)]; !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", o.Name, got, want)
+		}
+	}
+	for _, o := range schema.Operations {
+		if o.Kind == api.Mutation && (o.Component == "Ordering.Listing" || o.Component == "Ordering.Order" && slices.Contains([]string{"Complete", "Expire"}, o.Command)) {
+			t.Errorf("%s is in the API, though %s is the application's own command", o.Name, o.Command)
+		}
+	}
+}
+
+func key(o *api.Operation) string { return string(o.Kind) + " " + o.Name }
+
+// subscriptionAccess opens every subscription of every caller at once and stops the
+// program, which ends them: those that are refused with a code, the others without.
+// The rule is asked first, so a subscription that met the end was allowed.
+func subscriptionAccess(t *testing.T, served *serving, schema *api.Schema) map[string][]string {
+	t.Helper()
+	table := map[string][]string{}
+	var reading sync.WaitGroup
+	for _, o := range schema.Operations {
+		if o.Kind != api.Subscription {
+			continue
+		}
+		cells := make([]string, len(accessCases))
+		table[key(o)] = cells
+		for i, c := range accessCases {
+			r := served.request(t.Context(), c.who, document(o, "{ __typename }"), accessArguments(o, c, nil))
+			r.Header.Set("Accept", "text/event-stream")
+			got, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatalf("%s: %v", o.Name, err)
+			}
+			reading.Go(func() {
+				defer got.Body.Close()
+				cells[i] = subscribes
+				for lines := bufio.NewScanner(got.Body); lines.Scan(); {
+					if text, isData := bytes.CutPrefix(lines.Bytes(), []byte("data: ")); isData {
+						var answer response
+						if err := json.Unmarshal(text, &answer); err != nil {
+							t.Errorf("%s: %v", o.Name, err)
+						}
+						if code := answer.code(); code != "" && code != "UNAVAILABLE" {
+							cells[i] = code
+						}
+					}
+				}
+			})
+		}
+	}
+	served.stop()
+	reading.Wait()
+	return table
+}
+
+func accessTable(schema *api.Schema, table map[string][]string) string {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "operation")
+	for _, c := range accessCases {
+		fmt.Fprint(w, "\t", c.name)
+	}
+	fmt.Fprintln(w)
+	for _, o := range schema.Operations {
+		fmt.Fprintln(w, key(o)+"\t"+strings.Join(table[key(o)], "\t"))
+	}
+	_ = w.Flush() // into memory
+	return b.String()
+}

@@ -1,0 +1,238 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// chromium is where Debian's package puts the browser.
+const chromium = "/usr/bin/chromium"
+
+// newBrowser starts a browser without a window, on an empty profile. It knows no
+// other host than this machine.
+func newBrowser(t *testing.T) context.Context {
+	t.Helper()
+	if os.Getenv("SHOP_SKIP_BROWSER") == "1" {
+		t.Skip("SHOP_SKIP_BROWSER is 1")
+	}
+	if _, err := os.Stat(chromium); err != nil {
+		t.Fatalf("this test needs Chromium: apt-get install -y --no-install-recommends chromium, or set SHOP_SKIP_BROWSER=1: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewExecAllocator(
+		ctx,
+		chromedp.ExecPath(chromium), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.WindowSize(1400, 900), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(patience),
+	)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// tab is a page of the browser, and what it did that it should not.
+type tab struct {
+	t    *testing.T
+	ctx  context.Context
+	name string
+
+	mu         sync.Mutex
+	complaints []string
+	requests   int
+}
+
+// newTab opens a tab of the browser of ctx that is to talk to host only.
+func newTab(ctx context.Context, t *testing.T, name, host string) *tab {
+	t.Helper()
+	b := &tab{t: t, name: name}
+	ctx, cancel := chromedp.NewContext(ctx, chromedp.WithListener(func(event any) {
+		switch e := event.(type) {
+		case *network.EventRequestWillBeSent:
+			b.requested(e.Request.URL, host)
+		case *network.EventWebSocketCreated:
+			b.requested(e.URL, host)
+		case *runtime.EventConsoleAPICalled:
+			if slices.Contains([]string{"error", "assert", "warning"}, string(e.Type)) {
+				var texts []string
+				for _, a := range e.Args {
+					texts = append(texts, string(a.Value)+a.Description)
+				}
+				b.complain("console: %s: %s", e.Type, strings.Join(texts, " "))
+			}
+		case *runtime.EventExceptionThrown:
+			b.complain("exception: %v", e.ExceptionDetails)
+		case *log.EventEntryAdded: //nolint:forbidigo // the browser's log, which has violations of the content security policy
+			text, _ := json.Marshal(e) // it came as JSON
+			b.complain("%s", text)
+		}
+	}))
+	t.Cleanup(cancel)
+	b.ctx = ctx
+	// The first action makes the tab, which lives as long as its context.
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return b
+}
+
+func (b *tab) requested(address, host string) {
+	u, err := url.Parse(address)
+	b.mu.Lock()
+	b.requests++
+	b.mu.Unlock()
+	if err != nil || u.Host != host && !slices.Contains([]string{"data", "blob", "about"}, u.Scheme) {
+		b.complain("it asked for %s", address)
+	}
+}
+
+func (b *tab) complain(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.complaints = append(b.complaints, fmt.Sprintf(format, args...))
+}
+
+func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	_ = evaluate(b, what, chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error { return chromedp.Do(ctx, steps...) }))
+}
+
+// evaluate runs an action that has a result.
+func evaluate[T any](b *tab, what string, action chromedp.Action[T]) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, action)
+	if err != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.t.Fatalf("%s: %s: %v\n%s", b.name, what, err, strings.Join(b.complaints, "\n"))
+	}
+	return v
+}
+
+// example follows the link of an example on the first page into GraphiQL and
+// executes it.
+func (b *tab) example(first, title string) {
+	b.t.Helper()
+	b.do("first page", chromedp.Navigate(first))
+	links := evaluate(b, "examples", chromedp.Evaluate[[]string](`[...document.querySelectorAll("h3")].map(h => h.textContent)`))
+	i := slices.Index(links, title)
+	if i < 0 {
+		b.t.Fatalf("%s: the first page has the examples %q, and not %q", b.name, links, title)
+	}
+	const execute = chromedp.CSS("button.graphiql-execute-button")
+	b.do("open "+title, chromedp.Click(chromedp.JSPath(fmt.Sprintf(`document.querySelectorAll("a.try")[%d]`, i))), chromedp.WaitVisible(execute))
+	b.do("execute "+title, chromedp.Click(execute))
+}
+
+// result is the text of the result pane.
+func (b *tab) result() string {
+	b.t.Helper()
+	const pane = `(document.querySelector(".graphiql-response")?.innerText ?? "").replaceAll("\u00a0", " ")`
+	return evaluate(b, "read the result", chromedp.Evaluate[string](pane))
+}
+
+// showing reports whether the result pane shows all words.
+func (b *tab) showing(words ...string) bool {
+	b.t.Helper()
+	text := b.result()
+	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
+}
+
+// shows waits until the result pane shows all words.
+func (b *tab) shows(words ...string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience / 2); !b.showing(words...); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("%s: the result pane shows %q, want %q", b.name, b.result(), words)
+		}
+	}
+}
+
+// complains waits for a complaint.
+func (b *tab) complains(words string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience / 2); ; time.Sleep(20 * time.Millisecond) {
+		b.mu.Lock()
+		all := strings.Join(b.complaints, "\n")
+		b.mu.Unlock()
+		if strings.Contains(all, words) {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Errorf("%s: nobody complains of %q, but of\n%s", b.name, words, all)
+			return
+		}
+	}
+}
+
+// end closes the tab, which has to have behaved.
+func (b *tab) end() {
+	b.t.Helper()
+	if err := chromedp.Cancel(b.ctx); err != nil && !errors.Is(err, context.Canceled) {
+		b.t.Errorf("%s: close: %v", b.name, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.complaints {
+		b.t.Errorf("%s: %s", b.name, c)
+	}
+	if b.requests < 3 {
+		b.t.Errorf("%s: %d requests were seen: they are not listened to", b.name, b.requests)
+	}
+}
+
+// The first page leads to GraphiQL, where its examples run: a query, a mutation,
+// and a subscription that tells what the mutation did.
+func TestExamplesInABrowser(t *testing.T) {
+	t.Parallel()
+	ctx := newBrowser(t)
+	s := seededShop(t)
+	all := s.products()
+	dearest := slices.MaxFunc(all, func(a, b productRow) int { return int(a.Price - b.Price) })
+	served := s.serve()
+	host := strings.TrimSuffix(strings.TrimPrefix(served.url, "http://"), "/")
+
+	first := newTab(ctx, t, "first tab", host)
+	first.example(served.url, "The dearest products")
+	first.shows(`"catalogProducts"`, dearest.Name)
+
+	second := newTab(first.ctx, t, "second tab", host)
+	second.example(served.url, "Every price, as it changes")
+	// Nothing says when the subscription is open: changes are made until one is told.
+	u := served.urql(admin, false)
+	for price := 1; !second.showing(`"catalogProductChanged"`, `"10002"`); price++ {
+		u.accepted(fmt.Sprintf(`catalogProductChangePrice(id: "10002", price: %d)`, price))
+	}
+
+	first.example(served.url, "A price is changed")
+	first.shows(`"catalogProductChangePrice"`, `"eventCount": 1`, `"position"`)
+	second.shows(`"kind": "UPDATED"`, `"id": "22752"`, `"price": 799`)
+
+	second.end()
+
+	// A page that did what it should not would be found out.
+	bad := newTab(first.ctx, t, "third tab", "elsewhere")
+	bad.do("GraphiQL", chromedp.Navigate(served.url+"graphiql/"))
+	bad.do("misbehave", chromedp.Evaluate[chromedp.Void](`console.error("oh"); fetch("http://shop.invalid/").catch(() => {}); setTimeout(() => { throw new Error("no") })`))
+	for _, want := range []string{"it asked for " + served.url, "console: error", "Content Security Policy", "exception"} {
+		bad.complains(want)
+	}
+	first.end()
+	served.stop()
+}
