@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/reventless-go/reventless/internal/jsontext"
 )
 
 // maxWhole is the greatest whole number that every reader of JSON can hold: a
@@ -155,8 +157,8 @@ func (w *Writer) list(r Ref, data []byte, absent bool, sel Selection) bool {
 	w.path = append(w.path, 0)
 	depth := len(w.path) - 1
 	n, ok := 0, true
-	for i := skipSpace(data, 1); data[i] != ']'; {
-		end := skipValue(data, i)
+	for i := jsontext.SkipSpace(data, 1); data[i] != ']'; {
+		end := jsontext.SkipValue(data, i)
 		if n > 0 {
 			w.out = append(w.out, ',')
 		}
@@ -165,8 +167,8 @@ func (w *Writer) list(r Ref, data []byte, absent bool, sel Selection) bool {
 			break
 		}
 		n++
-		if i = skipSpace(data, end); data[i] == ',' {
-			i = skipSpace(data, i+1)
+		if i = jsontext.SkipSpace(data, end); data[i] == ',' {
+			i = jsontext.SkipSpace(data, i+1)
 		}
 	}
 	w.path = w.path[:depth]
@@ -256,19 +258,19 @@ type member struct{ name, value []byte }
 
 // membersOf appends the members of a valid JSON object.
 func membersOf(data []byte, to []member) []member {
-	for i := skipSpace(data, 1); data[i] != '}'; {
-		end := skipValue(data, i)
+	for i := jsontext.SkipSpace(data, 1); data[i] != '}'; {
+		end := jsontext.SkipValue(data, i)
 		name := data[i+1 : end-1]
 		if bytes.IndexByte(name, '\\') >= 0 {
 			var s string
 			_ = json.Unmarshal(data[i:end], &s) // it is valid
 			name = []byte(s)
 		}
-		i = skipSpace(data, skipSpace(data, end)+1) // behind the colon
-		end = skipValue(data, i)
+		i = jsontext.SkipSpace(data, jsontext.SkipSpace(data, end)+1) // behind the colon
+		end = jsontext.SkipValue(data, i)
 		to = append(to, member{name, data[i:end:end]})
-		if i = skipSpace(data, end); data[i] == ',' {
-			i = skipSpace(data, i+1)
+		if i = jsontext.SkipSpace(data, end); data[i] == ',' {
+			i = jsontext.SkipSpace(data, i+1)
 		}
 	}
 	return to
@@ -281,42 +283,4 @@ func find(members []member, name string) []byte {
 		}
 	}
 	return nil
-}
-
-func skipSpace(data []byte, i int) int {
-	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
-		i++
-	}
-	return i
-}
-
-// skipValue returns the index behind the JSON value that begins at i.
-func skipValue(data []byte, i int) int {
-	switch data[i] {
-	case '"':
-		for i++; data[i] != '"'; i++ {
-			if data[i] == '\\' {
-				i++
-			}
-		}
-		return i + 1
-	case '{', '[':
-		depth := 0
-		for ; ; i++ {
-			switch data[i] {
-			case '"':
-				i = skipValue(data, i) - 1
-			case '{', '[':
-				depth++
-			case '}', ']':
-				if depth--; depth == 0 {
-					return i + 1
-				}
-			}
-		}
-	}
-	for i < len(data) && data[i] != ',' && data[i] != '}' && data[i] != ']' && data[i] > ' ' {
-		i++
-	}
-	return i
 }

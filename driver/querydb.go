@@ -15,6 +15,11 @@ type TableSpec struct {
 	SubID string
 	// Indexes are the ways to query beside the id.
 	Indexes []Index
+	// OwnRow promises that every step has one advance and touches only the row
+	// whose id is that advance's stream, so that a store may keep the watermark in
+	// the row. It excludes a SubID, and stays what it was while there are rows or
+	// watermarks.
+	OwnRow bool
 }
 
 // Index is a secondary index. A row is in it when its key field, and its sort
@@ -131,8 +136,9 @@ type QueryDb interface {
 	// step: all of it or nothing, and no reader sees a part. It fails with
 	// [ErrConflict] when a watermark is not at its From or is blocked, or when a
 	// guarded row has another revision. More rows and watermarks than the
-	// provider takes at once: [ErrTooLarge]. Two writes to one key, or two
-	// advances of one stream: [ErrInvalid].
+	// provider takes at once: [ErrTooLarge]. Two writes to one key, two advances
+	// of one stream, or a step that breaks the promise of [TableSpec].OwnRow:
+	// [ErrInvalid].
 	Apply(ctx context.Context, step Step) error
 
 	// Clear removes all rows and all watermarks of the read model. It is for
@@ -145,10 +151,6 @@ type QueryDb interface {
 type Step struct {
 	Advances []Advance
 	Writes   []RowWrite
-	// OwnRow says that the step has one advance and touches only the row whose
-	// id is that advance's stream, so that a store may keep the watermark in
-	// the row. A read model has it on every step or on none.
-	OwnRow bool
 }
 
 // RowWrite is one row's part of a step.

@@ -115,7 +115,7 @@ func (r *ReadModelTest[R]) project(p component.Projection, events []component.Ev
 			StreamKey: driver.StreamKey{Log: r.w.name(p.Source), Stream: first.Stream},
 			From:      first.SequenceNr - 1, To: first.SequenceNr,
 		}},
-		Writes: step, OwnRow: r.def.ReadModel.OwnRow,
+		Writes: step,
 	})
 	if err != nil {
 		return err

@@ -48,7 +48,7 @@ func (w *world) name(d *component.Definition) string {
 }
 
 func (w *world) table(d *component.Definition) driver.TableSpec {
-	return driver.TableSpec{Name: w.name(d), SubID: d.ReadModel.SubID, Indexes: d.ReadModel.Indexes}
+	return driver.TableSpec{Name: w.name(d), SubID: d.ReadModel.SubID, Indexes: d.ReadModel.Indexes, OwnRow: d.ReadModel.OwnRow}
 }
 
 func (w *world) rows(ctx context.Context, d *component.Definition) (driver.QueryDb, driver.QueryEngine, error) {

@@ -26,9 +26,14 @@ func (e *env) checkpoints(consumer string) driver.Checkpoints {
 	return c
 }
 
-func checkpointsProperties(opened func(e *env) driver.Checkpoints) []property {
+// checkpointsProperties are those of each kind of checkpoints that is opened.
+func checkpointsProperties(kinds ...func(e *env) driver.Checkpoints) []property {
 	with := func(check func(e *env, c driver.Checkpoints)) func(*env) {
-		return func(e *env) { check(e, opened(e)) }
+		return func(e *env) {
+			for _, opened := range kinds {
+				check(e, opened(e))
+			}
+		}
 	}
 	return []property{
 		{"AStreamNeverSeenIsAtZero", with(aStreamNeverSeenIsAtZero)},
@@ -41,7 +46,11 @@ func checkpointsProperties(opened func(e *env) driver.Checkpoints) []property {
 		{"WatermarksHasEveryKey", with(watermarksHasEveryKey)},
 		{"StreamsAreKeptApart", with(watermarksOfStreamsAreKeptApart)},
 		{"WatermarkErrorsAreNotZeroes", with(watermarkErrorsAreNotZeroes)},
-		{"WatermarksSurviveReopening", func(e *env) { watermarksSurviveReopening(e, opened) }},
+		{"WatermarksSurviveReopening", func(e *env) {
+			for _, opened := range kinds {
+				watermarksSurviveReopening(e, opened)
+			}
+		}},
 	}
 }
 

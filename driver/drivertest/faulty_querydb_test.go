@@ -765,6 +765,22 @@ func onApply(tamper func(ctx context.Context, db driver.QueryDb, s driver.Step) 
 	})
 }
 
+// written makes the writes of a step outside of any step, whatever their guards.
+func written(ctx context.Context, db driver.QueryDb, writes []driver.RowWrite) error {
+	for _, w := range writes {
+		err := error(nil)
+		if w.Delete {
+			err = db.Delete(ctx, w.Row.Key)
+		} else {
+			err = db.Save(ctx, w.Row, driver.Any)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // piecewise makes each write of a step a step of its own, the advances last.
 func piecewise(ctx context.Context, db driver.QueryDb, s driver.Step) error {
 	for _, w := range s.Writes {
@@ -963,26 +979,23 @@ func stepFaults() []fault {
 		})},
 		{"OwnRowIgnoresTheWatermark", "QueryDb/OwnRowStepsAreAllOrNothing", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
 			err := db.Apply(ctx, s)
-			if s.OwnRow && conflictOf(err) && len(s.Writes) > 0 && !s.Writes[0].Guard {
-				return db.Apply(ctx, driver.Step{Writes: s.Writes})
+			if conflictOf(err) && len(s.Writes) > 0 && !s.Writes[0].Guard {
+				return written(ctx, db, s.Writes)
 			}
 			return err
 		})},
 		{"OwnRowIgnoresGuards", "QueryDb/OwnRowStepsAreAllOrNothing", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
-			if s.OwnRow {
-				s = unguarded(s)
-			}
-			return db.Apply(ctx, s)
+			return db.Apply(ctx, unguarded(s))
 		})},
 		{"OwnRowIgnoresBlocks", "QueryDb/OwnRowStepsAreAllOrNothing", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
-			if s.OwnRow && len(s.Writes) == 0 {
+			if len(s.Writes) == 0 {
 				_ = db.Unblock(ctx, s.Advances[0].StreamKey)
 			}
 			return db.Apply(ctx, s)
 		})},
 		{"TombstonesAreVisible", "QueryDb/OwnRowWatermarksAreInvisible", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
 			for i := range s.Writes {
-				if s.OwnRow && s.Writes[i].Delete {
+				if s.Writes[i].Delete {
 					s.Writes[i].Delete = false
 					s.Writes[i].Row.Data = json.RawMessage(`{}`)
 				}
@@ -1028,12 +1041,25 @@ func stepFaults() []fault {
 				return h.QueryDb.Apply(ctx, s)
 			}
 		})},
+		{"BreaksThePromiseOfOwnRows", "QueryDb/OwnRowStepsTouchTheirOwnRowOnly", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
+			err := db.Apply(ctx, s)
+			if errors.Is(err, driver.ErrInvalid) && len(s.Advances) == 1 {
+				return written(ctx, db, s.Writes)
+			}
+			return err
+		})},
+		{"TakesOwnRowStepsWithoutAnAdvance", "QueryDb/OwnRowStepsTouchTheirOwnRowOnly", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
+			if len(s.Advances) == 0 {
+				return written(ctx, db, s.Writes)
+			}
+			return db.Apply(ctx, s)
+		})},
 		{"ChecksOwnRowsThenWrites", "QueryDb/OwnRowProjectorsApplyEachCommitOnce", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
 			if err := checked(ctx, db, s); err != nil {
 				return err
 			}
 			others()
-			if err := db.Apply(ctx, unguarded(driver.Step{Writes: s.Writes})); err != nil {
+			if err := written(ctx, db, s.Writes); err != nil {
 				return err
 			}
 			return ignoreFrom(ctx, db, s.Advances)

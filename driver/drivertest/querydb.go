@@ -21,9 +21,10 @@ import (
 func TestQueryDb(t *testing.T, open Open) { queryDbSuite().run(t, open) }
 
 func queryDbSuite() suite {
-	return suite{"QueryDb", slices.Concat(rowProperties(), stepProperties(), checkpointsProperties(func(e *env) driver.Checkpoints {
-		return e.table(plainTable)
-	}))}
+	return suite{"QueryDb", slices.Concat(rowProperties(), stepProperties(), checkpointsProperties(
+		func(e *env) driver.Checkpoints { return e.table(plainTable) },
+		func(e *env) driver.Checkpoints { return e.table(ownTable) },
+	))}
 }
 
 func rowProperties() []property {
@@ -66,6 +67,7 @@ func rowProperties() []property {
 
 var (
 	plainTable = driver.TableSpec{Name: "Test.Plain"}
+	ownTable   = driver.TableSpec{Name: "Test.Own", OwnRow: true}
 	subTable   = driver.TableSpec{Name: "Test.Lines", SubID: "line"}
 	shopTable  = driver.TableSpec{Name: "Test.Goods", SubID: "line", Indexes: []driver.Index{
 		{Name: "byColor", Key: driver.Field{Name: "color"}},

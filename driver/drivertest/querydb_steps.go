@@ -29,6 +29,7 @@ func stepProperties() []property {
 		{"OwnRowWatermarksAreInvisible", ownRowWatermarksAreInvisible},
 		{"OwnRowWatermarksOutliveTheirRow", ownRowWatermarksOutliveTheirRow},
 		{"OwnRowWatermarksOfTwoLogsAreKeptApart", ownRowWatermarksOfTwoLogsAreKeptApart},
+		{"OwnRowStepsTouchTheirOwnRowOnly", ownRowStepsTouchTheirOwnRowOnly},
 		{"OwnRowProjectorsApplyEachCommitOnce", ownRowProjectorsApplyEachCommitOnce},
 		{"OwnRowStepsSurviveReopening", ownRowStepsSurviveReopening},
 		{"ClearRemovesRowsAndWatermarks", clearRemovesRowsAndWatermarks},
@@ -46,9 +47,9 @@ func guardedBy(w driver.RowWrite, revision uint64) driver.RowWrite {
 	return w
 }
 
-// ownStep is a step of an OwnRow read model: stream from at to at+1.
+// ownStep is a step as of an OwnRow read model: stream from at to at+1.
 func ownStep(stream string, at uint64, writes ...driver.RowWrite) driver.Step {
-	return driver.Step{Advances: []driver.Advance{advance(stream, at, at+1)}, Writes: writes, OwnRow: true}
+	return driver.Step{Advances: []driver.Advance{advance(stream, at, at+1)}, Writes: writes}
 }
 
 // picture is all that can be seen of some rows and streams, as a text.
@@ -392,7 +393,7 @@ func repeatedProjectorsApplyEachCommitOnce(e *env) {
 }
 
 func ownRowStepsKeepTheWatermark(e *env) {
-	db := e.table(plainTable)
+	db := e.table(ownTable)
 	e.must(db.Apply(e.ctx, ownStep("a", 0, put(rowOf("a", `{ "n" : 1 }`)))), "the first step")
 	e.wantRow(db, rowOf("a", `{ "n" : 1 }`))
 	e.wantWatermark(db, streamKey("a"), 1, false)
@@ -451,7 +452,7 @@ func ownRowStepsKeepTheWatermark(e *env) {
 }
 
 func ownRowStepsAreAllOrNothing(e *env) {
-	db := e.table(plainTable)
+	db := e.table(ownTable)
 	e.must(db.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
 	e.must(db.Apply(e.ctx, ownStep("a", 1, put(numbered("a", 2)))), "Apply")
 	e.must(db.Apply(e.ctx, ownStep("dead", 0, put(numbered("dead", 1)))), "Apply")
@@ -487,7 +488,7 @@ func ownRowStepsAreAllOrNothing(e *env) {
 }
 
 func ownRowWatermarksAreInvisible(e *env) {
-	spec := driver.TableSpec{Name: "Test.Own", Indexes: []driver.Index{{Name: "byColor", Key: driver.Field{Name: "color"}}}}
+	spec := driver.TableSpec{Name: "Test.Colors", Indexes: []driver.Index{{Name: "byColor", Key: driver.Field{Name: "color"}}}, OwnRow: true}
 	db := e.table(spec)
 	q := e.engine(spec)
 	red := func(id string) driver.Row { return rowOf(id, `{"color":"red"}`) }
@@ -525,7 +526,7 @@ func ownRowWatermarksAreInvisible(e *env) {
 
 func ownRowWatermarksOutliveTheirRow(e *env) {
 	e.needClock()
-	db := e.table(plainTable)
+	db := e.table(ownTable)
 	r := numbered("a", 1)
 	r.ExpiresAt = e.Now().Add(time.Minute).Truncate(time.Second)
 	e.must(db.Apply(e.ctx, ownStep("a", 0, put(r))), "Apply")
@@ -548,9 +549,9 @@ func ownRowWatermarksOutliveTheirRow(e *env) {
 }
 
 func ownRowWatermarksOfTwoLogsAreKeptApart(e *env) {
-	db := e.table(plainTable)
+	db := e.table(ownTable)
 	step := func(log string, from uint64, w driver.RowWrite) driver.Step {
-		return driver.Step{Advances: []driver.Advance{{StreamKey: driver.StreamKey{Log: log, Stream: "a"}, From: from, To: from + 1}}, Writes: []driver.RowWrite{w}, OwnRow: true}
+		return driver.Step{Advances: []driver.Advance{{StreamKey: driver.StreamKey{Log: log, Stream: "a"}, From: from, To: from + 1}}, Writes: []driver.RowWrite{w}}
 	}
 	one, two := driver.StreamKey{Log: "Test.One", Stream: "a"}, driver.StreamKey{Log: "Test.Two", Stream: "a"}
 	e.must(db.Apply(e.ctx, step("Test.One", 0, put(numbered("a", 1)))), "Apply")
@@ -566,8 +567,30 @@ func ownRowWatermarksOfTwoLogsAreKeptApart(e *env) {
 	e.wantWatermark(db, two, 2, false)
 }
 
+func ownRowStepsTouchTheirOwnRowOnly(e *env) {
+	db := e.table(ownTable)
+	e.must(db.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
+	ids := []string{"a", "b"}
+	before := e.picture(db, ids, ids)
+	for name, step := range map[string]driver.Step{
+		"a row of another stream":           ownStep("a", 1, put(numbered("b", 9))),
+		"a delete of another stream's row":  ownStep("b", 0, remove("a")),
+		"its own row and that of another":   ownStep("a", 1, put(numbered("a", 9)), put(numbered("b", 9))),
+		"two advances":                      {Advances: []driver.Advance{advance("a", 1, 2), advance("b", 0, 1)}, Writes: []driver.RowWrite{put(numbered("a", 9))}},
+		"no advance":                        {Writes: []driver.RowWrite{put(numbered("a", 9))}},
+		"an advance that does not go ahead": {Advances: []driver.Advance{advance("a", 1, 1)}, Writes: []driver.RowWrite{put(numbered("a", 9))}},
+	} {
+		e.wantClass(db.Apply(e.ctx, step), driver.ErrInvalid, "a step with %s", name)
+		if after := e.picture(db, ids, ids); after != before {
+			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
+		}
+	}
+	_, err := e.Provider.OpenQueryDb(e.ctx, driver.TableSpec{Name: "Test.OwnLines", SubID: "line", OwnRow: true})
+	e.wantClass(err, driver.ErrInvalid, "OpenQueryDb of own rows with sub ids")
+}
+
 func ownRowProjectorsApplyEachCommitOnce(e *env) {
-	db := e.table(plainTable)
+	db := e.table(ownTable)
 	const streams, commits = 3, 15
 	var applied [streams][commits + 1]atomic.Int32
 	race(3*streams, func(i int) { // three receivers of each stream, one of them blind
@@ -610,14 +633,14 @@ func ownRowProjectorsApplyEachCommitOnce(e *env) {
 
 func ownRowStepsSurviveReopening(e *env) {
 	e.needReopen()
-	db := e.table(plainTable)
+	db := e.table(ownTable)
 	e.must(db.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
 	e.must(db.Apply(e.ctx, ownStep("dead", 0, put(numbered("dead", 1)))), "Apply")
 	rev := e.revision(db, "dead")
 	e.must(db.Apply(e.ctx, ownStep("dead", 1, remove("dead"))), "Apply")
 	e.must(db.Block(e.ctx, streamKey("a"), 1), "Block")
 	e.reopen()
-	db = e.table(plainTable)
+	db = e.table(ownTable)
 	e.wantRow(db, numbered("a", 1))
 	e.wantWatermark(db, streamKey("a"), 1, true)
 	e.wantNoRow(db, driver.Key{ID: "dead"}, "though it was deleted")
@@ -629,11 +652,11 @@ func ownRowStepsSurviveReopening(e *env) {
 }
 
 func clearRemovesRowsAndWatermarks(e *env) {
-	fill := func(db driver.QueryDb, own bool) {
+	fill := func(db driver.QueryDb) {
 		e.Helper()
 		for i := range 130 {
 			id := fmt.Sprintf("id%d", i)
-			step := driver.Step{Advances: []driver.Advance{advance(id, 0, uint64(i+1))}, Writes: []driver.RowWrite{put(numbered(id, i))}, OwnRow: own}
+			step := driver.Step{Advances: []driver.Advance{advance(id, 0, uint64(i+1))}, Writes: []driver.RowWrite{put(numbered(id, i))}}
 			if i%10 == 9 {
 				step.Writes = nil
 			}
@@ -644,11 +667,11 @@ func clearRemovesRowsAndWatermarks(e *env) {
 		e.save(db, numbered("saved", 1))
 	}
 	for name, own := range map[string]bool{"Test.Steps": false, "Test.Own": true} {
-		spec := driver.TableSpec{Name: name, Indexes: []driver.Index{{Name: "byN", Key: driver.Field{Name: "n", Number: true}}}}
+		spec := driver.TableSpec{Name: name, Indexes: []driver.Index{{Name: "byN", Key: driver.Field{Name: "n", Number: true}}}, OwnRow: own}
 		db := e.table(spec)
 		q := e.engine(spec)
 		e.must(db.Clear(e.ctx), "Clear of an empty read model")
-		fill(db, own)
+		fill(db)
 		e.must(db.Clear(e.ctx), "Clear")
 		e.must(db.Clear(e.ctx), "Clear again")
 		for i := range 130 {
@@ -660,7 +683,7 @@ func clearRemovesRowsAndWatermarks(e *env) {
 		e.wantWatermark(db, streamKey("never"), 0, false)
 		e.wantScanIDs(q, driver.Scan{ReadModel: name})
 		e.wantIDs(q, driver.Query{ReadModel: name, Index: "byN", Value: 7.0})
-		fill(db, own) // a rebuild
+		fill(db) // a rebuild
 		e.wantWatermark(db, streamKey("id3"), 4, true)
 		e.wantWatermark(db, streamKey("id128"), 129, false)
 		e.wantRow(db, numbered("id128", 128))

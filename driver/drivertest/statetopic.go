@@ -209,11 +209,11 @@ func removalsTellTheRowBefore(e *env) {
 		}
 	}
 	// Of an own row, which may leave something behind.
-	plain := e.table(plainTable)
-	l = e.listen(plainTable)
-	e.must(plain.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
+	own := e.table(ownTable)
+	l = e.listen(ownTable)
+	e.must(own.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
 	l.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
-	e.must(plain.Apply(e.ctx, ownStep("a", 1, remove("a"))), "Apply")
+	e.must(own.Apply(e.ctx, ownStep("a", 1, remove("a"))), "Apply")
 	l.want(driver.Removed, driver.Key{ID: "a"}, `{"n":1}`)
 }
 
@@ -263,8 +263,8 @@ func expiredRowsComeAgainAsAdded(e *env) {
 }
 
 func ownRowStepsAreTold(e *env) {
-	db := e.table(plainTable)
-	l := e.listen(plainTable)
+	db := e.table(ownTable)
+	l := e.listen(ownTable)
 	a := driver.Key{ID: "a"}
 	e.must(db.Apply(e.ctx, ownStep("a", 0)), "a step without a write")
 	e.must(db.Apply(e.ctx, ownStep("a", 1, put(numbered("a", 1)))), "Apply")

@@ -233,7 +233,8 @@ func (db *queryDb) checkStep(step driver.Step) error {
 	if err := checkAdvances(step.Advances); err != nil {
 		return fmt.Errorf("querydb %q: %w", db.name, err)
 	}
-	if step.OwnRow && len(step.Advances) != 1 {
+	own := db.t.spec.OwnRow
+	if own && len(step.Advances) != 1 {
 		return fmt.Errorf("querydb %q: an own row step of %d advances: %w", db.name, len(step.Advances), driver.ErrInvalid)
 	}
 	seen := make(map[driver.Key]bool)
@@ -243,7 +244,7 @@ func (db *queryDb) checkStep(step driver.Step) error {
 			return fmt.Errorf("querydb %q: two writes to row %q: %w", db.name, key, driver.ErrInvalid)
 		}
 		seen[key] = true
-		if step.OwnRow && key.ID != step.Advances[0].Stream {
+		if own && key.ID != step.Advances[0].Stream {
 			return fmt.Errorf("querydb %q: row %q is not that of stream %q: %w", db.name, key, step.Advances[0].Stream, driver.ErrInvalid)
 		}
 		if w.Delete {

@@ -11,32 +11,35 @@ import (
 	"github.com/reventless-go/reventless/internal/ids"
 )
 
-// counterWork writes what a counter reached into the counter's log, from where
-// it is a source like any other. The ordinal is the sequence number, so that a
-// repetition meets the commit that is there.
 func (h *Host) counterWork(name string, counter driver.Counter) step {
-	log := h.logs[name]
 	return func(ctx context.Context) (int, time.Time, error) {
 		batch, err := counter.Receive(ctx, 64)
 		if err != nil || len(batch.Deliveries) == 0 {
 			return 0, batch.Next, err
 		}
-		var settlements []driver.Settlement
-		failed := map[string]bool{}
-		for _, d := range batch.Deliveries {
-			f := d.Message
-			s := driver.Settlement{ID: d.ID, Retry: failed[f.CounterID]}
-			if !s.Retry {
-				if err := h.appendFinished(ctx, name, log, f); err != nil {
-					h.log.Warn("counter is tried again", "counter", name, "id", f.CounterID, "error", logged(err))
-					failed[f.CounterID] = true
-					s.Retry, s.After = true, h.opts.Backoff(d.Attempt)
-				}
-			}
-			settlements = append(settlements, s)
-		}
-		return len(batch.Deliveries), time.Time{}, counter.Settle(ctx, settlements)
+		return len(batch.Deliveries), time.Time{}, counter.Settle(ctx, h.handleFinished(ctx, name, batch.Deliveries))
 	}
+}
+
+// handleFinished writes what a counter reached into the counter's log, from where
+// it is a source like any other. The ordinal is the sequence number, so that a
+// repetition meets the commit that is there.
+func (h *Host) handleFinished(ctx context.Context, name string, deliveries []driver.Delivery[driver.CounterFinished]) []driver.Settlement {
+	settlements := make([]driver.Settlement, 0, len(deliveries))
+	failed := map[string]bool{}
+	for _, d := range deliveries {
+		f := d.Message
+		s := driver.Settlement{ID: d.ID, Retry: failed[f.CounterID]}
+		if !s.Retry {
+			if err := h.appendFinished(ctx, name, h.logs[name], f); err != nil {
+				h.log.Warn("counter is tried again", "counter", name, "id", f.CounterID, "error", logged(err))
+				failed[f.CounterID] = true
+				s.Retry, s.After = true, h.opts.Backoff(d.Attempt)
+			}
+		}
+		settlements = append(settlements, s)
+	}
+	return settlements
 }
 
 func (h *Host) appendFinished(ctx context.Context, name string, log driver.EventLog, f driver.CounterFinished) error {

@@ -110,7 +110,7 @@ func (h *Host) openOne(ctx context.Context, name string, d *component.Definition
 		}
 		h.aggregates[name], h.logs[name] = a, a.log
 	case d.ReadModel != nil:
-		r := &readModel{name: name, def: d, spec: driver.TableSpec{Name: name, SubID: d.ReadModel.SubID, Indexes: d.ReadModel.Indexes}}
+		r := &readModel{name: name, def: d, spec: driver.TableSpec{Name: name, SubID: d.ReadModel.SubID, Indexes: d.ReadModel.Indexes, OwnRow: d.ReadModel.OwnRow}}
 		if r.db, err = h.provider.OpenQueryDb(ctx, r.spec); err != nil {
 			return err
 		}

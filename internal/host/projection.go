@@ -176,7 +176,6 @@ func (p *projector) build(ctx context.Context, spans []*span) (*built, error) {
 			}
 			s.err = pl.err
 		}
-		out.step.OwnRow = p.rm.def.ReadModel.OwnRow
 		out.step.Writes, err = f.writes()
 		return out, err
 	}

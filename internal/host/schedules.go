@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
@@ -98,14 +97,7 @@ func (h *Host) scheduleWork(ctx context.Context) (int, time.Time, error) {
 	if err != nil || len(batch.Deliveries) == 0 {
 		return 0, batch.Next, err
 	}
-	// At the same time: a task that takes long must not hold up the others.
-	settlements := make([]driver.Settlement, len(batch.Deliveries))
-	var wg sync.WaitGroup
-	for i, d := range batch.Deliveries {
-		wg.Go(func() { settlements[i] = h.handleFiring(ctx, d) })
-	}
-	wg.Wait()
-	return len(batch.Deliveries), time.Time{}, h.scheduler.Settle(ctx, settlements)
+	return len(batch.Deliveries), time.Time{}, h.scheduler.Settle(ctx, h.HandleFirings(ctx, batch.Deliveries))
 }
 
 func (h *Host) handleFiring(ctx context.Context, d driver.Delivery[driver.Firing]) driver.Settlement {

@@ -20,27 +20,31 @@ func (h *Host) taskWork(name string, d *component.Definition) step {
 		if err != nil || len(batch.Deliveries) == 0 {
 			return 0, batch.Next, err
 		}
-		var settlements []driver.Settlement
-		retrying := map[string]bool{} // later events of these keys wait
-		for _, del := range batch.Deliveries {
-			s := driver.Settlement{ID: del.ID, Retry: retrying[del.Message.Key]}
-			if s.Retry {
-				settlements = append(settlements, s)
-				continue
-			}
-			if err := h.handleObject(ctx, name, d, del.Message); err != nil {
-				if s.Retry = done(ctx) || transient(err) || del.Attempt < h.opts.MaxAttempts; s.Retry {
-					s.After = h.opts.Backoff(del.Attempt)
-					h.log.Warn("object is tried again", "task", name, "key", clip(del.Message.Key), "attempt", del.Attempt, "error", logged(err))
-				} else if parkErr := h.parkObject(ctx, name, del, err); parkErr != nil {
-					s.Retry, s.After = true, h.opts.Backoff(del.Attempt)
-				}
-			}
-			retrying[del.Message.Key] = s.Retry
-			settlements = append(settlements, s)
-		}
-		return len(batch.Deliveries), time.Time{}, bucket.Settle(ctx, settlements)
+		return len(batch.Deliveries), time.Time{}, bucket.Settle(ctx, h.handleObjects(ctx, name, d, batch.Deliveries))
 	}
+}
+
+func (h *Host) handleObjects(ctx context.Context, name string, d *component.Definition, deliveries []driver.Delivery[driver.ObjectEvent]) []driver.Settlement {
+	settlements := make([]driver.Settlement, 0, len(deliveries))
+	retrying := map[string]bool{} // later events of these keys wait
+	for _, del := range deliveries {
+		s := driver.Settlement{ID: del.ID, Retry: retrying[del.Message.Key]}
+		if s.Retry {
+			settlements = append(settlements, s)
+			continue
+		}
+		if err := h.handleObject(ctx, name, d, del.Message); err != nil {
+			if s.Retry = done(ctx) || transient(err) || del.Attempt < h.opts.MaxAttempts; s.Retry {
+				s.After = h.opts.Backoff(del.Attempt)
+				h.log.Warn("object is tried again", "task", name, "key", clip(del.Message.Key), "attempt", del.Attempt, "error", logged(err))
+			} else if parkErr := h.parkObject(ctx, name, del, err); parkErr != nil {
+				s.Retry, s.After = true, h.opts.Backoff(del.Attempt)
+			}
+		}
+		retrying[del.Message.Key] = s.Retry
+		settlements = append(settlements, s)
+	}
+	return settlements
 }
 
 func (h *Host) handleObject(ctx context.Context, name string, d *component.Definition, e driver.ObjectEvent) error {

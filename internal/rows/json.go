@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/jsontext"
 )
 
 // Fields returns the top-level fields of a row's data. Of a name that occurs
@@ -31,20 +32,20 @@ func members(data []byte, f func(name string, start, end int)) error {
 	if !utf8.Valid(data) || !json.Valid(data) {
 		return fmt.Errorf("data is not JSON: %w", driver.ErrInvalid)
 	}
-	i := skipSpace(data, 0)
+	i := jsontext.SkipSpace(data, 0)
 	if data[i] != '{' {
 		return fmt.Errorf("data is not a JSON object: %w", driver.ErrInvalid)
 	}
-	i = skipSpace(data, i+1)
+	i = jsontext.SkipSpace(data, i+1)
 	for data[i] != '}' {
-		end := skipValue(data, i)
+		end := jsontext.SkipValue(data, i)
 		name := unquote(data[i:end])
-		start := skipSpace(data, skipSpace(data, end)+1) // behind the colon
-		end = skipValue(data, start)
+		start := jsontext.SkipSpace(data, jsontext.SkipSpace(data, end)+1) // behind the colon
+		end = jsontext.SkipValue(data, start)
 		f(name, start, end)
-		i = skipSpace(data, end)
+		i = jsontext.SkipSpace(data, end)
 		if data[i] == ',' {
-			i = skipSpace(data, i+1)
+			i = jsontext.SkipSpace(data, i+1)
 		}
 	}
 	return nil
@@ -54,21 +55,21 @@ func members(data []byte, f func(name string, start, end int)) error {
 // name that occurs twice the last one. It trusts data to have passed [Fields]
 // once; what did not gives any value or nothing, but no panic.
 func lookup(data []byte, field string) (value json.RawMessage) {
-	if i := skipSpace(data, 0); i < len(data) && data[i] == '{' {
+	if i := jsontext.SkipSpace(data, 0); i < len(data) && data[i] == '{' {
 		data = data[i+1:]
 	} else {
 		return nil
 	}
 	// next returns the next value and leaves data behind it.
 	next := func() []byte {
-		data = data[skipSpace(data, 0):]
+		data = data[jsontext.SkipSpace(data, 0):]
 		end := 0
 		if len(data) > 0 && data[0] != '}' {
-			end = skipValue(data, 0)
+			end = jsontext.SkipValue(data, 0)
 		}
 		v := data[:end:end]
 		data = data[end:]
-		data = data[skipSpace(data, 0):]
+		data = data[jsontext.SkipSpace(data, 0):]
 		return v
 	}
 	skip := func(c byte) bool {
@@ -100,56 +101,6 @@ func named(quoted []byte, s string) bool {
 		return string(quoted[1:len(quoted)-1]) == s
 	}
 	return unquote(quoted) == s
-}
-
-// skipSpace returns the index of the first byte from i on that is not white space.
-func skipSpace(data []byte, i int) int {
-	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
-		i++
-	}
-	return i
-}
-
-// skipValue returns the index behind the JSON value that starts at i. Of a text
-// that is not valid it is any index from i up to the text's length.
-func skipValue(data []byte, i int) int {
-	depth := 0
-	for i < len(data) {
-		switch data[i] {
-		case '"':
-			for i++; i < len(data) && data[i] != '"'; i++ {
-				if data[i] == '\\' {
-					i++
-				}
-			}
-			i = min(i+1, len(data))
-		case '{', '[':
-			depth++
-			i++
-		case '}', ']':
-			depth--
-			i++
-		case ',', ':', ' ', '\t', '\n', '\r': // only inside of an object or list
-			i++
-		default: // a number or a literal
-			for i < len(data) && !isDelimiter(data[i]) {
-				i++
-			}
-		}
-		if depth == 0 {
-			return i
-		}
-	}
-	return i
-}
-
-// isDelimiter reports whether c ends a number or literal.
-func isDelimiter(c byte) bool {
-	switch c {
-	case ',', ':', '}', ']', ' ', '\t', '\n', '\r':
-		return true
-	}
-	return false
 }
 
 // unquote returns the string that the valid JSON string quoted stands for.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/jsontext"
 )
 
 // CheckSpec reports whether spec describes a table that can be: a name, indexes
@@ -28,6 +29,9 @@ func CheckSpec(spec driver.TableSpec) error {
 	}
 	if spec.Name == "" {
 		return bad("no name")
+	}
+	if spec.OwnRow && spec.SubID != "" {
+		return bad("OwnRow and SubID exclude each other")
 	}
 	number := make(map[string]bool) // by field
 	if spec.SubID != "" {
@@ -239,7 +243,7 @@ func AddCount(data json.RawMessage, field string, inc int64) (json.RawMessage, i
 	if start < 0 {
 		var member []byte
 		if count == 0 {
-			last = skipSpace(data, 0) + 1
+			last = jsontext.SkipSpace(data, 0) + 1
 		} else {
 			member = append(member, ',')
 		}

@@ -15,6 +15,9 @@ import (
 type queryDb struct {
 	checkpoints
 	t *table
+	// own is the promise of OwnRow. It is not stored: all rows and watermarks are
+	// in tables of their own, whatever the promise.
+	own bool
 }
 
 var _ driver.QueryDb = queryDb{}
@@ -33,7 +36,7 @@ func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driv
 	if err != nil {
 		return nil, fmt.Errorf("querydb: open: %w", err)
 	}
-	return queryDb{t.marks, t}, nil
+	return queryDb{t.marks, t, spec.OwnRow}, nil
 }
 
 func (db queryDb) wrap(err error, verb string, what any) error {
@@ -399,7 +402,7 @@ func (db queryDb) prepare(step driver.Step) ([]change, error) {
 	if size, limit := len(step.Writes)+len(step.Advances), db.p.limits.MaxStep; size > limit {
 		return nil, &driver.TooLargeError{What: "step", Size: size, Limit: limit}
 	}
-	if step.OwnRow && len(step.Advances) != 1 {
+	if db.own && len(step.Advances) != 1 {
 		return nil, fmt.Errorf("an own row step of %d advances: %w", len(step.Advances), driver.ErrInvalid)
 	}
 	changes := make([]change, len(step.Writes))
@@ -410,7 +413,7 @@ func (db queryDb) prepare(step driver.Step) ([]change, error) {
 			return nil, fmt.Errorf("two writes to row %q: %w", short(key.String()), driver.ErrInvalid)
 		}
 		seen[key] = true
-		if step.OwnRow && key.ID != step.Advances[0].Stream {
+		if db.own && key.ID != step.Advances[0].Stream {
 			return nil, fmt.Errorf("row %q is not that of stream %q: %w", short(key.String()), short(step.Advances[0].Stream), driver.ErrInvalid)
 		}
 		changes[i] = change{draft: draft{key: key}, remove: w.Delete, guard: w.Guard, expect: w.Expect}
