@@ -42,7 +42,8 @@ var (
 	Anyone = Rule{kind: anyone}
 	// Authenticated lets in whoever is known.
 	Authenticated = Rule{kind: authenticated}
-	// Internal keeps something out of the API altogether.
+	// Internal keeps commands or rows out of the API. The history of an aggregate's
+	// events stays with administrators.
 	Internal = Rule{kind: internal}
 )
 

@@ -203,7 +203,7 @@ func (b *builder) commands(plugin string, d *component.Definition) {
 			continue
 		}
 		o := &Operation{
-			Kind: Mutation, Name: fieldName(plugin, d.Name) + upperFirst(c.Name), Result: nonNull(b.types["CommandResult"]), Rule: rule,
+			Kind: Mutation, Name: fieldName(plugin, d.Name) + upperFirst(c.Name), Result: nullable(b.types["CommandResult"]), Rule: rule,
 			Action: SendCommand, Component: b.component, Command: c.Name, Version: c.Version,
 			Doc:  commandDoc(d, c, rule),
 			Args: []*Field{{Name: "id", JSON: "id", Type: nonNull(idType)}},
@@ -244,7 +244,7 @@ func commandDoc(d *component.Definition, c component.MessageType, rule access.Ru
 
 func (b *builder) history(plugin string, d *component.Definition) {
 	b.operation(&Operation{
-		Kind: Query, Name: fieldName(plugin, d.Name) + "Events", Result: nonNull(b.types["EventConnection"]), Rule: access.Roles(access.Admin),
+		Kind: Query, Name: fieldName(plugin, d.Name) + "Events", Result: nullable(b.types["EventConnection"]), Rule: access.Roles(access.Admin),
 		Action: ListEvents, Component: b.component,
 		Doc:  fmt.Sprintf("What happened to the %s of this id, in order.\nFor %s.", d.Name, access.Roles(access.Admin)),
 		Args: append([]*Field{{Name: "id", JSON: "id", Type: nonNull(idType)}}, paging(false)...),
@@ -304,7 +304,7 @@ func (b *builder) readModel(plugin string, d *component.Definition) {
 	filter, order := b.filterType(row, d), b.orderType(row)
 	page := b.connection(row)
 	list := &Operation{
-		Kind: Query, Name: plurals, Args: paging(true), Result: nonNull(page), Rule: m.Access, Action: ListRows, Component: b.component,
+		Kind: Query, Name: plurals, Args: paging(true), Result: nullable(page), Rule: m.Access, Action: ListRows, Component: b.component,
 		Doc: doc(fmt.Sprintf("The rows of %s. Without orderBy their order is the store's own, and pages go forwards only.", d.Name)),
 	}
 	filterArg := []*Field{}
@@ -317,7 +317,7 @@ func (b *builder) readModel(plugin string, d *component.Definition) {
 	direction := &Field{Name: "direction", JSON: "direction", Type: nullable(b.types["OrderDirection"])}
 	if sub != "" {
 		b.operation(&Operation{
-			Kind: Query, Name: single + "Items", Result: nonNull(page), Rule: m.Access, Action: QueryItems, Component: b.component, Sort: sub,
+			Kind: Query, Name: single + "Items", Result: nullable(page), Rule: m.Access, Action: QueryItems, Component: b.component, Sort: sub,
 			Doc:  doc(fmt.Sprintf("The rows of %s of one id, by %s.", d.Name, sub)),
 			Args: slices.Concat([]*Field{id, {Name: sub, JSON: m.SubID, Type: nullable(b.types["StringRange"])}}, paging(true), filterArg, []*Field{direction, waitFor}),
 		})
@@ -372,7 +372,7 @@ func (b *builder) rowType(name string, d *component.Definition, only []string) *
 
 func (b *builder) index(plurals string, d *component.Definition, row, page *Type, x driver.Index, doc func(string) string, args []*Field) {
 	o := &Operation{
-		Kind: Query, Name: plurals + "By" + upperFirst(x.Name), Result: nonNull(page), Rule: d.ReadModel.Access, Action: QueryIndex,
+		Kind: Query, Name: plurals + "By" + upperFirst(x.Name), Result: nullable(page), Rule: d.ReadModel.Access, Action: QueryIndex,
 		Component: b.component, Index: x.Name, Key: lowerFirst(x.Key.Name),
 	}
 	what := fmt.Sprintf("The rows of %s with this %s", d.Name, o.Key)
@@ -408,7 +408,7 @@ func (b *builder) index(plurals string, d *component.Definition, row, page *Type
 		if narrow == nil {
 			return
 		}
-		o.Result = nonNull(b.connection(narrow))
+		o.Result = nullable(b.connection(narrow))
 	}
 	o.Doc, o.Args = doc(what+"."), args
 	b.operation(o)

@@ -215,11 +215,11 @@ func TestOperationsOfAReadModel(t *testing.T) {
 	const page = "first: Int, after: String, last: Int, before: String, filter: ShopPartFilter"
 	wantNames(t, "Shop.Parts", got,
 		"shopPart(id: ID!, sub: String!, waitFor: [String!]): ShopPart",
-		"shopParts("+page+", orderBy: ShopPartOrder, waitFor: [String!]): ShopPartConnection!",
-		"shopPartItems(id: ID!, sub: StringRange, "+page+", direction: OrderDirection, waitFor: [String!]): ShopPartConnection!",
-		"shopPartsByOwner(owner: String!, size: NumberRange, "+page+", direction: OrderDirection, waitFor: [String!]): ShopPartConnection!",
-		"shopPartsBySize(size: Float!, note: StringRange, "+page+", direction: OrderDirection, waitFor: [String!]): ShopPartBySizeConnection!",
-		"shopPartsByNote(note: String!, "+page+", direction: OrderDirection, waitFor: [String!]): ShopPartByNoteConnection!",
+		"shopParts("+page+", orderBy: ShopPartOrder, waitFor: [String!]): ShopPartConnection",
+		"shopPartItems(id: ID!, sub: StringRange, "+page+", direction: OrderDirection, waitFor: [String!]): ShopPartConnection",
+		"shopPartsByOwner(owner: String!, size: NumberRange, "+page+", direction: OrderDirection, waitFor: [String!]): ShopPartConnection",
+		"shopPartsBySize(size: Float!, note: StringRange, "+page+", direction: OrderDirection, waitFor: [String!]): ShopPartBySizeConnection",
+		"shopPartsByNote(note: String!, "+page+", direction: OrderDirection, waitFor: [String!]): ShopPartByNoteConnection",
 		"shopPartChanged(id: ID): ShopPartChange",
 	)
 	for name, want := range map[string]string{

@@ -69,5 +69,5 @@ func ExampleHost_API() {
 	ask("user", `retailAccountDeposit(id: \"a\", amount: 100)`)
 	// Output:
 	// {"data":{"retailAccountOpen":{"__typename":"CommandAccepted"}}}
-	// {"errors":[{"message":"retailAccountDeposit is for callers with the role Teller","path":["retailAccountDeposit"],"extensions":{"code":"FORBIDDEN"}}],"data":null}
+	// {"errors":[{"message":"retailAccountDeposit is for callers with the role Teller","path":["retailAccountDeposit"],"extensions":{"code":"FORBIDDEN"}}],"data":{"retailAccountDeposit":null}}
 }

@@ -95,6 +95,14 @@ func (p *program) run(c *cobra.Command, r *run) error {
 	}
 	return p.with(c.Context(), true, func(h *Host) error {
 		out := c.OutOrStdout()
+		var api *API
+		if serving {
+			// Before the seed, which takes its time: a wrong option shows at once.
+			var err error
+			if api, err = h.API(c.Context(), &r.api); err != nil {
+				return err
+			}
+		}
 		if r.seed != "" {
 			if err := p.seed(c.Context(), h, r.seed, out); err != nil {
 				return err
@@ -106,10 +114,6 @@ func (p *program) run(c *cobra.Command, r *run) error {
 		if !serving {
 			return h.serveLines(c.Context(), c.InOrStdin(), out)
 		}
-		api, err := h.API(c.Context(), &r.api)
-		if err != nil {
-			return err
-		}
 		p.announce(out, listener.Addr(), r)
 		if !r.stdin {
 			return serve(c.Context(), listener, api, p.opts.Logger)
@@ -117,7 +121,7 @@ func (p *program) run(c *cobra.Command, r *run) error {
 		ctx, cancel := context.WithCancel(c.Context())
 		served := make(chan error, 1)
 		go func() { served <- serve(ctx, listener, api, p.opts.Logger) }()
-		err = h.serveLines(c.Context(), c.InOrStdin(), out)
+		err := h.serveLines(c.Context(), c.InOrStdin(), out)
 		cancel()
 		return errors.Join(err, <-served)
 	})
@@ -155,7 +159,9 @@ func (r *run) readSecret() error {
 		if err != nil {
 			return fmt.Errorf("--jwt-secret-file: %w", err)
 		}
-		secret = strings.TrimRight(string(b), "\r\n")
+		if secret = strings.TrimRight(string(b), "\r\n"); secret == "" {
+			return fmt.Errorf("--jwt-secret-file: %s is empty", r.secret)
+		}
 	}
 	r.api.JWTSecret = []byte(secret)
 	return nil

@@ -192,6 +192,13 @@ func TestRunTakesTheEnvironmentAndFlagsWin(t *testing.T) {
 	if err := fails(t, "run", "--addr", "127.0.0.1:0", "--jwt-secret-file", file+".none"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
+	if err := os.WriteFile(file, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := fails(t, "run", "--addr", "127.0.0.1:0", "--jwt-secret-file", file); !strings.Contains(err.Error(), file) {
+		t.Errorf("an empty file: %v", err)
+	}
+	_ = fails(t, "run", "--addr", "127.0.0.1:0", "--origin", "shop.example")
 	t.Setenv(envIssuer, "http://127.0.0.1:1")
 	_ = fails(t, "run", "--addr", "127.0.0.1:0") // no audience
 }

@@ -10,10 +10,16 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/internal/ids"
 	"github.com/reventless-go/reventless/internal/resolver"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
 )
 
 func TestCommandsAreAnswered(t *testing.T) {
@@ -63,6 +69,9 @@ func TestCommandIDs(t *testing.T) {
 		{"empty and key", object{"commandId": ""}, "g", nil, resolver.BadInput},
 		{"too long", object{"commandId": strings.Repeat("x", driver.MaxIDBytes+1)}, "", nil, resolver.BadInput},
 		{"control characters", nil, "a\nb", nil, resolver.BadInput},
+		{"an automation's", object{"commandId": ids.Derive("a")}, "", nil, resolver.BadInput},
+		{"an automation's as key", nil, ids.Derive("a"), nil, resolver.BadInput},
+		{"a UUID", object{"commandId": ids.New(time.Unix(0, 0))}, "", nil, ""},
 	} {
 		o, code := lose(ada, tt.args, tt.key)
 		if code != tt.code || o["commandId"] != tt.id && tt.id != nil {
@@ -258,4 +267,40 @@ func TestPositionsThatAreNone(t *testing.T) {
 	r.wantCode(api.Query, "shopPapers", ada, object{"waitFor": many}, resolver.BadInput)
 	r.wantCode(api.Query, "shopPapers", ada, object{"waitFor": many[:20]}, "")
 	r.wantCode(api.Query, "shopPapers", ada, object{"waitFor": nil}, "")
+}
+
+// Who knows how ids derive can tell that of a command that an automation has yet
+// to send. A command under that id would be taken for it.
+func TestNobodyComesBeforeACommandOfAnAutomation(t *testing.T) {
+	t.Parallel()
+	paper := newPaper("Paper", false)
+	stamp := automation.New("StampWritten", automation.On(paper, func(e message.Event[event]) message.Actions {
+		if _, ok := e.Data.(Written); ok {
+			return message.Actions{paper.To(e.ID, Stamp{})}
+		}
+		return nil
+	}), automation.Sends(paper))
+	r := startApp(t, reventless.New("test", plugin.New(plugin.Spec{Name: "Shop", Heartbeat: -1, Components: plugin.Components{paper, stamp}})),
+		resolver.Options{}, func(p driver.Provider) driver.Provider { return p })
+	r.wake()
+	r.send("shopPaperWrite", ada, object{"id": "o", "owner": "ada", "title": "t", "size": 1.0})
+	r.idle()
+	events := func(id string) (causes []any) {
+		for _, e := range r.page("shopPaperEvents", admin, object{"id": id}).nodes {
+			causes = append(causes, e["causationId"])
+		}
+		return causes
+	}
+	next := func(entity string) string {
+		return ids.Derive("Shop.StampWritten", host.EventID("Shop.Paper", entity, 1, 0), "0")
+	}
+	if causes := events("o"); len(causes) != 2 || causes[1] != next("o") {
+		t.Fatalf("the paper has events of the commands %v; the test expects one of %s", causes, next("o"))
+	}
+	r.wantCode(api.Mutation, "shopPaperWrite", ada, object{"id": "p", "owner": "ada", "title": "t", "size": 1.0, "commandId": next("p")}, resolver.BadInput)
+	r.send("shopPaperWrite", ada, object{"id": "p", "owner": "ada", "title": "t", "size": 1.0})
+	r.idle()
+	if causes := events("p"); len(causes) != 2 || causes[1] != next("p") {
+		t.Errorf("the paper has events of the commands %v, want one of %s too", causes, next("p"))
+	}
 }

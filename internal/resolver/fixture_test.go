@@ -212,7 +212,12 @@ func start(t testing.TB, opts resolver.Options) *run {
 // startOn is start with something between the host and the provider.
 func startOn(t testing.TB, opts resolver.Options, between func(driver.Provider) driver.Provider) *run {
 	t.Helper()
-	a := app()
+	return startApp(t, app(), opts, between)
+}
+
+// startApp is startOn for another App than that of the tests.
+func startApp(t testing.TB, a *reventless.App, opts resolver.Options, between func(driver.Provider) driver.Provider) *run {
+	t.Helper()
 	clock := reventlesstest.NewClock(time.Time{})
 	provider := memory.New(&memory.Options{Now: clock.Now})
 	r := &run{t: t, api: a.API(), faults: faults.New(provider, nil)}

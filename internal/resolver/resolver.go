@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"regexp"
 	"strings"
 	"time"
 
@@ -142,6 +143,12 @@ func (r *Resolver) allow(c *Call) (owner []string, err error) {
 	return nil, fail(Forbidden, "%s is for %s", c.Operation.Name, c.Operation.Rule)
 }
 
+// derived matches the ids of commands that automations, schedules and tasks send.
+// They follow from what led to them, so anybody can tell them before; a command
+// that came first under such an id would be taken for the one to come, which then
+// would never be handled.
+var derived = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+
 func (r *Resolver) send(ctx context.Context, c *Call) (json.RawMessage, error) {
 	o := c.Operation
 	data, err := o.Payload(c.Args)
@@ -156,6 +163,9 @@ func (r *Resolver) send(ctx context.Context, c *Call) (json.RawMessage, error) {
 		id = c.CommandID
 	case c.CommandID != "" && c.CommandID != id:
 		return nil, fail(BadInput, "%s: the argument commandId and the idempotency key of the request differ", o.Name)
+	}
+	if derived.MatchString(id) {
+		return nil, fail(BadInput, "%s: command ids that are UUIDs of version 8 are the application's own; please use another version", o.Name)
 	}
 	outcome, err := r.host.Send(ctx, driver.Command{
 		Target: o.Component, Entity: c.id("id"), Type: o.Command, Version: o.Version, Data: data,

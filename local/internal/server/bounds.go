@@ -22,6 +22,7 @@ const (
 	AliasLimit        resolver.Code = "ALIAS_LIMIT"
 	ComplexityLimit   resolver.Code = "COMPLEXITY_LIMIT"
 	SubscriptionLimit resolver.Code = "SUBSCRIPTION_LIMIT"
+	OperationLimit    resolver.Code = "OPERATION_LIMIT"
 )
 
 // What is refused before anything is run is an error of the request for clients,

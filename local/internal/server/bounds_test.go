@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -236,6 +237,41 @@ func TestOperationsEndInTime(t *testing.T) {
 	s.refuses(`{depotItem(id: "a", waitFor: ["nonsense"]) {id}}`, http.StatusOK, "BAD_USER_INPUT")
 }
 
+// Queries that wait cost a message each, and on a WebSocket nothing holds up the
+// next one.
+func TestSocketDoesNotRunAnyNumberOfQueriesAtOnce(t *testing.T) {
+	t.Parallel()
+	s := serve(t, server.Options{Limits: server.Limits{Subscriptions: 2}})
+	waiting, free := make(chan struct{}, 3), make(chan struct{})
+	s.store.hook(func(ctx context.Context, call string) error {
+		if call == "LoadRow" {
+			waiting <- struct{}{}
+			<-free
+		}
+		return nil
+	})
+	c := s.connect("")
+	const query = `{depotItem(id: "a") {id}}`
+	c.ask("1", query)
+	c.ask("2", query)
+	<-waiting
+	<-waiting
+	c.ask("3", query)
+	c.hearsCode("3", "OPERATION_LIMIT")
+	c.ask("4", watchItems) // is counted by itself
+	s.begun(1)
+	s.answers(`{__typename}`, `{"__typename": "Query"}`)
+	close(free)
+	for range 4 { // two answers and their ends
+		if f, err := c.hear(); err != nil || f.ID != "1" && f.ID != "2" {
+			t.Fatalf("heard %s %s %s, error %v", f.Type, f.ID, f.Payload, err)
+		}
+	}
+	c.ask("5", query)
+	c.hears(frame{Type: "next", ID: "5", Payload: json.RawMessage(`{"data": {"depotItem": null}}`)})
+	c.hears(frame{Type: "complete", ID: "5"})
+}
+
 func TestCallerThatDoesNotSendItsBody(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{Limits: server.Limits{Timeout: 100 * time.Millisecond}})
@@ -299,7 +335,7 @@ func TestErrorsAreMasked(t *testing.T) {
 	if log := s.log.String(); !strings.Contains(log, text) || !strings.Contains(log, "bounds_test.go") {
 		t.Errorf("the log has no cause or stack: %s", log)
 	}
-	internal(`mutation {depotItemCrash(id: "a") {__typename}}`, "null")
+	internal(`mutation {depotItemCrash(id: "a") {__typename}}`, `{"depotItemCrash": null}`)
 	s.store.hook(func(_ context.Context, call string) error {
 		if call == "LoadRow" {
 			return fmt.Errorf("%s: %w", text, driver.ErrUnavailable)

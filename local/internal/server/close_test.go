@@ -91,6 +91,29 @@ func TestCloseWithinItsTime(t *testing.T) {
 	}
 }
 
+// A caller that asks for the largest file again and again and never reads is not
+// waited for.
+func TestCallerThatDoesNotReadAFileHoldsUpNoStop(t *testing.T) {
+	t.Parallel()
+	s := serve(t, server.Options{Limits: server.Limits{Timeout: 200 * time.Millisecond}})
+	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, strings.Repeat("GET /graphiql/graphiql.js HTTP/1.1\r\nHost: localhost\r\n\r\n", 20)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := s.http.Config.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHealthOfTheStore(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})

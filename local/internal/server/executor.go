@@ -31,11 +31,14 @@ type executor struct {
 	report     func(ctx context.Context, err error) string // logs an internal error and returns its id
 	// timeout bounds a query or mutation.
 	timeout time.Duration
+	now     func() time.Time
+	// observe is told of every query and mutation that was run.
+	observe func(ctx context.Context, o *api.Operation, user string, took time.Duration, err error)
 }
 
 var _ graphql.ExecutableSchema = (*executor)(nil)
 
-func newExecutor(schema *api.Schema, run *resolver.Resolver, timeout time.Duration, report func(context.Context, error) string) (*executor, error) {
+func newExecutor(schema *api.Schema, run *resolver.Resolver) (*executor, error) {
 	parsed, err := gqlparser.LoadSchema(&ast.Source{Name: "schema.graphql", Input: schema.SDL()})
 	if err != nil {
 		return nil, fmt.Errorf("the schema of %s: %w", schema.App, err)
@@ -44,7 +47,7 @@ func newExecutor(schema *api.Schema, run *resolver.Resolver, timeout time.Durati
 	for _, o := range schema.Operations {
 		operations[o.Kind][o.Name] = o
 	}
-	return &executor{schema: parsed, operations: operations, run: run, timeout: timeout, report: report}, nil
+	return &executor{schema: parsed, operations: operations, run: run}, nil
 }
 
 // Schema implements [graphql.ExecutableSchema].
@@ -69,6 +72,11 @@ func (e *executor) Exec(ctx context.Context) graphql.ResponseHandler {
 			return nil
 		}
 		first = false
+		release, err := requestOf(ctx).begin()
+		if err != nil {
+			return &graphql.Response{Errors: gqlerror.List{e.present(ctx, nil, err)}}
+		}
+		defer release()
 		ctx, cancel := context.WithTimeout(ctx, e.timeout)
 		defer cancel()
 		return &graphql.Response{Data: e.root(ctx, op)}
@@ -168,7 +176,9 @@ func (e *executor) field(ctx context.Context, op *graphql.OperationContext, kind
 	if err != nil {
 		return e.failed(ctx, f, o.Result, err)
 	}
+	began := e.now()
 	value, err := e.run.Resolve(ctx, call)
+	e.observe(ctx, o, call.Who.User, e.now().Sub(began), err)
 	if err != nil {
 		return e.failed(ctx, f, o.Result, err)
 	}
@@ -359,7 +369,7 @@ func (e *executor) pump(parent, ctx context.Context, op *graphql.OperationContex
 // and told by the id of the log line alone.
 func (e *executor) present(ctx context.Context, path ast.Path, err error) *gqlerror.Error {
 	x := resolver.Classify(err)
-	out := &gqlerror.Error{Message: x.Message, Path: path, Extensions: map[string]any{"code": string(x.Code)}}
+	out := &gqlerror.Error{Message: clip(x.Message), Path: path, Extensions: map[string]any{"code": string(x.Code)}}
 	if x.Code == resolver.Internal {
 		cause := err
 		if x.Cause != nil {

@@ -185,10 +185,25 @@ func TestDevUsersAreForThisMachine(t *testing.T) {
 	s.connect("", with("Origin", s.http.URL))
 }
 
+// They would be compared with what browsers send, and never be equal.
+func TestOriginsThatNoBrowserSendsAreRefused(t *testing.T) {
+	t.Parallel()
+	s := serve(t, server.Options{})
+	for origin, ok := range map[string]bool{
+		"https://shop.example": true, "http://localhost:5173": true, "http://[::1]:5173": true, "capacitor://localhost": true,
+		"shop.example": false, "localhost:5173": false, "https://shop.example/": false, "https://Shop.example": false, "https://shop.example/shop": false,
+		"*": false, "https://*.shop.example": false, "null": false, "": false, "https://": false, "https://a@shop.example": false, "https://shop.example?": false,
+	} {
+		if _, err := server.New(depot(), s.host, server.Options{Origins: []string{"https://a.example", origin}}); (err == nil) != ok {
+			t.Errorf("origin %q: error %v", origin, err)
+		}
+	}
+}
+
 func TestOriginsThatAreAllowed(t *testing.T) {
 	t.Parallel()
 	opts := byToken(t)
-	opts.Origins = []string{"https://shop.example", "http://localhost:5173"}
+	opts.Origins = []string{"https://shop.example", "http://localhost:5173", "http://[::1]:5173"}
 	s := serve(t, opts)
 	const query = `{depotItem(id: "a") {id}}`
 	preflight := func(origin string) reply {

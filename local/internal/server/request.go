@@ -24,10 +24,11 @@ type request struct {
 	streaming, get bool
 	// params is the body of a POST.
 	params *graphql.RawParams
-	// subscriptions counts those that are open; limit bounds them.
-	subscriptions *atomic.Int64
-	limit         int64
-	now           func() time.Time
+	// subscriptions counts those that are open, running the queries and mutations
+	// that are under way: a WebSocket can have any number at once. limit bounds both.
+	subscriptions, running *atomic.Int64
+	limit                  int64
+	now                    func() time.Time
 }
 
 type requestKey struct{}
@@ -63,6 +64,15 @@ func (r *request) hold() (release func(), err error) {
 			r.subscriptions.Add(-1)
 		}
 	}, nil
+}
+
+// begin counts a query or mutation of the connection until release.
+func (r *request) begin() (release func(), err error) {
+	if r.running.Add(1) > r.limit {
+		r.running.Add(-1)
+		return nil, &resolver.Error{Code: OperationLimit, Message: fmt.Sprintf("a connection has %d queries and mutations under way at most", r.limit)}
+	}
+	return func() { r.running.Add(-1) }, nil
 }
 
 // panicError is a panic on its way to the log.

@@ -6,6 +6,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ import (
 
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/access"
+	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/internal/ids"
@@ -75,7 +77,8 @@ type Limits struct {
 	// DefaultPage and Page are how many rows a page has when nothing is said, and
 	// at most; 0 is 20 and 100.
 	DefaultPage, Page int
-	// Subscriptions bounds those of one connection; 0 is 100.
+	// Subscriptions bounds those of one connection, and likewise the queries and
+	// mutations that are under way on a WebSocket; 0 is 100.
 	Subscriptions int
 	// Timeout bounds a query or mutation; 0 is 30 seconds.
 	Timeout time.Duration
@@ -134,13 +137,19 @@ func New(app *reventless.App, h *host.Host, opts Options) (*Server, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	for _, o := range opts.Origins {
+		if err := checkOrigin(o); err != nil {
+			return nil, err
+		}
+	}
 	s := &Server{app: app, host: h, opts: opts, log: opts.Logger}
 	s.closing, s.close = context.WithCancel(context.Background())
 	run := resolver.New(h, resolver.Options{DefaultPage: opts.Limits.DefaultPage, MaxPage: opts.Limits.Page, MaxWait: opts.Limits.Wait})
-	exec, err := newExecutor(app.API(), run, opts.Limits.Timeout, s.report)
+	exec, err := newExecutor(app.API(), run)
 	if err != nil {
 		return nil, err
 	}
+	exec.timeout, exec.now, exec.report, exec.observe = opts.Limits.Timeout, opts.Now, s.report, s.observe
 	s.graphql = s.handler(exec)
 	if s.pageBytes, err = s.page(); err != nil {
 		return nil, fmt.Errorf("first page: %w", err)
@@ -158,11 +167,25 @@ func New(app *reventless.App, h *host.Host, opts Options) (*Server, error) {
 	return s, nil
 }
 
+// checkOrigin reports why no browser sends this text as an origin; it would never
+// be let in, without a word.
+func checkOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme == "" || u.Host == "" || strings.Contains(u.Host, "*") || origin != u.Scheme+"://"+strings.ToLower(u.Host) {
+		return fmt.Errorf("the origin %q is none such as https://shop.example or http://localhost:5173: a scheme and a host in small letters, without a path or wildcards", origin)
+	}
+	return nil
+}
+
 func (s *Server) handler(exec *executor) http.Handler {
 	limits := s.opts.Limits
+	patterns := make([]string, len(s.opts.Origins))
+	for i, o := range s.opts.Origins {
+		patterns[i] = strings.ReplaceAll(o, "[", `\[`) // of an address of IPv6
+	}
 	g := handler.New(exec)
 	g.AddTransport(transport.Websocket{
-		Implementation:   transport.CoderWebsocketImplementation{AcceptOptions: websocket.AcceptOptions{OriginPatterns: s.opts.Origins}},
+		Implementation:   transport.CoderWebsocketImplementation{AcceptOptions: websocket.AcceptOptions{OriginPatterns: patterns}},
 		InitFunc:         s.initWebSocket,
 		InitTimeout:      10 * time.Second,
 		PingPongInterval: 25 * time.Second,
@@ -234,6 +257,18 @@ func (s *Server) present(ctx context.Context, err error) *gqlerror.Error {
 	return out
 }
 
+// observe logs that an operation was run, for who looks at the API closely.
+func (s *Server) observe(ctx context.Context, o *api.Operation, user string, took time.Duration, err error) {
+	if !s.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	code := "OK"
+	if err != nil {
+		code = string(resolver.Classify(err).Code)
+	}
+	s.log.Debug("api", "operation", o.Name, "user", clip(user), "code", code, "took", took)
+}
+
 // report logs an internal error and returns the id that the caller gets.
 func (s *Server) report(_ context.Context, err error) string {
 	id := ids.New(s.opts.Now())
@@ -266,6 +301,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// request.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.opts.Limits.Timeout)) //nolint:forbidigo // a connection's deadline is in real time, whatever the server's clock says
 	}
+	if r.URL.Path != "/graphql" {
+		// What is not GraphQL is small: who does not read it would hold up Close.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(min(s.opts.Limits.Timeout, maxPatience))) //nolint:forbidigo // a connection's deadline is in real time
+	}
 	if origin := r.Header.Get("Origin"); origin != "" && slices.Contains(s.opts.Origins, origin) {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", origin)
@@ -291,8 +330,10 @@ func (s *Server) refuse(w http.ResponseWriter, status int, code resolver.Code, m
 var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
 func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
+	// An answer depends on who asks, also one to GET, and is old at once.
+	w.Header().Set("Cache-Control", "no-store")
 	q := &request{
-		subscriptions: new(atomic.Int64), limit: int64(s.opts.Limits.Subscriptions), now: s.opts.Now,
+		subscriptions: new(atomic.Int64), running: new(atomic.Int64), limit: int64(s.opts.Limits.Subscriptions), now: s.opts.Now,
 		ip: r.RemoteAddr, traceParent: r.Header.Get("Traceparent"), commandID: r.Header.Get("Idempotency-Key"),
 	}
 	if ip, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
@@ -382,8 +423,19 @@ func (s *Server) refuseIdentity(w http.ResponseWriter, err error) {
 }
 
 // readUpgrade looks at a request to open a WebSocket before the runtime does.
+// It would write a line to the process' log for each that it does not accept.
 func (s *Server) readUpgrade(w http.ResponseWriter, r *http.Request) bool {
 	const protocol = "graphql-transport-ws"
+	keys := r.Header.Values("Sec-Websocket-Key")
+	switch {
+	case r.Header.Get("Sec-Websocket-Version") != "13":
+		w.Header().Set("Sec-Websocket-Version", "13")
+		s.refuse(w, http.StatusUpgradeRequired, resolver.BadInput, "the version of WebSockets is 13")
+		return false
+	case r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1) || !hasToken(r.Header, "Connection", "Upgrade") || len(keys) != 1 || !isNonce(keys[0]):
+		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the request does not open a WebSocket as RFC 6455 says")
+		return false
+	}
 	if origin := r.Header.Get("Origin"); origin != "" && !slices.Contains(s.opts.Origins, origin) {
 		if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, r.Host) {
 			s.refuse(w, http.StatusForbidden, resolver.Forbidden, "pages of this origin may not open a WebSocket here")
@@ -396,6 +448,12 @@ func (s *Server) readUpgrade(w http.ResponseWriter, r *http.Request) bool {
 	}
 	r.Header.Set("Sec-Websocket-Protocol", protocol) // the runtime would prefer its forerunner
 	return true
+}
+
+// isNonce reports whether a key of a WebSocket has the 16 bytes that it has to have.
+func isNonce(key string) bool {
+	b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(key))
+	return err == nil && len(b) == 16
 }
 
 // readQuery looks at what the runtime would refuse without a code.

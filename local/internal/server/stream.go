@@ -21,19 +21,25 @@ type patient struct {
 	http.ResponseWriter
 	patience time.Duration
 
-	mu    sync.Mutex
-	ended bool
+	mu     sync.Mutex
+	ended  bool
+	socket *patientConn // what the connection was handed over as
 }
 
 func (p *patient) extend() {
 	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(p.patience)) //nolint:forbidigo // a connection's deadline is in real time
 }
 
-// end waits for what is being written; nothing is from then on.
+// end waits for what is being written; nothing is from then on. A WebSocket is
+// closed by the runtime, which may say goodbye for a while yet. It forgets some,
+// such as one whose connection_init is no object: nobody would ever close those.
 func (p *patient) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended = true
+	if p.socket != nil {
+		p.socket.closeIn(p.patience)
+	}
 }
 
 // Write implements [io.Writer].
@@ -67,9 +73,11 @@ func (p *patient) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	bounded := &patientConn{conn, p.patience}
-	rw.Writer.Reset(bounded)
-	return bounded, rw, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.socket = &patientConn{Conn: conn, patience: p.patience}
+	rw.Writer.Reset(p.socket)
+	return p.socket, rw, nil
 }
 
 // patientConn is closed when a write has waited too long: half a message may
@@ -77,6 +85,30 @@ func (p *patient) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 type patientConn struct {
 	net.Conn
 	patience time.Duration
+
+	mu     sync.Mutex
+	closed bool
+	last   *time.Timer // closes it, if nothing else does before
+}
+
+// closeIn closes the connection after a while, unless it is closed until then.
+func (c *patientConn) closeIn(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed && c.last == nil {
+		c.last = time.AfterFunc(d, func() { _ = c.Close() })
+	}
+}
+
+// Close implements [net.Conn].
+func (c *patientConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	if c.last != nil {
+		c.last.Stop()
+	}
+	return c.Conn.Close()
 }
 
 // Write implements [net.Conn].

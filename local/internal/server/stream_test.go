@@ -118,6 +118,23 @@ func TestWebSocketHandshake(t *testing.T) {
 	c.ask("1", `mutation {depotItemPaint(id: "b", color: "red") {__typename}}`)
 	c.hears(frame{Type: "next", ID: "1", Payload: json.RawMessage(`{"data": {"depotItemPaint": {"__typename": "CommandRejected"}}}`)})
 
+	// The runtime would answer these without a code, and log them past the server's
+	// logger.
+	for name, c := range map[string]struct {
+		opts   []option
+		status int
+	}{
+		"no version": {[]option{with("Connection", "Upgrade"), with("Sec-Websocket-Key", "MDEyMzQ1Njc4OWFiY2RlZg==")}, http.StatusUpgradeRequired},
+		"no key":     {[]option{with("Connection", "Upgrade"), with("Sec-Websocket-Version", "13")}, http.StatusBadRequest},
+		"a bad key":  {[]option{with("Connection", "Upgrade"), with("Sec-Websocket-Version", "13"), with("Sec-Websocket-Key", "x")}, http.StatusBadRequest},
+		"POST":       {[]option{with("Connection", "Upgrade"), with("Sec-Websocket-Version", "13"), with("Sec-Websocket-Key", "MDEyMzQ1Njc4OWFiY2RlZg=="), method(http.MethodPost)}, http.StatusBadRequest},
+	} {
+		r := s.do("", append([]option{method(http.MethodGet), with("Upgrade", "websocket"), with("Sec-Websocket-Protocol", "graphql-transport-ws")}, c.opts...)...)
+		if r.status != c.status || r.code() != "BAD_USER_INPUT" {
+			t.Errorf("%s: %d %s", name, r.status, r.text)
+		}
+	}
+
 	// The forerunner of the protocol, and none, are refused.
 	for _, protocol := range []string{"", "graphql-ws", "soap"} {
 		r := s.do("", method(http.MethodGet), with("Connection", "Upgrade"), with("Upgrade", "websocket"), with("Sec-Websocket-Version", "13"),
@@ -125,6 +142,25 @@ func TestWebSocketHandshake(t *testing.T) {
 		if r.status != http.StatusBadRequest || r.code() != "BAD_USER_INPUT" {
 			t.Errorf("protocol %q: %d %s", protocol, r.status, r.text)
 		}
+	}
+}
+
+// The runtime leaves such a connection alone, and nobody would read from it again.
+func TestConnectionInitThatIsNoObjectLeavesNoConnection(t *testing.T) {
+	t.Parallel()
+	s := serve(t, server.Options{Limits: server.Limits{Timeout: 100 * time.Millisecond}})
+	conn, _, err := s.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow() //nolint:errcheck // it may be closed
+	if err := conn.Write(t.Context(), websocket.MessageText, []byte(`{"type": "connection_init", "payload": []}`)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, text, err := conn.Read(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("heard %s, error %v; want the end of the connection", text, err)
 	}
 }
 

@@ -118,6 +118,17 @@ func TestAnswersHaveTheTypeThatWasAskedFor(t *testing.T) {
 	s.refuses(`{`, http.StatusBadRequest, "GRAPHQL_PARSE_FAILED", with("Accept", response))
 }
 
+// What one caller may see is not for the next one that asks the same URL.
+func TestAnswersAreNotKeptByCaches(t *testing.T) {
+	t.Parallel()
+	s := serve(t, server.Options{})
+	for _, opts := range [][]option{{method(http.MethodGet)}, {method(http.MethodPost)}, {method(http.MethodGet), as("root")}, {method(http.MethodPut)}} {
+		if r := s.do(`{depotParcels {edges {node {id}}}}`, opts...); r.header.Get("Cache-Control") != "no-store" {
+			t.Errorf("answer %d %s has the header Cache-Control: %q", r.status, short(r.text), r.header.Get("Cache-Control"))
+		}
+	}
+}
+
 func TestRequestsThatAreNoGraphQL(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
@@ -145,6 +156,16 @@ func TestRequestsThatAreNoGraphQL(t *testing.T) {
 	}
 }
 
+// What took effect is told, also when a later mutation of the document is refused.
+func TestRefusedMutationDoesNotHideTheOneBeforeIt(t *testing.T) {
+	t.Parallel()
+	s := serve(t, server.Options{})
+	r := s.refuses(`mutation {a: depotItemPut(id: "a", group: "g", count: 1, tags: []) {__typename} b: depotItemPaint(id: "a", color: "red") {__typename}}`, http.StatusOK, "UNAUTHENTICATED")
+	if !same(string(r.Data), `{"a": {"__typename": "CommandAccepted"}, "b": null}`) {
+		t.Errorf("answered %s", r.text)
+	}
+}
+
 func TestErrorsTellWhere(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
@@ -160,9 +181,9 @@ func TestErrorsTellWhere(t *testing.T) {
 	if got := r.Errors[1]; got.Extensions["code"] != "UNAUTHENTICATED" || len(got.Path) != 1 || got.Path[0] != "c" {
 		t.Errorf("the second error is %v", got)
 	}
-	// A list that has to be there takes all with it that has to be there.
+	// A row that cannot be shown takes its list along, and nothing beside it.
 	r = s.refuses(`{a: depotItem(id: "bolt") {id} depotItemsByByGroup(group: "huge") {edges {node {count}}}}`, http.StatusOK, "INTERNAL")
-	if string(r.Data) != "null" {
+	if !same(string(r.Data), `{"a": {"id": "bolt"}, "depotItemsByByGroup": null}`) {
 		t.Errorf("data is %s", r.Data)
 	}
 	if got, want := r.Errors[0].Path, `["depotItemsByByGroup","edges",0,"node","count"]`; !same(mustJSON(got), want) {
