@@ -1,6 +1,8 @@
 # Thin over the go command: each target says what it runs.
 
-MODULES := . local examples/shop
+MODULES := . local examples/shop aws
+# aws has tests of its own, against emulators: make test-aws.
+TESTED  := . local examples/shop
 DATA    := shop.db
 SEED    := examples/shop/testdata/online-retail-sample.csv
 LINT    := .cache/bin/golangci-lint
@@ -20,10 +22,10 @@ SHELL       := bash
 RACEFLAGS := -gcflags=modernc.org/...=-d=checkptr=0
 
 # each runs a command in every module.
-each = set -e; for m in $(MODULES); do echo "-- $$m: $(strip $(1))"; (cd $$m && $(1)); done
+each = set -e; for m in $(or $(2),$(MODULES)); do echo "-- $$m: $(strip $(1))"; (cd $$m && $(1)); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast race check fmt fmt-check build tidy deps lint bench graphiql graphiql-check clients emulators
+.PHONY: help run test test-fast test-aws race check fmt fmt-check build tidy deps lint bench graphiql graphiql-check clients emulators
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,13 +35,16 @@ run: ## run the shop on a day of real sales, with its API and GraphiQL; ARGS='--
 	@exec bin/dev run --data $(DATA) --seed $(SEED) --dev-users $(ARGS)
 
 test: clients ## run the tests of all modules, with crash tests
-	@$(call each,go test ./...)
+	@$(call each,go test ./...,$(TESTED))
 
 test-fast: ## run the core's tests, in less than a minute
 	@go test ./...
 
 race: clients ## run the tests of all modules with the race detector
-	@$(call each,go test -race $(RACEFLAGS) ./...)
+	@$(call each,go test -race $(RACEFLAGS) ./...,$(TESTED))
+
+test-aws: emulators ## run the tests of the AWS drivers against emulators
+	@cd aws && go test -timeout 20m ./...
 
 # Cheap ones first; the tests are last because all else is quicker to mend.
 CHECKS := fmt-check tidy build deps lint race
@@ -70,7 +75,7 @@ lint: $(LINT) ## run the linters of .golangci.yml
 
 bench: ## run the benchmarks of all modules and print the ratios again at the end
 	@mkdir -p .cache
-	@{ $(call each,go test -run '^$$' -bench . ./...); } | grep -vE 'no test files|^PASS$$' | tee .cache/bench.txt
+	@{ $(call each,go test -run '^$$' -bench . ./...,$(TESTED)); } | grep -vE 'no test files|^PASS$$' | tee .cache/bench.txt
 	@echo '-- ratios'; awk '/^pkg:/ { pkg = $$2 } /-of-/ { line = $$1; for (i = 2; i <= NF; i++) if ($$i ~ /-of-/) line = line "  " $$(i-1) " " $$i; print line "  (" pkg ")" }' .cache/bench.txt
 
 # The first build compiles all linters, which takes some minutes; Go's build

@@ -1,0 +1,88 @@
+package checkpoints_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/reventless-go/reventless/aws/checkpoints"
+	"github.com/reventless-go/reventless/aws/internal/awstables"
+	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/drivertest"
+)
+
+func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
+
+func TestCheckpoints(t *testing.T) {
+	t.Parallel()
+	drivertest.TestCheckpoints(t, func(t *testing.T) *drivertest.Fixture {
+		client := awstest.DynamoDB(t).Clients(nil).DynamoDB
+		return awstables.NewStore(t, client, awstest.Stack()).Fixture(client)
+	})
+}
+
+func advance(stream string, from, to uint64) driver.Advance {
+	return driver.Advance{StreamKey: driver.StreamKey{Log: "Test.Log", Stream: stream}, From: from, To: to}
+}
+
+func TestCosts(t *testing.T) {
+	t.Parallel()
+	e := awstest.DynamoDB(t)
+	table := awstest.Stack()
+	if _, err := e.Clients(nil).DynamoDB.CreateTable(t.Context(), awstables.Marks(table)); err != nil {
+		t.Fatal(err)
+	}
+	requests, units := awstest.NewCounter(nil), 0.0
+	c := checkpoints.Open(e.Clients(requests).DynamoDB, table, &checkpoints.Options{Spent: func(_ string, c *types.ConsumedCapacity) {
+		units += aws.ToFloat64(c.CapacityUnits)
+	}})
+	cost := func(what string, wantRequests int, wantUnits float64, f func() error) {
+		t.Helper()
+		requests.Reset()
+		units = 0
+		if err := f(); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if n := requests.Of(); n != wantRequests || wantUnits >= 0 && units != wantUnits {
+			t.Errorf("%s took %d requests of %v units, want %d of %v (%v)", what, n, units, wantRequests, wantUnits, requests.All())
+		}
+	}
+	cost("moving one watermark", 1, 1, func() error { return c.Advance(t.Context(), []driver.Advance{advance("a", 0, 1)}) })
+	// The emulator does not count transactions as the service does, and reads of
+	// nothing as none.
+	cost("moving three", 1, -1, func() error {
+		return c.Advance(t.Context(), []driver.Advance{advance("a", 1, 2), advance("b", 0, 1), advance("c", 0, 1)})
+	})
+	cost("moving none", 0, 0, func() error { return c.Advance(t.Context(), nil) })
+	cost("reading one", 1, 1, func() error { _, err := c.Watermark(t.Context(), advance("a", 0, 0).StreamKey); return err })
+	cost("reading 120", 2, -1, func() error {
+		var keys []driver.StreamKey
+		for i := range 120 {
+			keys = append(keys, advance(fmt.Sprint(i), 0, 0).StreamKey)
+		}
+		_, err := c.Watermarks(t.Context(), keys)
+		return err
+	})
+	var large *driver.TooLargeError
+	var many []driver.Advance
+	for i := range checkpoints.MaxAdvances + 1 {
+		many = append(many, advance(fmt.Sprint(i), 0, 1))
+	}
+	requests.Reset()
+	if err := c.Advance(t.Context(), many); !errors.As(err, &large) || requests.Of() != 0 {
+		t.Errorf("moving more than a transaction takes: %v after %d requests", err, requests.Of())
+	}
+}
+
+func TestMissingTableIsNotFound(t *testing.T) {
+	t.Parallel()
+	c := checkpoints.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", nil)
+	if _, err := c.Watermark(t.Context(), advance("a", 0, 0).StreamKey); !errors.Is(err, driver.ErrNotFound) {
+		t.Errorf("got %v, want not found", err)
+	}
+}

@@ -1,0 +1,171 @@
+// Package commandtopic is the queue of an aggregate's commands on SQS FIFO.
+//
+// A message's body is the command as JSON. Its group is the entity, its
+// de-duplication id the command's; ids that SQS does not take are replaced by
+// their hash. The queue has DeduplicationScope messageGroup and
+// FifoThroughputLimit perMessageGroupId: with another scope a command id would be
+// known for all entities. It de-duplicates for five minutes from the first
+// sending, whether the message was settled meanwhile or not:
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
+//
+// Ten commands are sent in one request, received in one and settled in one or,
+// where some are retried, two.
+package commandtopic
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/reventless-go/reventless/aws/internal/sqs"
+	"github.com/reventless-go/reventless/driver"
+)
+
+// MaxCommandBytes is the most that a command may have as JSON.
+const MaxCommandBytes = sqs.MaxBytes
+
+// Topic is the queue of one aggregate. Any number of processes may have it open;
+// what one of them received only that one can settle.
+type Topic struct {
+	*sqs.Receiver[driver.Command]
+	queue *sqs.Queue
+}
+
+var _ driver.CommandTopic = (*Topic)(nil)
+
+// Options configure a [Topic]; zero fields are the defaults.
+type Options struct {
+	// Now is the clock by which long retries are cut; nil is time.Now.
+	Now func() time.Time
+	// Wait is how long a Receive waits for a first message, in whole seconds up to
+	// 20 and not beyond its context's deadline. [driver.Receiver] does not wait,
+	// and neither does the default; a worker that has nothing else to do pays for
+	// fewer requests.
+	Wait time.Duration
+}
+
+// Open returns the topic of the queue with a name or URL. Nothing is asked of the
+// service: a missing queue is [driver.ErrNotFound] at the first call. A name is
+// looked up once, for which the caller needs the right sqs:GetQueueUrl.
+func Open(client *sdk.Client, queue string, opts *Options) *Topic {
+	q := sqs.NewQueue(client, queue)
+	var o sqs.Options
+	if opts != nil {
+		o = sqs.Options{Now: opts.Now, Wait: opts.Wait}
+	}
+	return &Topic{
+		queue: q,
+		Receiver: sqs.NewReceiver(q, "commandtopic", &o, func(body, group string) driver.Command {
+			c, _ := Decode(body, group) // what is no command is delivered all the same
+			return c
+		}),
+	}
+}
+
+// Send implements [driver.CommandTopic]. Ten commands, of up to 1 MiB together,
+// are one request. The driver does not send again what failed: the commands that
+// came behind it may have been accepted. After a failure the caller sends what
+// the error names; of an entity nothing follows in later requests of this call.
+func (t *Topic) Send(ctx context.Context, commands []driver.Command) error {
+	if err := t.send(ctx, commands); err != nil {
+		return fmt.Errorf("commandtopic %s: send %d commands: %w", t.queue.Name(), len(commands), err)
+	}
+	return nil
+}
+
+func (t *Topic) send(ctx context.Context, commands []driver.Command) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	refused := map[string]error{}
+	var messages []sqs.Message
+	for _, c := range commands {
+		body, err := encode(c)
+		if err != nil {
+			refused[c.Meta.ID] = err
+			continue
+		}
+		messages = append(messages, sqs.Message{Key: c.Meta.ID, Group: sqs.ID(c.Entity), Dedup: sqs.ID(c.Meta.ID), Body: body, Size: len(body)})
+	}
+	return sqs.Send(ctx, messages, sqs.MaxBytes, refused, t.request)
+}
+
+func (t *Topic) request(ctx context.Context, messages []sqs.Message) (*sqs.Answer, error) {
+	url, err := t.queue.URL(ctx)
+	if err != nil {
+		return nil, err
+	}
+	in := &sdk.SendMessageBatchInput{QueueUrl: url}
+	for i, m := range messages {
+		in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{
+			Id: aws.String(sqs.Entry(i)), MessageBody: &m.Body, MessageGroupId: &m.Group, MessageDeduplicationId: &m.Dedup,
+		})
+	}
+	out, err := t.queue.Client.SendMessageBatch(ctx, in)
+	if err != nil {
+		return nil, sqs.Classify(err)
+	}
+	answer := sqs.NewAnswer()
+	for _, s := range out.Successful {
+		answer.Accepted[aws.ToString(s.Id)] = true
+	}
+	for _, f := range out.Failed {
+		answer.Failed[aws.ToString(f.Id)] = sqs.EntryError(f.Code, f.Message, f.SenderFault)
+	}
+	return answer, nil
+}
+
+// encode checks a command and returns its body.
+func encode(c driver.Command) (string, error) {
+	if err := driver.CheckID("command", c.Meta.ID); err != nil {
+		return "", err
+	}
+	if err := driver.CheckID("entity", c.Entity); err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // it is no HTML, and would be longer
+	if err := e.Encode(c); err != nil {
+		return "", fmt.Errorf("command %.100q: %w: %w", c.Meta.ID, driver.ErrInvalid, err)
+	}
+	body, _, err := sqs.Text(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	if err != nil {
+		return "", fmt.Errorf("command %.100q: %w", c.Meta.ID, err)
+	}
+	if len(body) > MaxCommandBytes {
+		return "", fmt.Errorf("command %.100q: %w", c.Meta.ID, &driver.TooLargeError{What: "command", Size: len(body), Limit: MaxCommandBytes})
+	}
+	return body, nil
+}
+
+// Decode returns the command of a message with a body and a group. When it is
+// none, the error says why, and the command is one that nobody handles and that
+// is parked whole: without a target, its data the body as it came, its entity the
+// group and its id made from the body, so that no two of them are mistaken for
+// each other.
+func Decode(body, group string) (driver.Command, error) {
+	var c driver.Command
+	err := json.Unmarshal([]byte(body), &c)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", driver.ErrInvalid, err)
+	} else if err = driver.CheckID("entity", c.Entity); err == nil {
+		err = driver.CheckID("command", c.Meta.ID)
+	}
+	if err == nil {
+		return c, nil
+	}
+	sum := sha256.Sum256([]byte(body))
+	return driver.Command{
+		Entity: group, Data: json.RawMessage(body),
+		Meta: driver.Meta{ID: "undecodable:" + hex.EncodeToString(sum[:16])},
+	}, fmt.Errorf("commandtopic: decode: %w", err)
+}

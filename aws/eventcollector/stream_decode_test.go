@@ -1,0 +1,173 @@
+package eventcollector_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
+
+	"github.com/reventless-go/reventless/aws/eventcollector"
+	"github.com/reventless-go/reventless/aws/internal/streams"
+	"github.com/reventless-go/reventless/driver"
+)
+
+// lambdaRecord is a record as Lambda hands it over.
+const lambdaRecord = `{
+	"eventID": "c4ca4238a0b923820dcc509a6f75849b", "eventName": "INSERT", "eventVersion": "1.1", "eventSource": "aws:dynamodb", "awsRegion": "eu-central-1",
+	"dynamodb": {
+		"ApproximateCreationDateTime": 1479499740.123,
+		"Keys": {"id": {"S": "a"}, "sequenceNr": {"N": "7"}},
+		"NewImage": {
+			"id": {"S": "a"}, "sequenceNr": {"N": "7"}, "at": {"N": "1700000000000000001"},
+			"events": {"L": [{"M": {"type": {"S": "Happened"}, "version": {"N": "2"}, "data": {"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}}}]},
+			"commands": {"S": "[{\"meta\":{\"id\":\"c\"},\"eventCount\":1}]"},
+			"fold": {"N": "1"}, "state": {"S": "{}"}
+		},
+		"SequenceNumber": "4421584500000000017450439091", "SizeBytes": 26, "StreamViewType": "NEW_IMAGE"
+	},
+	"eventSourceARN": "arn:aws:dynamodb:eu-central-1:123456789012:table/log/stream/2026-01-01T00:00:00.000"
+}`
+
+func TestCommitsOfLambdaEventsAreDecoded(t *testing.T) {
+	t.Parallel()
+	r, id := eventcollector.DecodeStreamEvent([]byte(lambdaRecord), "Test.Log")
+	if r.Err != nil || r.Raw != nil {
+		t.Fatal(r.Err)
+	}
+	if id != "4421584500000000017450439091" {
+		t.Errorf("the id is %q, want the sequence number", id)
+	}
+	if r.Log != "Test.Log" || r.Stream != "a" || r.SequenceNr != 7 || r.Commit == nil {
+		t.Fatalf("got %+v, want commit 7 of a", r)
+	}
+	c := r.Commit
+	if c.Stream != "a" || c.SequenceNr != 7 || len(c.Events) != 1 || len(c.Commands) != 1 || c.Commands[0].Meta.ID != "c" || c.RecordedAt.UnixNano() != 1700000000000000001 {
+		t.Errorf("got the commit %+v", c)
+	}
+	if want := " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "; string(c.Events[0].Data) != want {
+		t.Errorf("the event is %q, want %q, byte for byte", c.Events[0].Data, want)
+	}
+}
+
+// What tells of no new commit is never nothing: it comes as what could not be
+// decoded, whole, and says why.
+func TestForeignRecordsComeAsUndecodable(t *testing.T) {
+	t.Parallel()
+	replace := func(old, by string) string {
+		text := strings.Replace(lambdaRecord, old, by, 1)
+		if text == lambdaRecord {
+			t.Fatalf("%s is not in the record", old)
+		}
+		return text
+	}
+	for what, text := range map[string]string{
+		"no JSON":              `{"eventName`,
+		"an empty text":        ``,
+		"null":                 `null`,
+		"no object":            `[1]`,
+		"nothing":              `{}`,
+		"no change":            `{"eventName":"INSERT"}`,
+		"a removal":            replace(`"INSERT"`, `"REMOVE"`),
+		"a modification":       replace(`"INSERT"`, `"MODIFY"`),
+		"an unknown kind":      replace(`"INSERT"`, `"UPSERT"`),
+		"no keys and no image": `{"eventName":"INSERT","dynamodb":{"SequenceNumber":"1"}}`,
+		"no events":            replace(`"events"`, `"other"`),
+		"an empty list":        replace(`[{"M": {"type": {"S": "Happened"}, "version": {"N": "2"}, "data": {"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}}}]`, `[]`),
+		"events of no JSON":    replace(`{"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}`, `{"S": "}"}`),
+		"commit 0":             replace(`"N": "7"}, "at"`, `"N": "0"}, "at"`),
+		"a negative number":    replace(`"N": "7"}, "at"`, `"N": "-7"}, "at"`),
+		"a number as text":     replace(`"N": "7"}, "at"`, `"S": "7"}, "at"`),
+		"an empty stream":      replace(`{"S": "a"}, "sequenceNr": {"N": "7"}, "at"`, `{"S": ""}, "sequenceNr": {"N": "7"}, "at"`),
+		"an unknown type":      replace(`{"N": "1700000000000000001"}`, `{"X": "1"}`),
+		"two types":            replace(`{"N": "1700000000000000001"}`, `{"N": "1", "S": "1"}`),
+		"no type":              replace(`{"N": "1700000000000000001"}`, `{}`),
+		"an untyped number":    replace(`{"N": "1700000000000000001"}`, `17`),
+		"a null value":         replace(`{"N": "1700000000000000001"}`, `{"N": null}`),
+		"deep lists":           replace(`{"N": "1700000000000000001"}`, strings.Repeat(`{"L":[`, 200)+strings.Repeat(`]}`, 200)),
+	} {
+		r, _ := eventcollector.DecodeStreamEvent([]byte(text), "Test.Log")
+		if !errors.Is(r.Err, driver.ErrInvalid) {
+			t.Errorf("%s: got the error %v, want one of class invalid", what, r.Err)
+		}
+		if string(r.Raw) != text || r.Commit != nil || r.Log != "Test.Log" {
+			t.Errorf("%s: got %+v, want the record as it came", what, r)
+		}
+	}
+}
+
+// A stream of keys alone says what happened where: the commit is read from the log.
+func TestRecordsOfKeysNameTheCommit(t *testing.T) {
+	t.Parallel()
+	r, id := eventcollector.DecodeStreamEvent([]byte(`{"eventName":"INSERT","dynamodb":{"Keys":{"id":{"S":"a"},"sequenceNr":{"N":"7"}},"SequenceNumber":"1"}}`), "Test.Log")
+	if r.Err != nil || r.Stream != "a" || r.SequenceNr != 7 || r.Commit != nil || id != "1" {
+		t.Errorf("got %+v with the id %q, want commit 7 of a", r, id)
+	}
+}
+
+// Both forms of a record tell the same, also as what is parked.
+func TestRecordsOfTheSDKAreDecodedLikeThoseOfLambda(t *testing.T) {
+	t.Parallel()
+	one := streamRecord("a", 7, "000000000000000000001")
+	got := eventcollector.DecodeStream(one, "Test.Log")
+	if got.Err != nil || got.Commit == nil || got.Stream != "a" || got.SequenceNr != 7 {
+		t.Fatalf("got %+v, want commit 7 of a", got)
+	}
+	one.EventName = streamtypes.OperationTypeRemove
+	one.Dynamodb.OldImage = map[string]streamtypes.AttributeValue{
+		"odd": &streamtypes.AttributeValueMemberM{Value: map[string]streamtypes.AttributeValue{
+			"b": &streamtypes.AttributeValueMemberB{Value: []byte{0, 255}}, "n": &streamtypes.AttributeValueMemberNULL{Value: true},
+			"t": &streamtypes.AttributeValueMemberBOOL{Value: true}, "ss": &streamtypes.AttributeValueMemberSS{Value: []string{"x"}},
+			"ns": &streamtypes.AttributeValueMemberNS{Value: []string{"1.5"}}, "bs": &streamtypes.AttributeValueMemberBS{Value: [][]byte{{1}}},
+		}},
+	}
+	parked := eventcollector.DecodeStream(one, "Test.Log")
+	if !errors.Is(parked.Err, driver.ErrInvalid) || !json.Valid(parked.Raw) || parked.Stream != "a" || parked.SequenceNr != 7 {
+		t.Fatalf("a removal is %+v, want what could not be decoded", parked)
+	}
+	again, id := eventcollector.DecodeStreamEvent(parked.Raw, "Test.Log")
+	if again.Err == nil || again.Err.Error() != parked.Err.Error() || id != "000000000000000000001" {
+		t.Errorf("what was parked is decoded with %v, want %v", again.Err, parked.Err)
+	}
+	change := streams.FromLambda(parked.Raw)
+	if change.Err != nil || fmt.Sprint(len(change.Old), len(change.New)) != "1 5" {
+		t.Errorf("what was parked has lost something: %+v", change)
+	}
+	for what, r := range map[string]streamtypes.Record{
+		"nothing": {},
+		"unknown attribute": {EventName: streamtypes.OperationTypeInsert, Dynamodb: &streamtypes.StreamRecord{
+			SequenceNumber: aws.String("1"),
+			NewImage:       map[string]streamtypes.AttributeValue{"x": &streamtypes.UnknownUnionMember{Tag: "X"}, "y": nil},
+		}},
+	} {
+		if got := eventcollector.DecodeStream(r, "Test.Log"); !errors.Is(got.Err, driver.ErrInvalid) || !json.Valid(got.Raw) {
+			t.Errorf("%s: got %+v, want what could not be decoded", what, got)
+		}
+	}
+}
+
+func FuzzDecodeStreamEvent(f *testing.F) {
+	f.Add([]byte(lambdaRecord))
+	f.Add([]byte(`{"eventName":"REMOVE","userIdentity":{"type":"Service","principalId":"dynamodb.amazonaws.com"},"dynamodb":{"OldImage":{"id":{"S":"a"},"l":{"L":[{"NULL":true}]},"b":{"B":"AA=="}}}}`))
+	f.Add([]byte(`{"eventName":"INSERT","dynamodb":{"Keys":{"id":{"S":"a"},"sequenceNr":{"N":"7"}},"ApproximateCreationDateTime":1e300}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, _ := eventcollector.DecodeStreamEvent(text, "Test.Log")
+		switch {
+		case r.Err != nil:
+			if r.Commit != nil || string(r.Raw) != string(text) {
+				t.Errorf("an undecodable record is %+v", r)
+			}
+		case driver.CheckID("stream", r.Stream) != nil || r.SequenceNr == 0 || r.Raw != nil:
+			t.Errorf("a record is of no commit: %+v", r)
+		case r.Commit != nil && (r.Commit.Stream != r.Stream || r.Commit.SequenceNr != r.SequenceNr || driver.CheckCommit(*r.Commit) != nil):
+			t.Errorf("the commit %+v is not that of %d of %q", r.Commit, r.SequenceNr, r.Stream)
+		}
+		change := streams.FromLambda(text)
+		if raw := change.Raw(); string(raw) != string(text) {
+			t.Errorf("the record is %q, want %q", raw, text)
+		}
+	})
+}

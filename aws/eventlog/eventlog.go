@@ -1,0 +1,291 @@
+// Package eventlog is the event log on DynamoDB: one table for each aggregate, one
+// item for each commit, written by one conditional put and never changed.
+//
+// The table has the partition key id (S), which is the stream, and the sort key
+// sequenceNr (N). Its other attributes are events (a list of maps with type,
+// version and data), commands (JSON), at (nanoseconds since 1970), and, on commits
+// with a snapshot, fold, state and recent. Payloads are strings, byte for byte.
+package eventlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/reventless-go/reventless/aws/internal/dynamo"
+	"github.com/reventless-go/reventless/driver"
+)
+
+// MaxCommitBytes is the most that a commit with its snapshot may have as an item.
+const MaxCommitBytes = dynamo.MaxItemBytes
+
+// backwards is how many commits one request of [Log.Load] looks at. A snapshot is
+// at most its interval away, which is 100 events unless the aggregate says
+// otherwise.
+const backwards = 128
+
+// Log is the log of one aggregate. It holds no state: any number of processes may
+// have it open.
+type Log struct {
+	client *dynamodb.Client
+	table  string
+	now    func() time.Time
+	spent  func(operation string, c *types.ConsumedCapacity)
+}
+
+var _ driver.EventLog = (*Log)(nil)
+
+// Options configure a [Log]; nil fields are the defaults.
+type Options struct {
+	// Now is the clock of Commit.RecordedAt: DynamoDB has none to give. Nil is
+	// time.Now.
+	Now func() time.Time
+	// Spent is told what each request consumed.
+	Spent func(operation string, c *types.ConsumedCapacity)
+}
+
+// Open returns the log in table. Nothing is asked of the service: a missing table
+// is [driver.ErrNotFound] at the first call.
+func Open(client *dynamodb.Client, table string, opts *Options) *Log {
+	l := &Log{client: client, table: table, spent: func(string, *types.ConsumedCapacity) {}}
+	l.now = time.Now
+	if opts != nil && opts.Now != nil {
+		l.now = opts.Now
+	}
+	if opts != nil && opts.Spent != nil {
+		l.spent = opts.Spent
+	}
+	return l
+}
+
+// Append implements [driver.EventLog]. It is one PutItem; the commit that holds the
+// number comes back with the failed condition, at the price of no read.
+func (l *Log) Append(ctx context.Context, c driver.Commit) error {
+	if err := l.append(ctx, c); err != nil {
+		return fmt.Errorf("eventlog %s: append %d of %.100q: %w", l.table, c.SequenceNr, c.Stream, err)
+	}
+	return nil
+}
+
+func (l *Log) append(ctx context.Context, c driver.Commit) error {
+	if err := driver.CheckCommit(c); err != nil {
+		return err
+	}
+	c.RecordedAt = l.now()
+	item, err := encode(c)
+	if err != nil {
+		return err
+	}
+	if size := dynamo.Size(item); size > MaxCommitBytes {
+		return &driver.TooLargeError{What: "commit", Size: size, Limit: MaxCommitBytes}
+	}
+	out, err := l.client.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: &l.table, Item: item,
+		ConditionExpression:                 aws.String("attribute_not_exists(id)"),
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		ReturnConsumedCapacity:              types.ReturnConsumedCapacityTotal,
+	})
+	var taken *types.ConditionalCheckFailedException
+	switch {
+	case errors.As(err, &taken):
+		winner, err := decode(taken.Item)
+		if err != nil {
+			return fmt.Errorf("the item that is there: %w", err)
+		}
+		return &driver.ConflictError{Winner: winner}
+	case err != nil:
+		return dynamo.Classify(err)
+	}
+	l.spent("Append", out.ConsumedCapacity)
+	return nil
+}
+
+// Read implements [driver.EventLog].
+func (l *Log) Read(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+	return func(yield func(driver.Commit, error) bool) {
+		in := l.query(stream)
+		in.KeyConditionExpression = aws.String("id = :id AND sequenceNr > :after")
+		in.ExpressionAttributeValues[":after"] = dynamo.Number(after)
+		for c, err := range l.pages(ctx, in) {
+			if err == nil && c.SequenceNr != after+1 {
+				err = fmt.Errorf("commit %d follows on commit %d: %w", c.SequenceNr, after, driver.ErrInvalid)
+			}
+			if err != nil {
+				yield(driver.Commit{}, fmt.Errorf("eventlog %s: read %.100q after %d: %w", l.table, stream, after, err))
+				return
+			}
+			after = c.SequenceNr
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (l *Log) query(stream string) *dynamodb.QueryInput {
+	return &dynamodb.QueryInput{
+		TableName: &l.table, ConsistentRead: aws.Bool(true),
+		KeyConditionExpression:    aws.String("id = :id"),
+		ExpressionAttributeValues: dynamo.Item{":id": dynamo.Text(stream)},
+		ReturnConsumedCapacity:    types.ReturnConsumedCapacityTotal,
+	}
+}
+
+// pages yields the commits of a query. A page may be empty and have a next one.
+func (l *Log) pages(ctx context.Context, in *dynamodb.QueryInput) iter.Seq2[driver.Commit, error] {
+	return func(yield func(driver.Commit, error) bool) {
+		for {
+			out, err := l.client.Query(ctx, in)
+			if err != nil {
+				yield(driver.Commit{}, dynamo.Classify(err))
+				return
+			}
+			l.spent("Query", out.ConsumedCapacity)
+			for _, item := range out.Items {
+				c, err := decode(item)
+				if !yield(c, err) || err != nil {
+					return
+				}
+			}
+			if len(out.LastEvaluatedKey) == 0 {
+				return
+			}
+			in.ExclusiveStartKey = out.LastEvaluatedKey
+		}
+	}
+}
+
+// Load implements [driver.EventLog]. It reads backwards until it meets a snapshot
+// that can be used.
+func (l *Log) Load(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+	in := l.query(stream)
+	in.ScanIndexForward, in.Limit = aws.Bool(false), aws.Int32(backwards)
+	var commits []driver.Commit
+	for c, err := range l.pages(ctx, in) {
+		if err == nil && len(commits) > 0 && c.SequenceNr+1 != commits[len(commits)-1].SequenceNr {
+			err = fmt.Errorf("commit %d follows on commit %d: %w", commits[len(commits)-1].SequenceNr, c.SequenceNr, driver.ErrInvalid)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("eventlog %s: load %.100q: %w", l.table, stream, err)
+		}
+		commits = append(commits, c)
+		if c.Snapshot != nil && c.Snapshot.FoldVersion == foldVersion {
+			break
+		}
+	}
+	slices.Reverse(commits)
+	if n := len(commits); n > 0 && commits[0].SequenceNr != 1 && (commits[0].Snapshot == nil || commits[0].Snapshot.FoldVersion != foldVersion) {
+		return nil, fmt.Errorf("eventlog %s: load %.100q: it begins with commit %d: %w", l.table, stream, commits[0].SequenceNr, driver.ErrInvalid)
+	}
+	return commits, nil
+}
+
+// Scan implements [driver.EventLog].
+func (l *Log) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
+	return func(yield func(driver.Commit, error) bool) {
+		fail := func(err error) {
+			yield(driver.Commit{}, fmt.Errorf("eventlog %s: scan %d of %d: %w", l.table, segment, segments, err))
+		}
+		if segments < 1 || segment < 0 || segment >= segments {
+			fail(driver.ErrInvalid)
+			return
+		}
+		in := &dynamodb.ScanInput{
+			TableName: &l.table, ConsistentRead: aws.Bool(true), ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal,
+			Segment: aws.Int32(int32(segment)), TotalSegments: aws.Int32(int32(segments)), //nolint:gosec // DynamoDB takes a million segments at most
+		}
+		for {
+			out, err := l.client.Scan(ctx, in)
+			if err != nil {
+				fail(dynamo.Classify(err))
+				return
+			}
+			l.spent("Scan", out.ConsumedCapacity)
+			for _, item := range out.Items {
+				c, err := decode(item)
+				if err != nil {
+					fail(err)
+					return
+				}
+				if !yield(c, nil) {
+					return
+				}
+			}
+			if len(out.LastEvaluatedKey) == 0 {
+				return
+			}
+			in.ExclusiveStartKey = out.LastEvaluatedKey
+		}
+	}
+}
+
+// encode returns the item of a commit.
+func encode(c driver.Commit) (dynamo.Item, error) {
+	events := make([]types.AttributeValue, len(c.Events))
+	for i, e := range c.Events {
+		events[i] = &types.AttributeValueMemberM{Value: dynamo.Item{
+			"type": dynamo.Text(e.Type), "version": dynamo.Number(e.Version), "data": dynamo.Text(string(e.Data)),
+		}}
+	}
+	commands, err := json.Marshal(c.Commands)
+	if err != nil {
+		return nil, fmt.Errorf("the commands: %w: %w", driver.ErrInvalid, err)
+	}
+	item := dynamo.Item{
+		"id": dynamo.Text(c.Stream), "sequenceNr": dynamo.Number(c.SequenceNr), "at": dynamo.Number(c.RecordedAt.UnixNano()),
+		"events": &types.AttributeValueMemberL{Value: events}, "commands": dynamo.Text(string(commands)),
+	}
+	if s := c.Snapshot; s != nil {
+		item["fold"], item["state"] = dynamo.Number(s.FoldVersion), dynamo.Text(string(s.State))
+		if len(s.Recent) > 0 {
+			recent, err := json.Marshal(s.Recent)
+			if err != nil {
+				return nil, fmt.Errorf("the recent commands: %w: %w", driver.ErrInvalid, err)
+			}
+			item["recent"] = dynamo.Text(string(recent))
+		}
+	}
+	return item, nil
+}
+
+// Decode returns the commit of an item of a log's table, also of one that came by
+// the table's stream. An item of a foreign shape is a [driver.ErrInvalid].
+func Decode(item map[string]types.AttributeValue) (driver.Commit, error) { return decode(item) }
+
+// decode returns the commit of an item; one of a foreign shape is a
+// [driver.ErrInvalid] that names it.
+func decode(item dynamo.Item) (driver.Commit, error) {
+	r := dynamo.Read(item)
+	c := driver.Commit{Stream: r.Text("id"), SequenceNr: r.Uint("sequenceNr")}
+	c.RecordedAt = time.Unix(0, int64(r.Uint("at"))).UTC() //nolint:gosec // it was written from an int64
+	for i, v := range r.List("events") {
+		e := r.Map(fmt.Sprintf("event %d", i), v)
+		c.Events = append(c.Events, driver.Event{Type: e.Text("type"), Version: int(e.Uint("version")), Data: json.RawMessage(e.Text("data"))}) //nolint:gosec // a version is small
+		if e.Err() != nil {
+			r.Fail("event %d: %w", i, e.Err())
+		}
+	}
+	if err := json.Unmarshal([]byte(r.Text("commands")), &c.Commands); err != nil {
+		r.Fail("its commands: %w", err)
+	}
+	if r.Has("fold") {
+		c.Snapshot = &driver.Snapshot{FoldVersion: int(r.Uint("fold")), State: json.RawMessage(r.Text("state"))} //nolint:gosec // as above
+		if r.Has("recent") {
+			if err := json.Unmarshal([]byte(r.Text("recent")), &c.Snapshot.Recent); err != nil {
+				r.Fail("its recent commands: %w", err)
+			}
+		}
+	}
+	if err := r.Err(); err != nil {
+		return driver.Commit{}, fmt.Errorf("the item %.100q %d is no commit: %w", c.Stream, c.SequenceNr, err)
+	}
+	return c, nil
+}

@@ -1,0 +1,350 @@
+package eventlog_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/reventless-go/reventless/aws/eventlog"
+	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/drivertest"
+)
+
+func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
+
+// createTable makes the table of a log, as a deployment would.
+func createTable(ctx context.Context, t testing.TB, name string) {
+	t.Helper()
+	client := awstest.DynamoDB(t).Clients(nil).DynamoDB
+	_, err := client.CreateTable(ctx, &dynamodb.CreateTableInput{
+		TableName: &name, BillingMode: types.BillingModePayPerRequest,
+		AttributeDefinitions: []types.AttributeDefinition{
+			{AttributeName: aws.String("id"), AttributeType: types.ScalarAttributeTypeS},
+			{AttributeName: aws.String("sequenceNr"), AttributeType: types.ScalarAttributeTypeN},
+		},
+		KeySchema: []types.KeySchemaElement{
+			{AttributeName: aws.String("id"), KeyType: types.KeyTypeHash},
+			{AttributeName: aws.String("sequenceNr"), KeyType: types.KeyTypeRange},
+		},
+	})
+	var exists *types.ResourceInUseException
+	if err != nil && !errors.As(err, &exists) {
+		t.Fatal(err)
+	}
+}
+
+// logs is a provider of logs and of nothing else.
+type logs struct {
+	driver.Provider
+	t     *testing.T
+	stack string
+	open  func(table string) *eventlog.Log
+
+	mu     sync.Mutex
+	closed bool
+}
+
+func (p *logs) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, driver.ErrUnavailable
+	}
+	sum := sha256.Sum256([]byte(name))
+	table := p.stack + "-" + hex.EncodeToString(sum[:8])
+	createTable(ctx, p.t, table)
+	return p.open(table), nil
+}
+
+func (p *logs) Limits() driver.Limits { return driver.Limits{MaxCommitBytes: eventlog.MaxCommitBytes} }
+
+func (p *logs) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	return nil
+}
+
+func fixture(transport func(t *testing.T) http.RoundTripper) drivertest.Open {
+	return func(t *testing.T) *drivertest.Fixture {
+		var through http.RoundTripper
+		if transport != nil {
+			through = transport(t)
+		}
+		client := awstest.DynamoDB(t).Clients(through).DynamoDB
+		stack := awstest.Stack()
+		provider := func(t *testing.T) *logs {
+			return &logs{t: t, stack: stack, open: func(table string) *eventlog.Log { return eventlog.Open(client, table, nil) }}
+		}
+		return &drivertest.Fixture{Provider: provider(t), Reopen: func(t *testing.T) driver.Provider { return provider(t) }}
+	}
+}
+
+func TestEventLog(t *testing.T) {
+	t.Parallel()
+	drivertest.TestEventLog(t, fixture(nil))
+}
+
+// open returns an empty log through a transport, nil being the plain one.
+func open(t *testing.T, transport http.RoundTripper, opts *eventlog.Options) (*eventlog.Log, string) {
+	t.Helper()
+	table := awstest.Stack()
+	createTable(t.Context(), t, table)
+	return eventlog.Open(awstest.DynamoDB(t).Clients(transport).DynamoDB, table, opts), table
+}
+
+func commit(stream string, n uint64, command string) driver.Commit {
+	return driver.Commit{
+		Stream: stream, SequenceNr: n,
+		Events:   []driver.Event{{Type: "Happened", Version: 1, Data: json.RawMessage(`{"n":1}`)}},
+		Commands: []driver.AnsweredCommand{{Meta: driver.Meta{ID: command}, EventCount: 1}},
+	}
+}
+
+// units adds up what the requests consumed.
+type units struct {
+	mu    sync.Mutex
+	total map[string]float64
+}
+
+func (u *units) spent(operation string, c *types.ConsumedCapacity) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.total == nil {
+		u.total = map[string]float64{}
+	}
+	u.total[operation] += aws.ToFloat64(c.CapacityUnits)
+}
+
+func TestAppendIsOneRequestOfOneUnit(t *testing.T) {
+	t.Parallel()
+	requests, spent := awstest.NewCounter(nil), &units{}
+	log, _ := open(t, requests, &eventlog.Options{Spent: spent.spent})
+	for n := range uint64(10) {
+		if err := log.Append(t.Context(), commit("a", n+1, fmt.Sprint(n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := requests.Of("DynamoDB.PutItem"); n != 10 || len(requests.All()) != 1 {
+		t.Errorf("ten appends are the requests %v, want 10 puts", requests.All())
+	}
+	if spent.total["Append"] != 10 {
+		t.Errorf("ten small commits cost %v units, want 10", spent.total["Append"])
+	}
+}
+
+// The winner comes with the lost condition: nothing has to be read.
+func TestLostAppendBringsTheWinnerWithoutARead(t *testing.T) {
+	t.Parallel()
+	requests := awstest.NewCounter(nil)
+	log, _ := open(t, requests, nil)
+	if err := log.Append(t.Context(), commit("a", 1, "first")); err != nil {
+		t.Fatal(err)
+	}
+	requests.Reset()
+	var lost *driver.ConflictError
+	if err := log.Append(t.Context(), commit("a", 1, "second")); !errors.As(err, &lost) || lost.Winner.Commands[0].Meta.ID != "first" {
+		t.Fatalf("got %v, want the conflict with the first commit", err)
+	}
+	if n := requests.Of("DynamoDB.PutItem"); n != 1 || len(requests.All()) != 1 {
+		t.Errorf("the requests are %v, want one put", requests.All())
+	}
+}
+
+// However long a stream is, loading it is one request while a snapshot is near.
+func TestLoadIsOneRequestWhileASnapshotIsNear(t *testing.T) {
+	t.Parallel()
+	requests := awstest.NewCounter(nil)
+	log, _ := open(t, requests, nil)
+	for n := uint64(1); n <= 300; n++ {
+		c := commit("a", n, fmt.Sprint(n))
+		if n%100 == 0 {
+			c.Snapshot = &driver.Snapshot{FoldVersion: 1, State: json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))}
+		}
+		if err := log.Append(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for upTo, want := range map[int]int{1: 1, 2: 300} {
+		requests.Reset()
+		commits, err := log.Load(t.Context(), "a", upTo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(commits) != want {
+			t.Errorf("fold version %d: %d commits, want %d", upTo, len(commits), want)
+		}
+		if n := requests.Of("DynamoDB.Query"); upTo == 1 && n != 1 || n > 3 {
+			t.Errorf("fold version %d: %d requests", upTo, n)
+		}
+	}
+}
+
+func TestTooLargeCommitIsNotSent(t *testing.T) {
+	t.Parallel()
+	requests := awstest.NewCounter(nil)
+	at := time.Unix(0, 1795400000123456789) // a number's size depends on its digits
+	log, table := open(t, requests, &eventlog.Options{Now: func() time.Time { return at }})
+	c := commit("a", 1, "c")
+	for _, over := range []int{0, 1} {
+		// The exact limit: what is over it is refused by us, what is not is taken by the service.
+		c.Events[0].Data = json.RawMessage(`"` + strings.Repeat("x", 1000) + `"`)
+		c.Events[0].Data = json.RawMessage(`"` + strings.Repeat("x", 1000+room(t, log, c)+over) + `"`)
+		err := log.Append(t.Context(), c)
+		if over == 0 && err != nil {
+			t.Fatalf("a commit of just the limit: %v", err)
+		}
+		var large *driver.TooLargeError
+		if over == 1 && (!errors.As(err, &large) || large.Size != large.Limit+1) {
+			t.Fatalf("a commit over the limit: %v", err)
+		}
+		c.SequenceNr++
+	}
+	if n := requests.Of("DynamoDB.PutItem"); n != 1 {
+		t.Errorf("%d puts to %s, want 1", n, table)
+	}
+}
+
+// room returns how many bytes more a commit may have, by what a far too large one
+// is said to have.
+func room(t *testing.T, log *eventlog.Log, c driver.Commit) int {
+	t.Helper()
+	const more = 1 << 20
+	big := c
+	big.Events = []driver.Event{{Type: c.Events[0].Type, Version: 1, Data: json.RawMessage(`"` + strings.Repeat("x", len(c.Events[0].Data)-2+more) + `"`)}}
+	var large *driver.TooLargeError
+	if err := log.Append(t.Context(), big); !errors.As(err, &large) {
+		t.Fatal(err)
+	}
+	return large.Limit - (large.Size - more)
+}
+
+// A table may hold what others wrote. It fails what meets it, by name, and nothing else.
+func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
+	t.Parallel()
+	log, table := open(t, nil, nil)
+	if err := log.Append(t.Context(), commit("good", 1, "c")); err != nil {
+		t.Fatal(err)
+	}
+	client := awstest.DynamoDB(t).Clients(nil).DynamoDB
+	for name, item := range map[string]map[string]types.AttributeValue{
+		"bare":     {},
+		"shape":    {"events": &types.AttributeValueMemberS{Value: "x"}, "commands": &types.AttributeValueMemberS{Value: "[]"}, "at": &types.AttributeValueMemberN{Value: "1"}},
+		"commands": {"events": &types.AttributeValueMemberL{}, "commands": &types.AttributeValueMemberS{Value: "no JSON"}, "at": &types.AttributeValueMemberN{Value: "1"}},
+	} {
+		item["id"], item["sequenceNr"] = &types.AttributeValueMemberS{Value: name}, &types.AttributeValueMemberN{Value: "1"}
+		if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: item}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := log.Load(t.Context(), name, 1)
+		if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), table) {
+			t.Errorf("load of the foreign %s: %v", name, err)
+		}
+		if err := log.Append(t.Context(), commit(name, 1, "c")); !errors.Is(err, driver.ErrInvalid) || errors.Is(err, driver.ErrConflict) {
+			t.Errorf("append where the foreign %s is: %v", name, err)
+		}
+	}
+	if got, err := log.Load(t.Context(), "good", 1); err != nil || len(got) != 1 {
+		t.Errorf("the good stream: %v, %v", got, err)
+	}
+}
+
+func TestMissingTableIsNotFound(t *testing.T) {
+	t.Parallel()
+	log := eventlog.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", nil)
+	if err := log.Append(t.Context(), commit("a", 1, "c")); !errors.Is(err, driver.ErrNotFound) {
+		t.Errorf("got %v, want not found", err)
+	}
+}
+
+// Writers that are told of failures which are none, and of none where there was
+// one, lose nothing and write nothing twice: who fails reads what came of it.
+func TestNothingAcknowledgedIsLostUnderFaults(t *testing.T) {
+	t.Parallel()
+	for range 3 {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			faults := awstest.NewFaults(
+				nil, seed,
+				awstest.Rule{Fault: awstest.Throttle, Probability: 0.1},
+				awstest.Rule{Fault: awstest.Internal, Probability: 0.05},
+				awstest.Rule{Fault: awstest.InternalAfter, Probability: 0.05},
+				awstest.Rule{Fault: awstest.Reset, Probability: 0.05},
+				awstest.Rule{Fault: awstest.ResetAfter, Probability: 0.05},
+			)
+			log, _ := open(t, faults, nil)
+			const writers, each = 4, 25
+			acknowledged := make([][]string, writers)
+			var wg sync.WaitGroup
+			for w := range writers {
+				wg.Go(func() {
+					for i := range each {
+						id := fmt.Sprintf("w%d-%d", w, i)
+						if err := write(t.Context(), log, id); err != nil {
+							t.Errorf("%s: %v", id, err)
+							return
+						}
+						acknowledged[w] = append(acknowledged[w], id)
+					}
+				})
+			}
+			wg.Wait()
+			faults.Stop()
+			written := map[string]int{}
+			for c, err := range log.Read(t.Context(), "a", 0) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				written[c.Commands[0].Meta.ID]++
+			}
+			for _, ids := range acknowledged {
+				for _, id := range ids {
+					if written[id] != 1 {
+						t.Errorf("command %s is in the log %d times (seed %d, faults %v)", id, written[id], seed, faults.Injected())
+					}
+				}
+			}
+			if len(written) != writers*each {
+				t.Errorf("%d commands are in the log, want %d", len(written), writers*each)
+			}
+		})
+	}
+}
+
+// write appends a command as the engine does: after a failure it reads what is there.
+func write(ctx context.Context, log *eventlog.Log, id string) error {
+	deadline := time.Now().Add(time.Minute)
+	for next := uint64(1); time.Now().Before(deadline); {
+		err := log.Append(ctx, commit("a", next, id))
+		var lost *driver.ConflictError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &lost):
+			if lost.Winner.Commands[0].Meta.ID == id {
+				return nil // our own, which timed out
+			}
+			next++
+		case errors.Is(err, driver.ErrThrottled), errors.Is(err, driver.ErrUnavailable):
+		default:
+			return err
+		}
+	}
+	return errors.New("no progress in a minute")
+}

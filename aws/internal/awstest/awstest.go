@@ -1,0 +1,153 @@
+// Package awstest gives tests implementations of AWS services that others wrote:
+// DynamoDB Local, Amazon's own emulator of DynamoDB and its streams, and
+// MiniStack for the rest. Each is started once per test binary, on a port of its
+// own, and ends with it. Package naming's stacks keep tests apart: see [Stack].
+//
+// An emulator is not AWS. It shows that the drivers work with something that was
+// not made for them; what AWS is documented to do stands above what it does.
+//
+// The SDK's clients do not retry: the drivers do, and tests count. [Counter] and
+// [Faults] stand between client and emulator.
+package awstest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+)
+
+// What the emulators and their clients have in common.
+const (
+	Region  = "eu-central-1"
+	Account = "000000000000"
+)
+
+// Emulator is a running emulator.
+type Emulator struct {
+	// Name is the emulator's, for messages.
+	Name string
+	// Endpoint is where all of its services answer: "http://127.0.0.1:PORT".
+	Endpoint string
+
+	logFile string
+}
+
+var (
+	dynamoDB  = server{program: dynamoDBLocal}
+	miniStack = server{program: miniStackServer}
+)
+
+// DynamoDB returns DynamoDB Local, for the clients DynamoDB and Streams.
+func DynamoDB(t testing.TB) *Emulator {
+	t.Helper()
+	return dynamoDB.get(t)
+}
+
+// MiniStack returns MiniStack, for all clients. DynamoDB Local is the authority
+// for DynamoDB; MiniStack's is for what its other services do with tables.
+func MiniStack(t testing.TB) *Emulator {
+	t.Helper()
+	return miniStack.get(t)
+}
+
+// Run runs the tests of m, ends the emulators and returns the exit code. A
+// package that uses emulators has
+//
+//	func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
+func Run(m *testing.M) int {
+	running.Store(true)
+	code := m.Run()
+	for _, s := range []*server{&dynamoDB, &miniStack} {
+		s.end(code == 0)
+	}
+	return code
+}
+
+// Stack returns the name of a stack that nobody else uses, for package naming.
+func Stack() string { return "t" + strings.ToLower(rand.Text()[:12]) }
+
+// Config returns the configuration of a client of e: dummy credentials, no
+// retries. transport is nil for the plain one.
+func (e *Emulator) Config(transport http.RoundTripper) aws.Config {
+	if transport == nil {
+		transport = Transport()
+	}
+	return aws.Config{
+		Region:       Region,
+		BaseEndpoint: aws.String(e.Endpoint),
+		// The access key chooses the database of an emulator that keeps several.
+		Credentials: aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, ctx.Err()
+		}),
+		HTTPClient: &http.Client{Transport: transport},
+		Retryer:    func() aws.Retryer { return aws.NopRetryer{} },
+	}
+}
+
+// Clients are clients of one emulator over one transport.
+type Clients struct {
+	DynamoDB    *dynamodb.Client
+	Streams     *dynamodbstreams.Client
+	SQS         *sqs.Client
+	SNS         *sns.Client
+	S3          *s3.Client
+	Scheduler   *scheduler.Client
+	EventBridge *eventbridge.Client
+	Lambda      *lambda.Client
+}
+
+// Clients returns clients of e. transport is nil for the plain one, or a
+// [Counter], [Faults], or one over the other.
+func (e *Emulator) Clients(transport http.RoundTripper) *Clients {
+	cfg := e.Config(transport)
+	return &Clients{
+		DynamoDB:    dynamodb.NewFromConfig(cfg),
+		Streams:     dynamodbstreams.NewFromConfig(cfg),
+		SQS:         sqs.NewFromConfig(cfg),
+		SNS:         sns.NewFromConfig(cfg),
+		S3:          s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }), // its bucket's host would have to resolve
+		Scheduler:   scheduler.NewFromConfig(cfg),
+		EventBridge: eventbridge.NewFromConfig(cfg),
+		Lambda:      lambda.NewFromConfig(cfg),
+	}
+}
+
+// Transport returns the transport that all clients share, so that thousands of
+// tests do not leave thousands of connections behind.
+var Transport = sync.OnceValue(func() http.RoundTripper {
+	return whole{&http.Transport{MaxIdleConnsPerHost: 64, MaxConnsPerHost: 128}}
+})
+
+// whole is a transport made fit for servers that are near: the SDK closes the body
+// of a request when it has the answer, and where that comes before the transport
+// has seen the body's end, the connection is closed in the middle of the answer.
+type whole struct{ next http.RoundTripper }
+
+func (w whole) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body == nil {
+		return w.next.RoundTrip(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err := errors.Join(err, r.Body.Close()); err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return w.next.RoundTrip(r)
+}

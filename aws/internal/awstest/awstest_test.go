@@ -1,0 +1,428 @@
+package awstest_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/reventless-go/reventless/aws/internal/awstest"
+)
+
+func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
+
+// table makes a table of one item per id.
+func table(t *testing.T, c *dynamodb.Client) string {
+	t.Helper()
+	name := awstest.Stack()
+	_, err := c.CreateTable(t.Context(), &dynamodb.CreateTableInput{
+		TableName:            &name,
+		BillingMode:          ddb.BillingModePayPerRequest,
+		AttributeDefinitions: []ddb.AttributeDefinition{{AttributeName: aws.String("id"), AttributeType: ddb.ScalarAttributeTypeS}},
+		KeySchema:            []ddb.KeySchemaElement{{AttributeName: aws.String("id"), KeyType: ddb.KeyTypeHash}},
+		StreamSpecification:  &ddb.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: ddb.StreamViewTypeNewImage},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func key(id string) map[string]ddb.AttributeValue {
+	return map[string]ddb.AttributeValue{"id": &ddb.AttributeValueMemberS{Value: id}}
+}
+
+func put(ctx context.Context, c *dynamodb.Client, table, id string) error {
+	_, err := c.PutItem(ctx, &dynamodb.PutItemInput{TableName: &table, Item: key(id)})
+	return err
+}
+
+func has(t *testing.T, c *dynamodb.Client, table, id string) bool {
+	t.Helper()
+	got, err := c.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: &table, Key: key(id), ConsistentRead: aws.Bool(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(got.Item) > 0
+}
+
+func TestEmulatorsKeepWhatTheyAreGiven(t *testing.T) {
+	t.Parallel()
+	for _, e := range []*awstest.Emulator{awstest.DynamoDB(t), awstest.MiniStack(t)} {
+		count := awstest.NewCounter(nil)
+		c := e.Clients(count)
+		name := table(t, c.DynamoDB)
+		if has(t, c.DynamoDB, name, "a") {
+			t.Errorf("%s: a new table has an item", e.Name)
+		}
+		if err := put(t.Context(), c.DynamoDB, name, "a"); err != nil {
+			t.Errorf("%s: %v", e.Name, err)
+		}
+		if !has(t, c.DynamoDB, name, "a") {
+			t.Errorf("%s: the item is not there", e.Name)
+		}
+		streams, err := c.Streams.ListStreams(t.Context(), &dynamodbstreams.ListStreamsInput{TableName: &name})
+		if err != nil || len(streams.Streams) != 1 {
+			t.Errorf("%s: got %v and the error %v, want the table's stream", e.Name, streams, err)
+		}
+		for op, want := range map[string]int{"DynamoDB.CreateTable": 1, "DynamoDB.GetItem": 2, "DynamoDB.PutItem": 1, "DynamoDBStreams.ListStreams": 1} {
+			if got := count.Of(op); got != want {
+				t.Errorf("%s: counted %d of %s, want %d", e.Name, got, op, want)
+			}
+		}
+		if got := count.Of(); got != 5 {
+			t.Errorf("%s: counted %d in all, want 5: %v", e.Name, got, count.All())
+		}
+	}
+}
+
+func TestMiniStackHasTheServices(t *testing.T) {
+	t.Parallel()
+	count := awstest.NewCounter(nil)
+	c := awstest.MiniStack(t).Clients(count)
+	name := awstest.Stack()
+	q, err := c.SQS.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(name + ".fifo"), Attributes: map[string]string{"FifoQueue": "true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.SQS.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: q.QueueUrl, MessageBody: aws.String("hello"), MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("d")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.SQS.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: q.QueueUrl})
+	if err != nil || len(got.Messages) != 1 || *got.Messages[0].Body != "hello" {
+		t.Errorf("got %+v and the error %v, want the message", got, err)
+	}
+	topic, err := c.SNS.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: &name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.SNS.Publish(t.Context(), &sns.PublishInput{TopicArn: topic.TopicArn, Message: aws.String("hello")}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.S3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &name, CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: awstest.Region}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.S3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &name, Key: aws.String("a b+c"), Body: strings.NewReader("hello")}); err != nil {
+		t.Fatal(err)
+	}
+	object, err := c.S3.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &name, Key: aws.String("a b+c")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer object.Body.Close()
+	if body, err := io.ReadAll(object.Body); err != nil || string(body) != "hello" {
+		t.Errorf("got the object %q and the error %v, want what was put", body, err)
+	}
+	if _, err := c.Scheduler.CreateScheduleGroup(t.Context(), &scheduler.CreateScheduleGroupInput{Name: &name}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.EventBridge.ListRules(t.Context(), &eventbridge.ListRulesInput{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Lambda.ListFunctions(t.Context(), &lambda.ListFunctionsInput{}); err != nil {
+		t.Error(err)
+	}
+	for _, op := range []string{"SQS.SendMessage", "SNS.Publish", "S3.PutObject", "Scheduler.CreateScheduleGroup", "EventBridge.ListRules", "Lambda.ListFunctions"} {
+		if got := count.Of(op); got != 1 {
+			t.Errorf("counted %d of %s, want 1: %v", got, op, count.All())
+		}
+	}
+}
+
+// The service's own errors, as the SDK understands them: what it would repeat is
+// what a driver has to repeat.
+func TestFaultsLookLikeTheServices(t *testing.T) {
+	t.Parallel()
+	retryable := retry.IsErrorRetryables(retry.DefaultRetryables)
+	throttle := retry.IsErrorThrottles(retry.DefaultThrottles)
+	timeout := retry.IsErrorTimeouts(retry.DefaultTimeouts)
+	e := &awstest.Emulator{Endpoint: "http://127.0.0.1:1"} // no request gets there
+	calls := map[string]func(context.Context, *awstest.Clients) error{
+		"DynamoDB": func(ctx context.Context, c *awstest.Clients) error { return put(ctx, c.DynamoDB, "table", "id") },
+		"DynamoDBStreams": func(ctx context.Context, c *awstest.Clients) error {
+			_, err := c.Streams.ListStreams(ctx, nil)
+			return err
+		},
+		"SQS": func(ctx context.Context, c *awstest.Clients) error { _, err := c.SQS.ListQueues(ctx, nil); return err },
+		"SNS": func(ctx context.Context, c *awstest.Clients) error { _, err := c.SNS.ListTopics(ctx, nil); return err },
+		"S3":  func(ctx context.Context, c *awstest.Clients) error { _, err := c.S3.ListBuckets(ctx, nil); return err },
+		"Scheduler": func(ctx context.Context, c *awstest.Clients) error {
+			_, err := c.Scheduler.ListSchedules(ctx, nil)
+			return err
+		},
+		"EventBridge": func(ctx context.Context, c *awstest.Clients) error {
+			_, err := c.EventBridge.ListRules(ctx, nil)
+			return err
+		},
+		"Lambda": func(ctx context.Context, c *awstest.Clients) error {
+			_, err := c.Lambda.ListFunctions(ctx, nil)
+			return err
+		},
+	}
+	const seed = 7
+	for service, call := range calls {
+		for _, fault := range []awstest.Fault{awstest.Throttle, awstest.Internal, awstest.Reset, awstest.Timeout} {
+			faults := awstest.NewFaults(nil, seed, awstest.Rule{Fault: fault, Operations: []string{service + ".*"}, Probability: 1})
+			c := e.Clients(faults)
+			seen := map[string]bool{}
+			for range 20 {
+				err := call(t.Context(), c)
+				if err == nil {
+					t.Fatalf("%v of %s: no error", fault, service)
+				}
+				var api interface{ ErrorCode() string }
+				if errors.As(err, &api) {
+					seen[api.ErrorCode()] = true
+					// The two that the SDK does not know as what they are: a driver has to.
+					if code := api.ErrorCode(); code == "Throttled" || service == "DynamoDBStreams" && code == "LimitExceededException" {
+						continue
+					}
+				}
+				if retryable.IsErrorRetryable(err) != aws.TrueTernary {
+					t.Errorf("%v of %s: %v is nothing that the SDK would repeat", fault, service, err)
+				}
+				if got, want := throttle.IsErrorThrottle(err) == aws.TrueTernary, fault == awstest.Throttle; got != want {
+					t.Errorf("%v of %s: throttled is %t, want %t: %v", fault, service, got, want, err)
+				}
+				if fault == awstest.Timeout && timeout.IsErrorTimeout(err) != aws.TrueTernary {
+					t.Errorf("%v of %s: %v is no timeout", fault, service, err)
+				}
+				if fault == awstest.Reset && !errors.Is(err, syscall.ECONNRESET) {
+					t.Errorf("%v of %s: %v is no reset", fault, service, err)
+				}
+			}
+			if n := faults.Injected()[fault.String()]; n != 20 {
+				t.Errorf("%v of %s struck %d times, want 20", fault, service, n)
+			}
+			if service == "DynamoDB" && fault == awstest.Throttle && !seen["ProvisionedThroughputExceededException"] || seen["UnknownError"] {
+				t.Errorf("%v of %s: got the codes %v", fault, service, seen)
+			}
+		}
+	}
+}
+
+func TestFaultsBeforeAndAfterTheEffect(t *testing.T) {
+	t.Parallel()
+	e := awstest.DynamoDB(t)
+	plain := e.Clients(nil).DynamoDB
+	name := table(t, plain)
+	for fault, effect := range map[awstest.Fault]bool{
+		awstest.Throttle: false, awstest.Internal: false, awstest.Reset: false, awstest.Timeout: false,
+		awstest.InternalAfter: true, awstest.ResetAfter: true, awstest.TimeoutAfter: true,
+	} {
+		count := awstest.NewCounter(nil)
+		c := e.Clients(awstest.NewFaults(count, 1, awstest.Rule{Fault: fault, Operations: []string{"DynamoDB.PutItem"}, Calls: []int{2}})).DynamoDB
+		first, second, third := fault.String()+"1", fault.String()+"2", fault.String()+"3"
+		if err := put(t.Context(), c, name, first); err != nil {
+			t.Errorf("%v of the second call: the first fails: %v", fault, err)
+		}
+		err := put(t.Context(), c, name, second)
+		if err == nil {
+			t.Errorf("%v of the second call: no error", fault)
+		}
+		var netErr net.Error
+		if wantTimeout := fault == awstest.Timeout || fault == awstest.TimeoutAfter; wantTimeout != (errors.As(err, &netErr) && netErr.Timeout()) {
+			t.Errorf("%v: got %v, want a timeout: %t", fault, err, wantTimeout)
+		}
+		if err := put(t.Context(), c, name, third); err != nil {
+			t.Errorf("%v of the second call: the third fails: %v", fault, err)
+		}
+		if got := has(t, plain, name, second); got != effect {
+			t.Errorf("%v: the item is there: %t, want %t", fault, got, effect)
+		}
+		want := 2
+		if effect {
+			want = 3
+		}
+		if got := count.Of("DynamoDB.PutItem"); got != want {
+			t.Errorf("%v: %d requests went on, want %d", fault, got, want)
+		}
+	}
+}
+
+func TestUnprocessedItemsComeBack(t *testing.T) {
+	t.Parallel()
+	e := awstest.DynamoDB(t)
+	name := table(t, e.Clients(nil).DynamoDB)
+	c := e.Clients(awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.Unprocessed, Probability: 1, Max: 2})).DynamoDB
+	write := &dynamodb.BatchWriteItemInput{RequestItems: map[string][]ddb.WriteRequest{name: {{PutRequest: &ddb.PutRequest{Item: key("a")}}}}}
+	wrote, err := c.BatchWriteItem(t.Context(), write)
+	if err != nil || len(wrote.UnprocessedItems[name]) != 1 || has(t, c, name, "a") {
+		t.Fatalf("got %+v and the error %v, want the item back and not stored", wrote, err)
+	}
+	read, err := c.BatchGetItem(t.Context(), &dynamodb.BatchGetItemInput{RequestItems: map[string]ddb.KeysAndAttributes{name: {Keys: []map[string]ddb.AttributeValue{key("a")}}}})
+	if err != nil || len(read.UnprocessedKeys[name].Keys) != 1 {
+		t.Fatalf("got %+v and the error %v, want the key back", read, err)
+	}
+	if wrote, err = c.BatchWriteItem(t.Context(), &dynamodb.BatchWriteItemInput{RequestItems: wrote.UnprocessedItems}); err != nil || len(wrote.UnprocessedItems) != 0 || !has(t, c, name, "a") {
+		t.Errorf("got %+v and the error %v, want the item stored", wrote, err)
+	}
+}
+
+func TestFaultsRepeatWithTheirSeed(t *testing.T) {
+	t.Parallel()
+	e := &awstest.Emulator{Endpoint: "http://127.0.0.1:1"}
+	run := func(seed uint64) string {
+		// What is not reset times out, so that no request leaves.
+		faults := awstest.NewFaults(
+			nil, seed,
+			awstest.Rule{Fault: awstest.Reset, Probability: 0.3}, awstest.Rule{Fault: awstest.Timeout, Probability: 1},
+		)
+		c := e.Clients(faults).DynamoDB
+		var b strings.Builder
+		for range 200 {
+			if errors.Is(put(t.Context(), c, "t", "id"), syscall.ECONNRESET) {
+				b.WriteByte('x')
+			} else {
+				b.WriteByte('.')
+			}
+		}
+		if n := faults.Injected()["Reset"]; n < 30 || n > 90 {
+			t.Errorf("seed %d: %d of 200 calls were reset, want about 60", seed, n)
+		}
+		return b.String()
+	}
+	if one, two := run(1), run(1); one != two {
+		t.Errorf("the same seed gives\n%s and\n%s", one, two)
+	}
+	if one, two := run(1), run(2); one == two {
+		t.Errorf("two seeds give the same: %s", one)
+	}
+}
+
+// A child is a test binary of its own that waits to be killed.
+const childEnv = "AWSTEST_CHILD"
+
+func TestChild(t *testing.T) {
+	if os.Getenv(childEnv) == "" {
+		t.Skip("it is for TestBinariesDoNotMeet")
+	}
+	e := awstest.DynamoDB(t)
+	c := e.Clients(nil).DynamoDB
+	if err := put(t.Context(), c, table(t, c), "a"); err != nil {
+		t.Fatal(err)
+	}
+	tables, err := c.ListTables(t.Context(), nil)
+	if err != nil || len(tables.TableNames) != 1 {
+		t.Fatalf("got %v and the error %v, want the one table", tables, err)
+	}
+	if _, err := os.Stdout.WriteString("endpoint " + e.Endpoint + " " + awstest.MiniStack(t).Endpoint + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent is done
+}
+
+func TestBinariesDoNotMeet(t *testing.T) {
+	t.Parallel()
+	type child struct {
+		cmd       *exec.Cmd
+		in        io.Closer
+		endpoints []string
+	}
+	start := func() *child {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestChild$", "-test.timeout=5m")
+		cmd.Env = append(os.Environ(), childEnv+"=1")
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		c := &child{cmd: cmd, in: in}
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		var said strings.Builder
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if text, ok := strings.CutPrefix(lines.Text(), "endpoint "); ok {
+				c.endpoints = strings.Fields(text)
+				go io.Copy(io.Discard, out) //nolint:errcheck // so that the child can write
+				return c
+			}
+			said.WriteString(lines.Text() + "\n")
+		}
+		t.Fatalf("the child said no endpoint but\n%s", said.String())
+		return nil
+	}
+	children := make(chan *child)
+	go func() { children <- start() }()
+	one := start()
+	two := <-children
+	seen := map[string]bool{}
+	for _, ep := range append(one.endpoints, two.endpoints...) {
+		if seen[ep] {
+			t.Errorf("two emulators answer at %s", ep)
+		}
+		seen[ep] = true
+		if !listens(ep) {
+			t.Errorf("nobody answers at %s", ep)
+		}
+	}
+	// One ends as it should, the other is killed: neither leaves anything running.
+	if err := one.in.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := one.cmd.Wait(); err != nil {
+		t.Errorf("the child that was not killed: %v", err)
+	}
+	gone(t, one.endpoints)
+	for _, ep := range two.endpoints {
+		if !listens(ep) {
+			t.Errorf("the end of one binary ended another's emulator at %s", ep)
+		}
+	}
+	if err := two.cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = two.cmd.Wait() // it was killed
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux ends the children of a process that is killed")
+	}
+	gone(t, two.endpoints)
+}
+
+func listens(endpoint string) bool {
+	c, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "http://"))
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
+func gone(t *testing.T, endpoints []string) {
+	t.Helper()
+	for _, ep := range endpoints {
+		deadline := time.Now().Add(20 * time.Second)
+		for ; listens(ep) && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		}
+		if listens(ep) {
+			t.Errorf("the emulator at %s outlives the tests", ep)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package awstest
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+)
+
+// Counter counts the requests that go through it, by operation.
+type Counter struct {
+	next http.RoundTripper
+
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+// NewCounter returns a counter before next; nil is the plain transport.
+func NewCounter(next http.RoundTripper) *Counter {
+	if next == nil {
+		next = Transport()
+	}
+	return &Counter{next: next, seen: map[string]int{}}
+}
+
+// RoundTrip counts the request and hands it on.
+func (c *Counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.mu.Lock()
+	c.seen[Operation(r)]++
+	c.mu.Unlock()
+	return c.next.RoundTrip(r)
+}
+
+// Of returns how many requests of the operations there were, named as by
+// [Operation]; without operations, how many of any.
+func (c *Counter) Of(operations ...string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for op, seen := range c.seen {
+		if len(operations) == 0 || slices.Contains(operations, op) {
+			n += seen
+		}
+	}
+	return n
+}
+
+// All returns the requests by operation.
+func (c *Counter) All() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.seen)
+}
+
+// Reset sets all counts to zero.
+func (c *Counter) Reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.seen)
+}
+
+// Operation names what an SDK's request is about: "DynamoDB.PutItem",
+// "DynamoDBStreams.GetRecords", "SQS.SendMessageBatch", "SNS.Publish",
+// "S3.PutObject", "Scheduler.CreateSchedule", "EventBridge.PutEvents".
+func Operation(r *http.Request) string {
+	return service(r) + "." + awsmiddleware.GetOperationName(r.Context())
+}
+
+func service(r *http.Request) string {
+	return strings.ReplaceAll(awsmiddleware.GetServiceID(r.Context()), " ", "")
+}

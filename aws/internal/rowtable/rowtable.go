@@ -1,0 +1,213 @@
+// Package rowtable is the form in which the rows of a read model are items of a
+// DynamoDB table. The drivers that write, read and follow them share it, and so
+// does the deployment.
+//
+// The table has the partition key id (S) and, with sub ids, the sort key sub (S).
+// Its other attributes are
+//
+//	data      S  the row, byte for byte; without it the item is no row
+//	rev       N  the row's revision
+//	ttl       N  when the row ends, in seconds since 1970: the table's TTL attribute
+//	k:INDEX   S  the key of an index that the row is in
+//	s:INDEX   S  its sort key: see [SortOf]
+//
+// Where rows hold their own watermarks (driver.TableSpec.OwnRow) an item has
+// those as well, see package marks, and in place of ttl the attribute ends:
+// DynamoDB must not remove it, for the watermark outlives the row.
+package rowtable
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/reventless-go/reventless/aws/internal/dynamo"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/rows"
+)
+
+// The attributes.
+const (
+	ID       = "id"
+	Sub      = "sub"
+	Data     = "data"
+	Revision = "rev"
+	TTL      = "ttl"
+	ends     = "ends"
+)
+
+// MaxRowBytes is the most that a row may have: an item's limit without room for
+// attributes beside the data.
+const MaxRowBytes = dynamo.MaxItemBytes - 16<<10
+
+// marksBytes is what the watermarks in a row may take.
+const marksBytes = 2 << 10
+
+// IndexName is the name of a table's index; those of DynamoDB have three
+// characters at least.
+func IndexName(name string) string { return "index-" + name }
+
+// KeyAttribute is the attribute of an index's key.
+func KeyAttribute(index string) string { return "k:" + index }
+
+// SortAttribute is the attribute of an index's sort key.
+func SortAttribute(index string) string { return "s:" + index }
+
+// Table is the table of a read model.
+type Table struct {
+	Spec driver.TableSpec
+	// Name is the table's physical name.
+	Name string
+}
+
+// Expiry is the attribute that says when a row ends.
+func (t Table) Expiry() string {
+	if t.Spec.OwnRow {
+		return ends
+	}
+	return TTL
+}
+
+// Key returns the key of a row's item.
+func (t Table) Key(key driver.Key) dynamo.Item {
+	item := dynamo.Item{ID: dynamo.Text(key.ID)}
+	if t.Spec.SubID != "" {
+		item[Sub] = dynamo.Text(key.Sub)
+	}
+	return item
+}
+
+// KeyAttributes are the names in an item's key.
+func (t Table) KeyAttributes() []string {
+	if t.Spec.SubID != "" {
+		return []string{ID, Sub}
+	}
+	return []string{ID}
+}
+
+// KeyOf returns the key of an item.
+func (t Table) KeyOf(item dynamo.Item) (driver.Key, error) {
+	r := dynamo.Read(item)
+	key := driver.Key{ID: r.Text(ID)}
+	if t.Spec.SubID != "" {
+		key.Sub = r.Text(Sub)
+	}
+	return key, r.Err()
+}
+
+// Present is the condition that there is a row at now.
+func (t Table) Present(e *dynamo.Expression, now time.Time) string {
+	return e.Present(Data) + " AND (" + e.Absent(t.Expiry()) + " OR " + e.Name(t.Expiry()) + " > " + e.Value(dynamo.Number(now.Unix())) + ")"
+}
+
+// Absent is the condition that there is none.
+func (t Table) Absent(e *dynamo.Expression, now time.Time) string {
+	return e.Absent(Data) + " OR " + e.Name(t.Expiry()) + " <= " + e.Value(dynamo.Number(now.Unix()))
+}
+
+// At is the condition that a row has a revision, or that there is none for 0.
+func (t Table) At(e *dynamo.Expression, revision uint64, now time.Time) string {
+	if revision == 0 {
+		return t.Absent(e, now)
+	}
+	return t.Present(e, now) + " AND " + e.Name(Revision) + " = " + e.Value(dynamo.Number(revision))
+}
+
+// Put makes the item the row, after all checks of the row, and returns the item's
+// size. A revision that is not there begins with the microseconds of now, so that
+// those of a row that was removed do not come again.
+func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size int, err error) {
+	if err := rows.Check(t.Spec, row, MaxRowBytes); err != nil {
+		return 0, err
+	}
+	item := t.Key(row.Key)
+	for name, v := range (dynamo.Item{Data: dynamo.Text(string(row.Data)), Revision: dynamo.Number(now.UnixMicro())}) {
+		item[name] = v
+	}
+	deadline := rows.Deadline(row.ExpiresAt)
+	if deadline != 0 {
+		item[t.Expiry()] = dynamo.Number(deadline)
+	}
+	if err := t.enter(item, row); err != nil {
+		return 0, fmt.Errorf("row %.100q: %w", row.Key, err)
+	}
+	size = dynamo.Size(item)
+	if t.Spec.OwnRow {
+		size += marksBytes
+	}
+	if size > dynamo.MaxItemBytes {
+		return 0, fmt.Errorf("row %.100q with its indexes: %w", row.Key, &driver.TooLargeError{What: "row", Size: size, Limit: dynamo.MaxItemBytes})
+	}
+	e.Set(Data, item[Data])
+	// Not from a clock alone: a revision grows also where clocks differ.
+	e.SetTo(Revision, fmt.Sprintf("if_not_exists(%s, %s) + %s", e.Name(Revision), e.Value(item[Revision]), e.Value(dynamo.Number(1))))
+	t.set(e, item, t.Expiry())
+	for _, index := range t.Spec.Indexes {
+		t.set(e, item, KeyAttribute(index.Name))
+		t.set(e, item, SortAttribute(index.Name))
+	}
+	return size, nil
+}
+
+// Reenter puts a stored row into its indexes, and nothing else. A row that does
+// not fit one is left out of it. It reports whether that is any change.
+func (t Table) Reenter(e *dynamo.Expression, stored dynamo.Item, row driver.Row) (changes bool) {
+	fields, err := rows.Fields(row.Data)
+	for _, index := range t.Spec.Indexes {
+		item := dynamo.Item{}
+		if err == nil {
+			_ = enterOne(item, index, row.Key, fields) // it is left out
+		}
+		for _, name := range []string{KeyAttribute(index.Name), SortAttribute(index.Name)} {
+			if !same(item[name], stored[name]) {
+				changes = true
+				t.set(e, item, name)
+			}
+		}
+	}
+	return changes
+}
+
+// Drop makes the item no row. The revision stays, for the row that comes again.
+func (t Table) Drop(e *dynamo.Expression) {
+	e.Remove(Data)
+	e.Remove(t.Expiry())
+	for _, index := range t.Spec.Indexes {
+		e.Remove(KeyAttribute(index.Name))
+		e.Remove(SortAttribute(index.Name))
+	}
+}
+
+func (t Table) set(e *dynamo.Expression, item dynamo.Item, name string) {
+	if v, ok := item[name]; ok {
+		e.Set(name, v)
+	} else {
+		e.Remove(name)
+	}
+}
+
+// Decode returns the row of an item, and whether there is one at now. An item that
+// is of another form is a [driver.ErrInvalid] that names it.
+func (t Table) Decode(item dynamo.Item, now time.Time) (driver.Row, bool, error) {
+	r := dynamo.Read(item)
+	row := driver.Row{Key: driver.Key{ID: r.Text(ID)}}
+	if t.Spec.SubID != "" {
+		row.Sub = r.Text(Sub)
+	}
+	there := r.Has(Data) || !t.Spec.OwnRow // all items are rows, but for those of watermarks
+	deadline := int64(0)
+	if there {
+		row.Data = []byte(r.Text(Data))
+		row.Revision = r.Uint(Revision)
+		if r.Has(t.Expiry()) {
+			deadline = int64(r.Uint(t.Expiry())) //nolint:gosec // it was written from an int64
+		}
+	}
+	if err := r.Err(); err != nil {
+		return driver.Row{}, false, fmt.Errorf("the item %.100q is no row: %w", row.Key, err)
+	}
+	if !there || rows.Expired(deadline, now) {
+		return driver.Row{}, false, nil
+	}
+	row.ExpiresAt = rows.ExpiresAt(deadline)
+	return row, true, nil
+}

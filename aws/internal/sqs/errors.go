@@ -1,0 +1,122 @@
+package sqs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// The codes that have a class, as the SDK or the entry of a batch has them. Those
+// with dots are from before the JSON protocol, and still come.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html,
+// https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html. That SNS is
+// throttled by "Throttled" with status 429 the SDK's retryer does not know.
+var (
+	throttled = []string{
+		"RequestThrottled", "AWS.SimpleQueueService.RequestThrottled", "ThrottlingException", "Throttling", "Throttled", "RequestLimitExceeded",
+		"OverLimit", "KmsThrottled", "KMS.ThrottlingException", "KMSThrottling",
+	}
+	unavailable = []string{"InternalError", "InternalFailure", "InternalErrorException", "ServiceUnavailable"}
+	missing     = []string{"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "NotFound", "NotFoundException"}
+	invalid     = []string{"InvalidParameterValue", "InvalidParameter", "ParameterValueInvalid", "InvalidMessageContents", "MissingParameter", "BatchRequestTooLong"}
+
+	// gone are the codes of receipt handles whose hold has ended. A FIFO queue
+	// calls those of another receive an invalid parameter.
+	gone = []string{"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight"}
+)
+
+// Classify wraps an error of SQS or SNS with its class. It goes by the values
+// and codes of errors, never by their texts; what it does not know has no class.
+func Classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	class := classOf(err)
+	if class == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", class, err)
+}
+
+func classOf(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil // the context's error is the class
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		if class := codeClass(api.ErrorCode()); class != nil {
+			return class
+		}
+		if api.ErrorFault() == smithy.FaultServer {
+			return driver.ErrUnavailable
+		}
+	}
+	var connection net.Error
+	var operation *net.OpError
+	var sent interface{ ConnectionError() bool }
+	if errors.As(err, &connection) || errors.As(err, &operation) || errors.As(err, &sent) && sent.ConnectionError() {
+		return driver.ErrUnavailable
+	}
+	var response *http.ResponseError
+	if errors.As(err, &response) { // an answer whose body was not understood
+		switch status := response.HTTPStatusCode(); {
+		case status == 429:
+			return driver.ErrThrottled
+		case status >= 500:
+			return driver.ErrUnavailable
+		}
+	}
+	return nil
+}
+
+func codeClass(code string) error {
+	switch {
+	case slices.Contains(throttled, code):
+		return driver.ErrThrottled
+	case slices.Contains(unavailable, code):
+		return driver.ErrUnavailable
+	case slices.Contains(missing, code):
+		return driver.ErrNotFound
+	case slices.Contains(invalid, code):
+		return driver.ErrInvalid
+	}
+	return nil
+}
+
+// EntryError is the error of one entry of a batch that failed. What is not the
+// sender's fault passes.
+func EntryError(code, message *string, senderFault bool) error {
+	text := value(code)
+	class := codeClass(text)
+	if class == nil && !senderFault {
+		class = driver.ErrUnavailable
+	}
+	if class == nil {
+		return fmt.Errorf("%s: %.200s", text, value(message))
+	}
+	return fmt.Errorf("%w: %s: %.200s", class, text, value(message))
+}
+
+// passes reports whether err is of a class that may be gone next time.
+func passes(err error) bool {
+	return errors.Is(err, driver.ErrThrottled) || errors.Is(err, driver.ErrUnavailable)
+}
+
+// errNoResult is for an entry of which the answer says nothing.
+func errNoResult() error {
+	return fmt.Errorf("%w: the answer has no result for it", driver.ErrUnavailable)
+}
+
+func value(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

@@ -1,0 +1,198 @@
+// Package outcomes keeps the outcomes of commands in a DynamoDB table.
+//
+// The table has the partition key commandId (S). Its other attributes are kind,
+// entity, target, user, code and message (S), seq and events (N), detail (B, byte
+// for byte), expires (N, microseconds since 1970) and ttl (N, seconds), which is the
+// table's TTL attribute. DynamoDB removes what expired within days and shows it
+// until then, so what is read is compared with the clock:
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
+//
+// A Put is one PutItem, of one write unit for each KB; a Get is one consistent
+// GetItem, of one read unit for each 4 KB.
+package outcomes
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/reventless-go/reventless/aws/internal/dynamo"
+	"github.com/reventless-go/reventless/driver"
+)
+
+// The attributes that a deployment has to know.
+const (
+	// Key is the partition key, a string.
+	Key = "commandId"
+	// TTL is the attribute by which DynamoDB removes outcomes that expired.
+	TTL = "ttl"
+)
+
+// MaxOutcomeBytes is the most that an outcome may have as an item.
+const MaxOutcomeBytes = dynamo.MaxItemBytes
+
+// Outcomes are the outcomes of one application. They hold no state: any number of
+// processes may have them open.
+type Outcomes struct {
+	call  dynamo.Caller
+	table string
+	now   func() time.Time
+}
+
+var _ driver.Outcomes = (*Outcomes)(nil)
+
+// Options configure [Outcomes]; nil fields are the defaults.
+type Options struct {
+	// Now is the clock by which outcomes expire. Nil is time.Now.
+	Now func() time.Time
+	// Spent is told what each request consumed, by the name of its operation.
+	Spent func(operation string, c *types.ConsumedCapacity)
+}
+
+// Open returns the outcomes in table. Nothing is asked of the service: a missing
+// table is [driver.ErrUnavailable] at the first call.
+func Open(client *dynamodb.Client, table string, opts *Options) *Outcomes {
+	o := &Outcomes{call: dynamo.Caller{Client: client, Spent: func(string, *types.ConsumedCapacity) {}}, table: table}
+	o.now = time.Now
+	if opts != nil && opts.Now != nil {
+		o.now = opts.Now
+	}
+	if opts != nil && opts.Spent != nil {
+		o.call.Spent = opts.Spent
+	}
+	return o
+}
+
+// Put implements [driver.Outcomes]. It is one request, whose condition keeps
+// Pending from replacing another outcome.
+func (o *Outcomes) Put(ctx context.Context, outcome driver.Outcome, expires time.Time) error {
+	if err := o.put(ctx, outcome, expires); err != nil {
+		return fmt.Errorf("outcomes %s: put %.100q: %w", o.table, outcome.CommandID, err)
+	}
+	return nil
+}
+
+func (o *Outcomes) put(ctx context.Context, outcome driver.Outcome, expires time.Time) error {
+	if err := driver.CheckID("command", outcome.CommandID); err != nil {
+		return err
+	}
+	item, err := encode(outcome, expires)
+	if err != nil {
+		return err
+	}
+	if size := dynamo.Size(item); size > MaxOutcomeBytes {
+		return &driver.TooLargeError{What: "outcome", Size: size, Limit: MaxOutcomeBytes}
+	}
+	in := &dynamodb.PutItemInput{TableName: &o.table, Item: item, ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal}
+	if outcome.Kind == driver.Pending {
+		var e dynamo.Expression
+		e.Where(e.Absent(Key) + " OR " + e.Name("kind") + " = " + e.Value(dynamo.Text(string(driver.Pending))) +
+			" OR " + e.Name("expires") + " <= " + e.Value(dynamo.Number(o.now().UnixMicro())))
+		in.ConditionExpression, in.ExpressionAttributeNames, in.ExpressionAttributeValues = e.Conditions(), e.Names(), e.Values()
+	}
+	out, err := o.call.Client.PutItem(ctx, in)
+	var kept *types.ConditionalCheckFailedException
+	switch {
+	case errors.As(err, &kept):
+		return nil // another outcome is there, and stays
+	case err != nil:
+		return tableError(dynamo.Classify(err))
+	}
+	o.call.Spent("PutItem", out.ConsumedCapacity)
+	return nil
+}
+
+// Get implements [driver.Outcomes].
+func (o *Outcomes) Get(ctx context.Context, commandID string) (driver.Outcome, error) {
+	outcome, err := o.get(ctx, commandID)
+	if err != nil {
+		return driver.Outcome{}, fmt.Errorf("outcomes %s: get %.100q: %w", o.table, commandID, err)
+	}
+	return outcome, nil
+}
+
+func (o *Outcomes) get(ctx context.Context, commandID string) (driver.Outcome, error) {
+	if driver.CheckID("command", commandID) != nil {
+		return driver.Outcome{}, driver.ErrNotFound // Put takes none of that id
+	}
+	item, err := o.call.Get(ctx, o.table, dynamo.Item{Key: dynamo.Text(commandID)}, nil)
+	if err != nil {
+		return driver.Outcome{}, tableError(err)
+	}
+	if item == nil {
+		return driver.Outcome{}, driver.ErrNotFound
+	}
+	outcome, expires, err := decode(item)
+	switch {
+	case err != nil:
+		return driver.Outcome{}, err
+	case !o.now().Before(expires):
+		return driver.Outcome{}, driver.ErrNotFound
+	}
+	return outcome, nil
+}
+
+// tableError has a missing table not look like a missing outcome.
+func tableError(err error) error {
+	var missing *types.ResourceNotFoundException
+	if errors.As(err, &missing) {
+		return fmt.Errorf("%w: %w", driver.ErrUnavailable, missing)
+	}
+	return err
+}
+
+// texts are the attributes of an outcome that are texts and may be empty.
+func texts(o *driver.Outcome) map[string]*string {
+	return map[string]*string{"entity": &o.EntityID, "target": &o.Target, "user": &o.User, "code": &o.Code, "message": &o.Message}
+}
+
+// encode returns the item of an outcome. Empty fields are left away.
+func encode(o driver.Outcome, expires time.Time) (dynamo.Item, error) {
+	if o.EventCount < 0 {
+		return nil, fmt.Errorf("%d events: %w", o.EventCount, driver.ErrInvalid)
+	}
+	seconds := expires.Unix()
+	if expires.Nanosecond() > 0 {
+		seconds++ // DynamoDB must not remove it before it expired
+	}
+	item := dynamo.Item{
+		Key: dynamo.Text(o.CommandID), "kind": dynamo.Text(string(o.Kind)), "seq": dynamo.Number(o.SequenceNr), "events": dynamo.Number(o.EventCount),
+		"expires": dynamo.Number(max(expires.UnixMicro(), 0)), TTL: dynamo.Number(max(seconds, 0)),
+	}
+	for name, text := range texts(&o) {
+		if *text != "" {
+			item[name] = dynamo.Text(*text)
+		}
+	}
+	if len(o.Detail) > 0 {
+		item["detail"] = &types.AttributeValueMemberB{Value: o.Detail}
+	}
+	return item, nil
+}
+
+// decode returns the outcome of an item; one of a foreign shape is a
+// [driver.ErrInvalid].
+func decode(item dynamo.Item) (driver.Outcome, time.Time, error) {
+	r := dynamo.Read(item)
+	o := driver.Outcome{CommandID: r.Text(Key), Kind: driver.OutcomeKind(r.Text("kind")), SequenceNr: r.Uint("seq"), EventCount: int(r.Uint("events"))} //nolint:gosec // it was written from an int
+	for name, text := range texts(&o) {
+		if r.Has(name) {
+			*text = r.Text(name)
+		}
+	}
+	if v, ok := item["detail"].(*types.AttributeValueMemberB); ok {
+		o.Detail = json.RawMessage(v.Value)
+	} else if r.Has("detail") {
+		r.Fail("its attribute %q is not binary", "detail")
+	}
+	expires := time.UnixMicro(int64(r.Uint("expires"))) //nolint:gosec // it was written from an int64
+	if err := r.Err(); err != nil {
+		return driver.Outcome{}, time.Time{}, fmt.Errorf("the item is no outcome: %w", err)
+	}
+	return o, expires, nil
+}

@@ -1,0 +1,361 @@
+// Package scheduledpublisher keeps schedules in EventBridge Scheduler, and receives
+// what they fire from the standard SQS queue that is their target.
+//
+// A schedule is named by naming.ScheduleName in the group of the application, with
+// FlexibleTimeWindow OFF. Its input, which becomes the message, is
+//
+//	{"due": "<aws.scheduler.scheduled-time>", "execution": "<aws.scheduler.execution-id>",
+//	 "name": ..., "generation": ..., "expression": ..., "zone": ..., "payload": ...}
+//
+// https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
+//
+// Every Create makes a new generation, and a message counts only while the schedule
+// that it is of is there in its generation: so what was replaced or deleted does not
+// fire. For the same reason a one-time schedule has ActionAfterCompletion NONE and
+// is deleted when its firing is settled, not when the service has sent it; one whose
+// firing is parked by the queue's own dead letters stays in the list.
+//
+// The service's precision is 60 seconds, and it is never early: a firing of 10:00
+// comes from 10:00:00 to 10:00:59. A time with seconds is rounded up to the minute
+// for it, so it comes up to two minutes late. A time that has passed, or comes within
+// two minutes, is not the service's at all: its schedule is disabled and the message
+// sent here, to be delivered when the time has come.
+// https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+//
+// The service goes on whether firings are settled or not, unlike the schedules of
+// the other providers, which go on from the settlement. Of the firings of one
+// schedule a Scheduler hands out one at a time; those whose time had come when one
+// was settled are dropped, as are those after whose time two more have come. So after
+// a pause there is one firing, or two where several processes receive. A rate counts
+// from when it was created.
+//
+// Create is one request of the service, two where it replaces; Delete is one, List
+// one for each 100 and one for each schedule. A firing is one request to receive up
+// to ten, two to look whether it counts when it comes and when it is settled, one to
+// remove it, and for one-time schedules one more.
+//
+// One thing is not atomic: a one-time schedule that another process replaces in the
+// moment between that second look and its deletion is deleted in its new form.
+package scheduledpublisher
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/smithy-go"
+
+	"github.com/reventless-go/reventless/aws/internal/dynamo"
+	"github.com/reventless-go/reventless/aws/internal/naming"
+	awssqs "github.com/reventless-go/reventless/aws/internal/sqs"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/schedule"
+)
+
+// MaxInputBytes is the most that a schedule may have as an input, with its name and
+// what else is in it. It is a quarter of a message of SQS; the API does not say what
+// the service takes.
+const MaxInputBytes = 256 << 10
+
+// near is how far off a time may be that is not left to the service: a message of the
+// queue can be delayed by 15 minutes.
+const near = 2 * time.Minute
+
+// maxTries bounds how often Create starts anew that met another one.
+const maxTries = 20
+
+// The context attributes that the service puts into an input.
+const attributes = `{"due":"<aws.scheduler.scheduled-time>","execution":"<aws.scheduler.execution-id>",`
+
+// input is the input of a schedule, and the message of a firing.
+type input struct {
+	Due        string `json:"due,omitempty"`
+	Execution  string `json:"execution,omitempty"`
+	Name       string `json:"name"`
+	Generation string `json:"generation"`
+	Expression string `json:"expression"`
+	Zone       string `json:"zone,omitempty"`
+	Payload    string `json:"payload,omitempty"` // the JSON as a text, byte for byte
+	Binary     []byte `json:"binary,omitempty"`  // in its place, where that is no UTF-8
+}
+
+func newInput(s driver.Schedule) input {
+	in := input{Name: s.Name, Generation: rand.Text(), Expression: s.Expression, Zone: s.Zone, Payload: string(s.Payload)}
+	if !utf8.Valid(s.Payload) {
+		in.Payload, in.Binary = "", bytes.Clone(s.Payload)
+	}
+	return in
+}
+
+func (in input) payload() json.RawMessage {
+	if in.Binary != nil {
+		return in.Binary
+	}
+	return json.RawMessage(in.Payload)
+}
+
+// encode returns the text for the service. Whatever looks like a context attribute
+// in a name or payload is none to it: JSON has other texts for its brackets.
+func (in input) encode() (string, error) {
+	text, err := json.Marshal(in)
+	if err != nil {
+		return "", fmt.Errorf("its input: %w: %w", driver.ErrInvalid, err)
+	}
+	if in.Due == "" {
+		text = append([]byte(attributes), text[1:]...)
+	}
+	if len(text) > MaxInputBytes {
+		return "", &driver.TooLargeError{What: "schedule", Size: len(text), Limit: MaxInputBytes}
+	}
+	return string(text), nil
+}
+
+func decode(text string) (input, error) {
+	var in input
+	if err := json.Unmarshal([]byte(text), &in); err != nil {
+		return in, fmt.Errorf("%w: %w", driver.ErrInvalid, err)
+	}
+	if in.Name == "" || in.Generation == "" {
+		return in, fmt.Errorf("it has no name or generation: %w", driver.ErrInvalid)
+	}
+	return in, nil
+}
+
+// Create implements [driver.Scheduler].
+func (s *Scheduler) Create(ctx context.Context, sched driver.Schedule) error {
+	if err := s.create(ctx, sched); err != nil {
+		return fmt.Errorf("scheduler %s: create %.100q: %w", s.group, sched.Name, err)
+	}
+	return nil
+}
+
+func (s *Scheduler) create(ctx context.Context, sched driver.Schedule) error {
+	if err := driver.CheckID("schedule", sched.Name); err != nil {
+		return err
+	}
+	if len(sched.Payload) > 0 && !json.Valid(sched.Payload) {
+		return fmt.Errorf("its payload is not JSON: %w", driver.ErrInvalid)
+	}
+	rate, err := schedule.Parse(sched.Expression, sched.Zone)
+	if err != nil {
+		return fmt.Errorf("%w: %w", driver.ErrInvalid, err)
+	}
+	if _, ok := rate.Next(s.now()); rate.Recurring() && !ok {
+		return fmt.Errorf("%s never fires: %w", sched.Expression, driver.ErrInvalid)
+	}
+	in := newInput(sched)
+	text, err := in.encode()
+	if err != nil {
+		return err
+	}
+	create := &scheduler.CreateScheduleInput{
+		Name: aws.String(naming.ScheduleName(sched.Name)), GroupName: &s.group,
+		ScheduleExpression: &sched.Expression, ScheduleExpressionTimezone: aws.String(cmp.Or(sched.Zone, "UTC")),
+		FlexibleTimeWindow: &types.FlexibleTimeWindow{Mode: types.FlexibleTimeWindowModeOff},
+		// One-time schedules are deleted when their firing is settled.
+		ActionAfterCompletion: types.ActionAfterCompletionNone,
+		State:                 types.ScheduleStateEnabled,
+		Target:                &types.Target{Arn: &s.target, RoleArn: &s.role, Input: &text},
+	}
+	due, once := rate.Time()
+	now := s.now()
+	soon := once && due.Sub(now) <= near
+	if once {
+		create.ScheduleExpressionTimezone = aws.String("UTC")
+		create.ScheduleExpression = aws.String(at(due))
+	}
+	if soon {
+		// What the service says to times that have passed is not documented.
+		create.State, create.ScheduleExpression = types.ScheduleStateDisabled, aws.String(at(now.Add(24*time.Hour)))
+	}
+	if err := s.store(ctx, create); err != nil || !soon {
+		return err
+	}
+	in.Due = due.UTC().Format(time.RFC3339)
+	if text, err = in.encode(); err != nil {
+		return err
+	}
+	url, err := s.queue.URL(ctx)
+	if err != nil {
+		return err
+	}
+	delay := (max(due.Sub(s.now()), 0) + time.Second - 1) / time.Second
+	_, err = s.queue.Client.SendMessage(ctx, &sqs.SendMessageInput{
+		QueueUrl: url, MessageBody: &text, DelaySeconds: int32(delay), //nolint:gosec // it is near
+	})
+	return awssqs.Classify(err)
+}
+
+// at is the expression of a time in UTC, rounded up to a whole minute.
+func at(t time.Time) string {
+	whole := t.UTC().Truncate(time.Minute)
+	if whole.Before(t) {
+		whole = whole.Add(time.Minute)
+	}
+	return whole.Format("at(2006-01-02T15:04:05)")
+}
+
+// store creates a schedule, or replaces the one that is there.
+func (s *Scheduler) store(ctx context.Context, in *scheduler.CreateScheduleInput) error {
+	var conflict *types.ConflictException
+	var missing *types.ResourceNotFoundException
+	for n := 1; ; n++ {
+		_, err := s.client.CreateSchedule(ctx, in)
+		if !errors.As(err, &conflict) {
+			return classify(err)
+		}
+		_, err = s.client.UpdateSchedule(ctx, &scheduler.UpdateScheduleInput{
+			Name: in.Name, GroupName: in.GroupName, ScheduleExpression: in.ScheduleExpression, ScheduleExpressionTimezone: in.ScheduleExpressionTimezone,
+			FlexibleTimeWindow: in.FlexibleTimeWindow, ActionAfterCompletion: in.ActionAfterCompletion, State: in.State, Target: in.Target,
+		})
+		if !errors.As(err, &conflict) && !errors.As(err, &missing) {
+			return classify(err)
+		}
+		// It was deleted since, or another one replaces it.
+		if n == maxTries {
+			return fmt.Errorf("%w: %w", driver.ErrThrottled, err)
+		}
+		if err := dynamo.Pause(ctx, min(n, 4)); err != nil {
+			return err
+		}
+	}
+}
+
+// Delete implements [driver.Scheduler].
+func (s *Scheduler) Delete(ctx context.Context, name string) error {
+	if driver.CheckID("schedule", name) != nil {
+		return nil // Create takes none of that name
+	}
+	if err := s.remove(ctx, name); err != nil {
+		return fmt.Errorf("scheduler %s: delete %.100q: %w", s.group, name, err)
+	}
+	return nil
+}
+
+func (s *Scheduler) remove(ctx context.Context, name string) error {
+	_, err := s.client.DeleteSchedule(ctx, &scheduler.DeleteScheduleInput{Name: aws.String(naming.ScheduleName(name)), GroupName: &s.group})
+	var missing *types.ResourceNotFoundException
+	if errors.As(err, &missing) {
+		return nil
+	}
+	return classify(err)
+}
+
+// List implements [driver.Scheduler].
+func (s *Scheduler) List(ctx context.Context) ([]driver.Schedule, error) {
+	list, err := s.list(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("scheduler %s: list: %w", s.group, err)
+	}
+	return list, nil
+}
+
+func (s *Scheduler) list(ctx context.Context) ([]driver.Schedule, error) {
+	var list []driver.Schedule
+	in := &scheduler.ListSchedulesInput{GroupName: &s.group, MaxResults: aws.Int32(100)}
+	for {
+		out, err := s.client.ListSchedules(ctx, in)
+		if err != nil {
+			return nil, classify(err)
+		}
+		for _, summary := range out.Schedules {
+			in, found, err := s.get(ctx, summary.Name)
+			switch {
+			case err != nil:
+				return nil, fmt.Errorf("%.100q: %w", aws.ToString(summary.Name), err)
+			case found:
+				list = append(list, driver.Schedule{Name: in.Name, Expression: in.Expression, Zone: in.Zone, Payload: in.payload()})
+			}
+		}
+		if out.NextToken == nil {
+			break
+		}
+		in.NextToken = out.NextToken
+	}
+	slices.SortFunc(list, func(a, b driver.Schedule) int { return cmp.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// get returns what a schedule is as it is now.
+func (s *Scheduler) get(ctx context.Context, physical *string) (in input, found bool, err error) {
+	out, err := s.client.GetSchedule(ctx, &scheduler.GetScheduleInput{Name: physical, GroupName: &s.group})
+	var missing *types.ResourceNotFoundException
+	switch {
+	case errors.As(err, &missing):
+		return in, false, nil
+	case err != nil:
+		return in, false, classify(err)
+	case out.Target == nil:
+		return in, false, fmt.Errorf("the schedule has no target: %w", driver.ErrInvalid)
+	}
+	if in, err = decode(aws.ToString(out.Target.Input)); err != nil {
+		return in, false, fmt.Errorf("the schedule is not one of ours: %w", err)
+	}
+	return in, true, nil
+}
+
+// The codes that have a class.
+// https://docs.aws.amazon.com/scheduler/latest/APIReference/CommonErrors.html
+var (
+	throttled   = []string{"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"}
+	unavailable = []string{"InternalServerException", "InternalFailure", "ServiceUnavailable", "ResourceNotFoundException"}
+)
+
+// classify wraps an error of the service with its class. It goes by the values and
+// codes of errors, never by their texts; what it does not know has no class. What is
+// not found where it is not looked for is the group.
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	if class := classOf(err); class != nil {
+		return fmt.Errorf("%w: %w", class, err)
+	}
+	return err
+}
+
+func classOf(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil // the context's error is the class
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		switch code := api.ErrorCode(); {
+		case slices.Contains(throttled, code):
+			return driver.ErrThrottled
+		case slices.Contains(unavailable, code), api.ErrorFault() == smithy.FaultServer:
+			return driver.ErrUnavailable
+		}
+	}
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) { // an answer whose body was not understood, or none
+		switch status := response.HTTPStatusCode(); {
+		case status == 429:
+			return driver.ErrThrottled
+		case status >= 500:
+			return driver.ErrUnavailable
+		case status > 0:
+			return nil
+		}
+	}
+	var connection net.Error
+	var operation *net.OpError
+	var sent interface{ ConnectionError() bool }
+	if errors.As(err, &connection) || errors.As(err, &operation) || errors.As(err, &sent) && sent.ConnectionError() {
+		return driver.ErrUnavailable
+	}
+	return nil
+}

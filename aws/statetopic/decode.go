@@ -1,0 +1,92 @@
+package statetopic
+
+import (
+	"fmt"
+	"time"
+
+	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
+
+	"github.com/reventless-go/reventless/aws/internal/dynamo"
+	"github.com/reventless-go/reventless/aws/internal/rowtable"
+	"github.com/reventless-go/reventless/aws/internal/streams"
+	"github.com/reventless-go/reventless/driver"
+)
+
+// DecodeStream returns the change that a record of the stream of a rows table
+// tells of, as it was read by GetRecords. ok is false where there is none: the row
+// stayed as it was, or ended by its time. Whether it had ended is seen at the time
+// of the write. A record of a foreign shape is a [driver.ErrInvalid].
+func DecodeStream(r streamtypes.Record, spec driver.TableSpec) (c driver.StateChange, ok bool, err error) {
+	return decode(streams.FromSDK(r), spec, nil)
+}
+
+// DecodeStreamEvent does the same for one element of the Records of a Lambda
+// event. The id is that by which a function reports that the record failed, its
+// sequence number; it may be missing with an error.
+func DecodeStreamEvent(text []byte, spec driver.TableSpec) (c driver.StateChange, ok bool, id string, err error) {
+	change := streams.FromLambda(text)
+	c, ok, err = decode(change, spec, nil)
+	return c, ok, change.Sequence, err
+}
+
+// decode sees the rows at a time that now tells; nil is that of the write.
+func decode(c streams.Change, spec driver.TableSpec, now func() time.Time) (driver.StateChange, bool, error) {
+	none := func(err error) (driver.StateChange, bool, error) {
+		if err != nil {
+			err = fmt.Errorf("statetopic %s: the stream's record %.40q: %w", spec.Name, c.Sequence, err)
+		}
+		return driver.StateChange{}, false, err
+	}
+	if c.Err != nil {
+		return none(c.Err)
+	}
+	switch c.Kind {
+	case streams.Insert, streams.Modify, streams.Remove:
+	default:
+		return none(fmt.Errorf("a change of the kind %.20q: %w", c.Kind, driver.ErrInvalid))
+	}
+	if c.Old == nil && c.Kind != streams.Insert || c.New == nil && c.Kind != streams.Remove {
+		return none(fmt.Errorf("it lacks an image: %w", driver.ErrInvalid))
+	}
+	if c.Expired {
+		return none(nil)
+	}
+	at := c.At
+	if now != nil {
+		at = now()
+	}
+	table := rowtable.Table{Spec: spec}
+	before, was, err := row(table, c.Old, at)
+	if err != nil {
+		return none(err)
+	}
+	after, is, err := row(table, c.New, at)
+	if err != nil {
+		return none(err)
+	}
+	told := after
+	var kind driver.ChangeKind
+	switch {
+	case !was && !is:
+		return none(nil)
+	case !was:
+		kind = driver.Added
+	case !is:
+		kind, told = driver.Removed, before
+	case before.Revision == after.Revision && string(before.Data) == string(after.Data):
+		return none(nil) // only the watermarks or the indexes are others
+	default:
+		kind = driver.Updated
+	}
+	return driver.StateChange{
+		Kind: kind, ReadModel: spec.Name, ID: told.ID, SubID: told.Sub, Revision: told.Revision, Row: told.Data,
+	}, true, nil
+}
+
+// row returns the row of an image, and whether it is one.
+func row(table rowtable.Table, image dynamo.Item, at time.Time) (driver.Row, bool, error) {
+	if _, ok := image[rowtable.Data]; !ok {
+		return driver.Row{}, false, nil
+	}
+	return table.Decode(image, at)
+}

@@ -1,0 +1,278 @@
+// Package task is the bucket of a task on S3, with the events of its objects from
+// the standard SQS queue that S3 notifies.
+//
+// Objects have the keys that they are known by. The deployment has the bucket
+// notify the queue of s3:ObjectCreated:*, s3:ObjectRemoved:* and
+// s3:LifecycleExpiration:*; S3 takes no FIFO queue for that. A role that may not
+// list the bucket is refused (403) where it should be told that there is no such
+// object: the driver needs s3:ListBucket, also for Get.
+//
+// Get and Delete are one request, List one for each 1,000 keys that it passes, Put
+// one for up to 8 MiB; what is larger is uploaded in parts of 8 MiB and more,
+// three requests and one for each part. Bodies are not held in memory beyond one
+// part.
+package task
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/objectkey"
+)
+
+const (
+	// partBytes is what one request uploads. An upload has 10,000 parts at most,
+	// so every thousand of them the parts become larger.
+	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+	partBytes = 8 << 20
+	moreAfter = 1000
+
+	// maxPage is the most keys that one request lists.
+	maxPage = 1000
+
+	// abortTime is how long the removal of a failed upload may take.
+	abortTime = 10 * time.Second
+)
+
+// Put implements [driver.Bucket].
+func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) error {
+	if err := b.put(ctx, key, body); err != nil {
+		return fmt.Errorf("bucket %s: put %.100q: %w", b.name, key, err)
+	}
+	return nil
+}
+
+func (b *Bucket) put(ctx context.Context, key string, body io.Reader) error {
+	if err := objectkey.Check(key); err != nil {
+		return err
+	}
+	// The body's own errors are not those of the service: they get no class.
+	var part bytes.Buffer
+	if _, err := part.ReadFrom(io.LimitReader(body, partBytes)); err != nil {
+		return err
+	}
+	if part.Len() == partBytes {
+		return b.upload(ctx, key, &part, body)
+	}
+	_, err := b.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.name, Key: &key, Body: bytes.NewReader(part.Bytes())})
+	return classify(err)
+}
+
+// upload stores an object in parts; it comes to be with the last request.
+func (b *Bucket) upload(ctx context.Context, key string, part *bytes.Buffer, body io.Reader) (err error) {
+	upload, err := b.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &b.name, Key: &key})
+	if err != nil {
+		return classify(err)
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		// Parts that nobody completes cost storage; a rule of the bucket should
+		// remove what this cannot.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+		defer cancel()
+		if _, abortErr := b.s3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.name, Key: &key, UploadId: upload.UploadId}); abortErr != nil {
+			err = fmt.Errorf("%w (and its parts are still there: %w)", err, abortErr)
+		}
+	}()
+	var parts []types.CompletedPart
+	for part.Len() > 0 {
+		n := int32(len(parts)) + 1 //nolint:gosec // the service takes 10,000
+		out, err := b.s3.UploadPart(ctx, &s3.UploadPartInput{
+			Bucket: &b.name, Key: &key, UploadId: upload.UploadId, PartNumber: &n, Body: bytes.NewReader(part.Bytes()),
+		})
+		if err != nil {
+			return classify(err)
+		}
+		parts = append(parts, types.CompletedPart{
+			PartNumber: &n, ETag: out.ETag, ChecksumCRC32: out.ChecksumCRC32, ChecksumCRC32C: out.ChecksumCRC32C,
+			ChecksumCRC64NVME: out.ChecksumCRC64NVME, ChecksumSHA1: out.ChecksumSHA1, ChecksumSHA256: out.ChecksumSHA256,
+		})
+		part.Reset()
+		if _, err := part.ReadFrom(io.LimitReader(body, int64(partBytes*(1+len(parts)/moreAfter)))); err != nil {
+			return err
+		}
+	}
+	_, err = b.s3.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+		Bucket: &b.name, Key: &key, UploadId: upload.UploadId, MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+	})
+	return classify(err)
+}
+
+// Get implements [driver.Bucket]. The body is read from the service while the
+// caller reads it.
+func (b *Bucket) Get(ctx context.Context, key string) (io.ReadCloser, driver.Object, error) {
+	body, o, err := b.get(ctx, key)
+	if err != nil {
+		return nil, driver.Object{}, fmt.Errorf("bucket %s: get %.100q: %w", b.name, key, err)
+	}
+	return body, o, nil
+}
+
+func (b *Bucket) get(ctx context.Context, key string) (io.ReadCloser, driver.Object, error) {
+	if err := objectkey.Check(key); err != nil {
+		return nil, driver.Object{}, err
+	}
+	out, err := b.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: &key})
+	if err != nil {
+		return nil, driver.Object{}, classify(err)
+	}
+	return out.Body, driver.Object{Key: key, Size: aws.ToInt64(out.ContentLength), ModifiedAt: aws.ToTime(out.LastModified).Truncate(time.Second)}, nil
+}
+
+// Delete implements [driver.Bucket].
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	err := objectkey.Check(key)
+	if err == nil {
+		_, err = b.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: &key})
+		if err = classify(err); errors.Is(err, driver.ErrNotFound) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("bucket %s: delete %.100q: %w", b.name, key, err)
+	}
+	return nil
+}
+
+// List implements [driver.Bucket]. Objects that others stored under keys which are
+// none of a [driver.Bucket], such as the folders of the console, are left out.
+func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) ([]driver.Object, error) {
+	list, err := b.list(ctx, prefix, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: list %d of %.100q after %.100q: %w", b.name, limit, prefix, after, err)
+	}
+	return list, nil
+}
+
+func (b *Bucket) list(ctx context.Context, prefix, after string, limit int) ([]driver.Object, error) {
+	if limit < 1 {
+		return nil, driver.ErrInvalid
+	}
+	in := &s3.ListObjectsV2Input{
+		Bucket: &b.name, MaxKeys: aws.Int32(int32(min(limit, maxPage))), //nolint:gosec // it is small
+		// Not every character of a key can stand in XML as it is.
+		EncodingType: types.EncodingTypeUrl,
+	}
+	// What the service is not asked is compared here.
+	if p := sendable(prefix); p != "" {
+		in.Prefix = &p
+	}
+	if a := sendable(after); a != "" {
+		in.StartAfter = &a
+	}
+	var list []driver.Object
+	for {
+		out, err := b.s3.ListObjectsV2(ctx, in)
+		if err != nil {
+			return nil, classify(err)
+		}
+		for _, o := range out.Contents {
+			key, err := url.QueryUnescape(aws.ToString(o.Key))
+			if err != nil {
+				return nil, fmt.Errorf("the key %.100q of the answer: %w: %w", aws.ToString(o.Key), driver.ErrInvalid, err)
+			}
+			if key <= after || !strings.HasPrefix(key, prefix) || objectkey.Check(key) != nil {
+				continue
+			}
+			list = append(list, driver.Object{Key: key, Size: aws.ToInt64(o.Size), ModifiedAt: aws.ToTime(o.LastModified).Truncate(time.Second)})
+			if len(list) == limit {
+				return list, nil
+			}
+		}
+		if !aws.ToBool(out.IsTruncated) || out.NextContinuationToken == nil {
+			return list, nil
+		}
+		in.ContinuationToken = out.NextContinuationToken
+	}
+}
+
+// sendable returns the start of s that can be part of a request: UTF-8, and no
+// more than a key has.
+func sendable(s string) string {
+	for i, r := range s {
+		size := utf8.RuneLen(r)
+		if r == utf8.RuneError {
+			_, size = utf8.DecodeRuneInString(s[i:])
+		}
+		if r == utf8.RuneError && size < 2 || i+size > objectkey.MaxBytes {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+// The codes that have a class.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+var (
+	throttled   = []string{"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "TooManyRequestsException", "BandwidthLimitExceeded"}
+	unavailable = []string{"InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeoutException", "OperationAborted", "NoSuchBucket", "NoSuchUpload"}
+	missing     = []string{"NoSuchKey", "NotFound"}
+)
+
+// classify wraps an error of S3 with its class. It goes by the values and codes of
+// errors, never by their texts; what it does not know has no class. A missing
+// bucket is not a missing object.
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	if class := classOf(err); class != nil {
+		return fmt.Errorf("%w: %w", class, err)
+	}
+	return err
+}
+
+func classOf(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil // the context's error is the class
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		switch code := api.ErrorCode(); {
+		case slices.Contains(missing, code):
+			return driver.ErrNotFound
+		case slices.Contains(throttled, code):
+			return driver.ErrThrottled
+		case slices.Contains(unavailable, code), api.ErrorFault() == smithy.FaultServer:
+			return driver.ErrUnavailable
+		}
+	}
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) { // an answer whose body was not understood, or none
+		switch status := response.HTTPStatusCode(); {
+		case status == 404 && api == nil: // it names the key, which XML cannot always have
+			return driver.ErrNotFound
+		case status == 429:
+			return driver.ErrThrottled
+		case status >= 500:
+			return driver.ErrUnavailable
+		case status > 0:
+			return nil
+		}
+	}
+	var connection net.Error
+	var operation *net.OpError
+	var sent interface{ ConnectionError() bool }
+	if errors.As(err, &connection) || errors.As(err, &operation) || errors.As(err, &sent) && sent.ConnectionError() {
+		return driver.ErrUnavailable
+	}
+	return nil
+}
