@@ -65,4 +65,6 @@ func (l *lock) markCreated() error {
 	return l.write()
 }
 
-func (l *lock) release() error { return l.f.Close() }
+// release gives the lock up. Closing the file alone would not while a child process
+// that is just being started has a copy of it.
+func (l *lock) release() error { return errors.Join(unlockFile(l.f), l.f.Close()) }

@@ -20,6 +20,8 @@ func lockFile(f *os.File) (held bool, err error) {
 	return errors.Is(err, syscall.EWOULDBLOCK), err
 }
 
+func unlockFile(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
+
 // syncDir makes the names in a directory durable.
 func syncDir(path string) error {
 	d, err := os.Open(path)

@@ -17,5 +17,8 @@ func lockFile(f *os.File) (held bool, err error) {
 	return errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING), err
 }
 
+// unlockFile is nothing: handles are not inherited, and closing the file unlocks it.
+func unlockFile(*os.File) error { return nil }
+
 // syncDir is nothing: Windows has no such call, and writes names through.
 func syncDir(string) error { return nil }
