@@ -34,7 +34,7 @@ type Scheduler struct {
 	client              *scheduler.Client
 	group, target, role string
 	queue               *awssqs.Queue
-	receiver            *awssqs.Receiver[string] // of bodies
+	receiver            messages // of bodies
 	letters             driver.DeadLetters
 	now                 func() time.Time
 	hold                time.Duration
@@ -71,9 +71,18 @@ type Options struct {
 	DeadLetters driver.DeadLetters
 	// Hold is the visibility timeout of the queue; 0 is 30 seconds.
 	Hold time.Duration
+	// Messages has the bodies of the queue's messages in place of the queue: for a
+	// function, which is handed them.
+	Messages messages
 	// Now is the clock that tells times that have passed, and by which holds end.
 	// Nil is time.Now.
 	Now func() time.Time
+}
+
+// messages are what a queue has, or what a function was handed.
+type messages interface {
+	driver.Receiver[string]
+	Release(ctx context.Context) error
 }
 
 // Target is where schedules are, and what they fire at.
@@ -103,6 +112,10 @@ func Open(schedules *scheduler.Client, queues *sqs.Client, target Target, opts *
 		if opts.Hold > 0 {
 			s.hold = opts.Hold
 		}
+	}
+	if opts != nil && opts.Messages != nil {
+		s.receiver = opts.Messages
+		return s
 	}
 	s.receiver = awssqs.NewReceiver(s.queue, "scheduler "+target.Group+": queue", &awssqs.Options{Now: s.now}, func(body, _ string) string { return body })
 	return s
@@ -143,6 +156,7 @@ func (s *Scheduler) receive(ctx context.Context, max int) (driver.Batch[driver.F
 	}
 	_ = s.end(ctx, ended) // as above
 	if len(batch.Deliveries) == 0 {
+		batch.Next = received.Next
 		return batch, failed // else it comes again with the next call
 	}
 	return batch, nil

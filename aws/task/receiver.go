@@ -38,7 +38,7 @@ const (
 type Bucket struct {
 	name  string
 	s3    *s3.Client
-	queue *awssqs.Receiver[string] // of bodies; nil without a queue
+	queue messages // of bodies; nil for who does not receive
 
 	component string
 	letters   driver.DeadLetters
@@ -94,8 +94,17 @@ type Options struct {
 	DeadLetters driver.DeadLetters
 	// Hold is the visibility timeout of the queue; 0 is 30 seconds.
 	Hold time.Duration
+	// Messages has the bodies of the queue's messages in place of the queue: for a
+	// function, which is handed them.
+	Messages messages
 	// Now is the clock by which holds end. Nil is time.Now.
 	Now func() time.Time
+}
+
+// messages are what a queue has, or what a function was handed.
+type messages interface {
+	driver.Receiver[string]
+	Release(ctx context.Context) error
 }
 
 // Open returns the bucket with a name. queue is the name or URL of the queue that
@@ -116,7 +125,10 @@ func Open(objects *s3.Client, queues *sqs.Client, bucket, queue string, opts *Op
 			b.hold = opts.Hold
 		}
 	}
-	if queue != "" {
+	switch {
+	case opts != nil && opts.Messages != nil:
+		b.queue = opts.Messages
+	case queue != "":
 		b.queue = awssqs.NewReceiver(awssqs.NewQueue(standardqueue.Client(queues), queue), "bucket "+bucket+": queue", &awssqs.Options{Now: b.now}, func(body, _ string) string { return body })
 	}
 	return b
@@ -169,7 +181,9 @@ func (b *Bucket) receive(ctx context.Context, max int) (driver.Batch[driver.Obje
 	if failed != nil {
 		return batch, failed // the other events are ready for the next call
 	}
-	batch.Deliveries = b.take(max)
+	if batch.Deliveries = b.take(max); len(batch.Deliveries) == 0 {
+		batch.Next = received.Next
+	}
 	return batch, nil
 }
 

@@ -13,6 +13,19 @@ import (
 // later ones of its group waiting. The error says that the component does not
 // exist, or that nothing can be said about any delivery: then all come again.
 
+// Counts are what a host has done since it was opened.
+type Counts struct {
+	Conflicts int64 // writes that were decided or projected again, because others were faster
+	Retries   int64 // messages that are to be tried again
+	Parked    int64 // messages that were given up
+	Panics    int64 // of application code
+}
+
+// Counts returns what the host has done so far.
+func (h *Host) Counts() Counts {
+	return Counts{h.stats.conflicts.Load(), h.stats.retried.Load(), h.stats.parked.Load(), h.stats.panics.Load()}
+}
+
 // HandleCommands handles commands of an aggregate's queue.
 func (h *Host) HandleCommands(ctx context.Context, aggregate string, deliveries []driver.Delivery[driver.Command]) ([]driver.Settlement, error) {
 	a := h.aggregates[aggregate]

@@ -63,10 +63,14 @@ func (a *aggregate) handle(ctx context.Context, deliveries []driver.Delivery[dri
 	for _, g := range order {
 		select {
 		case <-g.done:
+		case <-ctx.Done():
+		}
+		select {
+		case <-g.done: // also when ctx has ended: what is decided is told
 			for _, it := range g.items {
 				results[it.delivery] = it.result
 			}
-		case <-ctx.Done():
+		default:
 			for _, it := range g.items {
 				results[it.delivery] = Result{Err: fmt.Errorf("command %s: the outcome is not known: %w", it.command.Meta.ID, ctx.Err())}
 			}
@@ -255,6 +259,7 @@ func (a *aggregate) runLane(groups []*group) {
 		case errors.As(err, &conflict):
 			// The winner may be our own write, whose answer was lost: its ids are
 			// remembered with it, so that the recorded outcomes are given.
+			a.host.stats.conflicts.Add(1)
 			winner := &conflict.Winner
 			if conflicts++; conflicts > 1 {
 				winner = nil // others were faster more than once: read all of it

@@ -137,53 +137,26 @@ func (h *Host) openOne(ctx context.Context, name string, d *component.Definition
 // topic where the provider allows few direct readers. The relay that feeds a
 // topic is a direct reader itself.
 func (h *Host) wire(ctx context.Context) error {
-	type reader struct {
-		name string
-		def  *component.Definition
-		src  component.SourceLog
-	}
-	readers := map[string][]reader{}
-	var order []string
-	for name, d := range h.app.All {
-		seen := map[string]bool{}
-		for _, s := range h.app.LogsOf(d) {
-			if len(readers[s.Log]) == 0 {
-				order = append(order, s.Log)
-			}
-			if !seen[s.Log] {
-				readers[s.Log] = append(readers[s.Log], reader{name, d, s})
-			}
-			seen[s.Log] = true
+	subscribers := map[string][]string{}
+	routes := h.app.Topology().Routes(h.provider.Limits().MaxFeedReaders)
+	for _, r := range routes {
+		if r.Topic {
+			subscribers[r.Log] = append(subscribers[r.Log], r.Consumer)
 		}
 	}
-	limit := h.provider.Limits().MaxFeedReaders
-	for _, log := range order {
-		var direct, behind []reader
-		for _, r := range readers[log] {
-			crossing := r.src.Point != ""
-			if limit > 0 && (crossing || len(readers[log]) > limit) {
-				behind = append(behind, r)
-			} else {
-				direct = append(direct, r)
-			}
-		}
-		if len(behind) > 0 {
-			spec := driver.TopicSpec{Log: log}
-			for _, r := range behind {
-				spec.Subscribers = append(spec.Subscribers, r.name)
-			}
-			topic, err := h.provider.OpenEventTopic(ctx, spec)
+	for _, r := range routes {
+		if names := subscribers[r.Log]; r.Topic && names[0] == r.Consumer {
+			topic, err := h.provider.OpenEventTopic(ctx, driver.TopicSpec{Log: r.Log, Subscribers: names})
 			if err != nil {
-				return fmt.Errorf("event topic of %s: %w", log, err)
+				return fmt.Errorf("event topic of %s: %w", r.Log, err)
 			}
-			if err := h.addRelay(ctx, log, topic); err != nil {
+			if err := h.addRelay(ctx, r.Log, topic); err != nil {
 				return err
 			}
 		}
-		for i, r := range append(direct, behind...) {
-			if err := h.addConsumer(ctx, r.name, r.def, log, i >= len(direct)); err != nil {
-				return fmt.Errorf("%s %s: %w", r.def.Kind, r.name, err)
-			}
+		d, _ := h.app.Lookup(r.Consumer)
+		if err := h.addConsumer(ctx, r.Consumer, d, r.Log, r.Topic); err != nil {
+			return fmt.Errorf("%s %s: %w", d.Kind, r.Consumer, err)
 		}
 	}
 	return nil

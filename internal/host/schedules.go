@@ -30,13 +30,16 @@ type firingPayload struct {
 	Heartbeat string           `json:"heartbeat,omitempty"`
 }
 
-// planSchedules brings the stored schedules in line with the declared ones. One
-// that is there and unchanged is left alone: its next time stays.
-func (h *Host) planSchedules(ctx context.Context) error {
-	declared := map[string]driver.Schedule{}
+// declared is the start of the names of declared schedules.
+const declared = "declared/"
+
+// declaredSchedules returns the schedules that the App declares, by name.
+func (h *Host) declaredSchedules() (map[string]driver.Schedule, error) {
+	schedules := map[string]driver.Schedule{}
 	add := func(name, expression, zone string, p firingPayload) error {
 		payload, err := json.Marshal(p)
-		declared[name] = driver.Schedule{Name: name, Expression: expression, Zone: zone, Payload: payload}
+		name = declared + name
+		schedules[name] = driver.Schedule{Name: name, Expression: expression, Zone: zone, Payload: payload}
 		return err
 	}
 	for name, d := range h.app.All {
@@ -44,36 +47,62 @@ func (h *Host) planSchedules(ctx context.Context) error {
 		case d.Schedule != nil:
 			commands, err := h.planned(origin{component: name, key: "declared", meta: driver.Meta{CorrelationID: name}}, 0, d.Schedule.Action)
 			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 			for i := range commands {
 				commands[i].Meta = driver.Meta{Service: commands[i].Target}
 			}
-			if err := add("declared/"+name, d.Schedule.Expression, d.Schedule.Zone, firingPayload{Commands: commands}); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+			if err := add(name, d.Schedule.Expression, d.Schedule.Zone, firingPayload{Commands: commands}); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 		case d.Task != nil && d.Task.Scheduled != nil:
-			if err := add("declared/"+name, d.Task.Expression, d.Task.Zone, firingPayload{Task: name}); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+			if err := add(name, d.Task.Expression, d.Task.Zone, firingPayload{Task: name}); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 		}
 	}
 	for _, p := range h.app.Plugins {
 		if p.Heartbeat > 0 {
-			if err := add("declared/heartbeat/"+p.Name, schedule.Every(p.Heartbeat).Expression(), "", firingPayload{Heartbeat: p.Name}); err != nil {
-				return fmt.Errorf("%s: %w", p.Name, err)
+			if err := add("heartbeat/"+p.Name, schedule.Every(p.Heartbeat).Expression(), "", firingPayload{Heartbeat: p.Name}); err != nil {
+				return nil, fmt.Errorf("%s: %w", p.Name, err)
 			}
 		}
+	}
+	return schedules, nil
+}
+
+// DeclaredFiring returns the firing of a declared schedule that is due, for hosts
+// whose declared schedules are somebody else's to keep. Its name is
+// "declared/<Plugin>.<Component>" or "declared/heartbeat/<Plugin>"; of another
+// one it is a [driver.ErrNotFound].
+func (h *Host) DeclaredFiring(name string, due time.Time) (driver.Firing, error) {
+	schedules, err := h.declaredSchedules()
+	if err != nil {
+		return driver.Firing{}, err
+	}
+	s, ok := schedules[name]
+	if !ok {
+		return driver.Firing{}, fmt.Errorf("no schedule is declared as %q: %w", clip(name), driver.ErrNotFound)
+	}
+	return driver.Firing{Name: name, Due: due, Payload: s.Payload}, nil
+}
+
+// planSchedules brings the stored schedules in line with the declared ones. One
+// that is there and unchanged is left alone: its next time stays.
+func (h *Host) planSchedules(ctx context.Context) error {
+	wanted, err := h.declaredSchedules()
+	if err != nil {
+		return err
 	}
 	stored, err := h.scheduler.List(ctx)
 	if err != nil {
 		return err
 	}
 	for _, s := range stored {
-		if !strings.HasPrefix(s.Name, "declared/") {
+		if !strings.HasPrefix(s.Name, declared) {
 			continue
 		}
-		d, ok := declared[s.Name]
+		d, ok := wanted[s.Name]
 		if !ok {
 			if err := h.scheduler.Delete(ctx, s.Name); err != nil {
 				return err
@@ -81,10 +110,10 @@ func (h *Host) planSchedules(ctx context.Context) error {
 			continue
 		}
 		if s.Expression == d.Expression && s.Zone == d.Zone && bytes.Equal(s.Payload, d.Payload) {
-			delete(declared, s.Name)
+			delete(wanted, s.Name)
 		}
 	}
-	for _, s := range declared {
+	for _, s := range wanted {
 		if err := h.scheduler.Create(ctx, s); err != nil {
 			return err
 		}

@@ -9,9 +9,7 @@ import (
 )
 
 // stats count what a host did since it was opened.
-type stats struct {
-	commands, rejected, conflicts, commits, parked, retried, panics atomic.Int64
-}
+type stats struct{ conflicts, retried, parked, panics atomic.Int64 }
 
 // workers are the loops of a host that pulls, and know when all are idle.
 type workers struct {

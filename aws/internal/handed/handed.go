@@ -1,0 +1,215 @@
+// Package handed makes a receiver of messages that a function was handed, so that
+// what works on receivers works in a function, too: what is to be tried again is
+// tried again while the function has time, in order within its group, and at the
+// end there is a list of what is not done.
+package handed
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// Messages is a receiver of the messages that were added to it.
+type Messages[T any] struct {
+	now func() time.Time
+
+	mu     sync.Mutex
+	rounds uint64
+	items  []*item[T] // that are not removed, in order
+}
+
+type item[T any] struct {
+	id    string // as it was added
+	group string // empty where it is alone
+	held  string // the id of its delivery, while it is held
+	at    time.Time
+	driver.Delivery[T]
+}
+
+// New returns an empty receiver; nil is the real clock.
+func New[T any](now func() time.Time) *Messages[T] {
+	if now == nil {
+		now = time.Now
+	}
+	return &Messages[T]{now: now}
+}
+
+// Message is a message to add.
+type Message[T any] struct {
+	// ID is how what handed it over knows it.
+	ID string
+	// Group is the messages that have to wait for it; empty is none.
+	Group string
+	// Attempt is which attempt this is, from 1.
+	Attempt int
+	Message T
+}
+
+// Add adds messages behind those that are there.
+func (m *Messages[T]) Add(messages ...Message[T]) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, x := range messages {
+		m.items = append(m.items, &item[T]{
+			id: x.ID, group: x.Group, Delivery: driver.Delivery[T]{Attempt: max(x.Attempt, 1) - 1, Message: x.Message},
+		})
+	}
+}
+
+// Receive implements [driver.Receiver].
+func (m *Messages[T]) Receive(ctx context.Context, max int) (driver.Batch[T], error) {
+	var batch driver.Batch[T]
+	if max < 1 {
+		return batch, fmt.Errorf("handed: %d messages: %w", max, driver.ErrInvalid)
+	}
+	if err := ctx.Err(); err != nil {
+		return batch, err
+	}
+	now := m.now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rounds++
+	waiting := map[string]bool{}
+	var next time.Time
+	for i, x := range m.items {
+		switch {
+		case x.group != "" && waiting[x.group]:
+		case x.held != "":
+			waiting[x.group] = true
+		case x.at.After(now):
+			waiting[x.group] = true
+			if next.IsZero() || x.at.Before(next) {
+				next = x.at
+			}
+		case len(batch.Deliveries) < max:
+			x.Attempt++
+			x.held = x.id + "#" + strconv.FormatUint(m.rounds, 36) + "." + strconv.Itoa(i)
+			d := x.Delivery
+			d.ID = x.held
+			batch.Deliveries = append(batch.Deliveries, d)
+			continue // the next one of its group may be in the same batch
+		default:
+			waiting[x.group] = true
+		}
+	}
+	if len(batch.Deliveries) == 0 {
+		batch.Next = next
+	}
+	return batch, nil
+}
+
+// Settle implements [driver.Receiver].
+func (m *Messages[T]) Settle(_ context.Context, settlements []driver.Settlement) error {
+	how := make(map[string]driver.Settlement, len(settlements))
+	for _, s := range settlements {
+		if _, twice := how[s.ID]; !twice {
+			how[s.ID] = s
+		}
+	}
+	now := m.now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	left := m.items[:0:0]
+	for _, x := range m.items {
+		s, ok := how[x.held]
+		switch {
+		case x.held == "" || !ok:
+		case !s.Retry:
+			continue
+		default:
+			x.held, x.at = "", now.Add(max(s.After, 0))
+		}
+		left = append(left, x)
+	}
+	m.items = left
+	return nil
+}
+
+// Release makes what is held available again.
+func (m *Messages[T]) Release(context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, x := range m.items {
+		x.held = ""
+	}
+	return nil
+}
+
+// Left is a message that is not done.
+type Left struct {
+	ID string
+	// After is how long it should wait before it is handed over again.
+	After time.Duration
+}
+
+// Take removes all messages and returns them, in order.
+func (m *Messages[T]) Take() []Left {
+	now := m.now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var left []Left
+	for _, x := range m.items {
+		left = append(left, Left{x.id, max(x.at.Sub(now), 0)})
+	}
+	m.items = nil
+	return left
+}
+
+// maxFailures bounds how often a receiver may fail.
+const maxFailures = 5
+
+// longest is how long a function waits for what is to be tried again; what waits
+// longer is handed over again, which costs nothing meanwhile.
+const longest = 2 * time.Second
+
+// Work handles what a receiver has until nothing is left, or what is left is to be
+// tried again later, or ctx ends. When handle fails, nothing is known of any of its
+// deliveries, and all are tried again, after backoff.
+func Work[T any](ctx context.Context, r driver.Receiver[T], now func() time.Time, batch int, backoff func(attempt int) time.Duration,
+	handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error),
+) error {
+	failures := 0
+	for {
+		b, err := r.Receive(ctx, batch)
+		switch {
+		case err != nil:
+			// A receiver that asks a store about its messages has others ready.
+			if failures++; failures == maxFailures || !wait(ctx, backoff(failures)) {
+				return err
+			}
+		case len(b.Deliveries) > 0:
+			settlements, err := handle(ctx, b.Deliveries)
+			if err != nil {
+				settlements = settlements[:0:0]
+				for _, d := range b.Deliveries {
+					settlements = append(settlements, driver.Settlement{ID: d.ID, Retry: true, After: backoff(d.Attempt)})
+				}
+			}
+			if err := r.Settle(ctx, settlements); err != nil {
+				return err
+			}
+		case b.Next.IsZero() || !wait(ctx, b.Next.Sub(now())):
+			return nil
+		}
+	}
+}
+
+// wait waits for d; false when that is too long for a function, or for ctx.
+func wait(ctx context.Context, d time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); d > longest || ok && time.Until(deadline) < d { //nolint:forbidigo // deadlines are in real time
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

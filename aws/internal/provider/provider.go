@@ -1,0 +1,358 @@
+// Package provider opens the drivers of an application on AWS: the resources that
+// a deployment made, under the names that follow from application, stack and
+// component. Nothing is asked of the services before a driver is used.
+//
+// It is for hosts that are called with messages. What receives messages by itself,
+// such as an event collector, is there for the engine to hold, and refuses to
+// receive with [driver.ErrUnsupported].
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/reventless-go/reventless/aws/checkpoints"
+	"github.com/reventless-go/reventless/aws/commandtopic"
+	"github.com/reventless-go/reventless/aws/counter"
+	"github.com/reventless-go/reventless/aws/deadletters"
+	"github.com/reventless-go/reventless/aws/eventlog"
+	"github.com/reventless-go/reventless/aws/eventtopic"
+	"github.com/reventless-go/reventless/aws/internal/handed"
+	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/aws/internal/wiring"
+	"github.com/reventless-go/reventless/aws/outcomes"
+	"github.com/reventless-go/reventless/aws/querydb"
+	"github.com/reventless-go/reventless/aws/queryengine"
+	"github.com/reventless-go/reventless/aws/scheduledpublisher"
+	"github.com/reventless-go/reventless/aws/task"
+	"github.com/reventless-go/reventless/driver"
+)
+
+// Options say where the application is.
+type Options struct {
+	// App and Stack are what names are made of, with Account, which is the id of
+	// the account.
+	App, Stack, Account string
+	// AWS is the configuration of the clients, with their region.
+	AWS aws.Config
+	// Endpoint returns where a service answers, by the name that it has in the
+	// SDKs' variables, such as "DYNAMODB"; nil is what AWS says, and so is a nil
+	// answer.
+	Endpoint func(service string) *string
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Spent is told what each request to DynamoDB consumed; nil is nobody.
+	Spent func(operation string, c *types.ConsumedCapacity)
+}
+
+// Provider opens the drivers of one stack.
+type Provider struct {
+	// Timers has the bodies of the messages of the queue of that name, and Objects
+	// those of the queues of buckets, by the bucket's component: a function adds
+	// what it is handed.
+	Timers  *handed.Messages[string]
+	Objects map[string]*handed.Messages[string]
+
+	opts   Options
+	names  naming.Stack
+	closed *atomic.Bool
+
+	dynamoDB  *dynamodb.Client
+	sqs       *sqs.Client
+	sns       *sns.Client
+	s3        *s3.Client
+	scheduler *scheduler.Client
+}
+
+var _ driver.Provider = (*Provider)(nil)
+
+// New returns the provider of a stack.
+func New(opts Options) (*Provider, error) {
+	names, err := naming.New(opts.App, opts.Stack)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Account == "" || opts.AWS.Region == "" {
+		return nil, fmt.Errorf("provider: the account %q and the region %q have to be known: %w", opts.Account, opts.AWS.Region, driver.ErrInvalid)
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Spent == nil {
+		opts.Spent = func(string, *types.ConsumedCapacity) {}
+	}
+	p := &Provider{
+		opts: opts, names: names, closed: new(atomic.Bool),
+		Timers: handed.New[string](opts.Now), Objects: map[string]*handed.Messages[string]{},
+	}
+	cfg := opts.AWS.Copy()
+	next := cfg.HTTPClient
+	if next == nil {
+		next = http.DefaultClient
+	}
+	cfg.HTTPClient = gate{next, p.closed}
+	at := func(service string) aws.Config {
+		cfg := cfg
+		if opts.Endpoint != nil {
+			if url := opts.Endpoint(service); url != nil {
+				cfg.BaseEndpoint = url
+			}
+		}
+		return cfg
+	}
+	p.dynamoDB = dynamodb.NewFromConfig(at("DYNAMODB"))
+	p.sqs = sqs.NewFromConfig(at("SQS"))
+	p.sns = sns.NewFromConfig(at("SNS"))
+	p.s3 = s3.NewFromConfig(at("S3"), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }) // elsewhere a bucket's host need not resolve
+	p.scheduler = scheduler.NewFromConfig(at("SCHEDULER"))
+	return p, nil
+}
+
+// gate lets requests pass until it is closed.
+type gate struct {
+	next   aws.HTTPClient
+	closed *atomic.Bool
+}
+
+// Do implements [aws.HTTPClient].
+func (g gate) Do(r *http.Request) (*http.Response, error) {
+	if g.closed.Load() {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: net.ErrClosed}
+	}
+	return g.next.Do(r)
+}
+
+// Limits implements [driver.Provider].
+func (p *Provider) Limits() driver.Limits {
+	return driver.Limits{
+		MaxCommitBytes: eventlog.MaxCommitBytes, MaxCommandBytes: commandtopic.MaxCommandBytes, MaxRowBytes: querydb.MaxRowBytes,
+		MaxStep: querydb.MaxStep, MaxFeedReaders: wiring.MaxFeedReaders,
+	}
+}
+
+// Close implements [driver.Provider]. What is under way goes on.
+func (p *Provider) Close() error {
+	p.closed.Store(true)
+	return nil
+}
+
+// OpenEventLog implements [driver.Provider].
+func (p *Provider) OpenEventLog(_ context.Context, name string) (driver.EventLog, error) {
+	table, err := p.names.Name(naming.Log, name)
+	if err != nil {
+		return nil, err
+	}
+	return eventlog.Open(p.dynamoDB, table, &eventlog.Options{Now: p.opts.Now, Spent: p.opts.Spent}), nil
+}
+
+// OpenCommandTopic implements [driver.Provider].
+func (p *Provider) OpenCommandTopic(_ context.Context, name string) (driver.CommandTopic, error) {
+	queue, err := p.names.Name(naming.Commands, name)
+	if err != nil {
+		return nil, err
+	}
+	return commandtopic.Open(p.sqs, p.QueueURL(queue), &commandtopic.Options{Now: p.opts.Now}), nil
+}
+
+// OpenEventTopic implements [driver.Provider]. Its subscriptions are made by the
+// deployment.
+func (p *Provider) OpenEventTopic(_ context.Context, spec driver.TopicSpec) (driver.EventTopic, error) {
+	topic, err := p.names.Name(naming.Events, spec.Log)
+	if err != nil {
+		return nil, err
+	}
+	return eventtopic.Open(p.sns, p.ARN("sns", topic), nil), nil
+}
+
+// OpenEventCollector implements [driver.Provider].
+func (p *Provider) OpenEventCollector(_ context.Context, spec driver.CollectorSpec) (driver.EventCollector, error) {
+	return called[driver.Record]{"the collector of " + spec.Consumer}, nil
+}
+
+// OpenCheckpoints implements [driver.Provider].
+func (p *Provider) OpenCheckpoints(_ context.Context, consumer string) (driver.Checkpoints, error) {
+	table, err := p.names.Name(naming.Marks, consumer)
+	if err != nil {
+		return nil, err
+	}
+	return checkpoints.Open(p.dynamoDB, table, &checkpoints.Options{Spent: p.opts.Spent}), nil
+}
+
+// OpenQueryDb implements [driver.Provider]. A spec that differs from the stored one
+// is brought about by the deployment.
+func (p *Provider) OpenQueryDb(_ context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
+	rows, err := p.names.Name(naming.Rows, spec.Name)
+	marks := ""
+	if err == nil && !spec.OwnRow {
+		marks, err = p.names.Name(naming.Marks, spec.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return querydb.Open(p.dynamoDB, rows, marks, spec, &querydb.Options{Now: p.opts.Now, Spent: p.opts.Spent})
+}
+
+// OpenQueryEngine implements [driver.Provider].
+func (p *Provider) OpenQueryEngine(_ context.Context, specs []driver.TableSpec) (driver.QueryEngine, error) {
+	tables := make([]queryengine.Table, len(specs))
+	for i, spec := range specs {
+		name, err := p.names.Name(naming.Rows, spec.Name)
+		if err != nil {
+			return nil, err
+		}
+		tables[i] = queryengine.Table{Spec: spec, Name: name}
+	}
+	return queryengine.Open(p.dynamoDB, tables, &queryengine.Options{Now: p.opts.Now, Spent: p.opts.Spent})
+}
+
+// OpenStateTopic implements [driver.Provider].
+func (p *Provider) OpenStateTopic(_ context.Context, spec driver.TableSpec) (driver.StateTopic, error) {
+	return noSubscriptions(spec.Name), nil
+}
+
+// OpenCounter implements [driver.Provider].
+func (p *Provider) OpenCounter(_ context.Context, name string) (driver.Counter, error) {
+	return p.Counter(name)
+}
+
+// Counter opens a counter.
+func (p *Provider) Counter(name string) (*counter.Counter, error) {
+	refs, err := p.names.Name(naming.Refs, name)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := p.names.Name(naming.Counts, name)
+	if err != nil {
+		return nil, err
+	}
+	return counter.Open(p.dynamoDB, refs, counts, &counter.Options{Now: p.opts.Now, Spent: p.opts.Spent}), nil
+}
+
+// OpenScheduler implements [driver.Provider].
+func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) {
+	group, err := p.names.Name(naming.Schedules, "")
+	if err != nil {
+		return nil, err
+	}
+	queue, err := p.names.Name(naming.Timers, "")
+	if err != nil {
+		return nil, err
+	}
+	role, err := p.names.Name(naming.SchedulerRole, "")
+	if err != nil {
+		return nil, err
+	}
+	letters, err := p.OpenDeadLetters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return scheduledpublisher.Open(p.scheduler, p.sqs, scheduledpublisher.Target{
+		Group: group, Queue: p.QueueURL(queue), QueueARN: p.ARN("sqs", queue),
+		RoleARN: "arn:" + p.partition() + ":iam::" + p.opts.Account + ":role/" + role,
+	}, &scheduledpublisher.Options{DeadLetters: letters, Now: p.opts.Now, Messages: p.Timers}), nil
+}
+
+// OpenBucket implements [driver.Provider].
+func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, error) {
+	bucket, err := p.names.BucketName(naming.Bucket, name, p.opts.Account)
+	if err != nil {
+		return nil, err
+	}
+	letters, err := p.OpenDeadLetters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p.Objects[name] == nil {
+		p.Objects[name] = handed.New[string](p.opts.Now)
+	}
+	return task.Open(p.s3, p.sqs, bucket, "", &task.Options{Component: name, DeadLetters: letters, Now: p.opts.Now, Messages: p.Objects[name]}), nil
+}
+
+// OpenDeadLetters implements [driver.Provider].
+func (p *Provider) OpenDeadLetters(context.Context) (driver.DeadLetters, error) {
+	table, err := p.names.Name(naming.DeadLetters, "")
+	if err != nil {
+		return nil, err
+	}
+	return deadletters.Open(p.dynamoDB, table, &deadletters.Options{Spent: p.opts.Spent}), nil
+}
+
+// OpenOutcomes implements [driver.Provider].
+func (p *Provider) OpenOutcomes(context.Context) (driver.Outcomes, error) {
+	table, err := p.names.Name(naming.Outcomes, "")
+	if err != nil {
+		return nil, err
+	}
+	return outcomes.Open(p.dynamoDB, table, &outcomes.Options{Now: p.opts.Now, Spent: p.opts.Spent}), nil
+}
+
+// SQS is the client of the queues.
+func (p *Provider) SQS() *sqs.Client { return p.sqs }
+
+// Name returns the physical name of a resource; see [naming.Stack.Name].
+func (p *Provider) Name(kind naming.Kind, subject string) (string, error) {
+	return p.names.Name(kind, subject)
+}
+
+// QueueURL returns the URL of a queue. It is computed: to look it up is a request,
+// and a right that a function need not have.
+func (p *Provider) QueueURL(queue string) string {
+	domain := "amazonaws.com"
+	if p.partition() == "aws-cn" {
+		domain = "amazonaws.com.cn"
+	}
+	return "https://sqs." + p.opts.AWS.Region + "." + domain + "/" + p.opts.Account + "/" + queue
+}
+
+// ARN returns the ARN of a queue or topic.
+func (p *Provider) ARN(service, name string) string {
+	return "arn:" + p.partition() + ":" + service + ":" + p.opts.AWS.Region + ":" + p.opts.Account + ":" + name
+}
+
+// partition is the part of AWS that the region is in.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+func (p *Provider) partition() string {
+	switch {
+	case strings.HasPrefix(p.opts.AWS.Region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(p.opts.AWS.Region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}
+
+var errCalled = errors.New("its messages are handed to functions")
+
+// called is a receiver of what functions are handed.
+type called[T any] struct{ what string }
+
+// Receive implements [driver.Receiver].
+func (c called[T]) Receive(context.Context, int) (driver.Batch[T], error) {
+	return driver.Batch[T]{}, fmt.Errorf("%s: receive: %w: %w", c.what, driver.ErrUnsupported, errCalled)
+}
+
+// Settle implements [driver.Receiver]: nothing was handed out.
+func (called[T]) Settle(context.Context, []driver.Settlement) error { return nil }
+
+// noSubscriptions is the state topic of a read model.
+type noSubscriptions string
+
+// Subscribe implements [driver.StateTopic].
+func (n noSubscriptions) Subscribe(context.Context) (iter.Seq2[driver.StateChange, error], error) {
+	return nil, fmt.Errorf("changes of %s: subscribe: %w: %w", string(n), driver.ErrUnsupported, errCalled)
+}

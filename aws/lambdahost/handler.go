@@ -1,0 +1,281 @@
+package lambdahost
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/reventless-go/reventless"
+	"github.com/reventless-go/reventless/aws/counter"
+	"github.com/reventless-go/reventless/aws/internal/handed"
+	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/aws/internal/provider"
+	"github.com/reventless-go/reventless/aws/internal/wiring"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/internal/resolver"
+)
+
+// handler is one function.
+type handler struct {
+	app      *reventless.App
+	stack    string
+	function wiring.Function
+	provider *provider.Provider
+	host     *host.Host
+	resolver *resolver.Resolver
+	log      *slog.Logger
+	margin   time.Duration
+	now      func() time.Time
+	metrics  *metrics
+
+	// sources are the triggers by the last part of their sources' ARNs: the name
+	// of a queue, or of a table.
+	sources map[string]wiring.Trigger
+	// counters are those that the function serves.
+	counters map[string]*counter.Counter
+	// receiving guards drivers that are fed with what the function is handed.
+	receiving sync.Mutex
+}
+
+func newHandler(app *reventless.App, getenv func(string) string, stdout io.Writer, opts *Options) (*handler, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	h := &handler{app: app, log: newLogger(stdout, getenv), margin: o.Margin, now: time.Now, sources: map[string]wiring.Trigger{}, counters: map[string]*counter.Counter{}}
+	if h.margin <= 0 {
+		h.margin = time.Second
+	}
+	function, err := required(getenv, wiring.EnvFunction)
+	if err != nil {
+		return nil, err
+	}
+	if h.stack, err = required(getenv, wiring.EnvStack); err != nil {
+		return nil, err
+	}
+	account, err := required(getenv, wiring.EnvAccount)
+	if err != nil {
+		return nil, err
+	}
+	if h.function, err = wiring.Parse(app.Topology(), function); err != nil {
+		return nil, fmt.Errorf("%s=%s: %w", wiring.EnvFunction, function, err)
+	}
+	po := provider.Options{App: app.Name(), Stack: h.stack, Account: account, Now: h.now, Endpoint: endpoint(getenv)}
+	if o.AWS != nil {
+		po.AWS = *o.AWS
+	} else if po.AWS, err = fromEnvironment(getenv); err != nil {
+		return nil, err
+	}
+	if h.provider, err = provider.New(po); err != nil {
+		return nil, err
+	}
+	for _, t := range h.function.Triggers {
+		name, err := h.provider.Name(t.Source, t.Component)
+		if err != nil {
+			return nil, err
+		}
+		h.sources[name] = t
+		if t.Source == naming.Counts {
+			if h.counters[t.Component], err = h.provider.Counter(t.Component); err != nil {
+				return nil, err
+			}
+		}
+	}
+	h.metrics = newMetrics(stdout, app.Name(), h.stack, h.function.String(), h.now)
+	h.host, err = host.Open(context.Background(), app.Assembled(), h.provider, &host.Options{
+		Now: h.now, Logger: h.log, MaxAttempts: o.MaxAttempts, CacheEntries: o.CacheEntries, Backoff: backoff,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.resolver = resolver.New(h.host, resolver.Options{})
+	return h, nil
+}
+
+// backoff is the pause before attempt n+1: four of them, which is what a poison
+// message has before it is parked, take a second, and of a store that is away a
+// function waits out some seconds.
+func backoff(n int) time.Duration {
+	d := min(50*time.Millisecond<<min(n-1, 10), 30*time.Second)
+	return d/2 + rand.N(d/2) //nolint:gosec // chance is all that is asked of it
+}
+
+// Invoke implements lambda.Handler.
+func (h *handler) Invoke(whole context.Context, payload []byte) (answer []byte, err error) {
+	ctx, cancel := h.budget(whole)
+	defer cancel()
+	m := h.metrics.begin(h.host.Counts())
+	defer func() {
+		if r := recover(); r != nil { // what is of the application is recovered nearer to it
+			answer, err = nil, h.recovered(r)
+		}
+		m.end(requestID(ctx), h.host.Counts(), err)
+	}()
+	if h.function.Role == wiring.API {
+		return h.direct(ctx, payload)
+	}
+	failed, err := h.records(ctx, whole, m, payload)
+	if err != nil {
+		h.log.Error("the invocation failed", "request", requestID(ctx), "error", err.Error())
+		return nil, err
+	}
+	m.failed = len(failed)
+	return json.Marshal(response(failed))
+}
+
+// budget is what the function may work: it ends before the function does, so that
+// there is an answer.
+func (h *handler) budget(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	given := time.Until(deadline) //nolint:forbidigo // deadlines are in real time
+	return context.WithDeadline(ctx, deadline.Add(-min(h.margin, given/4)))
+}
+
+func (h *handler) recovered(r any) error {
+	h.log.Error("panic", "type", fmt.Sprintf("%T", r)) // the value may be a payload
+	return fmt.Errorf("internal: a panic with a value of type %T", r)
+}
+
+// failure is an item that Lambda is to hand over again.
+type failure struct {
+	ItemIdentifier string `json:"itemIdentifier"`
+}
+
+// response is the partial answer of a batch. An empty list is success; Lambda
+// takes null for that, too.
+func response(failed []string) any {
+	items := make([]failure, len(failed))
+	for i, id := range failed {
+		items[i].ItemIdentifier = id
+	}
+	return struct {
+		BatchItemFailures []failure `json:"batchItemFailures"`
+	}{items}
+}
+
+// batch is the event of a queue or stream.
+type batch struct {
+	Records []json.RawMessage
+}
+
+// source is what a record of either says of where it is from.
+type source struct {
+	EventSourceARN string `json:"eventSourceARN"`
+}
+
+// records handles the records of a batch, by their source, and returns the ids of
+// those that failed. The error says that nothing can be said of single ones. ctx is
+// for the work; what comes behind it has until whole ends.
+func (h *handler) records(ctx, whole context.Context, m *measured, payload []byte) ([]string, error) {
+	var b batch
+	if err := json.Unmarshal(payload, &b); err != nil {
+		return nil, fmt.Errorf("the event is no batch of records: %w", err)
+	}
+	if len(b.Records) == 0 {
+		return nil, errors.New("the event has no records")
+	}
+	by := map[string][]json.RawMessage{}
+	var order []string
+	for _, r := range b.Records {
+		var s source
+		if err := json.Unmarshal(r, &s); err != nil {
+			return nil, fmt.Errorf("a record of the event is none: %w", err)
+		}
+		if by[s.EventSourceARN] == nil {
+			order = append(order, s.EventSourceARN)
+		}
+		by[s.EventSourceARN] = append(by[s.EventSourceARN], r)
+	}
+	var failed []string
+	for _, arn := range order {
+		t, ok := h.sources[resourceOf(arn)]
+		ids, err := []string(nil), error(nil)
+		switch {
+		case !ok:
+			// It stays where it is: with its queue's dead letters, or those of the
+			// stream's mapping, when nobody mends the deployment.
+			h.log.Error("the function does not serve this source", "function", h.function.String(), "source", clip(arn), "records", len(by[arn]))
+			ids, err = identify(by[arn])
+		case t.Stream():
+			ids, err = h.stream(ctx, m, t, by[arn])
+		default:
+			ids, err = h.queue(ctx, whole, m, t, by[arn])
+		}
+		if err != nil {
+			return nil, err
+		}
+		failed = append(failed, ids...)
+	}
+	return failed, nil
+}
+
+// resourceOf returns the name of the table or queue of an event source's ARN.
+func resourceOf(arn string) string {
+	if _, table, ok := strings.Cut(arn, ":table/"); ok {
+		name, _, _ := strings.Cut(table, "/") // the stream's name has colons
+		return name
+	}
+	return arn[strings.LastIndexByte(arn, ':')+1:]
+}
+
+// identify returns the ids of records of any source.
+func identify(records []json.RawMessage) ([]string, error) {
+	ids := make([]string, len(records))
+	for i, r := range records {
+		var id struct {
+			MessageID string `json:"messageId"`
+			DynamoDB  struct{ SequenceNumber string }
+		}
+		if err := json.Unmarshal(r, &id); err != nil || id.MessageID+id.DynamoDB.SequenceNumber == "" {
+			return nil, errors.New("a record of a source that the function does not serve has no id")
+		}
+		ids[i] = id.MessageID + id.DynamoDB.SequenceNumber
+	}
+	return ids, nil
+}
+
+// work handles what a receiver has, as long as there is time: what it still has
+// afterwards has failed.
+func work[T any](ctx context.Context, h *handler, r driver.Receiver[T], many int, handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error)) {
+	guarded := func(ctx context.Context, deliveries []driver.Delivery[T]) (settlements []driver.Settlement, err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				settlements, err = nil, h.recovered(r)
+			}
+			if err != nil {
+				h.log.Warn("a batch is tried again", "function", h.function.String(), "messages", len(deliveries), "error", clip(err.Error()))
+			}
+		}()
+		return handle(ctx, deliveries)
+	}
+	if err := handed.Work(ctx, r, h.now, many, backoff, guarded); err != nil {
+		h.log.Warn("a batch is not done", "function", h.function.String(), "error", clip(err.Error()))
+	}
+}
+
+// parkRaw parks what is no message of a component.
+func (h *handler) parkRaw(ctx context.Context, component, id string, body []byte, attempts int, cause error) error {
+	h.log.Error("parked", "component", component, "letter", id, "reason", clip(cause.Error()))
+	return h.host.DeadLetters().Park(ctx, driver.DeadLetter{
+		ID: id, Component: component, Kind: driver.DeadRaw, Body: body, Reason: clip(cause.Error()), Attempts: attempts, ParkedAt: h.now().UTC(),
+	})
+}
+
+func clip(s string) string {
+	const limit = 500
+	if len(s) > limit {
+		return strings.ToValidUTF8(s[:limit], "") + "..."
+	}
+	return s
+}

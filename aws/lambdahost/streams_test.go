@@ -1,0 +1,210 @@
+package lambdahost
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/aws/internal/naming"
+)
+
+// fill has a function of commands put n numbers into a box.
+func (s *stack) fill(f *function, box string, numbers ...int) {
+	s.t.Helper()
+	var messages []map[string]any
+	for i, n := range numbers {
+		messages = append(messages, s.messageOf(naming.Commands, "P.Box", fmt.Sprint(box, i), box, put("P.Box", box, fmt.Sprint(box, "-", i), n)))
+		if _, err := f.invoke(records(messages[i])); err != nil { // each a commit of its own
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// Row 10 of the lessons: batches that come twice, shifted, reordered and with gaps.
+func TestRecordsThatRepeatAreAppliedOnce(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	commands := s.start("commands/P", nil)
+	s.fill(commands, "a", 1, 2, 3, 4)
+	s.fill(commands, "b", 10, 20)
+	f := s.start("projections/P", nil)
+	a := func(n uint64) map[string]any { return s.change(commands, "P.Box", "a", n, fmt.Sprint(100+n)) }
+	b := func(n uint64) map[string]any { return s.change(commands, "P.Box", "b", n, fmt.Sprint(200+n)) }
+	f.handles(records(a(1), b(1)))
+	f.handles(records(a(1), b(1)))       // twice
+	f.handles(records(b(2), a(2)))       // shifted
+	f.handles(records(a(4)))             // a gap: 3 is read from the log
+	f.handles(records(a(3), a(2), b(1))) // late and in another order
+	for id, want := range map[string]string{"a": `{"id":"a","sum":10}`, "b": `{"id":"b","sum":30}`} {
+		if got := f.row("P.Boxes", id); got != want {
+			t.Errorf("the row is %s, want %s", got, want)
+		}
+	}
+	if got := f.row("P.BoxTotal", "all"); got != `{"id":"all","sum":40}` {
+		t.Errorf("the row that all share is %s, want 40", got)
+	}
+}
+
+// Rows 11 and 12: a poison commit is parked within one invocation, its stream waits
+// for the read model that cannot take it, and nobody else waits.
+func TestPoisonRecordHoldsUpItsStreamOnly(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	commands := s.start("commands/P", nil)
+	s.fill(commands, "a", 1, poison, 3)
+	s.fill(commands, "b", 10)
+	f := s.start("projections/P", nil)
+	box := func(stream string, n uint64, sequence string) map[string]any {
+		return s.change(commands, "P.Box", stream, n, sequence)
+	}
+	f.handles(records(box("a", 1, "101"), box("a", 2, "102"), box("b", 1, "103"), box("a", 3, "104")))
+	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":1}` {
+		t.Errorf("the row of the poisoned stream is %s, want what came before", got)
+	}
+	if got := f.row("P.Boxes", "b"); got != `{"id":"b","sum":10}` {
+		t.Errorf("the row of the other stream is %s", got)
+	}
+	if got := f.row("P.BoxTotal", "all"); got != fmt.Sprintf(`{"id":"all","sum":%d}`, 14+poison) {
+		t.Errorf("the sibling has %s, want all of it", got)
+	}
+	if got := f.letters("P.Boxes"); len(got) != 1 || !strings.HasPrefix(got[0], "Commit a") {
+		t.Errorf("parked are %q, want the one commit", got)
+	}
+	if m := f.out.last(t); m["Parked"] != 1.0 || m["Retries"] != 4.0 {
+		t.Errorf("the metrics are %v, want four retries and one parked", m)
+	}
+}
+
+// What is no record of a commit harms nobody else.
+func TestBadRecordsOfAStream(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	commands := s.start("commands/P", nil)
+	s.fill(commands, "a", 1)
+	s.fill(commands, "big", 5)
+	f := s.start("projections/P", nil)
+	keys := map[string]any{"id": map[string]any{"S": "gone"}, "sequenceNr": map[string]any{"N": "7"}}
+	gone := s.record("P.Box", "301", map[string]any{"Keys": keys})
+	foreign := s.record("P.Box", "302", map[string]any{
+		"Keys": keys, "NewImage": map[string]any{"id": map[string]any{"S": "x"}, "sequenceNr": map[string]any{"N": "1"}, "hello": map[string]any{"S": "world"}},
+	})
+	removed := s.change(commands, "P.Box", "a", 1, "303")
+	removed["eventName"] = "REMOVE"
+	imageless := s.record("P.Box", "304", map[string]any{"Keys": map[string]any{"id": map[string]any{"S": "big"}, "sequenceNr": map[string]any{"N": "1"}}})
+	f.handles(records(gone, foreign, removed, imageless, s.change(commands, "P.Box", "a", 1, "305")))
+	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":1}` {
+		t.Errorf("the row is %s, though its record was fine", got)
+	}
+	if got := f.row("P.Boxes", "big"); got != `{"id":"big","sum":5}` {
+		t.Errorf("the row is %s: a record without its image is read from the log", got)
+	}
+	if got := f.letters("P.Boxes"); len(got) != 3 {
+		t.Errorf("parked are %q, want the commit that is gone, the foreign item and the removal", got)
+	}
+}
+
+// A store that is away is no reason to park: the records come again from the
+// lowest one on that failed.
+func TestRecordsComeAgainWhenTheStoreIsAway(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	commands := s.start("commands/P", nil)
+	s.fill(commands, "a", 1, 2)
+	faults := awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.Throttle, Operations: []string{"DynamoDB.UpdateItem"}, Probability: 1})
+	f := s.start("projections/P", faults)
+	event := records(s.change(commands, "P.Box", "a", 1, "101"), s.change(commands, "P.Box", "a", 2, "102"))
+	f.handles(event, "101", "102")
+	if got := f.letters(""); len(got) != 0 {
+		t.Errorf("parked are %q", got)
+	}
+	faults.Stop()
+	f.handles(event)
+	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":3}` {
+		t.Errorf("the row is %s", got)
+	}
+}
+
+func TestUnknownSource(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	commands := s.start("commands/P", nil)
+	s.fill(commands, "a", 1)
+	f := s.start("projections/P", nil)
+	unknown := s.change(commands, "P.Box", "a", 1, "100")
+	unknown["eventSourceARN"] = "arn:aws:dynamodb:eu-central-1:000000000000:table/other/stream/2026-11-27T00:00:00.000"
+	queue := s.messageOf(naming.Commands, "P.Box", "m1", "a", put("P.Box", "a", "c", 1))
+	f.handles(records(unknown, s.change(commands, "P.Box", "a", 1, "101"), queue), "100", "m1")
+	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":1}` {
+		t.Errorf("the row is %s, though its record was fine", got)
+	}
+	if !strings.Contains(f.out.String(), "does not serve this source") {
+		t.Error("the log does not say so")
+	}
+}
+
+func TestEventsThatAreNone(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	for _, name := range []string{"commands/P", "projections/P", "counters/P"} {
+		f := s.start(name, nil)
+		for _, bad := range []string{"", "null", "{}", `{"Records":[]}`, `{"Records":[1]}`, `{"Records":[{}]}`, "no JSON"} {
+			if got, err := f.invoke(bad); err == nil {
+				t.Errorf("%s took %q and answered %q", name, bad, got)
+			}
+		}
+		if m := f.out.last(t); m["Errors"] != 1.0 {
+			t.Errorf("%s: the metrics are %v, want an error", name, m)
+		}
+	}
+}
+
+// A counter tells what it reached by the stream of its counts, once, whatever
+// repeats.
+func TestCounters(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	commands := s.start("commands/P", nil)
+	commands.handles(records(
+		s.messageOf(naming.Commands, "P.Jar", "m1", "a", put("P.Jar", "a", "c1", 1)),
+		s.messageOf(naming.Commands, "P.Jar", "m2", "a", put("P.Jar", "a", "c2", 4)),
+	))
+	s.start("relay/P", nil).handles(records(s.change(commands, "P.Jar", "a", 1, "100")))
+	reactions := s.start("reactions/P", nil)
+	came := s.received(naming.Collector, "P.Forward")
+	reactions.handles(records(came...)) // counts 1 and 4 towards 3
+	_ = s.received(naming.Commands, "P.Box")
+
+	f := s.start("counters/P", nil)
+	item := map[string]any{
+		"counterId": map[string]any{"S": "a"}, "rev": map[string]any{"N": "3"}, "count": map[string]any{"N": "5"}, "target": map[string]any{"N": "3"},
+		"reached": map[string]any{"N": "3"}, "finished": map[string]any{"N": "1"}, "at": map[string]any{"N": "1"}, "held": map[string]any{"N": "0"}, "lease": map[string]any{"S": ""},
+		"pending": map[string]any{"S": `[{"ordinal":1,"target":3}]`}, "due": map[string]any{"S": "due"},
+	}
+	change := func(sequence string, image map[string]any) map[string]any {
+		r := s.record("P.Full", sequence, map[string]any{"Keys": map[string]any{"counterId": map[string]any{"S": "a"}}, "NewImage": image})
+		r["eventSourceARN"] = s.StreamARN(naming.Counts, "P.Full")
+		return r
+	}
+	event := records(change("100", item), change("101", map[string]any{"counterId": map[string]any{"S": "a"}}))
+	f.handles(event)
+	f.handles(event)
+	if got := f.commits("P.Full", "a"); got != 1 {
+		t.Errorf("the counter told %d times that it is full, want once", got)
+	}
+	if got := f.letters("P.Full"); len(got) != 1 {
+		t.Errorf("parked are %q, want the item that is no counter", got)
+	}
+	state, err := f.counters["P.Full"].State(t.Context(), "a")
+	if err != nil || state.Finished != 1 || state.Count != 5 {
+		t.Errorf("the state is %+v, %v", state, err)
+	}
+	batch, err := f.counters["P.Full"].Receive(t.Context(), 10)
+	if err != nil || len(batch.Deliveries) != 0 {
+		t.Errorf("a receiver still has %v, %v: the finish was told", batch.Deliveries, err)
+	}
+	reactions.handles(records(s.change(f, "P.Full", "a", 1, "900")))
+	if sent := s.received(naming.Commands, "P.Box"); len(sent) != 1 || !strings.Contains(sent[0]["body"].(string), `"type":"Close"`) {
+		t.Errorf("the commands %v were sent, want that of the full counter", sent)
+	}
+}

@@ -1,0 +1,61 @@
+package host_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/memory"
+	"github.com/reventless-go/reventless/internal/host"
+)
+
+// hangingLog is a log whose appends do not end before their context does.
+type hangingLog struct{ driver.EventLog }
+
+func (hangingLog) Append(ctx context.Context, _ driver.Commit) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+type hangingProvider struct{ driver.Provider }
+
+func (p hangingProvider) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
+	l, err := p.Provider.OpenEventLog(ctx, name)
+	return hangingLog{l}, err
+}
+
+// When the time of a batch is over, the commands that are decided are told: only
+// those that wait for the store come again.
+func TestDecidedCommandsAreToldWhenTheTimeIsOver(t *testing.T) {
+	t.Parallel()
+	for range 20 { // of two that are ready, select takes any
+		synctest.Test(t, func(t *testing.T) {
+			jar := newJar()
+			h, err := host.Open(t.Context(), app(jar, sums(jar)).Assembled(), hangingProvider{memory.New(nil)}, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			again := map[string]bool{}
+			go func() {
+				settlements, _ := h.HandleCommands(ctx, "Shop.Jar", []driver.Delivery[driver.Command]{
+					{ID: "hangs", Attempt: 1, Message: command("1", "a", Put{N: 1})},
+					{ID: "refused", Attempt: 1, Message: command("2", "b", Refuse{Code: "No"})},
+				})
+				for _, s := range settlements {
+					again[s.ID] = s.Retry
+				}
+			}()
+			synctest.Wait()
+			cancel()
+			synctest.Wait()
+			wantEqual(t, "what comes again", again, map[string]bool{"hangs": true, "refused": false})
+			if err := h.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
