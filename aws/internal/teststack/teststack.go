@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/naming"
@@ -226,4 +227,19 @@ func (s *Stack) bucket(component string) {
 			s.must(err)
 		}
 	}
+}
+
+// Waiting is how many messages a queue has.
+func (s *Stack) Waiting(kind naming.Kind, component string) int {
+	s.t.Helper()
+	url := s.QueueURL(kind, component)
+	out, err := s.others.SQS.GetQueueAttributes(s.t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameAll}})
+	s.must(err)
+	n := 0
+	for _, name := range []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameApproximateNumberOfMessages, sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible} {
+		m, err := strconv.Atoi(out.Attributes[string(name)])
+		s.must(err)
+		n += m
+	}
+	return n
 }
