@@ -229,14 +229,15 @@ func expected(t *testing.T, file []byte) map[string][]map[string]any {
 	return want
 }
 
-// check compares the read models with what expected.py computes from the file.
-// Fields that it leaves out, which are times and places in a log, are not compared.
-func (s *stack) check(file []byte) {
+// differences are where the read models are not what is wanted. Fields that are not
+// wanted, which are times and places in a log, are not compared.
+func (s *stack) differences(want map[string][]map[string]any) []string {
 	s.t.Helper()
-	want, got := expected(s.t, file), s.figures()
+	var found []string
+	got := s.figures()
 	for _, table := range slices.Sorted(maps.Keys(want)) {
 		if len(got[table]) != len(want[table]) {
-			s.t.Errorf("%s has %d rows, want %d", table, len(got[table]), len(want[table]))
+			found = append(found, fmt.Sprintf("%s has %d rows, want %d", table, len(got[table]), len(want[table])))
 			continue
 		}
 		for i, w := range want[table] {
@@ -245,10 +246,20 @@ func (s *stack) check(file []byte) {
 				g[field] = got[table][i][field]
 			}
 			if !reflect.DeepEqual(g, w) {
-				s.t.Errorf("%s: row %d is %v, want %v", table, i, g, w)
+				found = append(found, fmt.Sprintf("%s: row %d is %v, want %v", table, i, g, w))
 				break
 			}
 		}
+	}
+	return found
+}
+
+// check compares the read models with what expected.py computes from the file, and
+// sees that nothing was parked and nothing is among dead letters.
+func (s *stack) check(file []byte) {
+	s.t.Helper()
+	for _, d := range s.differences(expected(s.t, file)) {
+		s.t.Error(d)
 	}
 	letters, err := s.provider.OpenDeadLetters(s.t.Context())
 	if err != nil {

@@ -1,0 +1,99 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/aws/internal/lambdarunner"
+)
+
+var (
+	seeds = flag.Int("seeds", 100, "how many seeds of faults there are, from 1 on")
+	only  = flag.Uint64("seed", 0, "run this seed of faults alone")
+)
+
+// parts is into how many parts the file of invoices is cut: a seed has one of them,
+// and every part has several seeds.
+const parts = 20
+
+// TestShopUnderFaults replays parts of the file while batches come twice, answers
+// get lost, processes are killed, invocations are refused and shards are shuffled:
+// what the read models hold is what the file says.
+func TestShopUnderFaults(t *testing.T) {
+	run := func(n uint64) {
+		t.Run(fmt.Sprint("seed=", n), func(t *testing.T) {
+			t.Parallel()
+			underFaults(t, n)
+		})
+	}
+	if *only > 0 {
+		run(*only)
+		return
+	}
+	for n := range *seeds {
+		run(uint64(n) + 1)
+	}
+}
+
+func underFaults(t *testing.T, n uint64) {
+	file := part(t, sample(t), func(invoice int) bool { return uint64(invoice)%parts == n%parts })
+	s := newStack(t, awstest.DynamoDB(t), awstest.MiniStack(t))
+	var log output
+	r := s.run(lambdarunner.Options{
+		Log: &log, Seed: n,
+		Faults: lambdarunner.Faults{Duplicate: 0.1, LoseAnswer: 0.05, Kill: 0.05, Recycle: 0.05, Throttle: 0.02, Shuffle: true},
+	})
+	began := time.Now()
+	s.send(commands(t, file))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	if err := r.WaitIdle(ctx); err != nil {
+		t.Fatalf("%v; the log ends with\n%s", err, log.tail())
+	}
+	total := lambdarunner.Stats{}
+	for _, f := range r.Stats() {
+		total.Invocations += f.Invocations
+		total.Duplicates += f.Duplicates
+		total.LostAnswers += f.LostAnswers
+		total.Kills += f.Kills
+		total.Throttles += f.Throttles
+		total.ColdStarts += f.ColdStarts
+	}
+	t.Logf("seed %d: %v; %d invocations, %d repeated, %d answers lost, %d killed, %d refused, %d cold starts", n, time.Since(began).Round(time.Millisecond),
+		total.Invocations, total.Duplicates, total.LostAnswers, total.Kills, total.Throttles, total.ColdStarts)
+	if d := r.Dropped(); len(d) > 0 {
+		t.Errorf("%d batches of streams were dropped", len(d))
+	}
+	s.check(file)
+	if t.Failed() {
+		t.Logf("the log ends with\n%s", log.tail())
+	}
+}
+
+// output keeps the end of what functions print.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.text.Len() > 1<<20 {
+		o.text.Next(o.text.Len() / 2)
+	}
+	return o.text.Write(p)
+}
+
+func (o *output) tail() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	text := o.text.String()
+	return text[max(0, len(text)-8000):]
+}

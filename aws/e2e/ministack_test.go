@@ -1,0 +1,99 @@
+package e2e
+
+import (
+	"archive/zip"
+	"bytes"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/aws/internal/wiring"
+)
+
+// TestShopOnMiniStack replays the whole file on functions and event source mappings
+// of MiniStack, which are somebody else's idea of Lambda's. It shows that the binary
+// runs under a runtime that was not made for it, and that the events which that
+// makes are understood. It does not show failures: of a stream's partial answer
+// MiniStack takes no notice.
+func TestShopOnMiniStack(t *testing.T) {
+	mini := awstest.MiniStack(t)
+	s := newStack(t, mini, mini)
+	s.deployFunctions()
+	file := sample(t)
+	want := expected(t, file)
+	began := time.Now()
+	s.send(commands(t, file))
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	deadline := time.After(5 * time.Minute)
+	for len(s.differences(want)) > 0 {
+		select {
+		case <-again.C:
+		case <-deadline:
+			s.check(file)
+			t.Fatal("it is not done after five minutes")
+		}
+	}
+	t.Logf("done after %v", time.Since(began))
+	s.check(file)
+}
+
+// deployFunctions makes the functions of the shop on MiniStack, with what calls
+// them.
+func (s *stack) deployFunctions() {
+	s.t.Helper()
+	binary, err := bootstrap()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	code, err := os.ReadFile(binary)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	w := zip.NewWriter(&archive)
+	f, err := w.CreateHeader(&zip.FileHeader{Name: "bootstrap", Method: zip.Store})
+	if err == nil {
+		_, err = f.Write(code)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	clients := s.Others.Clients(nil)
+	bucket, key := s.Resource(naming.Bucket, "Ordering.Outbox"), "code/lambda.zip" // a bucket that nobody watches
+	if _, err := clients.S3.PutObject(s.t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(archive.Bytes())}); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range wiring.Functions(s.App, wiring.Shared) {
+		name := s.FunctionName(f)
+		if _, err := clients.Lambda.CreateFunction(s.t.Context(), &lambda.CreateFunctionInput{
+			FunctionName: &name, Runtime: types.RuntimeProvidedal2023, Handler: aws.String("bootstrap"), Role: aws.String("arn:aws:iam::" + awstest.Account + ":role/" + name),
+			Code: &types.FunctionCode{S3Bucket: &bucket, S3Key: &key}, Timeout: aws.Int32(10), MemorySize: aws.Int32(256),
+			Environment: &types.Environment{Variables: s.Environment(f)},
+		}); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, trigger := range f.Triggers {
+			in := &lambda.CreateEventSourceMappingInput{
+				FunctionName: &name, EventSourceArn: aws.String(s.Source(trigger)), BatchSize: aws.Int32(10),
+				FunctionResponseTypes: []types.FunctionResponseType{types.FunctionResponseTypeReportBatchItemFailures},
+			}
+			if trigger.Stream() {
+				in.BatchSize, in.StartingPosition = aws.Int32(100), types.EventSourcePositionTrimHorizon
+			}
+			if _, err := clients.Lambda.CreateEventSourceMapping(s.t.Context(), in); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+}
