@@ -68,11 +68,11 @@ func build(path, arch string) error {
 // stack is the shop on emulators.
 type stack struct {
 	*teststack.Stack
-	t        *testing.T
+	t        testing.TB
 	provider *provider.Provider
 }
 
-func newStack(t *testing.T, dynamoDB, others *awstest.Emulator) *stack {
+func newStack(t testing.TB, dynamoDB, others *awstest.Emulator) *stack {
 	t.Helper()
 	app := shop.App()
 	s := &stack{Stack: teststack.Deploy(t, app.Topology(), dynamoDB, others), t: t}
@@ -92,7 +92,7 @@ func newStack(t *testing.T, dynamoDB, others *awstest.Emulator) *stack {
 }
 
 // commands are what a file of invoices leads to, in its order.
-func commands(t *testing.T, file []byte) []driver.Command {
+func commands(t testing.TB, file []byte) []driver.Command {
 	t.Helper()
 	app := shop.App().Assembled()
 	var all []driver.Command
@@ -129,8 +129,9 @@ func (s *stack) send(commands []driver.Command) {
 }
 
 // run starts the functions of the shop, with everything that calls them, on the
-// local runner.
-func (s *stack) run(opts lambdarunner.Options) *lambdarunner.Runner {
+// local runner. Endpoints are variables of the functions, where they are not those of
+// the emulators.
+func (s *stack) run(opts lambdarunner.Options, endpoints ...string) *lambdarunner.Runner {
 	s.t.Helper()
 	binary, err := bootstrap()
 	if err != nil {
@@ -153,6 +154,7 @@ func (s *stack) run(opts lambdarunner.Options) *lambdarunner.Runner {
 		for k, v := range s.Environment(f) {
 			env = append(env, k+"="+v)
 		}
+		env = append(env, endpoints...) // the last one counts
 		if err := r.Function(lambdarunner.Function{Name: name, Env: env, Timeout: 10 * time.Second}); err != nil {
 			s.t.Fatal(err)
 		}
@@ -212,7 +214,7 @@ func (s *stack) figures() map[string][]map[string]any {
 }
 
 // expected are the figures that expected.py computes from a file of invoices.
-func expected(t *testing.T, file []byte) map[string][]map[string]any {
+func expected(t testing.TB, file []byte) map[string][]map[string]any {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "invoices.csv")
 	if err := os.WriteFile(path, file, 0o600); err != nil {
@@ -286,7 +288,7 @@ func (s *stack) check(file []byte) {
 }
 
 // sample is the whole file.
-func sample(t *testing.T) []byte {
+func sample(t testing.TB) []byte {
 	t.Helper()
 	file, err := os.ReadFile(filepath.Join(testdata, "online-retail-sample.csv"))
 	if err != nil {
@@ -296,7 +298,7 @@ func sample(t *testing.T) []byte {
 }
 
 // part is the file with those invoices only that keep says, by their place.
-func part(t *testing.T, file []byte, keep func(n int) bool) []byte {
+func part(t testing.TB, file []byte, keep func(n int) bool) []byte {
 	t.Helper()
 	lines, err := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(file, []byte("\ufeff")))).ReadAll()
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	sdk "github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
@@ -177,14 +178,15 @@ func app() *reventless.App {
 // stack is the App on emulators, with functions that run in this process.
 type stack struct {
 	*teststack.Stack
-	t   *testing.T
-	app *reventless.App
+	t     *testing.T
+	app   *reventless.App
+	spent func(operation string, c *types.ConsumedCapacity)
 }
 
 func newStack(t *testing.T) *stack {
 	t.Helper()
 	a := app()
-	return &stack{teststack.Deploy(t, a.Topology(), awstest.DynamoDB(t), awstest.MiniStack(t)), t, a}
+	return &stack{teststack.Deploy(t, a.Topology(), awstest.DynamoDB(t), awstest.MiniStack(t)), t, a, nil}
 }
 
 // function is a function that runs in this process.
@@ -250,7 +252,7 @@ func (s *stack) start(name string, transport http.RoundTripper) *function {
 	cfg := s.Others.Config(transport)
 	cfg.BaseEndpoint = nil
 	out := &output{}
-	h, err := newHandler(s.app, func(name string) string { return env[name] }, out, &Options{AWS: &cfg})
+	h, err := newHandler(s.app, func(name string) string { return env[name] }, out, &Options{AWS: &cfg, spent: s.spent})
 	if err != nil {
 		s.t.Fatal(err)
 	}

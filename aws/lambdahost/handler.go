@@ -68,7 +68,7 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 	if h.function, err = wiring.Parse(app.Topology(), function); err != nil {
 		return nil, fmt.Errorf("%s=%s: %w", wiring.EnvFunction, function, err)
 	}
-	po := provider.Options{App: app.Name(), Stack: h.stack, Account: account, Now: h.now, Endpoint: endpoint(getenv)}
+	po := provider.Options{App: app.Name(), Stack: h.stack, Account: account, Now: h.now, Endpoint: endpoint(getenv), Spent: o.spent}
 	if o.AWS != nil {
 		po.AWS = *o.AWS
 	} else if po.AWS, err = fromEnvironment(getenv); err != nil {

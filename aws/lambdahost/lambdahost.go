@@ -32,6 +32,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/reventless-go/reventless"
 )
@@ -50,6 +51,8 @@ type Options struct {
 	// CacheEntries is how many entities stay in memory; 0 is 4,096, negative is
 	// none.
 	CacheEntries int
+
+	spent func(operation string, c *types.ConsumedCapacity) // of DynamoDB, for tests
 }
 
 // Start runs app in this function, and never returns. A function whose

@@ -1,0 +1,176 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/aws/internal/lambdarunner"
+)
+
+// List prices in us-east-1, in dollars per million, of November 2026. They move, and
+// other regions have others: look them up before you quote them.
+const (
+	perWriteUnit  = 0.625 // https://aws.amazon.com/dynamodb/pricing/on-demand/
+	perReadUnit   = 0.125
+	perFIFO       = 0.50 // requests of up to 64 KB: https://aws.amazon.com/sqs/pricing/
+	perPublish    = 0.30 // to a FIFO topic: https://aws.amazon.com/sns/pricing/
+	perInvocation = 0.20 // https://aws.amazon.com/lambda/pricing/; its duration is not in here
+)
+
+// meter stands between functions and the emulators and counts what is paid for.
+type meter struct {
+	mu            sync.Mutex
+	requests      map[string]int
+	writes, reads float64
+	published     int
+}
+
+// before returns the endpoint of a meter before another one.
+func (m *meter) before(tb testing.TB, endpoint string) string {
+	tb.Helper()
+	to, err := url.Parse(endpoint)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = to.Host },
+		ModifyResponse: func(r *http.Response) error {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return err
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			m.answered(r.Request.Header.Get("X-Amz-Target"), body)
+			return nil
+		},
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Amz-Target") == "" {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			m.asked(r, body)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	tb.Cleanup(server.Close)
+	return server.URL
+}
+
+// asked counts requests of services that are not asked by a target.
+func (m *meter) asked(r *http.Request, body []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	form, _ := url.ParseQuery(string(body))
+	switch action := form.Get("Action"); {
+	case action != "":
+		m.requests["SNS."+action]++
+		m.published += strings.Count(string(body), ".Message=")
+	case strings.HasPrefix(r.URL.Path, "/schedules"):
+		m.requests["Scheduler."+r.Method]++
+	default:
+		m.requests["S3."+r.Method]++
+	}
+}
+
+// answered counts the requests of DynamoDB, with their units, and SQS.
+func (m *meter) answered(target string, body []byte) {
+	if target == "" {
+		return
+	}
+	service, operation, _ := strings.Cut(target, ".")
+	service, _, _ = strings.Cut(service, "_")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.requests[strings.TrimPrefix(service, "Amazon")+"."+operation]++
+	var answer struct{ ConsumedCapacity json.RawMessage }
+	type capacity struct{ CapacityUnits float64 }
+	if json.Unmarshal(body, &answer) != nil || answer.ConsumedCapacity == nil {
+		return
+	}
+	var many []capacity
+	var one capacity
+	if json.Unmarshal(answer.ConsumedCapacity, &many) != nil && json.Unmarshal(answer.ConsumedCapacity, &one) == nil {
+		many = append(many, one)
+	}
+	for _, c := range many {
+		switch operation {
+		case "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems":
+			m.writes += c.CapacityUnits
+		default:
+			m.reads += c.CapacityUnits
+		}
+	}
+}
+
+// BenchmarkCostOfTheShop replays the file and prints what a million of its commands
+// cost, with everything that comes of them: eleven read models, a counter, an
+// automation that cancels, one that completes, and a mail for each order. What
+// Lambda's time costs, which no emulator can tell, and data that is kept, are not in
+// it, nor are polls of queues that are empty.
+func BenchmarkCostOfTheShop(b *testing.B) {
+	file := sample(b)
+	all := commands(b, file)
+	var m *meter
+	var stats map[string]lambdarunner.Stats
+	for b.Loop() {
+		m = &meter{requests: map[string]int{}}
+		s := newStack(b, awstest.DynamoDB(b), awstest.MiniStack(b))
+		r := s.run(lambdarunner.Options{}, "AWS_ENDPOINT_URL="+m.before(b, s.Others.Endpoint), "AWS_ENDPOINT_URL_DYNAMODB="+m.before(b, s.DynamoDB.Endpoint))
+		s.send(all)
+		ctx, cancel := context.WithTimeout(b.Context(), 5*time.Minute)
+		if err := r.WaitIdle(ctx); err != nil {
+			b.Fatal(err)
+		}
+		cancel()
+		stats = r.Stats()
+		s.check(file)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	million := 1e6 / float64(len(all))
+	invocations, queued := 0, 0
+	for name, s := range stats {
+		invocations += s.Invocations
+		if !strings.Contains(name, "-relay-") && !strings.Contains(name, "-counters-") {
+			queued += s.Invocations // by a queue, mostly: each is a receive and a delete
+		}
+	}
+	sqs, sns, schedules := 2*queued+(len(all)+9)/10, 0, 0
+	for operation, n := range m.requests {
+		switch service, _, _ := strings.Cut(operation, "."); service {
+		case "SQS":
+			sqs += n
+		case "SNS":
+			sns += n
+		case "Scheduler":
+			schedules += n
+		}
+		b.Logf("%8d %s", n, operation)
+	}
+	dollars := func(n, price float64) float64 { return n * million / 1e6 * price }
+	b.ReportMetric(m.writes*million/1e6, "WRU/command")
+	b.ReportMetric(m.reads*million/1e6, "RRU/command")
+	b.ReportMetric(float64(sqs)*million/1e6, "SQS/command")
+	b.ReportMetric(float64(sns)*million/1e6, "SNS/command")
+	b.ReportMetric(float64(invocations)*million/1e6, "Lambda/command")
+	b.ReportMetric(dollars(m.writes, perWriteUnit)+dollars(m.reads, perReadUnit), "$DynamoDB/million")
+	b.ReportMetric(dollars(float64(sqs), perFIFO), "$SQS/million")
+	b.ReportMetric(dollars(float64(m.published), perPublish), "$SNS/million")
+	b.ReportMetric(dollars(float64(invocations), perInvocation), "$Lambda-requests/million")
+	b.ReportMetric(float64(schedules)*million/1e6, "schedules/command")
+}
