@@ -115,6 +115,7 @@ func (m *Messages[T]) Settle(_ context.Context, settlements []driver.Settlement)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	left := m.items[:0:0]
+	behind := map[string]bool{}
 	for _, x := range m.items {
 		s, ok := how[x.held]
 		switch {
@@ -123,6 +124,10 @@ func (m *Messages[T]) Settle(_ context.Context, settlements []driver.Settlement)
 			continue
 		default:
 			x.held, x.at = "", now.Add(max(s.After, 0))
+			if x.group != "" && behind[x.group] {
+				x.Attempt-- // it waits for the one before it, and was not tried
+			}
+			behind[x.group] = true
 		}
 		left = append(left, x)
 	}

@@ -1,0 +1,166 @@
+package handed_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/reventless-go/reventless/aws/internal/handed"
+	"github.com/reventless-go/reventless/driver"
+)
+
+func backoff(int) time.Duration { return 100 * time.Millisecond }
+
+// run works on messages "group/name" until it ends, and returns what was handled in
+// order, with the attempt, and what is left. fail says which of them fail, and how
+// long they wait.
+func run(t *testing.T, ctx context.Context, messages []string, fail func(name string, attempt int) (time.Duration, bool)) (handled, left []string) {
+	t.Helper()
+	m := handed.New[string](nil)
+	for _, name := range messages {
+		m.Add(handed.Message[string]{ID: name, Group: name[:1], Attempt: 1, Message: name})
+	}
+	err := handed.Work(ctx, m, time.Now, 3, backoff, func(_ context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
+		var settlements []driver.Settlement
+		retrying := map[string]bool{}
+		for _, d := range deliveries {
+			s := driver.Settlement{ID: d.ID, Retry: retrying[d.Message[:1]]}
+			if !s.Retry {
+				handled = append(handled, fmt.Sprint(d.Message, d.Attempt))
+				s.After, s.Retry = fail(d.Message, d.Attempt)
+			}
+			retrying[d.Message[:1]] = s.Retry
+			settlements = append(settlements, s)
+		}
+		return settlements, nil
+	})
+	if err != nil && !errors.Is(err, ctx.Err()) {
+		t.Error(err)
+	}
+	for _, l := range m.Take() {
+		left = append(left, l.ID)
+	}
+	return handled, left
+}
+
+func wantEqual(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s %q, want %q", what, got, want)
+	}
+}
+
+func TestAGroupKeepsItsOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		handled, left := run(t, t.Context(), []string{"a1", "b1", "a2", "a3", "b2"}, func(name string, attempt int) (time.Duration, bool) {
+			return time.Second, name == "a1" && attempt < 3
+		})
+		wantEqual(t, "handled were", handled, []string{"a11", "b11", "b21", "a12", "a13", "a21", "a31"})
+		wantEqual(t, "left are", left, nil)
+	})
+}
+
+func TestWhatWaitsLongIsLeftWithThoseBehindIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		handled, left := run(t, t.Context(), []string{"a1", "b1", "a2"}, func(name string, _ int) (time.Duration, bool) {
+			return time.Minute, name == "a1"
+		})
+		wantEqual(t, "handled were", handled, []string{"a11", "b11"})
+		wantEqual(t, "left are", left, []string{"a1", "a2"})
+		if took := time.Since(began); took > 0 {
+			t.Errorf("it waited for %v", took)
+		}
+	})
+}
+
+func TestTheEndOfTheTimeIsTheEndOfTheWork(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		began := time.Now()
+		_, left := run(t, ctx, []string{"a1", "b1"}, func(name string, _ int) (time.Duration, bool) {
+			return 500 * time.Millisecond, name == "a1"
+		})
+		wantEqual(t, "left are", left, []string{"a1"})
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("it worked for %v of 3 s", took)
+		}
+	})
+}
+
+func TestABatchOfWhichNothingIsKnownComesAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := handed.New[string](nil)
+		m.Add(handed.Message[string]{ID: "a", Message: "a"}, handed.Message[string]{ID: "b", Message: "b"})
+		calls := 0
+		err := handed.Work(t.Context(), m, time.Now, 10, backoff, func(_ context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
+			if calls++; calls < 3 {
+				return nil, errors.New("no idea")
+			}
+			var settlements []driver.Settlement
+			for _, d := range deliveries {
+				if d.Attempt != 3 {
+					t.Errorf("%s: attempt %d, want the third", d.Message, d.Attempt)
+				}
+				settlements = append(settlements, driver.Settlement{ID: d.ID})
+			}
+			return settlements, nil
+		})
+		if left := m.Take(); err != nil || len(left) != 0 || calls != 3 {
+			t.Errorf("after %d calls there are %v, %v", calls, left, err)
+		}
+	})
+}
+
+// failing is a receiver that cannot receive.
+type failing struct{ calls int }
+
+func (f *failing) Receive(context.Context, int) (driver.Batch[string], error) {
+	f.calls++
+	return driver.Batch[string]{}, driver.ErrUnavailable
+}
+func (*failing) Settle(context.Context, []driver.Settlement) error { return nil }
+
+func TestAReceiverThatFailsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &failing{}
+		if err := handed.Work(t.Context(), f, time.Now, 1, backoff, nil); !errors.Is(err, driver.ErrUnavailable) || f.calls < 2 {
+			t.Errorf("after %d calls: %v", f.calls, err)
+		}
+	})
+}
+
+// What a delivery's holder does not settle, or settles under another id, is left.
+func TestDeliveriesAreSettledByTheirIDs(t *testing.T) {
+	t.Parallel()
+	m := handed.New[string](nil)
+	m.Add(handed.Message[string]{ID: "a", Attempt: 4, Message: "a"})
+	b, err := m.Receive(t.Context(), 10)
+	if err != nil || len(b.Deliveries) != 1 || b.Deliveries[0].Attempt != 4 {
+		t.Fatal(b, err)
+	}
+	_ = m.Settle(t.Context(), []driver.Settlement{{ID: "a"}, {ID: ""}, {ID: "other"}})
+	if again, _ := m.Receive(t.Context(), 10); len(again.Deliveries) != 0 {
+		t.Error("a message that is held is handed out again")
+	}
+	_ = m.Release(t.Context())
+	if again, _ := m.Receive(t.Context(), 10); len(again.Deliveries) != 1 || again.Deliveries[0].ID == b.Deliveries[0].ID {
+		t.Errorf("after its release it is %v", again)
+	}
+	if _, err := m.Receive(t.Context(), 0); !errors.Is(err, driver.ErrInvalid) {
+		t.Errorf("of no messages: %v", err)
+	}
+	if left := m.Take(); len(left) != 1 || left[0].ID != "a" {
+		t.Errorf("left are %v", left)
+	}
+}

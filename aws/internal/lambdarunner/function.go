@@ -1,0 +1,244 @@
+package lambdarunner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// attempts is how often a process is started for an invocation when those before
+// ended without having had it.
+const attempts = 3
+
+// function is a function with its processes.
+type function struct {
+	r *Runner
+	Function
+	slots chan struct{}
+
+	mu     sync.Mutex
+	closed bool
+	calls  uint64
+	idle   []*environment // the last used is the last
+	all    map[*environment]bool
+	mean   time.Duration // of invocations
+	stats  Stats
+}
+
+func newFunction(r *Runner, f Function) *function {
+	return &function{r: r, Function: f, slots: make(chan struct{}, f.Concurrency), all: map[*environment]bool{}, mean: 10 * time.Millisecond}
+}
+
+// acquire waits until the function may have another invocation.
+func (f *function) acquire(ctx context.Context) error {
+	select {
+	case f.slots <- struct{}{}:
+		return nil
+	case <-f.r.ctx.Done():
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("lambdarunner: function %s: %w", f.Name, ctx.Err())
+	}
+}
+
+func (f *function) release() { <-f.slots }
+
+// draws are the faults of one invocation.
+type draws struct {
+	duplicate, lose, kill, recycle, throttle bool
+	moment                                   float64
+}
+
+// draw returns the faults of the next invocation, by the seed, the function and how
+// many there were.
+func (f *function) draw() draws {
+	f.mu.Lock()
+	f.calls++
+	n := f.calls
+	f.mu.Unlock()
+	if f.r.calm.Load() {
+		return draws{}
+	}
+	random := f.r.random(f.Name, n)
+	p := f.r.opts.Faults
+	return draws{
+		duplicate: random.Float64() < p.Duplicate, lose: random.Float64() < p.LoseAnswer,
+		kill: random.Float64() < p.Kill, moment: random.Float64(),
+		recycle: random.Float64() < p.Recycle, throttle: random.Float64() < p.Throttle,
+	}
+}
+
+// random is the source of chance for the n-th of something that has a name.
+func (r *Runner) random(name string, n uint64) *rand.Rand {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name))                           // a hash takes all
+	return rand.New(rand.NewPCG(r.opts.Seed^h.Sum64(), n)) //nolint:gosec // faults that can be repeated
+}
+
+// outcome is what came of an invocation.
+type outcome struct {
+	body []byte
+	err  error
+	// again says that the answer must not end the batch.
+	again bool
+}
+
+// invoke hands payload to a process. The caller has a slot.
+func (f *function) invoke(payload []byte) outcome {
+	d := f.draw()
+	body, err := f.run(payload, d)
+	f.r.kick()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil && !errors.Is(err, ErrThrottled) {
+		f.stats.Failures++
+	}
+	return outcome{body, err, d.duplicate && err == nil}
+}
+
+func (f *function) count(n *int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*n++
+}
+
+func (f *function) run(payload []byte, d draws) ([]byte, error) {
+	switch {
+	case d.throttle:
+		f.count(&f.stats.Throttles)
+		return nil, ErrThrottled
+	case len(payload) > maxPayload:
+		return nil, fmt.Errorf("lambdarunner: function %s: a payload of %d bytes; Lambda takes %d", f.Name, len(payload), maxPayload)
+	case !json.Valid(payload):
+		return nil, fmt.Errorf("lambdarunner: function %s: the payload is no JSON", f.Name)
+	}
+	if d.recycle {
+		if e := f.pop(); e != nil {
+			f.count(&f.stats.Recycles)
+			e.end()
+		}
+	}
+	for attempt := 1; ; attempt++ {
+		e, err := f.environment()
+		if err != nil {
+			return nil, err
+		}
+		inv := &invocation{id: requestID(), payload: payload, answered: make(chan answer, 1)}
+		f.mu.Lock()
+		kill := time.Duration(d.moment * 1.25 * float64(f.mean))
+		f.mu.Unlock()
+		if !d.kill {
+			kill = -1
+		}
+		began, err := e.invoke(inv, kill)
+		if err == nil && len(inv.body) > maxPayload {
+			err = f.failure("Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size.")
+		}
+		if e.isDead() {
+			e.end()
+		} else {
+			f.push(e)
+		}
+		if !began && attempt < attempts && !errors.Is(err, ErrClosed) {
+			continue
+		}
+		f.finished(inv, began)
+		if err == nil && d.lose {
+			f.count(&f.stats.LostAnswers)
+			return nil, ErrAnswerLost
+		}
+		return inv.body, err
+	}
+}
+
+func (f *function) finished(inv *invocation, began bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !began {
+		return
+	}
+	f.stats.Invocations++
+	f.stats.Busy += inv.took
+	f.mean += (inv.took - f.mean) / 8
+}
+
+func (f *function) failure(kind, message string) *FunctionError {
+	return &FunctionError{Function: f.Name, Type: kind, Message: message}
+}
+
+// environment returns a process that waits for work, or one that is starting.
+func (f *function) environment() (*environment, error) {
+	for {
+		e := f.pop()
+		if e == nil {
+			return f.start()
+		}
+		if !e.isDead() {
+			return e, nil
+		}
+		e.end()
+	}
+}
+
+func (f *function) pop() *environment {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.idle) == 0 {
+		return nil
+	}
+	e := f.idle[len(f.idle)-1]
+	f.idle = f.idle[:len(f.idle)-1]
+	return e
+}
+
+func (f *function) push(e *environment) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.idle = append(f.idle, e)
+}
+
+// start starts a process. That it is among all while it starts has close wait for it.
+func (f *function) start() (*environment, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, ErrClosed
+	}
+	f.stats.ColdStarts++
+	e, err := startEnvironment(f)
+	if err != nil {
+		return nil, fmt.Errorf("lambdarunner: function %s: %w", f.Name, err)
+	}
+	f.all[e] = true
+	return e, nil
+}
+
+// close ends all processes.
+func (f *function) close() {
+	f.mu.Lock()
+	f.closed = true
+	all := make([]*environment, 0, len(f.all))
+	for e := range f.all {
+		all = append(all, e)
+	}
+	f.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, e := range all {
+		wg.Go(e.end)
+	}
+	wg.Wait()
+}
+
+func (f *function) forget(e *environment, exited bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.all, e)
+	if exited {
+		f.stats.Exits++
+	}
+}

@@ -1,0 +1,12 @@
+package lambdarunner
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// endWithParent has the kernel end the child when this process does, however
+// that comes about, and puts it and its children into a group of their own.
+func endWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
