@@ -1,8 +1,10 @@
 # Thin over the go command: each target says what it runs.
 
-MODULES := . local examples/shop aws
-# aws has tests of its own, against emulators: make test-aws.
-TESTED  := . local examples/shop
+MODULES := . local examples/shop aws aws/e2e
+# Those of aws run against emulators, which take their time: they are not run a
+# second time with the race detector, but for what runs in many goroutines.
+RACED   := . local examples/shop
+RACEDAWS := ./internal/handed ./internal/lambdarunner ./lambdahost
 DATA    := shop.db
 SEED    := examples/shop/testdata/online-retail-sample.csv
 LINT    := .cache/bin/golangci-lint
@@ -34,17 +36,18 @@ run: ## run the shop on a day of real sales, with its API and GraphiQL; ARGS='--
 	@go build -C examples/shop -o ../../bin/dev ./cmd/dev
 	@exec bin/dev run --data $(DATA) --seed $(SEED) --dev-users $(ARGS)
 
-test: clients ## run the tests of all modules, with crash tests
-	@$(call each,go test ./...,$(TESTED))
+test: clients emulators ## run the tests of all modules, with crash tests, and on emulators of AWS
+	@$(call each,go test -timeout 20m ./...)
 
 test-fast: ## run the core's tests, in less than a minute
 	@go test ./...
 
-race: clients ## run the tests of all modules with the race detector
-	@$(call each,go test -race $(RACEFLAGS) ./...,$(TESTED))
+race: clients emulators ## run the tests with the race detector; of the AWS drivers those of hosts
+	@$(call each,go test -race $(RACEFLAGS) ./...,$(RACED))
+	@cd aws && go test -race $(RACEDAWS)
 
-test-aws: emulators ## run the tests of the AWS drivers against emulators
-	@cd aws && go test -timeout 20m ./...
+test-aws: emulators ## run the tests of the AWS drivers and the shop end to end, on emulators
+	@$(call each,go test -timeout 20m ./...,aws aws/e2e)
 
 # Cheap ones first; the tests are last because all else is quicker to mend.
 CHECKS := fmt-check tidy build deps lint race
@@ -73,9 +76,10 @@ deps: ## hold the packages to the import rules of the deps_test.go files
 lint: $(LINT) ## run the linters of .golangci.yml
 	@$(call each,$(CURDIR)/$(LINT) run --allow-parallel-runners ./...)
 
-bench: ## run the benchmarks of all modules and print the ratios again at the end
+bench: emulators ## run the benchmarks of all modules and print the ratios, and what AWS costs, again at the end
 	@mkdir -p .cache
-	@{ $(call each,go test -run '^$$' -bench . ./...,$(TESTED)); } | grep -vE 'no test files|^PASS$$' | tee .cache/bench.txt
+	@{ $(call each,go test -run '^$$' -bench . ./...,. local examples/shop) && cd aws/e2e && go test -run '^$$' -bench . -benchtime 1x ./...; } | grep -vE 'no test files|^PASS$$' | tee .cache/bench.txt
+	@echo '-- a million commands of the shop on AWS'; awk '/^BenchmarkCost/ { for (i = 5; i < NF; i += 2) printf "%12s %s\n", $$i, $$(i + 1) }' .cache/bench.txt
 	@echo '-- ratios'; awk '/^pkg:/ { pkg = $$2 } /-of-/ { line = $$1; for (i = 2; i <= NF; i++) if ($$i ~ /-of-/) line = line "  " $$(i-1) " " $$i; print line "  (" pkg ")" }' .cache/bench.txt
 
 # The first build compiles all linters, which takes some minutes; Go's build

@@ -65,4 +65,3 @@ func TestBinaryStartsQuickly(t *testing.T) {
 		t.Errorf("a start took %v, %v is the most", median, mostInit)
 	}
 }
-

@@ -50,7 +50,8 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 	if opts != nil {
 		o = *opts
 	}
-	h := &handler{app: app, log: newLogger(stdout, getenv), margin: o.Margin, now: time.Now, sources: map[string]wiring.Trigger{}, counters: map[string]*counter.Counter{}}
+	h := &handler{app: app, log: newLogger(stdout, getenv), margin: o.Margin, sources: map[string]wiring.Trigger{}, counters: map[string]*counter.Counter{}}
+	h.now = time.Now
 	if h.margin <= 0 {
 		h.margin = time.Second
 	}

@@ -52,7 +52,7 @@ func requestID(ctx context.Context) string {
 // none. Lambda has it as "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1".
 // https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
 func traceParent(ctx context.Context) string {
-	header, _ := ctx.Value("x-amzn-trace-id").(string) //nolint:staticcheck // the key is the Lambda runtime's
+	header, _ := ctx.Value("x-amzn-trace-id").(string)
 	return fromXRay(header)
 }
 

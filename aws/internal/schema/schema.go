@@ -87,34 +87,34 @@ func Tables(app topology.App) []Table {
 		}
 	}
 	return append(tables,
-		Table{Kind: naming.DeadLetters, Key: key("list", Text, "key", Binary), Lasting: true},
-		Table{Kind: naming.Outcomes, Key: key("commandId", Text, "", ""), TTL: "ttl"},
+		Table{Kind: naming.DeadLetters, Key: key("list", "key", Binary), Lasting: true},
+		Table{Kind: naming.Outcomes, Key: key("commandId", "", ""), TTL: "ttl"},
 	)
 }
 
 // TablesOf are the tables of one component.
 func TablesOf(c topology.Component) []Table {
-	log := Table{Kind: naming.Log, Component: c.Name, Key: key("id", Text, "sequenceNr", Number), Stream: NewImage, Lasting: true}
-	marks := Table{Kind: naming.Marks, Component: c.Name, Key: key("stream", Text, "log", Text)}
+	log := Table{Kind: naming.Log, Component: c.Name, Key: key("id", "sequenceNr", Number), Stream: NewImage, Lasting: true}
+	marks := Table{Kind: naming.Marks, Component: c.Name, Key: key("stream", "log", Text)}
 	switch c.Kind {
 	case "Aggregate":
 		return []Table{log}
 	case "Counter":
 		return []Table{
 			log,
-			{Kind: naming.Refs, Component: c.Name, Key: key("use", Text, "reference", Text), TTL: "ttl"},
+			{Kind: naming.Refs, Component: c.Name, Key: key("use", "reference", Text), TTL: "ttl"},
 			{
-				Kind: naming.Counts, Component: c.Name, Key: key("counterId", Text, "", ""), Stream: NewImage, Lasting: true,
-				Indexes: []Index{{Name: "due", Key: key("due", Text, "at", Number), KeysOnly: true}},
+				Kind: naming.Counts, Component: c.Name, Key: key("counterId", "", ""), Stream: NewImage, Lasting: true,
+				Indexes: []Index{{Name: "due", Key: key("due", "at", Number), KeysOnly: true}},
 			},
 		}
 	case "ReadModel":
-		rows := Table{Kind: naming.Rows, Component: c.Name, Key: key("id", Text, "", ""), TTL: "ttl", Stream: BothSides}
+		rows := Table{Kind: naming.Rows, Component: c.Name, Key: key("id", "", ""), TTL: "ttl", Stream: BothSides}
 		if c.SubID != "" {
-			rows.Key = key("id", Text, "sub", Text)
+			rows.Key = key("id", "sub", Text)
 		}
 		for _, i := range c.Indexes {
-			rows.Indexes = append(rows.Indexes, Index{Name: "index-" + i.Name, Key: key("k:"+i.Name, Text, "s:"+i.Name, Text)})
+			rows.Indexes = append(rows.Indexes, Index{Name: "index-" + i.Name, Key: key("k:"+i.Name, "s:"+i.Name, Text)})
 		}
 		if c.OwnRow {
 			rows.TTL = "" // the watermark in it outlives the row
@@ -128,6 +128,7 @@ func TablesOf(c topology.Component) []Table {
 	return nil
 }
 
-func key(partition string, p Type, sort string, s Type) Key {
-	return Key{Attribute{partition, p}, Attribute{sort, s}}
+// key is a key with a partition of text.
+func key(partition, sort string, s Type) Key {
+	return Key{Attribute{partition, Text}, Attribute{sort, s}}
 }
