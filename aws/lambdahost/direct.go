@@ -24,6 +24,8 @@ type Request struct {
 	//	"parked"   list up to 100 dead letters, of Component if it is given, behind the id After
 	//	"redrive"  handle the dead letter ID again
 	//	"discard"  give the dead letter ID up
+	//	"catchUp"  apply to Component what it has missed of Stream, an entity of Log:
+	//	           for records that the mapping of a stream has given up
 	Operation string `json:"operation"`
 
 	// Field is "Query.name" or "Mutation.name".
@@ -42,6 +44,8 @@ type Request struct {
 	Component string `json:"component,omitempty"`
 	After     string `json:"after,omitempty"`
 	ID        string `json:"id,omitempty"`
+	Log       string `json:"log,omitempty"`
+	Stream    string `json:"stream,omitempty"`
 }
 
 // Identity is who a caller of the API is; the zero Identity is nobody known.
@@ -59,7 +63,8 @@ type Response struct {
 	// Letters are dead letters, ascending by id, without their bodies; the next
 	// page is behind the id of the last.
 	Letters []Letter `json:"letters,omitempty"`
-	// Done is true when a letter was redriven or discarded.
+	// Done is true when a letter was redriven or discarded, or a stream was caught
+	// up with.
 	Done bool `json:"done,omitempty"`
 	// Error is why there is nothing else.
 	Error *Failure `json:"error,omitempty"`
@@ -139,8 +144,11 @@ func (h *handler) do(ctx context.Context, r Request, to *Response) (err error) {
 	case "discard":
 		err = h.host.Discard(ctx, r.ID)
 		to.Done = err == nil
+	case "catchUp":
+		err = h.host.CatchUp(ctx, r.Component, r.Log, r.Stream)
+		to.Done = err == nil
 	default:
-		return badInput("there is no operation %q; there are call, send, parked, redrive and discard", r.Operation)
+		return badInput("there is no operation %q; there are call, send, parked, redrive, discard and catchUp", r.Operation)
 	}
 	return err
 }

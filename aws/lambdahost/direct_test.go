@@ -122,6 +122,36 @@ func TestSendAndDeadLetters(t *testing.T) {
 	}
 }
 
+// Records that a stream's mapping gave up leave a read model behind until the
+// stream's next commit, or until somebody has it catch up.
+func TestCatchUp(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.fill(s.start("commands/P", nil), "a", 1, 2, 3)
+	f := s.start("api", nil)
+	ask := func(stream string) Response {
+		return f.ask(`{"operation":"catchUp","component":"P.Boxes","log":"P.Box","stream":"` + stream + `"}`)
+	}
+	for range 2 {
+		if r := ask("a"); !r.Done {
+			t.Errorf("the answer is %+v", r.Error)
+		}
+		if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":6}` {
+			t.Errorf("the row is %s", got)
+		}
+	}
+	if r := ask("unheard of"); !r.Done {
+		t.Errorf("of a stream without commits: %+v", r.Error)
+	}
+	if r := f.ask(`{"operation":"catchUp","component":"P.Boxes","log":"P.Jar","stream":"a"}`); r.Error == nil || r.Error.Code != "NOT_FOUND" {
+		t.Errorf("of a log that it does not read: %+v", r.Error)
+	}
+	s.fill(s.start("commands/P", nil), "b", 1, poison)
+	if r := ask("b"); r.Done || len(f.letters("P.Boxes")) != 1 {
+		t.Errorf("of a stream with a poison commit: done %v, parked %q", r.Done, f.letters("P.Boxes"))
+	}
+}
+
 // The causes of internal errors are in the log, under the request's id.
 func TestInternalErrorsAreMasked(t *testing.T) {
 	t.Parallel()

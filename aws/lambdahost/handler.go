@@ -258,7 +258,11 @@ func work[T any](ctx context.Context, h *handler, r driver.Receiver[T], many int
 				h.log.Warn("a batch is tried again", "function", h.function.String(), "messages", len(deliveries), "error", clip(err.Error()))
 			}
 		}()
-		return handle(ctx, deliveries)
+		settlements, err = handle(ctx, deliveries)
+		for _, s := range settlements {
+			h.log.Debug("message", "function", h.function.String(), "delivery", s.ID, "again", s.Retry)
+		}
+		return settlements, err
 	}
 	if err := handed.Work(ctx, r, h.now, many, backoff, guarded); err != nil {
 		h.log.Warn("a batch is not done", "function", h.function.String(), "error", clip(err.Error()))

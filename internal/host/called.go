@@ -46,6 +46,22 @@ func (h *Host) HandleRecords(ctx context.Context, consumer, log string, deliveri
 	return nil, fmt.Errorf("%q does not consume %q: %w", consumer, log, driver.ErrNotFound)
 }
 
+// CatchUp applies to a consumer what it has missed of one stream of a log, such as
+// records that a transport gave up: nobody tells it of them before the stream's next
+// commit. [driver.ErrNotFound] when the component does not consume that log,
+// [ErrBlocked] when the stream is parked there.
+func (h *Host) CatchUp(ctx context.Context, consumer, log, stream string) error {
+	for _, c := range h.consumers {
+		if c.name == consumer && c.log == log {
+			if err := c.catchUp(ctx, stream); err != nil {
+				return fmt.Errorf("%s: catch up with %s/%s: %w", consumer, log, clip(stream), err)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("%q does not consume %q: %w", consumer, log, driver.ErrNotFound)
+}
+
 // HandleRelayed publishes records of a log to its topic.
 func (h *Host) HandleRelayed(ctx context.Context, log string, deliveries []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
 	for _, r := range h.relays {

@@ -162,6 +162,42 @@ func (c *consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 	return settlements, nil
 }
 
+// catchUp applies what the log has of a stream behind its watermark.
+func (c *consumer) catchUp(ctx context.Context, stream string) error {
+	key := driver.StreamKey{Log: c.log, Stream: stream}
+	for {
+		w, err := c.positions.Watermark(ctx, key)
+		if err != nil {
+			return err
+		}
+		if w.Blocked {
+			return ErrBlocked
+		}
+		last, found := w.SequenceNr, 0
+		for commit, err := range c.reader.Read(ctx, stream, w.SequenceNr) {
+			if err != nil {
+				return err
+			}
+			last = commit.SequenceNr
+			if found++; found == catchUp {
+				break
+			}
+		}
+		if found == 0 {
+			return nil
+		}
+		settlements, err := c.HandleRecords(ctx, []driver.Delivery[driver.Record]{{
+			ID: "caught up", Attempt: 1, Message: driver.Record{Log: c.log, Stream: stream, SequenceNr: last},
+		}})
+		switch {
+		case err != nil:
+			return err
+		case settlements[0].Retry && !c.host.sleep(ctx, settlements[0].After):
+			return fmt.Errorf("commits up to %d could not be applied: %w", last, driver.ErrUnavailable)
+		}
+	}
+}
+
 // tell wakes who waits for the component in streams.
 func (c *consumer) tell(streams ...driver.StreamKey) {
 	for _, s := range streams {
