@@ -23,8 +23,10 @@ var (
 const parts = 20
 
 // TestShopUnderFaults replays parts of the file while batches come twice, answers
-// get lost, processes are killed, invocations are refused and shards are shuffled:
-// what the read models hold is what the file says.
+// get lost, processes are killed, invocations are refused and shards are shuffled,
+// and while the services throttle, break, hand items back and lose connections,
+// before and after they did what was asked: what the read models hold is what the
+// file says.
 func TestShopUnderFaults(t *testing.T) {
 	run := func(n uint64) {
 		t.Run(fmt.Sprint("seed=", n), func(t *testing.T) {
@@ -45,10 +47,18 @@ func underFaults(t *testing.T, n uint64) {
 	file := part(t, sample(t), func(invoice int) bool { return uint64(invoice)%parts == n%parts })
 	s := newStack(t, awstest.DynamoDB(t), awstest.MiniStack(t))
 	var log output
+	stores := awstest.NewFaults(nil, n,
+		awstest.Rule{Fault: awstest.Throttle, Probability: 0.03},
+		awstest.Rule{Fault: awstest.Internal, Probability: 0.01},
+		awstest.Rule{Fault: awstest.InternalAfter, Probability: 0.01},
+		awstest.Rule{Fault: awstest.Reset, Probability: 0.01},
+		awstest.Rule{Fault: awstest.ResetAfter, Probability: 0.01},
+		awstest.Rule{Fault: awstest.Unprocessed, Probability: 0.05},
+	)
 	r := s.run(lambdarunner.Options{
 		Log: &log, Seed: n,
 		Faults: lambdarunner.Faults{Duplicate: 0.1, LoseAnswer: 0.05, Kill: 0.05, Recycle: 0.05, Throttle: 0.02, Shuffle: true},
-	})
+	}, "AWS_ENDPOINT_URL="+awstest.Proxy(t, s.Others.Endpoint, stores), "AWS_ENDPOINT_URL_DYNAMODB="+awstest.Proxy(t, s.DynamoDB.Endpoint, stores))
 	began := time.Now()
 	s.send(commands(t, file))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -65,8 +75,8 @@ func underFaults(t *testing.T, n uint64) {
 		total.Throttles += f.Throttles
 		total.ColdStarts += f.ColdStarts
 	}
-	t.Logf("seed %d: %v; %d invocations, %d repeated, %d answers lost, %d killed, %d refused, %d cold starts", n, time.Since(began).Round(time.Millisecond),
-		total.Invocations, total.Duplicates, total.LostAnswers, total.Kills, total.Throttles, total.ColdStarts)
+	t.Logf("seed %d: %v; %d invocations, %d repeated, %d answers lost, %d killed, %d refused, %d cold starts; of the stores %v", n, time.Since(began).Round(time.Millisecond),
+		total.Invocations, total.Duplicates, total.LostAnswers, total.Kills, total.Throttles, total.ColdStarts, stores.Injected())
 	if d := r.Dropped(); len(d) > 0 {
 		t.Errorf("%d batches of streams were dropped", len(d))
 	}

@@ -66,9 +66,16 @@ func (c *Counter) Reset() {
 // "DynamoDBStreams.GetRecords", "SQS.SendMessageBatch", "SNS.Publish",
 // "S3.PutObject", "Scheduler.CreateSchedule", "EventBridge.PutEvents".
 func Operation(r *http.Request) string {
+	if operation, ok := r.Context().Value(asked{}).(string); ok {
+		return operation
+	}
 	return service(r) + "." + awsmiddleware.GetOperationName(r.Context())
 }
 
 func service(r *http.Request) string {
+	if operation, ok := r.Context().Value(asked{}).(string); ok {
+		service, _, _ := strings.Cut(operation, ".")
+		return service
+	}
 	return strings.ReplaceAll(awsmiddleware.GetServiceID(r.Context()), " ", "")
 }

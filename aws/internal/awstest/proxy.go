@@ -1,0 +1,73 @@
+package awstest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// asked is the key of what a request that came over the network is about.
+type asked struct{}
+
+// Proxy returns an endpoint that hands requests on to another one by transport, a
+// [Counter] or [Faults]: for clients of other processes. A transport that fails
+// closes the connection.
+//
+// Operations are named as by [Operation], but those of services that are not asked
+// by a target or an action: of them it is the method that is known, as in "S3.PUT"
+// and "Scheduler.POST".
+func Proxy(t testing.TB, endpoint string, transport http.RoundTripper) string {
+	t.Helper()
+	to, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Transport: transport,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = to.Host
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				_ = c.Close()
+			}
+		},
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err := errors.Join(err, r.Body.Close()); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), asked{}, operationOf(r, body))))
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// operationOf names what a request is about that has nothing of an SDK's left but
+// what is sent.
+func operationOf(r *http.Request, body []byte) string {
+	if prefix, operation, ok := strings.Cut(r.Header.Get("X-Amz-Target"), "."); ok {
+		service, _, _ := strings.Cut(strings.TrimPrefix(prefix, "Amazon"), "_") // DynamoDB_20120810, AmazonSQS
+		return service + "." + operation
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+		if form, err := url.ParseQuery(string(body)); err == nil && form.Has("Action") {
+			return "SNS." + form.Get("Action")
+		}
+	}
+	if strings.HasPrefix(r.URL.Path, "/schedules") {
+		return "Scheduler." + r.Method
+	}
+	return "S3." + r.Method
+}
