@@ -1,6 +1,6 @@
 # Thin over the go command: each target says what it runs.
 
-MODULES := . local examples/shop aws aws/e2e
+MODULES := . local examples/shop aws aws/deploy aws/e2e
 # Those of aws run against emulators, which take their time: they are not run a
 # second time with the race detector, but for what runs in many goroutines.
 RACED   := . local examples/shop
@@ -27,7 +27,7 @@ RACEFLAGS := -gcflags=modernc.org/...=-d=checkptr=0
 each = set -e; for m in $(or $(2),$(MODULES)); do echo "-- $$m: $(strip $(1))"; (cd $$m && $(1)); done
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-aws race check fmt fmt-check build tidy deps lint bench graphiql graphiql-check clients emulators
+.PHONY: help run test test-fast test-aws race check fmt fmt-check build tidy deps lint bench graphiql graphiql-check clients emulators package
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,11 @@ graphiql-check: .cache/graphiql/installed ## fail if the built GraphiQL page is 
 
 clients: .cache/clients/installed ## install the JavaScript clients that the tests of the API run, into .cache/clients
 	@cp $(CLIENTS)/*.mjs .cache/clients
+
+# Settings of a machine would give another program.
+package: ## build the shop's program for Lambda into bin/lambda.zip, byte for byte the same each time
+	@GOOS=linux GOARCH=arm64 GOARM64=v8.0 GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -C examples/shop -trimpath -buildvcs=false -tags lambda.norpc -ldflags "-s -w" -o ../../bin/bootstrap ./cmd/lambda
+	@go run -C aws/deploy ./cmd/lambdazip -o ../../bin/lambda.zip ../../bin/bootstrap
 
 emulators: ## install the emulators of AWS that the tests of aws run, into .cache/emulators
 	@aws/internal/awstest/emulators/install .cache/emulators

@@ -1,0 +1,237 @@
+package deploy
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/reventless-go/reventless"
+	"github.com/reventless-go/reventless/aggregate"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/readmodel"
+	"github.com/reventless-go/reventless/topology"
+)
+
+type (
+	command interface {
+		message.Typed
+		isCommand()
+	}
+	event interface {
+		message.Typed
+		isEvent()
+	}
+	set   struct{ Name, Group string }
+	isSet struct{ Name, Group string }
+	state struct{ Name string }
+	row   struct {
+		Name  string `json:"name"`
+		Group string `json:"group"`
+	}
+)
+
+func (set) MessageType() string   { return "Set" }
+func (set) isCommand()            {}
+func (isSet) MessageType() string { return "IsSet" }
+func (isSet) isEvent()            {}
+
+// declared is an App with an aggregate and its read models, as an application
+// declares it.
+func declared(name string, models ...readmodel.Spec[row]) *reventless.App {
+	item := aggregate.New(aggregate.Spec[state, command, event]{
+		Name: name, Commands: message.NewSet[command](set{}), Events: message.NewSet[event](isSet{}),
+		Decide: func(_ state, c command) ([]event, error) { return []event{isSet(c.(set))}, nil },
+		Evolve: func(_ state, e event) state { return state{e.(isSet).Name} },
+	})
+	components := plugin.Components{item}
+	for _, m := range models {
+		m.Projections = readmodel.Projections[row]{readmodel.On(item, func(e message.Event[event]) readmodel.Changes[row] {
+			return readmodel.Changes[row]{readmodel.Put(e.ID, row{})}
+		})}
+		components = append(components, readmodel.New(m))
+	}
+	return reventless.New("app", plugin.New(plugin.Spec{Name: "P", Heartbeat: -1, Components: components}))
+}
+
+// change is the difference between the graphs of two Apps; of a resource that comes
+// or goes as a whole only that it does.
+func change(t *testing.T, a, b *reventless.App, args ...*AppArgs) []string {
+	t.Helper()
+	of := [2]*AppArgs{}
+	copy(of[:], args)
+	left, right := graphOf(t, a, of[0]).String(), graphOf(t, b, of[1]).String()
+	has := func(all string, line string) bool {
+		_, name, _ := strings.Cut(line, " ")
+		resource, _, _ := strings.Cut(name, ": ")
+		return strings.HasPrefix(all, resource+"\n") || strings.Contains(all, "\n"+resource+"\n")
+	}
+	var out []string
+	for _, line := range diff(left, right) {
+		switch whole := strings.HasSuffix(line, ": resource"); {
+		case whole:
+			out = append(out, strings.TrimSuffix(line, ": resource"))
+		case has(left, line) && has(right, line):
+			out = append(out, line)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func expect(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the difference is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestNothingChangesWithoutACause(t *testing.T) {
+	t.Parallel()
+	a := func() *reventless.App { return declared("Item", readmodel.Spec[row]{Name: "Items"}) }
+	expect(t, change(t, a(), a()))
+}
+
+func TestChangeNewIndex(t *testing.T) {
+	t.Parallel()
+	got := change(
+		t,
+		declared("Item", readmodel.Spec[row]{Name: "Items"}),
+		declared("Item", readmodel.Spec[row]{Name: "Items", Indexes: []readmodel.Index{{Name: "group", Key: "group", Sort: "name"}}}),
+	)
+	const rows = "aws:dynamodb/table:Table app-P.Items-rows: "
+	expect(
+		t, got,
+		// Only the caller queries indexes.
+		"+ aws:iam/rolePolicy:RolePolicy app-api: policy: Allow dynamodb:Query on arn:aws:dynamodb:eu-central-1:123456789012:table/app-dev-P-Items-rows/index/index-group",
+		"- "+rows+`attributes: [{"name":"id","type":"S"}]`,
+		"+ "+rows+`attributes: [{"name":"id","type":"S"},{"name":"k:group","type":"S"},{"name":"s:group","type":"S"}]`,
+		"+ "+rows+`globalSecondaryIndexes: [{"keySchemas":[{"attributeName":"k:group","keyType":"HASH"},{"attributeName":"s:group","keyType":"RANGE"}],"name":"index-group","projectionType":"ALL"}]`,
+	)
+}
+
+func TestChangeNewReadModel(t *testing.T) {
+	t.Parallel()
+	got := change(
+		t,
+		declared("Item", readmodel.Spec[row]{Name: "Items"}),
+		declared("Item", readmodel.Spec[row]{Name: "Items"}, readmodel.Spec[row]{Name: "Names", OwnRow: true}),
+	)
+	const caller, projections, table = "+ aws:iam/rolePolicy:RolePolicy app-api: policy: Allow ", "+ aws:iam/rolePolicy:RolePolicy app-projections-P: policy: Allow ", " on arn:aws:dynamodb:eu-central-1:123456789012:table/app-dev-P-Names-rows"
+	expect(
+		t, got,
+		"+ aws:dynamodb/table:Table app-P.Names-rows",
+		"+ reventless:aws:QueryDb app-P.Names",
+		caller+"dynamodb:BatchGetItem dynamodb:DeleteItem dynamodb:GetItem dynamodb:Query dynamodb:Scan dynamodb:UpdateItem"+table,
+		projections+"dynamodb:BatchGetItem dynamodb:DeleteItem dynamodb:GetItem dynamodb:Query dynamodb:UpdateItem"+table,
+	)
+}
+
+// A third reader moves all of them behind the topic.
+func TestChangeThirdReader(t *testing.T) {
+	t.Parallel()
+	two := []readmodel.Spec[row]{{Name: "A"}, {Name: "B"}}
+	got := change(t, declared("Item", two...), declared("Item", append(two, readmodel.Spec[row]{Name: "C"})...))
+	var whole []string
+	for _, l := range got {
+		if strings.Count(l, " ") == 2 && !strings.Contains(l, "Alarm") {
+			whole = append(whole, l)
+		}
+	}
+	want := []string{
+		"+ aws:cloudwatch/logGroup:LogGroup app-relay-P", "+ aws:dynamodb/table:Table app-P.C-marks", "+ aws:dynamodb/table:Table app-P.C-rows",
+		"+ aws:iam/role:Role app-relay-P", "+ aws:iam/rolePolicy:RolePolicy app-relay-P", "+ aws:lambda/function:Function app-relay-P",
+		"+ aws:lambda/eventSourceMapping:EventSourceMapping app-relay-P-on-P.Item-log", "- aws:lambda/eventSourceMapping:EventSourceMapping app-projections-P-on-P.Item-log",
+		"+ aws:sns/topic:Topic app-P.Item-events", "+ reventless:aws:EventTopic app-P.Item", "+ reventless:aws:QueryDb app-P.C", "+ reventless:aws:Runtime app-relay-P",
+	}
+	for _, c := range []string{"P.A", "P.B", "P.C"} {
+		want = append(
+			want,
+			"+ aws:lambda/eventSourceMapping:EventSourceMapping app-projections-P-on-"+c+"-collector", "+ aws:sns/topicSubscription:TopicSubscription app-"+c+"-of-P.Item",
+			"+ aws:sqs/queue:Queue app-"+c+"-collector", "+ aws:sqs/queue:Queue app-"+c+"-collectordlq", "+ aws:sqs/queuePolicy:QueuePolicy app-"+c+"-collector",
+			"+ aws:sqs/redriveAllowPolicy:RedriveAllowPolicy app-"+c+"-collectordlq", "+ reventless:aws:EventCollector app-"+c,
+		)
+	}
+	expect(t, whole, want...)
+}
+
+// A read model is made anew under another name; nothing protected is touched.
+func TestChangeRenamedReadModel(t *testing.T) {
+	t.Parallel()
+	a, b := declared("Item", readmodel.Spec[row]{Name: "Items"}), declared("Item", readmodel.Spec[row]{Name: "Things"})
+	got := change(t, a, b)
+	expect(
+		t, slices.DeleteFunc(got, func(l string) bool { return strings.Contains(l, "RolePolicy") }),
+		"- aws:dynamodb/table:Table app-P.Items-marks", "- aws:dynamodb/table:Table app-P.Items-rows", "- reventless:aws:QueryDb app-P.Items",
+		"+ aws:dynamodb/table:Table app-P.Things-marks", "+ aws:dynamodb/table:Table app-P.Things-rows", "+ reventless:aws:QueryDb app-P.Things",
+	)
+	for _, x := range byType(graphOf(t, a, nil), tableType) {
+		if strings.Contains(x.Name, "P.Items") && x.Protect {
+			t.Errorf("%s is protected: it could not be renamed", x)
+		}
+	}
+}
+
+// The log of a renamed aggregate would stay behind: Pulumi is told to delete a
+// protected table, which it refuses, and the program itself does so before where it
+// knows what there was.
+func TestChangeRenamedAggregate(t *testing.T) {
+	t.Parallel()
+	a, b := declared("Item"), declared("Thing")
+	got := change(t, a, b)
+	for _, want := range []string{"- aws:dynamodb/table:Table app-P.Item-log", "+ aws:dynamodb/table:Table app-P.Thing-log"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%s is not in\n%s", want, strings.Join(got, "\n"))
+		}
+	}
+	if x := find(t, graphOf(t, a, nil), tableType, "app-P.Item-log"); !x.Protect || x.Inputs["deletionProtectionEnabled"] != true {
+		t.Errorf("%s could be deleted", x)
+	}
+	args := &AppArgs{Stateful: t.TempDir() + "/stateful.json"}
+	graphOf(t, a, args)
+	refused(t, b.Topology(), args, nil, "P.Item (Aggregate) has events")
+}
+
+// Another strategy makes other functions, and touches neither data nor queues.
+func TestChangeStrategy(t *testing.T) {
+	t.Parallel()
+	a := func() *reventless.App {
+		return declared("Item", readmodel.Spec[row]{Name: "A"}, readmodel.Spec[row]{Name: "B"})
+	}
+	for _, line := range change(t, a(), a(), &AppArgs{}, &AppArgs{Strategy: PerComponent}) {
+		ofFunctions := false
+		for _, kind := range []string{"logGroup", "metricAlarm", "role:", "rolePolicy", "function:", "eventSourceMapping", "aws:Runtime"} {
+			ofFunctions = ofFunctions || strings.Contains(strings.SplitN(line, " ", 3)[1], kind)
+		}
+		if !ofFunctions || strings.Contains(line, "dlq") {
+			t.Errorf("it changes %s", line)
+		}
+	}
+	got := change(t, a(), a(), &AppArgs{}, &AppArgs{Strategy: PerComponent})
+	got = slices.DeleteFunc(got, func(l string) bool { return !strings.Contains(l, "lambda/") })
+	expect(
+		t, got,
+		"- aws:lambda/eventSourceMapping:EventSourceMapping app-commands-P-on-P.Item-commands", "- aws:lambda/eventSourceMapping:EventSourceMapping app-commands-Platform-on-Platform.Plugin-commands",
+		"- aws:lambda/eventSourceMapping:EventSourceMapping app-projections-P-on-P.Item-log", "- aws:lambda/eventSourceMapping:EventSourceMapping app-projections-Platform-on-Platform.Plugin-log",
+		"- aws:lambda/function:Function app-commands-P", "- aws:lambda/function:Function app-commands-Platform",
+		"- aws:lambda/function:Function app-projections-P", "- aws:lambda/function:Function app-projections-Platform",
+		"+ aws:lambda/eventSourceMapping:EventSourceMapping app-commands-P.Item-on-P.Item-commands", "+ aws:lambda/eventSourceMapping:EventSourceMapping app-commands-Platform.Plugin-on-Platform.Plugin-commands",
+		"+ aws:lambda/eventSourceMapping:EventSourceMapping app-projections-P.A-on-P.Item-log", "+ aws:lambda/eventSourceMapping:EventSourceMapping app-projections-P.B-on-P.Item-log",
+		"+ aws:lambda/eventSourceMapping:EventSourceMapping app-projections-Platform.PluginHistory-on-Platform.Plugin-log", "+ aws:lambda/eventSourceMapping:EventSourceMapping app-projections-Platform.Plugins-on-Platform.Plugin-log",
+		"+ aws:lambda/function:Function app-commands-P.Item", "+ aws:lambda/function:Function app-commands-Platform.Plugin",
+		"+ aws:lambda/function:Function app-projections-P.A", "+ aws:lambda/function:Function app-projections-P.B",
+		"+ aws:lambda/function:Function app-projections-Platform.PluginHistory", "+ aws:lambda/function:Function app-projections-Platform.Plugins",
+	)
+}
+
+// What is the topology's of a declaration is all that there is to deploy: two Apps of
+// one topology are one.
+func TestOnlyTheTopologyCounts(t *testing.T) {
+	t.Parallel()
+	app := declared("Item", readmodel.Spec[row]{Name: "Items"})
+	a, b := graphOf(t, app, nil).String(), graph(t, topology.App{Name: app.Name(), Plugins: app.Topology().Plugins}, nil, nil).String()
+	if a != b {
+		t.Errorf("they differ:\n%s", strings.Join(diff(a, b), "\n"))
+	}
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSameProgramSameBytes(t *testing.T) {
+	t.Parallel()
+	content := bytes.Repeat([]byte("a program, "), 100_000)
+	zipOf := func(mode os.FileMode, at time.Time) []byte {
+		dir := t.TempDir()
+		program, out := filepath.Join(dir, "some", "name"), filepath.Join(dir, "new", "lambda.zip")
+		if err := os.Mkdir(filepath.Dir(program), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(program, content, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(program, at, at); err != nil {
+			t.Fatal(err)
+		}
+		if err := run([]string{"-o", out, program}, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		left, err := os.ReadDir(filepath.Dir(out))
+		if err != nil || len(left) != 1 {
+			t.Errorf("beside the zip there is %v, %v", left, err)
+		}
+		text, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	a := zipOf(0o600, time.Date(2020, 2, 29, 1, 2, 3, 4, time.UTC))
+	b := zipOf(0o755, time.Date(2031, 7, 1, 9, 0, 0, 0, time.FixedZone("", 3600)))
+	if !bytes.Equal(a, b) {
+		t.Error("the zips differ")
+	}
+	z, err := zip.NewReader(bytes.NewReader(a), int64(len(a)))
+	if err != nil || len(z.File) != 1 {
+		t.Fatalf("the zip has %v, %v", z, err)
+	}
+	f := z.File[0]
+	r, err := f.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(r)
+	if err != nil || !bytes.Equal(got, content) || f.Name != "bootstrap" || f.Mode() != 0o755 || !f.Modified.Equal(began) {
+		t.Errorf("it has %s %v %v, of %d bytes: %v", f.Name, f.Mode(), f.Modified, len(got), err)
+	}
+}
+
+// Two builds of one source, in folders of different names, are one program.
+func TestTwoBuildsAreEqual(t *testing.T) {
+	t.Parallel()
+	build := func(folder string) []byte {
+		dir := filepath.Join(t.TempDir(), folder)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"go.mod": "module example\n\ngo 1.26.0\n", "main.go": "package main\n\nfunc main() { panic(\"it says where it is\") }\n"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", "bootstrap", ".")
+		c.Dir = dir
+		c.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if err := run([]string{"-o", filepath.Join(dir, "lambda.zip"), filepath.Join(dir, "bootstrap")}, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "lambda.zip"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	if a, b := build("here"), build("elsewhere-and-longer"); !bytes.Equal(a, b) {
+		t.Error("the zips differ")
+	}
+}
+
+func TestBadArguments(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{}, {"a", "b"}, {"-x"}, {filepath.Join(t.TempDir(), "nothing")}, {"-o", filepath.Join("main.go", "x.zip"), "main.go"}} {
+		if err := run(args, io.Discard); err == nil {
+			t.Errorf("%q is taken", strings.Join(args, " "))
+		}
+	}
+}

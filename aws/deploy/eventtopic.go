@@ -1,0 +1,124 @@
+package deploy
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/sns"
+	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/sqs"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/aws/internal/wiring"
+)
+
+// eventTopic is the topic of a log.
+type eventTopic struct {
+	pulumi.ResourceState
+	topic *sns.Topic
+}
+
+// eventCollector is the queue of a consumer, subscribed to the topics that it reads.
+type eventCollector struct{ pulumi.ResourceState }
+
+// makeTopics makes the topics of logs that have consumers behind one, and the
+// consumers' queues.
+func (d *deployment) makeTopics() error {
+	var consumers []string
+	logs := map[string][]string{} // by consumer
+	for _, r := range d.app.Routes(wiring.MaxFeedReaders) {
+		if !r.Topic {
+			continue
+		}
+		if d.topics[r.Log] == nil {
+			if err := d.makeEventTopic(r.Log); err != nil {
+				return fmt.Errorf("%s: %w", r.Log, err)
+			}
+		}
+		if logs[r.Consumer] == nil {
+			consumers = append(consumers, r.Consumer)
+		}
+		logs[r.Consumer] = append(logs[r.Consumer], r.Log)
+	}
+	for _, c := range consumers {
+		if err := d.makeEventCollector(c, logs[c]); err != nil {
+			return fmt.Errorf("%s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+func (d *deployment) makeEventTopic(log string) error {
+	r := &eventTopic{}
+	parent, err := d.register("EventTopic", log, r)
+	if err != nil {
+		return err
+	}
+	r.topic, err = sns.NewTopic(d.ctx, d.label(log, naming.Events.String()), &sns.TopicArgs{
+		Name: pulumi.String(d.name(naming.Events, log)), FifoTopic: pulumi.Bool(true), Tags: d.tags(log),
+	}, parent)
+	if err != nil {
+		return err
+	}
+	d.topics[log] = r
+	if err := d.ctx.Log.Info(d.why(log), &pulumi.LogArgs{Resource: r}); err != nil {
+		return err
+	}
+	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"topic": r.topic.Arn})
+}
+
+// why says why a log has a topic.
+func (d *deployment) why(log string) string {
+	direct, behind := 0, 0
+	for _, r := range d.app.Routes(wiring.MaxFeedReaders) {
+		if r.Log == log && r.Topic {
+			behind++
+		} else if r.Log == log {
+			direct++
+		}
+	}
+	if direct == 0 && behind > wiring.MaxFeedReaders {
+		return fmt.Sprintf("%s: %d components read its log, and no more than %d may read its stream: all of them read through its topic, which a relay feeds", log, behind, wiring.MaxFeedReaders)
+	}
+	return fmt.Sprintf("%s: %d of the components that read its log do so through its topic, which a relay feeds: they are of another plugin", log, behind)
+}
+
+// makeEventCollector makes the queue of a consumer of topics.
+func (d *deployment) makeEventCollector(consumer string, logs []string) error {
+	r := &eventCollector{}
+	parent, err := d.register("EventCollector", consumer, r)
+	if err != nil {
+		return err
+	}
+	q, err := d.makeQueue(naming.Collector, naming.CollectorDLQ, consumer, parent)
+	if err != nil {
+		return err
+	}
+	var topics values
+	for _, log := range logs {
+		topics = append(topics, d.topicARN(log))
+	}
+	allowed, err := sqs.NewQueuePolicy(d.ctx, d.label(consumer, naming.Collector.String()), &sqs.QueuePolicyArgs{
+		QueueUrl: q.queue.Url,
+		Policy: pulumi.String(document(statement{
+			Effect: "Allow", Principal: map[string]string{"Service": "sns.amazonaws.com"}, Action: []string{"sqs:SendMessage"},
+			Resource: []string{d.queueARN(naming.Collector, consumer)},
+			Condition: map[string]map[string]values{
+				"ArnEquals":    {"aws:SourceArn": topics},
+				"StringEquals": {"aws:SourceAccount": {d.account}},
+			},
+		})),
+	}, parent)
+	if err != nil {
+		return err
+	}
+	for _, log := range logs {
+		s, err := sns.NewTopicSubscription(d.ctx, d.label(consumer, "of", log), &sns.TopicSubscriptionArgs{
+			Topic: d.topics[log].topic.Arn, Protocol: pulumi.String("sqs"), Endpoint: q.queue.Arn, RawMessageDelivery: pulumi.Bool(true),
+		}, parent, pulumi.DependsOn([]pulumi.Resource{allowed}))
+		if err != nil {
+			return err
+		}
+		d.subscribed[log] = append(d.subscribed[log], s)
+	}
+	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"queue": q.queue.Url, "deadLetters": q.letters.Url})
+}

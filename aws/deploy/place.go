@@ -1,0 +1,63 @@
+package deploy
+
+import (
+	"fmt"
+
+	"github.com/reventless-go/reventless/aws/internal/naming"
+)
+
+// place is where a stack is: what names and ARNs are made from.
+type place struct {
+	partition, region, account string
+	names                      naming.Stack
+}
+
+// name returns the physical name of a resource. Application and stack were checked
+// when the place was made, the names of components by the App.
+func (p place) name(k naming.Kind, subject string) string { return must(p.names.Name(k, subject)) }
+
+func (p place) bucket(k naming.Kind, subject string) string {
+	return must(p.names.BucketName(k, subject, p.account))
+}
+
+func must(name string, err error) string {
+	if err != nil {
+		panic(fmt.Sprintf("deploy: %v", err))
+	}
+	return name
+}
+
+// arn returns the ARN of a resource in the region.
+func (p place) arn(service, resource string) string {
+	return "arn:" + p.partition + ":" + service + ":" + p.region + ":" + p.account + ":" + resource
+}
+
+func (p place) tableARN(k naming.Kind, component string) string {
+	return p.arn("dynamodb", "table/"+p.name(k, component))
+}
+
+func (p place) queueARN(k naming.Kind, component string) string {
+	return p.arn("sqs", p.name(k, component))
+}
+
+func (p place) topicARN(log string) string { return p.arn("sns", p.name(naming.Events, log)) }
+
+func (p place) bucketARN(k naming.Kind, component string) string {
+	return "arn:" + p.partition + ":s3:::" + p.bucket(k, component)
+}
+
+func (p place) ruleARN(k naming.Kind, subject string) string {
+	return p.arn("events", "rule/"+p.name(k, subject))
+}
+
+func (p place) schedulesARN() string {
+	return p.arn("scheduler", "schedule/"+p.name(naming.Schedules, "")+"/*")
+}
+
+func (p place) groupARN() string {
+	return p.arn("scheduler", "schedule-group/"+p.name(naming.Schedules, ""))
+}
+
+func (p place) schedulerRoleARN() string {
+	return "arn:" + p.partition + ":iam::" + p.account + ":role/" + p.name(naming.SchedulerRole, "")
+}

@@ -1,0 +1,95 @@
+package deploy
+
+import (
+	"strings"
+	"time"
+
+	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/sqs"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/topology"
+)
+
+const (
+	// maxReceives is how often a message is handed out before it is a dead letter of
+	// its queue.
+	maxReceives = 5
+	// letterSeconds is how long a queue keeps dead letters: as long as it can.
+	letterSeconds = 14 * 24 * 60 * 60
+	// visibility is for how many times a function's timeout a message is hidden.
+	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+	visibility = 6
+)
+
+// queue is a queue with its dead letters.
+type queue struct {
+	queue, letters *sqs.Queue
+}
+
+// makeQueue makes a queue that a function reads, and the one of its dead letters.
+func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulumi.ResourceOption) (*queue, error) {
+	name, fifo := d.name(k, component), pulumi.BoolPtrInput(nil)
+	scope, limit := pulumi.StringPtrInput(nil), pulumi.StringPtrInput(nil)
+	if strings.HasSuffix(name, ".fifo") {
+		// Of high throughput, and an id is known for its group only, as the drivers have it.
+		fifo, scope, limit = pulumi.Bool(true), pulumi.String("messageGroup"), pulumi.String("perMessageGroupId")
+	}
+	q := &queue{}
+	var err error
+	q.letters, err = sqs.NewQueue(d.ctx, d.label(component, dlq.String()), &sqs.QueueArgs{
+		Name: pulumi.String(d.name(dlq, component)), FifoQueue: fifo, DeduplicationScope: scope, FifoThroughputLimit: limit,
+		MessageRetentionSeconds: pulumi.Int(letterSeconds), SqsManagedSseEnabled: pulumi.Bool(true), Tags: d.tags(component),
+	}, parent)
+	if err != nil {
+		return nil, err
+	}
+	q.queue, err = sqs.NewQueue(d.ctx, d.label(component, k.String()), &sqs.QueueArgs{
+		Name: pulumi.String(name), FifoQueue: fifo, DeduplicationScope: scope, FifoThroughputLimit: limit,
+		VisibilityTimeoutSeconds: pulumi.Int(int(visibility * d.timeoutOf(k, component) / time.Second)), SqsManagedSseEnabled: pulumi.Bool(true),
+		RedrivePolicy: pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": q.letters.Arn, "maxReceiveCount": pulumi.Int(maxReceives)}),
+		Tags:          d.tags(component),
+	}, parent)
+	if err != nil {
+		return nil, err
+	}
+	// Apart from the queue of the letters, which is there before the one that it is for.
+	if _, err = sqs.NewRedriveAllowPolicy(d.ctx, d.label(component, dlq.String()), &sqs.RedriveAllowPolicyArgs{
+		QueueUrl: q.letters.Url,
+		RedriveAllowPolicy: pulumi.JSONMarshal(pulumi.Map{
+			"redrivePermission": pulumi.String("byQueue"), "sourceQueueArns": pulumi.StringArray{q.queue.Arn},
+		}),
+	}, parent); err != nil {
+		return nil, err
+	}
+	d.queues[source{k, component}] = q
+	return q, d.alarmLetters(dlq, component, parent)
+}
+
+// timeoutOf is the timeout of the function that reads a queue.
+func (d *deployment) timeoutOf(k naming.Kind, component string) time.Duration {
+	for _, f := range d.functions {
+		for _, t := range f.Triggers {
+			if t.Source == k && t.Component == component {
+				return d.args.ofFunction(f).Timeout
+			}
+		}
+	}
+	return defaultTimeout
+}
+
+// commandTopic is the queue of an aggregate's commands.
+type commandTopic struct{ pulumi.ResourceState }
+
+func (d *deployment) makeCommandTopic(c topology.Component) error {
+	r := &commandTopic{}
+	parent, err := d.register("CommandTopic", c.Name, r)
+	if err != nil {
+		return err
+	}
+	q, err := d.makeQueue(naming.Commands, naming.CommandsDLQ, c.Name, parent)
+	if err != nil {
+		return err
+	}
+	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"queue": q.queue.Url, "deadLetters": q.letters.Url})
+}

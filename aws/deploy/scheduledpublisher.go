@@ -1,0 +1,201 @@
+package deploy
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/cloudwatch"
+	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/iam"
+	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/scheduler"
+	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/sqs"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/topology"
+)
+
+// scheduledPublisher is what schedules that are made at run time need, and the queue
+// to which all send that is due.
+type scheduledPublisher struct {
+	pulumi.ResourceState
+	group *scheduler.ScheduleGroup
+	role  *iam.Role
+	queue *queue
+	// ready are those that the queue or the role has to allow first.
+	allowed, permitted pulumi.Resource
+}
+
+// timer is a schedule that is declared: a component's, or a plugin's heartbeat.
+type timer struct {
+	kind       naming.Kind // ScheduleRule or HeartbeatRule
+	subject    string
+	expression string
+	zone       string
+}
+
+// name is that by which the engine knows a declared schedule.
+func (t timer) name() string {
+	if t.kind == naming.HeartbeatRule {
+		return "declared/heartbeat/" + t.subject
+	}
+	return "declared/" + t.subject
+}
+
+// rule reports whether a rule can have the schedule: rules know UTC only, and nothing
+// that happens once.
+func (t timer) rule() bool {
+	return (t.zone == "" || t.zone == "UTC") && !strings.HasPrefix(t.expression, "at(")
+}
+
+// timers are the declared schedules of an application.
+func timersOf(app topology.App) []timer {
+	var out []timer
+	for _, p := range app.Plugins {
+		if p.HeartbeatSeconds > 0 {
+			out = append(out, timer{naming.HeartbeatRule, p.Name, everyMinutes(p.HeartbeatSeconds / 60), ""})
+		}
+		for _, c := range p.Components {
+			if c.Expression != "" {
+				out = append(out, timer{naming.ScheduleRule, c.Name, c.Expression, c.Zone})
+			}
+		}
+	}
+	return out
+}
+
+func everyMinutes(n int) string {
+	if n == 1 {
+		return "rate(1 minute)"
+	}
+	return fmt.Sprintf("rate(%d minutes)", n)
+}
+
+func (d *deployment) makeScheduledPublisher() error {
+	r := &scheduledPublisher{}
+	parent, err := d.register("ScheduledPublisher", "", r)
+	if err != nil {
+		return err
+	}
+	if r.queue, err = d.makeQueue(naming.Timers, naming.TimersDLQ, "", parent); err != nil {
+		return err
+	}
+	if r.group, err = scheduler.NewScheduleGroup(d.ctx, d.label("", naming.Schedules.String()), &scheduler.ScheduleGroupArgs{
+		Name: pulumi.String(d.name(naming.Schedules, "")), Tags: d.tags(""),
+	}, parent); err != nil {
+		return err
+	}
+	if r.role, err = iam.NewRole(d.ctx, d.label("", naming.SchedulerRole.String()), &iam.RoleArgs{
+		Name:        pulumi.String(d.name(naming.SchedulerRole, "")),
+		Description: pulumi.String("What EventBridge Scheduler may do for " + d.app.Name),
+		AssumeRolePolicy: pulumi.String(trust("scheduler.amazonaws.com", map[string]map[string]values{
+			"ArnEquals": {"aws:SourceArn": {d.groupARN()}}, "StringEquals": {"aws:SourceAccount": {d.account}},
+		})),
+		Tags: d.tags(""),
+	}, parent); err != nil {
+		return err
+	}
+	if r.permitted, err = iam.NewRolePolicy(d.ctx, d.label("", naming.SchedulerRole.String()), &iam.RolePolicyArgs{
+		Name: pulumi.String("grants"), Role: r.role.Name,
+		Policy: pulumi.String(document(statement{Effect: "Allow", Action: []string{"sqs:SendMessage"}, Resource: []string{d.queueARN(naming.Timers, "")}})),
+	}, parent); err != nil {
+		return err
+	}
+	timers := timersOf(d.app)
+	var rules values
+	for _, t := range timers {
+		if t.rule() {
+			rules = append(rules, d.ruleARN(t.kind, t.subject))
+		}
+	}
+	if rules != nil {
+		if r.allowed, err = sqs.NewQueuePolicy(d.ctx, d.label("", naming.Timers.String()), &sqs.QueuePolicyArgs{
+			QueueUrl: r.queue.queue.Url,
+			Policy: pulumi.String(document(statement{
+				Effect: "Allow", Principal: map[string]string{"Service": "events.amazonaws.com"}, Action: []string{"sqs:SendMessage"},
+				Resource:  []string{d.queueARN(naming.Timers, "")},
+				Condition: map[string]map[string]values{"ArnEquals": {"aws:SourceArn": rules}},
+			})),
+		}, parent); err != nil {
+			return err
+		}
+	}
+	for _, t := range timers {
+		switch {
+		case t.kind == naming.HeartbeatRule:
+			err = d.makeHeartbeat(t, r)
+		case t.rule():
+			err = d.makeRule(t, r, parent)
+		default:
+			err = d.makeSchedule(t, r, parent)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.subject, err)
+		}
+	}
+	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"group": r.group.Name, "role": r.role.Arn, "queue": r.queue.queue.Url, "deadLetters": r.queue.letters.Url})
+}
+
+// heartbeat is the rule of a plugin's heartbeat.
+type heartbeat struct{ pulumi.ResourceState }
+
+func (d *deployment) makeHeartbeat(t timer, p *scheduledPublisher) error {
+	r := &heartbeat{}
+	parent, err := d.register("Heartbeat", t.subject, r)
+	if err != nil {
+		return err
+	}
+	if err := d.makeRule(t, p, parent); err != nil {
+		return err
+	}
+	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"rule": pulumi.String(d.name(t.kind, t.subject))})
+}
+
+// makeRule makes a rule of EventBridge that sends what the timers' function knows as
+// a declared schedule. The time is that of the event.
+func (d *deployment) makeRule(t timer, p *scheduledPublisher, parent pulumi.ResourceOption) error {
+	label := d.label(t.subject, t.kind.String())
+	rule, err := cloudwatch.NewEventRule(d.ctx, label, &cloudwatch.EventRuleArgs{
+		Name: pulumi.String(d.name(t.kind, t.subject)), Description: pulumi.String(t.name()),
+		ScheduleExpression: pulumi.String(t.expression), Tags: d.tags(t.subject),
+	}, parent)
+	if err != nil {
+		return err
+	}
+	_, err = cloudwatch.NewEventTarget(d.ctx, label, &cloudwatch.EventTargetArgs{
+		Rule: rule.Name, TargetId: pulumi.String("timers"), Arn: p.queue.queue.Arn,
+		InputTransformer: cloudwatch.EventTargetInputTransformerArgs{
+			InputPaths: pulumi.StringMap{"due": pulumi.String("$.time")},
+			// EventBridge puts quotes around a string.
+			InputTemplate: pulumi.String(`{"schedule":` + quoted(t.name()) + `,"due":<due>}`),
+		},
+	}, parent, pulumi.DependsOn([]pulumi.Resource{p.allowed}))
+	return err
+}
+
+// makeSchedule makes a schedule of EventBridge Scheduler, beside those that are made
+// at run time, for what a rule cannot have.
+func (d *deployment) makeSchedule(t timer, p *scheduledPublisher, parent pulumi.ResourceOption) error {
+	zone := t.zone
+	if zone == "" {
+		zone = "UTC"
+	}
+	_, err := scheduler.NewSchedule(d.ctx, d.label(t.subject, t.kind.String()), &scheduler.ScheduleArgs{
+		Name: pulumi.String(naming.ScheduleName(t.name())), GroupName: p.group.Name, Description: pulumi.String(t.name()),
+		ScheduleExpression: pulumi.String(t.expression), ScheduleExpressionTimezone: pulumi.String(zone),
+		FlexibleTimeWindow: scheduler.ScheduleFlexibleTimeWindowArgs{Mode: pulumi.String("OFF")},
+		Target: scheduler.ScheduleTargetArgs{
+			Arn: p.queue.queue.Arn, RoleArn: p.role.Arn,
+			Input: pulumi.String(`{"schedule":` + quoted(t.name()) + `,"due":"<aws.scheduler.scheduled-time>"}`),
+		},
+	}, parent, pulumi.DependsOn([]pulumi.Resource{p.permitted}))
+	return err
+}
+
+func quoted(s string) string {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(fmt.Sprintf("deploy: %q: %v", s, err)) // every string is JSON
+	}
+	return string(text)
+}
