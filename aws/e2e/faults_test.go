@@ -20,7 +20,10 @@ var (
 
 // parts is into how many parts the file of invoices is cut: a seed has one of them,
 // and every part has several seeds.
-const parts = 20
+const parts = 33
+
+// slots are how many seeds run at the same time: more wait for one another.
+var slots = make(chan struct{}, 2)
 
 // TestShopUnderFaults replays parts of the file while batches come twice, answers
 // get lost, processes are killed, invocations are refused and shards are shuffled,
@@ -44,6 +47,8 @@ func TestShopUnderFaults(t *testing.T) {
 }
 
 func underFaults(t *testing.T, n uint64) {
+	slots <- struct{}{}
+	defer func() { <-slots }()
 	file := part(t, sample(t), func(invoice int) bool { return uint64(invoice)%parts == n%parts })
 	s := newStack(t, awstest.DynamoDB(t), awstest.MiniStack(t))
 	var log output

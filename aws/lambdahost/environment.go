@@ -50,7 +50,11 @@ func fromEnvironment(getenv func(string) string) (aws.Config, error) {
 		// The engine tries again what it knows to be safe; these cover what is not
 		// its own, such as an application's file.
 		Retryer: func() aws.Retryer {
-			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = 3, time.Second })
+			return retry.NewStandard(func(o *retry.StandardOptions) {
+				o.MaxAttempts = 3
+				// The default begins with half a second, which is a long time in a function.
+				o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) { return backoff(attempt + 1), nil })
+			})
 		},
 	}
 	return cfg, nil

@@ -28,8 +28,8 @@ type QueueMapping struct {
 	// Visibility is for how long what is received is held, in whole seconds, instead
 	// of the queue's own time: a test need not wait as long as a deployment.
 	Visibility time.Duration
-	// Release makes messages visible at once of an invocation that failed as a
-	// whole. In Lambda they wait for their time to end.
+	// Release makes messages that failed visible at once. In Lambda they wait for
+	// their time to end, which is what it was or what the function has made of it.
 	Release bool
 }
 
@@ -203,6 +203,9 @@ func (q *queue) handle(ctx context.Context, batch []types.Message) {
 		}
 	default:
 		done := slices.DeleteFunc(slices.Clone(batch), func(m types.Message) bool { return left[aws.ToString(m.MessageId)] })
+		if q.Release && len(done) < len(batch) {
+			q.show(ctx, slices.DeleteFunc(slices.Clone(batch), func(m types.Message) bool { return !left[aws.ToString(m.MessageId)] }))
+		}
 		if o.again {
 			q.f.count(&q.f.stats.Duplicates)
 			q.show(ctx, done)

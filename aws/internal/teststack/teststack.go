@@ -46,7 +46,12 @@ type Stack struct {
 // fail comes again after as long as it has it wait.
 const visibility = "30"
 
-// Deploy makes the resources of app.
+// receives is how often a queue hands a message over before it is among the dead
+// letters. A deployment has 5; faults that are injected use up more.
+const receives = "50"
+
+// Deploy makes the resources of app. They are removed when the test ends: emulators
+// become slow with what is left over.
 func Deploy(t testing.TB, app topology.App, dynamoDB, others *awstest.Emulator) *Stack {
 	t.Helper()
 	s := &Stack{App: app, Name: awstest.Stack(), DynamoDB: dynamoDB, Others: others, t: t, dynamoDB: dynamoDB.Clients(nil), others: others.Clients(nil)}
@@ -61,8 +66,12 @@ func Deploy(t testing.TB, app topology.App, dynamoDB, others *awstest.Emulator) 
 	for _, r := range app.Routes(wiring.MaxFeedReaders) {
 		if r.Topic && !topics[r.Log] {
 			topics[r.Log] = true
-			_, err := s.others.SNS.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: aws.String(s.Resource(naming.Events, r.Log)), Attributes: map[string]string{"FifoTopic": "true"}})
+			out, err := s.others.SNS.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: aws.String(s.Resource(naming.Events, r.Log)), Attributes: map[string]string{"FifoTopic": "true"}})
 			s.must(err)
+			s.later(func(ctx context.Context) error {
+				_, err := s.others.SNS.DeleteTopic(ctx, &sns.DeleteTopicInput{TopicArn: out.TopicArn})
+				return err
+			})
 		}
 	}
 	for _, f := range wiring.Functions(app, wiring.Shared) {
@@ -167,6 +176,20 @@ func (s *Stack) table(t schema.Table) {
 	}
 	_, err := s.dynamoDB.DynamoDB.CreateTable(s.t.Context(), in)
 	s.must(err)
+	s.later(func(ctx context.Context) error {
+		_, err := s.dynamoDB.DynamoDB.DeleteTable(ctx, &dynamodb.DeleteTableInput{TableName: in.TableName})
+		return err
+	})
+}
+
+// later removes something when the test ends. That it fails is no failure of the
+// test: the emulator ends soon, too.
+func (s *Stack) later(remove func(ctx context.Context) error) {
+	s.t.Cleanup(func() {
+		if err := remove(context.WithoutCancel(s.t.Context())); err != nil {
+			s.t.Logf("it is left over: %v", err)
+		}
+	})
 }
 
 func keys(k schema.Key) []types.KeySchemaElement {
@@ -189,11 +212,15 @@ func (s *Stack) queue(trigger wiring.Trigger) {
 		attributes = map[string]string{"FifoQueue": "true", "DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
 	}
 	create := func(kind naming.Kind) {
-		_, err := s.others.SQS.CreateQueue(s.t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(s.Resource(kind, trigger.Component)), Attributes: attributes})
+		out, err := s.others.SQS.CreateQueue(s.t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(s.Resource(kind, trigger.Component)), Attributes: attributes})
 		s.must(err)
+		s.later(func(ctx context.Context) error {
+			_, err := s.others.SQS.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: out.QueueUrl})
+			return err
+		})
 	}
 	create(dead)
-	redrive, err := json.Marshal(map[string]string{"deadLetterTargetArn": ARN("sqs", s.Resource(dead, trigger.Component)), "maxReceiveCount": strconv.Itoa(5)})
+	redrive, err := json.Marshal(map[string]string{"deadLetterTargetArn": ARN("sqs", s.Resource(dead, trigger.Component)), "maxReceiveCount": receives})
 	s.must(err)
 	attributes["RedrivePolicy"], attributes["VisibilityTimeout"] = string(redrive), visibility
 	create(trigger.Source)
