@@ -123,7 +123,7 @@ func TestChangeNewReadModel(t *testing.T) {
 		t, got,
 		"+ aws:dynamodb/table:Table app-P.Names-rows",
 		"+ reventless:aws:QueryDb app-P.Names",
-		caller+"dynamodb:BatchGetItem dynamodb:DeleteItem dynamodb:GetItem dynamodb:Query dynamodb:Scan dynamodb:UpdateItem"+table,
+		caller+"dynamodb:BatchGetItem dynamodb:BatchWriteItem dynamodb:DeleteItem dynamodb:GetItem dynamodb:Query dynamodb:Scan dynamodb:UpdateItem"+table,
 		projections+"dynamodb:BatchGetItem dynamodb:DeleteItem dynamodb:GetItem dynamodb:Query dynamodb:UpdateItem"+table,
 	)
 }

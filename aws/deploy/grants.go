@@ -20,6 +20,7 @@ var operations = map[string][]access{
 	"EventLog.Append": {{naming.Log, actions{"dynamodb:PutItem"}}},
 	"EventLog.Read":   {{naming.Log, actions{"dynamodb:Query"}}},
 	"EventLog.Load":   {{naming.Log, actions{"dynamodb:Query"}}},
+	"EventLog.Scan":   {{naming.Log, actions{"dynamodb:Scan"}}},
 
 	"CommandTopic.Send":    {{naming.Commands, actions{"sqs:SendMessage"}}},
 	"CommandTopic.Receive": nil,
@@ -36,6 +37,7 @@ var operations = map[string][]access{
 	"QueryDb.LoadRow":    {{naming.Rows, rowReads}},
 	"QueryDb.LoadRows":   {{naming.Rows, rowReads}},
 	"QueryDb.Apply":      {{naming.Rows, actions{"dynamodb:UpdateItem", "dynamodb:DeleteItem"}}, {naming.Marks, markWrites}},
+	"QueryDb.Clear":      {{naming.Rows, clears}, {naming.Marks, clears}},
 	"QueryDb.Watermark":  {{naming.Marks, markReads}},
 	"QueryDb.Watermarks": {{naming.Marks, markReads}},
 	"QueryDb.Block":      {{naming.Marks, markWrites}},
@@ -96,6 +98,7 @@ const (
 
 var (
 	rowReads    = actions{"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"}
+	clears      = actions{"dynamodb:Scan", "dynamodb:BatchWriteItem"}
 	markReads   = actions{"dynamodb:GetItem", "dynamodb:BatchGetItem"}
 	markWrites  = actions{"dynamodb:UpdateItem"}
 	refWrites   = actions{"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
@@ -255,8 +258,9 @@ func (g *granter) resources(k naming.Kind, name string) []string {
 }
 
 // caller is what the function may do that is called by people and programs. It
-// decides commands, answers queries, and handles again what was parked, which is
-// whatever any component does; it receives nothing.
+// decides commands, answers queries, handles again what was parked, and has
+// consumers catch up with their logs, which is whatever any component does; it
+// receives nothing.
 func (g *granter) caller() []topology.Grant {
 	grants := []topology.Grant{
 		{Driver: "DeadLetters", Operations: []string{"Get", "List", "Remove"}},
@@ -271,8 +275,11 @@ func (g *granter) caller() []topology.Grant {
 				grants = append(
 					grants,
 					topology.Grant{Driver: "QueryEngine", Component: c.Name, Operations: []string{"Query", "Scan"}},
-					topology.Grant{Driver: "QueryDb", Component: c.Name, Operations: []string{"LoadRow"}},
+					topology.Grant{Driver: "QueryDb", Component: c.Name, Operations: []string{"LoadRow", "Clear"}},
 				)
+			}
+			if c.Kind == "Aggregate" || c.Kind == "Counter" {
+				grants = append(grants, topology.Grant{Driver: "EventLog", Component: c.Name, Operations: []string{"Scan"}})
 			}
 		}
 	}

@@ -24,8 +24,10 @@ type Request struct {
 	//	"parked"   list up to 100 dead letters, of Component if it is given, behind the id After
 	//	"redrive"  handle the dead letter ID again
 	//	"discard"  give the dead letter ID up
-	//	"catchUp"  apply to Component what it has missed of Stream, an entity of Log:
-	//	           for records that the mapping of a stream has given up
+	//	"catchUp"  apply to Component what it has missed: of Stream, an entity of Log,
+	//	           or, without Stream, of Segment of Segments of all that it reads
+	//	"clear"    remove the rows of the read model Component, which is filled again
+	//	           by catching up with all segments
 	Operation string `json:"operation"`
 
 	// Field is "Query.name" or "Mutation.name".
@@ -46,6 +48,10 @@ type Request struct {
 	ID        string `json:"id,omitempty"`
 	Log       string `json:"log,omitempty"`
 	Stream    string `json:"stream,omitempty"`
+	// Segment is 0 to Segments-1; no Segments are 1. A segment has to be done within
+	// the function's time: what was done of one that was not stays done.
+	Segment  int `json:"segment,omitempty"`
+	Segments int `json:"segments,omitempty"`
 }
 
 // Identity is who a caller of the API is; the zero Identity is nobody known.
@@ -63,8 +69,8 @@ type Response struct {
 	// Letters are dead letters, ascending by id, without their bodies; the next
 	// page is behind the id of the last.
 	Letters []Letter `json:"letters,omitempty"`
-	// Done is true when a letter was redriven or discarded, or a stream was caught
-	// up with.
+	// Done is true when a letter was redriven or discarded, when all was caught up
+	// with, or a read model cleared.
 	Done bool `json:"done,omitempty"`
 	// Error is why there is nothing else.
 	Error *Failure `json:"error,omitempty"`
@@ -145,10 +151,17 @@ func (h *handler) do(ctx context.Context, r Request, to *Response) (err error) {
 		err = h.host.Discard(ctx, r.ID)
 		to.Done = err == nil
 	case "catchUp":
-		err = h.host.CatchUp(ctx, r.Component, r.Log, r.Stream)
+		if r.Stream != "" {
+			err = h.host.CatchUp(ctx, r.Component, r.Log, r.Stream)
+		} else {
+			err = h.host.Replay(ctx, r.Component, r.Segment, max(r.Segments, 1), nil)
+		}
+		to.Done = err == nil
+	case "clear":
+		err = h.host.Clear(ctx, r.Component)
 		to.Done = err == nil
 	default:
-		return badInput("there is no operation %q; there are call, send, parked, redrive, discard and catchUp", r.Operation)
+		return badInput("there is no operation %q; there are call, send, parked, redrive, discard, catchUp and clear", r.Operation)
 	}
 	return err
 }

@@ -152,6 +152,44 @@ func TestCatchUp(t *testing.T) {
 	}
 }
 
+// A read model is made anew by clearing it and catching up with all segments of
+// its logs, in any order and more than once.
+func TestRebuild(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	commands := s.start("commands/P", nil)
+	for i := range 20 {
+		s.fill(commands, fmt.Sprint("box", i), 1, 2)
+	}
+	f := s.start("api", nil)
+	ask := func(format string, args ...any) Response { return f.ask(fmt.Sprintf(format, args...)) }
+	for round := range 2 {
+		for _, segment := range []int{2, 0, 1, 2} {
+			if r := ask(`{"operation":"catchUp","component":"P.BoxTotal","segment":%d,"segments":3}`, segment); !r.Done {
+				t.Fatalf("round %d: %+v", round, r.Error)
+			}
+		}
+		if got := f.row("P.BoxTotal", "all"); got != `{"id":"all","sum":60}` {
+			t.Errorf("round %d: the row is %s", round, got)
+		}
+		if r := ask(`{"operation":"clear","component":"P.BoxTotal"}`); !r.Done {
+			t.Fatal(r.Error)
+		}
+		if got := f.row("P.BoxTotal", "all"); got != "none" {
+			t.Errorf("after it was cleared there is %s", got)
+		}
+	}
+	for request, code := range map[string]string{
+		`{"operation":"catchUp","component":"P.Jar"}`:                               "NOT_FOUND",
+		`{"operation":"catchUp","component":"P.BoxTotal","segment":3,"segments":3}`: "BAD_USER_INPUT",
+		`{"operation":"clear","component":"P.Forward"}`:                             "NOT_FOUND",
+	} {
+		if r := f.ask(request); r.Error == nil || r.Error.Code != code {
+			t.Errorf("%s: %+v, want %s", request, r.Error, code)
+		}
+	}
+}
+
 // The causes of internal errors are in the log, under the request's id.
 func TestInternalErrorsAreMasked(t *testing.T) {
 	t.Parallel()

@@ -15,15 +15,19 @@ import (
 // not nil, is told the commits done now and then. It is safe to run again after
 // an error.
 func (h *Host) Rebuild(ctx context.Context, name string, progress func(commits int)) error {
+	if err := h.Clear(ctx, name); err != nil {
+		return err
+	}
+	return h.Replay(ctx, name, 0, 1, progress)
+}
+
+// Clear removes the rows and watermarks of a read model, and the letters of the
+// commits that it could not take: the first half of a rebuild. What comes while it
+// runs is projected or not; [Host.Replay] knows.
+func (h *Host) Clear(ctx context.Context, name string) error {
 	rm := h.readModels[name]
 	if rm == nil {
 		return fmt.Errorf("no read model %q: %w", name, driver.ErrNotFound)
-	}
-	var consumers []*consumer
-	for _, c := range h.consumers {
-		if c.name == name {
-			consumers = append(consumers, c)
-		}
 	}
 	letters, err := h.commitLetters(ctx, name)
 	if err != nil {
@@ -36,16 +40,31 @@ func (h *Host) Rebuild(ctx context.Context, name string, progress func(commits i
 	if err := h.dropLetters(ctx, letters); err != nil {
 		return fmt.Errorf("read model %s: %w", name, err)
 	}
-	done := 0
-	for _, c := range consumers {
-		err := c.replay(ctx, func(n int) {
+	return nil
+}
+
+// Replay applies to a consumer what it has not applied yet of the logs of its
+// sources, of one segment of each: see [driver.EventLog].Scan. So a read model that
+// is new or was cleared is filled, and whatever was missed is made up for. It may be
+// run again, and beside others; progress is as in [Host.Rebuild].
+func (h *Host) Replay(ctx context.Context, name string, segment, segments int, progress func(commits int)) error {
+	done, known := 0, false
+	for _, c := range h.consumers {
+		if c.name != name {
+			continue
+		}
+		known = true
+		err := c.replay(ctx, segment, segments, func(n int) {
 			if done += n; progress != nil {
 				progress(done)
 			}
 		})
 		if err != nil {
-			return fmt.Errorf("read model %s: %w", name, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	if !known {
+		return fmt.Errorf("%q consumes nothing: %w", name, driver.ErrNotFound)
 	}
 	return nil
 }
@@ -83,8 +102,8 @@ func (h *Host) dropLetters(ctx context.Context, letters []driver.DeadLetter) err
 	return nil
 }
 
-// replay applies the whole log in batches of bounded size.
-func (c *consumer) replay(ctx context.Context, progress func(commits int)) error {
+// replay applies a segment of the log in batches of bounded size.
+func (c *consumer) replay(ctx context.Context, segment, segments int, progress func(commits int)) error {
 	const batchCommits, batchBytes = 2048, 1 << 20
 	size := 0 // of the events in deliveries
 	var deliveries []driver.Delivery[driver.Record]
@@ -108,7 +127,7 @@ func (c *consumer) replay(ctx context.Context, progress func(commits int)) error
 		}
 		return nil
 	}
-	for commit, err := range c.reader.Scan(ctx, 0, 1) {
+	for commit, err := range c.reader.Scan(ctx, segment, segments) {
 		if err != nil {
 			return fmt.Errorf("scan %s: %w", c.log, err)
 		}
