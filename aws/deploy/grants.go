@@ -31,8 +31,7 @@ var operations = map[string][]access{
 	"EventCollector.Receive": nil,
 	"EventCollector.Settle":  nil,
 
-	// One row or many: who may read a row may read its table. The engine also reads
-	// single rows again that it lost to another one.
+	// One row or many: who may read a row may read its table.
 	"QueryDb.Load":       {{naming.Rows, rowReads}},
 	"QueryDb.LoadRow":    {{naming.Rows, rowReads}},
 	"QueryDb.LoadRows":   {{naming.Rows, rowReads}},
@@ -153,13 +152,10 @@ func (g *granter) function(f wiring.Function, tracing bool) []statement {
 		case wiring.Relay:
 			grant("EventLog", name, "Read")
 			grant("EventTopic", name, "Publish")
-		case wiring.Projections, wiring.Reactions:
-			grant("DeadLetters", "", "Get", "Remove") // of a commit that another function has applied since
+		case wiring.Projections, wiring.Reactions, wiring.Counters:
 			grants = append(grants, c.Grants...)
 		case wiring.Tasks:
 			grants = append(grants, without(c.Grants, "Scheduler", "Receive", "Settle")...) // the clock calls another function
-		case wiring.Counters:
-			grants = append(grants, c.Grants...)
 		case wiring.API, wiring.Timers:
 		}
 	}

@@ -137,7 +137,8 @@ func (a *App) grants(name string, d *Definition) []topology.Grant {
 			grant("EventCollector", s.Log, "Receive", "Settle")
 			grant("EventLog", s.Log, "Read")
 		}
-		grant("DeadLetters", "", "Park")
+		// A letter is taken back when another host has applied its commit meanwhile.
+		grant("DeadLetters", "", "Park", "Get", "Remove")
 	}
 	var send func(targets []*Definition)
 	send = func(targets []*Definition) {
@@ -173,7 +174,7 @@ func (a *App) grants(name string, d *Definition) []topology.Grant {
 		}
 	case d.ReadModel != nil:
 		consume()
-		grant("QueryDb", name, "Watermark", "Watermarks", "Block", "Unblock", "Load", "LoadRows", "Apply")
+		grant("QueryDb", name, "Watermark", "Watermarks", "Block", "Unblock", "Load", "LoadRow", "LoadRows", "Apply")
 	case d.Automation != nil:
 		consume()
 		grant("Checkpoints", name, "Watermark", "Watermarks", "Advance", "Block", "Unblock")
