@@ -16,6 +16,7 @@ var testHelpers = []string{
 	self + "/internal/awstest",
 	self + "/internal/awstables",
 	self + "/internal/awsqueues",
+	self + "/internal/awsstack",
 	self + "/internal/teststack",
 	self + "/internal/lambdarunner",
 }

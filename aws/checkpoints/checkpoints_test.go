@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/reventless-go/reventless/aws/checkpoints"
@@ -24,6 +26,22 @@ func TestCheckpoints(t *testing.T) {
 		client := awstest.DynamoDB(t).Clients(nil).DynamoDB
 		return awstables.NewStore(t, client, awstest.Stack()).Fixture(client)
 	})
+}
+
+func TestCheckpointsOnMiniStack(t *testing.T) {
+	t.Parallel()
+	drivertest.TestCheckpoints(t, func(t *testing.T) *drivertest.Fixture {
+		client := awstest.MiniStack(t).Clients(nil).DynamoDB
+		return awstables.NewStore(t, client, awstest.Stack()).Fixture(client)
+	})
+}
+
+func TestCheckpointsUnderFaults(t *testing.T) {
+	t.Parallel()
+	awstest.UnderFaults(t, 2, drivertest.TestCheckpoints, func(t *testing.T, faults *awstest.Faults) *drivertest.Fixture {
+		store := awstables.NewStore(t, awstest.DynamoDB(t).Clients(nil).DynamoDB, awstest.Stack())
+		return store.FixtureUnderFaults(awstest.DynamoDB(t).Patient(faults).DynamoDB)
+	}, awstest.Mix()...)
 }
 
 func advance(stream string, from, to uint64) driver.Advance {
@@ -76,6 +94,43 @@ func TestCosts(t *testing.T) {
 	requests.Reset()
 	if err := c.Advance(t.Context(), many); !errors.As(err, &large) || requests.Of() != 0 {
 		t.Errorf("moving more than a transaction takes: %v after %d requests", err, requests.Of())
+	}
+}
+
+// A table may hold what others wrote. It fails what meets it, by name, and nothing
+// else; nothing moves it.
+func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
+	t.Parallel()
+	client, table := awstest.DynamoDB(t).Clients(nil).DynamoDB, awstest.Stack()
+	if _, err := client.CreateTable(t.Context(), awstables.Marks(table)); err != nil {
+		t.Fatal(err)
+	}
+	c := checkpoints.Open(client, table, nil)
+	good := advance("good", 0, 1)
+	if err := c.Advance(t.Context(), []driver.Advance{good}); err != nil {
+		t.Fatal(err)
+	}
+	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+	for attribute, v := range map[string]types.AttributeValue{"seq": text("1"), "blocked": text("yes")} {
+		foreign := advance("foreign "+attribute, 0, 1)
+		if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: map[string]types.AttributeValue{
+			"stream": text(foreign.Stream), "log": text(foreign.Log), attribute: v,
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		_, one := c.Watermark(t.Context(), foreign.StreamKey)
+		_, many := c.Watermarks(t.Context(), []driver.StreamKey{good.StreamKey, foreign.StreamKey})
+		for method, err := range map[string]error{"Watermark": one, "Watermarks": many} {
+			if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), foreign.Stream) || !strings.Contains(err.Error(), table) || !strings.Contains(err.Error(), attribute) {
+				t.Errorf("%s of the %s: %v", method, foreign.Stream, err)
+			}
+		}
+		if err := c.Advance(t.Context(), []driver.Advance{foreign}); !errors.Is(err, driver.ErrConflict) {
+			t.Errorf("Advance of the %s: %v, want conflict", foreign.Stream, err)
+		}
+	}
+	if mark, err := c.Watermark(t.Context(), good.StreamKey); err != nil || mark.SequenceNr != 1 {
+		t.Errorf("the good one is %+v, %v", mark, err)
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
 	"github.com/reventless-go/reventless/aws/commandtopic"
 	"github.com/reventless-go/reventless/aws/internal/awsqueues"
 	"github.com/reventless-go/reventless/aws/internal/awstest"
@@ -63,23 +65,33 @@ func (p *topics) Close() error {
 	return err
 }
 
+func fixture(t *testing.T, client *sqs.Client) *drivertest.Fixture {
+	store := awsqueues.NewStore(awstest.MiniStack(t).Clients(nil), 10*time.Minute)
+	provider := func() *topics {
+		return &topics{store: store, open: func(queue string) *commandtopic.Topic { return commandtopic.Open(client, queue, nil) }}
+	}
+	now := provider()
+	return &drivertest.Fixture{Provider: now, Reopen: func(t *testing.T) driver.Provider {
+		if err := now.Close(); err != nil {
+			t.Error(err)
+		}
+		now = provider()
+		return now
+	}}
+}
+
 func TestCommandTopic(t *testing.T) {
 	t.Parallel()
 	drivertest.TestCommandTopic(t, func(t *testing.T) *drivertest.Fixture {
-		client := awstest.MiniStack(t).Clients(awstest.Transport()).SQS
-		store := awsqueues.NewStore(awstest.MiniStack(t).Clients(awstest.Transport()), 10*time.Minute)
-		provider := func() *topics {
-			return &topics{store: store, open: func(queue string) *commandtopic.Topic { return commandtopic.Open(client, queue, nil) }}
-		}
-		now := provider()
-		return &drivertest.Fixture{Provider: now, Reopen: func(t *testing.T) driver.Provider {
-			if err := now.Close(); err != nil {
-				t.Error(err)
-			}
-			now = provider()
-			return now
-		}}
+		return fixture(t, awstest.MiniStack(t).Clients(nil).SQS)
 	})
+}
+
+func TestCommandTopicUnderFaults(t *testing.T) {
+	t.Parallel()
+	awstest.UnderFaults(t, 3, drivertest.TestCommandTopic, func(t *testing.T, faults *awstest.Faults) *drivertest.Fixture {
+		return fixture(t, awstest.MiniStack(t).Patient(faults).SQS)
+	}, awstest.Mix()...)
 }
 
 // open returns an empty topic through a transport, nil being the plain one.

@@ -395,6 +395,7 @@ func (c *Counter) receive(ctx context.Context, max int) (driver.Batch[driver.Cou
 		ExpressionAttributeNames: e.Names(), ExpressionAttributeValues: e.Values(),
 	}
 	var next int64
+	var foreign error
 	for len(batch.Deliveries) < max {
 		out, err := c.call.Client.Query(ctx, in)
 		if err != nil {
@@ -415,6 +416,10 @@ func (c *Counter) receive(ctx context.Context, max int) (driver.Batch[driver.Cou
 				break
 			}
 			ds, err := c.claim(ctx, id, max-len(batch.Deliveries))
+			if errors.Is(err, driver.ErrInvalid) { // it must not be in the way of all that follow
+				foreign = fmt.Errorf("%.100q: %w", id, err)
+				continue
+			}
 			if err != nil {
 				return c.got(batch, fmt.Errorf("%.100q: %w", id, err))
 			}
@@ -424,6 +429,9 @@ func (c *Counter) receive(ctx context.Context, max int) (driver.Batch[driver.Cou
 			break
 		}
 		in.ExclusiveStartKey = out.LastEvaluatedKey
+	}
+	if foreign != nil {
+		return c.got(batch, foreign)
 	}
 	if len(batch.Deliveries) == 0 && next > 0 {
 		batch.Next = time.UnixMicro(next).UTC()
@@ -442,33 +450,40 @@ func (*Counter) got(batch driver.Batch[driver.CounterFinished], err error) (driv
 // claim holds the first finishes of a counter. None when another one was faster.
 func (c *Counter) claim(ctx context.Context, id string, most int) ([]driver.Delivery[driver.CounterFinished], error) {
 	var ds []driver.Delivery[driver.CounterFinished]
+	own := ""
 	err := c.try(ctx, func() error {
-		ds = nil
 		s, err := c.read(ctx, id)
 		now := c.now()
-		if err != nil || len(s.pending) == 0 || s.at > now.UnixMicro() {
+		switch {
+		case err != nil:
 			return err
+		case own != "" && s.lease == own: // the SDK sent again what had its effect
+		case len(s.pending) == 0 || s.at > now.UnixMicro():
+			return nil
+		default:
+			s.unhold() // of a hold that has ended
+			own = rand.Text()
+			s.held, s.lease, s.at = min(len(s.pending), most), own, now.Add(c.hold).UnixMicro()
+			for i := range s.held {
+				s.pending[i].Attempts++
+			}
+			change, err := c.change(id, s)
+			if err != nil {
+				return err
+			}
+			if err := c.call.Write(ctx, []types.TransactWriteItem{change}); err != nil {
+				return err
+			}
 		}
-		s.unhold() // of a hold that has ended
-		s.held, s.lease, s.at = min(len(s.pending), most), rand.Text(), now.Add(c.hold).UnixMicro()
-		for i := range s.held {
-			f := &s.pending[i]
-			f.Attempts++
+		for _, f := range s.pending[:s.held] {
 			ds = append(ds, driver.Delivery[driver.CounterFinished]{
 				ID: deliveryID(id, s.lease, f.Ordinal), Attempt: f.Attempts,
 				Message: driver.CounterFinished{CounterID: id, Ordinal: f.Ordinal, Target: f.Target},
 			})
 		}
-		change, err := c.change(id, s)
-		if err != nil {
-			return err
-		}
-		if err := c.call.Write(ctx, []types.TransactWriteItem{change}); err != nil {
-			return err
-		}
 		c.mu.Lock()
 		maps.DeleteFunc(c.held, func(_ string, l lease) bool { return l.until.Before(now) })
-		c.held[s.lease] = lease{id, now.Add(c.hold)}
+		c.held[s.lease] = lease{id, time.UnixMicro(s.at)}
 		c.mu.Unlock()
 		return nil
 	})

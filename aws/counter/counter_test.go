@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,9 +29,9 @@ func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
 
 // createTables makes the tables of a counter, as a deployment would. The emulator's
 // TTL is left off: its clock is not that of the tests.
-func createTables(ctx context.Context, t testing.TB, refs, counts string) {
+func createTables(ctx context.Context, t testing.TB, e *awstest.Emulator, refs, counts string) {
 	t.Helper()
-	client := awstest.DynamoDB(t).Clients(nil).DynamoDB
+	client := e.Clients(nil).DynamoDB
 	for _, in := range []*dynamodb.CreateTableInput{
 		{
 			TableName: &refs, AttributeDefinitions: []types.AttributeDefinition{define(counter.Use, "S"), define(counter.Reference, "S")},
@@ -67,10 +68,12 @@ func key(name string, as types.KeyType) types.KeySchemaElement {
 
 // store is what a provider finds again when it is opened anew.
 type store struct {
-	t     *testing.T
-	stack string
-	clock *drivertest.Clock
-	ticks atomic.Int64
+	t      *testing.T
+	e      *awstest.Emulator // has the tables
+	client *dynamodb.Client
+	stack  string
+	clock  *drivertest.Clock
+	ticks  atomic.Int64
 
 	mu   sync.Mutex
 	made map[string]bool
@@ -101,10 +104,10 @@ func (p *provider) OpenCounter(ctx context.Context, name string) (driver.Counter
 	p.store.mu.Lock()
 	defer p.store.mu.Unlock()
 	if !p.store.made[name] {
-		createTables(ctx, p.store.t, table+"-refs", table+"-counts")
+		createTables(ctx, p.store.t, p.store.e, table+"-refs", table+"-counts")
 		p.store.made[name] = true
 	}
-	p.opened[name] = counter.Open(awstest.DynamoDB(p.store.t).Clients(nil).DynamoDB, table+"-refs", table+"-counts", &counter.Options{Now: p.store.now})
+	p.opened[name] = counter.Open(p.store.client, table+"-refs", table+"-counts", &counter.Options{Now: p.store.now})
 	return p.opened[name], nil
 }
 
@@ -118,29 +121,47 @@ func (p *provider) Close() error {
 	return errors.Join(errs...)
 }
 
+func fixture(t *testing.T, e *awstest.Emulator, client *dynamodb.Client) *drivertest.Fixture {
+	s := &store{t: t, e: e, client: client, stack: awstest.Stack(), clock: drivertest.NewClock(), made: map[string]bool{}}
+	p := &provider{store: s, opened: map[string]*counter.Counter{}}
+	return &drivertest.Fixture{
+		Provider: p, Now: s.clock.Now, Advance: s.clock.Advance,
+		Reopen: func(t *testing.T) driver.Provider {
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
+			p = &provider{store: s, opened: map[string]*counter.Counter{}}
+			return p
+		},
+	}
+}
+
 func TestCounter(t *testing.T) {
 	t.Parallel()
 	drivertest.TestCounter(t, func(t *testing.T) *drivertest.Fixture {
-		s := &store{t: t, stack: awstest.Stack(), clock: drivertest.NewClock(), made: map[string]bool{}}
-		p := &provider{store: s, opened: map[string]*counter.Counter{}}
-		return &drivertest.Fixture{
-			Provider: p, Now: s.clock.Now, Advance: s.clock.Advance,
-			Reopen: func(t *testing.T) driver.Provider {
-				if err := p.Close(); err != nil {
-					t.Fatal(err)
-				}
-				p = &provider{store: s, opened: map[string]*counter.Counter{}}
-				return p
-			},
-		}
+		return fixture(t, awstest.DynamoDB(t), awstest.DynamoDB(t).Clients(nil).DynamoDB)
 	})
+}
+
+func TestCounterOnMiniStack(t *testing.T) {
+	t.Parallel()
+	drivertest.TestCounter(t, func(t *testing.T) *drivertest.Fixture {
+		return fixture(t, awstest.MiniStack(t), awstest.MiniStack(t).Clients(nil).DynamoDB)
+	})
+}
+
+func TestCounterUnderFaults(t *testing.T) {
+	t.Parallel()
+	awstest.UnderFaults(t, 2, drivertest.TestCounter, func(t *testing.T, faults *awstest.Faults) *drivertest.Fixture {
+		return fixture(t, awstest.DynamoDB(t), awstest.DynamoDB(t).Patient(faults).DynamoDB)
+	}, awstest.Mix()...)
 }
 
 // open returns a counter through a transport.
 func open(t *testing.T, transport http.RoundTripper, opts *counter.Options) *counter.Counter {
 	t.Helper()
 	stack := awstest.Stack()
-	createTables(t.Context(), t, stack+"-refs", stack+"-counts")
+	createTables(t.Context(), t, awstest.DynamoDB(t), stack+"-refs", stack+"-counts")
 	return counter.Open(awstest.DynamoDB(t).Clients(transport).DynamoDB, stack+"-refs", stack+"-counts", opts)
 }
 
@@ -203,6 +224,69 @@ func TestRetryWaitsWhileTheBatchIsSettledInParts(t *testing.T) {
 	}
 }
 
+// A table may hold what others wrote. It fails what meets it, by name, and is in
+// the way of no other counter's finishes.
+func TestAForeignItemBlocksNoOtherCounter(t *testing.T) {
+	t.Parallel()
+	stack := awstest.Stack()
+	createTables(t.Context(), t, awstest.DynamoDB(t), stack+"-refs", stack+"-counts")
+	client := awstest.DynamoDB(t).Clients(nil).DynamoDB
+	c := counter.Open(client, stack+"-refs", stack+"-counts", nil)
+	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+	number := func(s string) types.AttributeValue { return &types.AttributeValueMemberN{Value: s} }
+	for id, item := range map[string]map[string]types.AttributeValue{
+		"bare":     {},
+		"finishes": {"rev": number("1"), "reached": number("0"), "count": number("0"), "target": number("0"), "finished": number("1"), "held": number("0"), "lease": text(""), "pending": text("no JSON")},
+		"held":     {"rev": number("1"), "reached": number("0"), "count": number("0"), "target": number("0"), "finished": number("1"), "held": number("7"), "lease": text(""), "pending": text("[]")},
+	} {
+		item[counter.CounterID], item[counter.Due], item[counter.At] = text(id), text(counter.Due), number("1") // before all others
+		if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String(stack + "-counts"), Item: item}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.State(t.Context(), id)
+		for method, err := range map[string]error{"State": err, "Count": c.Count(t.Context(), id, "r", 1), "AddTarget": c.AddTarget(t.Context(), id, "r", 1)} {
+			if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), stack) {
+				t.Errorf("%s of the foreign %s: %v", method, id, err)
+			}
+		}
+	}
+	if err := errors.Join(c.Count(t.Context(), "good", "r", 1), c.AddTarget(t.Context(), "good", "r", 1)); err != nil {
+		t.Fatal(err)
+	}
+	batch, err := c.Receive(t.Context(), 10)
+	if err != nil || len(batch.Deliveries) != 1 || batch.Deliveries[0].Message.CounterID != "good" {
+		t.Fatalf("got %+v, %v, want the finish of the good counter", batch.Deliveries, err)
+	}
+	if err := c.Settle(t.Context(), []driver.Settlement{{ID: batch.Deliveries[0].ID}}); err != nil {
+		t.Fatal(err)
+	}
+	if batch, err := c.Receive(t.Context(), 10); !errors.Is(err, driver.ErrInvalid) {
+		t.Errorf("with foreign ones alone: %+v, %v, want invalid", batch.Deliveries, err)
+	}
+}
+
+// The SDK sends again what had its effect, and then loses to itself.
+func TestAFinishIsHandedOutThoughTheAnswerToItsHoldIsLost(t *testing.T) {
+	t.Parallel()
+	stack := awstest.Stack()
+	createTables(t.Context(), t, awstest.DynamoDB(t), stack+"-refs", stack+"-counts")
+	faults := awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.ResetAfter, Operations: []string{"DynamoDB.UpdateItem"}, Calls: []int{1, 3}})
+	c := counter.Open(awstest.DynamoDB(t).Patient(faults).DynamoDB, stack+"-refs", stack+"-counts", nil)
+	if err := errors.Join(c.Count(t.Context(), "a", "r", 1), c.AddTarget(t.Context(), "a", "r", 1)); err != nil {
+		t.Fatal(err)
+	}
+	batch, err := c.Receive(t.Context(), 10)
+	if err != nil || len(batch.Deliveries) != 1 || batch.Deliveries[0].Attempt != 1 {
+		t.Fatalf("got %+v, %v, want the finish", batch.Deliveries, err)
+	}
+	if err := c.Settle(t.Context(), []driver.Settlement{{ID: batch.Deliveries[0].ID}}); err != nil {
+		t.Fatal(err)
+	}
+	if batch, err := c.Receive(t.Context(), 10); err != nil || len(batch.Deliveries) != 0 || !batch.Next.IsZero() || faults.Injected()["ResetAfter"] != 2 {
+		t.Errorf("then came %+v, %v (faults %v)", batch, err, faults.Injected())
+	}
+}
+
 func TestMissingTableIsNotFound(t *testing.T) {
 	t.Parallel()
 	c := counter.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", "missing2", nil)
@@ -228,7 +312,7 @@ func TestExactlyOnceUnderFaults(t *testing.T) {
 		awstest.Rule{Fault: awstest.Unprocessed, Probability: 0.05},
 	)
 	stack := awstest.Stack()
-	createTables(t.Context(), t, stack+"-refs", stack+"-counts")
+	createTables(t.Context(), t, awstest.DynamoDB(t), stack+"-refs", stack+"-counts")
 	opened := func() *counter.Counter {
 		// Holds whose answer was lost end while the test waits for them.
 		return counter.Open(awstest.DynamoDB(t).Clients(faults).DynamoDB, stack+"-refs", stack+"-counts", &counter.Options{Hold: 500 * time.Millisecond})

@@ -133,7 +133,7 @@ func (d *Letters) park(ctx context.Context, letter driver.DeadLetter) error {
 	if err != nil {
 		return err
 	}
-	d.removeBody(ctx, old)
+	d.removeBody(ctx, old, h.bodyID)
 	return nil
 }
 
@@ -150,10 +150,11 @@ func (d *Letters) put(ctx context.Context, item dynamo.Item) (dynamo.Item, error
 }
 
 // removeBody removes the items of a body whose letter is gone. What cannot be
-// removed costs storage and does no harm.
-func (d *Letters) removeBody(ctx context.Context, old dynamo.Item) {
+// removed costs storage and does no harm. The letter that replaces it has the body
+// kept: the SDK sends a put again whose answer was lost, and that finds itself.
+func (d *Letters) removeBody(ctx context.Context, old dynamo.Item, kept string) {
 	h, err := decode(old)
-	if err != nil || h.bodyID == "" {
+	if err != nil || h.bodyID == "" || h.bodyID == kept {
 		return
 	}
 	var keys []dynamo.Item
@@ -340,7 +341,7 @@ func (d *Letters) Remove(ctx context.Context, id string) error {
 		return fmt.Errorf("deadletters %s: remove %.100q: %w", d.table, id, tableError(dynamo.Classify(err)))
 	}
 	d.call.Spent("DeleteItem", out.ConsumedCapacity)
-	d.removeBody(ctx, out.Attributes)
+	d.removeBody(ctx, out.Attributes, "")
 	return nil
 }
 

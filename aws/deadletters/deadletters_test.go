@@ -27,10 +27,10 @@ import (
 func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
 
 // createTable makes a table of letters, as a deployment would.
-func createTable(t testing.TB) string {
+func createTable(t testing.TB, e *awstest.Emulator) string {
 	t.Helper()
 	name := awstest.Stack()
-	client := awstest.DynamoDB(t).Clients(nil).DynamoDB
+	client := e.Clients(nil).DynamoDB
 	if _, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
 		TableName: &name, BillingMode: types.BillingModePayPerRequest,
 		AttributeDefinitions: []types.AttributeDefinition{
@@ -67,22 +67,40 @@ func (p *provider) Limits() driver.Limits { return driver.Limits{MaxCommandBytes
 
 func (p *provider) Close() error { return nil }
 
+func fixture(t *testing.T, e *awstest.Emulator, client *dynamodb.Client) *drivertest.Fixture {
+	table, clock := createTable(t, e), drivertest.NewClock()
+	open := func() driver.Provider { return &provider{letters: deadletters.Open(client, table, nil)} }
+	return &drivertest.Fixture{
+		Provider: open(), Now: clock.Now, Advance: clock.Advance,
+		Reopen: func(*testing.T) driver.Provider { return open() },
+	}
+}
+
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	drivertest.TestDeadLetters(t, func(t *testing.T) *drivertest.Fixture {
-		client, table, clock := awstest.DynamoDB(t).Clients(nil).DynamoDB, createTable(t), drivertest.NewClock()
-		open := func() driver.Provider { return &provider{letters: deadletters.Open(client, table, nil)} }
-		return &drivertest.Fixture{
-			Provider: open(), Now: clock.Now, Advance: clock.Advance,
-			Reopen: func(*testing.T) driver.Provider { return open() },
-		}
+		return fixture(t, awstest.DynamoDB(t), awstest.DynamoDB(t).Clients(nil).DynamoDB)
 	})
+}
+
+func TestDeadLettersOnMiniStack(t *testing.T) {
+	t.Parallel()
+	drivertest.TestDeadLetters(t, func(t *testing.T) *drivertest.Fixture {
+		return fixture(t, awstest.MiniStack(t), awstest.MiniStack(t).Clients(nil).DynamoDB)
+	})
+}
+
+func TestDeadLettersUnderFaults(t *testing.T) {
+	t.Parallel()
+	awstest.UnderFaults(t, 3, drivertest.TestDeadLetters, func(t *testing.T, faults *awstest.Faults) *drivertest.Fixture {
+		return fixture(t, awstest.DynamoDB(t), awstest.DynamoDB(t).Patient(faults).DynamoDB)
+	}, awstest.Mix()...)
 }
 
 // open returns letters through a transport.
 func open(t *testing.T, transport http.RoundTripper, opts *deadletters.Options) (*deadletters.Letters, string) {
 	t.Helper()
-	table := createTable(t)
+	table := createTable(t, awstest.DynamoDB(t))
 	return deadletters.Open(awstest.DynamoDB(t).Clients(transport).DynamoDB, table, opts), table
 }
 
@@ -254,6 +272,59 @@ func TestLetterTooLargeWithoutItsBody(t *testing.T) {
 	var large *driver.TooLargeError
 	if err := d.Park(t.Context(), l); !errors.As(err, &large) || requests.Of() != 0 {
 		t.Errorf("got %v after %d requests, want too large", err, requests.Of())
+	}
+}
+
+// The SDK sends again what had its effect, and is told that it replaced itself.
+func TestABodyIsKeptThoughTheAnswerToItsParkIsLost(t *testing.T) {
+	t.Parallel()
+	table := createTable(t, awstest.DynamoDB(t))
+	faults := awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.ResetAfter, Operations: []string{"DynamoDB.PutItem"}, Calls: []int{2}})
+	d := deadletters.Open(awstest.DynamoDB(t).Patient(faults).DynamoDB, table, nil)
+	want := letter("a", 5000)
+	if err := d.Park(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := d.Get(t.Context(), "a"); err != nil || !bytes.Equal(got.Body, want.Body) || faults.Injected()["ResetAfter"] != 1 {
+		t.Errorf("%d bytes came back, %v (faults %v)", len(got.Body), err, faults.Injected())
+	}
+}
+
+func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
+	t.Parallel()
+	d, table := open(t, nil, nil)
+	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+	number := &types.AttributeValueMemberN{Value: "1"}
+	for id, item := range map[string]map[string]types.AttributeValue{
+		"bare": {},
+		"time": {"seq": number, "attempts": number, "size": number, "at": text("today")},
+		"kind": {"seq": number, "attempts": number, "size": number, "kind": number},
+		"part": {"seq": number, "attempts": number, "size": number, "bodyId": text("gone")},
+	} {
+		if err := d.Park(t.Context(), letter("good", 10)); err != nil {
+			t.Fatal(err)
+		}
+		item[deadletters.Partition], item[deadletters.Sort], item["id"] = text("letters"), &types.AttributeValueMemberB{Value: []byte(id)}, text(id)
+		if _, err := awstest.DynamoDB(t).Clients(nil).DynamoDB.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: item}); err != nil {
+			t.Fatal(err)
+		}
+		_, get := d.Get(t.Context(), id)
+		_, list := d.List(t.Context(), "", "", 10)
+		for method, err := range map[string]error{"Get": get, "List": list} {
+			if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), table) {
+				t.Errorf("%s of the foreign %s: %v", method, id, err)
+			}
+		}
+		if got, err := d.Get(t.Context(), "good"); err != nil || got.ID != "good" {
+			t.Errorf("beside the foreign %s the good one is %+v, %v", id, got, err)
+		}
+		// It can be put away like any other.
+		if err := d.Remove(t.Context(), id); err != nil {
+			t.Errorf("Remove of the foreign %s: %v", id, err)
+		}
+		if list, err := d.List(t.Context(), "", "", 10); err != nil || len(list) != 1 {
+			t.Errorf("then there are %d letters, %v", len(list), err)
+		}
 	}
 }
 

@@ -118,24 +118,52 @@ func (p *feeds) Limits() driver.Limits { return driver.Limits{MaxCommitBytes: ev
 
 func (p *feeds) Close() error { return nil }
 
-func streamFixture(emulator func(testing.TB) *awstest.Emulator) drivertest.Open {
-	return func(t *testing.T) *drivertest.Fixture {
-		e := emulator(t)
-		s, clients := newStore(t, e), e.Clients(awstest.Transport())
-		return &drivertest.Fixture{
-			Provider: s.open(clients), Now: s.clock.Now, Advance: s.clock.Advance, Lag: 200 * time.Millisecond,
-			Reopen: func(*testing.T) driver.Provider { return s.open(clients) },
-		}
+func streamFixture(t *testing.T, e *awstest.Emulator, open func(*store) driver.Provider) *drivertest.Fixture {
+	s := newStore(t, e)
+	return &drivertest.Fixture{
+		Provider: open(s), Now: s.clock.Now, Advance: s.clock.Advance, Lag: 200 * time.Millisecond,
+		Reopen: func(*testing.T) driver.Provider { return open(s) },
 	}
 }
 
 func TestStream(t *testing.T) {
 	t.Parallel()
-	drivertest.TestEventCollector(t, streamFixture(awstest.DynamoDB))
+	drivertest.TestEventCollector(t, func(t *testing.T) *drivertest.Fixture {
+		return streamFixture(t, awstest.DynamoDB(t), func(s *store) driver.Provider { return s.open(awstest.DynamoDB(t).Clients(nil)) })
+	})
 }
 
 // MiniStack has streams of its own making.
 func TestStreamOnMiniStack(t *testing.T) {
 	t.Parallel()
-	drivertest.TestEventCollector(t, streamFixture(awstest.MiniStack))
+	drivertest.TestEventCollector(t, func(t *testing.T) *drivertest.Fixture {
+		return streamFixture(t, awstest.MiniStack(t), func(s *store) driver.Provider { return s.open(awstest.MiniStack(t).Clients(nil)) })
+	})
+}
+
+func TestStreamUnderFaults(t *testing.T) {
+	t.Parallel()
+	awstest.UnderFaults(t, 1, drivertest.TestEventCollector, func(t *testing.T, faults *awstest.Faults) *drivertest.Fixture {
+		clients := awstest.DynamoDB(t).Patient(faults)
+		return streamFixture(t, awstest.DynamoDB(t), func(s *store) driver.Provider { return hosted{s.open(clients)} })
+	}, awstest.Mix("DynamoDBStreams.*", "DynamoDB.Query", "DynamoDB.UpdateItem", "DynamoDB.DeleteItem")...)
+}
+
+// hosted is feeds whose collectors are asked again after failures that pass, as a
+// host asks them.
+type hosted struct{ *feeds }
+
+func (p hosted) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.EventCollector, error) {
+	c, err := p.feeds.OpenEventCollector(ctx, spec)
+	return hostedCollector{c}, err
+}
+
+type hostedCollector struct{ driver.EventCollector }
+
+func (c hostedCollector) Receive(ctx context.Context, max int) (b driver.Batch[driver.Record], err error) {
+	err = awstest.Again(ctx, func() error {
+		b, err = c.EventCollector.Receive(ctx, max)
+		return err
+	})
+	return b, err
 }

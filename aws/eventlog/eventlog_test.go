@@ -1,15 +1,19 @@
 package eventlog_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,9 +32,9 @@ import (
 func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
 
 // createTable makes the table of a log, as a deployment would.
-func createTable(ctx context.Context, t testing.TB, name string) {
+func createTable(ctx context.Context, t testing.TB, e *awstest.Emulator, name string) {
 	t.Helper()
-	client := awstest.DynamoDB(t).Clients(nil).DynamoDB
+	client := e.Clients(nil).DynamoDB
 	_, err := client.CreateTable(ctx, &dynamodb.CreateTableInput{
 		TableName: &name, BillingMode: types.BillingModePayPerRequest,
 		AttributeDefinitions: []types.AttributeDefinition{
@@ -52,8 +56,9 @@ func createTable(ctx context.Context, t testing.TB, name string) {
 type logs struct {
 	driver.Provider
 	t     *testing.T
+	e     *awstest.Emulator
 	stack string
-	open  func(table string) *eventlog.Log
+	open  func(table string) driver.EventLog
 
 	mu     sync.Mutex
 	closed bool
@@ -67,7 +72,7 @@ func (p *logs) OpenEventLog(ctx context.Context, name string) (driver.EventLog, 
 	}
 	sum := sha256.Sum256([]byte(name))
 	table := p.stack + "-" + hex.EncodeToString(sum[:8])
-	createTable(ctx, p.t, table)
+	createTable(ctx, p.t, p.e, table)
 	return p.open(table), nil
 }
 
@@ -80,31 +85,104 @@ func (p *logs) Close() error {
 	return nil
 }
 
-func fixture(transport func(t *testing.T) http.RoundTripper) drivertest.Open {
-	return func(t *testing.T) *drivertest.Fixture {
-		var through http.RoundTripper
-		if transport != nil {
-			through = transport(t)
-		}
-		client := awstest.DynamoDB(t).Clients(through).DynamoDB
-		stack := awstest.Stack()
-		provider := func(t *testing.T) *logs {
-			return &logs{t: t, stack: stack, open: func(table string) *eventlog.Log { return eventlog.Open(client, table, nil) }}
-		}
-		return &drivertest.Fixture{Provider: provider(t), Reopen: func(t *testing.T) driver.Provider { return provider(t) }}
-	}
+func fixture(t *testing.T, e *awstest.Emulator, open func(table string) driver.EventLog) *drivertest.Fixture {
+	stack := awstest.Stack()
+	provider := func(t *testing.T) *logs { return &logs{t: t, e: e, stack: stack, open: open} }
+	return &drivertest.Fixture{Provider: provider(t), Reopen: func(t *testing.T) driver.Provider { return provider(t) }}
 }
 
 func TestEventLog(t *testing.T) {
 	t.Parallel()
-	drivertest.TestEventLog(t, fixture(nil))
+	drivertest.TestEventLog(t, func(t *testing.T) *drivertest.Fixture {
+		client := awstest.DynamoDB(t).Clients(nil).DynamoDB
+		return fixture(t, awstest.DynamoDB(t), func(table string) driver.EventLog { return eventlog.Open(client, table, nil) })
+	})
+}
+
+func TestEventLogOnMiniStack(t *testing.T) {
+	t.Parallel()
+	drivertest.TestEventLog(t, func(t *testing.T) *drivertest.Fixture {
+		client := awstest.MiniStack(t).Clients(nil).DynamoDB
+		return fixture(t, awstest.MiniStack(t), func(table string) driver.EventLog { return sortedLog{eventlog.Open(client, table, nil)} })
+	})
+}
+
+// sortedLog puts what MiniStack scans into order: items of one partition key have
+// that of their sort key, and there it takes numbers for texts.
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.CoreComponents.html
+type sortedLog struct{ driver.EventLog }
+
+func (l sortedLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
+	return func(yield func(driver.Commit, error) bool) {
+		var all []driver.Commit
+		for c, err := range l.EventLog.Scan(ctx, segment, segments) {
+			if err != nil {
+				yield(c, err)
+				return
+			}
+			all = append(all, c)
+		}
+		slices.SortFunc(all, func(a, b driver.Commit) int {
+			return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.SequenceNr, b.SequenceNr))
+		})
+		for _, c := range all {
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+// When this fails sortedLog can go.
+func TestMiniStackScansNumbersInTheOrderOfTexts(t *testing.T) {
+	t.Parallel()
+	e, table := awstest.MiniStack(t), awstest.Stack()
+	createTable(t.Context(), t, e, table)
+	log := eventlog.Open(e.Clients(nil).DynamoDB, table, nil)
+	for n := range uint64(10) {
+		if err := log.Append(t.Context(), commit("a", n+1, "c")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []uint64
+	for c, err := range log.Scan(t.Context(), 0, 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, c.SequenceNr)
+	}
+	if want := []uint64{1, 10, 2, 3, 4, 5, 6, 7, 8, 9}; !slices.Equal(got, want) {
+		t.Errorf("the commits come as %v, want %v", got, want)
+	}
+}
+
+// engineLog knows its own commit in a conflict, as the engine does: the SDK sent
+// again what was stored.
+type engineLog struct{ driver.EventLog }
+
+func (l engineLog) Append(ctx context.Context, c driver.Commit) error {
+	ctx, lost := awstest.Watch(ctx)
+	err := l.EventLog.Append(ctx, c)
+	var conflict *driver.ConflictError
+	if errors.As(err, &conflict) && lost() && reflect.DeepEqual(conflict.Winner.Commands, c.Commands) {
+		return nil
+	}
+	return err
+}
+
+func TestEventLogUnderFaults(t *testing.T) {
+	t.Parallel()
+	awstest.UnderFaults(t, 2, drivertest.TestEventLog, func(t *testing.T, faults *awstest.Faults) *drivertest.Fixture {
+		client := awstest.DynamoDB(t).Patient(faults).DynamoDB
+		return fixture(t, awstest.DynamoDB(t), func(table string) driver.EventLog { return engineLog{eventlog.Open(client, table, nil)} })
+	}, awstest.Mix()...)
 }
 
 // open returns an empty log through a transport, nil being the plain one.
 func open(t *testing.T, transport http.RoundTripper, opts *eventlog.Options) (*eventlog.Log, string) {
 	t.Helper()
 	table := awstest.Stack()
-	createTable(t.Context(), t, table)
+	createTable(t.Context(), t, awstest.DynamoDB(t), table)
 	return eventlog.Open(awstest.DynamoDB(t).Clients(transport).DynamoDB, table, opts), table
 }
 
@@ -262,6 +340,50 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	if got, err := log.Load(t.Context(), "good", 1); err != nil || len(got) != 1 {
 		t.Errorf("the good stream: %v, %v", got, err)
 	}
+}
+
+// A stream that is read in part is no stream: who decides on it would decide on
+// another state.
+func TestAFailureOnAnyPageFailsTheRead(t *testing.T) {
+	t.Parallel()
+	plain, table := open(t, nil, nil)
+	for n := range uint64(9) { // of 300 KB: three pages
+		c := commit("a", n+1, "c")
+		c.Events[0].Data = json.RawMessage(`"` + strings.Repeat("x", 300<<10) + `"`)
+		if err := plain.Append(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for call := 1; call <= 4; call++ {
+		for _, fault := range []awstest.Fault{awstest.Internal, awstest.ResetAfter, awstest.Throttle} {
+			reads := map[string]func(*eventlog.Log) (int, error){
+				"Load": func(l *eventlog.Log) (int, error) { cs, err := l.Load(t.Context(), "a", 1); return len(cs), err },
+				"Read": func(l *eventlog.Log) (int, error) { return count(l.Read(t.Context(), "a", 0)) },
+				"Scan": func(l *eventlog.Log) (int, error) { return count(l.Scan(t.Context(), 0, 1)) },
+			}
+			for name, read := range reads {
+				faults := awstest.NewFaults(nil, 1, awstest.Rule{Fault: fault, Operations: []string{"DynamoDB.Query", "DynamoDB.Scan"}, Calls: []int{call}})
+				n, err := read(eventlog.Open(awstest.DynamoDB(t).Clients(faults).DynamoDB, table, nil))
+				switch failed := len(faults.Injected()) > 0; {
+				case failed && !errors.Is(err, driver.ErrUnavailable) && !errors.Is(err, driver.ErrThrottled), failed && name == "Load" && n > 0:
+					t.Errorf("%s with %v in call %d: %d commits, %v", name, fault, call, n, err)
+				case !failed && (err != nil || n != 9 || call < 3):
+					t.Errorf("%s without a failure in %d calls: %d commits, %v", name, call, n, err)
+				}
+			}
+		}
+	}
+}
+
+// count ranges over commits to the end or the first error.
+func count(seq iter.Seq2[driver.Commit, error]) (n int, err error) {
+	for _, err := range seq {
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
 }
 
 func TestMissingTableIsNotFound(t *testing.T) {

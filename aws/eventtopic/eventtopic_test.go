@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -33,6 +34,7 @@ type topics struct {
 	store      *awsqueues.Store
 	clients    *awstest.Clients
 	attributes map[string]string // of subscriptions
+	again      bool
 
 	mu     sync.Mutex
 	opened []*eventcollector.Queue
@@ -48,7 +50,41 @@ func (p *topics) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (dri
 			return nil, err
 		}
 	}
+	if p.again {
+		return relayedTopic{eventtopic.Open(p.clients.SNS, arn, nil)}, nil
+	}
 	return eventtopic.Open(p.clients.SNS, arn, nil), nil
+}
+
+// relayedTopic publishes again what failed and passes, as a relay does: the SDK
+// does not know all the ways in which SNS says that it is throttled.
+type relayedTopic struct{ driver.EventTopic }
+
+func (t relayedTopic) Publish(ctx context.Context, es []driver.Envelope) error {
+	refused := map[string]error{}
+	err := awstest.Again(ctx, func() error {
+		err := t.EventTopic.Publish(ctx, es)
+		var some *driver.BatchError
+		if !errors.As(err, &some) {
+			return err
+		}
+		maps.DeleteFunc(some.Failed, func(key string, err error) bool {
+			if errors.Is(err, driver.ErrThrottled) || errors.Is(err, driver.ErrUnavailable) {
+				return false
+			}
+			refused[key] = err
+			return true
+		})
+		es = slices.DeleteFunc(slices.Clone(es), func(e driver.Envelope) bool { return some.Failed[e.Key()] == nil })
+		if len(es) == 0 {
+			return nil
+		}
+		return err
+	})
+	if err == nil && len(refused) > 0 {
+		return &driver.BatchError{Failed: refused}
+	}
+	return err
 }
 
 // subscribe subscribes a queue to a topic, unless it is.
@@ -88,26 +124,39 @@ func (p *topics) Close() error {
 
 func fixture(attributes map[string]string, wrap func(*topics) driver.Provider) drivertest.Open {
 	return func(t *testing.T) *drivertest.Fixture {
-		p := &topics{Provider: memory.New(nil), store: awsqueues.NewStore(awstest.MiniStack(t).Clients(awstest.Transport()), 10*time.Minute), clients: awstest.MiniStack(t).Clients(awstest.Transport()), attributes: attributes}
-		provider := wrap(p)
-		return &drivertest.Fixture{Provider: provider, Reopen: func(t *testing.T) driver.Provider {
-			if err := p.Close(); err != nil {
-				t.Error(err)
-			}
-			return provider
-		}}
+		return fixtureOf(t, &topics{clients: awstest.MiniStack(t).Clients(nil), attributes: attributes}, wrap)
 	}
 }
 
+func fixtureOf(t *testing.T, p *topics, wrap func(*topics) driver.Provider) *drivertest.Fixture {
+	p.Provider, p.store = memory.New(nil), awsqueues.NewStore(awstest.MiniStack(t).Clients(nil), 10*time.Minute)
+	provider := wrap(p)
+	return &drivertest.Fixture{Provider: provider, Reopen: func(t *testing.T) driver.Provider {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		return provider
+	}}
+}
+
+func plain(p *topics) driver.Provider { return p }
+
 func TestEventTopic(t *testing.T) {
 	t.Parallel()
-	drivertest.TestEventTopic(t, fixture(raw, func(p *topics) driver.Provider { return p }))
+	drivertest.TestEventTopic(t, fixture(raw, plain))
+}
+
+func TestEventTopicUnderFaults(t *testing.T) {
+	t.Parallel()
+	awstest.UnderFaults(t, 3, drivertest.TestEventTopic, func(t *testing.T, faults *awstest.Faults) *drivertest.Fixture {
+		return fixtureOf(t, &topics{clients: awstest.MiniStack(t).Patient(faults), attributes: raw, again: true}, plain)
+	}, awstest.Mix()...)
 }
 
 // Without raw delivery SNS wraps what it delivers.
 func TestEventTopicWithoutRawDelivery(t *testing.T) {
 	t.Parallel()
-	drivertest.TestEventTopic(t, fixture(nil, func(p *topics) driver.Provider { return p }))
+	drivertest.TestEventTopic(t, fixture(nil, plain))
 }
 
 // feeds is a provider whose collectors read a topic that has all of their log: a
@@ -183,7 +232,7 @@ func (p *feeds) OpenEventCollector(ctx context.Context, spec driver.CollectorSpe
 		return nil, err
 	}
 	if made {
-		topic := eventtopic.Open(p.clients.SNS, arn, nil)
+		topic := relayedTopic{eventtopic.Open(p.clients.SNS, arn, nil)}
 		var before []driver.Envelope
 		for c, err := range l.Scan(ctx, 0, 1) {
 			if err != nil {
@@ -202,9 +251,16 @@ func (p *feeds) OpenEventCollector(ctx context.Context, spec driver.CollectorSpe
 // The collector's own suite, on a queue behind a topic.
 func TestEventCollector(t *testing.T) {
 	t.Parallel()
-	drivertest.TestEventCollector(t, fixture(raw, func(p *topics) driver.Provider {
-		return &feeds{topics: p, logs: map[string]*relayed{}}
-	}))
+	drivertest.TestEventCollector(t, fixture(raw, collected))
+}
+
+func collected(p *topics) driver.Provider { return &feeds{topics: p, logs: map[string]*relayed{}} }
+
+func TestEventCollectorUnderFaults(t *testing.T) {
+	t.Parallel()
+	awstest.UnderFaults(t, 3, drivertest.TestEventCollector, func(t *testing.T, faults *awstest.Faults) *drivertest.Fixture {
+		return fixtureOf(t, &topics{clients: awstest.MiniStack(t).Patient(faults), attributes: raw, again: true}, collected)
+	}, awstest.Mix()...)
 }
 
 // open returns an empty FIFO topic with a subscription, through a transport, nil

@@ -27,10 +27,10 @@ func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
 
 // createTable makes a table of outcomes, as a deployment would. The emulator's
 // TTL is left off: its clock is not that of the tests.
-func createTable(t testing.TB) string {
+func createTable(t testing.TB, e *awstest.Emulator) string {
 	t.Helper()
 	name := awstest.Stack()
-	client := awstest.DynamoDB(t).Clients(nil).DynamoDB
+	client := e.Clients(nil).DynamoDB
 	if _, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
 		TableName: &name, BillingMode: types.BillingModePayPerRequest,
 		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String(outcomes.Key), AttributeType: types.ScalarAttributeTypeS}},
@@ -56,24 +56,42 @@ func (p *provider) OpenOutcomes(context.Context) (driver.Outcomes, error) { retu
 
 func (p *provider) Close() error { return nil }
 
+func fixture(t *testing.T, e *awstest.Emulator, client *dynamodb.Client) *drivertest.Fixture {
+	table, clock := createTable(t, e), drivertest.NewClock()
+	open := func() driver.Provider {
+		return &provider{outcomes: outcomes.Open(client, table, &outcomes.Options{Now: clock.Now})}
+	}
+	return &drivertest.Fixture{
+		Provider: open(), Now: clock.Now, Advance: clock.Advance,
+		Reopen: func(*testing.T) driver.Provider { return open() },
+	}
+}
+
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	drivertest.TestOutcomes(t, func(t *testing.T) *drivertest.Fixture {
-		client, table, clock := awstest.DynamoDB(t).Clients(nil).DynamoDB, createTable(t), drivertest.NewClock()
-		open := func() driver.Provider {
-			return &provider{outcomes: outcomes.Open(client, table, &outcomes.Options{Now: clock.Now})}
-		}
-		return &drivertest.Fixture{
-			Provider: open(), Now: clock.Now, Advance: clock.Advance,
-			Reopen: func(*testing.T) driver.Provider { return open() },
-		}
+		return fixture(t, awstest.DynamoDB(t), awstest.DynamoDB(t).Clients(nil).DynamoDB)
 	})
+}
+
+func TestOutcomesOnMiniStack(t *testing.T) {
+	t.Parallel()
+	drivertest.TestOutcomes(t, func(t *testing.T) *drivertest.Fixture {
+		return fixture(t, awstest.MiniStack(t), awstest.MiniStack(t).Clients(nil).DynamoDB)
+	})
+}
+
+func TestOutcomesUnderFaults(t *testing.T) {
+	t.Parallel()
+	awstest.UnderFaults(t, 3, drivertest.TestOutcomes, func(t *testing.T, faults *awstest.Faults) *drivertest.Fixture {
+		return fixture(t, awstest.DynamoDB(t), awstest.DynamoDB(t).Patient(faults).DynamoDB)
+	}, awstest.Mix()...)
 }
 
 // open returns outcomes through a transport.
 func open(t *testing.T, transport http.RoundTripper, opts *outcomes.Options) (*outcomes.Outcomes, string) {
 	t.Helper()
-	table := createTable(t)
+	table := createTable(t, awstest.DynamoDB(t))
 	return outcomes.Open(awstest.DynamoDB(t).Clients(transport).DynamoDB, table, opts), table
 }
 

@@ -6,52 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/driver/drivertest"
 )
-
-// patient returns a client that retries as the SDK's do, but for longer and
-// without their pauses.
-func patient(t *testing.T, transport http.RoundTripper) *dynamodb.Client {
-	t.Helper()
-	return dynamodb.NewFromConfig(awstest.DynamoDB(t).Config(transport), func(o *dynamodb.Options) {
-		o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
-			r.MaxAttempts, r.MaxBackoff, r.RateLimiter = 20, time.Millisecond, ratelimit.None
-		})
-	})
-}
-
-// The suite holds as well when requests fail that the SDK sends again, and when
-// batches are left undone.
-func TestQueryDbUnderFaults(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("the suite once more, for a minute or two")
-	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	drivertest.TestQueryDb(t, func(t *testing.T) *drivertest.Fixture {
-		passing := []string{"DynamoDB.GetItem", "DynamoDB.Query", "DynamoDB.Scan", "DynamoDB.BatchGetItem", "DynamoDB.BatchWriteItem", "DynamoDB.TransactWriteItems"}
-		return newStore(t).Fixture(patient(t, awstest.NewFaults(
-			nil, seed,
-			awstest.Rule{Fault: awstest.Throttle, Probability: 0.05},
-			awstest.Rule{Fault: awstest.Unprocessed, Probability: 0.2},
-			awstest.Rule{Fault: awstest.Internal, Operations: passing, Probability: 0.03},
-			awstest.Rule{Fault: awstest.Reset, Operations: passing, Probability: 0.03},
-			awstest.Rule{Fault: awstest.TimeoutAfter, Operations: passing[:5], Probability: 0.03},
-		)))
-	})
-}
 
 // Projectors that are told of failures which are none, and of none where there was
 // one, leave the rows that the fold of the commits has.
@@ -77,7 +38,7 @@ func TestRowsAreTheFoldOfTheCommitsUnderFaults(t *testing.T) {
 			for i := range projectors {
 				client := awstest.DynamoDB(t).Clients(faults).DynamoDB
 				if i%2 == 0 {
-					client = patient(t, faults)
+					client = awstest.DynamoDB(t).Patient(faults).DynamoDB
 				}
 				db, err := s.OpenQueryDb(t.Context(), client, spec, nil)
 				if err != nil {
@@ -268,7 +229,7 @@ func TestACountIsNotRepeatedByTheSDK(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	faults := awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.ResetAfter, Operations: []string{"DynamoDB.UpdateItem"}, Calls: []int{1}})
-	db, err := s.OpenQueryDb(t.Context(), patient(t, faults), shared, nil)
+	db, err := s.OpenQueryDb(t.Context(), awstest.DynamoDB(t).Patient(faults).DynamoDB, shared, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

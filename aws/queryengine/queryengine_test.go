@@ -10,12 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/reventless-go/reventless/aws/internal/awstables"
@@ -38,6 +34,21 @@ func TestQueryEngine(t *testing.T) {
 	drivertest.TestQueryEngine(t, func(t *testing.T) *drivertest.Fixture {
 		return newStore(t).Fixture(awstest.DynamoDB(t).Clients(nil).DynamoDB)
 	})
+}
+
+func TestQueryEngineOnMiniStack(t *testing.T) {
+	t.Parallel()
+	drivertest.TestQueryEngine(t, func(t *testing.T) *drivertest.Fixture {
+		client := awstest.MiniStack(t).Clients(nil).DynamoDB
+		return awstables.NewStore(t, client, awstest.Stack()).Fixture(client)
+	})
+}
+
+func TestQueryEngineUnderFaults(t *testing.T) {
+	t.Parallel()
+	awstest.UnderFaults(t, 1, drivertest.TestQueryEngine, func(t *testing.T, faults *awstest.Faults) *drivertest.Fixture {
+		return newStore(t).FixtureUnderFaults(awstest.DynamoDB(t).Patient(faults).DynamoDB)
+	}, awstest.Mix()...)
 }
 
 var goods = driver.TableSpec{Name: "Test.Goods", Indexes: []driver.Index{
@@ -279,29 +290,4 @@ func TestAnyTextCanBeSortedBy(t *testing.T) {
 			query.Cursor = got.Cursor
 		}
 	}
-}
-
-// The suite holds as well when requests fail that the SDK sends again.
-func TestQueryEngineUnderFaults(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("the suite once more, for a minute or two")
-	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	drivertest.TestQueryEngine(t, func(t *testing.T) *drivertest.Fixture {
-		reads := []string{"DynamoDB.GetItem", "DynamoDB.Query", "DynamoDB.Scan", "DynamoDB.BatchGetItem", "DynamoDB.BatchWriteItem"}
-		config := awstest.DynamoDB(t).Config(awstest.NewFaults(
-			nil, seed,
-			awstest.Rule{Fault: awstest.Throttle, Probability: 0.05},
-			awstest.Rule{Fault: awstest.Unprocessed, Probability: 0.2},
-			awstest.Rule{Fault: awstest.Internal, Operations: reads, Probability: 0.05},
-			awstest.Rule{Fault: awstest.ResetAfter, Operations: reads, Probability: 0.05},
-		))
-		return newStore(t).Fixture(dynamodb.NewFromConfig(config, func(o *dynamodb.Options) {
-			o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
-				r.MaxAttempts, r.MaxBackoff, r.RateLimiter = 20, time.Millisecond, ratelimit.None
-			})
-		}))
-	})
 }

@@ -1,5 +1,5 @@
-// Package awstables describes the tables of read models and consumers as the
-// drivers need them, for tests that make them.
+// Package awstables describes tables as the drivers need them, for tests that make
+// them.
 package awstables
 
 import (
@@ -7,8 +7,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/reventless-go/reventless/aws/deadletters"
 	"github.com/reventless-go/reventless/aws/internal/marks"
 	"github.com/reventless-go/reventless/aws/internal/rowtable"
+	"github.com/reventless-go/reventless/aws/internal/streams"
+	"github.com/reventless-go/reventless/aws/outcomes"
 	"github.com/reventless-go/reventless/driver"
 )
 
@@ -86,4 +89,33 @@ func element(attribute string, as types.KeyType) types.KeySchemaElement {
 
 func define(in *dynamodb.CreateTableInput, attribute string) {
 	in.AttributeDefinitions = append(in.AttributeDefinitions, types.AttributeDefinition{AttributeName: &attribute, AttributeType: types.ScalarAttributeTypeS})
+}
+
+// Log is the table of an event log, with a stream of its commits.
+func Log(name string) *dynamodb.CreateTableInput {
+	in := keyed(name, "id", types.ScalarAttributeTypeS, "sequenceNr", types.ScalarAttributeTypeN)
+	in.StreamSpecification = &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeNewImage}
+	return in
+}
+
+// Positions is the table of how far consumers have read streams.
+func Positions(name string) *dynamodb.CreateTableInput {
+	return keyed(name, streams.Consumer, types.ScalarAttributeTypeS, streams.Shard, types.ScalarAttributeTypeS)
+}
+
+// Letters is the table of dead letters.
+func Letters(name string) *dynamodb.CreateTableInput {
+	return keyed(name, deadletters.Partition, types.ScalarAttributeTypeS, deadletters.Sort, types.ScalarAttributeTypeB)
+}
+
+// Outcomes is the table of outcomes. The emulator's TTL is left off: its clock is
+// not that of the tests.
+func Outcomes(name string) *dynamodb.CreateTableInput { return table(name, outcomes.Key) }
+
+func keyed(name, hash string, hashType types.ScalarAttributeType, sort string, sortType types.ScalarAttributeType) *dynamodb.CreateTableInput {
+	return &dynamodb.CreateTableInput{
+		TableName: &name, BillingMode: types.BillingModePayPerRequest,
+		KeySchema:            []types.KeySchemaElement{element(hash, types.KeyTypeHash), element(sort, types.KeyTypeRange)},
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: &hash, AttributeType: hashType}, {AttributeName: &sort, AttributeType: sortType}},
+	}
 }

@@ -60,7 +60,17 @@ func (s *Store) Table(what, name string) string {
 
 // Fixture returns a fixture of drivers over client.
 func (s *Store) Fixture(client *dynamodb.Client) *drivertest.Fixture {
-	open := func() *Provider { return &Provider{store: s, client: client} }
+	return s.fixture(Provider{store: s, client: client})
+}
+
+// FixtureUnderFaults returns a fixture of drivers over a client whose requests fail
+// and are sent again. They are used as the engine uses them.
+func (s *Store) FixtureUnderFaults(client *dynamodb.Client) *drivertest.Fixture {
+	return s.fixture(Provider{store: s, client: client, repeats: true})
+}
+
+func (s *Store) fixture(p Provider) *drivertest.Fixture {
+	open := func() *Provider { return &p }
 	return &drivertest.Fixture{
 		Provider: open(), Now: s.clock.Now, Advance: s.clock.Advance,
 		Reopen: func(*testing.T) driver.Provider { return open() },
@@ -70,8 +80,9 @@ func (s *Store) Fixture(client *dynamodb.Client) *drivertest.Fixture {
 // Provider is a provider of what read models and consumers need, and nothing else.
 type Provider struct {
 	driver.Provider
-	store  *Store
-	client *dynamodb.Client
+	store   *Store
+	client  *dynamodb.Client
+	repeats bool
 }
 
 // Limits are those of read models.
@@ -85,15 +96,23 @@ func (p *Provider) Close() error { return nil }
 // OpenCheckpoints makes the table if it is new.
 func (p *Provider) OpenCheckpoints(ctx context.Context, consumer string) (driver.Checkpoints, error) {
 	table := p.store.Table("marks", consumer)
-	if err := p.store.create(ctx, Marks(table)); err != nil {
+	if err := p.store.Create(ctx, Marks(table)); err != nil {
 		return nil, err
 	}
-	return checkpoints.Open(p.client, table, nil), nil
+	c := checkpoints.Open(p.client, table, nil)
+	if p.repeats {
+		return repeatedCheckpoints{c}, nil
+	}
+	return c, nil
 }
 
 // OpenQueryDb makes the tables, or brings them up to date as a deployment would.
 func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
-	return p.store.OpenQueryDb(ctx, p.client, spec, nil)
+	db, err := p.store.OpenQueryDb(ctx, p.client, spec, nil)
+	if err == nil && p.repeats {
+		return repeatedDb{db}, nil
+	}
+	return db, err
 }
 
 // OpenQueryDb opens a read model whose tables are there, with other options.
@@ -142,19 +161,20 @@ func (s *Store) deploy(ctx context.Context, spec driver.TableSpec) error {
 	}
 	table, markTable := s.Table("rows", spec.Name), s.Table("marks", spec.Name)
 	if !found {
-		if err := s.create(ctx, Rows(table, spec)); err != nil || spec.OwnRow {
+		if err := s.Create(ctx, Rows(table, spec)); err != nil || spec.OwnRow {
 			return err
 		}
-		return s.create(ctx, Marks(markTable))
+		return s.Create(ctx, Marks(markTable))
 	}
 	for _, index := range spec.Indexes {
 		if slices.ContainsFunc(old.Indexes, func(i driver.Index) bool { return i.Name == index.Name }) {
 			continue
 		}
-		if _, err := s.client.UpdateTable(ctx, AddIndex(table, index)); err != nil {
-			return err
+		_, err := s.client.UpdateTable(ctx, AddIndex(table, index))
+		for n := 0; n < 10 && errors.Is(dynamo.Classify(err), driver.ErrUnavailable); n++ { // as it is with await
+			_, err = s.client.UpdateTable(ctx, AddIndex(table, index))
 		}
-		if err := s.await(ctx, table); err != nil {
+		if err := errors.Join(err, s.await(ctx, table)); err != nil {
 			return err
 		}
 	}
@@ -165,7 +185,8 @@ func (s *Store) deploy(ctx context.Context, spec driver.TableSpec) error {
 	return db.Reindex(ctx)
 }
 
-func (s *Store) create(ctx context.Context, in *dynamodb.CreateTableInput) error {
+// Create makes a table unless it is there.
+func (s *Store) Create(ctx context.Context, in *dynamodb.CreateTableInput) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.made[*in.TableName] {

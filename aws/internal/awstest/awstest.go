@@ -6,8 +6,8 @@
 // An emulator is not AWS. It shows that the drivers work with something that was
 // not made for them; what AWS is documented to do stands above what it does.
 //
-// The SDK's clients do not retry: the drivers do, and tests count. [Counter] and
-// [Faults] stand between client and emulator.
+// The SDK's clients do not retry, so that tests can count, unless they are those of
+// [Emulator.Patient]. [Counter] and [Faults] stand between client and emulator.
 package awstest
 
 import (
@@ -15,13 +15,17 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
@@ -72,6 +76,10 @@ func MiniStack(t testing.TB) *Emulator {
 //	func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
 func Run(m *testing.M) int {
 	running.Store(true)
+	// They wait more than they compute. The command line has the last word.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	for _, s := range []*server{&dynamoDB, &miniStack} {
 		s.end(code == 0)
@@ -115,7 +123,22 @@ type Clients struct {
 // Clients returns clients of e. transport is nil for the plain one, or a
 // [Counter], [Faults], or one over the other.
 func (e *Emulator) Clients(transport http.RoundTripper) *Clients {
+	return clients(e.Config(transport))
+}
+
+// Patient returns clients that send again what failed, as the SDK's do by
+// themselves, but for longer and without their pauses.
+func (e *Emulator) Patient(transport http.RoundTripper) *Clients {
 	cfg := e.Config(transport)
+	cfg.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts, o.MaxBackoff, o.RateLimiter = 20, time.Millisecond, ratelimit.None
+		})
+	}
+	return clients(cfg)
+}
+
+func clients(cfg aws.Config) *Clients {
 	return &Clients{
 		DynamoDB:    dynamodb.NewFromConfig(cfg),
 		Streams:     dynamodbstreams.NewFromConfig(cfg),

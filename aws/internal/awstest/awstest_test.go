@@ -151,6 +151,25 @@ func TestMiniStackHasTheServices(t *testing.T) {
 	}
 }
 
+// When this fails the transport that makes up for it can go.
+func TestMiniStackForgetsAttemptsToReceive(t *testing.T) {
+	t.Parallel()
+	c := awstest.MiniStack(t).Clients(nil).SQS
+	q, err := c.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(awstest.Stack() + ".fifo"), Attributes: map[string]string{"FifoQueue": "true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: q.QueueUrl, MessageBody: aws.String("hello"), MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("d")}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{1, 0} {
+		got, err := c.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: q.QueueUrl, ReceiveRequestAttemptId: aws.String("attempt")})
+		if err != nil || len(got.Messages) != want {
+			t.Errorf("got %d messages and the error %v, want %d", len(got.Messages), err, want)
+		}
+	}
+}
+
 // The service's own errors, as the SDK understands them: what it would repeat is
 // what a driver has to repeat.
 func TestFaultsLookLikeTheServices(t *testing.T) {

@@ -2,6 +2,7 @@ package awstest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -108,6 +110,23 @@ func (f *Faults) Injected() map[string]int {
 	return maps.Clone(f.counts)
 }
 
+type (
+	watched struct{}
+	spared  struct{}
+)
+
+// Watch returns a context for the requests of one call, and whether the answer to
+// one of them was lost that had its effect. What such a call says of conditions
+// may be about itself: the SDK sent it again.
+func Watch(ctx context.Context) (context.Context, func() bool) {
+	lost := new(atomic.Bool)
+	return context.WithValue(ctx, watched{}, lost), lost.Load
+}
+
+// Spare returns a context whose requests do not fail after their effect: for what
+// must not be sent again.
+func Spare(ctx context.Context) context.Context { return context.WithValue(ctx, spared{}, true) }
+
 // RoundTrip hands the request on, unless or although it fails.
 func (f *Faults) RoundTrip(r *http.Request) (*http.Response, error) {
 	fault, random := f.draw(Operation(r))
@@ -125,6 +144,9 @@ func (f *Faults) RoundTrip(r *http.Request) (*http.Response, error) {
 		drop(r)
 		return nil, timedOut()
 	case InternalAfter, ResetAfter, TimeoutAfter:
+		if r.Context().Value(spared{}) != nil {
+			break
+		}
 		if err := f.swallow(r); err != nil {
 			return nil, err
 		}
@@ -179,6 +201,9 @@ func (f *Faults) swallow(r *http.Request) error {
 	resp, err := f.next.RoundTrip(r)
 	if err != nil {
 		return err
+	}
+	if lost, ok := r.Context().Value(watched{}).(*atomic.Bool); ok && resp.StatusCode < 300 {
+		lost.Store(true)
 	}
 	_, err = io.Copy(io.Discard, resp.Body)
 	return errors.Join(err, resp.Body.Close())
