@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,22 +28,30 @@ func TestShopOnMiniStack(t *testing.T) {
 	s := newStack(t, mini, mini)
 	s.deployFunctions()
 	file := sample(t)
-	want := expected(t, file)
 	began := time.Now()
 	s.send(commands(t, file))
+	s.wait(expected(t, file))
+	t.Logf("done after %v", time.Since(began))
+	s.check(file)
+}
+
+// wait waits until the read models are what is wanted.
+func (s *stack) wait(want map[string][]map[string]any) {
+	s.t.Helper()
 	again := time.NewTicker(time.Second)
 	defer again.Stop()
 	deadline := time.After(5 * time.Minute)
-	for len(s.differences(want)) > 0 {
+	for {
+		found := s.differences(want)
+		if len(found) == 0 {
+			return
+		}
 		select {
 		case <-again.C:
 		case <-deadline:
-			s.check(file)
-			t.Fatal("it is not done after five minutes")
+			s.t.Fatalf("it is not done after five minutes: %s", strings.Join(found, "; "))
 		}
 	}
-	t.Logf("done after %v", time.Since(began))
-	s.check(file)
 }
 
 // deployFunctions makes the functions of the shop on MiniStack, with what calls

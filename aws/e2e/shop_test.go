@@ -74,21 +74,23 @@ type stack struct {
 
 func newStack(t testing.TB, dynamoDB, others *awstest.Emulator) *stack {
 	t.Helper()
-	app := shop.App()
-	s := &stack{Stack: teststack.Deploy(t, app.Topology(), dynamoDB, others), t: t}
-	cfg := others.Config(nil)
+	return stackOf(t, teststack.Deploy(t, shop.App().Topology(), dynamoDB, others))
+}
+
+func stackOf(t testing.TB, s *teststack.Stack) *stack {
+	t.Helper()
+	cfg := s.Others.Config(nil)
 	cfg.BaseEndpoint = nil
-	var err error
-	s.provider, err = provider.New(provider.Options{App: app.Name(), Stack: s.Name, Account: awstest.Account, AWS: cfg, Endpoint: func(service string) *string {
+	p, err := provider.New(provider.Options{App: s.App.Name, Stack: s.Name, Account: awstest.Account, AWS: cfg, Endpoint: func(service string) *string {
 		if service == "DYNAMODB" {
-			return &dynamoDB.Endpoint
+			return &s.DynamoDB.Endpoint
 		}
-		return &others.Endpoint
+		return &s.Others.Endpoint
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return &stack{Stack: s, t: t, provider: p}
 }
 
 // commands are what a file of invoices leads to, in its order.

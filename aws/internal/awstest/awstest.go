@@ -53,8 +53,9 @@ type Emulator struct {
 }
 
 var (
-	dynamoDB  = server{program: dynamoDBLocal}
-	miniStack = server{program: miniStackServer}
+	dynamoDB      = server{program: dynamoDBLocal}
+	miniStack     = server{program: miniStackServer}
+	enforcingMini = server{program: miniStackWithIAM}
 )
 
 // DynamoDB returns DynamoDB Local, for the clients DynamoDB and Streams.
@@ -70,6 +71,14 @@ func MiniStack(t testing.TB) *Emulator {
 	return miniStack.get(t)
 }
 
+// MiniStackWithIAM returns a MiniStack beside the other one that lets functions do
+// what the policies of their roles allow, and nothing else. The clients are those of
+// the account's root, who may do everything.
+func MiniStackWithIAM(t testing.TB) *Emulator {
+	t.Helper()
+	return enforcingMini.get(t)
+}
+
 // Run runs the tests of m, ends the emulators and returns the exit code. A
 // package that uses emulators has
 //
@@ -81,7 +90,7 @@ func Run(m *testing.M) int {
 		panic(err)
 	}
 	code := m.Run()
-	for _, s := range []*server{&dynamoDB, &miniStack} {
+	for _, s := range []*server{&dynamoDB, &miniStack, &enforcingMini} {
 		s.end(code == 0)
 	}
 	return code

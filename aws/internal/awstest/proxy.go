@@ -33,7 +33,7 @@ func Proxy(t testing.TB, endpoint string, transport http.RoundTripper) string {
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)
-			r.Out.Host = to.Host
+			r.Out.Host = r.In.Host // it is part of what was signed
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
 			if c, _, err := http.NewResponseController(w).Hijack(); err == nil {

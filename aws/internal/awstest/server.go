@@ -98,6 +98,19 @@ var miniStackServer = program{
 	},
 }
 
+// miniStackWithIAM is MiniStack that looks at signatures and at rights.
+var miniStackWithIAM = program{
+	name:   "MiniStack with IAM",
+	folder: miniStackServer.folder,
+	pins:   miniStackServer.pins,
+	command: func(folder, scratch string, port int) *exec.Cmd {
+		c := miniStackServer.command(folder, scratch, port)
+		c.Env = append(c.Env, "AUTH=true")
+		return c
+	},
+	ready: miniStackServer.ready,
+}
+
 // server is a program that is started when it is first needed.
 type server struct {
 	program program

@@ -50,15 +50,22 @@ const visibility = "30"
 // letters. A deployment has 5; faults that are injected use up more.
 const receives = "50"
 
-// Deploy makes the resources of app. They are removed when the test ends: emulators
-// become slow with what is left over.
-func Deploy(t testing.TB, app topology.App, dynamoDB, others *awstest.Emulator) *Stack {
+// New returns an application whose resources somebody else makes.
+func New(t testing.TB, app topology.App, dynamoDB, others *awstest.Emulator) *Stack {
 	t.Helper()
 	s := &Stack{App: app, Name: awstest.Stack(), DynamoDB: dynamoDB, Others: others, t: t, dynamoDB: dynamoDB.Clients(nil), others: others.Clients(nil)}
 	var err error
 	if s.names, err = naming.New(app.Name, s.Name); err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// Deploy makes the resources of app. They are removed when the test ends: emulators
+// become slow with what is left over.
+func Deploy(t testing.TB, app topology.App, dynamoDB, others *awstest.Emulator) *Stack {
+	t.Helper()
+	s := New(t, app, dynamoDB, others)
 	for _, table := range schema.Tables(app) {
 		s.table(table)
 	}
@@ -88,7 +95,7 @@ func Deploy(t testing.TB, app topology.App, dynamoDB, others *awstest.Emulator) 
 			}
 		}
 	}
-	_, err = s.others.Scheduler.CreateScheduleGroup(t.Context(), &scheduler.CreateScheduleGroupInput{Name: aws.String(s.Resource(naming.Schedules, ""))})
+	_, err := s.others.Scheduler.CreateScheduleGroup(t.Context(), &scheduler.CreateScheduleGroupInput{Name: aws.String(s.Resource(naming.Schedules, ""))})
 	s.must(err)
 	return s
 }

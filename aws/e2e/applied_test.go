@@ -1,0 +1,333 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/aws/deploy"
+	"github.com/reventless-go/reventless/aws/deploy/deploytest"
+	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/aws/internal/teststack"
+	"github.com/reventless-go/reventless/aws/internal/wiring"
+	"github.com/reventless-go/reventless/aws/lambdahost"
+	"github.com/reventless-go/reventless/examples/shop"
+)
+
+// packaged are the paths of the shop's zip for arm64, as make package builds it, and
+// of that for this machine.
+var packaged = sync.OnceValues(func() (paths [2]string, err error) {
+	host, err := bootstrap()
+	if err != nil {
+		return paths, err
+	}
+	programs := [2]string{filepath.Join(dir, "arm64"), host}
+	if err := build(programs[0], "arm64"); err != nil {
+		return paths, err
+	}
+	for i, program := range programs {
+		paths[i] = program + ".zip"
+		cmd := exec.Command("go", "run", "-C", "../deploy", "./cmd/lambdazip", "-o", paths[i], program)
+		cmd.Env = append(os.Environ(), "GOWORK=off")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return paths, fmt.Errorf("lambdazip: %w\n%s", err, out)
+		}
+	}
+	return paths, nil
+})
+
+// deployed is the shop on MiniStack, with what its deploy program registered and
+// nothing else. Its functions may do what their roles allow.
+type deployed struct {
+	*stack
+	resources *deploytest.Resources
+	recorder  *recorder
+	api       string // the function that is called
+}
+
+// apply runs the shop's deploy program, as a stack that nobody else has, and makes
+// what it registers on MiniStack, but for what without says.
+func apply(t testing.TB, without func(r deploytest.Resource) bool) *deployed {
+	t.Helper()
+	zips, err := packaged()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mini := awstest.MiniStackWithIAM(t)
+	d := &deployed{stack: stackOf(t, teststack.New(t, shop.App().Topology(), mini, mini)), recorder: newRecorder()}
+	a := newApplier(t, mini, zips[1], func(function string) string { return awstest.Proxy(t, mini.Endpoint, d.recorder.of(function)) })
+	a.without = without
+	d.resources, err = deploytest.Graph(func(ctx *pulumi.Context) error {
+		app, err := deploy.NewApp(ctx, shop.App(), &deploy.AppArgs{Code: zips[0]})
+		if err == nil {
+			app.API.ApplyT(func(name string) string {
+				d.api = name
+				return name
+			})
+		}
+		return err
+	}, &deploytest.Options{Stack: d.Name, Account: awstest.Account, Region: awstest.Region, Create: a.create})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestShopAsDeployed makes what the deploy program registers and nothing else, and
+// replays the whole file on it: all that the functions touch is there because the
+// program asked for it, under the name that they compute by themselves. Then it has
+// them do what the file does not lead to. Their roles allow it, as MiniStack reads them
+// and as this package does, and the log says what else they allow.
+func TestShopAsDeployed(t *testing.T) {
+	began := time.Now()
+	d := apply(t, nil)
+	t.Logf("%d resources after %v", len(d.resources.All), time.Since(began))
+	file := sample(t)
+	d.send(commands(t, file))
+	d.wait(expected(t, file))
+	t.Logf("done after %v", time.Since(began))
+	d.check(file)
+	d.renew()
+	t.Logf("read models made anew after %v", time.Since(began))
+	d.check(file)
+	d.callAPI(t)
+	d.callTimers(t)
+	d.importProducts(t)
+	d.park(t)
+	d.settle()
+	t.Logf("all else done after %v", time.Since(began))
+	d.recorder.checkGrants(t, d.resources, d.Name)
+	checkServices(t, d.resources)
+}
+
+// ask invokes the function of the API.
+func (d *deployed) ask(request lambdahost.Request) lambdahost.Response {
+	d.t.Helper()
+	payload, err := json.Marshal(request)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	out, err := d.Others.Clients(nil).Lambda.Invoke(d.t.Context(), &lambda.InvokeInput{FunctionName: &d.api, Payload: payload})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var r lambdahost.Response
+	if err := json.Unmarshal(out.Payload, &r); err != nil || out.FunctionError != nil {
+		d.t.Fatalf("%s: %s, %v", aws.ToString(out.FunctionError), out.Payload, err)
+	}
+	return r
+}
+
+func (d *deployed) call(field, arguments string) string {
+	d.t.Helper()
+	r := d.ask(lambdahost.Request{Operation: "call", Field: field, Arguments: json.RawMessage(arguments), Identity: lambdahost.Identity{User: "ada", Roles: []string{"Admin"}}})
+	if r.Error != nil {
+		d.t.Fatalf("%s: %+v", field, *r.Error)
+	}
+	return string(r.Data)
+}
+
+// until waits until something is so.
+func (d *deployed) until(what string, is func() bool) {
+	d.t.Helper()
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	deadline := time.After(time.Minute)
+	for !is() {
+		select {
+		case <-again.C:
+		case <-deadline:
+			d.t.Fatalf("after a minute it is not so that %s", what)
+		}
+	}
+}
+
+// settle waits until no queue has a message: figures are also right while a function
+// fails that they do not depend on.
+func (d *deployed) settle() {
+	d.t.Helper()
+	for _, f := range wiring.Functions(d.App, wiring.Shared) {
+		for _, trigger := range f.Triggers {
+			if !trigger.Stream() {
+				d.until(fmt.Sprintf("the %v of %q are handled", trigger.Source, trigger.Component), func() bool { return d.Waiting(trigger.Source, trigger.Component) == 0 })
+			}
+		}
+	}
+}
+
+// callAPI calls operations of each sort.
+func (d *deployed) callAPI(t *testing.T) {
+	t.Helper()
+	if got := d.call("Mutation.catalogCategoryAdd", `{"id":"garden","name":"Garden","commandId":"c1"}`); !strings.Contains(got, "CommandAccepted") {
+		t.Errorf("the mutation is answered with %s", got)
+	}
+	d.until("the category can be queried", func() bool { return strings.Contains(d.call("Query.catalogCategory", `{"id":"garden"}`), "Garden") })
+	for _, o := range shop.App().API().Operations {
+		if o.Kind != api.Query {
+			continue
+		}
+		arguments := map[string]any{}
+		for _, arg := range o.Args {
+			if arg.Type.NonNull {
+				arguments[arg.Name] = "garden" // a key
+			} else if arg.Name == "first" {
+				arguments[arg.Name] = 10
+			}
+		}
+		text, err := json.Marshal(arguments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.call("Query."+o.Name, string(text))
+	}
+}
+
+// renew makes all read models anew.
+func (d *deployed) renew() {
+	d.t.Helper()
+	for _, p := range d.App.Plugins {
+		for _, c := range p.Components {
+			if c.Kind != "ReadModel" {
+				continue
+			}
+			for _, request := range []lambdahost.Request{{Operation: "clear", Component: c.Name}, {Operation: "catchUp", Component: c.Name}} {
+				if r := d.ask(request); !r.Done {
+					d.t.Errorf("%s %s: %+v", request.Operation, c.Name, r.Error)
+				}
+			}
+		}
+	}
+}
+
+// callTimers sends what rules and schedules send.
+func (d *deployed) callTimers(t *testing.T) {
+	t.Helper()
+	url := d.QueueURL(naming.Timers, "")
+	for _, name := range []string{"declared/heartbeat/Catalog", "declared/heartbeat/Ordering", "declared/Ordering.DailySalesReport"} {
+		body := `{"schedule":"` + name + `","due":"2011-12-01T06:00:00Z"}`
+		if _, err := d.Others.Clients(nil).SQS.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.until("there is a report", func() bool { return d.has("Ordering.Reports", "sales-2011-12-01.csv") })
+	d.until("the plugins are known", func() bool {
+		got := d.call("Query.platformPlugins", `{"first":10}`)
+		return strings.Contains(got, "Catalog") && strings.Contains(got, "Ordering")
+	})
+}
+
+// has reports whether a bucket has an object.
+func (d *deployed) has(bucket, key string) bool {
+	d.t.Helper()
+	name := d.Resource(naming.Bucket, bucket)
+	out, err := d.Others.Clients(nil).S3.ListObjectsV2(d.t.Context(), &s3.ListObjectsV2Input{Bucket: &name, Prefix: &key})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return len(out.Contents) > 0
+}
+
+// importProducts puts a file into the bucket that a task watches.
+func (d *deployed) importProducts(t *testing.T) {
+	t.Helper()
+	bucket, key := d.Resource(naming.Bucket, "Catalog.Imports"), "spring.csv"
+	if _, err := d.Others.Clients(nil).S3.PutObject(t.Context(), &s3.PutObjectInput{
+		Bucket: &bucket, Key: &key, Body: bytes.NewReader([]byte("productId,name,description,price\nspade,Spade,For digging.,1299\n")),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	d.until("the product is imported", func() bool { return strings.Contains(d.call("Query.catalogProduct", `{"id":"spade"}`), "Spade") })
+	d.until("its result is told", func() bool { return d.has("Catalog.Imports", key+".result.txt") })
+}
+
+// park sends a message that is no command, and gives its letter up.
+func (d *deployed) park(t *testing.T) {
+	t.Helper()
+	url := d.QueueURL(naming.Commands, "Catalog.Category")
+	if _, err := d.Others.Clients(nil).SQS.SendMessage(t.Context(), &sqs.SendMessageInput{
+		QueueUrl: &url, MessageBody: aws.String("no command"), MessageGroupId: aws.String("x"), MessageDeduplicationId: aws.String("x"),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var letters []lambdahost.Letter
+	d.until("it is parked", func() bool {
+		letters = d.ask(lambdahost.Request{Operation: "parked"}).Letters
+		return len(letters) > 0
+	})
+	d.ask(lambdahost.Request{Operation: "redrive", ID: letters[0].ID}) // it still is no command
+	if r := d.ask(lambdahost.Request{Operation: "discard", ID: letters[0].ID}); !r.Done {
+		t.Errorf("it is not discarded: %+v", r.Error)
+	}
+}
+
+// TestShopAsDeployedLacksWhatIsLeftOut leaves out a subscription and the rights of a
+// function: the read models behind them stay empty while all others are filled. What
+// the program does not register is not there.
+func TestShopAsDeployedLacksWhatIsLeftOut(t *testing.T) {
+	left := []string{
+		"aws:sns/topicSubscription:TopicSubscription shop-Ordering.CustomerTotals-of-Ordering.Order",
+		"aws:iam/rolePolicy:RolePolicy shop-projections-Catalog",
+	}
+	d := apply(t, func(r deploytest.Resource) bool { return slices.Contains(left, r.String()) })
+	for _, what := range left {
+		if !slices.ContainsFunc(d.resources.All, func(r deploytest.Resource) bool { return r.String() == what }) {
+			t.Fatalf("the program does not register %s", what)
+		}
+	}
+	file := part(t, sample(t), func(invoice int) bool { return invoice%parts == 0 })
+	want := expected(t, file)
+	d.send(commands(t, file))
+	var empty []string
+	d.until("all other read models are filled", func() bool {
+		empty = nil
+		for _, found := range d.differences(want) {
+			name, _, isEmpty := strings.Cut(found, " has 0 rows, ")
+			if !isEmpty {
+				return false
+			}
+			empty = append(empty, name)
+		}
+		return len(empty) <= 3
+	})
+	if fmt.Sprint(empty) != "[CustomerTotals PriceHistory Products]" {
+		t.Errorf("%v are empty", empty)
+	}
+}
+
+// An applier that leaves out what it does not know would show that a program works
+// which does not.
+func TestApplierRefusesWhatItDoesNotKnow(t *testing.T) {
+	a := &applier{t: t}
+	if _, _, err := a.create(deploytest.Resource{Type: "aws:sqs/queueOfTomorrow:Queue", Name: "q"}); err == nil {
+		t.Error("it took an unknown type")
+	}
+	p := newProperties(map[string]any{"a": "x", "b": true, "c": map[string]any{"d": 1.0, "e": 2.0}, "f": []any{map[string]any{"g": "x"}}})
+	p.text("a")
+	p.flag("b")
+	p.object("c").number("d")
+	p.objects("f")
+	if err := p.done(); err == nil || fmt.Sprint(err) != "the applier does not know the property c.e\nthe applier does not know the property f.g" {
+		t.Errorf("of what was not looked at it says %v", err)
+	}
+	p = newProperties(map[string]any{"a": 1.0})
+	p.text("a")
+	if p.done() == nil {
+		t.Error("it took a number for a text")
+	}
+}
