@@ -22,6 +22,9 @@ var (
 // and every part has several seeds.
 const parts = 33
 
+// together is how many seeds have a DynamoDB Local together.
+const together = 10
+
 // slots are how many seeds run at the same time: more wait for one another.
 var slots = make(chan struct{}, 2)
 
@@ -31,26 +34,29 @@ var slots = make(chan struct{}, 2)
 // before and after they did what was asked: what the read models hold is what the
 // file says.
 func TestShopUnderFaults(t *testing.T) {
-	run := func(n uint64) {
-		t.Run(fmt.Sprint("seed=", n), func(t *testing.T) {
-			t.Parallel()
-			underFaults(t, n)
-		})
-	}
+	first, last := uint64(1), uint64(*seeds) //nolint:gosec // nobody asks for fewer than none
 	if *only > 0 {
-		run(*only)
-		return
+		first, last = *only, *only
 	}
-	for n := range *seeds {
-		run(uint64(n) + 1)
+	for ; first <= last; first += together {
+		to := min(first+together-1, last)
+		t.Run(fmt.Sprintf("seeds=%d-%d", first, to), func(t *testing.T) {
+			dynamoDB := awstest.NewDynamoDB(t)
+			for n := first; n <= to; n++ {
+				t.Run(fmt.Sprint("seed=", n), func(t *testing.T) {
+					t.Parallel()
+					underFaults(t, n, dynamoDB)
+				})
+			}
+		})
 	}
 }
 
-func underFaults(t *testing.T, n uint64) {
+func underFaults(t *testing.T, n uint64, dynamoDB *awstest.Emulator) {
 	slots <- struct{}{}
 	defer func() { <-slots }()
 	file := part(t, sample(t), func(invoice int) bool { return uint64(invoice)%parts == n%parts })
-	s := newStack(t, awstest.DynamoDB(t), awstest.MiniStack(t))
+	s := newStack(t, dynamoDB, awstest.MiniStack(t))
 	var log output
 	stores := awstest.NewFaults(nil, n,
 		awstest.Rule{Fault: awstest.Throttle, Probability: 0.03},

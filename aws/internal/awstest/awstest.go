@@ -64,6 +64,17 @@ func DynamoDB(t testing.TB) *Emulator {
 	return dynamoDB.get(t)
 }
 
+// NewDynamoDB returns a DynamoDB Local that nobody else uses, and which ends with
+// the test. What a table's stream has told it looks at again with every request for
+// more, also that of tables that are gone: for tests that write much.
+func NewDynamoDB(t testing.TB) *Emulator {
+	t.Helper()
+	s := server{program: dynamoDBLocal}
+	e := s.get(t)
+	t.Cleanup(func() { s.end(!t.Failed()) })
+	return e
+}
+
 // MiniStack returns MiniStack, for all clients. DynamoDB Local is the authority
 // for DynamoDB; MiniStack's is for what its other services do with tables.
 func MiniStack(t testing.TB) *Emulator {
