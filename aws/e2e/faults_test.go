@@ -45,17 +45,21 @@ func TestShopUnderFaults(t *testing.T) {
 			for n := first; n <= to; n++ {
 				t.Run(fmt.Sprint("seed=", n), func(t *testing.T) {
 					t.Parallel()
-					underFaults(t, n, dynamoDB)
+					underFaults(t, n, dynamoDB, part(t, sample(t), func(invoice int) bool { return uint64(invoice)%parts == n%parts })) //nolint:gosec // it is a place in a list
 				})
 			}
 		})
 	}
 }
 
-func underFaults(t *testing.T, n uint64, dynamoDB *awstest.Emulator) {
+// TestWholeFileUnderFaults does the same once, for all invoices together.
+func TestWholeFileUnderFaults(t *testing.T) {
+	underFaults(t, 1, awstest.NewDynamoDB(t), sample(t))
+}
+
+func underFaults(t *testing.T, n uint64, dynamoDB *awstest.Emulator, file []byte) {
 	slots <- struct{}{}
 	defer func() { <-slots }()
-	file := part(t, sample(t), func(invoice int) bool { return uint64(invoice)%parts == n%parts })
 	s := newStack(t, dynamoDB, awstest.MiniStack(t))
 	var log output
 	stores := awstest.NewFaults(nil, n,
