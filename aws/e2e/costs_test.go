@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -36,80 +34,56 @@ type meter struct {
 	published     int
 }
 
-// before returns the endpoint of a meter before another one.
-func (m *meter) before(tb testing.TB, endpoint string) string {
-	tb.Helper()
-	to, err := url.Parse(endpoint)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = to.Host },
-		ModifyResponse: func(r *http.Response) error {
-			body, err := io.ReadAll(r.Body)
-			if err != nil {
-				return err
-			}
-			r.Body = io.NopCloser(bytes.NewReader(body))
-			m.answered(r.Request.Header.Get("X-Amz-Target"), body)
-			return nil
-		},
-	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-Amz-Target") == "" {
-			body, err := io.ReadAll(r.Body)
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusBadRequest)
-				return
-			}
-			r.Body = io.NopCloser(bytes.NewReader(body))
-			m.asked(r, body)
+// RoundTrip hands a request on and counts it.
+func (m *meter) RoundTrip(r *http.Request) (*http.Response, error) {
+	var asked []byte
+	if r.Body != nil {
+		var err error
+		if asked, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
 		}
-		proxy.ServeHTTP(w, r)
-	}))
-	tb.Cleanup(server.Close)
-	return server.URL
+		r.Body = io.NopCloser(bytes.NewReader(asked))
+	}
+	response, err := awstest.Transport().RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	answered, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return nil, err
+	}
+	response.Body = io.NopCloser(bytes.NewReader(answered))
+	m.count(awstest.Operation(r), asked, answered)
+	return response, nil
 }
 
-// asked counts requests of services that are not asked by a target.
-func (m *meter) asked(r *http.Request, body []byte) {
+// count counts a request: of SNS the messages, of DynamoDB the units.
+func (m *meter) count(operation string, asked, answered []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	form, _ := url.ParseQuery(string(body))
-	switch action := form.Get("Action"); {
-	case action != "":
-		m.requests["SNS."+action]++
-		m.published += strings.Count(string(body), ".Message=")
-	case strings.HasPrefix(r.URL.Path, "/schedules"):
-		m.requests["Scheduler."+r.Method]++
-	default:
-		m.requests["S3."+r.Method]++
+	m.requests[operation]++
+	switch service, _, _ := strings.Cut(operation, "."); service {
+	case "SNS":
+		m.published += bytes.Count(asked, []byte(".Message="))
+	case "DynamoDB":
+		m.consumed(operation, answered)
 	}
 }
 
-// answered counts the requests of DynamoDB, with their units, and SQS.
-func (m *meter) answered(target string, body []byte) {
-	if target == "" {
-		return
-	}
-	service, operation, _ := strings.Cut(target, ".")
-	service, _, _ = strings.Cut(service, "_")
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.requests[strings.TrimPrefix(service, "Amazon")+"."+operation]++
+func (m *meter) consumed(operation string, answered []byte) {
 	var answer struct{ ConsumedCapacity json.RawMessage }
 	type capacity struct{ CapacityUnits float64 }
-	if json.Unmarshal(body, &answer) != nil || answer.ConsumedCapacity == nil {
+	if json.Unmarshal(answered, &answer) != nil || answer.ConsumedCapacity == nil {
 		return
 	}
-	var many []capacity
+	var many []capacity // a batch has one for each table
 	var one capacity
 	if json.Unmarshal(answer.ConsumedCapacity, &many) != nil && json.Unmarshal(answer.ConsumedCapacity, &one) == nil {
 		many = append(many, one)
 	}
 	for _, c := range many {
 		switch operation {
-		case "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems":
+		case "DynamoDB.PutItem", "DynamoDB.UpdateItem", "DynamoDB.DeleteItem", "DynamoDB.BatchWriteItem", "DynamoDB.TransactWriteItems":
 			m.writes += c.CapacityUnits
 		default:
 			m.reads += c.CapacityUnits
@@ -130,7 +104,7 @@ func BenchmarkCostOfTheShop(b *testing.B) {
 	for b.Loop() {
 		m = &meter{requests: map[string]int{}}
 		s := newStack(b, awstest.DynamoDB(b), awstest.MiniStack(b))
-		r := s.run(lambdarunner.Options{}, "AWS_ENDPOINT_URL="+m.before(b, s.Others.Endpoint), "AWS_ENDPOINT_URL_DYNAMODB="+m.before(b, s.DynamoDB.Endpoint))
+		r := s.run(lambdarunner.Options{}, "AWS_ENDPOINT_URL="+awstest.Proxy(b, s.Others.Endpoint, m), "AWS_ENDPOINT_URL_DYNAMODB="+awstest.Proxy(b, s.DynamoDB.Endpoint, m))
 		s.send(all)
 		ctx, cancel := context.WithTimeout(b.Context(), 5*time.Minute)
 		if err := r.WaitIdle(ctx); err != nil {
