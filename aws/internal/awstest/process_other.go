@@ -7,6 +7,6 @@ import (
 	"syscall"
 )
 
-// endWithParent puts the child and its children into a group of their own. Run
+// EndWithParent puts the child and its children into a group of their own. Run
 // ends it; nobody does when this process is killed.
-func endWithParent(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+func EndWithParent(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

@@ -203,7 +203,7 @@ func (s *server) start() error {
 // try starts cmd and waits until it answers.
 func (s *server) try(cmd *exec.Cmd, endpoint string) error {
 	started, ended, stopped := make(chan error, 1), make(chan struct{}), make(chan struct{})
-	endWithParent(cmd)
+	EndWithParent(cmd)
 	go func() {
 		// A child is told of the end of the thread that started it: this one has to
 		// last as long as the child.

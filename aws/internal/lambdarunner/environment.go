@@ -18,6 +18,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/reventless-go/reventless/aws/internal/awstest"
 )
 
 // Lambda gives a process 10 seconds to ask for work; this machine may have much else
@@ -89,7 +91,7 @@ func startEnvironment(f *function) (*environment, error) {
 	e.cmd.Env = e.variables(l.Addr().String())
 	e.cmd.Stdout, e.cmd.Stderr = e.out, e.out
 	e.cmd.WaitDelay = time.Second // a grandchild may hold what it prints to
-	endWithParent(e.cmd)
+	awstest.EndWithParent(e.cmd)
 	e.started = now()
 	began := make(chan error, 1)
 	f.r.wg.Go(func() {
