@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -146,12 +147,21 @@ func TestSplitShardsAreToldWhole(t *testing.T) {
 		topic := statetopic.Open(s, "table", plain, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		seq, err := topic.Subscribe(ctx)
-		if err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+		var seq iter.Seq2[driver.StateChange, error]
+		for { // the calls that it makes fail, too, now and then all of its attempts
+			var err error
+			if seq, err = topic.Subscribe(ctx); err == nil {
+				break
+			}
+			if !errors.Is(err, driver.ErrThrottled) && !errors.Is(err, driver.ErrUnavailable) {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
 		}
 		const rows = 500
-		go func() {
+		// Whoever writes may still sleep when the last row has come.
+		var writer sync.WaitGroup
+		defer writer.Wait()
+		writer.Go(func() {
 			for n := range rows {
 				s.put(strconv.Itoa(n))
 				if random.IntN(20) == 0 {
@@ -161,7 +171,7 @@ func TestSplitShardsAreToldWhole(t *testing.T) {
 					time.Sleep(time.Duration(random.IntN(2000)) * time.Millisecond) //nolint:forbidigo // of the bubble's clock
 				}
 			}
-		}()
+		})
 		n := 0
 		for c, err := range seq {
 			if err != nil || c.ID != strconv.Itoa(n) {
