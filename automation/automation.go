@@ -4,6 +4,12 @@
 // it reads a read model. A side effect calls the outside world. Both see the
 // events of a stream in order, and are repeated and finally parked when they
 // fail.
+//
+// An error that wraps driver.ErrUnavailable or driver.ErrThrottled says that
+// the outside is away or busy, and nothing about the event: it is tried again for as
+// long as it takes. What has not ended when its time is over, which functions in
+// the cloud have and a single process does not, has failed like with any other
+// error. Give what it waits for a timeout.
 package automation
 
 import (
@@ -81,7 +87,7 @@ type Effect struct{ rule Rule }
 // Do calls effect for every event of source, at least once and sequentially
 // within a stream. env.IdempotencyKey is the event's id, the same at every
 // repetition. An error is retried with backoff, then the event is parked and
-// its stream waits. uses are the buckets and read models that effect opens.
+// its stream waits; see the package for one that is not. uses are the buckets and read models that effect opens.
 func Do[E message.Typed](source message.Source[E], uses plugin.Components,
 	effect func(context.Context, plugin.Env, message.Event[E]) error,
 ) Effect {

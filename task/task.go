@@ -119,7 +119,8 @@ type Spec struct {
 	Prefix, Suffix string
 	// Created and Removed are called for each object, at least once.
 	// env.IdempotencyKey is the same at every repetition. An error is retried
-	// with backoff, then the object is parked; other objects go on.
+	// with backoff, then the object is parked; other objects go on, several at a
+	// time. It is not parked for what passes: see package automation.
 	Created func(ctx context.Context, env plugin.Env, o Object) (message.Actions, error)
 	Removed func(ctx context.Context, env plugin.Env, o Object) (message.Actions, error)
 	// Rate says when Run is called; due is the planned time.

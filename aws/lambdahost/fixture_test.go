@@ -72,6 +72,9 @@ func (Closed) MessageType() string  { return "Closed" }
 
 type sum struct{ Sum, Count int }
 
+// never is what an import waits for that says so.
+var never chan struct{}
+
 // poison is what projections and reactions fail at.
 const poison = 666
 
@@ -157,6 +160,9 @@ func app() *reventless.App {
 				body, err := io.ReadAll(file)
 				if err != nil {
 					return nil, err
+				}
+				if string(body) == "stuck" {
+					<-never
 				}
 				n, err := strconv.Atoi(string(body))
 				if err != nil {

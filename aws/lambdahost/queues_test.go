@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -251,5 +252,47 @@ func TestObjects(t *testing.T) {
 	}
 	if got := f.letters("P.Files"); len(got) != 1 {
 		t.Errorf("parked are %q, want the message that is none", got)
+	}
+}
+
+// An import that never ends takes nothing else with it: the function answers in its
+// time, and parks the file when it was handed over often enough.
+func TestImportThatDoesNotEndIsParkedAlone(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	bucket := s.Resource(naming.Bucket, "P.Files")
+	for key, body := range map[string]string{"good": "7", "bad": "stuck"} {
+		if _, err := s.Others.Clients(nil).S3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	came := s.received(naming.Objects, "P.Files")
+	f := s.start("tasks/P", nil)
+	var bad string
+	call := func(given time.Duration, fails bool) {
+		t.Helper()
+		for _, m := range came {
+			m["attributes"].(map[string]string)["ApproximateReceiveCount"] = "5"
+			if strings.Contains(m["body"].(string), `"bad"`) {
+				bad = m["messageId"].(string)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), given)
+		defer cancel()
+		got, err := f.invokeIn(ctx, records(came...))
+		if err != nil || ctx.Err() != nil || fails != slices.Equal(got, []string{bad}) || !fails && len(got) > 0 {
+			t.Errorf("in %v, failed are %q, %v, %v, want that of the bad file: %v", given, got, err, ctx.Err(), fails)
+		}
+	}
+	call(2*time.Second, true) // it had too little time for a verdict
+	if sent := s.received(naming.Commands, "P.Jar"); len(sent) != 1 || !strings.Contains(sent[0]["body"].(string), `"entity":"good"`) {
+		t.Errorf("the commands %v were sent, want that of the good file", sent)
+	}
+	if got := f.letters(""); len(got) != 0 {
+		t.Errorf("parked are %q", got)
+	}
+	call(7*time.Second, false)
+	if got := f.letters("P.Import"); len(got) != 1 || !strings.HasPrefix(got[0], "Object bad: ") || !strings.Contains(got[0], "did not end") {
+		t.Errorf("parked are %q, want the file that is not done", got)
 	}
 }

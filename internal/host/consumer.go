@@ -233,19 +233,21 @@ func (c *consumer) judge(ctx context.Context, s *span) (verdict, error) {
 		delete(c.attempts, key)
 	}
 	attempts := 0
-	if s.err != nil && !done(ctx) {
+	if s.err != nil && !done(ctx, s.err) {
 		c.attempts[key]++
 		attempts = c.attempts[key]
 	}
 	c.mu.Unlock()
 	switch {
-	case s.err == nil, done(ctx): // no error is all that was wanted, unless ctx ended between two steps
+	case s.err == nil, done(ctx, s.err): // no error is all that was wanted, unless ctx ended between two steps
 		return verdict{applied: s.applied}, nil
 	case transient(s.err), attempts < c.host.opts.MaxAttempts:
 		c.host.stats.retried.Add(1)
 		c.host.log.Warn("commit is tried again", "component", c.name, "log", c.log, "stream", key, "sequenceNr", s.applied+1, "attempt", attempts, "error", logged(s.err))
 		return verdict{applied: s.applied, after: c.host.opts.Backoff(attempts)}, nil
 	}
+	ctx, cancel := outlasting(ctx)
+	defer cancel()
 	err := c.parkCommit(ctx, s, attempts)
 	if errors.Is(err, driver.ErrConflict) {
 		return verdict{applied: s.applied}, nil // where the watermark is now will show when they come again
@@ -297,7 +299,7 @@ func (c *consumer) run(ctx context.Context, order []driver.StreamKey, records ma
 			if errors.Is(s.err, driver.ErrConflict) && attempt < 10 {
 				again = true // somebody else moved the watermark: look where it is
 			}
-			if again && !done(ctx) {
+			if again && ctx.Err() == nil {
 				order = append(order, s.stream)
 			}
 		}

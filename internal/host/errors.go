@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/reventless-go/reventless/driver"
 )
@@ -48,5 +49,65 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// done reports whether ctx is over, so that an error is no verdict on a message.
-func done(ctx context.Context) bool { return ctx.Err() != nil }
+const (
+	// patience is how long application code has to return once its time is over.
+	patience = 200 * time.Millisecond
+	// fair is how long it has to have had for that to be its own failure: it may
+	// have begun when most of the time had gone to others.
+	fair = 5 * time.Second
+)
+
+// errLate says that application code did not end in its time.
+var errLate = errors.New("it did not end in the time that it had: give what it waits for a timeout, or the component more time")
+
+// attend is [guard] for code that may wait for the outside. Where its time is
+// bounded, it is given up soon after the end: it would take all that was handed
+// over together with its message down with it, once and again. What it still does
+// then is nobody's; ctx has ended, so no store takes anything of it.
+func attend(ctx context.Context, f func() error) error {
+	deadline, bounded := ctx.Deadline()
+	if !bounded {
+		return guard(f)
+	}
+	had := time.Until(deadline) //nolint:forbidigo // deadlines are in real time
+	ended := make(chan error, 1)
+	go func() {
+		err := errors.New("it ended its goroutine")
+		defer func() { ended <- err }()
+		err = guard(f)
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return <-ended // the host is being closed, and waits
+	}
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	err := ctx.Err()
+	select {
+	case err = <-ended:
+	case <-t.C:
+	}
+	if had >= fair && errors.Is(err, context.DeadlineExceeded) && !transient(err) {
+		return fmt.Errorf("%w: %w", errLate, err)
+	}
+	return err
+}
+
+// done reports whether ctx is over, so that err is no verdict on a message.
+func done(ctx context.Context, err error) bool { return ctx.Err() != nil && !errors.Is(err, errLate) }
+
+// parting is how long what has to be kept of a failure may take when the time of
+// its message is over.
+const parting = 300 * time.Millisecond
+
+// outlasting returns ctx, or one that ends soon when ctx is over.
+func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() == nil {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), parting)
+}

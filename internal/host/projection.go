@@ -52,7 +52,7 @@ func (p *projector) applyAll(ctx context.Context, spans []*span) {
 	}
 	// A step is refused as a whole, for its size or for one bad row: in halves it
 	// comes to light whose fault it is. A store that fails has nothing to tell.
-	split := !errors.Is(err, errStore) && !errors.Is(err, driver.ErrConflict) && !done(ctx)
+	split := !errors.Is(err, errStore) && !errors.Is(err, driver.ErrConflict) && !done(ctx, err)
 	switch {
 	case split && len(spans) > 1:
 		p.applyAll(ctx, spans[:len(spans)/2])
@@ -96,7 +96,7 @@ func (p *projector) applyOnce(ctx context.Context, spans []*span) error {
 			}
 			return nil
 		}
-		if !errors.Is(err, driver.ErrConflict) || done(ctx) {
+		if !errors.Is(err, driver.ErrConflict) || done(ctx, err) {
 			return storeError(err)
 		}
 		p.consumer.host.stats.conflicts.Add(1)

@@ -42,7 +42,7 @@ func (a *aggregate) HandleQueued(ctx context.Context, deliveries []driver.Delive
 				s.Retry, s.After = true, a.host.opts.Backoff(d.Attempt)
 			}
 			a.host.log.Debug("command", "aggregate", a.name, "entity", c.Entity, "command", c.Meta.ID, "type", c.Type, "outcome", r.Outcome.Kind, "code", r.Outcome.Code)
-		case done(ctx), errors.Is(r.Err, errInterrupted):
+		case done(ctx, r.Err), errors.Is(r.Err, errInterrupted):
 			s.Retry = true
 		case r.Permanent, d.Attempt >= a.host.opts.MaxAttempts && !transient(r.Err):
 			if err := a.park(ctx, c, r.Err, d.Attempt); err != nil {

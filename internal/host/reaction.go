@@ -40,6 +40,9 @@ func (r *reactor) applyOne(ctx context.Context, s *span) {
 		if mark == s.applied {
 			return nil
 		}
+		// What was done is kept also when the time is over.
+		ctx, cancel := outlasting(ctx)
+		defer cancel()
 		err := r.consumer.positions.Advance(ctx, []driver.Advance{{StreamKey: s.stream, From: s.applied, To: mark}})
 		if err == nil {
 			s.applied = mark
@@ -47,7 +50,7 @@ func (r *reactor) applyOne(ctx context.Context, s *span) {
 		return storeError(err)
 	}
 	for i := range s.commits {
-		err := guard(func() error { return r.react(ctx, &s.commits[i]) })
+		err := attend(ctx, func() error { return r.react(ctx, &s.commits[i]) })
 		if err != nil {
 			r.consumer.host.logPanic(r.consumer.name, err)
 			s.err = err

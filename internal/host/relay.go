@@ -77,7 +77,7 @@ func (r *relay) HandleRecords(ctx context.Context, deliveries []driver.Delivery[
 		case m.Stream != "" && retrying[m.Stream]:
 			s.Retry = true
 		case err == nil:
-		case !done(ctx) && !transient(err) && d.Attempt >= r.host.opts.MaxAttempts && r.park(ctx, d, err) == nil:
+		case !done(ctx, err) && !transient(err) && d.Attempt >= r.host.opts.MaxAttempts && r.park(ctx, d, err) == nil:
 		default:
 			s.Retry, s.After = true, r.host.opts.Backoff(d.Attempt)
 			r.host.stats.retried.Add(1)

@@ -136,11 +136,13 @@ func (h *Host) handleFiring(ctx context.Context, d driver.Delivery[driver.Firing
 		return s
 	}
 	h.logPanic("schedule "+d.Message.Name, err)
-	if s.Retry = done(ctx) || transient(err) || d.Attempt < h.opts.MaxAttempts; s.Retry {
+	if s.Retry = done(ctx, err) || transient(err) || d.Attempt < h.opts.MaxAttempts; s.Retry {
 		s.After = h.opts.Backoff(d.Attempt)
 		h.log.Warn("firing is tried again", "schedule", d.Message.Name, "attempt", d.Attempt, "error", logged(err))
 		return s
 	}
+	ctx, cancel := outlasting(ctx)
+	defer cancel()
 	if h.park(ctx, driver.DeadLetter{
 		ID: "firing/" + d.Message.Name + "/" + d.Message.Due.UTC().Format(time.RFC3339Nano), Component: h.firingComponent(d.Message),
 		Kind: driver.DeadFiring, Stream: d.Message.Name, Body: d.Message.Payload, Attempts: d.Attempt,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
@@ -24,27 +25,56 @@ func (h *Host) taskWork(name string, d *component.Definition) step {
 	}
 }
 
+// objectsAtOnce bounds how many objects a task works on at a time: they may be
+// large.
+const objectsAtOnce = 4
+
+// handleObjects runs a task on objects: those of one key in order, others at the
+// same time, so that one that takes long does not take the time of all.
 func (h *Host) handleObjects(ctx context.Context, name string, d *component.Definition, deliveries []driver.Delivery[driver.ObjectEvent]) []driver.Settlement {
-	settlements := make([]driver.Settlement, 0, len(deliveries))
-	retrying := map[string]bool{} // later events of these keys wait
-	for _, del := range deliveries {
-		s := driver.Settlement{ID: del.ID, Retry: retrying[del.Message.Key]}
-		if s.Retry {
-			settlements = append(settlements, s)
-			continue
+	settlements := make([]driver.Settlement, len(deliveries))
+	var keys []string
+	of := map[string][]int{}
+	for i, del := range deliveries {
+		key := del.Message.Key
+		if of[key] == nil {
+			keys = append(keys, key)
 		}
-		if err := h.handleObject(ctx, name, d, del.Message); err != nil {
-			if s.Retry = done(ctx) || transient(err) || del.Attempt < h.opts.MaxAttempts; s.Retry {
-				s.After = h.opts.Backoff(del.Attempt)
-				h.log.Warn("object is tried again", "task", name, "key", clip(del.Message.Key), "attempt", del.Attempt, "error", logged(err))
-			} else if parkErr := h.parkObject(ctx, name, del, err); parkErr != nil {
-				s.Retry, s.After = true, h.opts.Backoff(del.Attempt)
-			}
-		}
-		retrying[del.Message.Key] = s.Retry
-		settlements = append(settlements, s)
+		of[key] = append(of[key], i)
 	}
+	limit := make(chan struct{}, objectsAtOnce)
+	var wg sync.WaitGroup
+	for _, key := range keys {
+		limit <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-limit }()
+			retrying := false
+			for _, i := range of[key] {
+				if s := &settlements[i]; retrying {
+					*s = driver.Settlement{ID: deliveries[i].ID, Retry: true}
+				} else {
+					*s = h.settleObject(ctx, name, d, deliveries[i])
+					retrying = s.Retry
+				}
+			}
+		})
+	}
+	wg.Wait()
 	return settlements
+}
+
+func (h *Host) settleObject(ctx context.Context, name string, d *component.Definition, del driver.Delivery[driver.ObjectEvent]) driver.Settlement {
+	s := driver.Settlement{ID: del.ID}
+	err := h.handleObject(ctx, name, d, del.Message)
+	switch {
+	case err == nil:
+	case done(ctx, err) || transient(err) || del.Attempt < h.opts.MaxAttempts:
+		s.Retry, s.After = true, h.opts.Backoff(del.Attempt)
+		h.log.Warn("object is tried again", "task", name, "key", clip(del.Message.Key), "attempt", del.Attempt, "error", logged(err))
+	case h.parkObject(ctx, name, del, err) != nil:
+		s.Retry, s.After = true, h.opts.Backoff(del.Attempt)
+	}
+	return s
 }
 
 func (h *Host) handleObject(ctx context.Context, name string, d *component.Definition, e driver.ObjectEvent) error {
@@ -67,7 +97,7 @@ func (h *Host) handleObject(ctx context.Context, name string, d *component.Defin
 
 // runTask calls a function of a task and performs its actions.
 func (h *Host) runTask(ctx context.Context, name string, d *component.Definition, key string, at time.Time, f func(context.Context, component.Env) ([]component.Action, error)) error {
-	err := guard(func() error {
+	err := attend(ctx, func() error {
 		uses := append([]*component.Definition{}, d.Task.Uses...)
 		if d.Task.Bucket != nil {
 			uses = append(uses, d.Task.Bucket)
@@ -92,6 +122,8 @@ func (h *Host) runTask(ctx context.Context, name string, d *component.Definition
 }
 
 func (h *Host) parkObject(ctx context.Context, name string, d driver.Delivery[driver.ObjectEvent], cause error) error {
+	ctx, cancel := outlasting(ctx)
+	defer cancel()
 	body, err := json.Marshal(d.Message)
 	if err != nil {
 		return fmt.Errorf("park object: %w", err)

@@ -1,0 +1,316 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/reventless-go/reventless/automation"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/memory"
+	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/schedule"
+	"github.com/reventless-go/reventless/task"
+)
+
+// stuck is application code that waits for the outside without a bound, until it is
+// freed.
+type stuck struct {
+	freed chan struct{}
+
+	mu     sync.Mutex
+	called map[string]int
+}
+
+func newStuck() *stuck { return &stuck{freed: make(chan struct{}), called: map[string]int{}} }
+
+// call is called for what is named; what begins with "stuck" waits.
+func (s *stuck) call(name string) {
+	s.mu.Lock()
+	s.called[name]++
+	s.mu.Unlock()
+	if strings.HasPrefix(name, "stuck") {
+		<-s.freed
+	}
+}
+
+func (s *stuck) calls(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.called[name]
+}
+
+// handed calls handle five times, with half a minute each time, as a function is
+// called, and wants what is stuck to come again until it is parked, and all else to
+// be done at once.
+func (s *stuck) handed(t *testing.T, h *host.Host, component string, handle func(ctx context.Context, attempt int) ([]driver.Settlement, error)) {
+	t.Helper()
+	const attempts, budget = 5, 30 * time.Second
+	for attempt := 1; attempt <= attempts; attempt++ {
+		ctx, cancel := context.WithTimeout(t.Context(), budget)
+		began := time.Now()
+		settlements, err := handle(ctx, attempt)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > budget+time.Second {
+			t.Errorf("attempt %d took %v of %v", attempt, took, budget)
+		}
+		for _, got := range settlements {
+			if want := strings.HasPrefix(got.ID, "stuck") && attempt < attempts; got.Retry != want {
+				t.Errorf("attempt %d: %q comes again: %v, want %v", attempt, got.ID, got.Retry, want)
+			}
+		}
+	}
+	letters, err := h.DeadLetters().List(t.Context(), component, "", 10)
+	if err != nil || len(letters) != 1 || letters[0].Attempts != attempts || !strings.Contains(letters[0].Reason, "did not end") {
+		t.Errorf("parked are %+v, %v, want what is stuck, after %d attempts", letters, err, attempts)
+	}
+}
+
+func openStuck(t *testing.T, components ...plugin.Component) (*host.Host, driver.Provider) {
+	t.Helper()
+	provider := memory.New(nil)
+	h, err := host.Open(t.Context(), app(components...).Assembled(), provider, &host.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(h.Close(), provider.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return h, provider
+}
+
+// Code that does not return is given up with its message alone: what was handed
+// over beside it is done, and the message is parked in the end. Otherwise a
+// function ends by its timeout, five times, and everything of its batch is given up.
+func TestAnEffectThatDoesNotReturnIsAloneWithIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStuck()
+		jar := newJar()
+		h, _ := openStuck(t, jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, func(_ context.Context, _ plugin.Env, e jarEvent) error {
+			s.call(e.ID)
+			return nil
+		})))
+		for _, id := range []string{"stuck", "b", "c"} {
+			if _, err := h.Send(t.Context(), command("put "+id, id, Put{N: 1})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.handed(t, h, "Shop.Effect", func(ctx context.Context, _ int) ([]driver.Settlement, error) {
+			return h.HandleRecords(ctx, "Shop.Effect", "Shop.Jar", []driver.Delivery[driver.Record]{record("b", 1), record("stuck", 1), record("c", 1)})
+		})
+		for _, id := range []string{"b", "c"} {
+			if n := s.calls(id); n != 1 {
+				t.Errorf("%s was called for %d times, want once", id, n)
+			}
+		}
+		close(s.freed)
+		synctest.Wait()
+		letters, err := h.DeadLetters().List(t.Context(), "", "", 10)
+		if err != nil || len(letters) != 1 {
+			t.Errorf("after they returned at last, parked are %v, %v", letters, err)
+		}
+		before := s.calls("stuck")
+		if err := h.Redrive(t.Context(), letters[0].ID); err != nil || s.calls("stuck") != before+1 {
+			t.Errorf("redriven it is called %d times more, %v", s.calls("stuck")-before, err)
+		}
+	})
+}
+
+// Code that waits until its context ends has had its time just as well. What got
+// little of it has not failed: it comes again as often as it takes.
+func TestWhatWaitsForItsTimeToEndIsParkedWhenItHadSome(t *testing.T) {
+	t.Parallel()
+	for budget, parked := range map[time.Duration]int{30 * time.Second: 1, time.Second: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			jar := newJar()
+			h, _ := openStuck(t, jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, func(ctx context.Context, _ plugin.Env, _ jarEvent) error {
+				<-ctx.Done()
+				return fmt.Errorf("ask the outside: %w", ctx.Err())
+			})))
+			if _, err := h.Send(t.Context(), command("1", "a", Put{N: 1})); err != nil {
+				t.Fatal(err)
+			}
+			for attempt := 1; attempt <= 5; attempt++ {
+				ctx, cancel := context.WithTimeout(t.Context(), budget)
+				settlements, err := h.HandleRecords(ctx, "Shop.Effect", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", 1)})
+				cancel()
+				if want := parked == 0 || attempt < 5; err != nil || len(settlements) != 1 || settlements[0].Retry != want {
+					t.Errorf("with %v, attempt %d: settled by %v, %v, want it again: %v", budget, attempt, settlements, err, want)
+				}
+			}
+			letters, err := h.DeadLetters().List(t.Context(), "", "", 10)
+			if err != nil || len(letters) != parked {
+				t.Errorf("with %v, parked are %v, %v, want %d", budget, letters, err, parked)
+			}
+		})
+	}
+}
+
+// Who says that the outside is away is believed, however long it is.
+func TestNothingIsParkedBecauseTheOutsideIsAway(t *testing.T) {
+	t.Parallel()
+	for _, class := range []error{driver.ErrUnavailable, driver.ErrThrottled} {
+		jar, calls := newJar(), 0
+		h, _ := openStuck(t, jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, func(context.Context, plugin.Env, jarEvent) error {
+			if calls++; calls <= 50 {
+				return fmt.Errorf("post the letter: %w", class)
+			}
+			return nil
+		})))
+		if _, err := h.Send(t.Context(), command("1", "a", Put{N: 1})); err != nil {
+			t.Fatal(err)
+		}
+		for attempt := 1; attempt <= 51; attempt++ {
+			settlements, err := h.HandleRecords(t.Context(), "Shop.Effect", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", 1)})
+			if err != nil || len(settlements) != 1 || settlements[0].Retry != (attempt <= 50) {
+				t.Fatalf("%v: attempt %d is settled by %v, %v", class, attempt, settlements, err)
+			}
+		}
+		if letters, err := h.DeadLetters().List(t.Context(), "", "", 10); err != nil || len(letters) != 0 {
+			t.Errorf("%v: parked are %v, %v", class, letters, err)
+		}
+	}
+}
+
+// What an automation returns after it was given up is not sent: it comes by its
+// next attempt.
+func TestWhatReturnsTooLateSendsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStuck()
+		jar, crate := newJar(), newJar(named("Crate"))
+		h, provider := openStuck(t, jar, crate, automation.New("Rule", automation.Sends(crate), automation.OnWith(jar, nil,
+			func(_ context.Context, _ plugin.Env, e jarEvent) (message.Actions, error) {
+				s.call(e.ID)
+				return message.Actions{crate.To(e.ID, Put{N: 1})}, nil
+			})))
+		if _, err := h.Send(t.Context(), command("1", "stuck", Put{N: 1})); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		settlements, err := h.HandleRecords(ctx, "Shop.Rule", "Shop.Jar", []driver.Delivery[driver.Record]{record("stuck", 1)})
+		if err != nil || len(settlements) != 1 || !settlements[0].Retry {
+			t.Errorf("it is settled by %v, %v, want it again", settlements, err)
+		}
+		close(s.freed)
+		synctest.Wait()
+		topic, err := provider.OpenCommandTopic(t.Context(), "Shop.Crate")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent, err := topic.Receive(t.Context(), 10)
+		if err != nil || len(sent.Deliveries) != 0 {
+			t.Errorf("sent were %v, %v, want nothing", sent.Deliveries, err)
+		}
+	})
+}
+
+func TestATaskThatDoesNotReturnIsAloneWithIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStuck()
+		bucket := task.NewBucket("Inbox")
+		h, _ := openStuck(t, bucket, task.New(task.Spec{
+			Name: "Reader", Bucket: bucket,
+			Created: func(_ context.Context, _ plugin.Env, o task.Object) ([]message.Action, error) {
+				s.call(o.Key)
+				return nil, nil
+			},
+		}))
+		s.handed(t, h, "Shop.Reader", func(ctx context.Context, attempt int) ([]driver.Settlement, error) {
+			var deliveries []driver.Delivery[driver.ObjectEvent]
+			for _, key := range []string{"a", "stuck", "stuck", "b"} {
+				id := key
+				if len(deliveries) == 2 {
+					id = "stuck, too"
+				}
+				deliveries = append(deliveries, driver.Delivery[driver.ObjectEvent]{
+					ID: id, Attempt: attempt, Message: driver.ObjectEvent{Key: key, Kind: driver.ObjectCreated, Version: "1"},
+				})
+			}
+			if attempt == 5 { // the other one of the key waits for it until then
+				deliveries = append(deliveries[:2], deliveries[3])
+			}
+			return h.HandleObjects(ctx, "Shop.Reader", deliveries)
+		})
+		if n := s.calls("stuck"); n != 5 {
+			t.Errorf("it was called for what is stuck %d times, want 5", n)
+		}
+		for _, key := range []string{"a", "b"} {
+			if n := s.calls(key); n != 5 {
+				t.Errorf("%s was called for %d times, want as often as it was handed over", key, n)
+			}
+		}
+		close(s.freed)
+	})
+}
+
+func TestAScheduledTaskThatDoesNotReturnIsAloneWithIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStuck()
+		clock := func(name string) *task.Task {
+			return task.New(task.Spec{Name: name, Rate: schedule.Every(time.Hour), Run: func(context.Context, plugin.Env, time.Time) ([]message.Action, error) {
+				s.call(strings.ToLower(name))
+				return nil, nil
+			}})
+		}
+		h, _ := openStuck(t, clock("Stuck"), clock("Other"))
+		s.handed(t, h, "Shop.Stuck", func(ctx context.Context, attempt int) ([]driver.Settlement, error) {
+			var deliveries []driver.Delivery[driver.Firing]
+			for _, name := range []string{"Stuck", "Other"} {
+				firing, err := h.DeclaredFiring("declared/Shop."+name, time.Now())
+				if err != nil {
+					return nil, err
+				}
+				deliveries = append(deliveries, driver.Delivery[driver.Firing]{ID: strings.ToLower(name), Attempt: attempt, Message: firing})
+			}
+			return h.HandleFirings(ctx, deliveries), nil
+		})
+		close(s.freed)
+	})
+}
+
+// A host that is closed does not give up what runs: it has no bound, and waits.
+func TestCloseWaitsForWhatRuns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStuck()
+		jar := newJar()
+		r := start(t, app(jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, func(_ context.Context, _ plugin.Env, e jarEvent) error {
+			s.call(e.ID)
+			return nil
+		}))))
+		if _, err := r.Send(t.Context(), command("1", "stuck", Put{N: 1})); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		closed := make(chan error)
+		go func() { closed <- r.Close() }()
+		time.Sleep(time.Hour) //nolint:forbidigo // of the bubble's clock
+		select {
+		case err := <-closed:
+			t.Errorf("it is closed, %v, and the effect runs", err)
+		default:
+		}
+		close(s.freed)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	})
+}
