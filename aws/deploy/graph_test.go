@@ -263,7 +263,7 @@ func TestMappings(t *testing.T) {
 			if stream {
 				want = map[string]any{
 					"functionResponseTypes": []any{"ReportBatchItemFailures"}, "batchSize": 100.0, "startingPosition": "TRIM_HORIZON", "parallelizationFactor": 1.0,
-					"bisectBatchOnFunctionError": true, "maximumRetryAttempts": 10.0, "maximumRecordAgeInSeconds": 21600.0,
+					"bisectBatchOnFunctionError": true, "maximumRetryAttempts": 100.0, "maximumRecordAgeInSeconds": 21600.0,
 					"metricsConfig":     map[string]any{"metrics": []any{"EventCount"}},
 					"destinationConfig": map[string]any{"onFailure": map[string]any{"destinationArn": "arn:aws:s3:::shop-dev-failures-123456789012"}},
 				}
@@ -343,7 +343,7 @@ func TestQueues(t *testing.T) {
 			if fifo {
 				dlq += ".fifo"
 			}
-			if err := json.Unmarshal([]byte(q.Inputs["redrivePolicy"].(string)), &redrive); err != nil || redrive.MaxReceiveCount != 5 || redrive.DeadLetterTargetArn != "arn:aws:sqs:eu-central-1:123456789012:"+dlq {
+			if err := json.Unmarshal([]byte(q.Inputs["redrivePolicy"].(string)), &redrive); err != nil || redrive.MaxReceiveCount != 12 || redrive.DeadLetterTargetArn != "arn:aws:sqs:eu-central-1:123456789012:"+dlq {
 				t.Errorf("%s: its letters go to %v: %v", q, redrive, err)
 			}
 		}

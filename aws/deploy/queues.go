@@ -14,7 +14,7 @@ import (
 const (
 	// maxReceives is how often a message is handed out before it is a dead letter of
 	// its queue.
-	maxReceives = 5
+	maxReceives = 12
 	// letterSeconds is how long a queue keeps dead letters: as long as it can.
 	letterSeconds = 14 * 24 * 60 * 60
 	// visibility is for how many times a function's timeout a message is hidden.

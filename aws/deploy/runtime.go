@@ -17,7 +17,7 @@ import (
 // so long, before it keeps them elsewhere and goes on. By itself it would try for the
 // 24 hours of the stream, and hold all behind them up.
 const (
-	streamRetries    = 10
+	streamRetries    = 100
 	streamAgeSeconds = 6 * 60 * 60
 )
 

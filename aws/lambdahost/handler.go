@@ -101,11 +101,21 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 	return h, nil
 }
 
+// What waits longer than its patience is handed over again. With messages of a queue
+// that costs nothing meanwhile, and brings them nearer to their queue's dead letters
+// by one of their few receives. With records of a stream there is nothing else that
+// the function could do: it waits in place of the mapping, whose attempts are few
+// when a store is away.
+const (
+	queuePatience  = 2 * time.Second
+	streamPatience = 15 * time.Minute // as long as a function may take
+)
+
 // backoff is the pause before attempt n+1: four of them, which is what a poison
-// message has before it is parked, take a second, and of a store that is away a
-// function waits out some seconds.
+// message has before it is parked, take a second. What has waited for long in one
+// invocation is not longer away in the next one.
 func backoff(n int) time.Duration {
-	d := min(50*time.Millisecond<<min(n-1, 10), 30*time.Second)
+	d := min(50*time.Millisecond<<min(n-1, 10), 4*time.Second)
 	return d/2 + rand.N(d/2) //nolint:gosec // chance is all that is asked of it
 }
 
@@ -248,7 +258,7 @@ func identify(records []json.RawMessage) ([]string, error) {
 
 // work handles what a receiver has, as long as there is time: what it still has
 // afterwards has failed.
-func work[T any](ctx context.Context, h *handler, r driver.Receiver[T], many int, handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error)) {
+func work[T any](ctx context.Context, h *handler, r driver.Receiver[T], many int, patience time.Duration, handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error)) {
 	guarded := func(ctx context.Context, deliveries []driver.Delivery[T]) (settlements []driver.Settlement, err error) {
 		defer func() {
 			if r := recover(); r != nil {
@@ -264,7 +274,7 @@ func work[T any](ctx context.Context, h *handler, r driver.Receiver[T], many int
 		}
 		return settlements, err
 	}
-	if err := handed.Work(ctx, r, h.now, many, backoff, guarded); err != nil {
+	if err := handed.Work(ctx, r, h.now, many, patience, backoff, guarded); err != nil {
 		h.log.Warn("a batch is not done", "function", h.function.String(), "error", clip(err.Error()))
 	}
 }

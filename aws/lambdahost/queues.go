@@ -86,7 +86,7 @@ func (h *handler) commands(ctx context.Context, aggregate string, messages []sqs
 		c, _ := commandtopic.Decode(m.Body, cmp.Or(m.Attributes.Group, m.ID))
 		queued.Add(handed.Message[driver.Command]{ID: m.ID, Group: cmp.Or(m.Attributes.Group, c.Entity), Attempt: m.attempt(), Message: c})
 	}
-	work(ctx, h, queued, manyCommands, func(ctx context.Context, d []driver.Delivery[driver.Command]) ([]driver.Settlement, error) {
+	work(ctx, h, queued, manyCommands, queuePatience, func(ctx context.Context, d []driver.Delivery[driver.Command]) ([]driver.Settlement, error) {
 		return h.host.HandleCommands(ctx, aggregate, d)
 	})
 	return queued.Take()
@@ -104,7 +104,7 @@ func (h *handler) collected(ctx context.Context, t wiring.Trigger, messages []sq
 	}
 	left := map[string]handed.Left{}
 	for log, queued := range logs {
-		work(ctx, h, queued, manyRecords, func(ctx context.Context, d []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
+		work(ctx, h, queued, manyRecords, queuePatience, func(ctx context.Context, d []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
 			return h.host.HandleRecords(ctx, t.Component, log, d)
 		})
 		for _, l := range queued.Take() {
@@ -172,8 +172,8 @@ func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Le
 	handle := func(ctx context.Context, d []driver.Delivery[driver.Firing]) ([]driver.Settlement, error) {
 		return h.host.HandleFirings(ctx, d), nil
 	}
-	work(ctx, h, ticks, manyOthers, handle)
-	work(ctx, h, h.host.Scheduler(), manyOthers, handle)
+	work(ctx, h, ticks, manyOthers, queuePatience, handle)
+	work(ctx, h, h.host.Scheduler(), manyOthers, queuePatience, handle)
 	for _, l := range append(ticks.Take(), h.provider.Timers.Take()...) {
 		left[l.ID] = l
 	}
@@ -199,7 +199,7 @@ func (h *handler) objects(ctx context.Context, t wiring.Trigger, messages []sqsM
 	for _, m := range messages {
 		queued.Add(handed.Message[string]{ID: m.ID, Attempt: m.attempt(), Message: m.Body})
 	}
-	work(ctx, h, bucket, manyOthers, func(ctx context.Context, d []driver.Delivery[driver.ObjectEvent]) ([]driver.Settlement, error) {
+	work(ctx, h, bucket, manyOthers, queuePatience, func(ctx context.Context, d []driver.Delivery[driver.ObjectEvent]) ([]driver.Settlement, error) {
 		return h.host.HandleObjects(ctx, t.Task, d)
 	})
 	left := queued.Take()
@@ -224,9 +224,9 @@ func digest(s string) string {
 const longestBack = 10 * time.Minute
 
 // setBack has the queue wait with messages that failed before it hands them over
-// again: 4, 16, 64 and 256 seconds, in place of its visibility timeout, which is
-// long. After the fifth delivery the queue moves a message to its dead letters: in
-// between a store may be away for some minutes. All of a group wait, so that it
+// again: 4, 16, 64 and 256 seconds, then 10 minutes each time, in place of its
+// visibility timeout. After the twelfth delivery the queue moves a message to its
+// dead letters: in between a store may be away for more than an hour. All of a group wait, so that it
 // keeps its order. When the request fails, the visibility timeout is what it was.
 func (h *handler) setBack(ctx context.Context, t wiring.Trigger, messages []sqsMessage, left []handed.Left) {
 	if len(left) == 0 {

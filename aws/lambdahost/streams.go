@@ -62,7 +62,7 @@ func (h *handler) recorded(ctx context.Context, t wiring.Trigger, records []json
 			record, id := eventcollector.DecodeStreamEvent(r, t.Component)
 			read.Add(handed.Message[driver.Record]{ID: id, Group: record.Stream, Message: record})
 		}
-		work(ctx, h, read, manyRecords, handle)
+		work(ctx, h, read, manyRecords, streamPatience, handle)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, l := range read.Take() {
@@ -102,7 +102,7 @@ func (h *handler) counted(ctx context.Context, component string, records []json.
 			read.Add(handed.Message[finishes]{ID: id, Group: finished[0].CounterID, Message: finished})
 		}
 	}
-	work(ctx, h, read, manyRecords, func(ctx context.Context, deliveries []driver.Delivery[finishes]) ([]driver.Settlement, error) {
+	work(ctx, h, read, manyRecords, streamPatience, func(ctx context.Context, deliveries []driver.Delivery[finishes]) ([]driver.Settlement, error) {
 		settlements := make([]driver.Settlement, len(deliveries))
 		retrying := map[string]bool{}
 		for i, d := range deliveries {

@@ -1,9 +1,14 @@
 package lambdahost
 
 import (
+	"context"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/naming"
@@ -114,13 +119,46 @@ func TestRecordsComeAgainWhenTheStoreIsAway(t *testing.T) {
 	faults := awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.Throttle, Operations: []string{"DynamoDB.UpdateItem"}, Probability: 1})
 	f := s.start("projections/P", faults)
 	event := records(s.change(commands, "P.Box", "a", 1, "101"), s.change(commands, "P.Box", "a", 2, "102"))
-	f.handles(event, "101", "102")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if got, err := f.invokeIn(ctx, event); err != nil || !slices.Equal(got, []string{"101", "102"}) || ctx.Err() != nil {
+		t.Errorf("failed are %q, %v, %v, want both, in time", got, err, ctx.Err())
+	}
 	if got := f.letters(""); len(got) != 0 {
 		t.Errorf("parked are %q", got)
 	}
 	faults.Stop()
 	f.handles(event)
 	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":3}` {
+		t.Errorf("the row is %s", got)
+	}
+}
+
+// away is a transport whose store is away for a while, from its first request on.
+type away struct {
+	*awstest.Faults
+	once sync.Once
+}
+
+func (a *away) RoundTrip(r *http.Request) (*http.Response, error) {
+	a.once.Do(func() { time.AfterFunc(4*time.Second, a.Stop) })
+	return a.Faults.RoundTrip(r)
+}
+
+// A function waits for the store as long as it has time, rather than use up the
+// attempts of its mapping.
+func TestRecordsWaitForTheStoreInTheFunction(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	commands := s.start("commands/P", nil)
+	s.fill(commands, "a", 1)
+	f := s.start("projections/P", &away{Faults: awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.Throttle, Probability: 1})})
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	if got, err := f.invokeIn(ctx, records(s.change(commands, "P.Box", "a", 1, "101"))); err != nil || len(got) > 0 {
+		t.Errorf("failed are %q, %v", got, err)
+	}
+	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":1}` {
 		t.Errorf("the row is %s", got)
 	}
 }

@@ -35,8 +35,12 @@ type consumer struct {
 	// process; between processes the watermarks decide.
 	applying sync.Mutex
 	mu       sync.Mutex
-	attempts map[string]int // of the failing commit of a stream
+	failures map[string]failure // of the commit at which a stream is
 }
+
+// failure is how often a commit has failed: of all times, those that count, because
+// the store was not at fault.
+type failure struct{ times, counted int }
 
 // applier is what a consumer does with commits.
 type applier interface {
@@ -59,7 +63,7 @@ type span struct {
 func (s *span) last() uint64 { return s.commits[len(s.commits)-1].SequenceNr }
 
 func (h *Host) addConsumer(ctx context.Context, name string, d *component.Definition, log string, topic bool) error {
-	c := &consumer{host: h, name: name, log: log, reader: h.logs[log], attempts: map[string]int{}}
+	c := &consumer{host: h, name: name, log: log, reader: h.logs[log], failures: map[string]failure{}}
 	var err error
 	source := driver.Source{Log: log, Topic: topic}
 	if c.collector, err = h.provider.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: name, Source: source}); err != nil {
@@ -230,25 +234,28 @@ func (c *consumer) judge(ctx context.Context, s *span) (verdict, error) {
 	key := s.stream.Stream
 	c.mu.Lock()
 	if s.err == nil || s.applied > s.from {
-		delete(c.attempts, key)
+		delete(c.failures, key)
 	}
-	attempts := 0
+	var failed failure
 	if s.err != nil && !done(ctx, s.err) {
-		c.attempts[key]++
-		attempts = c.attempts[key]
+		failed = c.failures[key]
+		if failed.times++; !transient(s.err) {
+			failed.counted++
+		}
+		c.failures[key] = failed
 	}
 	c.mu.Unlock()
 	switch {
 	case s.err == nil, done(ctx, s.err): // no error is all that was wanted, unless ctx ended between two steps
 		return verdict{applied: s.applied}, nil
-	case transient(s.err), attempts < c.host.opts.MaxAttempts:
+	case transient(s.err), failed.counted < c.host.opts.MaxAttempts:
 		c.host.stats.retried.Add(1)
-		c.host.log.Warn("commit is tried again", "component", c.name, "log", c.log, "stream", key, "sequenceNr", s.applied+1, "attempt", attempts, "error", logged(s.err))
-		return verdict{applied: s.applied, after: c.host.opts.Backoff(attempts)}, nil
+		c.host.log.Warn("commit is tried again", "component", c.name, "log", c.log, "stream", key, "sequenceNr", s.applied+1, "attempt", failed.times, "error", logged(s.err))
+		return verdict{applied: s.applied, after: c.host.opts.Backoff(failed.times)}, nil
 	}
 	ctx, cancel := outlasting(ctx)
 	defer cancel()
-	err := c.parkCommit(ctx, s, attempts)
+	err := c.parkCommit(ctx, s, failed.times)
 	if errors.Is(err, driver.ErrConflict) {
 		return verdict{applied: s.applied}, nil // where the watermark is now will show when they come again
 	}
@@ -256,7 +263,7 @@ func (c *consumer) judge(ctx context.Context, s *span) (verdict, error) {
 		return verdict{}, err
 	}
 	c.mu.Lock()
-	delete(c.attempts, key)
+	delete(c.failures, key)
 	c.mu.Unlock()
 	return all, nil
 }

@@ -160,28 +160,31 @@ func TestWhatWaitsForItsTimeToEndIsParkedWhenItHadSome(t *testing.T) {
 	}
 }
 
-// Who says that the outside is away is believed, however long it is.
+// Who says that the outside is away is believed, however long it is; what fails by
+// itself afterwards has all of its attempts left.
 func TestNothingIsParkedBecauseTheOutsideIsAway(t *testing.T) {
 	t.Parallel()
 	for _, class := range []error{driver.ErrUnavailable, driver.ErrThrottled} {
+		const away, attempts = 50, 5
 		jar, calls := newJar(), 0
 		h, _ := openStuck(t, jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, func(context.Context, plugin.Env, jarEvent) error {
-			if calls++; calls <= 50 {
+			if calls++; calls <= away {
 				return fmt.Errorf("post the letter: %w", class)
 			}
-			return nil
+			return errors.New("there is no such address")
 		})))
 		if _, err := h.Send(t.Context(), command("1", "a", Put{N: 1})); err != nil {
 			t.Fatal(err)
 		}
-		for attempt := 1; attempt <= 51; attempt++ {
+		for call := 1; call <= away+attempts; call++ {
 			settlements, err := h.HandleRecords(t.Context(), "Shop.Effect", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", 1)})
-			if err != nil || len(settlements) != 1 || settlements[0].Retry != (attempt <= 50) {
-				t.Fatalf("%v: attempt %d is settled by %v, %v", class, attempt, settlements, err)
+			if err != nil || len(settlements) != 1 || settlements[0].Retry != (call < away+attempts) {
+				t.Fatalf("%v: call %d is settled by %v, %v", class, call, settlements, err)
 			}
 		}
-		if letters, err := h.DeadLetters().List(t.Context(), "", "", 10); err != nil || len(letters) != 0 {
-			t.Errorf("%v: parked are %v, %v", class, letters, err)
+		letters, err := h.DeadLetters().List(t.Context(), "", "", 10)
+		if err != nil || len(letters) != 1 || !strings.Contains(letters[0].Reason, "no such address") {
+			t.Errorf("%v: parked are %v, %v, want the one that failed by itself", class, letters, err)
 		}
 	}
 }

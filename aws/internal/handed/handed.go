@@ -168,14 +168,10 @@ func (m *Messages[T]) Take() []Left {
 // maxFailures bounds how often a receiver may fail.
 const maxFailures = 5
 
-// longest is how long a function waits for what is to be tried again; what waits
-// longer is handed over again, which costs nothing meanwhile.
-const longest = 2 * time.Second
-
 // Work handles what a receiver has until nothing is left, or what is left is to be
-// tried again later, or ctx ends. When handle fails, nothing is known of any of its
-// deliveries, and all are tried again, after backoff.
-func Work[T any](ctx context.Context, r driver.Receiver[T], now func() time.Time, batch int, backoff func(attempt int) time.Duration,
+// tried again only after more than patience, or ctx ends. When handle fails,
+// nothing is known of any of its deliveries, and all are tried again, after backoff.
+func Work[T any](ctx context.Context, r driver.Receiver[T], now func() time.Time, batch int, patience time.Duration, backoff func(attempt int) time.Duration,
 	handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error),
 ) error {
 	failures := 0
@@ -184,7 +180,7 @@ func Work[T any](ctx context.Context, r driver.Receiver[T], now func() time.Time
 		switch {
 		case err != nil:
 			// A receiver that asks a store about its messages has others ready.
-			if failures++; failures == maxFailures || !wait(ctx, backoff(failures)) {
+			if failures++; failures == maxFailures || !wait(ctx, patience, backoff(failures)) {
 				return err
 			}
 		case len(b.Deliveries) > 0:
@@ -195,18 +191,31 @@ func Work[T any](ctx context.Context, r driver.Receiver[T], now func() time.Time
 					settlements = append(settlements, driver.Settlement{ID: d.ID, Retry: true, After: backoff(d.Attempt)})
 				}
 			}
-			if err := r.Settle(ctx, settlements); err != nil {
+			if err := settle(ctx, r, settlements); err != nil {
 				return err
 			}
-		case b.Next.IsZero() || !wait(ctx, b.Next.Sub(now())):
+		case b.Next.IsZero() || !wait(ctx, patience, b.Next.Sub(now())):
 			return nil
 		}
 	}
 }
 
-// wait waits for d; false when that is too long for a function, or for ctx.
-func wait(ctx context.Context, d time.Duration) bool {
-	if deadline, ok := ctx.Deadline(); d > longest || ok && time.Until(deadline) < d { //nolint:forbidigo // deadlines are in real time
+// parting is how long settling may take when the time is over.
+const parting = 300 * time.Millisecond
+
+// settle settles also what was done or parked when ctx had ended.
+func settle[T any](ctx context.Context, r driver.Receiver[T], settlements []driver.Settlement) error {
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), parting)
+		defer cancel()
+	}
+	return r.Settle(ctx, settlements)
+}
+
+// wait waits for d; false when that is longer than patience, or than ctx.
+func wait(ctx context.Context, patience, d time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); d > patience || ok && time.Until(deadline) < d { //nolint:forbidigo // deadlines are in real time
 		return false
 	}
 	t := time.NewTimer(d)

@@ -13,6 +13,8 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
+const patience = 2 * time.Second
+
 func backoff(int) time.Duration { return 100 * time.Millisecond }
 
 // run works on messages "group/name" until it ends, and returns what was handled in
@@ -24,7 +26,7 @@ func run(t *testing.T, ctx context.Context, messages []string, fail func(name st
 	for _, name := range messages {
 		m.Add(handed.Message[string]{ID: name, Group: name[:1], Attempt: 1, Message: name})
 	}
-	err := handed.Work(ctx, m, time.Now, 3, backoff, func(_ context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
+	err := handed.Work(ctx, m, time.Now, 3, patience, backoff, func(_ context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
 		var settlements []driver.Settlement
 		retrying := map[string]bool{}
 		for _, d := range deliveries {
@@ -102,7 +104,7 @@ func TestABatchOfWhichNothingIsKnownComesAgain(t *testing.T) {
 		m := handed.New[string](nil)
 		m.Add(handed.Message[string]{ID: "a", Message: "a"}, handed.Message[string]{ID: "b", Message: "b"})
 		calls := 0
-		err := handed.Work(t.Context(), m, time.Now, 10, backoff, func(_ context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
+		err := handed.Work(t.Context(), m, time.Now, 10, patience, backoff, func(_ context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
 			if calls++; calls < 3 {
 				return nil, errors.New("no idea")
 			}
@@ -134,13 +136,14 @@ func TestAReceiverThatFailsIsGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &failing{}
-		if err := handed.Work(t.Context(), f, time.Now, 1, backoff, nil); !errors.Is(err, driver.ErrUnavailable) || f.calls < 2 {
+		if err := handed.Work(t.Context(), f, time.Now, 1, patience, backoff, nil); !errors.Is(err, driver.ErrUnavailable) || f.calls < 2 {
 			t.Errorf("after %d calls: %v", f.calls, err)
 		}
 	})
 }
 
-// What a delivery's holder does not settle, or settles under another id, is left.
+// Row 3 of the lessons: what nobody settles, or somebody under another id, is not
+// done.
 func TestDeliveriesAreSettledByTheirIDs(t *testing.T) {
 	t.Parallel()
 	m := handed.New[string](nil)
