@@ -42,6 +42,19 @@ func (d *deployment) makeAlarm(label, physical string, a alarm, parent pulumi.Re
 	return err
 }
 
+// alarmQueue makes the alarm of a queue in which something waits for long: before it
+// is given up it is tried for more than an hour.
+func (d *deployment) alarmQueue(k naming.Kind, component string, parent pulumi.ResourceOption) error {
+	if d.args.ofData(component).Alarms == Off {
+		return nil
+	}
+	name := d.name(k, component)
+	return d.makeAlarm(d.label(component, k.String()), name, alarm{
+		what: "behind", namespace: "AWS/SQS", metric: "ApproximateAgeOfOldestMessage", statistic: "Maximum", dimensions: pulumi.StringMap{"QueueName": pulumi.String(name)},
+		above: d.args.Alarms.lag().Seconds(), seconds: 300, says: fmt.Sprintf("%s: messages wait for long", name),
+	}, parent)
+}
+
 // alarmLetters makes the alarms of a queue of dead letters.
 func (d *deployment) alarmLetters(dlq naming.Kind, component string, parent pulumi.ResourceOption) error {
 	if d.args.ofData(component).Alarms == Off {
@@ -80,7 +93,7 @@ func (d *deployment) alarmFunction(f wiring.Function, parent pulumi.ResourceOpti
 	failed, throttled, behind, parked := base, base, base, base
 	failed.what, failed.metric, failed.says = "errors", "Errors", fmt.Sprintf("%s: invocations failed as a whole", f)
 	throttled.what, throttled.metric, throttled.says = "throttles", "Throttles", fmt.Sprintf("%s: there was no instance left for it", f)
-	behind.what, behind.metric, behind.statistic, behind.above = "behind", "IteratorAge", "Maximum", float64(d.args.Alarms.iteratorAge()/time.Millisecond)
+	behind.what, behind.metric, behind.statistic, behind.above = "behind", "IteratorAge", "Maximum", float64(d.args.Alarms.lag()/time.Millisecond)
 	behind.says = fmt.Sprintf("%s: it is behind its streams, which keep records for 24 hours", f)
 	parked.what, parked.namespace, parked.metric = "parked", ownNamespace, parkedMetric
 	parked.dimensions = pulumi.StringMap{"App": pulumi.String(d.app.Name), "Stack": pulumi.String(d.ctx.Stack()), "Function": pulumi.String(f.String())}

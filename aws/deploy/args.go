@@ -118,9 +118,10 @@ type Alarms struct {
 	// DeadLetterAge is how old the oldest dead letter of a queue may become; 7 days by
 	// default. Queues keep them for 14.
 	DeadLetterAge time.Duration
-	// IteratorAge is how far a function may be behind its stream; 5 minutes by
-	// default. Streams keep records for 24 hours.
-	IteratorAge time.Duration
+	// Lag is how far a function may be behind what it reads: the age of the oldest
+	// record of a stream, or message of a queue; 5 minutes by default. Streams keep
+	// records for 24 hours.
+	Lag time.Duration
 }
 
 // Defaults of settings.
@@ -132,7 +133,7 @@ const (
 	defaultQueueBatch    = 10
 	defaultStreamBatch   = 100
 	defaultLetterAge     = 7 * 24 * time.Hour
-	defaultIteratorAge   = 5 * time.Minute
+	defaultLag           = 5 * time.Minute
 )
 
 // over returns s with the fields that are set in t.
@@ -235,9 +236,9 @@ func (a *Alarms) letterAge() time.Duration {
 	return defaultLetterAge
 }
 
-func (a *Alarms) iteratorAge() time.Duration {
-	if a.IteratorAge > 0 {
-		return a.IteratorAge
+func (a *Alarms) lag() time.Duration {
+	if a.Lag > 0 {
+		return a.Lag
 	}
-	return defaultIteratorAge
+	return defaultLag
 }

@@ -150,6 +150,7 @@ func TestChangeThirdReader(t *testing.T) {
 			want,
 			"+ aws:lambda/eventSourceMapping:EventSourceMapping app-projections-P-on-"+c+"-collector", "+ aws:sns/topicSubscription:TopicSubscription app-"+c+"-of-P.Item",
 			"+ aws:sqs/queue:Queue app-"+c+"-collector", "+ aws:sqs/queue:Queue app-"+c+"-collectordlq", "+ aws:sqs/queuePolicy:QueuePolicy app-"+c+"-collector",
+			"+ aws:sqs/queuePolicy:QueuePolicy app-"+c+"-collectordlq",
 			"+ aws:sqs/redriveAllowPolicy:RedriveAllowPolicy app-"+c+"-collectordlq", "+ reventless:aws:EventCollector app-"+c,
 		)
 	}

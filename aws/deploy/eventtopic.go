@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/sns"
-	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/sqs"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/reventless-go/reventless/aws/internal/naming"
@@ -97,16 +96,9 @@ func (d *deployment) makeEventCollector(consumer string, logs []string) error {
 	for _, log := range logs {
 		topics = append(topics, d.topicARN(log))
 	}
-	allowed, err := sqs.NewQueuePolicy(d.ctx, d.label(consumer, naming.Collector.String()), &sqs.QueuePolicyArgs{
-		QueueUrl: q.queue.Url,
-		Policy: pulumi.String(document(statement{
-			Effect: "Allow", Principal: map[string]string{"Service": "sns.amazonaws.com"}, Action: []string{"sqs:SendMessage"},
-			Resource: []string{d.queueARN(naming.Collector, consumer)},
-			Condition: map[string]map[string]values{
-				"ArnEquals":    {"aws:SourceArn": topics},
-				"StringEquals": {"aws:SourceAccount": {d.account}},
-			},
-		})),
+	allowed, err := d.allowSend(q, naming.Collector, naming.CollectorDLQ, consumer, "sns.amazonaws.com", map[string]map[string]values{
+		"ArnEquals":    {"aws:SourceArn": topics},
+		"StringEquals": {"aws:SourceAccount": {d.account}},
 	}, parent)
 	if err != nil {
 		return err
@@ -114,7 +106,8 @@ func (d *deployment) makeEventCollector(consumer string, logs []string) error {
 	for _, log := range logs {
 		s, err := sns.NewTopicSubscription(d.ctx, d.label(consumer, "of", log), &sns.TopicSubscriptionArgs{
 			Topic: d.topics[log].topic.Arn, Protocol: pulumi.String("sqs"), Endpoint: q.queue.Arn, RawMessageDelivery: pulumi.Bool(true),
-		}, parent, pulumi.DependsOn([]pulumi.Resource{allowed}))
+			RedrivePolicy: pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": q.letters.Arn}),
+		}, parent, pulumi.DependsOn(allowed))
 		if err != nil {
 			return err
 		}

@@ -120,6 +120,7 @@ func TestEveryComponentHasAllThatItNeeds(t *testing.T) {
 		queueWithLetters := func(of string, k, dlq naming.Kind, subject string) {
 			need(of, queueType, name(k, subject))
 			need(of, queueType, name(dlq, subject))
+			need(of, alarmType, name(k, subject)+"-behind")
 			need(of, alarmType, name(dlq, subject)+"-notempty")
 			need(of, alarmType, name(dlq, subject)+"-old")
 			if n := len(calls[name(k, subject)]); n != 1 {
@@ -355,6 +356,60 @@ func TestQueues(t *testing.T) {
 	}
 }
 
+// What SNS, EventBridge and its Scheduler cannot deliver is kept where the queue has
+// its dead letters, and they may put it there.
+func TestDeliveriesThatFailAreKept(t *testing.T) {
+	t.Parallel()
+	r := graph(t, shop(t), nil, nil)
+	allowed := map[string]string{} // policies by the URL of their queue
+	for _, p := range byType(r, queuePolicyType) {
+		allowed[p.Inputs["queueUrl"].(string)] = p.Inputs["policy"].(string)
+	}
+	check := func(of fmt.Stringer, service, arn string, waits []string) {
+		t.Helper()
+		name := arn[strings.LastIndexByte(arn, ':')+1:]
+		policy := allowed["https://sqs.eu-central-1.amazonaws.com/123456789012/"+name]
+		if !strings.Contains(name, "dlq") || !strings.Contains(policy, `"`+service+`"`) || !strings.Contains(policy, `"`+arn+`"`) {
+			t.Errorf("%s: what cannot be delivered goes to %q, whose policy is %s", of, arn, policy)
+		}
+		n := 0
+		for _, w := range waits {
+			if strings.HasPrefix(w, queuePolicyType) {
+				n++
+			}
+		}
+		if n != 2 {
+			t.Errorf("%s waits for %v, want the policies of both queues", of, waits)
+		}
+	}
+	subscriptions, targets := byType(r, subscriptionType), byType(r, "aws:cloudwatch/eventTarget:EventTarget")
+	for _, s := range subscriptions {
+		var redrive struct{ DeadLetterTargetArn string }
+		if err := json.Unmarshal([]byte(s.Inputs["redrivePolicy"].(string)), &redrive); err != nil {
+			t.Fatal(err)
+		}
+		check(s, "sns.amazonaws.com", redrive.DeadLetterTargetArn, s.DependsOn)
+	}
+	for _, x := range targets {
+		check(x, "events.amazonaws.com", x.Inputs["deadLetterConfig"].(map[string]any)["arn"].(string), x.DependsOn)
+	}
+	schedules := byType(r, "aws:scheduler/schedule:Schedule")
+	for _, s := range schedules {
+		if got := s.Inputs["target"].(map[string]any)["deadLetterConfig"].(map[string]any)["arn"]; got != devPlace.queueARN(naming.TimersDLQ, "") {
+			t.Errorf("%s: what cannot be delivered goes to %v", s, got)
+		}
+	}
+	if len(subscriptions) == 0 || len(targets) == 0 || len(schedules) == 0 {
+		t.Errorf("there are %d subscriptions, %d targets and %d schedules", len(subscriptions), len(targets), len(schedules))
+	}
+	role := find(t, r, rolePolicyType, "shop-schedulerrole").Inputs["policy"].(string)
+	for _, k := range []naming.Kind{naming.Timers, naming.TimersDLQ} {
+		if !strings.Contains(role, `"`+devPlace.queueARN(k, "")+`"`) {
+			t.Errorf("the Scheduler may not send to %s: %s", k, role)
+		}
+	}
+}
+
 func TestTablesAndBucketsAreKept(t *testing.T) {
 	t.Parallel()
 	lasting := func(name string) bool {
@@ -483,7 +538,7 @@ func TestSchedules(t *testing.T) {
 		`"Condition":{"ArnEquals":{"aws:SourceArn":"arn:aws:scheduler:eu-central-1:123456789012:schedule-group/a-dev-schedules"},"StringEquals":{"aws:SourceAccount":"123456789012"}}}]}`; role.Inputs["assumeRolePolicy"] != want {
 		t.Errorf("the role is for %s", role.Inputs["assumeRolePolicy"])
 	}
-	if p := find(t, r, rolePolicyType, "a-schedulerrole").Inputs["policy"]; p != `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sqs:SendMessage"],"Resource":["arn:aws:sqs:eu-central-1:123456789012:a-dev-timers"]}]}` {
+	if p := find(t, r, rolePolicyType, "a-schedulerrole").Inputs["policy"]; p != `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sqs:SendMessage"],"Resource":["arn:aws:sqs:eu-central-1:123456789012:a-dev-timers","arn:aws:sqs:eu-central-1:123456789012:a-dev-timersdlq"]}]}` {
 		t.Errorf("the scheduler may %v", p)
 	}
 }
@@ -507,7 +562,7 @@ func TestCollectorsTakeTheirTopicsOnly(t *testing.T) {
 func TestAlarms(t *testing.T) {
 	t.Parallel()
 	const topic = "arn:aws:sns:eu-central-1:123456789012:ops"
-	r := graph(t, shop(t), &AppArgs{Alarms: Alarms{Topic: pulumi.String(topic), DeadLetterAge: time.Hour, IteratorAge: 2 * time.Minute}}, nil)
+	r := graph(t, shop(t), &AppArgs{Alarms: Alarms{Topic: pulumi.String(topic), DeadLetterAge: time.Hour, Lag: 2 * time.Minute}}, nil)
 	seen := map[string]bool{}
 	for _, a := range byType(r, alarmType) {
 		metric := a.Inputs["metricName"].(string)
@@ -515,7 +570,10 @@ func TestAlarms(t *testing.T) {
 		if fmt.Sprint(a.Inputs["alarmActions"], a.Inputs["okActions"]) != "["+topic+"] ["+topic+"]" {
 			t.Errorf("%s tells %v", a, a.Inputs["alarmActions"])
 		}
-		want := map[string]float64{"ApproximateAgeOfOldestMessage": 3600, "IteratorAge": 120000}[metric]
+		want := map[string]float64{"ApproximateAgeOfOldestMessage": 120, "IteratorAge": 120000}[metric]
+		if strings.HasSuffix(a.Name, "dlq-old") {
+			want = 3600
+		}
 		if a.Inputs["threshold"] != want || a.Inputs["comparisonOperator"] != "GreaterThanThreshold" || a.Inputs["treatMissingData"] != "notBreaching" {
 			t.Errorf("%s: %v", a, a.Inputs)
 		}
@@ -536,7 +594,7 @@ func TestAlarms(t *testing.T) {
 			t.Errorf("%s tells %v, and nobody said whom", a, a.Inputs["alarmActions"])
 		}
 	}
-	if want := []string{"shop-Ordering.Order-commandsdlq-notempty", "shop-Ordering.Order-commandsdlq-old", "shop-api-errors", "shop-api-parked", "shop-api-throttles"}; !slices.Equal(got, want) {
+	if want := []string{"shop-Ordering.Order-commands-behind", "shop-Ordering.Order-commandsdlq-notempty", "shop-Ordering.Order-commandsdlq-old", "shop-api-errors", "shop-api-parked", "shop-api-throttles"}; !slices.Equal(got, want) {
 		t.Errorf("the alarms are %v, want %v", got, want)
 	}
 }

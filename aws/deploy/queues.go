@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -63,7 +64,30 @@ func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulu
 		return nil, err
 	}
 	d.queues[source{k, component}] = q
-	return q, d.alarmLetters(dlq, component, parent)
+	return q, errors.Join(d.alarmQueue(k, component, parent), d.alarmLetters(dlq, component, parent))
+}
+
+// allowSend lets a service send to a queue, and what it could not send there to the
+// queue of its dead letters. Whatever makes it send has to wait for both.
+func (d *deployment) allowSend(q *queue, k, dlq naming.Kind, component, service string, condition map[string]map[string]values, parent pulumi.ResourceOption) ([]pulumi.Resource, error) {
+	var allowed []pulumi.Resource
+	for _, to := range []struct {
+		kind  naming.Kind
+		queue *sqs.Queue
+	}{{k, q.queue}, {dlq, q.letters}} {
+		p, err := sqs.NewQueuePolicy(d.ctx, d.label(component, to.kind.String()), &sqs.QueuePolicyArgs{
+			QueueUrl: to.queue.Url,
+			Policy: pulumi.String(document(statement{
+				Effect: "Allow", Principal: map[string]string{"Service": service}, Action: []string{"sqs:SendMessage"},
+				Resource: []string{d.queueARN(to.kind, component)}, Condition: condition,
+			})),
+		}, parent)
+		if err != nil {
+			return nil, err
+		}
+		allowed = append(allowed, p)
+	}
+	return allowed, nil
 }
 
 // timeoutOf is the timeout of the function that reads a queue.

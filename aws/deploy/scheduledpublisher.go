@@ -8,7 +8,6 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/cloudwatch"
 	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/iam"
 	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/scheduler"
-	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/sqs"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/reventless-go/reventless/aws/internal/naming"
@@ -23,7 +22,8 @@ type scheduledPublisher struct {
 	role  *iam.Role
 	queue *queue
 	// ready are those that the queue or the role has to allow first.
-	allowed, permitted pulumi.Resource
+	allowed   []pulumi.Resource
+	permitted pulumi.Resource
 }
 
 // timer is a schedule that is declared: a component's, or a plugin's heartbeat.
@@ -97,7 +97,7 @@ func (d *deployment) makeScheduledPublisher() error {
 	}
 	if r.permitted, err = iam.NewRolePolicy(d.ctx, d.label("", naming.SchedulerRole.String()), &iam.RolePolicyArgs{
 		Name: pulumi.String("grants"), Role: r.role.Name,
-		Policy: pulumi.String(document(statement{Effect: "Allow", Action: []string{"sqs:SendMessage"}, Resource: []string{d.queueARN(naming.Timers, "")}})),
+		Policy: pulumi.String(document(statement{Effect: "Allow", Action: []string{"sqs:SendMessage"}, Resource: []string{d.queueARN(naming.Timers, ""), d.queueARN(naming.TimersDLQ, "")}})),
 	}, parent); err != nil {
 		return err
 	}
@@ -109,14 +109,7 @@ func (d *deployment) makeScheduledPublisher() error {
 		}
 	}
 	if rules != nil {
-		if r.allowed, err = sqs.NewQueuePolicy(d.ctx, d.label("", naming.Timers.String()), &sqs.QueuePolicyArgs{
-			QueueUrl: r.queue.queue.Url,
-			Policy: pulumi.String(document(statement{
-				Effect: "Allow", Principal: map[string]string{"Service": "events.amazonaws.com"}, Action: []string{"sqs:SendMessage"},
-				Resource:  []string{d.queueARN(naming.Timers, "")},
-				Condition: map[string]map[string]values{"ArnEquals": {"aws:SourceArn": rules}},
-			})),
-		}, parent); err != nil {
+		if r.allowed, err = d.allowSend(r.queue, naming.Timers, naming.TimersDLQ, "", "events.amazonaws.com", map[string]map[string]values{"ArnEquals": {"aws:SourceArn": rules}}, parent); err != nil {
 			return err
 		}
 	}
@@ -164,12 +157,13 @@ func (d *deployment) makeRule(t timer, p *scheduledPublisher, parent pulumi.Reso
 	}
 	_, err = cloudwatch.NewEventTarget(d.ctx, label, &cloudwatch.EventTargetArgs{
 		Rule: rule.Name, TargetId: pulumi.String("timers"), Arn: p.queue.queue.Arn,
+		DeadLetterConfig: cloudwatch.EventTargetDeadLetterConfigArgs{Arn: p.queue.letters.Arn},
 		InputTransformer: cloudwatch.EventTargetInputTransformerArgs{
 			InputPaths: pulumi.StringMap{"due": pulumi.String("$.time")},
 			// EventBridge puts quotes around a string.
 			InputTemplate: pulumi.String(`{"schedule":` + quoted(t.name()) + `,"due":<due>}`),
 		},
-	}, parent, pulumi.DependsOn([]pulumi.Resource{p.allowed}))
+	}, parent, pulumi.DependsOn(p.allowed))
 	return err
 }
 
@@ -186,7 +180,8 @@ func (d *deployment) makeSchedule(t timer, p *scheduledPublisher, parent pulumi.
 		FlexibleTimeWindow: scheduler.ScheduleFlexibleTimeWindowArgs{Mode: pulumi.String("OFF")},
 		Target: scheduler.ScheduleTargetArgs{
 			Arn: p.queue.queue.Arn, RoleArn: p.role.Arn,
-			Input: pulumi.String(`{"schedule":` + quoted(t.name()) + `,"due":"<aws.scheduler.scheduled-time>"}`),
+			Input:            pulumi.String(`{"schedule":` + quoted(t.name()) + `,"due":"<aws.scheduler.scheduled-time>"}`),
+			DeadLetterConfig: scheduler.ScheduleTargetDeadLetterConfigArgs{Arn: p.queue.letters.Arn},
 		},
 	}, parent, pulumi.DependsOn([]pulumi.Resource{p.permitted}))
 	return err

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	cloudwatchtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	dynamodbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -45,6 +47,8 @@ type applier struct {
 	*awstest.Clients
 	iam  *iam.Client
 	logs *cloudwatchlogs.Client
+	// cloudwatch is of an SDK before it took to CBOR, which MiniStack does not know.
+	cloudwatch *cloudwatch.Client
 
 	// code is what functions run here instead of the code that they are registered
 	// with, which is for arm64.
@@ -57,8 +61,7 @@ type applier struct {
 
 // notApplied are the types and properties that are not made, with the reasons.
 var notApplied = map[string]string{
-	"aws:cloudwatch/metricAlarm:MetricAlarm": "the SDK talks CBOR to CloudWatch, and MiniStack without its optional parts answers in JSON; no function asks for an alarm",
-	"aws:s3/bucket:Bucket forceDestroy":      "it is what Pulumi does when it deletes the bucket; S3 knows nothing of it",
+	"aws:s3/bucket:Bucket forceDestroy": "it is what Pulumi does when it deletes the bucket; S3 knows nothing of it",
 }
 
 func newApplier(t testing.TB, mini *awstest.Emulator, code string, endpoint func(function string) string) *applier {
@@ -69,7 +72,7 @@ func newApplier(t testing.TB, mini *awstest.Emulator, code string, endpoint func
 	}
 	cfg := mini.Config(nil)
 	return &applier{
-		t: t, Clients: mini.Clients(nil), iam: iam.NewFromConfig(cfg), logs: cloudwatchlogs.NewFromConfig(cfg),
+		t: t, Clients: mini.Clients(nil), iam: iam.NewFromConfig(cfg), logs: cloudwatchlogs.NewFromConfig(cfg), cloudwatch: cloudwatch.NewFromConfig(cfg),
 		code: program, endpoint: endpoint,
 	}
 }
@@ -96,6 +99,7 @@ func (a *applier) create(r deploytest.Resource) (id string, outputs map[string]a
 		"aws:lambda/function:Function":                     a.function,
 		"aws:lambda/eventSourceMapping:EventSourceMapping": a.mapping,
 		"aws:cloudwatch/logGroup:LogGroup":                 a.logGroup,
+		"aws:cloudwatch/metricAlarm:MetricAlarm":           a.alarm,
 		"aws:cloudwatch/eventRule:EventRule":               a.rule,
 		"aws:cloudwatch/eventTarget:EventTarget":           a.target,
 		"aws:scheduler/scheduleGroup:ScheduleGroup":        a.scheduleGroup,
@@ -242,7 +246,7 @@ func (a *applier) topic(ctx context.Context, p *properties) (string, map[string]
 func (a *applier) subscription(ctx context.Context, p *properties) (string, map[string]any, error) {
 	out, err := a.SNS.Subscribe(ctx, &sns.SubscribeInput{
 		TopicArn: aws.String(p.text("topic")), Protocol: aws.String(p.text("protocol")), Endpoint: aws.String(p.text("endpoint")), ReturnSubscriptionArn: true,
-		Attributes: map[string]string{"RawMessageDelivery": plain(p.any("rawMessageDelivery"))},
+		Attributes: map[string]string{"RawMessageDelivery": plain(p.any("rawMessageDelivery")), "RedrivePolicy": p.text("redrivePolicy")},
 	})
 	if err != nil {
 		return "", nil, err
@@ -425,6 +429,24 @@ func (a *applier) logGroup(ctx context.Context, p *properties) (string, map[stri
 	return name, nil, err
 }
 
+func (a *applier) alarm(ctx context.Context, p *properties) (string, map[string]any, error) {
+	name := p.text("name")
+	threshold, _ := property[float64](p, "threshold")
+	in := &cloudwatch.PutMetricAlarmInput{
+		AlarmName: &name, AlarmDescription: aws.String(p.text("alarmDescription")), Namespace: aws.String(p.text("namespace")), MetricName: aws.String(p.text("metricName")),
+		Statistic: cloudwatchtypes.Statistic(p.text("statistic")), ComparisonOperator: cloudwatchtypes.ComparisonOperator(p.text("comparisonOperator")), Threshold: &threshold,
+		Period: p.number("period"), EvaluationPeriods: p.number("evaluationPeriods"), TreatMissingData: aws.String(p.text("treatMissingData")),
+	}
+	for k, v := range p.texts("dimensions") {
+		in.Dimensions = append(in.Dimensions, cloudwatchtypes.Dimension{Name: &k, Value: &v})
+	}
+	for k, v := range p.texts("tags") {
+		in.Tags = append(in.Tags, cloudwatchtypes.Tag{Key: &k, Value: &v})
+	}
+	_, err := a.cloudwatch.PutMetricAlarm(ctx, in)
+	return name, map[string]any{"arn": "arn:aws:cloudwatch:" + awstest.Region + ":" + awstest.Account + ":alarm:" + name}, err
+}
+
 func (a *applier) rule(ctx context.Context, p *properties) (string, map[string]any, error) {
 	name := p.text("name")
 	in := &eventbridge.PutRuleInput{Name: &name, Description: aws.String(p.text("description")), ScheduleExpression: aws.String(p.text("scheduleExpression"))}
@@ -446,7 +468,7 @@ func (a *applier) target(ctx context.Context, p *properties) (string, map[string
 	rule, id := p.text("rule"), p.text("targetId")
 	transformer := p.object("inputTransformer")
 	out, err := a.EventBridge.PutTargets(ctx, &eventbridge.PutTargetsInput{Rule: &rule, Targets: []eventbridgetypes.Target{{
-		Id: &id, Arn: aws.String(p.text("arn")),
+		Id: &id, Arn: aws.String(p.text("arn")), DeadLetterConfig: &eventbridgetypes.DeadLetterConfig{Arn: aws.String(p.object("deadLetterConfig").text("arn"))},
 		InputTransformer: &eventbridgetypes.InputTransformer{InputPathsMap: transformer.texts("inputPaths"), InputTemplate: aws.String(transformer.text("inputTemplate"))},
 	}}})
 	if err == nil && out.FailedEntryCount > 0 {
@@ -482,7 +504,10 @@ func (a *applier) schedule(ctx context.Context, p *properties) (string, map[stri
 		GroupName: &group, Name: &name, Description: aws.String(p.text("description")),
 		ScheduleExpression: aws.String(p.text("scheduleExpression")), ScheduleExpressionTimezone: aws.String(p.text("scheduleExpressionTimezone")),
 		FlexibleTimeWindow: &schedulertypes.FlexibleTimeWindow{Mode: schedulertypes.FlexibleTimeWindowMode(p.object("flexibleTimeWindow").text("mode"))},
-		Target:             &schedulertypes.Target{Arn: aws.String(target.text("arn")), RoleArn: aws.String(target.text("roleArn")), Input: aws.String(target.text("input"))},
+		Target: &schedulertypes.Target{
+			Arn: aws.String(target.text("arn")), RoleArn: aws.String(target.text("roleArn")), Input: aws.String(target.text("input")),
+			DeadLetterConfig: &schedulertypes.DeadLetterConfig{Arn: aws.String(target.object("deadLetterConfig").text("arn"))},
+		},
 	})
 	return group + "/" + name, nil, err
 }

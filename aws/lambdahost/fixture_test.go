@@ -247,6 +247,16 @@ func (o *output) last(t *testing.T) map[string]any {
 	return nil
 }
 
+// metrics are the names of those numbers of the last line that are metrics.
+func (o *output) metrics(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	for _, m := range o.last(t)["_aws"].(map[string]any)["CloudWatchMetrics"].([]any)[0].(map[string]any)["Metrics"].([]any) {
+		names = append(names, m.(map[string]any)["Name"].(string))
+	}
+	return names
+}
+
 // start starts a function; transport stands between it and the emulators.
 func (s *stack) start(name string, transport http.RoundTripper) *function {
 	s.t.Helper()

@@ -19,8 +19,9 @@
 //
 // Functions write JSON lines to standard output, as AWS_LAMBDA_LOG_LEVEL says, and
 // for every invocation a line with metrics that CloudWatch reads: Duration (ms),
-// Lag (ms, the age of the oldest message), Messages, Failed, Retries, Conflicts,
-// Parked and Panics, in the namespace Reventless, by App, Stack and Function.
+// Lag (ms, the age of the oldest message) and Messages, and where there were some
+// Failed, Errors, Retries, Conflicts, Parked and Panics, in the namespace Reventless,
+// by App, Stack and Function.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 package lambdahost
 

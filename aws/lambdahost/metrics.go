@@ -3,7 +3,9 @@ package lambdahost
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,21 +60,18 @@ type directive struct {
 	Metrics    []metric
 }
 
-var directives = []directive{{
-	Namespace:  "Reventless",
-	Dimensions: [][]string{{"App", "Stack", "Function"}},
-	Metrics: []metric{
-		{"Duration", "Milliseconds"},
-		{"Lag", "Milliseconds"},
-		{"Messages", "Count"},
-		{"Failed", "Count"},
-		{"Errors", "Count"},
-		{"Retries", "Count"},
-		{"Conflicts", "Count"},
-		{"Parked", "Count"},
-		{"Panics", "Count"},
-	},
-}}
+// directives says which numbers of a line are metrics: those of what goes wrong only
+// where it did. CloudWatch takes money for each metric in each hour that has one, and
+// none of them is zero.
+func directives(wrong map[string]int64) []directive {
+	metrics := []metric{{"Duration", "Milliseconds"}, {"Lag", "Milliseconds"}, {"Messages", "Count"}}
+	for _, name := range slices.Sorted(maps.Keys(wrong)) {
+		if wrong[name] > 0 {
+			metrics = append(metrics, metric{name, "Count"})
+		}
+	}
+	return []directive{{Namespace: "Reventless", Dimensions: [][]string{{"App", "Stack", "Function"}}, Metrics: metrics}}
+}
 
 // end writes the line. Its numbers are those of this invocation; in a process that
 // has several at the same time, which Lambda does not do, the engine's are shared.
@@ -91,24 +90,27 @@ func (m *measured) end(request string, after host.Counts, err error) {
 		Duration  float64
 		Lag       int64
 		Messages  int
-		Failed    int
-		Errors    int
+		Failed    int64
+		Errors    int64
 		Retries   int64
 		Conflicts int64
 		Parked    int64
 		Panics    int64
 	}{
-		Meta: meta{now.UnixMilli(), directives}, App: m.of.app, Stack: m.of.stack, Function: m.of.function, Request: request,
-		Duration: math.Round(float64(now.Sub(m.began).Microseconds())) / 1000, Messages: m.messages, Failed: m.failed,
+		App: m.of.app, Stack: m.of.stack, Function: m.of.function, Request: request,
+		Duration: math.Round(float64(now.Sub(m.began).Microseconds())) / 1000, Messages: m.messages, Failed: int64(m.failed),
 		Retries: after.Retries - m.before.Retries, Conflicts: after.Conflicts - m.before.Conflicts,
 		Parked: after.Parked - m.before.Parked, Panics: after.Panics - m.before.Panics,
 	}
 	if err != nil {
-		line.Errors, line.Failed = 1, m.messages
+		line.Errors, line.Failed = 1, int64(m.messages)
 	}
 	if !m.oldest.IsZero() {
 		line.Lag = max(now.Sub(m.oldest).Milliseconds(), 0)
 	}
+	line.Meta = meta{now.UnixMilli(), directives(map[string]int64{
+		"Failed": line.Failed, "Errors": line.Errors, "Retries": line.Retries, "Conflicts": line.Conflicts, "Parked": line.Parked, "Panics": line.Panics,
+	})}
 	text, err := json.Marshal(line)
 	if err != nil {
 		return // there is nothing in it that has no JSON

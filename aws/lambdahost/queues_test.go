@@ -55,6 +55,9 @@ func TestBatchWithOneOfEverything(t *testing.T) {
 	if m := f.out.last(t); m["Messages"] != 9.0 || m["Parked"] != 4.0 || m["Failed"] != 0.0 || m["Panics"] == 0.0 || m["Lag"].(float64) < 1000 {
 		t.Errorf("the metrics are %v", m)
 	}
+	if got, want := f.out.metrics(t), []string{"Duration", "Lag", "Messages", "Panics", "Parked", "Retries"}; !slices.Equal(got, want) {
+		t.Errorf("what CloudWatch counts, and is paid for, is %q, want %q", got, want)
+	}
 	if strings.Contains(f.out.String(), "secret") {
 		t.Errorf("a payload is in the log: %s", f.out)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/reventless-go/reventless/aws/internal/naming"
@@ -31,13 +32,14 @@ const (
 
 // Scheduler is the schedules of one application, and the receiver of what they fire.
 type Scheduler struct {
-	client              *scheduler.Client
-	group, target, role string
-	queue               *awssqs.Queue
-	receiver            messages // of bodies
-	letters             driver.DeadLetters
-	now                 func() time.Time
-	hold                time.Duration
+	client   *scheduler.Client
+	group    string
+	target   types.Target // without an input
+	queue    *awssqs.Queue
+	receiver messages // of bodies
+	letters  driver.DeadLetters
+	now      func() time.Time
+	hold     time.Duration
 
 	mu      sync.Mutex
 	held    map[string]*firing // by name
@@ -93,15 +95,22 @@ type Target struct {
 	Queue, QueueARN string
 	// RoleARN is the role in which the service sends to the queue.
 	RoleARN string
+	// DeadLettersARN is the standard queue that gets what the service could not send
+	// to the queue in 24 hours; empty is none, and it is lost.
+	// https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html
+	DeadLettersARN string
 }
 
 // Open returns the schedules of a group. Nothing is asked of the services: a missing
 // group is [driver.ErrUnavailable] at the first call.
 func Open(schedules *scheduler.Client, queues *sqs.Client, target Target, opts *Options) *Scheduler {
 	s := &Scheduler{
-		client: schedules, group: target.Group, target: target.QueueARN, role: target.RoleARN,
+		client: schedules, group: target.Group, target: types.Target{Arn: &target.QueueARN, RoleArn: &target.RoleARN},
 		queue: awssqs.NewQueue(standardqueue.Client(queues), target.Queue), hold: defaultHold,
 		held: map[string]*firing{}, firings: map[string]*firing{}, settled: map[string]time.Time{}, ending: map[string]ending{},
+	}
+	if target.DeadLettersARN != "" {
+		s.target.DeadLetterConfig = &types.DeadLetterConfig{Arn: &target.DeadLettersARN}
 	}
 	s.now = time.Now
 	if opts != nil {

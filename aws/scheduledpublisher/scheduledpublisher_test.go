@@ -46,7 +46,8 @@ func create(t testing.TB, hold time.Duration) scheduledpublisher.Target {
 	}
 	return scheduledpublisher.Target{
 		Group: name, Queue: *queue.QueueUrl, QueueARN: "arn:aws:sqs:" + awstest.Region + ":" + awstest.Account + ":" + name,
-		RoleARN: "arn:aws:iam::" + awstest.Account + ":role/" + name,
+		RoleARN:        "arn:aws:iam::" + awstest.Account + ":role/" + name,
+		DeadLettersARN: "arn:aws:sqs:" + awstest.Region + ":" + awstest.Account + ":" + name + "dlq",
 	}
 }
 
@@ -147,7 +148,8 @@ func TestServiceIsToldWhatItTakes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if aws.ToString(out.ScheduleExpression) != c.want || aws.ToString(out.ScheduleExpressionTimezone) != c.wantZone ||
-			out.FlexibleTimeWindow.Mode != "OFF" || out.State != "ENABLED" || aws.ToString(out.Target.Arn) != target.QueueARN || aws.ToString(out.Target.RoleArn) != target.RoleARN {
+			out.FlexibleTimeWindow.Mode != "OFF" || out.State != "ENABLED" || aws.ToString(out.Target.Arn) != target.QueueARN || aws.ToString(out.Target.RoleArn) != target.RoleARN ||
+			aws.ToString(out.Target.DeadLetterConfig.Arn) != target.DeadLettersARN {
 			t.Errorf("%s is %+v", name, out)
 		}
 	}

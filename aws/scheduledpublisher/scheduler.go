@@ -161,6 +161,8 @@ func (s *Scheduler) create(ctx context.Context, sched driver.Schedule) error {
 	if err != nil {
 		return err
 	}
+	target := s.target
+	target.Input = &text
 	create := &scheduler.CreateScheduleInput{
 		Name: aws.String(naming.ScheduleName(sched.Name)), GroupName: &s.group,
 		ScheduleExpression: &sched.Expression, ScheduleExpressionTimezone: aws.String(cmp.Or(sched.Zone, "UTC")),
@@ -168,7 +170,7 @@ func (s *Scheduler) create(ctx context.Context, sched driver.Schedule) error {
 		// One-time schedules are deleted when their firing is settled.
 		ActionAfterCompletion: types.ActionAfterCompletionNone,
 		State:                 types.ScheduleStateEnabled,
-		Target:                &types.Target{Arn: &s.target, RoleArn: &s.role, Input: &text},
+		Target:                &target,
 	}
 	due, once := rate.Time()
 	now := s.now()

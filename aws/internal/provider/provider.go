@@ -253,6 +253,10 @@ func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) 
 	if err != nil {
 		return nil, err
 	}
+	dlq, err := p.names.Name(naming.TimersDLQ, "")
+	if err != nil {
+		return nil, err
+	}
 	role, err := p.names.Name(naming.SchedulerRole, "")
 	if err != nil {
 		return nil, err
@@ -262,7 +266,7 @@ func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) 
 		return nil, err
 	}
 	return scheduledpublisher.Open(p.scheduler, p.sqs, scheduledpublisher.Target{
-		Group: group, Queue: p.QueueURL(queue), QueueARN: p.ARN("sqs", queue),
+		Group: group, Queue: p.QueueURL(queue), QueueARN: p.ARN("sqs", queue), DeadLettersARN: p.ARN("sqs", dlq),
 		RoleARN: "arn:" + p.partition() + ":iam::" + p.opts.Account + ":role/" + role,
 	}, &scheduledpublisher.Options{DeadLetters: letters, Now: p.opts.Now, Messages: p.Timers}), nil
 }
