@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -42,16 +43,17 @@ func (d *deployment) makeAlarm(label, physical string, a alarm, parent pulumi.Re
 	return err
 }
 
-// alarmQueue makes the alarm of a queue in which something waits for long: before it
-// is given up it is tried for more than an hour.
+// alarmQueue makes the alarm of a queue that nobody reads. What is received again and
+// again is not in its metric: see [deployment.alarmFunction].
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 func (d *deployment) alarmQueue(k naming.Kind, component string, parent pulumi.ResourceOption) error {
 	if d.args.ofData(component).Alarms == Off {
 		return nil
 	}
 	name := d.name(k, component)
 	return d.makeAlarm(d.label(component, k.String()), name, alarm{
-		what: "behind", namespace: "AWS/SQS", metric: "ApproximateAgeOfOldestMessage", statistic: "Maximum", dimensions: pulumi.StringMap{"QueueName": pulumi.String(name)},
-		above: d.args.Alarms.lag().Seconds(), seconds: 300, says: fmt.Sprintf("%s: messages wait for long", name),
+		what: "waiting", namespace: "AWS/SQS", metric: "ApproximateAgeOfOldestMessage", statistic: "Maximum", dimensions: pulumi.StringMap{"QueueName": pulumi.String(name)},
+		above: d.args.Alarms.lag().Seconds(), seconds: 300, says: fmt.Sprintf("%s: messages wait, and nobody receives them", name),
 	}, parent)
 }
 
@@ -81,6 +83,7 @@ func (d *deployment) alarmLetters(dlq naming.Kind, component string, parent pulu
 const (
 	ownNamespace = "Reventless"
 	parkedMetric = "Parked"
+	lagMetric    = "Lag"
 )
 
 // alarmFunction makes the alarms of a function.
@@ -90,15 +93,25 @@ func (d *deployment) alarmFunction(f wiring.Function, parent pulumi.ResourceOpti
 	}
 	name, label := must(d.names.FunctionName(string(f.Role), f.Subject)), d.functionLabel(f)
 	base := alarm{namespace: "AWS/Lambda", statistic: "Sum", dimensions: pulumi.StringMap{"FunctionName": pulumi.String(name)}, seconds: 300}
-	failed, throttled, behind, parked := base, base, base, base
+	failed, throttled, behind := base, base, base
+	own := alarm{namespace: ownNamespace, statistic: "Sum", seconds: 300, dimensions: pulumi.StringMap{
+		"App": pulumi.String(d.app.Name), "Stack": pulumi.String(d.ctx.Stack()), "Function": pulumi.String(f.String()),
+	}}
+	parked, late := own, own
 	failed.what, failed.metric, failed.says = "errors", "Errors", fmt.Sprintf("%s: invocations failed as a whole", f)
 	throttled.what, throttled.metric, throttled.says = "throttles", "Throttles", fmt.Sprintf("%s: there was no instance left for it", f)
 	behind.what, behind.metric, behind.statistic, behind.above = "behind", "IteratorAge", "Maximum", float64(d.args.Alarms.lag()/time.Millisecond)
 	behind.says = fmt.Sprintf("%s: it is behind its streams, which keep records for 24 hours", f)
-	parked.what, parked.namespace, parked.metric = "parked", ownNamespace, parkedMetric
-	parked.dimensions = pulumi.StringMap{"App": pulumi.String(d.app.Name), "Stack": pulumi.String(d.ctx.Stack()), "Function": pulumi.String(f.String())}
+	parked.what, parked.metric = "parked", parkedMetric
 	parked.says = fmt.Sprintf("%s: it gave up what it could not handle, %s has it", f, d.name(naming.DeadLetters, ""))
 	all := []alarm{failed, throttled, parked}
+	// Of a stream AWS knows how far a function is behind; of a queue the function
+	// itself says how old what it is handed was, also when it is handed it again.
+	late.what, late.metric, late.statistic, late.above = "late", lagMetric, "Maximum", float64(d.args.Alarms.lag()/time.Millisecond)
+	late.says = fmt.Sprintf("%s: what it handles, or fails at, has waited for long", f)
+	if len(f.Triggers) > 0 {
+		all = append(all, late)
+	}
 	if slices.ContainsFunc(f.Triggers, wiring.Trigger.Stream) {
 		all = append(all, behind)
 	}
@@ -110,13 +123,20 @@ func (d *deployment) alarmFunction(f wiring.Function, parent pulumi.ResourceOpti
 	return nil
 }
 
-// alarmDropped makes the alarm of records that a mapping gave up.
+// alarmDropped makes the alarms of records that a mapping gave up: those that are kept,
+// which do not count as dropped, and those that could not be.
+// https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
 func (d *deployment) alarmDropped(f wiring.Function, t wiring.Trigger, m *lambda.EventSourceMapping, parent pulumi.ResourceOption) error {
 	if d.args.ofTrigger(f, t).Alarms == Off {
 		return nil
 	}
-	return d.makeAlarm(d.mappingLabel(f, t), must(d.names.FunctionName(string(f.Role), f.Subject))+"-"+t.Component+"-"+t.Source.String(), alarm{
-		what: "dropped", namespace: "AWS/Lambda", metric: "DroppedEventCount", statistic: "Sum", dimensions: pulumi.StringMap{"EventSourceMappingUUID": m.Uuid}, seconds: 300,
+	name, label := must(d.names.FunctionName(string(f.Role), f.Subject))+"-"+t.Component+"-"+t.Source.String(), d.mappingLabel(f, t)
+	kept := alarm{
+		what: "dropped", namespace: "AWS/Lambda", metric: "OnFailureDestinationDeliveredEventCount", statistic: "Sum", dimensions: pulumi.StringMap{"EventSourceMappingUUID": m.Uuid}, seconds: 300,
 		says: fmt.Sprintf("%s: records of the stream of %s were given up, %s has them", f, d.name(t.Source, t.Component), d.bucket(naming.Failures, "")),
-	}, parent)
+	}
+	gone := kept
+	gone.what, gone.metric = "gone", "DroppedEventCount"
+	gone.says = fmt.Sprintf("%s: records of the stream of %s were given up, and %s did not take them: only the log has them", f, d.name(t.Source, t.Component), d.bucket(naming.Failures, ""))
+	return errors.Join(d.makeAlarm(label, name, kept, parent), d.makeAlarm(label, name, gone, parent))
 }

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws"
@@ -42,11 +43,8 @@ func newApp(ctx *pulumi.Context, app topology.App, args *AppArgs, opts ...pulumi
 	}
 	functions := wiring.Functions(app, args.Strategy.wiring())
 	names, err := check(app, ctx.Stack(), args, functions)
-	if err != nil {
-		return nil, fmt.Errorf("deploy: %w", err)
-	}
-	known, err := checkStateful(app, args)
-	if err != nil {
+	known, missing := checkStateful(app, args)
+	if err := errors.Join(err, missing); err != nil {
 		return nil, fmt.Errorf("deploy: %w", err)
 	}
 

@@ -30,10 +30,10 @@ const (
 	maxStreamBatch   = 10000
 	minConcurrency   = 2 // of a mapping
 	maxConcurrency   = 1000
-	maxIndexes       = 20  // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html
-	maxSubscriptions = 100 // of a FIFO topic
-	maxRules         = 100 // that one queue's policy can name
-	maxTag           = 128 // characters of a key; a value has twice that
+	maxIndexes       = 20   // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html
+	maxSubscriptions = 100  // of a FIFO topic
+	maxQueuePolicy   = 8192 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-policies.html
+	maxTag           = 128  // characters of a key; a value has twice that
 )
 
 var (
@@ -241,10 +241,27 @@ func (c *checker) trigger(f wiring.Function, t wiring.Trigger, reserved bool) in
 	return s.MaxConcurrency
 }
 
-// policies finds functions with more rights than a role can have. It is made with
-// the longest partition and region: nobody has asked for the stack's yet.
+// policies finds functions with more rights than a role can have, and queues to which
+// more may send than a policy can name. It is made with the longest partition and
+// region: nobody has asked for the stack's yet.
 func (c *checker) policies(names naming.Stack) {
-	g := newGranter(place{"aws-us-gov", "ap-southeast-1", "000000000000", names}, c.app)
+	p := place{"aws-us-gov", "ap-southeast-1", "000000000000", names}
+	rules := p.ruleARNs(timersOf(c.app))
+	if n := len(sendPolicy("events.amazonaws.com", p.queueARN(naming.TimersDLQ, ""), rules)); n > maxQueuePolicy {
+		c.addf("%s: the policy of the queue for its %d heartbeats and schedules in UTC has %d bytes, and may have %d: give schedules a zone, as Europe/London, and they are no rules", c.app.Name, len(rules), n, maxQueuePolicy)
+	}
+	logs := map[string][]string{}
+	for _, r := range c.app.Routes(wiring.MaxFeedReaders) {
+		if r.Topic {
+			logs[r.Consumer] = append(logs[r.Consumer], r.Log)
+		}
+	}
+	for _, consumer := range slices.Sorted(maps.Keys(logs)) {
+		if n := len(sendPolicy("sns.amazonaws.com", p.queueARN(naming.CollectorDLQ, consumer), p.topicARNs(logs[consumer]))); n > maxQueuePolicy {
+			c.addf("%s: it reads %d logs through topics, the policy of its queue has %d bytes, and may have %d: split it", consumer, len(logs[consumer]), n, maxQueuePolicy)
+		}
+	}
+	g := newGranter(p, c.app)
 	for _, f := range c.functions {
 		if _, managed := documents(g.function(f, true)); len(managed) > maxManaged {
 			mend := "split the application"
@@ -283,15 +300,6 @@ func (c *checker) components() {
 				c.addf("%s: %d components read its log, and a topic takes %d subscriptions: have one component do the work of several", x.Name, n, maxSubscriptions)
 			}
 		}
-	}
-	rules := 0
-	for _, t := range timersOf(c.app) {
-		if t.rule() {
-			rules++
-		}
-	}
-	if rules > maxRules {
-		c.addf("%s: %d heartbeats and schedules in UTC, and the policy of their queue can name %d: give schedules a zone, as Europe/London, and they are no rules", c.app.Name, rules, maxRules)
 	}
 }
 

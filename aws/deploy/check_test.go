@@ -98,9 +98,21 @@ func TestChecks(t *testing.T) {
 			}), want: []string{"P.Agg: 103 components read its log", "100 subscriptions"},
 		},
 		"rules": {
-			app: many(101, func(i int) topology.Component {
+			app: many(120, func(i int) topology.Component {
 				return topology.Component{Name: fmt.Sprintf("P.S%d", i), Kind: "Schedule", Expression: "rate(1 day)"}
-			}), want: []string{"a: 101 heartbeats and schedules", "give schedules a zone"},
+			}), want: []string{"for its 120 heartbeats and schedules", "8192", "give schedules a zone"},
+		},
+		"topics": {
+			app: many(121, func(i int) topology.Component {
+				if i == 0 {
+					c := topology.Component{Name: "P.All", Kind: "ReadModel"}
+					for n := 1; n <= 120; n++ {
+						c.Sources = append(c.Sources, topology.Source{Log: fmt.Sprintf("P.Aggregate%d", n), Point: "P.Point"})
+					}
+					return c
+				}
+				return topology.Component{Name: fmt.Sprintf("P.Aggregate%d", i), Kind: "Aggregate"}
+			}), want: []string{"P.All: it reads 120 logs", "8192", "split"},
 		},
 		"rights": {app: wide(300), want: []string{"function api: what it may do takes", "split"}},
 	} {
@@ -136,9 +148,9 @@ func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
 	t.Parallel()
 	refused(
 		t, one(), &AppArgs{
-			Code: "testdata/nothing.zip", Defaults: Settings{LogLevel: "LOUD"}, Overrides: map[string]Settings{"Nothing": {}, "api": {MemoryMB: 1}}, Tags: map[string]string{"aws:a": ""},
+			Code: "testdata/nothing.zip", Defaults: Settings{LogLevel: "LOUD"}, Overrides: map[string]Settings{"Nothing": {}, "api": {MemoryMB: 1}}, Tags: map[string]string{"aws:a": ""}, Stateful: "testdata",
 		}, &deploytest.Options{Stack: "a stack"},
-		`stack "a stack"`, "nothing.zip", `"LOUD"`, `"Nothing"`, "MemoryMB is 1", "aws:a",
+		`stack "a stack"`, "nothing.zip", `"LOUD"`, `"Nothing"`, "MemoryMB is 1", "aws:a", "AppArgs.Stateful testdata",
 	)
 	args := AppArgs{}
 	if err := func() error { _, err := check(one(), "dev", &args, nil); return err }(); err == nil || !strings.Contains(err.Error(), "Code is empty") {

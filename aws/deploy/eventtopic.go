@@ -92,14 +92,8 @@ func (d *deployment) makeEventCollector(consumer string, logs []string) error {
 	if err != nil {
 		return err
 	}
-	var topics values
-	for _, log := range logs {
-		topics = append(topics, d.topicARN(log))
-	}
-	allowed, err := d.allowSend(q, naming.Collector, naming.CollectorDLQ, consumer, "sns.amazonaws.com", map[string]map[string]values{
-		"ArnEquals":    {"aws:SourceArn": topics},
-		"StringEquals": {"aws:SourceAccount": {d.account}},
-	}, parent)
+	topics := d.topicARNs(logs)
+	allowed, err := d.allowSend(q, naming.Collector, naming.CollectorDLQ, consumer, "sns.amazonaws.com", topics, parent)
 	if err != nil {
 		return err
 	}

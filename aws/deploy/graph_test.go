@@ -120,7 +120,7 @@ func TestEveryComponentHasAllThatItNeeds(t *testing.T) {
 		queueWithLetters := func(of string, k, dlq naming.Kind, subject string) {
 			need(of, queueType, name(k, subject))
 			need(of, queueType, name(dlq, subject))
-			need(of, alarmType, name(k, subject)+"-behind")
+			need(of, alarmType, name(k, subject)+"-waiting")
 			need(of, alarmType, name(dlq, subject)+"-notempty")
 			need(of, alarmType, name(dlq, subject)+"-old")
 			if n := len(calls[name(k, subject)]); n != 1 {
@@ -193,6 +193,9 @@ func TestEveryComponentHasAllThatItNeeds(t *testing.T) {
 			need(f.String(), roleType, must(devNames.FunctionRoleName(string(f.Role), f.Subject)))
 			for _, what := range []string{"errors", "throttles", "parked"} {
 				need(f.String(), alarmType, fn+"-"+what)
+			}
+			if len(f.Triggers) > 0 {
+				need(f.String(), alarmType, fn+"-late")
 			}
 			if slices.ContainsFunc(f.Triggers, wiring.Trigger.Stream) {
 				need(f.String(), alarmType, fn+"-behind")
@@ -268,9 +271,12 @@ func TestMappings(t *testing.T) {
 					"metricsConfig":     map[string]any{"metrics": []any{"EventCount"}},
 					"destinationConfig": map[string]any{"onFailure": map[string]any{"destinationArn": "arn:aws:s3:::shop-dev-failures-123456789012"}},
 				}
-				alarm := find(t, r, alarmType, m.Name+"-dropped")
-				if d := alarm.Inputs["dimensions"].(map[string]any); d["EventSourceMappingUUID"] != "uuid-of-"+m.Name || alarm.Inputs["metricName"] != "DroppedEventCount" {
-					t.Errorf("%s watches %v", alarm, d)
+				// Records that are kept do not count as dropped.
+				for what, metric := range map[string]string{"dropped": "OnFailureDestinationDeliveredEventCount", "gone": "DroppedEventCount"} {
+					alarm := find(t, r, alarmType, m.Name+"-"+what)
+					if d := alarm.Inputs["dimensions"].(map[string]any); d["EventSourceMappingUUID"] != "uuid-of-"+m.Name || alarm.Inputs["metricName"] != metric {
+						t.Errorf("%s watches %v of %v", alarm, alarm.Inputs["metricName"], d)
+					}
 				}
 			}
 			for k, v := range want {
@@ -548,7 +554,7 @@ func TestCollectorsTakeTheirTopicsOnly(t *testing.T) {
 	r := graph(t, shop(t), nil, nil)
 	got := find(t, r, queuePolicyType, "shop-Ordering.CustomerTotals-collector").Inputs["policy"]
 	want := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sns.amazonaws.com"},"Action":["sqs:SendMessage"],"Resource":["arn:aws:sqs:eu-central-1:123456789012:shop-dev-Ordering-CustomerTotals-collector.fifo"],` +
-		`"Condition":{"ArnEquals":{"aws:SourceArn":["arn:aws:sns:eu-central-1:123456789012:shop-dev-Ordering-Order-events.fifo","arn:aws:sns:eu-central-1:123456789012:shop-dev-Ordering-Return-events.fifo"]},"StringEquals":{"aws:SourceAccount":"123456789012"}}}]}`
+		`"Condition":{"ArnEquals":{"aws:SourceArn":["arn:aws:sns:eu-central-1:123456789012:shop-dev-Ordering-Order-events.fifo","arn:aws:sns:eu-central-1:123456789012:shop-dev-Ordering-Return-events.fifo"]}}}]}`
 	if got != want {
 		t.Errorf("it allows\n%s, want\n%s", got, want)
 	}
@@ -570,7 +576,7 @@ func TestAlarms(t *testing.T) {
 		if fmt.Sprint(a.Inputs["alarmActions"], a.Inputs["okActions"]) != "["+topic+"] ["+topic+"]" {
 			t.Errorf("%s tells %v", a, a.Inputs["alarmActions"])
 		}
-		want := map[string]float64{"ApproximateAgeOfOldestMessage": 120, "IteratorAge": 120000}[metric]
+		want := map[string]float64{"ApproximateAgeOfOldestMessage": 120, "IteratorAge": 120000, "Lag": 120000}[metric]
 		if strings.HasSuffix(a.Name, "dlq-old") {
 			want = 3600
 		}
@@ -578,7 +584,7 @@ func TestAlarms(t *testing.T) {
 			t.Errorf("%s: %v", a, a.Inputs)
 		}
 	}
-	for _, m := range []string{"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage", "IteratorAge", "Errors", "Throttles", "DroppedEventCount", "Parked"} {
+	for _, m := range []string{"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage", "IteratorAge", "Errors", "Throttles", "DroppedEventCount", "OnFailureDestinationDeliveredEventCount", "Parked", "Lag"} {
 		if !seen[m] {
 			t.Errorf("nobody watches %s", m)
 		}
@@ -594,7 +600,7 @@ func TestAlarms(t *testing.T) {
 			t.Errorf("%s tells %v, and nobody said whom", a, a.Inputs["alarmActions"])
 		}
 	}
-	if want := []string{"shop-Ordering.Order-commands-behind", "shop-Ordering.Order-commandsdlq-notempty", "shop-Ordering.Order-commandsdlq-old", "shop-api-errors", "shop-api-parked", "shop-api-throttles"}; !slices.Equal(got, want) {
+	if want := []string{"shop-Ordering.Order-commands-waiting", "shop-Ordering.Order-commandsdlq-notempty", "shop-Ordering.Order-commandsdlq-old", "shop-api-errors", "shop-api-parked", "shop-api-throttles"}; !slices.Equal(got, want) {
 		t.Errorf("the alarms are %v, want %v", got, want)
 	}
 }

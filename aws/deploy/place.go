@@ -50,6 +50,25 @@ func (p place) ruleARN(k naming.Kind, subject string) string {
 	return p.arn("events", "rule/"+p.name(k, subject))
 }
 
+// ruleARNs are the rules among declared schedules.
+func (p place) ruleARNs(timers []timer) values {
+	var rules values
+	for _, t := range timers {
+		if t.rule() {
+			rules = append(rules, p.ruleARN(t.kind, t.subject))
+		}
+	}
+	return rules
+}
+
+func (p place) topicARNs(logs []string) values {
+	var topics values
+	for _, log := range logs {
+		topics = append(topics, p.topicARN(log))
+	}
+	return topics
+}
+
 func (p place) schedulesARN() string {
 	return p.arn("scheduler", "schedule/"+p.name(naming.Schedules, "")+"/*")
 }

@@ -69,7 +69,7 @@ func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulu
 
 // allowSend lets a service send to a queue, and what it could not send there to the
 // queue of its dead letters. Whatever makes it send has to wait for both.
-func (d *deployment) allowSend(q *queue, k, dlq naming.Kind, component, service string, condition map[string]map[string]values, parent pulumi.ResourceOption) ([]pulumi.Resource, error) {
+func (d *deployment) allowSend(q *queue, k, dlq naming.Kind, component, service string, senders values, parent pulumi.ResourceOption) ([]pulumi.Resource, error) {
 	var allowed []pulumi.Resource
 	for _, to := range []struct {
 		kind  naming.Kind
@@ -77,10 +77,7 @@ func (d *deployment) allowSend(q *queue, k, dlq naming.Kind, component, service 
 	}{{k, q.queue}, {dlq, q.letters}} {
 		p, err := sqs.NewQueuePolicy(d.ctx, d.label(component, to.kind.String()), &sqs.QueuePolicyArgs{
 			QueueUrl: to.queue.Url,
-			Policy: pulumi.String(document(statement{
-				Effect: "Allow", Principal: map[string]string{"Service": service}, Action: []string{"sqs:SendMessage"},
-				Resource: []string{d.queueARN(to.kind, component)}, Condition: condition,
-			})),
+			Policy:   pulumi.String(sendPolicy(service, d.queueARN(to.kind, component), senders)),
 		}, parent)
 		if err != nil {
 			return nil, err
@@ -88,6 +85,14 @@ func (d *deployment) allowSend(q *queue, k, dlq naming.Kind, component, service 
 		allowed = append(allowed, p)
 	}
 	return allowed, nil
+}
+
+// sendPolicy is the policy of a queue to which resources of a service may send.
+func sendPolicy(service, queue string, senders values) string {
+	return document(statement{
+		Effect: "Allow", Principal: map[string]string{"Service": service}, Action: []string{"sqs:SendMessage"},
+		Resource: []string{queue}, Condition: map[string]map[string]values{"ArnEquals": {"aws:SourceArn": senders}},
+	})
 }
 
 // timeoutOf is the timeout of the function that reads a queue.

@@ -102,14 +102,8 @@ func (d *deployment) makeScheduledPublisher() error {
 		return err
 	}
 	timers := timersOf(d.app)
-	var rules values
-	for _, t := range timers {
-		if t.rule() {
-			rules = append(rules, d.ruleARN(t.kind, t.subject))
-		}
-	}
-	if rules != nil {
-		if r.allowed, err = d.allowSend(r.queue, naming.Timers, naming.TimersDLQ, "", "events.amazonaws.com", map[string]map[string]values{"ArnEquals": {"aws:SourceArn": rules}}, parent); err != nil {
+	if rules := d.ruleARNs(timers); rules != nil {
+		if r.allowed, err = d.allowSend(r.queue, naming.Timers, naming.TimersDLQ, "", "events.amazonaws.com", rules, parent); err != nil {
 			return err
 		}
 	}
