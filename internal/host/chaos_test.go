@@ -248,6 +248,15 @@ func breakStores(p *faults.Provider, rng *rand.Rand) {
 	}
 }
 
+// roomFor has steps of read models take everything, or so little that commits of
+// some events are applied in parts.
+func roomFor(rng *rand.Rand) func(*setup) {
+	if rng.IntN(2) == 0 {
+		return func(*setup) {}
+	}
+	return limited(driver.Limits{MaxStep: 6})
+}
+
 func disturbed(seed uint64, rng *rand.Rand) faults.Deliveries {
 	return faults.Deliveries{
 		Seed: seed, Double: cmp.Or(rng.Float64(), 0.5), Hold: rng.Float64() / 2, Doorbell: rng.Float64(),
@@ -257,9 +266,9 @@ func disturbed(seed uint64, rng *rand.Rand) faults.Deliveries {
 
 func TestReadModelsEqualTheFoldOfTheLogWhateverTheTransportDoes(t *testing.T) {
 	t.Parallel()
-	seeds(t, 30, func(t *testing.T, seed uint64, rng *rand.Rand) {
+	seeds(t, 40, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		s := newShelf()
-		r := start(t, s.app())
+		r := start(t, s.app(), roomFor(rng))
 		r.faults.Disturb(disturbed(seed, rng))
 		breakStores(r.faults, rng)
 		s.traffic(r, seed, 40)
@@ -275,9 +284,9 @@ func TestReadModelsEqualTheFoldOfTheLogWhateverTheTransportDoes(t *testing.T) {
 // Every record is given to both hosts: the watermarks decide who applies it.
 func TestTwoHostsThatBothApplyEveryRecordApplyItOnce(t *testing.T) {
 	t.Parallel()
-	seeds(t, 12, func(t *testing.T, seed uint64, rng *rand.Rand) {
+	seeds(t, 20, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		s := newShelf()
-		one := start(t, s.app())
+		one := start(t, s.app(), roomFor(rng))
 		two := start(t, s.app(), on(one), ownFeed)
 		for _, r := range []*run{one, two} {
 			r.faults.Disturb(disturbed(seed, rng))

@@ -65,6 +65,9 @@ var errLate = errors.New("it did not end in the time that it had: give what it w
 // over together with its message down with it, once and again. What it still does
 // then is nobody's; ctx has ended, so no store takes anything of it.
 func attend(ctx context.Context, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err // nothing is begun that would be given up at once
+	}
 	deadline, bounded := ctx.Deadline()
 	if !bounded {
 		return guard(f)

@@ -62,7 +62,7 @@ func (p *projector) applyAll(ctx context.Context, spans []*span) {
 		from, all := s.from, s.commits
 		s.commits = all[:len(all)/2]
 		p.applyAll(ctx, spans)
-		if s.err == nil {
+		if s.err == nil && s.applied == s.last() { // or it ended before a large one
 			s.from, s.commits = s.applied, all[len(all)/2:]
 			p.applyAll(ctx, spans)
 		}
@@ -85,14 +85,17 @@ func (p *projector) applyOnce(ctx context.Context, spans []*span) error {
 		if err != nil {
 			return err
 		}
-		if len(b.step.Advances) == 0 {
-			return nil
+		if len(b.step.Advances) > 0 {
+			err = p.rm.db.Apply(ctx, b.step)
 		}
-		err = p.rm.db.Apply(ctx, b.step)
 		if err == nil {
 			for _, s := range spans {
-				s.applied = b.applied[s]
-				p.consumer.tell(s.stream)
+				if s.applied = b.applied[s]; s.applied > s.from {
+					p.consumer.tell(s.stream)
+				}
+			}
+			for _, pl := range b.large {
+				p.applyParts(ctx, pl)
 			}
 			return nil
 		}
@@ -132,6 +135,7 @@ func (p *projector) moved(ctx context.Context, spans []*span) (bool, error) {
 type built struct {
 	step    driver.Step
 	applied map[*span]uint64
+	large   []*plan // that have to be applied in parts
 }
 
 // build folds the changes of spans. A failing commit is left out with what
@@ -175,6 +179,9 @@ func (p *projector) build(ctx context.Context, spans []*span) (*built, error) {
 				out.step.Advances = append(out.step.Advances, driver.Advance{StreamKey: s.stream, From: s.from, To: out.applied[s]})
 			}
 			s.err = pl.err
+			if pl.large != nil {
+				out.large = append(out.large, pl)
+			}
 		}
 		out.step.Writes, err = f.writes()
 		return out, err
@@ -185,6 +192,7 @@ func (p *projector) build(ctx context.Context, spans []*span) (*built, error) {
 type plan struct {
 	span    *span
 	commits [][]change
+	large   [][]change // in place of commits: those of each event of the first one
 	err     error
 }
 
@@ -198,7 +206,7 @@ func (pl *plan) cut(i int, err error) { pl.commits, pl.err = pl.commits[:i], err
 func (p *projector) plan(s *span) *plan {
 	pl := &plan{span: s}
 	for i := range s.commits {
-		var changes []change
+		var changes [][]change
 		err := guard(func() (err error) {
 			changes, err = p.project(&s.commits[i])
 			return err
@@ -208,14 +216,22 @@ func (p *projector) plan(s *span) *plan {
 			pl.err = err
 			return pl
 		}
-		pl.commits = append(pl.commits, changes)
+		if len(changes) > 1 && p.weigh(changes) > p.room() {
+			if i == 0 {
+				pl.large = changes
+			}
+			return pl // the commits before it come first
+		}
+		pl.commits = append(pl.commits, slices.Concat(changes...))
 	}
 	return pl
 }
 
-func (p *projector) project(c *driver.Commit) ([]change, error) {
-	var out []change
+// project returns the changes of each event of a commit.
+func (p *projector) project(c *driver.Commit) ([][]change, error) {
+	var all [][]change
 	for _, e := range p.consumer.events(c) {
+		var out []change
 		for _, src := range p.sources {
 			events := []component.Event{e}
 			if src.Map != nil {
@@ -245,8 +261,9 @@ func (p *projector) project(c *driver.Commit) ([]change, error) {
 				}
 			}
 		}
+		all = append(all, out)
 	}
-	return out, nil
+	return all, nil
 }
 
 // fold holds the rows that a batch touches.
