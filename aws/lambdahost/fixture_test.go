@@ -78,6 +78,9 @@ var never chan struct{}
 // poison is what projections and reactions fail at.
 const poison = 666
 
+// many is what changes a dozen rows of the total of boxes.
+const many = 500
+
 type row struct {
 	ID  string `json:"id"`
 	Sum int    `json:"sum"`
@@ -122,6 +125,14 @@ func app() *reventless.App {
 				}
 				if a.N == poison && name == "Boxes" {
 					panic("a secret")
+				}
+				if a.N == many && name == "BoxTotal" {
+					var all readmodel.Changes[row]
+					for i := range 12 {
+						id := fmt.Sprint(e.Position, "-", i)
+						all = append(all, readmodel.UpdateOrCreate(id, row{ID: id}, func(r *row) { r.Sum++ }))
+					}
+					return all
 				}
 				id := key(e.ID)
 				return readmodel.Changes[row]{readmodel.UpdateOrCreate(id, row{ID: id}, func(r *row) { r.Sum += a.N })}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/message"
 )
 
 // fill has a function of commands put n numbers into a box.
@@ -131,6 +132,35 @@ func TestRecordsComeAgainWhenTheStoreIsAway(t *testing.T) {
 	f.handles(event)
 	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":3}` {
 		t.Errorf("the row is %s", got)
+	}
+}
+
+// Ten commands of one batch are one commit, which changes more rows than a transaction
+// takes.
+func TestCommitThatChangesMoreRowsThanATransaction(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	commands := s.start("commands/P", nil)
+	var batch []map[string]any
+	for i := range 10 {
+		batch = append(batch, s.messageOf(naming.Commands, "P.Box", fmt.Sprint("m", i), "a", put("P.Box", "a", fmt.Sprint("c", i), many)))
+	}
+	commands.handles(records(batch...))
+	event := records(s.change(commands, "P.Box", "a", 1, "101"))
+	for range 2 {
+		f := s.start("projections/P", nil)
+		f.handles(event)
+		if got := f.letters(""); len(got) != 0 {
+			t.Errorf("parked are %q", got)
+		}
+		for e := range 10 {
+			for i := range 12 {
+				id := fmt.Sprint(message.Position{SequenceNr: 1, Index: e}, "-", i)
+				if got, want := f.row("P.BoxTotal", id), `{"id":"`+id+`","sum":1}`; got != want {
+					t.Errorf("the row is %s, want %s", got, want)
+				}
+			}
+		}
 	}
 }
 

@@ -388,7 +388,12 @@ func (c *consumer) parkCommit(ctx context.Context, s *span, attempts int) error 
 	// same id.
 	err := c.positions.Block(ctx, s.stream, s.applied)
 	if err == nil {
-		return nil
+		// Another worker may have taken it for its own, and away: see dropLetter.
+		stored, err := c.host.letters.Get(ctx, letter.ID)
+		if errors.Is(err, driver.ErrNotFound) || err == nil && stored.SequenceNr != letter.SequenceNr {
+			return c.host.park(ctx, letter, s.err)
+		}
+		return err
 	}
 	err = fmt.Errorf("block %s/%s for %s: %w", c.log, s.stream.Stream, c.name, err)
 	if !errors.Is(err, driver.ErrConflict) {
@@ -397,12 +402,36 @@ func (c *consumer) parkCommit(ctx context.Context, s *span, attempts int) error 
 	// Another host has applied the commit: it is not dead.
 	stored, getErr := c.host.letters.Get(ctx, letter.ID)
 	if getErr == nil && stored.SequenceNr == letter.SequenceNr {
-		getErr = c.host.letters.Remove(ctx, letter.ID)
+		getErr = c.dropLetter(ctx, s.stream)
 	}
 	if getErr != nil && !errors.Is(getErr, driver.ErrNotFound) {
 		return getErr
 	}
 	return err
+}
+
+// errOthers is the reason in a letter that stands in for another one.
+var errOthers = errors.New("another worker gave this commit up; its reason is in its log")
+
+// dropLetter removes the letter of a stream that went on. All letters of a stream
+// have one id, so that of another worker, which parked a later commit meanwhile, may
+// have gone with it: as long as a stream is blocked there is a letter.
+func (c *consumer) dropLetter(ctx context.Context, stream driver.StreamKey) error {
+	id := boundedID(letterID(c.name, stream.Log, stream.Stream))
+	if err := c.host.letters.Remove(ctx, id); err != nil && !errors.Is(err, driver.ErrNotFound) {
+		return err
+	}
+	w, err := c.positions.Watermark(ctx, stream)
+	if err != nil || !w.Blocked {
+		return err
+	}
+	stored, err := c.host.letters.Get(ctx, id)
+	if err == nil && stored.SequenceNr > w.SequenceNr || err != nil && !errors.Is(err, driver.ErrNotFound) {
+		return err
+	}
+	return c.host.park(ctx, driver.DeadLetter{
+		ID: id, Component: c.name, Kind: driver.DeadCommit, Log: stream.Log, Stream: stream.Stream, SequenceNr: w.SequenceNr + 1, Attempts: 1,
+	}, errOthers)
 }
 
 func (c *consumer) parkRaw(ctx context.Context, d driver.Delivery[driver.Record]) error {
@@ -448,7 +477,7 @@ func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter, skip bool) 
 			}
 		}
 		if len(s.commits) == 0 {
-			return c.host.letters.Remove(ctx, l.ID)
+			return c.dropLetter(ctx, key)
 		}
 		if c.applier.apply(ctx, []*span{s}); s.err == nil || errors.Is(s.err, driver.ErrConflict) {
 			continue

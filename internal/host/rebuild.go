@@ -93,7 +93,11 @@ func (h *Host) dropLetters(ctx context.Context, letters []driver.DeadLetter) err
 	for _, l := range letters {
 		now, err := h.letters.Get(ctx, l.ID)
 		if err == nil && now.SequenceNr == l.SequenceNr && now.Attempts == l.Attempts && now.ParkedAt.Equal(l.ParkedAt) {
-			err = h.letters.Remove(ctx, l.ID)
+			if c, unknown := h.consumerOf(l); unknown == nil {
+				err = c.dropLetter(ctx, driver.StreamKey{Log: l.Log, Stream: l.Stream})
+			} else {
+				err = h.letters.Remove(ctx, l.ID)
+			}
 		}
 		if err != nil && !errors.Is(err, driver.ErrNotFound) {
 			return fmt.Errorf("dead letters: %w", err)

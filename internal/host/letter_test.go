@@ -1,0 +1,147 @@
+package host_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/memory"
+	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/readmodel"
+)
+
+// meanwhile is a provider that calls a function before a letter is parked or removed,
+// once each.
+type meanwhile struct {
+	driver.Provider
+	beforePark, beforeRemove func()
+}
+
+type meanwhileLetters struct {
+	driver.DeadLetters
+	of *meanwhile
+}
+
+func (m *meanwhile) OpenDeadLetters(ctx context.Context) (driver.DeadLetters, error) {
+	l, err := m.Provider.OpenDeadLetters(ctx)
+	return meanwhileLetters{l, m}, err
+}
+
+func once(f *func()) {
+	if g := *f; g != nil {
+		*f = nil
+		g()
+	}
+}
+
+func (l meanwhileLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
+	once(&l.of.beforePark)
+	return l.DeadLetters.Park(ctx, letter)
+}
+
+func (l meanwhileLetters) Remove(ctx context.Context, id string) error {
+	once(&l.of.beforeRemove)
+	return l.DeadLetters.Remove(ctx, id)
+}
+
+// worker is one of several processes of an App, in which a read model fails at the
+// commits of a stream that bad says.
+type worker struct {
+	*host.Host
+	t *testing.T
+}
+
+func newWorker(t *testing.T, provider driver.Provider, bad ...uint64) *worker {
+	t.Helper()
+	jar := newJar()
+	model := sums(jar, func(s *readmodel.Spec[SumRow]) {
+		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[SumRow] {
+			for _, n := range bad {
+				if e.Position.SequenceNr == n {
+					panic(fmt.Sprintf("commit %d", n))
+				}
+			}
+			return addTo(e.ID, e)
+		})}
+	})
+	h, err := host.Open(t.Context(), app(jar, model).Assembled(), provider, &host.Options{Logger: slog.New(slog.DiscardHandler), MaxAttempts: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &worker{h, t}
+}
+
+func (w *worker) records(deliveries ...driver.Delivery[driver.Record]) {
+	w.t.Helper()
+	if _, err := w.HandleRecords(w.t.Context(), "Shop.Sums", "Shop.Jar", deliveries); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// wantParked wants the stream to be blocked at a commit, with a letter of it.
+func (w *worker) wantParked(sequenceNr uint64) {
+	w.t.Helper()
+	letters, err := w.DeadLetters().List(w.t.Context(), "", "", 10)
+	if err != nil || len(letters) != 1 || letters[0].SequenceNr != sequenceNr {
+		w.t.Errorf("parked are %+v, %v, want the commit %d", letters, err, sequenceNr)
+	}
+	db, _ := w.QueryDb("Shop.Sums")
+	mark, err := db.Watermark(w.t.Context(), driver.StreamKey{Log: "Shop.Jar", Stream: "a"})
+	if err != nil || !mark.Blocked || mark.SequenceNr != sequenceNr-1 {
+		w.t.Errorf("the watermark is %+v, %v, want it blocked before %d", mark, err, sequenceNr)
+	}
+}
+
+// All letters of a stream have one id. A worker that parks an earlier commit while
+// another one parks a later one must not take that one's letter away: the stream would
+// wait for ever, and nothing would say so.
+func TestABlockedStreamHasItsLetterWhoeverParksMeanwhile(t *testing.T) {
+	t.Parallel()
+	provider := memory.New(nil)
+	t.Cleanup(func() {
+		if err := provider.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	mended, second := newWorker(t, provider), newWorker(t, provider, 2)
+	for i := range 3 {
+		if _, err := mended.Send(t.Context(), command(fmt.Sprint(i), "a", Put{N: 1})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hooks := &meanwhile{Provider: provider}
+	hooks.beforePark = func() { second.records(record("a", 1), record("a", 2)) }
+	newWorker(t, hooks, 1).records(record("a", 1))
+	mended.wantParked(2)
+
+	// The letter is redriven, and while it is removed the next commit is parked.
+	third := newWorker(t, provider, 4)
+	hooks = &meanwhile{Provider: provider}
+	hooks.beforeRemove = func() {
+		if _, err := mended.Send(t.Context(), command("3", "a", Put{N: 1})); err != nil {
+			t.Error(err)
+		}
+		third.records(record("a", 4))
+	}
+	if err := newWorker(t, hooks).Redrive(t.Context(), "commit/Shop.Sums/Shop.Jar/a"); err != nil {
+		t.Error(err)
+	}
+	mended.wantParked(4)
+	if err := mended.Redrive(t.Context(), "commit/Shop.Sums/Shop.Jar/a"); err != nil {
+		t.Error(err)
+	}
+	db, _ := mended.QueryDb("Shop.Sums")
+	if row, err := db.LoadRow(t.Context(), driver.Key{ID: "a"}); err != nil || string(row.Data) != `{"sum":4,"count":4}` {
+		t.Errorf("in the end the row is %s, %v", row.Data, err)
+	}
+	if letters, err := mended.DeadLetters().List(t.Context(), "", "", 10); err != nil || len(letters) != 0 {
+		t.Errorf("in the end there are %v, %v", letters, err)
+	}
+}
