@@ -1,6 +1,7 @@
 package lambdahost
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/reventless-go/reventless"
@@ -41,6 +43,8 @@ type handler struct {
 	sources map[string]wiring.Trigger
 	// counters are those that the function serves.
 	counters map[string]*counter.Counter
+	parked   atomic.Int64
+	attempts int // that a message has had at most when it is handed over
 	// receiving guards drivers that are fed with what the function is handed.
 	receiving sync.Mutex
 }
@@ -69,7 +73,7 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 	if h.function, err = wiring.Parse(app.Topology(), function); err != nil {
 		return nil, fmt.Errorf("%s=%s: %w", wiring.EnvFunction, function, err)
 	}
-	po := provider.Options{App: app.Name(), Stack: h.stack, Account: account, Now: h.now, Endpoint: endpoint(getenv), Spent: o.spent}
+	po := provider.Options{App: app.Name(), Stack: h.stack, Account: account, Now: h.now, Endpoint: endpoint(getenv), Spent: o.spent, Parked: func() { h.parked.Add(1) }}
 	if o.AWS != nil {
 		po.AWS = *o.AWS
 	} else if po.AWS, err = fromEnvironment(getenv); err != nil {
@@ -90,9 +94,13 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 			}
 		}
 	}
+	maxAttempts := cmp.Or(max(o.MaxAttempts, 0), 5)
+	// A message came back also because of a store, or of another message: some attempts
+	// are left to it. Those that take all of the time are no more than three.
+	h.attempts = max(maxAttempts-2, min(maxAttempts, 3))
 	h.metrics = newMetrics(stdout, app.Name(), h.stack, h.function.String(), h.now)
 	h.host, err = host.Open(context.Background(), app.Assembled(), h.provider, &host.Options{
-		Now: h.now, Logger: h.log, MaxAttempts: o.MaxAttempts, CacheEntries: o.CacheEntries, Backoff: backoff,
+		Now: h.now, Logger: h.log, MaxAttempts: maxAttempts, CacheEntries: o.CacheEntries, Backoff: backoff, Rollout: rollout,
 	})
 	if err != nil {
 		return nil, err
@@ -100,6 +108,9 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 	h.resolver = resolver.New(h.host, resolver.Options{})
 	return h, nil
 }
+
+// rollout is how long a deployment may take until all functions have its code.
+const rollout = 5 * time.Minute
 
 // What waits longer than its patience is handed over again. With messages of a queue
 // that costs nothing meanwhile, and brings them nearer to their queue's dead letters
@@ -119,16 +130,23 @@ func backoff(n int) time.Duration {
 	return d/2 + rand.N(d/2) //nolint:gosec // chance is all that is asked of it
 }
 
+// counts are what was done so far.
+func (h *handler) counts() host.Counts {
+	c := h.host.Counts()
+	c.Parked = h.parked.Load() // also by drivers
+	return c
+}
+
 // Invoke implements lambda.Handler.
 func (h *handler) Invoke(whole context.Context, payload []byte) (answer []byte, err error) {
 	ctx, cancel := h.budget(whole)
 	defer cancel()
-	m := h.metrics.begin(h.host.Counts())
+	m := h.metrics.begin(h.counts())
 	defer func() {
 		if r := recover(); r != nil { // what is of the application is recovered nearer to it
 			answer, err = nil, h.recovered(r)
 		}
-		m.end(requestID(ctx), h.host.Counts(), err)
+		m.end(requestID(ctx), h.counts(), err)
 	}()
 	if h.function.Role == wiring.API {
 		return h.direct(ctx, payload)

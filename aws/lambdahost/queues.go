@@ -84,7 +84,7 @@ func (h *handler) commands(ctx context.Context, aggregate string, messages []sqs
 	for _, m := range messages {
 		// What is no command is one that the engine parks.
 		c, _ := commandtopic.Decode(m.Body, cmp.Or(m.Attributes.Group, m.ID))
-		queued.Add(handed.Message[driver.Command]{ID: m.ID, Group: cmp.Or(m.Attributes.Group, c.Entity), Attempt: m.attempt(), Message: c})
+		queued.Add(handed.Message[driver.Command]{ID: m.ID, Group: cmp.Or(m.Attributes.Group, c.Entity), Attempt: min(m.attempt(), h.attempts), Message: c})
 	}
 	work(ctx, h, queued, manyCommands, queuePatience, func(ctx context.Context, d []driver.Delivery[driver.Command]) ([]driver.Settlement, error) {
 		return h.host.HandleCommands(ctx, aggregate, d)
@@ -100,7 +100,7 @@ func (h *handler) collected(ctx context.Context, t wiring.Trigger, messages []sq
 		if logs[record.Log] == nil {
 			logs[record.Log] = handed.New[driver.Record](h.now)
 		}
-		logs[record.Log].Add(handed.Message[driver.Record]{ID: m.ID, Group: cmp.Or(m.Attributes.Group, record.Stream), Attempt: m.attempt(), Message: record})
+		logs[record.Log].Add(handed.Message[driver.Record]{ID: m.ID, Group: cmp.Or(m.Attributes.Group, record.Stream), Attempt: min(m.attempt(), h.attempts), Message: record})
 	}
 	left := map[string]handed.Left{}
 	for log, queued := range logs {
@@ -157,12 +157,16 @@ func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Le
 	for _, m := range messages {
 		var t tick
 		if json.Unmarshal([]byte(m.Body), &t) != nil || t.Schedule == "" {
-			h.provider.Timers.Add(handed.Message[string]{ID: m.ID, Attempt: m.attempt(), Message: m.Body})
+			h.provider.Timers.Add(handed.Message[string]{ID: m.ID, Attempt: min(m.attempt(), h.attempts), Message: m.Body})
 			continue
 		}
 		firing, err := h.declared(t)
 		if err == nil {
-			ticks.Add(handed.Message[driver.Firing]{ID: m.ID, Group: t.Schedule, Attempt: m.attempt(), Message: firing})
+			ticks.Add(handed.Message[driver.Firing]{ID: m.ID, Group: t.Schedule, Attempt: min(m.attempt(), h.attempts), Message: firing})
+			continue
+		}
+		if due, _ := time.Parse(time.RFC3339, t.Due); h.host.Newer(err, due) {
+			left[m.ID] = handed.Left{ID: m.ID, After: rolloutPause}
 			continue
 		}
 		if h.parkRaw(ctx, "Scheduler", "raw/Scheduler/"+digest(m.Body), []byte(m.Body), m.attempt(), err) != nil {
@@ -181,6 +185,9 @@ func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Le
 	return inOrder(messages, left)
 }
 
+// rolloutPause is how long a schedule waits that only newer code knows.
+const rolloutPause = 10 * time.Second
+
 func (h *handler) declared(t tick) (driver.Firing, error) {
 	due, err := time.Parse(time.RFC3339, t.Due)
 	if err != nil {
@@ -197,7 +204,7 @@ func (h *handler) objects(ctx context.Context, t wiring.Trigger, messages []sqsM
 	bucket, _ := h.host.Bucket(d)
 	queued := h.provider.Objects[t.Component]
 	for _, m := range messages {
-		queued.Add(handed.Message[string]{ID: m.ID, Attempt: m.attempt(), Message: m.Body})
+		queued.Add(handed.Message[string]{ID: m.ID, Attempt: min(m.attempt(), h.attempts), Message: m.Body})
 	}
 	work(ctx, h, bucket, manyOthers, queuePatience, func(ctx context.Context, d []driver.Delivery[driver.ObjectEvent]) ([]driver.Settlement, error) {
 		return h.host.HandleObjects(ctx, t.Task, d)

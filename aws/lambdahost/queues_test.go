@@ -180,7 +180,11 @@ func TestTimers(t *testing.T) {
 		tick("t6", `{"schedule":"declared/P.Gone","due":"2026-11-27T10:00:00Z"}`),
 		tick("t7", `{"schedule":"declared/P.Tick","due":"noon"}`),
 		tick("t8", `no JSON`),
-	))
+		tick("t9", `{"schedule":"declared/P.Coming","due":"`+time.Now().UTC().Format(time.RFC3339)+`"}`),
+	), "t9") // the function may have newer code in a moment
+	if m := f.out.last(t); m["Parked"] != 3.0 {
+		t.Errorf("the metrics are %v, want three parked", m)
+	}
 	sent := s.received(naming.Commands, "P.Jar")
 	if len(sent) != 2 {
 		t.Errorf("%d commands were sent, want one for each time", len(sent))
@@ -255,6 +259,9 @@ func TestObjects(t *testing.T) {
 	}
 	if got := f.letters("P.Files"); len(got) != 1 {
 		t.Errorf("parked are %q, want the message that is none", got)
+	}
+	if m := f.out.last(t); m["Parked"] != 2.0 {
+		t.Errorf("the metrics are %v, want two parked", m)
 	}
 }
 

@@ -40,7 +40,7 @@ type consumer struct {
 
 // failure is how often a commit has failed: of all times, those that count, because
 // the store was not at fault.
-type failure struct{ times, counted int }
+type failure struct{ times, counted, late int }
 
 // applier is what a consumer does with commits.
 type applier interface {
@@ -58,6 +58,17 @@ type span struct {
 	// applied is the watermark afterwards; err is why it is not the last commit.
 	applied uint64
 	err     error
+}
+
+// failedAt is when the commit was made at which the span ended; zero where it is not
+// known.
+func (s *span) failedAt() time.Time {
+	for _, c := range s.commits {
+		if c.SequenceNr == s.applied+1 {
+			return c.RecordedAt
+		}
+	}
+	return time.Time{}
 }
 
 func (s *span) last() uint64 { return s.commits[len(s.commits)-1].SequenceNr }
@@ -237,10 +248,14 @@ func (c *consumer) judge(ctx context.Context, s *span) (verdict, error) {
 		delete(c.failures, key)
 	}
 	var failed failure
+	newer := s.err != nil && c.host.Newer(s.err, s.failedAt())
 	if s.err != nil && !done(ctx, s.err) {
 		failed = c.failures[key]
-		if failed.times++; !transient(s.err) {
+		if failed.times++; !transient(s.err) && !newer {
 			failed.counted++
+		}
+		if errors.Is(s.err, errLate) {
+			failed.late++
 		}
 		c.failures[key] = failed
 	}
@@ -248,7 +263,7 @@ func (c *consumer) judge(ctx context.Context, s *span) (verdict, error) {
 	switch {
 	case s.err == nil, done(ctx, s.err): // no error is all that was wanted, unless ctx ended between two steps
 		return verdict{applied: s.applied}, nil
-	case transient(s.err), failed.counted < c.host.opts.MaxAttempts:
+	case newer, transient(s.err), !c.host.givenUp(failed.counted, nil) && !c.host.givenUp(failed.late, s.err):
 		c.host.stats.retried.Add(1)
 		c.host.log.Warn("commit is tried again", "component", c.name, "log", c.log, "stream", key, "sequenceNr", s.applied+1, "attempt", failed.times, "error", logged(s.err))
 		return verdict{applied: s.applied, after: c.host.opts.Backoff(failed.times)}, nil

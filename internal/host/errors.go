@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/message"
 )
 
 // retryable reports whether the store said that trying again helps: it was busy
@@ -60,6 +61,19 @@ const (
 // errLate says that application code did not end in its time.
 var errLate = errors.New("it did not end in the time that it had: give what it waits for a timeout, or the component more time")
 
+// lateAttempts is how often code may not end in its time before its message is parked:
+// that takes half a minute each time.
+const lateAttempts = 3
+
+// givenUp reports whether a failure is the last one of a delivery.
+func (h *Host) givenUp(attempt int, err error) bool {
+	limit := h.opts.MaxAttempts
+	if errors.Is(err, errLate) {
+		limit = min(limit, lateAttempts)
+	}
+	return attempt >= limit
+}
+
 // attend is [guard] for code that may wait for the outside. Where its time is
 // bounded, it is given up soon after the end: it would take all that was handed
 // over together with its message down with it, once and again. What it still does
@@ -102,6 +116,21 @@ func attend(ctx context.Context, f func() error) error {
 
 // done reports whether ctx is over, so that err is no verdict on a message.
 func done(ctx context.Context, err error) bool { return ctx.Err() != nil && !errors.Is(err, errLate) }
+
+// errNoComponent says that a message is for a component that this App does not have.
+var errNoComponent = fmt.Errorf("the App has no such component: %w", driver.ErrNotFound)
+
+// again is how long a message waits that only newer code knows.
+const again = 10 * time.Second
+
+// Newer reports whether a message of that time, which this code does not know, may be
+// one of newer code, which is being rolled out.
+func (h *Host) Newer(err error, at time.Time) bool {
+	if !errors.Is(err, message.ErrUnknownType) && !errors.Is(err, message.ErrFutureVersion) && !errors.Is(err, errNoComponent) {
+		return false
+	}
+	return !at.IsZero() && h.opts.Now().Sub(at) < h.opts.Rollout
+}
 
 // parting is how long what has to be kept of a failure may take when the time of
 // its message is over.

@@ -48,12 +48,12 @@ func (s *stuck) calls(name string) int {
 	return s.called[name]
 }
 
-// handed calls handle five times, with half a minute each time, as a function is
+// handed calls handle three times, with half a minute each time, as a function is
 // called, and wants what is stuck to come again until it is parked, and all else to
 // be done at once.
 func (s *stuck) handed(t *testing.T, h *host.Host, component string, handle func(ctx context.Context, attempt int) ([]driver.Settlement, error)) {
 	t.Helper()
-	const attempts, budget = 5, 30 * time.Second
+	const attempts, budget = 3, 30 * time.Second
 	for attempt := 1; attempt <= attempts; attempt++ {
 		ctx, cancel := context.WithTimeout(t.Context(), budget)
 		began := time.Now()
@@ -144,11 +144,11 @@ func TestWhatWaitsForItsTimeToEndIsParkedWhenItHadSome(t *testing.T) {
 			if _, err := h.Send(t.Context(), command("1", "a", Put{N: 1})); err != nil {
 				t.Fatal(err)
 			}
-			for attempt := 1; attempt <= 5; attempt++ {
+			for attempt := 1; attempt <= 3; attempt++ {
 				ctx, cancel := context.WithTimeout(t.Context(), budget)
 				settlements, err := h.HandleRecords(ctx, "Shop.Effect", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", 1)})
 				cancel()
-				if want := parked == 0 || attempt < 5; err != nil || len(settlements) != 1 || settlements[0].Retry != want {
+				if want := parked == 0 || attempt < 3; err != nil || len(settlements) != 1 || settlements[0].Retry != want {
 					t.Errorf("with %v, attempt %d: settled by %v, %v, want it again: %v", budget, attempt, settlements, err, want)
 				}
 			}
@@ -246,16 +246,16 @@ func TestATaskThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 					ID: id, Attempt: attempt, Message: driver.ObjectEvent{Key: key, Kind: driver.ObjectCreated, Version: "1"},
 				})
 			}
-			if attempt == 5 { // the other one of the key waits for it until then
+			if attempt == 3 { // the other one of the key waits for it until then
 				deliveries = append(deliveries[:2], deliveries[3])
 			}
 			return h.HandleObjects(ctx, "Shop.Reader", deliveries)
 		})
-		if n := s.calls("stuck"); n != 5 {
-			t.Errorf("it was called for what is stuck %d times, want 5", n)
+		if n := s.calls("stuck"); n != 3 {
+			t.Errorf("it was called for what is stuck %d times, want 3", n)
 		}
 		for _, key := range []string{"a", "b"} {
-			if n := s.calls(key); n != 5 {
+			if n := s.calls(key); n != 3 {
 				t.Errorf("%s was called for %d times, want as often as it was handed over", key, n)
 			}
 		}

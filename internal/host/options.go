@@ -30,6 +30,10 @@ type Options struct {
 	// OutcomeTTL is how long the outcome of an asynchronous command is kept; 0 is
 	// 24 hours.
 	OutcomeTTL time.Duration
+	// Rollout is how long other processes may run newer code before this one does:
+	// what it does not know comes again until it is that old, and is parked only
+	// then. 0 is for a single process: it is parked at once.
+	Rollout time.Duration
 	// Poll is how often a provider that does not notify is asked; 0 is one second.
 	Poll time.Duration
 }

@@ -44,6 +44,9 @@ func (a *aggregate) HandleQueued(ctx context.Context, deliveries []driver.Delive
 			a.host.log.Debug("command", "aggregate", a.name, "entity", c.Entity, "command", c.Meta.ID, "type", c.Type, "outcome", r.Outcome.Kind, "code", r.Outcome.Code)
 		case done(ctx, r.Err), errors.Is(r.Err, errInterrupted):
 			s.Retry = true
+		case a.host.Newer(r.Err, c.Meta.Time):
+			a.host.log.Warn("command is of newer code, and waits for it", "aggregate", a.name, "entity", clip(c.Entity), "command", clip(c.Meta.ID), "error", logged(r.Err))
+			s.Retry, s.After = true, again
 		case r.Permanent, d.Attempt >= a.host.opts.MaxAttempts && !transient(r.Err):
 			if err := a.park(ctx, c, r.Err, d.Attempt); err != nil {
 				a.host.log.Error("park", "aggregate", a.name, "command", c.Meta.ID, "error", logged(err))

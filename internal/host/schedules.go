@@ -82,7 +82,7 @@ func (h *Host) DeclaredFiring(name string, due time.Time) (driver.Firing, error)
 	}
 	s, ok := schedules[name]
 	if !ok {
-		return driver.Firing{}, fmt.Errorf("no schedule is declared as %q: %w", clip(name), driver.ErrNotFound)
+		return driver.Firing{}, fmt.Errorf("no schedule is declared as %q: %w", clip(name), errNoComponent)
 	}
 	return driver.Firing{Name: name, Due: due, Payload: s.Payload}, nil
 }
@@ -136,8 +136,10 @@ func (h *Host) handleFiring(ctx context.Context, d driver.Delivery[driver.Firing
 		return s
 	}
 	h.logPanic("schedule "+d.Message.Name, err)
-	if s.Retry = done(ctx, err) || transient(err) || d.Attempt < h.opts.MaxAttempts; s.Retry {
-		s.After = h.opts.Backoff(d.Attempt)
+	if s.Retry = done(ctx, err) || transient(err) || h.Newer(err, d.Message.Due) || !h.givenUp(d.Attempt, err); s.Retry {
+		if s.After = h.opts.Backoff(d.Attempt); h.Newer(err, d.Message.Due) {
+			s.After = again
+		}
 		h.log.Warn("firing is tried again", "schedule", d.Message.Name, "attempt", d.Attempt, "error", logged(err))
 		return s
 	}
@@ -179,7 +181,7 @@ func (h *Host) fire(ctx context.Context, f driver.Firing) error {
 	case p.Task != "":
 		d, ok := h.app.Lookup(p.Task)
 		if !ok || d.Task == nil || d.Task.Scheduled == nil {
-			return fmt.Errorf("no task %q runs by the clock: %w", p.Task, driver.ErrNotFound)
+			return fmt.Errorf("no task %q runs by the clock: %w", p.Task, errNoComponent)
 		}
 		return h.runTask(ctx, p.Task, d, key, f.Due, func(ctx context.Context, e component.Env) ([]component.Action, error) {
 			return d.Task.Scheduled(ctx, e, f.Due)
@@ -190,7 +192,7 @@ func (h *Host) fire(ctx context.Context, f driver.Firing) error {
 	for i, c := range p.Commands {
 		a := h.aggregates[c.Target]
 		if a == nil {
-			return fmt.Errorf("no aggregate %q: %w", c.Target, driver.ErrNotFound)
+			return fmt.Errorf("no aggregate %q: %w", c.Target, errNoComponent)
 		}
 		if !p.Delayed {
 			c.Meta.ID = ids.Derive("firing", key, strconv.Itoa(i))

@@ -68,7 +68,7 @@ func (h *Host) settleObject(ctx context.Context, name string, d *component.Defin
 	err := h.handleObject(ctx, name, d, del.Message)
 	switch {
 	case err == nil:
-	case done(ctx, err) || transient(err) || del.Attempt < h.opts.MaxAttempts:
+	case done(ctx, err) || transient(err) || !h.givenUp(del.Attempt, err):
 		s.Retry, s.After = true, h.opts.Backoff(del.Attempt)
 		h.log.Warn("object is tried again", "task", name, "key", clip(del.Message.Key), "attempt", del.Attempt, "error", logged(err))
 	case h.parkObject(ctx, name, del, err) != nil:

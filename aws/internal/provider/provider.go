@@ -58,6 +58,8 @@ type Options struct {
 	Now func() time.Time
 	// Spent is told what each request to DynamoDB consumed; nil is nobody.
 	Spent func(operation string, c *types.ConsumedCapacity)
+	// Parked is called after each letter that was parked; nil is nothing.
+	Parked func()
 }
 
 // Provider opens the drivers of one stack.
@@ -293,7 +295,26 @@ func (p *Provider) OpenDeadLetters(context.Context) (driver.DeadLetters, error) 
 	if err != nil {
 		return nil, err
 	}
-	return deadletters.Open(p.dynamoDB, table, &deadletters.Options{Spent: p.opts.Spent}), nil
+	letters := deadletters.Open(p.dynamoDB, table, &deadletters.Options{Spent: p.opts.Spent})
+	if p.opts.Parked == nil {
+		return letters, nil
+	}
+	return toldLetters{letters, p.opts.Parked}, nil
+}
+
+// toldLetters tells of every letter that is parked, whoever parks it: the engine, or a
+// driver that cannot make sense of a message.
+type toldLetters struct {
+	driver.DeadLetters
+	parked func()
+}
+
+func (l toldLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
+	err := l.DeadLetters.Park(ctx, letter)
+	if err == nil {
+		l.parked()
+	}
+	return err
 }
 
 // OpenOutcomes implements [driver.Provider].
