@@ -25,7 +25,6 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/internal/teststack"
-	"github.com/reventless-go/reventless/aws/internal/wiring"
 	"github.com/reventless-go/reventless/aws/lambdahost"
 	"github.com/reventless-go/reventless/examples/shop"
 )
@@ -141,34 +140,6 @@ func (d *deployed) call(field, arguments string) string {
 		d.t.Fatalf("%s: %+v", field, *r.Error)
 	}
 	return string(r.Data)
-}
-
-// until waits until something is so.
-func (d *deployed) until(what string, is func() bool) {
-	d.t.Helper()
-	again := time.NewTicker(100 * time.Millisecond)
-	defer again.Stop()
-	deadline := time.After(time.Minute)
-	for !is() {
-		select {
-		case <-again.C:
-		case <-deadline:
-			d.t.Fatalf("after a minute it is not so that %s", what)
-		}
-	}
-}
-
-// settle waits until no queue has a message: figures are also right while a function
-// fails that they do not depend on.
-func (d *deployed) settle() {
-	d.t.Helper()
-	for _, f := range wiring.Functions(d.App, wiring.Shared) {
-		for _, trigger := range f.Triggers {
-			if !trigger.Stream() {
-				d.until(fmt.Sprintf("the %v of %q are handled", trigger.Source, trigger.Component), func() bool { return d.Waiting(trigger.Source, trigger.Component) == 0 })
-			}
-		}
-	}
 }
 
 // callAPI calls operations of each sort.

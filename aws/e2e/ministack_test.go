@@ -3,6 +3,7 @@ package e2e
 import (
 	"archive/zip"
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -32,6 +33,7 @@ func TestShopOnMiniStack(t *testing.T) {
 	s.send(commands(t, file))
 	s.wait(expected(t, file))
 	t.Logf("done after %v", time.Since(began))
+	s.settle()
 	s.check(file)
 }
 
@@ -50,6 +52,34 @@ func (s *stack) wait(want map[string][]map[string]any) {
 		case <-again.C:
 		case <-deadline:
 			s.t.Fatalf("it is not done after five minutes: %s", strings.Join(found, "; "))
+		}
+	}
+}
+
+// until waits until something is so.
+func (s *stack) until(what string, is func() bool) {
+	s.t.Helper()
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	deadline := time.After(time.Minute)
+	for !is() {
+		select {
+		case <-again.C:
+		case <-deadline:
+			s.t.Fatalf("after a minute it is not so that %s", what)
+		}
+	}
+}
+
+// settle waits until no queue has a message: figures are also right while a function
+// fails that they do not depend on.
+func (s *stack) settle() {
+	s.t.Helper()
+	for _, f := range wiring.Functions(s.App, wiring.Shared) {
+		for _, trigger := range f.Triggers {
+			if !trigger.Stream() {
+				s.until(fmt.Sprintf("the %v of %q are handled", trigger.Source, trigger.Component), func() bool { return s.Waiting(trigger.Source, trigger.Component) == 0 })
+			}
 		}
 	}
 }
