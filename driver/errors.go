@@ -22,8 +22,8 @@ var (
 	ErrTooLarge = errors.New("too large")
 	// ErrThrottled says that the store refused for load. Retry with backoff.
 	ErrThrottled = errors.New("throttled")
-	// ErrUnavailable says that the store did not answer, is closed, or cannot
-	// serve now. Retry with backoff.
+	// ErrUnavailable says that the store did not answer, is closed, does not
+	// exist (yet), or cannot serve now. Retry with backoff.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrUnsupported says that this provider cannot do what was asked.
 	ErrUnsupported = errors.New("unsupported")

@@ -5,7 +5,8 @@ import "context"
 // Provider opens the drivers of one place. Opening the same name twice returns
 // drivers over the same data. Open methods create what does not exist only
 // where the provider creates resources at run time (memory, SQLite); elsewhere
-// a missing resource is [ErrNotFound].
+// a missing resource is [ErrUnavailable]: a deployment may still be making it, and
+// it says nothing about what was to be done with it.
 type Provider interface {
 	// OpenEventLog opens the log of a component.
 	OpenEventLog(ctx context.Context, name string) (EventLog, error)

@@ -33,7 +33,7 @@ type Options struct {
 }
 
 // Open returns the checkpoints in table. Nothing is asked of the service: a
-// missing table is [driver.ErrNotFound] at the first call.
+// missing table is [driver.ErrUnavailable] at the first call.
 func Open(client *dynamodb.Client, table string, opts *Options) Checkpoints {
 	call := dynamo.Caller{Client: client, Spent: func(string, *types.ConsumedCapacity) {}}
 	if opts != nil && opts.Spent != nil {

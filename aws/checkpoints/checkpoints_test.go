@@ -134,10 +134,10 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	}
 }
 
-func TestMissingTableIsNotFound(t *testing.T) {
+func TestMissingTableIsUnavailable(t *testing.T) {
 	t.Parallel()
 	c := checkpoints.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", nil)
-	if _, err := c.Watermark(t.Context(), advance("a", 0, 0).StreamKey); !errors.Is(err, driver.ErrNotFound) {
-		t.Errorf("got %v, want not found", err)
+	if _, err := c.Watermark(t.Context(), advance("a", 0, 0).StreamKey); !errors.Is(err, driver.ErrUnavailable) {
+		t.Errorf("got %v, want unavailable", err)
 	}
 }

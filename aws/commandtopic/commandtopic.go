@@ -53,7 +53,7 @@ type Options struct {
 }
 
 // Open returns the topic of the queue with a name or URL. Nothing is asked of the
-// service: a missing queue is [driver.ErrNotFound] at the first call. A name is
+// service: a missing queue is [driver.ErrUnavailable] at the first call. A name is
 // looked up once, for which the caller needs the right sqs:GetQueueUrl.
 func Open(client *sdk.Client, queue string, opts *Options) *Topic {
 	q := sqs.NewQueue(client, queue)

@@ -400,15 +400,15 @@ func TestALostRequestNamesAllThatFollows(t *testing.T) {
 	}
 }
 
-func TestMissingQueueIsNotFound(t *testing.T) {
+func TestMissingQueueIsUnavailable(t *testing.T) {
 	t.Parallel()
 	client := awstest.MiniStack(t).Clients(awstest.Transport()).SQS
 	for _, queue := range []string{"missing.fifo", awstest.MiniStack(t).Endpoint + "/" + awstest.Account + "/missing.fifo"} {
 		topic := commandtopic.Open(client, queue, nil)
-		if err := topic.Send(t.Context(), commands(1)); !errors.Is(err, driver.ErrNotFound) {
+		if err := topic.Send(t.Context(), commands(1)); !errors.Is(err, driver.ErrUnavailable) {
 			t.Errorf("send: %v", err)
 		}
-		if _, err := topic.Receive(t.Context(), 1); !errors.Is(err, driver.ErrNotFound) || !strings.Contains(err.Error(), "missing.fifo") {
+		if _, err := topic.Receive(t.Context(), 1); !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), "missing.fifo") {
 			t.Errorf("receive: %v", err)
 		}
 	}

@@ -115,7 +115,7 @@ type Options struct {
 }
 
 // Open returns the counters in two tables. Nothing is asked of the service: a
-// missing table is [driver.ErrNotFound] at the first call.
+// missing table is [driver.ErrUnavailable] at the first call.
 func Open(client *dynamodb.Client, refs, counts string, opts *Options) *Counter {
 	c := &Counter{
 		call: dynamo.Caller{Client: client, Spent: func(string, *types.ConsumedCapacity) {}},

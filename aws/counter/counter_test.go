@@ -287,11 +287,11 @@ func TestAFinishIsHandedOutThoughTheAnswerToItsHoldIsLost(t *testing.T) {
 	}
 }
 
-func TestMissingTableIsNotFound(t *testing.T) {
+func TestMissingTableIsUnavailable(t *testing.T) {
 	t.Parallel()
 	c := counter.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", "missing2", nil)
-	if err := c.Count(t.Context(), "a", "r", 1); !errors.Is(err, driver.ErrNotFound) {
-		t.Errorf("got %v, want not found", err)
+	if err := c.Count(t.Context(), "a", "r", 1); !errors.Is(err, driver.ErrUnavailable) {
+		t.Errorf("got %v, want unavailable", err)
 	}
 }
 

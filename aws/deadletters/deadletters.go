@@ -143,7 +143,7 @@ func (d *Letters) put(ctx context.Context, item dynamo.Item) (dynamo.Item, error
 		TableName: &d.table, Item: item, ReturnValues: types.ReturnValueAllOld, ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal,
 	})
 	if err != nil {
-		return nil, tableError(dynamo.Classify(err))
+		return nil, dynamo.Classify(err)
 	}
 	d.call.Spent("PutItem", out.ConsumedCapacity)
 	return out.Attributes, nil
@@ -180,7 +180,7 @@ func (d *Letters) get(ctx context.Context, id string) (driver.DeadLetter, error)
 	for range maxReads {
 		item, err := d.call.Get(ctx, d.table, dynamo.Item{Partition: dynamo.Text(letters), Sort: keyOf(id)}, nil)
 		if err != nil {
-			return driver.DeadLetter{}, tableError(err)
+			return driver.DeadLetter{}, err
 		}
 		if item == nil {
 			return driver.DeadLetter{}, driver.ErrNotFound
@@ -229,7 +229,7 @@ func (d *Letters) query(ctx context.Context, in *dynamodb.QueryInput, f func(dyn
 	for {
 		out, err := d.call.Client.Query(ctx, in)
 		if err != nil {
-			return tableError(dynamo.Classify(err))
+			return dynamo.Classify(err)
 		}
 		d.call.Spent("Query", out.ConsumedCapacity)
 		for _, item := range out.Items {
@@ -338,20 +338,11 @@ func (d *Letters) Remove(ctx context.Context, id string) error {
 		ReturnValues: types.ReturnValueAllOld, ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal,
 	})
 	if err != nil {
-		return fmt.Errorf("deadletters %s: remove %.100q: %w", d.table, id, tableError(dynamo.Classify(err)))
+		return fmt.Errorf("deadletters %s: remove %.100q: %w", d.table, id, dynamo.Classify(err))
 	}
 	d.call.Spent("DeleteItem", out.ConsumedCapacity)
 	d.removeBody(ctx, out.Attributes, "")
 	return nil
-}
-
-// tableError has a missing table not look like a missing letter.
-func tableError(err error) error {
-	var missing *types.ResourceNotFoundException
-	if errors.As(err, &missing) {
-		return fmt.Errorf("%w: %w", driver.ErrUnavailable, missing)
-	}
-	return err
 }
 
 // start is that of an id's bytes which its key has as they are.

@@ -41,7 +41,7 @@ type QueueOptions struct {
 
 // OpenQueue returns the collector of the queue with a name or URL, which is
 // subscribed to the topic of log. Nothing is asked of the service: a missing queue
-// is [driver.ErrNotFound] at the first call. A name is looked up once, for which
+// is [driver.ErrUnavailable] at the first call. A name is looked up once, for which
 // the caller needs the right sqs:GetQueueUrl.
 func OpenQueue(client *sdk.Client, queue, log string, opts *QueueOptions) *Queue {
 	var o sqs.Options

@@ -53,7 +53,7 @@ type Options struct {
 }
 
 // Open returns the log in table. Nothing is asked of the service: a missing table
-// is [driver.ErrNotFound] at the first call.
+// is [driver.ErrUnavailable] at the first call.
 func Open(client *dynamodb.Client, table string, opts *Options) *Log {
 	l := &Log{client: client, table: table, spent: func(string, *types.ConsumedCapacity) {}}
 	l.now = time.Now

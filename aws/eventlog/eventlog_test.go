@@ -386,11 +386,11 @@ func count(seq iter.Seq2[driver.Commit, error]) (n int, err error) {
 	return n, nil
 }
 
-func TestMissingTableIsNotFound(t *testing.T) {
+func TestMissingTableIsUnavailable(t *testing.T) {
 	t.Parallel()
 	log := eventlog.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", nil)
-	if err := log.Append(t.Context(), commit("a", 1, "c")); !errors.Is(err, driver.ErrNotFound) {
-		t.Errorf("got %v, want not found", err)
+	if err := log.Append(t.Context(), commit("a", 1, "c")); !errors.Is(err, driver.ErrUnavailable) {
+		t.Errorf("got %v, want unavailable", err)
 	}
 }
 

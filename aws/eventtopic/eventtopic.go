@@ -63,7 +63,7 @@ var _ driver.EventTopic = (*Topic)(nil)
 type Options struct{}
 
 // Open returns the topic with an ARN. Nothing is asked of the service: a missing
-// topic is [driver.ErrNotFound] at the first call.
+// topic is [driver.ErrUnavailable] at the first call.
 func Open(client *sns.Client, arn string, _ *Options) *Topic {
 	return &Topic{client: client, arn: arn, fifo: strings.HasSuffix(arn, ".fifo")}
 }

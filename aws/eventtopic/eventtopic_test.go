@@ -445,12 +445,12 @@ func TestStandardTopicDelivers(t *testing.T) {
 	}
 }
 
-func TestMissingTopicIsNotFound(t *testing.T) {
+func TestMissingTopicIsUnavailable(t *testing.T) {
 	t.Parallel()
 	arn := "arn:aws:sns:" + awstest.Region + ":" + awstest.Account + ":missing.fifo"
 	err := eventtopic.Open(awstest.MiniStack(t).Clients(awstest.Transport()).SNS, arn, nil).Publish(t.Context(), []driver.Envelope{envelope("s", 1, 1)})
-	if !errors.Is(err, driver.ErrNotFound) || !strings.Contains(err.Error(), arn) {
-		t.Errorf("got %v, want not found", err)
+	if !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), arn) {
+		t.Errorf("got %v, want unavailable", err)
 	}
 }
 

@@ -101,7 +101,7 @@ func (o *Outcomes) put(ctx context.Context, outcome driver.Outcome, expires time
 	case errors.As(err, &kept):
 		return nil // another outcome is there, and stays
 	case err != nil:
-		return tableError(dynamo.Classify(err))
+		return dynamo.Classify(err)
 	}
 	o.call.Spent("PutItem", out.ConsumedCapacity)
 	return nil
@@ -122,7 +122,7 @@ func (o *Outcomes) get(ctx context.Context, commandID string) (driver.Outcome, e
 	}
 	item, err := o.call.Get(ctx, o.table, dynamo.Item{Key: dynamo.Text(commandID)}, nil)
 	if err != nil {
-		return driver.Outcome{}, tableError(err)
+		return driver.Outcome{}, err
 	}
 	if item == nil {
 		return driver.Outcome{}, driver.ErrNotFound
@@ -135,15 +135,6 @@ func (o *Outcomes) get(ctx context.Context, commandID string) (driver.Outcome, e
 		return driver.Outcome{}, driver.ErrNotFound
 	}
 	return outcome, nil
-}
-
-// tableError has a missing table not look like a missing outcome.
-func tableError(err error) error {
-	var missing *types.ResourceNotFoundException
-	if errors.As(err, &missing) {
-		return fmt.Errorf("%w: %w", driver.ErrUnavailable, missing)
-	}
-	return err
 }
 
 // texts are the attributes of an outcome that are texts and may be empty.

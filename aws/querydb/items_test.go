@@ -108,7 +108,7 @@ func TestDynamoDBRemovesNoWatermarks(t *testing.T) {
 	}
 }
 
-func TestMissingTableIsNotFound(t *testing.T) {
+func TestMissingTableIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	client := awstest.DynamoDB(t).Clients(nil).DynamoDB
@@ -121,10 +121,10 @@ func TestMissingTableIsNotFound(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := db.Load(t.Context(), "a"); !errors.Is(err, driver.ErrNotFound) {
-		t.Errorf("Load: %v, want not found", err)
+	if _, err := db.Load(t.Context(), "a"); !errors.Is(err, driver.ErrUnavailable) {
+		t.Errorf("Load: %v, want unavailable", err)
 	}
-	if _, err := db.Watermark(t.Context(), stream("a")); !errors.Is(err, driver.ErrNotFound) {
-		t.Errorf("Watermark: %v, want not found", err)
+	if _, err := db.Watermark(t.Context(), stream("a")); !errors.Is(err, driver.ErrUnavailable) {
+		t.Errorf("Watermark: %v, want unavailable", err)
 	}
 }

@@ -64,7 +64,7 @@ type Options struct {
 }
 
 // Open returns an engine for read models. Nothing is asked of the service: a
-// missing table is [driver.ErrNotFound] at the first call.
+// missing table is [driver.ErrUnavailable] at the first call.
 func Open(client *dynamodb.Client, tables []Table, opts *Options) (*Engine, error) {
 	e := &Engine{client: client, tables: make(map[string]rowtable.Table, len(tables)), spent: func(string, *types.ConsumedCapacity) {}}
 	if opts != nil {

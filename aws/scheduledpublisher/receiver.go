@@ -26,6 +26,12 @@ const (
 	defaultHold = 30 * time.Second
 	// setBack is how long a message waits whose schedule is held.
 	setBack = time.Second
+	// looks is how often a schedule is looked for before its message is dropped, and
+	// lookAgain how long that waits in between, which is longer than functions wait:
+	// they hand it back. Of the service nothing says that what it has stored is to be
+	// seen at once, and a firing that is near is sent as soon as it is stored.
+	looks     = 3
+	lookAgain = 5 * time.Second
 	// remembered is how many schedules it is known of when they were settled.
 	remembered = 10_000
 )
@@ -188,18 +194,16 @@ func (s *Scheduler) open(ctx context.Context, d driver.Delivery[string], since t
 	if err != nil {
 		return nil, nil, fmt.Errorf("%.100q: %w", in.Name, err)
 	}
-	if !found || now.Generation != in.Generation {
-		return nil, &driver.Settlement{ID: d.ID}, nil // it was deleted or replaced
-	}
-	f := &firing{input: in, id: d.ID, once: once, since: since}
-	if !once && d.Attempt == 1 && s.passed(in, due) {
-		return nil, &driver.Settlement{ID: d.ID}, nil
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if last, ok := s.lastSettled(in.Generation); ok && !due.After(last) {
+	last, settled := s.lastSettled(in.Generation)
+	if settled && !due.After(last) || !once && d.Attempt == 1 && s.passed(in, due) {
 		return nil, &driver.Settlement{ID: d.ID}, nil
 	}
+	if !found || now.Generation != in.Generation { // it was deleted or replaced, or is not to be seen yet
+		return nil, &driver.Settlement{ID: d.ID, Retry: d.Attempt < looks, After: lookAgain}, nil
+	}
+	f := &firing{input: in, id: d.ID, once: once, since: since}
 	if h := s.held[in.Name]; h != nil && since.Sub(h.since) < s.hold {
 		return nil, &driver.Settlement{ID: d.ID, Retry: true, After: setBack}, nil
 	}

@@ -1,23 +1,31 @@
 package scheduledpublisher_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/aws/internal/handed"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/scheduledpublisher"
 	"github.com/reventless-go/reventless/driver"
@@ -239,6 +247,126 @@ func TestFiringsOfARecurringSchedule(t *testing.T) {
 	}
 }
 
+// lag has the service not see a schedule for its first looks, and the queue not wait
+// with what is to wait.
+type lag struct {
+	looks int
+	waits *[]string // how long messages were to wait
+}
+
+var waiting = regexp.MustCompile(`"VisibilityTimeout":\d+`)
+
+func (l *lag) RoundTrip(r *http.Request) (*http.Response, error) {
+	switch awstest.Operation(r) {
+	case "Scheduler.GetSchedule":
+		if l.looks--; l.looks >= 0 {
+			return &http.Response{
+				StatusCode: http.StatusNotFound, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+				Header: http.Header{"Content-Type": {"application/json"}, "X-Amzn-Errortype": {"ResourceNotFoundException"}},
+				Body:   io.NopCloser(strings.NewReader(`{"Message":"Schedule a does not exist."}`)),
+			}, nil
+		}
+	case "SQS.ChangeMessageVisibilityBatch":
+		body, err := io.ReadAll(r.Body)
+		if err := errors.Join(err, r.Body.Close()); err != nil {
+			return nil, err
+		}
+		*l.waits = append(*l.waits, waiting.FindString(string(body)))
+		body = waiting.ReplaceAll(body, []byte(`"VisibilityTimeout":0`))
+		r = r.Clone(r.Context())
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
+	return awstest.Transport().RoundTrip(r)
+}
+
+// What is due at once is in the queue as soon as its schedule is stored, which need
+// not be to be seen by then.
+func TestAFiringIsNotLostThatIsFasterThanItsSchedule(t *testing.T) {
+	t.Parallel()
+	for looks, comes := range []bool{true, true, true, false} {
+		t.Run(fmt.Sprint(looks), func(t *testing.T) {
+			t.Parallel()
+			var waits []string
+			s, target := open(t, &lag{looks, &waits}, nil)
+			if err := s.Create(t.Context(), driver.Schedule{Name: "a", Expression: "at(2020-01-01T00:00:00)", Payload: json.RawMessage(`{}`)}); err != nil {
+				t.Fatal(err)
+			}
+			if comes {
+				if d := next(t, s); d.Message.Name != "a" {
+					t.Errorf("%s fires", d.Message.Name)
+				}
+			} else {
+				for end := time.Now().Add(time.Minute); left(t, target) > 0 && time.Now().Before(end); {
+					if batch, err := s.Receive(t.Context(), 1); err != nil || len(batch.Deliveries) > 0 {
+						t.Fatalf("what is deleted fires: %v, %v", batch.Deliveries, err)
+					}
+				}
+			}
+			if want := slices.Repeat([]string{`"VisibilityTimeout":5`}, min(looks, 2)); !slices.Equal(waits, want) {
+				t.Errorf("it waited for %v, want %v", waits, want)
+			}
+		})
+	}
+}
+
+// left is how many messages a queue has, held or not.
+func left(t *testing.T, target scheduledpublisher.Target) int {
+	t.Helper()
+	out, err := awstest.MiniStack(t).Clients(nil).SQS.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
+		QueueUrl: &target.Queue, AttributeNames: []sqstypes.QueueAttributeName{"All"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, name := range []string{"ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"} {
+		m, err := strconv.Atoi(out.Attributes[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += m
+	}
+	return n
+}
+
+// A function does not wait for a schedule that is not to be seen yet, but has the
+// queue do so, and knows by the queue's count how often it did.
+func TestAFunctionHandsBackWhatIsFasterThanItsSchedule(t *testing.T) {
+	t.Parallel()
+	for looks, comes := range []bool{true, true, true, false} {
+		messages := handed.New[string](nil)
+		var waits []string
+		s, target := open(t, &lag{looks, &waits}, &scheduledpublisher.Options{Messages: messages})
+		if err := s.Create(t.Context(), driver.Schedule{Name: "a", Expression: "at(2020-01-01T00:00:00)", Payload: json.RawMessage(`{}`)}); err != nil {
+			t.Fatal(err)
+		}
+		out, err := awstest.MiniStack(t).Clients(nil).SQS.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &target.Queue, WaitTimeSeconds: 5})
+		if err != nil || len(out.Messages) != 1 {
+			t.Fatalf("%d messages, %v", len(out.Messages), err)
+		}
+		fired := 0
+		for attempt := 1; attempt <= 4; attempt++ {
+			messages.Add(handed.Message[string]{ID: "m", Attempt: attempt, Message: aws.ToString(out.Messages[0].Body)})
+			began := time.Now()
+			err := handed.Work(t.Context(), s, time.Now, 16, 2*time.Second, func(int) time.Duration { return time.Millisecond },
+				func(_ context.Context, d []driver.Delivery[driver.Firing]) ([]driver.Settlement, error) {
+					fired += len(d)
+					return []driver.Settlement{{ID: d[0].ID}}, nil
+				})
+			back := messages.Take()
+			if again := attempt <= min(looks, 2); err != nil || again != (len(back) == 1 && back[0].After > 2*time.Second) || !again && len(back) > 0 || time.Since(began) > 2*time.Second {
+				t.Errorf("not seen %d times, attempt %d: %v is left after %v, %v", looks, attempt, back, time.Since(began), err)
+			}
+			if len(back) == 0 {
+				break
+			}
+		}
+		if fired == 1 != comes {
+			t.Errorf("not seen %d times: it fired %d times", looks, fired)
+		}
+	}
+}
+
 func TestForeignMessagesAreParked(t *testing.T) {
 	t.Parallel()
 	letters, err := memory.New(nil).OpenDeadLetters(t.Context())
@@ -281,6 +409,33 @@ func TestTooLargeScheduleIsNotSent(t *testing.T) {
 	err := s.Create(t.Context(), driver.Schedule{Name: "a", Expression: "rate(1 day)", Payload: json.RawMessage(`"` + strings.Repeat("x", scheduledpublisher.MaxInputBytes) + `"`)})
 	if !errors.As(err, &large) || requests.Of() != 0 {
 		t.Errorf("got %v after %d requests, want too large", err, requests.Of())
+	}
+}
+
+// The deployment keeps declared schedules that have a zone in the same group.
+func TestSchedulesOfTheDeploymentAreNotListed(t *testing.T) {
+	t.Parallel()
+	s, target := open(t, nil, nil)
+	if err := s.Create(t.Context(), driver.Schedule{Name: "ours", Expression: "rate(1 day)", Payload: json.RawMessage(`{}`)}); err != nil {
+		t.Fatal(err)
+	}
+	create := func(name, text string) {
+		t.Helper()
+		if _, err := awstest.MiniStack(t).Clients(nil).Scheduler.CreateSchedule(t.Context(), &scheduler.CreateScheduleInput{
+			Name: &name, GroupName: &target.Group, ScheduleExpression: aws.String("rate(1 day)"),
+			FlexibleTimeWindow: &types.FlexibleTimeWindow{Mode: types.FlexibleTimeWindowModeOff},
+			Target:             &types.Target{Arn: &target.QueueARN, RoleArn: &target.RoleARN, Input: &text},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("declared", `{"schedule":"declared/Shop.Tick","due":"<aws.scheduler.scheduled-time>"}`)
+	if list, err := s.List(t.Context()); err != nil || len(list) != 1 || list[0].Name != "ours" {
+		t.Errorf("the list is %v, %v", list, err)
+	}
+	create("foreign", `{"hello":"world"}`)
+	if list, err := s.List(t.Context()); !errors.Is(err, driver.ErrInvalid) {
+		t.Errorf("with one of nobody's the list is %v, %v", list, err)
 	}
 }
 

@@ -13,7 +13,9 @@
 // that it is of is there in its generation: so what was replaced or deleted does not
 // fire. For the same reason a one-time schedule has ActionAfterCompletion NONE and
 // is deleted when its firing is settled, not when the service has sent it; one whose
-// firing is parked by the queue's own dead letters stays in the list.
+// firing is parked by the queue's own dead letters stays in the list. The service
+// does not promise that what it has stored is to be seen at once: a message is dropped
+// only when it has come for the third time, five seconds apart.
 //
 // The service's precision is 60 seconds, and it is never early: a firing of 10:00
 // comes from 10:00:00 to 10:00:59. A time with seconds is rounded up to the minute
@@ -46,19 +48,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go"
 
 	"github.com/reventless-go/reventless/aws/internal/dynamo"
+	"github.com/reventless-go/reventless/aws/internal/failure"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	awssqs "github.com/reventless-go/reventless/aws/internal/sqs"
 	"github.com/reventless-go/reventless/driver"
@@ -256,7 +257,11 @@ func (s *Scheduler) remove(ctx context.Context, name string) error {
 	return classify(err)
 }
 
-// List implements [driver.Scheduler].
+// errDeclared says that a schedule is the deployment's, which are in the same group.
+var errDeclared = errors.New("is the deployment's")
+
+// List implements [driver.Scheduler]. Schedules that the deployment made are not in
+// it.
 func (s *Scheduler) List(ctx context.Context) ([]driver.Schedule, error) {
 	list, err := s.list(ctx)
 	if err != nil {
@@ -276,6 +281,7 @@ func (s *Scheduler) list(ctx context.Context) ([]driver.Schedule, error) {
 		for _, summary := range out.Schedules {
 			in, found, err := s.get(ctx, summary.Name)
 			switch {
+			case errors.Is(err, errDeclared):
 			case err != nil:
 				return nil, fmt.Errorf("%.100q: %w", aws.ToString(summary.Name), err)
 			case found:
@@ -303,7 +309,14 @@ func (s *Scheduler) get(ctx context.Context, physical *string) (in input, found 
 	case out.Target == nil:
 		return in, false, fmt.Errorf("the schedule has no target: %w", driver.ErrInvalid)
 	}
-	if in, err = decode(aws.ToString(out.Target.Input)); err != nil {
+	text := aws.ToString(out.Target.Input)
+	if in, err = decode(text); err != nil {
+		var declared struct {
+			Schedule string `json:"schedule"`
+		}
+		if json.Unmarshal([]byte(text), &declared) == nil && declared.Schedule != "" {
+			return in, false, fmt.Errorf("%.100q %w", declared.Schedule, errDeclared)
+		}
 		return in, false, fmt.Errorf("the schedule is not one of ours: %w", err)
 	}
 	return in, true, nil
@@ -316,48 +329,19 @@ var (
 	unavailable = []string{"InternalServerException", "InternalFailure", "ServiceUnavailable", "ResourceNotFoundException"}
 )
 
-// classify wraps an error of the service with its class. It goes by the values and
-// codes of errors, never by their texts; what it does not know has no class. What is
-// not found where it is not looked for is the group.
-func classify(err error) error {
-	if err == nil {
-		return nil
-	}
-	if class := classOf(err); class != nil {
-		return fmt.Errorf("%w: %w", class, err)
-	}
-	return err
-}
+// classify wraps an error of the service with its class. What is not found where it
+// is not looked for is the group.
+func classify(err error) error { return failure.Classify(err, classOf) }
 
 func classOf(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return nil // the context's error is the class
-	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		switch code := api.ErrorCode(); {
 		case slices.Contains(throttled, code):
 			return driver.ErrThrottled
-		case slices.Contains(unavailable, code), api.ErrorFault() == smithy.FaultServer:
+		case slices.Contains(unavailable, code):
 			return driver.ErrUnavailable
 		}
-	}
-	var response *awshttp.ResponseError
-	if errors.As(err, &response) { // an answer whose body was not understood, or none
-		switch status := response.HTTPStatusCode(); {
-		case status == 429:
-			return driver.ErrThrottled
-		case status >= 500:
-			return driver.ErrUnavailable
-		case status > 0:
-			return nil
-		}
-	}
-	var connection net.Error
-	var operation *net.OpError
-	var sent interface{ ConnectionError() bool }
-	if errors.As(err, &connection) || errors.As(err, &operation) || errors.As(err, &sent) && sent.ConnectionError() {
-		return driver.ErrUnavailable
 	}
 	return nil
 }

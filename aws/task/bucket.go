@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -32,6 +31,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/reventless-go/reventless/aws/internal/failure"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/objectkey"
 )
@@ -227,23 +227,11 @@ var (
 	missing     = []string{"NoSuchKey", "NotFound"}
 )
 
-// classify wraps an error of S3 with its class. It goes by the values and codes of
-// errors, never by their texts; what it does not know has no class. A missing
-// bucket is not a missing object.
-func classify(err error) error {
-	if err == nil {
-		return nil
-	}
-	if class := classOf(err); class != nil {
-		return fmt.Errorf("%w: %w", class, err)
-	}
-	return err
-}
+// classify wraps an error of S3 with its class. A missing bucket is not a missing
+// object.
+func classify(err error) error { return failure.Classify(err, classOf) }
 
 func classOf(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return nil // the context's error is the class
-	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		switch code := api.ErrorCode(); {
@@ -251,28 +239,14 @@ func classOf(err error) error {
 			return driver.ErrNotFound
 		case slices.Contains(throttled, code):
 			return driver.ErrThrottled
-		case slices.Contains(unavailable, code), api.ErrorFault() == smithy.FaultServer:
+		case slices.Contains(unavailable, code):
 			return driver.ErrUnavailable
 		}
+		return nil
 	}
 	var response *awshttp.ResponseError
-	if errors.As(err, &response) { // an answer whose body was not understood, or none
-		switch status := response.HTTPStatusCode(); {
-		case status == 404 && api == nil: // it names the key, which XML cannot always have
-			return driver.ErrNotFound
-		case status == 429:
-			return driver.ErrThrottled
-		case status >= 500:
-			return driver.ErrUnavailable
-		case status > 0:
-			return nil
-		}
-	}
-	var connection net.Error
-	var operation *net.OpError
-	var sent interface{ ConnectionError() bool }
-	if errors.As(err, &connection) || errors.As(err, &operation) || errors.As(err, &sent) && sent.ConnectionError() {
-		return driver.ErrUnavailable
+	if errors.As(err, &response) && response.HTTPStatusCode() == 404 { // it names the key, which XML cannot always have
+		return driver.ErrNotFound
 	}
 	return nil
 }

@@ -69,11 +69,11 @@ func Classify(err error) *Error {
 		return &Error{TooLarge, fmt.Sprintf("the %s has %d bytes, the limit is %d", tooLarge.What, tooLarge.Size, tooLarge.Limit), err}
 	case errors.Is(err, driver.ErrTooLarge):
 		return &Error{TooLarge, "it is over the size limit", err}
-	case errors.Is(err, context.DeadlineExceeded):
-		return &Error{Timeout, "it took too long; a command may still take effect, and asking again with the same commandId tells", err}
 	case errors.Is(err, context.Canceled), errors.Is(err, driver.ErrUnavailable), errors.Is(err, driver.ErrThrottled),
 		errors.Is(err, driver.ErrConflict): // other writers were faster for all of the time that there was
 		return &Error{Unavailable, "it cannot be done now; please try again", err}
+	case errors.Is(err, context.DeadlineExceeded): // the caller's: that of a transport is a store that is away
+		return &Error{Timeout, "it took too long; a command may still take effect, and asking again with the same commandId tells", err}
 	case errors.Is(err, driver.ErrInvalid):
 		return &Error{BadInput, err.Error(), err}
 	}

@@ -1,13 +1,16 @@
 package awsstack_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -445,6 +448,52 @@ func TestPoisonIsParkedAndNothingElseWaits(t *testing.T) {
 	own, all = p.fold(nil)
 	p.untilRows("Shop.All", all)
 	p.untilRows("Shop.Own", own)
+	if letters := p.letters(); len(letters) > 0 {
+		t.Errorf("there are letters: %+v", letters)
+	}
+}
+
+// notYet has the service not know a table while it is made.
+type notYet struct {
+	table string
+	made  atomic.Bool
+	asked atomic.Int64
+}
+
+func (n *notYet) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err := errors.Join(err, r.Body.Close()); err != nil {
+		return nil, err
+	}
+	if !n.made.Load() && bytes.Contains(body, []byte(`"`+n.table+`"`)) {
+		n.asked.Add(1)
+		return &http.Response{
+			StatusCode: http.StatusBadRequest, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r, Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}},
+			Body: io.NopCloser(strings.NewReader(`{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"Requested resource not found"}`)),
+		}, nil
+	}
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return awstest.Transport().RoundTrip(r)
+}
+
+// A deployment that adds a read model makes its functions and its table side by side.
+func TestATableThatIsNotThereYetParksNothing(t *testing.T) {
+	t.Parallel()
+	stack, s := awsstack.New(t, time.Minute), newShop()
+	table := &notYet{table: stack.Tables.Table("rows", "Shop.All")}
+	p := s.open(t, stack, awstest.DynamoDB(t).Clients(table), awstest.MiniStack(t).Patient(nil), &host.Options{MaxAttempts: 3})
+	p.start()
+	for i, entity := range []string{"a", "b", "a"} {
+		if err := p.handle(t.Context(), command(fmt.Sprint(i), entity, Put{N: i + 1})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own, all := p.fold(nil)
+	p.untilRows("Shop.Own", own)
+	until(t, "the table to be asked for more often than a message is tried", func() bool { return table.asked.Load() >= 20 || len(p.letters()) > 0 })
+	table.made.Store(true)
+	until(t, "all to be applied or parked", func() bool { return len(p.letters()) > 0 || maps.Equal(p.rows("Shop.All"), all) })
 	if letters := p.letters(); len(letters) > 0 {
 		t.Errorf("there are letters: %+v", letters)
 	}

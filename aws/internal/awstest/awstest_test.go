@@ -264,6 +264,8 @@ func TestFaultsBeforeAndAfterTheEffect(t *testing.T) {
 		var netErr net.Error
 		if wantTimeout := fault == awstest.Timeout || fault == awstest.TimeoutAfter; wantTimeout != (errors.As(err, &netErr) && netErr.Timeout()) {
 			t.Errorf("%v: got %v, want a timeout: %t", fault, err, wantTimeout)
+		} else if wantTimeout != errors.Is(err, context.DeadlineExceeded) { // as it is with net/http's
+			t.Errorf("%v: %v passes for the end of a context: %t", fault, err, !wantTimeout)
 		}
 		if err := put(t.Context(), c, name, third); err != nil {
 			t.Errorf("%v of the second call: the third fails: %v", fault, err)

@@ -142,7 +142,7 @@ func (f *Faults) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, connectionReset()
 	case Timeout:
 		drop(r)
-		return nil, timedOut()
+		return nil, timeout{}
 	case InternalAfter, ResetAfter, TimeoutAfter:
 		if r.Context().Value(spared{}) != nil {
 			break
@@ -156,7 +156,7 @@ func (f *Faults) RoundTrip(r *http.Request) (*http.Response, error) {
 		case ResetAfter:
 			return nil, connectionReset()
 		default:
-			return nil, timedOut()
+			return nil, timeout{}
 		}
 	case Unprocessed:
 		return unprocessed(r)
@@ -217,13 +217,20 @@ func drop(r *http.Request) {
 	}
 }
 
-// These are what the net package returns, as it is: http.Client looks at the
-// error itself to tell a timeout.
+// connectionReset and timeout are what the transport returns, as it is: http.Client
+// looks at the error itself to tell a timeout.
 func connectionReset() error {
 	return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 }
 
-func timedOut() error { return &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded} }
+// timeout is that of a transport's own bound. Those of net/http and of dialers pass
+// for the end of a context, too.
+type timeout struct{}
+
+func (timeout) Error() string        { return "net/http: timeout awaiting response headers" }
+func (timeout) Timeout() bool        { return true }
+func (timeout) Temporary() bool      { return true }
+func (timeout) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // failure is an error answer of a service.
 type failure struct {

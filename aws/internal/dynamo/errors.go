@@ -3,16 +3,13 @@
 package dynamo
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"net"
 	"slices"
 
-	"github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/reventless-go/reventless/aws/internal/failure"
 	"github.com/reventless-go/reventless/driver"
 )
 
@@ -20,72 +17,28 @@ import (
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
 var (
 	throttled   = []string{"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException", "ThrottlingError", "ProvisionedThroughputExceeded"}
-	unavailable = []string{"InternalServerError", "InternalServerErrorException", "ServiceUnavailable", "ServiceUnavailableException", "TransactionInProgressException", "LimitExceededException"}
+	unavailable = []string{"InternalServerError", "InternalServerErrorException", "ServiceUnavailable", "ServiceUnavailableException", "TransactionInProgressException", "LimitExceededException", "ResourceNotFoundException"}
 )
 
-// Classify wraps an error of the SDK with its class. It goes by the values and
-// codes of errors, never by their texts; what it does not know has no class.
-func Classify(err error) error {
-	if err == nil {
-		return nil
-	}
-	class := classOf(err)
-	if class == nil {
-		return err
-	}
-	return fmt.Errorf("%w: %w", class, err)
-}
+// Classify wraps an error of the SDK with its class. A table that does not exist, or
+// not yet, is away: what was asked of it says nothing about what is in it.
+func Classify(err error) error { return failure.Classify(err, classOf) }
 
 func classOf(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return nil // the context's error is the class
-	}
 	var conflict *types.TransactionConflictException
 	var cancelled *types.TransactionCanceledException
-	var missing *types.ResourceNotFoundException
 	var api smithy.APIError
 	switch {
 	case errors.As(err, &cancelled):
 		return reasonsClass(cancelled.CancellationReasons)
 	case errors.As(err, &conflict):
 		return driver.ErrThrottled // another transaction is under way; it passes
-	case errors.As(err, &missing):
-		return driver.ErrNotFound
-	case errors.As(err, &api):
-		switch {
-		case slices.Contains(throttled, api.ErrorCode()):
-			return driver.ErrThrottled
-		case slices.Contains(unavailable, api.ErrorCode()), api.ErrorFault() == smithy.FaultServer:
-			return driver.ErrUnavailable
-		}
-		return serverFault(err)
-	}
-	var connection net.Error
-	var operation *net.OpError
-	if errors.As(err, &connection) || errors.As(err, &operation) || isConnection(err) {
+	case errors.As(err, &api) && slices.Contains(throttled, api.ErrorCode()):
+		return driver.ErrThrottled
+	case errors.As(err, &api) && slices.Contains(unavailable, api.ErrorCode()):
 		return driver.ErrUnavailable
 	}
-	return serverFault(err)
-}
-
-// serverFault goes by the status of an answer whose body was not understood.
-func serverFault(err error) error {
-	var response *http.ResponseError
-	if errors.As(err, &response) {
-		switch status := response.HTTPStatusCode(); {
-		case status == 429:
-			return driver.ErrThrottled
-		case status >= 500:
-			return driver.ErrUnavailable
-		}
-	}
 	return nil
-}
-
-// isConnection reports whether a request did not get an answer.
-func isConnection(err error) bool {
-	var sent interface{ ConnectionError() bool }
-	return errors.As(err, &sent) && sent.ConnectionError()
 }
 
 // reasonsClass is the class of a cancelled transaction: each of its reasons, but

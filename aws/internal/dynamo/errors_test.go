@@ -54,7 +54,7 @@ func TestClassify(t *testing.T) {
 		"a text that has a class":   {errors.New("ConditionalCheckFailedException"), nil},
 		"a cancelled context":       {&smithy.CanceledError{Err: context.Canceled}, nil},
 		"a deadline":                {fmt.Errorf("send: %w", context.DeadlineExceeded), nil},
-		"no table":                  {&types.ResourceNotFoundException{}, driver.ErrNotFound},
+		"no table":                  {&types.ResourceNotFoundException{}, driver.ErrUnavailable},
 		"throughput":                {&types.ProvisionedThroughputExceededException{}, driver.ErrThrottled},
 		"request limit":             {&types.RequestLimitExceeded{}, driver.ErrThrottled},
 		"throttling":                {code("ThrottlingException", smithy.FaultClient), driver.ErrThrottled},

@@ -1,15 +1,13 @@
 package sqs
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 
-	"github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 
+	"github.com/reventless-go/reventless/aws/internal/failure"
 	"github.com/reventless-go/reventless/driver"
 )
 
@@ -23,55 +21,25 @@ var (
 		"RequestThrottled", "AWS.SimpleQueueService.RequestThrottled", "ThrottlingException", "Throttling", "Throttled", "RequestLimitExceeded",
 		"OverLimit", "KmsThrottled", "KMS.ThrottlingException", "KMSThrottling",
 	}
-	unavailable = []string{"InternalError", "InternalFailure", "InternalErrorException", "ServiceUnavailable"}
-	missing     = []string{"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "NotFound", "NotFoundException"}
-	invalid     = []string{"InvalidParameterValue", "InvalidParameter", "ParameterValueInvalid", "InvalidMessageContents", "MissingParameter", "BatchRequestTooLong"}
+	unavailable = []string{
+		"InternalError", "InternalFailure", "InternalErrorException", "ServiceUnavailable",
+		"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "NotFound", "NotFoundException",
+	}
+	invalid = []string{"InvalidParameterValue", "InvalidParameter", "ParameterValueInvalid", "InvalidMessageContents", "MissingParameter", "BatchRequestTooLong"}
 
 	// gone are the codes of receipt handles whose hold has ended. A FIFO queue
 	// calls those of another receive an invalid parameter.
 	gone = []string{"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight"}
 )
 
-// Classify wraps an error of SQS or SNS with its class. It goes by the values
-// and codes of errors, never by their texts; what it does not know has no class.
-func Classify(err error) error {
-	if err == nil {
-		return nil
-	}
-	class := classOf(err)
-	if class == nil {
-		return err
-	}
-	return fmt.Errorf("%w: %w", class, err)
-}
+// Classify wraps an error of SQS or SNS with its class. A queue or topic that does
+// not exist, or not yet, is away.
+func Classify(err error) error { return failure.Classify(err, classOf) }
 
 func classOf(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return nil // the context's error is the class
-	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
-		if class := codeClass(api.ErrorCode()); class != nil {
-			return class
-		}
-		if api.ErrorFault() == smithy.FaultServer {
-			return driver.ErrUnavailable
-		}
-	}
-	var connection net.Error
-	var operation *net.OpError
-	var sent interface{ ConnectionError() bool }
-	if errors.As(err, &connection) || errors.As(err, &operation) || errors.As(err, &sent) && sent.ConnectionError() {
-		return driver.ErrUnavailable
-	}
-	var response *http.ResponseError
-	if errors.As(err, &response) { // an answer whose body was not understood
-		switch status := response.HTTPStatusCode(); {
-		case status == 429:
-			return driver.ErrThrottled
-		case status >= 500:
-			return driver.ErrUnavailable
-		}
+		return codeClass(api.ErrorCode())
 	}
 	return nil
 }
@@ -82,8 +50,6 @@ func codeClass(code string) error {
 		return driver.ErrThrottled
 	case slices.Contains(unavailable, code):
 		return driver.ErrUnavailable
-	case slices.Contains(missing, code):
-		return driver.ErrNotFound
 	case slices.Contains(invalid, code):
 		return driver.ErrInvalid
 	}

@@ -28,9 +28,9 @@ func TestClassesOfErrors(t *testing.T) {
 	}
 	older := aws.String("AWS.SimpleQueueService.NonExistentQueue")
 	for i, tt := range []struct{ err, want error }{
-		{&types.QueueDoesNotExist{}, driver.ErrNotFound},
-		{&types.QueueDoesNotExist{ErrorCodeOverride: older}, driver.ErrNotFound},
-		{&snstypes.NotFoundException{}, driver.ErrNotFound},
+		{&types.QueueDoesNotExist{}, driver.ErrUnavailable},
+		{&types.QueueDoesNotExist{ErrorCodeOverride: older}, driver.ErrUnavailable},
+		{&snstypes.NotFoundException{}, driver.ErrUnavailable},
 		{&types.RequestThrottled{}, driver.ErrThrottled},
 		{&types.KmsThrottled{}, driver.ErrThrottled},
 		{&types.OverLimit{}, driver.ErrThrottled},
