@@ -141,9 +141,23 @@ type QueryDb interface {
 	// [ErrInvalid].
 	Apply(ctx context.Context, step Step) error
 
-	// Clear removes all rows and all watermarks of the read model. It is for
-	// rebuilds, not atomic, and may be repeated after an error; afterwards every
-	// watermark is 0 and not blocked, and no row is left that was there before.
+	// Clear removes all rows and all watermarks of the read model, for a rebuild.
+	// No row is left that was there before, and where nobody writes beside it every
+	// watermark is 0 and not blocked afterwards.
+	//
+	// It may be called beside all other calls, also of other processes and of
+	// itself. It is not atomic: until it returns rows may be missing and streams may
+	// be blocked, with Apply, Advance and Unblock failing with [ErrConflict]. But
+	// when it has returned, a step that took effect before it or beside it is
+	// either gone, rows and watermark, or has all its effect, and no stream is
+	// blocked by it: whoever then applies what is behind the watermarks has each
+	// commit once in the rows. Rows that are written beside it without a watermark
+	// may be removed.
+	//
+	// [ErrThrottled] says that it found no end, because streams that had no
+	// watermark kept coming. After that, any other error, and when its process
+	// ended, rows may be gone whose commits count as applied, and streams may stay
+	// blocked, until it is called again and returns nil.
 	Clear(ctx context.Context) error
 }
 
@@ -184,7 +198,8 @@ type Checkpoints interface {
 	// of the last applied commit. Blocking a blocked stream is nil.
 	Block(ctx context.Context, stream StreamKey, at uint64) error
 
-	// Unblock lets the stream go on; one that is not blocked is nil.
+	// Unblock lets the stream go on; one that is not blocked is nil. [ErrConflict]
+	// when the stream is stopped by [QueryDb].Clear.
 	Unblock(ctx context.Context, stream StreamKey) error
 }
 

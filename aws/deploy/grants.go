@@ -36,7 +36,7 @@ var operations = map[string][]access{
 	"QueryDb.LoadRow":    {{naming.Rows, rowReads}},
 	"QueryDb.LoadRows":   {{naming.Rows, rowReads}},
 	"QueryDb.Apply":      {{naming.Rows, actions{"dynamodb:UpdateItem", "dynamodb:DeleteItem"}}, {naming.Marks, markWrites}},
-	"QueryDb.Clear":      {{naming.Rows, clears}, {naming.Marks, clears}},
+	"QueryDb.Clear":      {{naming.Rows, clears}, {naming.Marks, actions{"dynamodb:Scan", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}}},
 	"QueryDb.Watermark":  {{naming.Marks, markReads}},
 	"QueryDb.Watermarks": {{naming.Marks, markReads}},
 	"QueryDb.Block":      {{naming.Marks, markWrites}},

@@ -11,6 +11,8 @@
 //   - Any other step is a transaction of two units for each KB of each row, and
 //     two for each watermark.
 //   - LoadRow and Watermark are one request; LoadRows and Watermarks one for 100.
+//   - Clear reads the table of rows once and that of watermarks three times, both
+//     more often beside streams that begin, and writes each watermark twice.
 //
 // A row that has ended is absent at once, by the clock of [Options]; DynamoDB
 // removes it some days later. Where rows hold their watermarks it does not: there
@@ -80,7 +82,7 @@ type Options struct {
 
 // Open returns the store of a read model with its rows and watermarks in the
 // tables given; with spec.OwnRow there is none of watermarks. Nothing is asked of
-// the service: a missing table is [driver.ErrNotFound] at the first call.
+// the service: a missing table is [driver.ErrUnavailable] at the first call.
 //
 // Rows that were written under other indexes are in those of spec after
 // [Db.Reindex].
@@ -462,63 +464,13 @@ func (db *Db) deleteBatch(ctx context.Context, keys []driver.Key) error {
 	return failed.err()
 }
 
-// Clear implements [driver.QueryDb]. It reads both tables whole.
-func (db *Db) Clear(ctx context.Context) error {
-	err := db.clear(ctx, db.rows.Name, db.rows.KeyAttributes())
-	if err == nil && db.marks != "" {
-		err = db.clear(ctx, db.marks, []string{marks.Stream, marks.Log})
-	}
-	if err != nil {
-		return fmt.Errorf("querydb %s: clear: %w", db.rows.Name, err)
-	}
-	return nil
-}
-
-func (db *Db) clear(ctx context.Context, table string, key []string) error {
-	var wanted dynamo.Expression
-	for _, name := range key {
-		wanted.Name(name)
-	}
-	return db.scan(ctx, table, &wanted, func(items []dynamo.Item) error {
-		first := error(nil)
-		db.call.BatchDelete(ctx, table, items, func(_ int, err error) {
-			if first == nil {
-				first = err
-			}
-		})
-		return first
-	})
-}
-
-// scan calls f for the items of a table, page by page.
-func (db *Db) scan(ctx context.Context, table string, wanted *dynamo.Expression, f func([]dynamo.Item) error) error {
-	in := &dynamodb.ScanInput{TableName: &table, ConsistentRead: aws.Bool(true), ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal}
-	if wanted != nil {
-		in.ProjectionExpression, in.ExpressionAttributeNames = wanted.Projection(), wanted.Names()
-	}
-	for {
-		out, err := db.call.Client.Scan(ctx, in)
-		if err != nil {
-			return dynamo.Classify(err)
-		}
-		db.call.Spent("Scan", out.ConsumedCapacity)
-		if err := f(out.Items); err != nil {
-			return err
-		}
-		if len(out.LastEvaluatedKey) == 0 {
-			return nil
-		}
-		in.ExclusiveStartKey = out.LastEvaluatedKey
-	}
-}
-
 // Reindex puts the rows into the indexes of the spec that the Db was opened with,
 // and rows that do not fit one out of it. A deployment calls it when an index has
 // come or has become another one; until it returns, queries of that index miss
 // rows. It reads the table whole and writes the rows that change, which keep their
 // revision. It may be called beside other writers, and again after an error.
 func (db *Db) Reindex(ctx context.Context) error {
-	err := db.scan(ctx, db.rows.Name, nil, func(items []dynamo.Item) error {
+	err := db.scan(ctx, &dynamodb.ScanInput{TableName: &db.rows.Name}, func(items []dynamo.Item) error {
 		stale := make(map[driver.Key]dynamo.Item)
 		var keys []driver.Key
 		for _, item := range items {

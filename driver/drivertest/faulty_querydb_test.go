@@ -1107,7 +1107,78 @@ func stepFaults() []fault {
 				return errors.Join(err, h.QueryDb.Clear(ctx), h.QueryDb.Save(ctx, r, driver.Any))
 			}
 		})},
+		{"ClearsRowsThenWatermarks", "QueryDb/ClearBesideStepsLosesAndRepeatsNothing", onClear(func(ctx context.Context, db driver.QueryDb, ids []string) error {
+			if err := deleted(ctx, db, ids); err != nil {
+				return err
+			}
+			pause(time.Millisecond)
+			var made []driver.RowWrite
+			for _, id := range ids {
+				if r, err := db.LoadRow(ctx, driver.Key{ID: id}); err == nil {
+					made = append(made, put(r))
+				}
+			}
+			return errors.Join(db.Clear(ctx), written(ctx, db, made))
+		})},
+		{"ClearsWatermarksThenRows", "QueryDb/ClearBesideStepsLosesAndRepeatsNothing", onClear(func(ctx context.Context, db driver.QueryDb, ids []string) error {
+			if err := db.Clear(ctx); err != nil {
+				return err
+			}
+			pause(time.Millisecond)
+			return deleted(ctx, db, ids)
+		})},
+		{"ClearMissesStreamsThatBegin", "QueryDb/ClearBesideStepsLosesAndRepeatsNothing", onClear(func(ctx context.Context, db driver.QueryDb, ids []string) error {
+			// The streams that it knows wait, others go on.
+			for _, id := range ids {
+				if m, err := db.Watermark(ctx, streamKey(id)); err == nil {
+					_ = db.Block(ctx, streamKey(id), m.SequenceNr)
+				}
+			}
+			pause(time.Millisecond)
+			began := map[string]driver.Watermark{}
+			for i := range 100 {
+				id := fmt.Sprintf("s%d", i)
+				if m, err := db.Watermark(ctx, streamKey(id)); err == nil && m.SequenceNr > 0 && !m.Blocked {
+					began[id] = m
+				}
+			}
+			err := db.Clear(ctx)
+			for id, m := range began {
+				_ = db.Advance(ctx, []driver.Advance{advance(id, 0, m.SequenceNr)})
+			}
+			return err
+		})},
 	}
+}
+
+// onClear replaces Clear. It is told the ids of all rows that steps wrote before.
+func onClear(tamper func(ctx context.Context, db driver.QueryDb, ids []string) error) func(*hooked, *faulty) {
+	return onDb(func(h *dbHook, _ driver.TableSpec, _ *faulty) {
+		var mu sync.Mutex
+		ids := map[string]bool{}
+		h.apply = func(ctx context.Context, s driver.Step) error {
+			mu.Lock()
+			for _, w := range s.Writes {
+				ids[w.Row.ID] = true
+			}
+			mu.Unlock()
+			return h.QueryDb.Apply(ctx, s)
+		}
+		h.clear = func(ctx context.Context) error {
+			mu.Lock()
+			known := slices.Collect(maps.Keys(ids))
+			mu.Unlock()
+			return tamper(ctx, h.QueryDb, known)
+		}
+	})
+}
+
+func deleted(ctx context.Context, db driver.QueryDb, ids []string) error {
+	keys := make([]driver.Key, len(ids))
+	for i, id := range ids {
+		keys[i] = driver.Key{ID: id}
+	}
+	return db.DeleteBatch(ctx, keys)
 }
 
 // limited says that the provider takes fewer members of a step than it does.

@@ -33,6 +33,7 @@ func stepProperties() []property {
 		{"OwnRowProjectorsApplyEachCommitOnce", ownRowProjectorsApplyEachCommitOnce},
 		{"OwnRowStepsSurviveReopening", ownRowStepsSurviveReopening},
 		{"ClearRemovesRowsAndWatermarks", clearRemovesRowsAndWatermarks},
+		{"ClearBesideStepsLosesAndRepeatsNothing", clearBesideStepsLosesAndRepeatsNothing},
 	}
 }
 

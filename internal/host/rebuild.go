@@ -29,15 +29,10 @@ func (h *Host) Clear(ctx context.Context, name string) error {
 	if rm == nil {
 		return fmt.Errorf("no read model %q: %w", name, driver.ErrNotFound)
 	}
-	letters, err := h.commitLetters(ctx, name)
-	if err != nil {
-		return fmt.Errorf("read model %s: %w", name, err)
-	}
 	if err := rm.db.Clear(ctx); err != nil {
 		return fmt.Errorf("read model %s: clear: %w", name, err)
 	}
-	// Only those from before: whatever was parked since then blocks a stream.
-	if err := h.dropLetters(ctx, letters); err != nil {
+	if err := h.dropLetters(ctx, name); err != nil {
 		return fmt.Errorf("read model %s: %w", name, err)
 	}
 	return nil
@@ -88,15 +83,22 @@ func (h *Host) commitLetters(ctx context.Context, component string) ([]driver.De
 	}
 }
 
-// dropLetters removes letters that are still what they were.
-func (h *Host) dropLetters(ctx context.Context, letters []driver.DeadLetter) error {
+// dropLetters removes the letters of a component's commits whose streams do not wait
+// for them: what was parked since it was cleared blocks its stream.
+func (h *Host) dropLetters(ctx context.Context, component string) error {
+	letters, err := h.commitLetters(ctx, component)
+	if err != nil {
+		return err
+	}
 	for _, l := range letters {
-		now, err := h.letters.Get(ctx, l.ID)
-		if err == nil && now.SequenceNr == l.SequenceNr && now.Attempts == l.Attempts && now.ParkedAt.Equal(l.ParkedAt) {
-			if c, unknown := h.consumerOf(l); unknown == nil {
-				err = c.dropLetter(ctx, driver.StreamKey{Log: l.Log, Stream: l.Stream})
-			} else {
-				err = h.letters.Remove(ctx, l.ID)
+		c, err := h.consumerOf(l)
+		if err != nil { // its log is none of the component's any more
+			err = h.letters.Remove(ctx, l.ID)
+		} else {
+			key := driver.StreamKey{Log: l.Log, Stream: l.Stream}
+			var w driver.Watermark
+			if w, err = c.positions.Watermark(ctx, key); err == nil && !w.Blocked {
+				err = c.dropLetter(ctx, key)
 			}
 		}
 		if err != nil && !errors.Is(err, driver.ErrNotFound) {

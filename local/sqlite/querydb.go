@@ -441,10 +441,14 @@ func (db queryDb) Clear(ctx context.Context) error {
 	return nil
 }
 
+// clear removes the rows in parts, so that other writers go on. Whatever steps made
+// meanwhile of rows that were half gone is removed in the end, at once with all
+// watermarks.
 func (db queryDb) clear(ctx context.Context) error {
-	var newest int64 // what comes later stays
-	if err := db.p.write(ctx, func(x *tx) (err error) {
-		newest, err = x.next()
+	// Streams wait: their steps would meet rows that are gone, and stay so if the
+	// process ends here.
+	if err := db.p.write(ctx, func(x *tx) error {
+		_, _, err := x.exec("UPDATE marks SET blocked = 1 WHERE consumer = ? AND blocked = 0", db.consumer)
 		return err
 	}); err != nil {
 		return err
@@ -452,22 +456,10 @@ func (db queryDb) clear(ctx context.Context) error {
 	after := driver.Key{}
 	for {
 		var page []stored
-		err := db.p.writeWhole(ctx, func(x *tx) (err error) {
-			now := db.p.now()
-			if page, err = db.t.page(x.conn, after, batchChunk); err != nil {
-				return err
-			}
-			for _, r := range page {
-				if r.revision > newest {
-					continue
-				}
-				if err := db.t.drop(x, r, now); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		if err := db.p.writeWhole(ctx, func(x *tx) (err error) {
+			page, err = db.dropPage(x, after)
+			return err
+		}); err != nil {
 			return err
 		}
 		if len(page) == 0 {
@@ -475,16 +467,29 @@ func (db queryDb) clear(ctx context.Context) error {
 		}
 		after = page[len(page)-1].key
 	}
-	for more := true; more; {
-		err := db.p.write(ctx, func(x *tx) error {
-			gone, _, err := x.exec(`DELETE FROM marks WHERE consumer = ?1 AND (log, stream) IN
-				(SELECT log, stream FROM marks WHERE consumer = ?1 LIMIT 1000)`, db.consumer)
-			more = gone > 0
-			return err
-		})
-		if err != nil {
-			return err
+	return db.p.writeWhole(ctx, func(x *tx) error {
+		for more := true; more; {
+			page, err := db.dropPage(x, driver.Key{})
+			if err != nil {
+				return err
+			}
+			more = len(page) > 0
+		}
+		_, _, err := x.exec("DELETE FROM marks WHERE consumer = ?", db.consumer)
+		return err
+	})
+}
+
+// dropPage removes rows, the next ones in the order of their keys.
+func (db queryDb) dropPage(x *tx, after driver.Key) (page []stored, err error) {
+	now := db.p.now()
+	if page, err = db.t.page(x.conn, after, batchChunk); err != nil {
+		return nil, err
+	}
+	for _, r := range page {
+		if err := db.t.drop(x, r, now); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return page, nil
 }

@@ -4,6 +4,9 @@
 // A table of watermarks has the partition key stream (S) and the sort key log (S),
 // and the attributes seq (N) and blocked (BOOL). A row has for each log the
 // attributes w:LOG and b:LOG. What is 0 or not blocked is not there.
+//
+// In a table of watermarks a stream may also be held, which is the attribute hold
+// (S). It is blocked then, and stays so until its watermark is removed.
 package marks
 
 import (
@@ -26,6 +29,7 @@ const (
 	Log     = "log"
 	seq     = "seq"
 	blocked = "blocked"
+	hold    = "hold"
 )
 
 // Marks are the watermarks of one consumer.
@@ -127,6 +131,44 @@ func (m *Marks) Writes(advances []driver.Advance) []types.TransactWriteItem {
 		writes[i] = items[s].Update(m.table, key)
 	}
 	return writes
+}
+
+// KeysAndHolds are the attributes that [Held], [Marks.Hold] and [Marks.Remove] need
+// of the items of a table of watermarks.
+func KeysAndHolds() *dynamo.Expression {
+	var e dynamo.Expression
+	for _, name := range []string{Stream, Log, hold} {
+		e.Name(name)
+	}
+	return &e
+}
+
+// Held returns the stream of an item, and the name of its hold; empty is none.
+func Held(item dynamo.Item) (s driver.StreamKey, name string, err error) {
+	r := dynamo.Read(item)
+	s = driver.StreamKey{Log: r.Text(Log), Stream: r.Text(Stream)}
+	if r.Has(hold) {
+		name = r.Text(hold)
+	}
+	return s, name, r.Err()
+}
+
+// Hold returns the update that holds a stream. Its condition is lost where there is
+// no watermark, and where it is held already.
+func (m *Marks) Hold(s driver.StreamKey, name string) types.TransactWriteItem {
+	var e dynamo.Expression
+	e.Where(e.Present(Stream)) // makes no item where there is none
+	e.Where(e.Absent(hold))
+	e.Set(blocked, dynamo.Bool(true))
+	e.Set(hold, dynamo.Text(name))
+	return e.Update(m.table, m.place(s).key)
+}
+
+// Remove returns the removal of a watermark that is held under a name.
+func (m *Marks) Remove(s driver.StreamKey, name string) types.TransactWriteItem {
+	var e dynamo.Expression
+	e.Where(e.Name(hold) + " = " + e.Value(dynamo.Text(name)))
+	return e.Delete(m.table, m.place(s).key)
 }
 
 // Watermark implements [driver.Checkpoints].
@@ -260,14 +302,29 @@ func (m *Marks) Block(ctx context.Context, stream driver.StreamKey, n uint64) er
 func (m *Marks) Unblock(ctx context.Context, stream driver.StreamKey) error {
 	err := check(stream)
 	if err == nil {
-		var e dynamo.Expression
-		p := m.place(stream)
-		e.Where(e.Present(p.blocked)) // makes no item where there is none
-		e.Remove(p.blocked)
-		err = m.call.Write(ctx, []types.TransactWriteItem{e.Update(m.table, p.key)})
+		err = m.unblock(ctx, stream)
 	}
-	if err != nil && !errors.Is(err, driver.ErrConflict) {
+	if err != nil {
 		return fmt.Errorf("%s: unblock %.100q: %w", m.what, stream.Stream, err)
+	}
+	return nil
+}
+
+func (m *Marks) unblock(ctx context.Context, stream driver.StreamKey) error {
+	var e dynamo.Expression
+	p := m.place(stream)
+	e.Where(e.Present(p.blocked)) // makes no item where there is none
+	e.Where(e.Absent(hold))
+	e.Remove(p.blocked)
+	update := e.Update(m.table, p.key)
+	update.Update.ReturnValuesOnConditionCheckFailure = types.ReturnValuesOnConditionCheckFailureAllOld
+	err := m.call.Write(ctx, []types.TransactWriteItem{update})
+	var lost *types.ConditionalCheckFailedException
+	if !errors.As(err, &lost) {
+		return err
+	}
+	if _, held := lost.Item[hold]; held {
+		return fmt.Errorf("its read model is being cleared: %w", err)
 	}
 	return nil
 }
