@@ -220,6 +220,8 @@ type Watermark struct {
 // Advance moves the watermark of one stream.
 type Advance struct {
 	StreamKey
-	// From is where it must be; To, greater than From, is where it goes.
+	// From is where it must be; To is where it goes, and not less than From. One
+	// that is equal, which own row steps do not have, moves nothing: it is the
+	// condition alone.
 	From, To uint64
 }

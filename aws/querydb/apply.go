@@ -82,6 +82,9 @@ func (db *Db) applyOwn(ctx context.Context, step driver.Step) error {
 		return fmt.Errorf("a step of %d advances, where rows hold their watermarks: %w", n, driver.ErrInvalid)
 	}
 	advance, now := step.Advances[0], db.now()
+	if advance.To == advance.From {
+		return fmt.Errorf("an own row step that does not go ahead: %w", driver.ErrInvalid)
+	}
 	key := driver.Key{ID: advance.Stream}
 	var e dynamo.Expression
 	db.Move(&e, advance)

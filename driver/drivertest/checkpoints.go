@@ -39,6 +39,7 @@ func checkpointsProperties(kinds ...func(e *env) driver.Checkpoints) []property 
 		{"AStreamNeverSeenIsAtZero", with(aStreamNeverSeenIsAtZero)},
 		{"AdvanceMovesWatermarks", with(advanceMovesWatermarks)},
 		{"AdvanceFromElsewhereConflicts", with(advanceFromElsewhereConflicts)},
+		{"AnAdvanceThatStaysIsACondition", with(anAdvanceThatStaysIsACondition)},
 		{"AdvanceIsAllOrNothing", with(advanceIsAllOrNothing)},
 		{"OneWinnerOfEightConcurrentAdvances", with(oneWinnerOfEightConcurrentAdvances)},
 		{"ABlockedStreamDoesNotAdvance", with(aBlockedStreamDoesNotAdvance)},
@@ -104,6 +105,28 @@ func advanceFromElsewhereConflicts(e *env, c driver.Checkpoints) {
 		e.wantClass(c.Advance(e.ctx, []driver.Advance{advance("s", from, 9)}), driver.ErrConflict, "Advance from %d of a stream at 3", from)
 	}
 	e.wantWatermark(c, streamKey("s"), 3, false)
+}
+
+func anAdvanceThatStaysIsACondition(e *env, c driver.Checkpoints) {
+	stay := func(stream string, at uint64) driver.Advance { return advance(stream, at, at) }
+	e.must(c.Advance(e.ctx, []driver.Advance{stay("new", 0)}), "Advance of a new stream from 0 to 0")
+	e.wantWatermark(c, streamKey("new"), 0, false)
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 3), stay("new", 0)}), "Advance beside one that stays")
+	e.must(c.Advance(e.ctx, []driver.Advance{stay("s", 3)}), "Advance from 3 to 3")
+	e.wantWatermark(c, streamKey("s"), 3, false)
+	for _, at := range []uint64{0, 2, 4} {
+		e.wantClass(c.Advance(e.ctx, []driver.Advance{stay("s", at), advance("new", 0, 1)}), driver.ErrConflict, "Advance beside one that stays at %d, of a stream at 3", at)
+	}
+	e.wantClass(c.Advance(e.ctx, []driver.Advance{stay("new", 1)}), driver.ErrConflict, "Advance from 1 to 1 of a new stream")
+	e.must(c.Block(e.ctx, streamKey("s"), 3), "Block")
+	e.wantClass(c.Advance(e.ctx, []driver.Advance{stay("s", 3)}), driver.ErrConflict, "Advance that stays, of a blocked stream")
+	e.wantWatermark(c, streamKey("s"), 3, true)
+	e.wantWatermark(c, streamKey("new"), 0, false)
+	e.must(c.Block(e.ctx, streamKey("new"), 0), "Block of a stream that only stayed")
+	e.wantClass(c.Advance(e.ctx, []driver.Advance{stay("new", 0)}), driver.ErrConflict, "Advance that stays at 0, of a blocked stream")
+	e.must(c.Unblock(e.ctx, streamKey("new")), "Unblock")
+	e.must(c.Advance(e.ctx, []driver.Advance{advance("new", 0, 1)}), "Advance of a stream that only stayed")
+	e.wantWatermark(c, streamKey("new"), 1, false)
 }
 
 func advanceIsAllOrNothing(e *env, c driver.Checkpoints) {

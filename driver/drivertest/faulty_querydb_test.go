@@ -90,6 +90,17 @@ func checkpointsFaults() []fault {
 			}
 			return c.Advance(ctx, as)
 		})},
+		{"SkipsAdvancesThatStay", "Checkpoints/AnAdvanceThatStaysIsACondition", advancing(func(ctx context.Context, c driver.Checkpoints, as []driver.Advance) error {
+			return c.Advance(ctx, slices.DeleteFunc(as, func(a driver.Advance) bool { return a.From == a.To }))
+		})},
+		{"RefusesAdvancesThatStay", "Checkpoints/AnAdvanceThatStaysIsACondition", advancing(func(ctx context.Context, c driver.Checkpoints, as []driver.Advance) error {
+			for _, a := range as {
+				if a.From == a.To {
+					return driver.ErrInvalid
+				}
+			}
+			return c.Advance(ctx, as)
+		})},
 		{"AdvancesOneByOne", "Checkpoints/AdvanceIsAllOrNothing", advancing(func(ctx context.Context, c driver.Checkpoints, as []driver.Advance) error {
 			for _, a := range as {
 				if err := c.Advance(ctx, []driver.Advance{a}); err != nil {
@@ -906,6 +917,10 @@ func stepFaults() []fault {
 			}
 			i := -1
 			s.Writes = slices.DeleteFunc(s.Writes, func(w driver.RowWrite) bool { i++; return last[w.Row.Key] != i })
+			return db.Apply(ctx, s)
+		})},
+		{"SkipsAdvancesThatStay", "QueryDb/AStepStaysOutWhereAStreamDoesNotStay", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
+			s.Advances = slices.DeleteFunc(slices.Clone(s.Advances), func(a driver.Advance) bool { return a.From == a.To })
 			return db.Apply(ctx, s)
 		})},
 		{"RefusesOneStreamOfTwoLogs", "QueryDb/ApplyRefusesInvalidSteps", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {

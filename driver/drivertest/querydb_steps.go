@@ -18,6 +18,7 @@ func stepProperties() []property {
 		{"ApplyIsAllOrNothingUnderConflict", applyIsAllOrNothingUnderConflict},
 		{"ApplyRefusesABlockedStream", applyRefusesABlockedStream},
 		{"ApplyHonoursGuards", applyHonoursGuards},
+		{"AStepStaysOutWhereAStreamDoesNotStay", aStepStaysOutWhereAStreamDoesNotStay},
 		{"ApplyRefusesInvalidSteps", applyRefusesInvalidSteps},
 		{"ApplyTakesStepsUpToTheLimit", applyTakesStepsUpToTheLimit},
 		{"NoReaderSeesAPartOfAStep", noReaderSeesAPartOfAStep},
@@ -193,6 +194,22 @@ func applyHonoursGuards(e *env) {
 	e.must(apply(guardedBy(put(numbered("id", 9)), 0)), "a guard of absence on a deleted row")
 	e.wantRow(db, numbered("id", 9))
 	e.must(apply(guardedBy(remove("nobody"), 0)), "a delete guarded by absence")
+}
+
+func aStepStaysOutWhereAStreamDoesNotStay(e *env) {
+	db := e.table(plainTable)
+	step := func(at uint64, w driver.RowWrite) driver.Step {
+		return driver.Step{Advances: []driver.Advance{advance("s", at, at), advance("part", 0, 1)}, Writes: []driver.RowWrite{w}}
+	}
+	e.must(db.Advance(e.ctx, []driver.Advance{advance("s", 0, 2)}), "Advance")
+	for _, at := range []uint64{0, 1, 3} {
+		e.wantClass(db.Apply(e.ctx, step(at, put(numbered("a", 1)))), driver.ErrConflict, "a step for a stream that stays at %d, which is at 2", at)
+	}
+	e.wantNoRow(db, driver.Key{ID: "a"}, "though its step failed")
+	e.wantWatermark(db, streamKey("part"), 0, false)
+	e.must(db.Apply(e.ctx, step(2, put(numbered("a", 1)))), "a step for a stream that stays where it is")
+	e.wantWatermark(db, streamKey("s"), 2, false)
+	e.wantWatermark(db, streamKey("part"), 1, false)
 }
 
 func applyRefusesInvalidSteps(e *env) {

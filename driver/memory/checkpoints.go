@@ -35,7 +35,7 @@ func (w watermarks) move(advances []driver.Advance) {
 func checkAdvances(advances []driver.Advance) error {
 	seen := make(map[driver.StreamKey]bool)
 	for _, a := range advances {
-		if a.To <= a.From {
+		if a.To < a.From {
 			return fmt.Errorf("advance %q of %q from %d to %d: %w", a.Stream, a.Log, a.From, a.To, driver.ErrInvalid)
 		}
 		if seen[a.StreamKey] {

@@ -234,6 +234,9 @@ func (db *queryDb) checkStep(step driver.Step) error {
 		return fmt.Errorf("querydb %q: %w", db.name, err)
 	}
 	own := db.t.spec.OwnRow
+	if own && len(step.Advances) == 1 && step.Advances[0].To == step.Advances[0].From {
+		return fmt.Errorf("querydb %q: an own row step that does not go ahead: %w", db.name, driver.ErrInvalid)
+	}
 	if own && len(step.Advances) != 1 {
 		return fmt.Errorf("querydb %q: an own row step of %d advances: %w", db.name, len(step.Advances), driver.ErrInvalid)
 	}

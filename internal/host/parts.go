@@ -69,7 +69,10 @@ func (p *projector) parts(ctx context.Context, pl *plan) error {
 		return storeError(err)
 	}
 	at, begin := w.SequenceNr, 0
-	if at>>partBits == sequenceNr {
+	switch {
+	case at>>partBits > sequenceNr:
+		return fmt.Errorf("a later commit is being applied: %w", driver.ErrConflict)
+	case at>>partBits == sequenceNr:
 		begin = int(at & (1<<partBits - 1)) //nolint:gosec // it has 20 bits
 	}
 	for conflict := 1; begin < len(pl.large); {
@@ -82,10 +85,13 @@ func (p *projector) parts(ctx context.Context, pl *plan) error {
 			return err
 		}
 		to := sequenceNr<<partBits | uint64(end) //nolint:gosec // a commit's events are counted
-		step.Advances = []driver.Advance{{StreamKey: key, From: at, To: to}}
+		// The stream's own watermark is a condition of every part: it may be parked,
+		// skipped or cleared meanwhile.
+		own := driver.Advance{StreamKey: s.stream, From: s.from, To: s.from}
 		if end == len(pl.large) {
-			step.Advances = append(step.Advances, driver.Advance{StreamKey: s.stream, From: s.from, To: sequenceNr})
+			own.To = sequenceNr
 		}
+		step.Advances = []driver.Advance{{StreamKey: key, From: at, To: to}, own}
 		err = p.rm.db.Apply(ctx, step)
 		if err == nil {
 			at, begin, conflict = to, end, 1

@@ -1,12 +1,17 @@
 package host_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/memory"
 	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/readmodel"
 )
 
@@ -74,5 +79,100 @@ func TestEventThatIsTooLargeForAStepIsParked(t *testing.T) {
 	r.idle()
 	if got := r.letters(); len(got) != 2 {
 		t.Errorf("parked are %v, want both", got)
+	}
+}
+
+// beforeParts is a provider that calls a function before it says how far the parts
+// of a commit are applied, once.
+type beforeParts struct {
+	driver.Provider
+	f func()
+}
+
+type beforePartsDb struct {
+	driver.QueryDb
+	of *beforeParts
+}
+
+func (p *beforeParts) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
+	db, err := p.Provider.OpenQueryDb(ctx, spec)
+	return beforePartsDb{db, p}, err
+}
+
+func (db beforePartsDb) Watermark(ctx context.Context, s driver.StreamKey) (driver.Watermark, error) {
+	if strings.HasSuffix(s.Log, "#part") {
+		once(&db.of.f)
+	}
+	return db.QueryDb.Watermark(ctx, s)
+}
+
+// A part is of a stream at its place: when the read model is cleared, or the stream
+// moves on, between two parts or before the first one, what is left of a worker has no
+// effect.
+func TestPartsOfAStreamThatWasClearedHaveNoEffect(t *testing.T) {
+	t.Parallel()
+	const rows = 12
+	for _, commits := range [][]int{{1, 10}, {10, 10}} { // commands of each commit
+		provider := memory.New(&memory.Options{Limits: driver.Limits{MaxStep: 100}})
+		open := func(p driver.Provider) (*host.Host, *readmodel.ReadModel[SumRow]) {
+			jar := newJar()
+			model := wide(jar, rows)
+			h, err := host.Open(t.Context(), app(jar, model).Assembled(), p, &host.Options{Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := h.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			return h, model
+		}
+		one, model := open(provider)
+		handle := func(h *host.Host, sequenceNr uint64) {
+			t.Helper()
+			if _, err := h.HandleRecords(t.Context(), "Shop.Wide", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", sequenceNr)}); err != nil {
+				t.Error(err)
+			}
+		}
+		n := 0
+		for i, commands := range commits {
+			var deliveries []driver.Delivery[driver.Command]
+			for range commands {
+				deliveries = append(deliveries, driver.Delivery[driver.Command]{ID: fmt.Sprint(n), Attempt: 1, Message: command(fmt.Sprint(n), "a", Put{N: 1, Note: fmt.Sprint(n, "-")})})
+				n++
+			}
+			if _, err := one.HandleCommands(t.Context(), "Shop.Jar", deliveries); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				handle(one, 1)
+			}
+		}
+		late := &beforeParts{Provider: provider}
+		two, _ := open(late)
+		late.f = func() {
+			if err := one.Clear(t.Context(), "Shop.Wide"); err != nil {
+				t.Error(err)
+			}
+		}
+		handle(two, 2)
+		if err := one.Replay(t.Context(), "Shop.Wide", 0, 1, nil); err != nil {
+			t.Error(err)
+		}
+		if letters, err := one.DeadLetters().List(t.Context(), "", "", 10); err != nil || len(letters) > 0 {
+			t.Errorf("parked are %v, %v", letters, err)
+		}
+		for i := range n {
+			for r := range rows {
+				id := fmt.Sprint(i, "-", r)
+				if got, ok, err := model.Open(one.Env()).Get(t.Context(), id); err != nil || !ok || got != (SumRow{1, 1}) {
+					t.Fatalf("commits of %v commands: the row %s is %+v, %v, %v, want it once", commits, id, got, ok, err)
+				}
+			}
+		}
+		if err := provider.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -94,7 +94,7 @@ func (cp checkpoints) prepare(ctx context.Context, advances []driver.Advance) ([
 	prepared := make([]advance, len(advances))
 	seen := make(map[driver.StreamKey]bool, len(advances))
 	for i, a := range advances {
-		if a.To <= a.From || a.To > math.MaxInt64 {
+		if a.To < a.From || a.To > math.MaxInt64 {
 			return nil, fmt.Errorf("advance of %q from %d to %d: %w", a.Stream, a.From, a.To, driver.ErrInvalid)
 		}
 		if seen[a.StreamKey] {

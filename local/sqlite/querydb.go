@@ -402,6 +402,9 @@ func (db queryDb) prepare(step driver.Step) ([]change, error) {
 	if size, limit := len(step.Writes)+len(step.Advances), db.p.limits.MaxStep; size > limit {
 		return nil, &driver.TooLargeError{What: "step", Size: size, Limit: limit}
 	}
+	if db.own && len(step.Advances) == 1 && step.Advances[0].To == step.Advances[0].From {
+		return nil, fmt.Errorf("an own row step that does not go ahead: %w", driver.ErrInvalid)
+	}
 	if db.own && len(step.Advances) != 1 {
 		return nil, fmt.Errorf("an own row step of %d advances: %w", len(step.Advances), driver.ErrInvalid)
 	}

@@ -80,7 +80,7 @@ func Check(advances []driver.Advance) error {
 		if err := check(a.StreamKey); err != nil {
 			return err
 		}
-		if a.To <= a.From {
+		if a.To < a.From {
 			return fmt.Errorf("advance of %.100q from %d to %d: %w", a.Stream, a.From, a.To, driver.ErrInvalid)
 		}
 		if seen[a.StreamKey] {
@@ -96,6 +96,10 @@ func (m *Marks) Move(e *dynamo.Expression, a driver.Advance) {
 	p := m.place(a.StreamKey)
 	e.Where(at(e, p, a.From))
 	e.Where(e.Absent(p.blocked))
+	if a.To == a.From {
+		e.Remove(p.blocked) // a transaction's update has to do something
+		return
+	}
 	e.Set(p.seq, dynamo.Number(a.To))
 }
 
