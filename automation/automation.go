@@ -7,9 +7,9 @@
 //
 // An error that wraps driver.ErrUnavailable or driver.ErrThrottled says that
 // the outside is away or busy, and nothing about the event: it is tried again, and
-// not parked, for as long as its transport keeps it. What has not ended when its time is over, which functions in
-// the cloud have and a single process does not, has failed like with any other
-// error. Give what it waits for a timeout.
+// not parked, for as long as its transport keeps it. What has not ended when its
+// time is over, which functions in the cloud have and a single process does not, has
+// failed like with any other error. Give what it waits for a timeout.
 package automation
 
 import (

@@ -74,7 +74,7 @@ func (r *ReadModelTest[R]) Given(facts ...Fact) *ReadModelTest[R] {
 	return r
 }
 
-// project applies a commit in one step, as hosts do. It computes the step more
+// project applies a commit in one step, as hosts do but for large ones. It computes the step more
 // than once, and from changes that were made anew, to see that it is the same.
 func (r *ReadModelTest[R]) project(p component.Projection, events []component.Event) error {
 	r.t.Helper()

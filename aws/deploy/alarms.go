@@ -101,7 +101,7 @@ func (d *deployment) alarmFunction(f wiring.Function, parent pulumi.ResourceOpti
 	failed.what, failed.metric, failed.says = "errors", "Errors", fmt.Sprintf("%s: invocations failed as a whole", f)
 	throttled.what, throttled.metric, throttled.says = "throttles", "Throttles", fmt.Sprintf("%s: there was no instance left for it", f)
 	behind.what, behind.metric, behind.statistic, behind.above = "behind", "IteratorAge", "Maximum", float64(d.args.Alarms.lag()/time.Millisecond)
-	behind.says = fmt.Sprintf("%s: it is behind its streams, which keep records for 24 hours", f)
+	behind.says = fmt.Sprintf("%s: it is behind its streams, whose records are given up after 6 hours", f)
 	parked.what, parked.metric = "parked", parkedMetric
 	parked.says = fmt.Sprintf("%s: it gave up what it could not handle, %s has it", f, d.name(naming.DeadLetters, ""))
 	all := []alarm{failed, throttled, parked}

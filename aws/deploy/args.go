@@ -119,8 +119,8 @@ type Alarms struct {
 	// default. Queues keep them for 14.
 	DeadLetterAge time.Duration
 	// Lag is how far a function may be behind what it reads: the age of the oldest
-	// record of a stream, or message of a queue; 5 minutes by default. Streams keep
-	// records for 24 hours.
+	// record of a stream, or message of a queue; 5 minutes by default, an hour at
+	// most. Queues give messages up after little more than that.
 	Lag time.Duration
 }
 

@@ -308,8 +308,8 @@ func (c *checker) alarms() {
 	if a := c.args.Alarms.DeadLetterAge; a != 0 && (a < resolution || a >= letterSeconds*time.Second) {
 		c.addf("AppArgs.Alarms.DeadLetterAge is %v; it is between a minute and the 14 days after which dead letters are gone", a)
 	}
-	if a := c.args.Alarms.Lag; a != 0 && (a < resolution || a >= 24*time.Hour) {
-		c.addf("AppArgs.Alarms.Lag is %v; it is between a minute and the 24 hours after which a stream's records are gone", a)
+	if a := c.args.Alarms.Lag; a != 0 && (a < resolution || a > time.Hour) {
+		c.addf("AppArgs.Alarms.Lag is %v; it is between a minute and an hour: messages and records are given up some time after that", a)
 	}
 }
 

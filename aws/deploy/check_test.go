@@ -70,7 +70,7 @@ func TestChecks(t *testing.T) {
 		"reserved too few":   {args: override("commands/P", Settings{ReservedConcurrency: 5, MaxConcurrency: 6}), want: []string{"function commands/P: its queues may occupy 6", "ReservedConcurrency allows 5"}},
 		"reserved less":      {args: override("commands/P", Settings{ReservedConcurrency: -5}), want: []string{"function commands/P: ReservedConcurrency is -5"}},
 		"letters' age":       {args: &AppArgs{Alarms: Alarms{DeadLetterAge: 15 * 24 * time.Hour}}, want: []string{"Alarms.DeadLetterAge", "14 days"}},
-		"lag":                {args: &AppArgs{Alarms: Alarms{Lag: time.Second}}, want: []string{"Alarms.Lag", "24 hours"}},
+		"lag":                {args: &AppArgs{Alarms: Alarms{Lag: time.Second}}, want: []string{"Alarms.Lag", "an hour"}},
 		"tag of AWS":         {args: &AppArgs{Tags: map[string]string{"AWS:x": "y"}}, want: []string{`Tags["AWS:x"]`}},
 		"tag of ours":        {args: &AppArgs{Tags: map[string]string{"reventless:app": "y"}}, want: []string{`Tags["reventless:app"]`}},
 		"tag too long":       {args: &AppArgs{Tags: map[string]string{"x": strings.Repeat("y", 300)}}, want: []string{`Tags["x"]`, "256"}},

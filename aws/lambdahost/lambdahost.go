@@ -47,9 +47,9 @@ type Options struct {
 	// Margin is how long before its deadline a function stops working, to answer;
 	// 0 is a second, and never more than a quarter of what it was given.
 	Margin time.Duration
-	// MaxAttempts is how often a message is tried before it is parked; 0 is 5. One
-	// that takes all of its time is tried three times at most. What came back because
-	// of something else has three attempts left.
+	// MaxAttempts is how often a message is tried before it is parked; 0 is 5. What
+	// came back because of something else has three attempts left, and what does not
+	// end in its time is parked when it was handed over for the third time or later.
 	MaxAttempts int
 	// CacheEntries is how many entities stay in memory; 0 is 4,096, negative is
 	// none.

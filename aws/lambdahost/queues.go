@@ -19,6 +19,7 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/sqs"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/host"
 )
 
 // How many messages of each kind are handled together.
@@ -157,7 +158,8 @@ func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Le
 	for _, m := range messages {
 		var t tick
 		if json.Unmarshal([]byte(m.Body), &t) != nil || t.Schedule == "" {
-			h.provider.Timers.Add(handed.Message[string]{ID: m.ID, Attempt: min(m.attempt(), h.attempts), Message: m.Body})
+			// The driver looks for a schedule three times, whatever else is tried.
+			h.provider.Timers.Add(handed.Message[string]{ID: m.ID, Attempt: min(m.attempt(), max(h.attempts, 3)), Message: m.Body})
 			continue
 		}
 		firing, err := h.declared(t)
@@ -166,7 +168,7 @@ func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Le
 			continue
 		}
 		if due, _ := time.Parse(time.RFC3339, t.Due); h.host.Newer(err, due) {
-			left[m.ID] = handed.Left{ID: m.ID, After: rolloutPause}
+			left[m.ID] = handed.Left{ID: m.ID, After: host.Again}
 			continue
 		}
 		if h.parkRaw(ctx, "Scheduler", "raw/Scheduler/"+digest(m.Body), []byte(m.Body), m.attempt(), err) != nil {
@@ -184,9 +186,6 @@ func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Le
 	release(ctx, h.host.Scheduler())
 	return inOrder(messages, left)
 }
-
-// rolloutPause is how long a schedule waits that only newer code knows.
-const rolloutPause = 10 * time.Second
 
 func (h *handler) declared(t tick) (driver.Firing, error) {
 	due, err := time.Parse(time.RFC3339, t.Due)
@@ -233,8 +232,9 @@ const longestBack = 10 * time.Minute
 // setBack has the queue wait with messages that failed before it hands them over
 // again: 4, 16, 64 and 256 seconds, then 10 minutes each time, in place of its
 // visibility timeout. After the twelfth delivery the queue moves a message to its
-// dead letters: in between a store may be away for more than an hour. All of a group wait, so that it
-// keeps its order. When the request fails, the visibility timeout is what it was.
+// dead letters: in between a store may be away for more than an hour. All of a group
+// wait, so that it keeps its order. When the request fails, the visibility timeout is
+// what it was.
 func (h *handler) setBack(ctx context.Context, t wiring.Trigger, messages []sqsMessage, left []handed.Left) {
 	if len(left) == 0 {
 		return

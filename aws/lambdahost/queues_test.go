@@ -301,7 +301,7 @@ func TestImportThatDoesNotEndIsParkedAlone(t *testing.T) {
 	if got := f.letters(""); len(got) != 0 {
 		t.Errorf("parked are %q", got)
 	}
-	call(7*time.Second, false)
+	call(12*time.Second, false)
 	if got := f.letters("P.Import"); len(got) != 1 || !strings.HasPrefix(got[0], "Object bad: ") || !strings.Contains(got[0], "did not end") {
 		t.Errorf("parked are %q, want the file that is not done", got)
 	}

@@ -144,8 +144,10 @@ func (c *consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 	for key := range records {
 		verdicts[key.Stream] = verdict{applied: ^uint64(0)} // nothing to do, or blocked
 	}
+	parting, cancel := outlasting(ctx)
+	defer cancel()
 	for _, s := range spans {
-		v, err := c.judge(ctx, s)
+		v, err := c.judge(ctx, parting, s)
 		if err != nil {
 			return nil, err
 		}
@@ -239,8 +241,9 @@ type verdict struct {
 }
 
 // judge decides what a stream's end means for its records: a failure is tried
-// again within bounds, then the commit is parked and its stream waits.
-func (c *consumer) judge(ctx context.Context, s *span) (verdict, error) {
+// again within bounds, then the commit is parked, within parting, and its stream
+// waits.
+func (c *consumer) judge(ctx, parting context.Context, s *span) (verdict, error) {
 	all := verdict{applied: ^uint64(0)}
 	key := s.stream.Stream
 	c.mu.Lock()
@@ -263,14 +266,12 @@ func (c *consumer) judge(ctx context.Context, s *span) (verdict, error) {
 	switch {
 	case s.err == nil, done(ctx, s.err): // no error is all that was wanted, unless ctx ended between two steps
 		return verdict{applied: s.applied}, nil
-	case newer, transient(s.err), !c.host.givenUp(failed.counted, nil) && !c.host.givenUp(failed.late, s.err):
+	case newer, transient(s.err), failed.counted < c.host.opts.MaxAttempts && failed.late < lateAttempts:
 		c.host.stats.retried.Add(1)
 		c.host.log.Warn("commit is tried again", "component", c.name, "log", c.log, "stream", key, "sequenceNr", s.applied+1, "attempt", failed.times, "error", logged(s.err))
 		return verdict{applied: s.applied, after: c.host.opts.Backoff(failed.times)}, nil
 	}
-	ctx, cancel := outlasting(ctx)
-	defer cancel()
-	err := c.parkCommit(ctx, s, failed.times)
+	err := c.parkCommit(parting, s, failed.times)
 	if errors.Is(err, driver.ErrConflict) {
 		return verdict{applied: s.applied}, nil // where the watermark is now will show when they come again
 	}
@@ -385,7 +386,7 @@ func (c *consumer) next(ctx context.Context, key driver.StreamKey, mark uint64, 
 }
 
 func letterID(consumer, log, stream string) string {
-	return "commit/" + consumer + "/" + log + "/" + stream
+	return boundedID("commit/" + consumer + "/" + log + "/" + stream)
 }
 
 // parkCommit gives up on the commit at which a span ended, and blocks its
@@ -432,7 +433,7 @@ var errOthers = errors.New("another worker gave this commit up; its reason is in
 // have one id, so that of another worker, which parked a later commit meanwhile, may
 // have gone with it: as long as a stream is blocked there is a letter.
 func (c *consumer) dropLetter(ctx context.Context, stream driver.StreamKey) error {
-	id := boundedID(letterID(c.name, stream.Log, stream.Stream))
+	id := letterID(c.name, stream.Log, stream.Stream)
 	if err := c.host.letters.Remove(ctx, id); err != nil && !errors.Is(err, driver.ErrNotFound) {
 		return err
 	}
@@ -467,6 +468,11 @@ func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter, skip bool) 
 	if err := c.positions.Unblock(ctx, key); err != nil {
 		return fmt.Errorf("unblock: %w", err)
 	}
+	block := func(at uint64) error { // also when the time is over: there is a letter
+		ctx, cancel := outlasting(ctx)
+		defer cancel()
+		return c.positions.Block(ctx, key, at)
+	}
 	for {
 		w, err := c.positions.Watermark(ctx, key)
 		if err != nil {
@@ -478,14 +484,14 @@ func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter, skip bool) 
 		if skip && w.SequenceNr+1 == l.SequenceNr {
 			err := c.positions.Advance(ctx, []driver.Advance{{StreamKey: key, From: w.SequenceNr, To: l.SequenceNr}})
 			if err != nil && !errors.Is(err, driver.ErrConflict) {
-				return errors.Join(err, c.positions.Block(ctx, key, w.SequenceNr))
+				return errors.Join(err, block(w.SequenceNr))
 			}
 			continue
 		}
 		s := &span{stream: key, from: w.SequenceNr, applied: w.SequenceNr}
 		for commit, err := range c.reader.Read(ctx, key.Stream, w.SequenceNr) {
 			if err != nil {
-				return errors.Join(err, c.positions.Block(ctx, key, w.SequenceNr))
+				return errors.Join(err, block(w.SequenceNr))
 			}
 			if s.commits = append(s.commits, commit); len(s.commits) == catchUp {
 				break
@@ -498,11 +504,13 @@ func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter, skip bool) 
 			continue
 		}
 		if s.applied < l.SequenceNr {
-			return errors.Join(s.err, c.positions.Block(ctx, key, s.applied))
+			return errors.Join(s.err, block(s.applied))
 		}
 		// What the letter was about is done. Also a store that fails now is a
 		// reason to park: the records of what waits were settled long ago.
-		if err := c.parkCommit(ctx, s, 1); !errors.Is(err, driver.ErrConflict) {
+		parting, cancel := outlasting(ctx)
+		err = c.parkCommit(parting, s, 1)
+		if cancel(); !errors.Is(err, driver.ErrConflict) {
 			return err
 		}
 	}

@@ -55,14 +55,14 @@ const (
 	patience = 200 * time.Millisecond
 	// fair is how long it has to have had for that to be its own failure: it may
 	// have begun when most of the time had gone to others.
-	fair = 5 * time.Second
+	fair = 10 * time.Second
 )
 
 // errLate says that application code did not end in its time.
 var errLate = errors.New("it did not end in the time that it had: give what it waits for a timeout, or the component more time")
 
-// lateAttempts is how often code may not end in its time before its message is parked:
-// that takes half a minute each time.
+// lateAttempts is at which attempt a message is parked whose code did not end in its
+// time: that takes half a minute each time.
 const lateAttempts = 3
 
 // givenUp reports whether a failure is the last one of a delivery.
@@ -120,8 +120,8 @@ func done(ctx context.Context, err error) bool { return ctx.Err() != nil && !err
 // errNoComponent says that a message is for a component that this App does not have.
 var errNoComponent = fmt.Errorf("the App has no such component: %w", driver.ErrNotFound)
 
-// again is how long a message waits that only newer code knows.
-const again = 10 * time.Second
+// Again is how long a message waits that only newer code knows.
+const Again = 10 * time.Second
 
 // Newer reports whether a message of that time, which this code does not know, may be
 // one of newer code, which is being rolled out.
@@ -129,7 +129,8 @@ func (h *Host) Newer(err error, at time.Time) bool {
 	if !errors.Is(err, message.ErrUnknownType) && !errors.Is(err, message.ErrFutureVersion) && !errors.Is(err, errNoComponent) {
 		return false
 	}
-	return !at.IsZero() && h.opts.Now().Sub(at) < h.opts.Rollout
+	age := h.opts.Now().Sub(at)
+	return !at.IsZero() && age < h.opts.Rollout && age > -h.opts.Rollout // clocks differ
 }
 
 // parting is how long what has to be kept of a failure may take when the time of

@@ -94,13 +94,13 @@ func openStuck(t *testing.T, components ...plugin.Component) (*host.Host, driver
 
 // Code that does not return is given up with its message alone: what was handed
 // over beside it is done, and the message is parked in the end. Otherwise a
-// function ends by its timeout, five times, and everything of its batch is given up.
+// function ends by its timeout, again and again, and all of its batch is given up.
 func TestAnEffectThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
 		jar := newJar()
-		h, _ := openStuck(t, jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, func(_ context.Context, _ plugin.Env, e jarEvent) error {
+		h, provider := openStuck(t, jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, func(_ context.Context, _ plugin.Env, e jarEvent) error {
 			s.call(e.ID)
 			return nil
 		})))
@@ -116,6 +116,22 @@ func TestAnEffectThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 			if n := s.calls(id); n != 1 {
 				t.Errorf("%s was called for %d times, want once", id, n)
 			}
+		}
+		// It is redriven, and does not return again: its stream waits as before.
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if err := h.Redrive(ctx, "commit/Shop.Effect/Shop.Jar/stuck"); err == nil {
+			t.Error("it is done, though it does not return")
+		}
+		if l, err := h.DeadLetters().Get(t.Context(), "commit/Shop.Effect/Shop.Jar/stuck"); err != nil || l.Attempts != 4 {
+			t.Errorf("the letter is %+v, %v, want one attempt more", l, err)
+		}
+		marks, err := provider.OpenCheckpoints(t.Context(), "Shop.Effect")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w, err := marks.Watermark(t.Context(), driver.StreamKey{Log: "Shop.Jar", Stream: "stuck"}); err != nil || !w.Blocked {
+			t.Errorf("the watermark is %+v, %v, want it blocked", w, err)
 		}
 		close(s.freed)
 		synctest.Wait()

@@ -67,6 +67,8 @@ func (h *Host) Redrive(ctx context.Context, id string) error {
 			return fmt.Errorf("redrive %s: %w", id, err)
 		}
 		l.Attempts++
+		ctx, cancel := outlasting(ctx)
+		defer cancel()
 		return errors.Join(fmt.Errorf("redrive %s: %w", id, err), h.park(ctx, l, err))
 	}
 	if l.Kind == driver.DeadCommit {

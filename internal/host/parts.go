@@ -34,8 +34,8 @@ func (p *projector) room() int {
 
 // weigh returns how many rows changes may write. It must not depend on the rows that
 // there are: whoever meets a commit of which parts are applied has to take it for one
-// of those, too. Of changes to all rows of an id it cannot know; two of them do not
-// share a step.
+// of those, too. Of changes to all rows of an id it cannot know: they count as many,
+// and where a step is small two of them do not share one.
 func (p *projector) weigh(events [][]change) int {
 	one, all := map[driver.Key]bool{}, map[string]bool{}
 	for _, changes := range events {
@@ -47,7 +47,7 @@ func (p *projector) weigh(events [][]change) int {
 			}
 		}
 	}
-	return len(one) + len(all)*(p.room()/2+1)
+	return len(one) + len(all)*min(p.room()/2+1, 500)
 }
 
 // applyParts applies the first commit of a span in parts.

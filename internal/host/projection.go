@@ -13,7 +13,8 @@ import (
 )
 
 // projector applies commits to a read model: the changes of a batch are folded
-// per row, then rows and watermarks are written in one atomic step.
+// per row, then rows and watermarks are written in one atomic step. A commit that is
+// too large for one takes several, see applyParts.
 type projector struct {
 	consumer *consumer
 	rm       *readModel

@@ -46,7 +46,7 @@ func (a *aggregate) HandleQueued(ctx context.Context, deliveries []driver.Delive
 			s.Retry = true
 		case a.host.Newer(r.Err, c.Meta.Time):
 			a.host.log.Warn("command is of newer code, and waits for it", "aggregate", a.name, "entity", clip(c.Entity), "command", clip(c.Meta.ID), "error", logged(r.Err))
-			s.Retry, s.After = true, again
+			s.Retry, s.After = true, Again
 		case r.Permanent, d.Attempt >= a.host.opts.MaxAttempts && !transient(r.Err):
 			if err := a.park(ctx, c, r.Err, d.Attempt); err != nil {
 				a.host.log.Error("park", "aggregate", a.name, "command", c.Meta.ID, "error", logged(err))

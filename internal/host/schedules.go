@@ -136,9 +136,10 @@ func (h *Host) handleFiring(ctx context.Context, d driver.Delivery[driver.Firing
 		return s
 	}
 	h.logPanic("schedule "+d.Message.Name, err)
-	if s.Retry = done(ctx, err) || transient(err) || h.Newer(err, d.Message.Due) || !h.givenUp(d.Attempt, err); s.Retry {
-		if s.After = h.opts.Backoff(d.Attempt); h.Newer(err, d.Message.Due) {
-			s.After = again
+	newer := h.Newer(err, d.Message.Due)
+	if s.Retry = done(ctx, err) || transient(err) || newer || !h.givenUp(d.Attempt, err); s.Retry {
+		if s.After = h.opts.Backoff(d.Attempt); newer {
+			s.After = Again
 		}
 		h.log.Warn("firing is tried again", "schedule", d.Message.Name, "attempt", d.Attempt, "error", logged(err))
 		return s
