@@ -75,9 +75,10 @@ func (p *projector) parts(ctx context.Context, pl *plan) error {
 	case at>>partBits == sequenceNr:
 		begin = int(at & (1<<partBits - 1)) //nolint:gosec // it has 20 bits
 	}
+	most := len(pl.large) // events of a part
 	for conflict := 1; begin < len(pl.large); {
 		end := begin + 1
-		for end < len(pl.large) && p.weigh(pl.large[begin:end+1]) <= p.room() {
+		for end < len(pl.large) && end-begin < most && p.weigh(pl.large[begin:end+1]) <= p.room() {
 			end++
 		}
 		step, err := p.part(ctx, pl, begin, end)
@@ -94,7 +95,11 @@ func (p *projector) parts(ctx context.Context, pl *plan) error {
 		step.Advances = []driver.Advance{{StreamKey: key, From: at, To: to}, own}
 		err = p.rm.db.Apply(ctx, step)
 		if err == nil {
-			at, begin, conflict = to, end, 1
+			at, begin, conflict, most = to, end, 1, len(pl.large)
+			continue
+		}
+		if errors.Is(err, driver.ErrTooLarge) && end-begin > 1 {
+			most = (end - begin) / 2 // changes of all rows of an id were more than they count for
 			continue
 		}
 		if !errors.Is(err, driver.ErrConflict) || done(ctx, err) {

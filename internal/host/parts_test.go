@@ -82,6 +82,37 @@ func TestEventThatIsTooLargeForAStepIsParked(t *testing.T) {
 	}
 }
 
+// What changes all rows of an id writes as many as there are: a part with it that is too
+// large is made smaller.
+func TestPartThatIsTooLargeIsMadeSmaller(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	model := readmodel.New(readmodel.Spec[EntryRow]{
+		Name: "Entries", SubID: "at",
+		Projections: []readmodel.Projection[EntryRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[EntryRow] {
+			a := e.Data.(Added)
+			var rows []EntryRow
+			var puts []readmodel.Change[EntryRow]
+			for i := range a.N {
+				row := EntryRow{At: fmt.Sprint(i), N: i}
+				rows, puts = append(rows, row), append(puts, readmodel.Put(a.Note, row))
+			}
+			if a.Note == "all" {
+				return []readmodel.Change[EntryRow]{readmodel.UpdateRows(a.Note, func([]EntryRow) []EntryRow { return rows })}
+			}
+			return puts
+		})},
+	})
+	r := start(t, app(jar, model), asleep, limited(driver.Limits{MaxStep: 10}))
+	r.enqueue(command("1", "a", Put{N: 6, Note: "all"}), command("2", "a", Put{N: 3, Note: "x"}), command("3", "a", Put{N: 3, Note: "y"}))
+	r.wake()
+	r.idle()
+	r.noLetters()
+	if got := len(rows(r, model)); got != 12 {
+		t.Errorf("there are %d rows, want all 12", got)
+	}
+}
+
 // beforeParts is a provider that calls a function before it says how far the parts
 // of a commit are applied, once.
 type beforeParts struct {
