@@ -226,16 +226,22 @@ func TestSchedulesMadeAtRunTime(t *testing.T) {
 	}
 }
 
+// dropped puts files into the bucket and returns the messages that tell of them.
+func (s *stack) dropped(files map[string]string) []map[string]any {
+	s.t.Helper()
+	bucket := s.Resource(naming.Bucket, "P.Files")
+	for key, body := range files {
+		if _, err := s.Others.Clients(nil).S3.PutObject(s.t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader(body)}); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return s.received(naming.Objects, "P.Files")
+}
+
 func TestObjects(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	bucket := s.Resource(naming.Bucket, "P.Files")
-	for key, body := range map[string]string{"good one+1.txt": "7", "bad": "x"} {
-		if _, err := s.Others.Clients(nil).S3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader(body)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	came := s.received(naming.Objects, "P.Files")
+	came := s.dropped(map[string]string{"good one+1.txt": "7", "bad": "x"})
 	for i := range came {
 		if strings.Contains(came[i]["body"].(string), "TestEvent") {
 			continue
@@ -270,13 +276,7 @@ func TestObjects(t *testing.T) {
 func TestImportThatDoesNotEndIsParkedAlone(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	bucket := s.Resource(naming.Bucket, "P.Files")
-	for key, body := range map[string]string{"good": "7", "bad": "stuck"} {
-		if _, err := s.Others.Clients(nil).S3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader(body)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	came := s.received(naming.Objects, "P.Files")
+	came := s.dropped(map[string]string{"good": "7", "bad": "stuck"})
 	f := s.start("tasks/P", nil)
 	var bad string
 	call := func(given time.Duration, fails bool) {
