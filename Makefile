@@ -11,6 +11,8 @@ LINT    := .cache/bin/golangci-lint
 
 # A workspace hides a forbidden import and a missing requirement.
 export GOWORK := off
+# Some machines set GOTOOLCHAIN=local; the modules name the toolchain that builds them.
+export GOTOOLCHAIN := auto
 
 # A cache of its own for each clone: findings carry paths, and the exceptions of
 # .golangci.yml go by path.

@@ -1,3 +1,5 @@
 module github.com/reventless-go/reventless
 
 go 1.26
+
+toolchain go1.27.4

@@ -2,6 +2,8 @@ module github.com/reventless-go/reventless/local
 
 go 1.26.0
 
+toolchain go1.27.4
+
 require (
 	github.com/99designs/gqlgen v0.17.98
 	github.com/anishathalye/porcupine v1.3.1

@@ -2,6 +2,8 @@ module github.com/reventless-go/reventless/aws/deploy
 
 go 1.26.0
 
+toolchain go1.27.4
+
 require (
 	github.com/pulumi/pulumi-aws/sdk/v7 v7.40.0
 	github.com/pulumi/pulumi/sdk/v3 v3.253.0

@@ -2,6 +2,8 @@ module github.com/reventless-go/reventless/aws/e2e
 
 go 1.26.0
 
+toolchain go1.27.4
+
 require (
 	github.com/aws/aws-sdk-go-v2 v1.47.7
 	github.com/aws/aws-sdk-go-v2/service/cloudwatch v1.45.3
