@@ -6,8 +6,12 @@ import (
 	"time"
 )
 
-// Bucket holds files and tells when they come and go. The receiver's groups are
-// the keys.
+// Bucket holds files.
+//
+// For every object that was put or removed, by this interface or by another
+// program, an [ObjectEvent] is delivered; several changes to one key in short
+// succession may be delivered as fewer, the last of them always. The groups of
+// these deliveries are the keys.
 //
 // A key is 1 to 1,024 bytes of valid UTF-8, without control characters, without
 // a leading or trailing slash, and none of its segments is empty, "." or "..";
@@ -27,11 +31,6 @@ type Bucket interface {
 	// List returns up to limit objects whose keys start with prefix and are
 	// greater than after, ascending by key; none is nil, nil.
 	List(ctx context.Context, prefix, after string, limit int) ([]Object, error)
-
-	// Receiver delivers an [ObjectEvent] for every object that was put or
-	// removed, by this interface or by another hand; several changes to one key
-	// in short succession may be told as fewer, the last of them always.
-	Receiver[ObjectEvent]
 }
 
 // Object describes a stored object.

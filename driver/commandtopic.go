@@ -2,9 +2,9 @@ package driver
 
 import "context"
 
-// CommandTopic is the queue of commands of one aggregate. Its groups are the
-// entities: the commands of one entity are delivered in the order in which Send
-// accepted them.
+// CommandTopic is the sending end of one aggregate's command queue. Its groups
+// are the entities: the commands of one entity are delivered in the order in
+// which Send accepted them.
 type CommandTopic interface {
 	// Send accepts commands, in order. Accepted commands are durable and will be
 	// delivered at least once. A command whose id was accepted for the same
@@ -16,6 +16,4 @@ type CommandTopic interface {
 	// limit, [ErrInvalid] for a bad entity or command id. One command's refusal
 	// harms no other. An empty batch is nil.
 	Send(ctx context.Context, commands []Command) error
-
-	Receiver[Command]
 }

@@ -8,12 +8,11 @@ import "context"
 // reference was used; the references of counts and those of targets are apart.
 // The target of a counter is the sum of its targets. When the count is at or
 // above a target that is above zero and was not reached before, the counter
-// finishes: exactly one [CounterFinished] per target reached becomes available
-// on the receiver, durably with the change that led to it. Counts may come
-// before the target.
+// finishes: exactly one [CounterFinished] per target reached is delivered, in a
+// group named by the counter id; it becomes available durably with the change
+// that led to it. Counts may come before the target.
 //
-// A bad id or reference (see [CheckID]), or an n below 1: [ErrInvalid]. The
-// receiver's groups are the counter ids.
+// A bad id or reference (see [CheckID]), or an n below 1: [ErrInvalid].
 type Counter interface {
 	// Count adds n to the counter, once per reference.
 	Count(ctx context.Context, counterID, reference string, n int64) error
@@ -21,8 +20,6 @@ type Counter interface {
 	AddTarget(ctx context.Context, counterID, reference string, target int64) error
 	// State returns where the counter is; one never used is the zero state.
 	State(ctx context.Context, counterID string) (CounterState, error)
-
-	Receiver[CounterFinished]
 }
 
 // CounterState is where a counter is.

@@ -40,23 +40,22 @@ type Settlement struct {
 
 // Receiver hands out messages at least once.
 //
-// Messages belong to groups (the interface that embeds Receiver says which).
-// Within a group they are delivered in order: while a message is held by a
-// receiver or waits for its retry, no later message of its group is delivered
-// by another call, except that one batch may hold several consecutive messages
-// of a group. Who retries a message retries the later ones of its group in the
-// same call; then they come again in the same order.
+// Messages belong to groups (the comment of the message's type or of its sending
+// end says which). Within a group they are delivered in order: while a message is
+// leased or waits for its retry, no later message of its group is delivered by
+// another call, except that one batch may hold several consecutive messages of a
+// group. A caller that retries a message retries the later ones of its group in
+// the same call; then they are delivered again in the same order.
 type Receiver[T any] interface {
-	// Receive returns up to max messages, max at least 1, and holds them until
-	// they are settled or the provider's visibility timeout has passed. It
-	// never waits for messages: with none available the batch is empty and the
-	// error nil. Held messages become available again when the provider is
-	// closed and opened anew. A message is never returned to two callers at the
-	// same time.
+	// Receive returns up to max messages, max at least 1, and leases them until
+	// they are settled or the provider's lease has expired. It never waits for
+	// messages: with none available the batch is empty and the error nil. Leases
+	// end when the provider is closed and opened again. A message is never
+	// returned to two callers at the same time.
 	Receive(ctx context.Context, max int) (Batch[T], error)
 
-	// Settle ends deliveries. Unknown ids, and those whose hold has ended, are
-	// ignored: the message is then delivered again, which its handler has to
-	// stand in any case.
+	// Settle ends deliveries. Unknown ids, and those whose lease has expired, are
+	// ignored: the message is then delivered again, which its handler must
+	// tolerate.
 	Settle(ctx context.Context, settlements []Settlement) error
 }

@@ -26,18 +26,14 @@ type EventTopic interface {
 	Publish(ctx context.Context, envelopes []Envelope) error
 }
 
-// EventCollector hands the commits of its sources to one consumer, at least
-// once. Its groups are the streams of each log.
+// Record is what an event collector delivers: the receiver that
+// [Sources].OpenEventCollector opens, or the host of a function. Its groups are
+// the streams of each log.
 //
 // For first deliveries the order within a stream is that of the log. A retry
-// may bring settled records again, before or after the retried one. A source
-// may drop or repeat; the engine compares sequence numbers and re-reads the log
-// in doubt: a record only says that something happened.
-type EventCollector interface {
-	Receiver[Record]
-}
-
-// Record is what a collector delivers.
+// may deliver settled records again, before or after the retried one. A source
+// may drop or repeat; the engine compares sequence numbers and, when one is
+// missing, reads the log: a record only says that something happened.
 type Record struct {
 	// Log, Stream and SequenceNr say where the commit lies.
 	Log        string
@@ -60,11 +56,11 @@ type Source struct {
 	Topic bool
 }
 
-// CollectorSpec names a collector.
+// CollectorSpec names an event collector.
 type CollectorSpec struct {
 	// Consumer is the logical name of the component that consumes, or of the
 	// relay that feeds a topic. With Source it identifies the collector's
-	// durable position: the same spec continues where it stopped, a new one
+	// durable checkpoint: the same spec continues where it stopped, a new one
 	// starts at the first commit of the log, for a topic at the first commit
 	// published after the subscription was made.
 	Consumer string
@@ -85,7 +81,7 @@ func (e Envelope) Key() string {
 	return e.Log + "/" + e.Commit.Stream + "/" + strconv.FormatUint(e.Commit.SequenceNr, 10)
 }
 
-// Lagger is an optional interface of an [EventCollector] that knows how far it
+// Lagger is an optional interface of an event collector that knows how far it
 // is behind.
 type Lagger interface {
 	// Lag returns what is not settled yet, handed out or waiting, as of some

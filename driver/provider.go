@@ -2,11 +2,15 @@ package driver
 
 import "context"
 
-// Provider opens the drivers of one place. Opening the same name twice returns
-// drivers over the same data. Open methods create what does not exist only
-// where the provider creates resources at run time (memory, SQLite); elsewhere
-// a missing resource is [ErrUnavailable]: a deployment may still be making it, and
-// it says nothing about what was to be done with it.
+// Provider opens what an application writes to and reads from: the sending ends
+// of its queues and topics, and its stores. Messages reach the application in one
+// of two ways: a host pulls them from [Sources], or the platform hands them to a
+// function, as AWS does.
+//
+// Opening the same name twice returns drivers over the same data. Open methods
+// create what does not exist only where the provider creates resources at run time
+// (memory, SQLite); elsewhere a missing resource is [ErrUnavailable]: a deployment
+// may still be creating it.
 type Provider interface {
 	// OpenEventLog opens the log of a component.
 	OpenEventLog(ctx context.Context, name string) (EventLog, error)
@@ -14,17 +18,13 @@ type Provider interface {
 	OpenCommandTopic(ctx context.Context, name string) (CommandTopic, error)
 	// OpenEventTopic opens the topic of a log and makes its subscriptions.
 	OpenEventTopic(ctx context.Context, spec TopicSpec) (EventTopic, error)
-	// OpenEventCollector opens the collector of a consumer.
-	OpenEventCollector(ctx context.Context, spec CollectorSpec) (EventCollector, error)
-	// OpenCheckpoints opens the positions of a consumer that is no read model.
-	OpenCheckpoints(ctx context.Context, consumer string) (Checkpoints, error)
+	// OpenWatermarks opens the watermarks of a consumer that is not a read model.
+	OpenWatermarks(ctx context.Context, consumer string) (Watermarks, error)
 	// OpenQueryDb opens the store of a read model. A spec that differs from the
 	// stored one (a new index) is brought about before it returns.
 	OpenQueryDb(ctx context.Context, spec TableSpec) (QueryDb, error)
 	// OpenQueryEngine opens the query side of read models.
 	OpenQueryEngine(ctx context.Context, specs []TableSpec) (QueryEngine, error)
-	// OpenStateTopic opens the changes of a read model.
-	OpenStateTopic(ctx context.Context, spec TableSpec) (StateTopic, error)
 	// OpenCounter opens the stores of a counter component.
 	OpenCounter(ctx context.Context, name string) (Counter, error)
 	// OpenScheduler opens the schedules of the application.
@@ -57,16 +57,34 @@ type Limits struct {
 	MaxFeedReaders int
 }
 
-// Notifier is an optional interface of a provider that knows at once when
-// something has become available; hosts poll those that do not have it.
-type Notifier interface {
+// PullProvider is a provider whose messages a host pulls: the embedded ones.
+type PullProvider interface {
+	Provider
+	Sources
+}
+
+// Sources opens the receiving ends of what a [Provider] sends. Opening the same
+// name twice returns receivers of the same messages: one caller gets each.
+type Sources interface {
+	// OpenCommandReceiver opens the command queue of a component.
+	OpenCommandReceiver(ctx context.Context, name string) (Receiver[Command], error)
+	// OpenEventCollector opens the records of a log or topic for one consumer.
+	OpenEventCollector(ctx context.Context, spec CollectorSpec) (Receiver[Record], error)
+	// OpenCounterReceiver opens the targets that the counters of a component reach.
+	OpenCounterReceiver(ctx context.Context, name string) (Receiver[CounterFinished], error)
+	// OpenScheduleReceiver opens the firings of the application's schedules.
+	OpenScheduleReceiver(ctx context.Context) (Receiver[Firing], error)
+	// OpenBucketReceiver opens the changes of a bucket's objects.
+	OpenBucketReceiver(ctx context.Context, name string) (Receiver[ObjectEvent], error)
+	// OpenStateTopic opens the changes of a read model's rows.
+	OpenStateTopic(ctx context.Context, spec TableSpec) (StateTopic, error)
 	// Notify calls f after every change that may let a Receive return more than
-	// before; what names the receiver, made by [ReceiverOf]. f does not block.
+	// before; receiver is the name that [ReceiverOf] makes. f does not block.
 	// The returned function stops the calls.
 	Notify(f func(receiver string)) (stop func())
 }
 
-// ReceiverOf names a receiver for [Notifier]: kind is the open method's name
-// without Open, name the argument's (for a collector its log; empty where there
-// is none).
+// ReceiverOf names a receiver for [Sources].Notify: kind is "CommandTopic",
+// "EventCollector", "Counter", "Scheduler" or "Bucket", name the argument of its
+// open method (of a collector its log; empty for the scheduler).
 func ReceiverOf(kind, name string) string { return kind + "/" + name }

@@ -48,7 +48,7 @@ type Key struct {
 	Sub string
 }
 
-// String is the key in the maps of a [BatchError].
+// String returns the id, or id and sub id separated by a NUL character.
 func (k Key) String() string {
 	if k.Sub == "" {
 		return k.ID
@@ -72,19 +72,6 @@ type Row struct {
 	Revision uint64
 }
 
-// SaveMode is a condition on [QueryDb.Save].
-type SaveMode string
-
-// The save modes.
-const (
-	// Any creates or replaces.
-	Any SaveMode = "Any"
-	// Init creates; [ErrExists] when the row is there.
-	Init SaveMode = "Init"
-	// Overwrite replaces; [ErrNotFound] when the row is not there.
-	Overwrite SaveMode = "Overwrite"
-)
-
 // QueryDb stores the rows of one read model, and with them how far each stream
 // has been projected. It is strongly consistent: a read sees every write that
 // returned before. (Queries of package QueryEngine may lag.)
@@ -95,7 +82,7 @@ const (
 // [ErrInvalid] naming the field; in a table without sub ids Key.Sub must be
 // empty. A row over the size limit is refused with [ErrTooLarge].
 type QueryDb interface {
-	Checkpoints
+	Watermarks
 
 	// Load returns the rows of id, ascending by sub id; none is nil, nil.
 	Load(ctx context.Context, id string) ([]Row, error)
@@ -108,32 +95,9 @@ type QueryDb interface {
 	// keys, or none found, is nil, nil.
 	LoadRows(ctx context.Context, keys []Key) ([]Row, error)
 
-	// Save writes one row under mode. The check and the write are one step.
-	Save(ctx context.Context, row Row, mode SaveMode) error
-
-	// SaveBatch writes rows like Save with mode Any. It is not atomic: a partial
-	// failure is a *[BatchError] keyed by [Key.String], and all others are
-	// written. Of two rows with one key the later wins. An empty batch is nil.
-	SaveBatch(ctx context.Context, rows []Row) error
-
-	// Count adds inc to the integer field of a row and returns the new value.
-	// It is atomic against every other write. A row or field that is absent
-	// counts from 0 and is created, with the sub id field if the table has one.
-	// A field that is not a whole number is [ErrInvalid].
-	Count(ctx context.Context, key Key, field string, inc int64) (int64, error)
-
-	// Delete removes one row; absent is nil.
-	Delete(ctx context.Context, key Key) error
-
-	// DeleteAll removes all rows of id; none is nil. It is not atomic.
-	DeleteAll(ctx context.Context, id string) error
-
-	// DeleteBatch removes rows. It is not atomic: a partial failure is a
-	// *[BatchError] keyed by [Key.String]. An empty batch is nil.
-	DeleteBatch(ctx context.Context, keys []Key) error
-
 	// Apply writes the rows of step and moves its watermarks in one atomic
-	// step: all of it or nothing, and no reader sees a part. It fails with
+	// step: all of it or nothing, and no reader sees a part. A step without
+	// advances writes rows alone. It fails with
 	// [ErrConflict] when a watermark is not at its From or is blocked, or when a
 	// guarded row has another revision. More rows and watermarks than the
 	// provider takes at once: [ErrTooLarge]. Two writes to one key, two advances
@@ -179,8 +143,9 @@ type RowWrite struct {
 	Expect uint64
 }
 
-// Checkpoints keeps how far one consumer has come in each stream of its sources.
-type Checkpoints interface {
+// Watermarks keeps the last commit that one consumer has applied of each stream of
+// its sources.
+type Watermarks interface {
 	// Watermark returns how far the stream has been applied; a stream never
 	// seen is the zero Watermark.
 	Watermark(ctx context.Context, stream StreamKey) (Watermark, error)

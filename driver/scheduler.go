@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Scheduler keeps schedules and delivers what is due. Each schedule is a group
-// of its own.
+// Scheduler keeps schedules. What is due is delivered as a [Firing]; each schedule
+// is a group of its own.
 //
 // A schedule fires when its time has come by the provider's clock: at a
 // precision of a minute or better, never early. A one-time schedule removes
@@ -28,8 +28,6 @@ type Scheduler interface {
 
 	// List returns all schedules, ascending by name; none is nil, nil.
 	List(ctx context.Context) ([]Schedule, error)
-
-	Receiver[Firing]
 }
 
 // Schedule is a named time plan with a payload.

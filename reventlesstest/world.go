@@ -47,8 +47,10 @@ func (w *world) name(d *component.Definition) string {
 	return name
 }
 
+// table describes the rows of a read model. A fixture's rows come from no stream, so
+// the table does not keep the promise of OwnRow.
 func (w *world) table(d *component.Definition) driver.TableSpec {
-	return driver.TableSpec{Name: w.name(d), SubID: d.ReadModel.SubID, Indexes: d.ReadModel.Indexes, OwnRow: d.ReadModel.OwnRow}
+	return driver.TableSpec{Name: w.name(d), SubID: d.ReadModel.SubID, Indexes: d.ReadModel.Indexes}
 }
 
 func (w *world) rows(ctx context.Context, d *component.Definition) (driver.QueryDb, driver.QueryEngine, error) {
@@ -120,7 +122,7 @@ func Rows[R any](m *readmodel.ReadModel[R], id string, rows ...R) Fixture {
 				return err
 			}
 			row.ID = id
-			if err := db.Save(ctx, row, driver.Any); err != nil {
+			if err := db.Apply(ctx, driver.Step{Writes: []driver.RowWrite{{Row: row}}}); err != nil {
 				return err
 			}
 		}

@@ -7,7 +7,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// feed is a [driver.EventCollector] on the change feed of a log. All commits
+// feed is a [driver.Receiver] on the change feed of a log. All commits
 // before the cursor were delivered, or are behind an unsettled one of their
 // stream; of those only the number is kept, for they can be found in the log.
 type feed struct {
@@ -18,7 +18,6 @@ type feed struct {
 	groups groups[*driver.Commit] // of the streams with unsettled commits before the cursor
 }
 
-var _ driver.EventCollector = (*feed)(nil)
 
 func newFeed(l *log) *feed {
 	f := &feed{log: l, groups: newGroups[*driver.Commit](l.p.visibility)}

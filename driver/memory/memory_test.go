@@ -26,8 +26,8 @@ type drivers struct {
 	log         driver.EventLog
 	commands    driver.CommandTopic
 	topic       driver.EventTopic
-	subscriber  driver.EventCollector
-	feed        driver.EventCollector
+	subscriber  driver.Receiver[driver.Record]
+	feed        driver.Receiver[driver.Record]
 	checkpoints driver.Checkpoints
 	db          driver.QueryDb
 	engine      driver.QueryEngine
@@ -314,7 +314,7 @@ func TestCopiesAtTheBorder(t *testing.T) {
 		}
 		return ss
 	}
-	records := func(_ *drivers, c driver.EventCollector) func(*testing.T) any {
+	records := func(_ *drivers, c driver.Receiver[driver.Record]) func(*testing.T) any {
 		return func(t *testing.T) any {
 			b, err := c.Receive(ctx, 1)
 			must(t, err)
@@ -627,7 +627,7 @@ func TestNotify(t *testing.T) {
 }
 
 // receiveAll receives up to n records and returns them as stream/number.
-func receiveAll(t *testing.T, c driver.EventCollector, n int) (places []string, ids map[string]string) {
+func receiveAll(t *testing.T, c driver.Receiver[driver.Record], n int) (places []string, ids map[string]string) {
 	t.Helper()
 	b, err := c.Receive(t.Context(), n)
 	must(t, err)

@@ -49,7 +49,7 @@ type Provider struct {
 	commandTopics map[string]*commandTopic
 	topics        map[string]*eventTopic
 	feeds         map[driver.CollectorSpec]*feed
-	checkpoints   map[string]*checkpoints
+	watermarks    map[string]*watermarks
 	tables        map[string]*table
 	counters      map[string]*counter
 	buckets       map[string]*bucket
@@ -58,10 +58,7 @@ type Provider struct {
 	outcomes      *outcomes
 }
 
-var (
-	_ driver.Provider = (*Provider)(nil)
-	_ driver.Notifier = (*Provider)(nil)
-)
+var _ driver.PullProvider = (*Provider)(nil)
 
 // New returns an empty provider; nil opts are the defaults.
 func New(opts *Options) *Provider {
@@ -84,7 +81,7 @@ func New(opts *Options) *Provider {
 		commandTopics: make(map[string]*commandTopic),
 		topics:        make(map[string]*eventTopic),
 		feeds:         make(map[driver.CollectorSpec]*feed),
-		checkpoints:   make(map[string]*checkpoints),
+		watermarks:    make(map[string]*watermarks),
 		tables:        make(map[string]*table),
 		counters:      make(map[string]*counter),
 		buckets:       make(map[string]*bucket),
@@ -128,9 +125,9 @@ func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (d
 	return topic, nil
 }
 
-// OpenEventCollector implements [driver.Provider]. A collector of a topic makes
+// OpenEventCollector implements [driver.Sources]. A collector of a topic makes
 // its subscription if there is none.
-func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.EventCollector, error) {
+func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.Receiver[driver.Record], error) {
 	if spec.Consumer == "" {
 		return nil, fmt.Errorf("memory: collector of %q: no consumer: %w", spec.Source.Log, driver.ErrInvalid)
 	}
@@ -155,9 +152,9 @@ func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.Collector
 	return f, nil
 }
 
-// OpenCheckpoints implements [driver.Provider].
-func (p *Provider) OpenCheckpoints(ctx context.Context, consumer string) (driver.Checkpoints, error) {
-	return open(ctx, p, p.checkpoints, consumer, newCheckpoints)
+// OpenWatermarks implements [driver.Provider].
+func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.Watermarks, error) {
+	return open(ctx, p, p.watermarks, consumer, newWatermarks)
 }
 
 // OpenQueryDb implements [driver.Provider]. Rows that do not fit a new index are
@@ -170,7 +167,7 @@ func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driv
 	if err := t.alter(spec); err != nil {
 		return nil, err
 	}
-	return &queryDb{checkpoints: &checkpoints{p: p, name: spec.Name, mu: &t.mu, marks: t.marks}, t: t}, nil
+	return &queryDb{watermarks: &watermarks{p: p, name: spec.Name, mu: &t.mu, marks: t.marks}, t: t}, nil
 }
 
 // OpenQueryEngine implements [driver.Provider].
@@ -190,7 +187,7 @@ func (p *Provider) OpenQueryEngine(ctx context.Context, specs []driver.TableSpec
 	return e, nil
 }
 
-// OpenStateTopic implements [driver.Provider].
+// OpenStateTopic implements [driver.Sources].
 func (p *Provider) OpenStateTopic(ctx context.Context, spec driver.TableSpec) (driver.StateTopic, error) {
 	t, err := p.table(ctx, spec)
 	if err != nil {
@@ -214,6 +211,29 @@ func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) 
 
 // OpenBucket implements [driver.Provider].
 func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, error) {
+	return open(ctx, p, p.buckets, name, newBucket)
+}
+
+// OpenCommandReceiver implements [driver.Sources].
+func (p *Provider) OpenCommandReceiver(ctx context.Context, name string) (driver.Receiver[driver.Command], error) {
+	return open(ctx, p, p.commandTopics, name, newCommandTopic)
+}
+
+// OpenCounterReceiver implements [driver.Sources].
+func (p *Provider) OpenCounterReceiver(ctx context.Context, name string) (driver.Receiver[driver.CounterFinished], error) {
+	return open(ctx, p, p.counters, name, newCounter)
+}
+
+// OpenScheduleReceiver implements [driver.Sources].
+func (p *Provider) OpenScheduleReceiver(ctx context.Context) (driver.Receiver[driver.Firing], error) {
+	if err := p.check(ctx); err != nil {
+		return nil, err
+	}
+	return p.scheduler, nil
+}
+
+// OpenBucketReceiver implements [driver.Sources].
+func (p *Provider) OpenBucketReceiver(ctx context.Context, name string) (driver.Receiver[driver.ObjectEvent], error) {
 	return open(ctx, p, p.buckets, name, newBucket)
 }
 
@@ -252,7 +272,7 @@ func (p *Provider) Close() error {
 	return nil
 }
 
-// Notify implements [driver.Notifier].
+// Notify implements [driver.Sources].
 func (p *Provider) Notify(f func(receiver string)) (stop func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 
 // queryDb is a [driver.QueryDb].
 type queryDb struct {
-	*checkpoints
+	*watermarks
 	t *table
 }
 
@@ -74,120 +74,6 @@ func (db *queryDb) LoadRows(ctx context.Context, keys []driver.Key) ([]driver.Ro
 		}
 	}
 	return found, nil
-}
-
-// Save implements [driver.QueryDb].
-func (db *queryDb) Save(ctx context.Context, row driver.Row, mode driver.SaveMode) error {
-	if err := db.p.begin(ctx); err != nil {
-		return err
-	}
-	defer db.p.end()
-	db.t.mu.Lock()
-	defer db.t.mu.Unlock()
-	if err := db.check(row); err != nil {
-		return err
-	}
-	now := db.p.now()
-	exists := db.t.get(row.Key, now) != nil
-	switch mode {
-	case driver.Any:
-	case driver.Init:
-		if exists {
-			return fmt.Errorf("querydb %q: save row %q: %w", db.name, row.Key, driver.ErrExists)
-		}
-	case driver.Overwrite:
-		if !exists {
-			return fmt.Errorf("querydb %q: save row %q: %w", db.name, row.Key, driver.ErrNotFound)
-		}
-	default:
-		return fmt.Errorf("querydb %q: save row %q with mode %q: %w", db.name, row.Key, mode, driver.ErrInvalid)
-	}
-	db.t.put(row, now)
-	return nil
-}
-
-// SaveBatch implements [driver.QueryDb].
-func (db *queryDb) SaveBatch(ctx context.Context, batch []driver.Row) error {
-	if err := db.p.begin(ctx); err != nil {
-		return err
-	}
-	defer db.p.end()
-	last := make(map[driver.Key]int)
-	for i, row := range batch {
-		last[row.Key] = i
-	}
-	db.t.mu.Lock()
-	defer db.t.mu.Unlock()
-	failed := make(map[string]error)
-	for i, row := range batch {
-		if last[row.Key] != i {
-			continue
-		}
-		if err := db.check(row); err != nil {
-			failed[row.Key.String()] = err
-			continue
-		}
-		db.t.put(row, db.p.now())
-	}
-	return batchError(failed)
-}
-
-// Count implements [driver.QueryDb].
-func (db *queryDb) Count(ctx context.Context, key driver.Key, field string, inc int64) (int64, error) {
-	if err := db.p.begin(ctx); err != nil {
-		return 0, err
-	}
-	defer db.p.end()
-	db.t.mu.Lock()
-	defer db.t.mu.Unlock()
-	now := db.p.now()
-	row := driver.Row{Key: key, Data: rows.Blank(db.t.spec, key)}
-	if r := db.t.get(key, now); r != nil {
-		row = r.row(r.data)
-	}
-	data, value, err := rows.AddCount(row.Data, field, inc)
-	if err != nil {
-		return 0, fmt.Errorf("querydb %q: count in row %q: %w", db.name, key, err)
-	}
-	row.Data = data
-	if err := db.check(row); err != nil {
-		return 0, err
-	}
-	db.t.put(row, now)
-	return value, nil
-}
-
-// Delete implements [driver.QueryDb].
-func (db *queryDb) Delete(ctx context.Context, key driver.Key) error {
-	return db.DeleteBatch(ctx, []driver.Key{key})
-}
-
-// DeleteAll implements [driver.QueryDb].
-func (db *queryDb) DeleteAll(ctx context.Context, id string) error {
-	if err := db.p.begin(ctx); err != nil {
-		return err
-	}
-	defer db.p.end()
-	db.t.mu.Lock()
-	defer db.t.mu.Unlock()
-	for _, r := range db.rowsOf(id) {
-		db.t.drop(r.key, db.p.now())
-	}
-	return nil
-}
-
-// DeleteBatch implements [driver.QueryDb].
-func (db *queryDb) DeleteBatch(ctx context.Context, keys []driver.Key) error {
-	if err := db.p.begin(ctx); err != nil {
-		return err
-	}
-	defer db.p.end()
-	db.t.mu.Lock()
-	defer db.t.mu.Unlock()
-	for _, key := range keys {
-		db.t.drop(key, db.p.now())
-	}
-	return nil
 }
 
 // Apply implements [driver.QueryDb].

@@ -24,7 +24,7 @@ type table struct {
 	byIndex  map[string]*sorted[entry]
 	expiring *sorted[*record] // the rows that expire, the earliest first
 	revision uint64           // the last one given to a row
-	marks    watermarks
+	marks    byStream
 }
 
 // record is a stored row. It is replaced, never changed.
@@ -52,7 +52,7 @@ func compareDeadlines(a, b *record) int {
 }
 
 func newTable(p *Provider, spec driver.TableSpec) *table {
-	t := &table{p: p, changes: newStateTopic(p), marks: make(watermarks)}
+	t := &table{p: p, changes: newStateTopic(p), marks: make(byStream)}
 	t.empty()
 	t.define(spec)
 	return t

@@ -65,7 +65,8 @@ func (l *eventLog) sequence(op string, keys []string, f func() iter.Seq2[driver.
 }
 
 type commandTopic struct {
-	*receiver[driver.Command]
+	p     *Provider
+	name  string
 	inner driver.CommandTopic
 }
 
@@ -87,19 +88,19 @@ func (t *eventTopic) Publish(ctx context.Context, envelopes []driver.Envelope) e
 		func(es []driver.Envelope) error { return t.inner.Publish(ctx, es) })
 }
 
-type checkpoints struct {
+type watermarks struct {
 	p          *Provider
 	kind, name string
-	inner      driver.Checkpoints
+	inner      driver.Watermarks
 }
 
-func (c *checkpoints) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
+func (c *watermarks) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
 	return get(c.p, c.kind+".Watermark", c.name, []string{stream.Stream}, func() (driver.Watermark, error) {
 		return c.inner.Watermark(ctx, stream)
 	})
 }
 
-func (c *checkpoints) Watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
+func (c *watermarks) Watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
 	keys := make([]string, len(streams))
 	for i, s := range streams {
 		keys[i] = s.Stream
@@ -109,15 +110,15 @@ func (c *checkpoints) Watermarks(ctx context.Context, streams []driver.StreamKey
 	})
 }
 
-func (c *checkpoints) Advance(ctx context.Context, advances []driver.Advance) error {
+func (c *watermarks) Advance(ctx context.Context, advances []driver.Advance) error {
 	return c.p.do(c.kind+".Advance", c.name, streamsOf(advances), func() error { return c.inner.Advance(ctx, advances) })
 }
 
-func (c *checkpoints) Block(ctx context.Context, stream driver.StreamKey, at uint64) error {
+func (c *watermarks) Block(ctx context.Context, stream driver.StreamKey, at uint64) error {
 	return c.p.do(c.kind+".Block", c.name, []string{stream.Stream}, func() error { return c.inner.Block(ctx, stream, at) })
 }
 
-func (c *checkpoints) Unblock(ctx context.Context, stream driver.StreamKey) error {
+func (c *watermarks) Unblock(ctx context.Context, stream driver.StreamKey) error {
 	return c.p.do(c.kind+".Unblock", c.name, []string{stream.Stream}, func() error { return c.inner.Unblock(ctx, stream) })
 }
 
@@ -132,29 +133,29 @@ func streamsOf(advances []driver.Advance) []string {
 // queryDb is inner with the methods that the engine writes and reads through.
 type queryDb struct {
 	driver.QueryDb
-	checkpoints
+	watermarks
 }
 
 var _ driver.QueryDb = (*queryDb)(nil)
 
 func (db *queryDb) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
-	return db.checkpoints.Watermark(ctx, stream)
+	return db.watermarks.Watermark(ctx, stream)
 }
 
 func (db *queryDb) Watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
-	return db.checkpoints.Watermarks(ctx, streams)
+	return db.watermarks.Watermarks(ctx, streams)
 }
 
 func (db *queryDb) Advance(ctx context.Context, advances []driver.Advance) error {
-	return db.checkpoints.Advance(ctx, advances)
+	return db.watermarks.Advance(ctx, advances)
 }
 
 func (db *queryDb) Block(ctx context.Context, stream driver.StreamKey, at uint64) error {
-	return db.checkpoints.Block(ctx, stream, at)
+	return db.watermarks.Block(ctx, stream, at)
 }
 
 func (db *queryDb) Unblock(ctx context.Context, stream driver.StreamKey) error {
-	return db.checkpoints.Unblock(ctx, stream)
+	return db.watermarks.Unblock(ctx, stream)
 }
 
 func (db *queryDb) Load(ctx context.Context, id string) ([]driver.Row, error) {
@@ -183,7 +184,8 @@ func (db *queryDb) Clear(ctx context.Context) error {
 }
 
 type counter struct {
-	*receiver[driver.CounterFinished]
+	p     *Provider
+	name  string
 	inner driver.Counter
 }
 
@@ -202,7 +204,7 @@ func (c *counter) State(ctx context.Context, counterID string) (driver.CounterSt
 }
 
 type scheduler struct {
-	*receiver[driver.Firing]
+	p     *Provider
 	inner driver.Scheduler
 }
 
@@ -219,7 +221,8 @@ func (s *scheduler) List(ctx context.Context) ([]driver.Schedule, error) {
 }
 
 type bucket struct {
-	*receiver[driver.ObjectEvent]
+	p     *Provider
+	name  string
 	inner driver.Bucket
 }
 

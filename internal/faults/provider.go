@@ -16,9 +16,9 @@ type Options struct {
 	Consumer func(name string) string
 }
 
-// Provider is a [driver.Provider] around another one that fails as it is told.
+// Provider is a [driver.PullProvider] around another one that fails as its rules say.
 type Provider struct {
-	driver.Provider
+	driver.PullProvider
 	opts Options
 
 	mu        sync.Mutex
@@ -33,16 +33,11 @@ type Provider struct {
 
 type site struct{ op, name string }
 
-var (
-	_ driver.Provider = (*Provider)(nil)
-	_ driver.Notifier = (*Provider)(nil)
-)
-
-// New returns a provider around inner, which is a [driver.Notifier]; nil opts are
-// the defaults. Without rules it behaves as inner does.
-func New(inner driver.Provider, opts *Options) *Provider {
+// New returns a provider around inner; nil opts are the defaults. Without rules it
+// behaves as inner does.
+func New(inner driver.PullProvider, opts *Options) *Provider {
 	p := &Provider{
-		Provider: inner, calls: map[site]int{}, elements: map[string]int{}, receivers: map[string]int{}, listeners: map[int]func(string){},
+		PullProvider: inner, calls: map[site]int{}, elements: map[string]int{}, receivers: map[string]int{}, listeners: map[int]func(string){},
 	}
 	if opts != nil {
 		p.opts = *opts
@@ -50,17 +45,14 @@ func New(inner driver.Provider, opts *Options) *Provider {
 	return p
 }
 
-// Notify implements [driver.Notifier].
+// Notify implements [driver.Sources].
 func (p *Provider) Notify(f func(receiver string)) (stop func()) {
 	p.mu.Lock()
 	p.last++
 	id := p.last
 	p.listeners[id] = f
 	p.mu.Unlock()
-	inner := func() {}
-	if n, ok := p.Provider.(driver.Notifier); ok {
-		inner = n.Notify(f)
-	}
+	inner := p.PullProvider.Notify(f)
 	return func() {
 		inner()
 		p.mu.Lock()
@@ -273,19 +265,25 @@ func batch[T any](p *Provider, op, name string, members []T, about, errorKey fun
 
 // OpenEventLog implements [driver.Provider].
 func (p *Provider) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
-	inner, err := p.Provider.OpenEventLog(ctx, name)
+	inner, err := p.PullProvider.OpenEventLog(ctx, name)
 	return &eventLog{p, name, inner}, err
 }
 
 // OpenCommandTopic implements [driver.Provider].
 func (p *Provider) OpenCommandTopic(ctx context.Context, name string) (driver.CommandTopic, error) {
-	inner, err := p.Provider.OpenCommandTopic(ctx, name)
+	inner, err := p.PullProvider.OpenCommandTopic(ctx, name)
+	return &commandTopic{p, name, inner}, err
+}
+
+// OpenCommandReceiver implements [driver.Sources].
+func (p *Provider) OpenCommandReceiver(ctx context.Context, name string) (driver.Receiver[driver.Command], error) {
+	inner, err := p.PullProvider.OpenCommandReceiver(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	t := &commandTopic{receiver: newReceiver(p, "CommandTopic", name, name, driver.Receiver[driver.Command](inner)), inner: inner}
-	t.ordered, t.wanted = true, func(d Deliveries) bool { return d.Commands }
-	return t, nil
+	r := newReceiver(p, "CommandTopic", name, name, inner)
+	r.ordered, r.wanted = true, func(d Deliveries) bool { return d.Commands }
+	return r, nil
 }
 
 // OpenEventTopic implements [driver.Provider].
@@ -296,21 +294,21 @@ func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (d
 			spec.Subscribers[i] = p.opts.Consumer(s)
 		}
 	}
-	inner, err := p.Provider.OpenEventTopic(ctx, spec)
+	inner, err := p.PullProvider.OpenEventTopic(ctx, spec)
 	return &eventTopic{p, spec.Log, inner}, err
 }
 
 // OpenEventCollector implements [driver.Provider].
-func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.EventCollector, error) {
+func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.Receiver[driver.Record], error) {
 	name := spec.Consumer
 	if p.opts.Consumer != nil {
 		spec.Consumer = p.opts.Consumer(spec.Consumer)
 	}
-	inner, err := p.Provider.OpenEventCollector(ctx, spec)
+	inner, err := p.PullProvider.OpenEventCollector(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
-	c := newReceiver(p, "EventCollector", name, spec.Source.Log, driver.Receiver[driver.Record](inner))
+	c := newReceiver(p, "EventCollector", name, spec.Source.Log, inner)
 	c.wanted = func(d Deliveries) bool { return d.Only == nil || d.Only(name) }
 	c.strip = func(r driver.Record) driver.Record {
 		r.Commit = nil
@@ -322,59 +320,72 @@ func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.Collector
 	return c, nil
 }
 
-// OpenCheckpoints implements [driver.Provider].
-func (p *Provider) OpenCheckpoints(ctx context.Context, consumer string) (driver.Checkpoints, error) {
-	inner, err := p.Provider.OpenCheckpoints(ctx, consumer)
-	return &checkpoints{p, "Checkpoints", consumer, inner}, err
+// OpenWatermarks implements [driver.Provider].
+func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.Watermarks, error) {
+	inner, err := p.PullProvider.OpenWatermarks(ctx, consumer)
+	return &watermarks{p, "Watermarks", consumer, inner}, err
 }
 
 // OpenQueryDb implements [driver.Provider].
 func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
-	inner, err := p.Provider.OpenQueryDb(ctx, spec)
-	return &queryDb{inner, checkpoints{p, "QueryDb", spec.Name, inner}}, err
+	inner, err := p.PullProvider.OpenQueryDb(ctx, spec)
+	return &queryDb{inner, watermarks{p, "QueryDb", spec.Name, inner}}, err
 }
 
 // OpenCounter implements [driver.Provider].
 func (p *Provider) OpenCounter(ctx context.Context, name string) (driver.Counter, error) {
-	inner, err := p.Provider.OpenCounter(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	c := newReceiver(p, "Counter", name, name, driver.Receiver[driver.CounterFinished](inner))
-	c.wanted = func(Deliveries) bool { return false }
-	return &counter{c, inner}, nil
+	inner, err := p.PullProvider.OpenCounter(ctx, name)
+	return &counter{p, name, inner}, err
+}
+
+// OpenCounterReceiver implements [driver.Sources].
+func (p *Provider) OpenCounterReceiver(ctx context.Context, name string) (driver.Receiver[driver.CounterFinished], error) {
+	inner, err := p.PullProvider.OpenCounterReceiver(ctx, name)
+	return undisturbed(p, "Counter", name, inner, err)
 }
 
 // OpenScheduler implements [driver.Provider].
 func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) {
-	inner, err := p.Provider.OpenScheduler(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s := newReceiver(p, "Scheduler", "", "", driver.Receiver[driver.Firing](inner))
-	s.wanted = func(Deliveries) bool { return false }
-	return &scheduler{s, inner}, nil
+	inner, err := p.PullProvider.OpenScheduler(ctx)
+	return &scheduler{p, inner}, err
+}
+
+// OpenScheduleReceiver implements [driver.Sources].
+func (p *Provider) OpenScheduleReceiver(ctx context.Context) (driver.Receiver[driver.Firing], error) {
+	inner, err := p.PullProvider.OpenScheduleReceiver(ctx)
+	return undisturbed(p, "Scheduler", "", inner, err)
 }
 
 // OpenBucket implements [driver.Provider].
 func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, error) {
-	inner, err := p.Provider.OpenBucket(ctx, name)
+	inner, err := p.PullProvider.OpenBucket(ctx, name)
+	return &bucket{p, name, inner}, err
+}
+
+// OpenBucketReceiver implements [driver.Sources].
+func (p *Provider) OpenBucketReceiver(ctx context.Context, name string) (driver.Receiver[driver.ObjectEvent], error) {
+	inner, err := p.PullProvider.OpenBucketReceiver(ctx, name)
+	return undisturbed(p, "Bucket", name, inner, err)
+}
+
+// undisturbed is a receiver whose calls can fail and whose deliveries are left alone.
+func undisturbed[T any](p *Provider, kind, name string, inner driver.Receiver[T], err error) (driver.Receiver[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	b := newReceiver(p, "Bucket", name, name, driver.Receiver[driver.ObjectEvent](inner))
-	b.wanted = func(Deliveries) bool { return false }
-	return &bucket{b, inner}, nil
+	r := newReceiver(p, kind, name, name, inner)
+	r.wanted = func(Deliveries) bool { return false }
+	return r, nil
 }
 
 // OpenDeadLetters implements [driver.Provider].
 func (p *Provider) OpenDeadLetters(ctx context.Context) (driver.DeadLetters, error) {
-	inner, err := p.Provider.OpenDeadLetters(ctx)
+	inner, err := p.PullProvider.OpenDeadLetters(ctx)
 	return &deadLetters{inner, p}, err
 }
 
 // OpenOutcomes implements [driver.Provider].
 func (p *Provider) OpenOutcomes(ctx context.Context) (driver.Outcomes, error) {
-	inner, err := p.Provider.OpenOutcomes(ctx)
+	inner, err := p.PullProvider.OpenOutcomes(ctx)
 	return &outcomes{p, inner}, err
 }

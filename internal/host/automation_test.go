@@ -59,7 +59,7 @@ func TestAutomationSendsOncePerEventWhateverTheTransportDoes(t *testing.T) {
 		d.Commands = true
 		r.faults.Disturb(d)
 		ops := []string{
-			"CommandTopic.Send", "CommandTopic.Send", "Checkpoints.Advance", "Checkpoints.Watermarks", "EventLog.Append",
+			"CommandTopic.Send", "CommandTopic.Send", "Watermarks.Advance", "Watermarks.Watermarks", "EventLog.Append",
 			"EventLog.Read", "EventCollector.Receive",
 		}
 		for range 30 {
@@ -269,7 +269,7 @@ func TestSideEffectIsSequentialPerStreamWithStableKeys(t *testing.T) {
 		r.accept(fmt.Sprint(i), jar.To(string("abc"[i%3]), Put{N: i}))
 	}
 	r.faults.Disturb(faults.Deliveries{Seed: 5, Double: 0.5, Shuffle: true})
-	r.faults.Inject(faults.Rule{Op: "Checkpoints.Advance", Name: "Shop.Effect", Skip: 2, Times: 2, Err: driver.ErrUnavailable})
+	r.faults.Inject(faults.Rule{Op: "Watermarks.Advance", Name: "Shop.Effect", Skip: 2, Times: 2, Err: driver.ErrUnavailable})
 	r.wake()
 	r.idle()
 	r.noLetters()
@@ -494,7 +494,7 @@ func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
 		d := disturbed(seed, rng)
 		d.Drop = 0
 		r.faults.Disturb(d)
-		for _, op := range []string{"Counter.Count", "Counter.AddTarget", "EventLog.Append", "Checkpoints.Advance", "Counter.Receive"} {
+		for _, op := range []string{"Counter.Count", "Counter.AddTarget", "EventLog.Append", "Watermarks.Advance", "Counter.Receive"} {
 			w := lostWays[rng.IntN(len(lostWays))]
 			r.faults.Inject(faults.Rule{Op: op, Name: map[bool]string{true: "Shop.Parcels"}[op == "EventLog.Append"], Skip: rng.IntN(4), Times: 3, Err: w.err, After: w.after && op != "Counter.Receive"})
 		}

@@ -23,13 +23,14 @@ const (
 // consumer applies the commits of one log to one component: each once, in the
 // order of its stream, whatever the source repeats, reorders or drops.
 type consumer struct {
-	host      *Host
-	name      string // of the component
-	log       string
-	reader    driver.EventLog
-	collector driver.EventCollector
-	positions driver.Checkpoints
-	applier   applier
+	host       *Host
+	name       string // of the component
+	log        string
+	reader     driver.EventLog
+	topic      bool                           // it reads the log's topic
+	collector  driver.Receiver[driver.Record] // of a host that pulls
+	watermarks driver.Watermarks
+	applier    applier
 
 	// applying serialises work, redrive and rebuild of this consumer in this
 	// process; between processes the watermarks decide.
@@ -74,12 +75,7 @@ func (s *span) failedAt() time.Time {
 func (s *span) last() uint64 { return s.commits[len(s.commits)-1].SequenceNr }
 
 func (h *Host) addConsumer(ctx context.Context, name string, d *component.Definition, log string, topic bool) error {
-	c := &consumer{host: h, name: name, log: log, reader: h.logs[log], failures: map[string]failure{}}
-	var err error
-	source := driver.Source{Log: log, Topic: topic}
-	if c.collector, err = h.provider.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: name, Source: source}); err != nil {
-		return fmt.Errorf("collector of %s: %w", log, err)
-	}
+	c := &consumer{host: h, name: name, log: log, topic: topic, reader: h.logs[log], failures: map[string]failure{}}
 	var sources []component.SourceLog
 	for _, s := range h.app.LogsOf(d) {
 		if s.Log == log {
@@ -88,9 +84,10 @@ func (h *Host) addConsumer(ctx context.Context, name string, d *component.Defini
 	}
 	if d.ReadModel != nil {
 		r := h.readModels[name]
-		c.positions, c.applier = r.db, &projector{consumer: c, rm: r, sources: sources}
+		c.watermarks, c.applier = r.db, &projector{consumer: c, rm: r, sources: sources}
 	} else {
-		if c.positions, err = h.provider.OpenCheckpoints(ctx, name); err != nil {
+		var err error
+		if c.watermarks, err = h.provider.OpenWatermarks(ctx, name); err != nil {
 			return err
 		}
 		c.applier = &reactor{consumer: c, def: d, sources: sources}
@@ -99,20 +96,16 @@ func (h *Host) addConsumer(ctx context.Context, name string, d *component.Defini
 	return nil
 }
 
-func (c *consumer) work(ctx context.Context) (int, time.Time, error) {
-	batch, err := c.collector.Receive(ctx, recordBatch)
-	if err != nil || len(batch.Deliveries) == 0 {
-		return 0, batch.Next, err
-	}
-	settlements, err := c.HandleRecords(ctx, batch.Deliveries)
+// settleRecords applies records and says how each delivery is to be settled.
+func (c *consumer) settleRecords(ctx context.Context, deliveries []driver.Delivery[driver.Record]) []driver.Settlement {
+	settlements, err := c.HandleRecords(ctx, deliveries)
 	if err != nil {
-		// Nothing can be said about any of them: all come again.
-		for _, d := range batch.Deliveries {
+		for _, d := range deliveries {
 			settlements = append(settlements, driver.Settlement{ID: d.ID, Retry: true, After: c.host.opts.Backoff(d.Attempt)})
 		}
 		c.host.log.Warn("records are tried again", "component", c.name, "log", c.log, "error", logged(err))
 	}
-	return len(batch.Deliveries), time.Time{}, c.collector.Settle(ctx, settlements)
+	return settlements
 }
 
 // HandleRecords applies records and says how each delivery is to be settled. An
@@ -183,7 +176,7 @@ func (c *consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 func (c *consumer) catchUp(ctx context.Context, stream string) error {
 	key := driver.StreamKey{Log: c.log, Stream: stream}
 	for {
-		w, err := c.positions.Watermark(ctx, key)
+		w, err := c.watermarks.Watermark(ctx, key)
 		if err != nil {
 			return err
 		}
@@ -288,7 +281,7 @@ func (c *consumer) judge(ctx, parting context.Context, s *span) (verdict, error)
 func (c *consumer) run(ctx context.Context, order []driver.StreamKey, records map[driver.StreamKey][]driver.Record) ([]*span, error) {
 	ended := map[driver.StreamKey]*span{}
 	for attempt := 1; len(order) > 0; attempt++ {
-		marks, err := c.positions.Watermarks(ctx, order)
+		marks, err := c.watermarks.Watermarks(ctx, order)
 		if err != nil {
 			return nil, fmt.Errorf("watermarks of %s: %w", c.name, err)
 		}
@@ -402,7 +395,7 @@ func (c *consumer) parkCommit(ctx context.Context, s *span, attempts int) error 
 	}
 	// The letter first: a crash between the two parks it once more, under the
 	// same id.
-	err := c.positions.Block(ctx, s.stream, s.applied)
+	err := c.watermarks.Block(ctx, s.stream, s.applied)
 	if err == nil {
 		// Another worker may have taken it for its own, and away: see dropLetter.
 		stored, err := c.host.letters.Get(ctx, letter.ID)
@@ -437,7 +430,7 @@ func (c *consumer) dropLetter(ctx context.Context, stream driver.StreamKey) erro
 	if err := c.host.letters.Remove(ctx, id); err != nil && !errors.Is(err, driver.ErrNotFound) {
 		return err
 	}
-	w, err := c.positions.Watermark(ctx, stream)
+	w, err := c.watermarks.Watermark(ctx, stream)
 	if err != nil || !w.Blocked {
 		return err
 	}
@@ -465,16 +458,16 @@ func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter, skip bool) 
 	c.applying.Lock()
 	defer c.applying.Unlock()
 	defer c.tell(key)
-	if err := c.positions.Unblock(ctx, key); err != nil {
+	if err := c.watermarks.Unblock(ctx, key); err != nil {
 		return fmt.Errorf("unblock: %w", err)
 	}
 	block := func(at uint64) error { // also when the time is over: there is a letter
 		ctx, cancel := outlasting(ctx)
 		defer cancel()
-		return c.positions.Block(ctx, key, at)
+		return c.watermarks.Block(ctx, key, at)
 	}
 	for {
-		w, err := c.positions.Watermark(ctx, key)
+		w, err := c.watermarks.Watermark(ctx, key)
 		if err != nil {
 			return err
 		}
@@ -482,7 +475,7 @@ func (c *consumer) redrive(ctx context.Context, l driver.DeadLetter, skip bool) 
 			return nil
 		}
 		if skip && w.SequenceNr+1 == l.SequenceNr {
-			err := c.positions.Advance(ctx, []driver.Advance{{StreamKey: key, From: w.SequenceNr, To: l.SequenceNr}})
+			err := c.watermarks.Advance(ctx, []driver.Advance{{StreamKey: key, From: w.SequenceNr, To: l.SequenceNr}})
 			if err != nil && !errors.Is(err, driver.ErrConflict) {
 				return errors.Join(err, block(w.SequenceNr))
 			}

@@ -5,21 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/ids"
 )
 
-func (h *Host) counterWork(name string, counter driver.Counter) step {
-	return func(ctx context.Context) (int, time.Time, error) {
-		batch, err := counter.Receive(ctx, 64)
-		if err != nil || len(batch.Deliveries) == 0 {
-			return 0, batch.Next, err
-		}
-		return len(batch.Deliveries), time.Time{}, counter.Settle(ctx, h.handleFinished(ctx, name, batch.Deliveries))
-	}
-}
+// finishedBatch is how many reached targets are handled together.
+const finishedBatch = 64
 
 // handleFinished writes what a counter reached into the counter's log, from where
 // it is a source like any other. The ordinal is the sequence number, so that a

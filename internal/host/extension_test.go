@@ -118,7 +118,7 @@ func TestPublicEventsAndCommandsCrossPlugins(t *testing.T) {
 				r.faults.Disturb(d)
 				for range 15 {
 					w := lostWays[rng.IntN(len(lostWays))]
-					op := []string{"CommandTopic.Send", "EventTopic.Publish", "QueryDb.Apply", "Checkpoints.Advance"}[rng.IntN(4)]
+					op := []string{"CommandTopic.Send", "EventTopic.Publish", "QueryDb.Apply", "Watermarks.Advance"}[rng.IntN(4)]
 					r.faults.Inject(faults.Rule{Op: op, Skip: rng.IntN(10), Times: 2, Err: w.err, After: w.after})
 				}
 				for i := range 12 {

@@ -126,7 +126,7 @@ func TestAnEffectThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 		if l, err := h.DeadLetters().Get(t.Context(), "commit/Shop.Effect/Shop.Jar/stuck"); err != nil || l.Attempts != 4 {
 			t.Errorf("the letter is %+v, %v, want one attempt more", l, err)
 		}
-		marks, err := provider.OpenCheckpoints(t.Context(), "Shop.Effect")
+		marks, err := provider.OpenWatermarks(t.Context(), "Shop.Effect")
 		if err != nil {
 			t.Fatal(err)
 		}

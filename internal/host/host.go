@@ -21,6 +21,7 @@ import (
 type Host struct {
 	app      *component.App
 	provider driver.Provider
+	sources  driver.Sources // nil in a host that is called with messages
 	opts     Options
 	log      *slog.Logger
 
@@ -42,6 +43,7 @@ type Host struct {
 	applied  notices[appliedTo] // a read model has come further in a stream
 	answered notices[string]    // a command has an outcome
 
+	pulled  []source
 	workers workers
 	stats   stats
 }
@@ -65,6 +67,7 @@ func Open(ctx context.Context, app *component.App, provider driver.Provider, opt
 	}
 	h.log = slog.New(bounded{h.opts.Logger.Handler()})
 	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	h.sources, _ = provider.(driver.Sources)
 	h.workers.init()
 	if err := h.open(ctx); err != nil {
 		h.cancel()
@@ -95,7 +98,10 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.engine, err = h.provider.OpenQueryEngine(ctx, tables); err != nil {
 		return fmt.Errorf("query engine: %w", err)
 	}
-	return h.wire(ctx)
+	if err := h.wire(ctx); err != nil {
+		return err
+	}
+	return h.openSources(ctx)
 }
 
 func (h *Host) openOne(ctx context.Context, name string, d *component.Definition) (err error) {
@@ -114,9 +120,6 @@ func (h *Host) openOne(ctx context.Context, name string, d *component.Definition
 		if r.db, err = h.provider.OpenQueryDb(ctx, r.spec); err != nil {
 			return err
 		}
-		if r.state, err = h.provider.OpenStateTopic(ctx, r.spec); err != nil {
-			return err
-		}
 		h.readModels[name] = r
 	case d.Counter != nil:
 		if h.counters[d], err = h.provider.OpenCounter(ctx, name); err != nil {
@@ -133,9 +136,9 @@ func (h *Host) openOne(ctx context.Context, name string, d *component.Definition
 	return nil
 }
 
-// wire opens the collectors: directly on a log's change feed, or behind its
-// topic where the provider allows few direct readers. The relay that feeds a
-// topic is a direct reader itself.
+// wire connects the consumers with their logs: directly with a log's change feed, or
+// with its topic where the provider allows few direct readers. The relay that feeds
+// a topic is a direct reader itself.
 func (h *Host) wire(ctx context.Context) error {
 	subscribers := map[string][]string{}
 	routes := h.app.Topology().Routes(h.provider.Limits().MaxFeedReaders)
@@ -150,9 +153,7 @@ func (h *Host) wire(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("event topic of %s: %w", r.Log, err)
 			}
-			if err := h.addRelay(ctx, r.Log, topic); err != nil {
-				return err
-			}
+			h.relays = append(h.relays, &relay{h, r.Log, topic})
 		}
 		d, _ := h.app.Lookup(r.Consumer)
 		if err := h.addConsumer(ctx, r.Consumer, d, r.Log, r.Topic); err != nil {
@@ -251,9 +252,10 @@ func (h *Host) QueryDb(name string) (driver.QueryDb, bool) {
 // QueryEngine returns the query side of all read models.
 func (h *Host) QueryEngine() driver.QueryEngine { return h.engine }
 
-// StateTopic returns the changes of a read model.
+// StateTopic returns the changes of a read model; false where there is none, or the
+// provider offers no [driver.Sources].
 func (h *Host) StateTopic(name string) (driver.StateTopic, bool) {
-	if r := h.readModels[name]; r != nil {
+	if r := h.readModels[name]; r != nil && r.state != nil {
 		return r.state, true
 	}
 	return nil, false
@@ -270,39 +272,6 @@ func (h *Host) Bucket(d *component.Definition) (driver.Bucket, bool) {
 
 // App returns the App that runs.
 func (h *Host) App() *component.App { return h.app }
-
-// Start runs the workers until Close. It brings the declared schedules up to
-// date and sends the first heartbeats.
-func (h *Host) Start(ctx context.Context) error {
-	if err := h.planSchedules(ctx); err != nil {
-		return fmt.Errorf("schedules: %w", err)
-	}
-	if n, ok := h.provider.(driver.Notifier); ok {
-		h.workers.stop = n.Notify(h.workers.ring)
-	} else {
-		h.workers.poll = h.opts.Poll
-	}
-	for name, a := range h.aggregates {
-		h.runWorker("commands of "+name, driver.ReceiverOf("CommandTopic", name), true, a.work)
-	}
-	for _, c := range h.consumers {
-		h.runWorker(c.name+" on "+c.log, driver.ReceiverOf("EventCollector", c.log), true, c.work)
-	}
-	for _, r := range h.relays {
-		h.runWorker("relay of "+r.log, driver.ReceiverOf("EventCollector", r.log), true, r.work)
-	}
-	for d, counter := range h.counters {
-		name := h.app.NameOf(d)
-		h.runWorker("counter "+name, driver.ReceiverOf("Counter", name), true, h.counterWork(name, counter))
-	}
-	for name, d := range h.app.All {
-		if d.Task != nil && d.Task.Bucket != nil {
-			h.runWorker("task "+name, driver.ReceiverOf("Bucket", h.app.NameOf(d.Task.Bucket)), true, h.taskWork(name, d))
-		}
-	}
-	h.runWorker("schedules", driver.ReceiverOf("Scheduler", ""), false, h.scheduleWork)
-	return h.heartbeatAll(ctx)
-}
 
 // Close stops the workers and waits for what is running. What was received and
 // not settled comes again when the provider is opened anew.

@@ -5,22 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/reventless-go/reventless/driver"
 )
 
 // commandBatch is how many queued commands are handled together.
 const commandBatch = 64
-
-// work handles what is in the command queue.
-func (a *aggregate) work(ctx context.Context) (int, time.Time, error) {
-	batch, err := a.topic.Receive(ctx, commandBatch)
-	if err != nil || len(batch.Deliveries) == 0 {
-		return 0, batch.Next, err
-	}
-	return len(batch.Deliveries), time.Time{}, a.topic.Settle(ctx, a.HandleQueued(ctx, batch.Deliveries))
-}
 
 // HandleQueued handles commands from a queue and says how each delivery is to
 // be settled. A refusal is an outcome and done; what can never be handled, or

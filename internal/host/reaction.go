@@ -43,7 +43,7 @@ func (r *reactor) applyOne(ctx context.Context, s *span) {
 		// What was done is kept also when the time is over.
 		ctx, cancel := outlasting(ctx)
 		defer cancel()
-		err := r.consumer.positions.Advance(ctx, []driver.Advance{{StreamKey: s.stream, From: s.applied, To: mark}})
+		err := r.consumer.watermarks.Advance(ctx, []driver.Advance{{StreamKey: s.stream, From: s.applied, To: mark}})
 		if err == nil {
 			s.applied = mark
 		}

@@ -97,7 +97,7 @@ func (h *Host) dropLetters(ctx context.Context, component string) error {
 		} else {
 			key := driver.StreamKey{Log: l.Log, Stream: l.Stream}
 			var w driver.Watermark
-			if w, err = c.positions.Watermark(ctx, key); err == nil && !w.Blocked {
+			if w, err = c.watermarks.Watermark(ctx, key); err == nil && !w.Blocked {
 				err = c.dropLetter(ctx, key)
 			}
 		}

@@ -4,39 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/reventless-go/reventless/driver"
 )
 
-// addRelay feeds a log's topic from its change feed. A record that repeats is
-// published again; subscribers compare sequence numbers.
-func (h *Host) addRelay(ctx context.Context, log string, topic driver.EventTopic) error {
-	collector, err := h.provider.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "relay/" + log, Source: driver.Source{Log: log}})
-	if err != nil {
-		return fmt.Errorf("relay of %s: %w", log, err)
-	}
-	h.relays = append(h.relays, &relay{h, log, topic, collector})
-	return nil
-}
-
+// relay feeds a log's topic from its change feed. A record that repeats is published
+// again; subscribers compare sequence numbers.
 type relay struct {
-	host      *Host
-	log       string
-	topic     driver.EventTopic
-	collector driver.EventCollector
+	host  *Host
+	log   string
+	topic driver.EventTopic
 }
 
 // relayed names what a relay parks: the log's own component gave up on it.
 const relayed = "relayed/"
-
-func (r *relay) work(ctx context.Context) (int, time.Time, error) {
-	batch, err := r.collector.Receive(ctx, recordBatch)
-	if err != nil || len(batch.Deliveries) == 0 {
-		return 0, batch.Next, err
-	}
-	return len(batch.Deliveries), time.Time{}, r.collector.Settle(ctx, r.HandleRecords(ctx, batch.Deliveries))
-}
 
 // HandleRecords publishes records and says how each delivery is to be settled:
 // one that fails comes again, with the later ones of its stream; one that is

@@ -121,13 +121,8 @@ func (h *Host) planSchedules(ctx context.Context) error {
 	return nil
 }
 
-func (h *Host) scheduleWork(ctx context.Context) (int, time.Time, error) {
-	batch, err := h.scheduler.Receive(ctx, 16)
-	if err != nil || len(batch.Deliveries) == 0 {
-		return 0, batch.Next, err
-	}
-	return len(batch.Deliveries), time.Time{}, h.scheduler.Settle(ctx, h.HandleFirings(ctx, batch.Deliveries))
-}
+// firingBatch is how many firings are handled together.
+const firingBatch = 16
 
 func (h *Host) handleFiring(ctx context.Context, d driver.Delivery[driver.Firing]) driver.Settlement {
 	s := driver.Settlement{ID: d.ID}

@@ -13,17 +13,8 @@ import (
 	"github.com/reventless-go/reventless/internal/component"
 )
 
-// taskWork handles the objects that came and went in a task's bucket.
-func (h *Host) taskWork(name string, d *component.Definition) step {
-	bucket := h.buckets[d.Task.Bucket]
-	return func(ctx context.Context) (int, time.Time, error) {
-		batch, err := bucket.Receive(ctx, 16)
-		if err != nil || len(batch.Deliveries) == 0 {
-			return 0, batch.Next, err
-		}
-		return len(batch.Deliveries), time.Time{}, bucket.Settle(ctx, h.handleObjects(ctx, name, d, batch.Deliveries))
-	}
-}
+// objectBatch is how many changes of objects are received together.
+const objectBatch = 16
 
 // objectsAtOnce bounds how many objects a task works on at a time: they may be
 // large.

@@ -214,7 +214,7 @@ var errClosed = fmt.Errorf("the host is closed: %w", driver.ErrUnavailable)
 // that notifies belongs to one process, in which only another host of the same
 // provider can do something of which this one is not told.
 func (h *Host) recheck() time.Duration {
-	if _, ok := h.provider.(driver.Notifier); ok {
+	if _, ok := h.provider.(driver.Sources); ok {
 		return 10 * h.opts.Poll
 	}
 	return h.opts.Poll

@@ -15,7 +15,6 @@ type stats struct{ conflicts, retried, parked, panics atomic.Int64 }
 type workers struct {
 	wg   sync.WaitGroup
 	stop func()
-	poll time.Duration
 
 	mu     sync.Mutex
 	change *sync.Cond
@@ -71,14 +70,13 @@ func (k *worker) wake() {
 	}
 }
 
-// runWorker starts a loop. counts says whether something that waits for its
-// time (a retry) keeps the host from being idle; a schedule does not.
-func (h *Host) runWorker(name, receiver string, counts bool, s step) {
-	k := &worker{name: name, wakes: make(chan struct{}, 1), counts: counts}
+// runWorker starts the loop of a source.
+func (h *Host) runWorker(s source) {
+	k := &worker{name: s.worker, wakes: make(chan struct{}, 1), counts: s.counts}
 	w := &h.workers
 	w.mu.Lock()
 	w.all = append(w.all, k)
-	w.byBell[receiver] = append(w.byBell[receiver], k)
+	w.byBell[s.receiver] = append(w.byBell[s.receiver], k)
 	w.mu.Unlock()
 	w.wg.Go(func() {
 		failures := 0
@@ -86,13 +84,13 @@ func (h *Host) runWorker(name, receiver string, counts bool, s step) {
 			w.mu.Lock()
 			rings := k.rings
 			w.mu.Unlock()
-			handled, next, err := s(h.ctx)
+			handled, next, err := s.work(h.ctx)
 			if h.ctx.Err() != nil {
 				return
 			}
 			if err != nil {
 				failures++
-				h.log.Error("worker", "worker", name, "error", logged(err), "failures", failures)
+				h.log.Error("worker", "worker", k.name, "error", logged(err), "failures", failures)
 				h.sleep(h.ctx, max(h.opts.Backoff(failures), time.Millisecond))
 				continue
 			}
@@ -101,7 +99,7 @@ func (h *Host) runWorker(name, receiver string, counts bool, s step) {
 				continue
 			}
 			w.mu.Lock()
-			k.seen, k.waiting, k.retrying, k.next = rings, true, counts && !next.IsZero(), next
+			k.seen, k.waiting, k.retrying, k.next = rings, true, k.counts && !next.IsZero(), next
 			w.change.Broadcast()
 			w.mu.Unlock()
 			h.await(k, next)
@@ -114,14 +112,8 @@ func (h *Host) runWorker(name, receiver string, counts bool, s step) {
 
 func (h *Host) await(k *worker, next time.Time) {
 	var timer <-chan time.Time
-	wait := h.workers.poll
 	if !next.IsZero() {
-		if d := max(next.Sub(h.opts.Now()), time.Millisecond); wait == 0 || d < wait {
-			wait = d
-		}
-	}
-	if wait > 0 {
-		t := time.NewTimer(wait)
+		t := time.NewTimer(max(next.Sub(h.opts.Now()), time.Millisecond))
 		defer t.Stop()
 		timer = t.C
 	}

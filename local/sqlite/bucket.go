@@ -37,11 +37,18 @@ type bucket struct {
 	seed     maphash.Seed
 }
 
-var _ driver.Bucket = (*bucket)(nil)
-
-// OpenBucket implements [driver.Provider]. Objects that were changed by another
-// hand since the last time are told before it returns.
+// OpenBucket implements [driver.Provider].
 func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, error) {
+	return p.sharedBucket(ctx, name)
+}
+
+// OpenBucketReceiver implements [driver.Sources]. Objects that another program
+// changed since the last time are available before it returns.
+func (p *Provider) OpenBucketReceiver(ctx context.Context, name string) (driver.Receiver[driver.ObjectEvent], error) {
+	return p.sharedBucket(ctx, name)
+}
+
+func (p *Provider) sharedBucket(ctx context.Context, name string) (*bucket, error) {
 	if err := p.enter(ctx); err != nil {
 		return nil, err
 	}

@@ -17,10 +17,17 @@ type commandTopic struct {
 	*queue[driver.Command]
 }
 
-var _ driver.CommandTopic = commandTopic{}
-
 // OpenCommandTopic implements [driver.Provider].
 func (p *Provider) OpenCommandTopic(ctx context.Context, name string) (driver.CommandTopic, error) {
+	return p.openCommandTopic(ctx, name)
+}
+
+// OpenCommandReceiver implements [driver.Sources].
+func (p *Provider) OpenCommandReceiver(ctx context.Context, name string) (driver.Receiver[driver.Command], error) {
+	return p.openCommandTopic(ctx, name)
+}
+
+func (p *Provider) openCommandTopic(ctx context.Context, name string) (*commandTopic, error) {
 	if err := p.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -29,7 +36,7 @@ func (p *Provider) OpenCommandTopic(ctx context.Context, name string) (driver.Co
 	if err != nil {
 		return nil, fmt.Errorf("commandtopic: open %q: %w", name, err)
 	}
-	return commandTopic{q}, nil
+	return &commandTopic{q}, nil
 }
 
 // commandHead is the JSON of a queued command, without its payload.

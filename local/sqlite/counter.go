@@ -23,10 +23,17 @@ type counter struct {
 	name string
 }
 
-var _ driver.Counter = counter{}
-
 // OpenCounter implements [driver.Provider].
 func (p *Provider) OpenCounter(ctx context.Context, name string) (driver.Counter, error) {
+	return p.openCounter(ctx, name)
+}
+
+// OpenCounterReceiver implements [driver.Sources].
+func (p *Provider) OpenCounterReceiver(ctx context.Context, name string) (driver.Receiver[driver.CounterFinished], error) {
+	return p.openCounter(ctx, name)
+}
+
+func (p *Provider) openCounter(ctx context.Context, name string) (*counter, error) {
 	if err := p.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -38,16 +45,16 @@ func (p *Provider) OpenCounter(ctx context.Context, name string) (driver.Counter
 	if err != nil {
 		return nil, fmt.Errorf("counter: open %q: %w", name, err)
 	}
-	return counter{q, name}, nil
+	return &counter{q, name}, nil
 }
 
 // Count implements [driver.Counter].
-func (ct counter) Count(ctx context.Context, counterID, reference string, n int64) error {
+func (ct *counter) Count(ctx context.Context, counterID, reference string, n int64) error {
 	return ct.add(ctx, counterID, reference, n, 0)
 }
 
 // AddTarget implements [driver.Counter].
-func (ct counter) AddTarget(ctx context.Context, counterID, reference string, target int64) error {
+func (ct *counter) AddTarget(ctx context.Context, counterID, reference string, target int64) error {
 	return ct.add(ctx, counterID, reference, target, 1)
 }
 
@@ -58,7 +65,7 @@ type counterState struct {
 }
 
 // add adds n to the count, or to the target if target is 1, once per reference.
-func (ct counter) add(ctx context.Context, id, reference string, n, target int64) error {
+func (ct *counter) add(ctx context.Context, id, reference string, n, target int64) error {
 	err := ct.p.call(ctx, func() error {
 		if err := driver.CheckID("counter", id); err != nil {
 			return err
@@ -77,7 +84,7 @@ func (ct counter) add(ctx context.Context, id, reference string, n, target int64
 	return nil
 }
 
-func (ct counter) change(t *tx, id, reference string, n, target int64) error {
+func (ct *counter) change(t *tx, id, reference string, n, target int64) error {
 	now := ct.p.now()
 	fresh, err := ct.refer(t, id, reference, target, now)
 	if err != nil || !fresh {
@@ -112,7 +119,7 @@ func (ct counter) change(t *tx, id, reference string, n, target int64) error {
 }
 
 // refer uses a reference; fresh is true for the first use within the window.
-func (ct counter) refer(t *tx, id, reference string, target int64, now time.Time) (fresh bool, err error) {
+func (ct *counter) refer(t *tx, id, reference string, target int64, now time.Time) (fresh bool, err error) {
 	var n, at int64
 	_, err = t.first("SELECT n, at FROM refs WHERE counter = ? AND id = ? AND target = ? AND ref = ?", []any{ct.id, id, target, reference},
 		func(row []sqldriver.Value) error {
@@ -138,7 +145,7 @@ func (ct counter) refer(t *tx, id, reference string, target int64, now time.Time
 	return fresh, err
 }
 
-func (ct counter) state(c *conn, id string) (s counterState, err error) {
+func (ct *counter) state(c *conn, id string) (s counterState, err error) {
 	_, err = c.first("SELECT count, target, finished, reached FROM counters WHERE counter = ? AND id = ?", []any{ct.id, id}, func(row []sqldriver.Value) error {
 		s.Count, s.Target, s.Finished, s.reached = number(row[0]), number(row[1]), uint64(number(row[2])), number(row[3])
 		return nil
@@ -147,7 +154,7 @@ func (ct counter) state(c *conn, id string) (s counterState, err error) {
 }
 
 // State implements [driver.Counter].
-func (ct counter) State(ctx context.Context, counterID string) (driver.CounterState, error) {
+func (ct *counter) State(ctx context.Context, counterID string) (driver.CounterState, error) {
 	var s counterState
 	err := ct.p.call(ctx, func() error {
 		if err := driver.CheckID("counter", counterID); err != nil {

@@ -9,13 +9,13 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// OpenEventCollector implements [driver.Provider].
-func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.EventCollector, error) {
+// OpenEventCollector implements [driver.Sources].
+func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.Receiver[driver.Record], error) {
 	if err := p.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer p.leave()
-	bad := func(err error) (driver.EventCollector, error) {
+	bad := func(err error) (driver.Receiver[driver.Record], error) {
 		return nil, fmt.Errorf("eventcollector: open %q of log %q: %w", spec.Consumer, spec.Source.Log, err)
 	}
 	if spec.Consumer == "" || spec.Source.Log == "" {
@@ -47,8 +47,6 @@ type feed struct {
 	mu    sync.Mutex
 	saved int64 // the durable checkpoint
 }
-
-var _ driver.EventCollector = (*feed)(nil)
 
 func (p *Provider) openFeed(ctx context.Context, spec driver.CollectorSpec) (*feed, error) {
 	log, err := p.eventLog(ctx, spec.Source.Log)

@@ -63,10 +63,7 @@ type Provider struct {
 	tells   int
 }
 
-var (
-	_ driver.Provider = (*Provider)(nil)
-	_ driver.Notifier = (*Provider)(nil)
-)
+var _ driver.PullProvider = (*Provider)(nil)
 
 // Open opens the database at path, and makes it when there is none: then
 // nothing is at path, or an empty file. Its directory must exist. The package
@@ -228,7 +225,7 @@ func (p *Provider) Close() error {
 	return nil
 }
 
-// Notify implements [driver.Notifier]. The calls are made before the call that
+// Notify implements [driver.Sources]. The calls are made before the call that
 // led to them returns, mostly by the goroutine that does the writing: f must not
 // wait for a write.
 func (p *Provider) Notify(f func(receiver string)) (stop func()) {
@@ -359,7 +356,7 @@ type named struct{ kind, name string }
 const (
 	kindLog      = "log"      // an event log
 	kindConsumer = "consumer" // who has a position in a change feed
-	kindMarks    = "marks"    // who has checkpoints
+	kindMarks    = "marks"    // who has watermarks
 	kindTable    = "table"    // a read model
 	kindIndex    = "index"    // an index of a read model, in one form
 	kindCommands = "commands" // a command topic

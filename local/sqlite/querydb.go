@@ -4,16 +4,13 @@ import (
 	"context"
 	sqldriver "database/sql/driver"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/internal/rows"
 )
 
 // queryDb is the store of one read model.
 type queryDb struct {
-	checkpoints
+	watermarks
 	t *table
 	// own is the promise of OwnRow. It is not stored: all rows and watermarks are
 	// in tables of their own, whatever the promise.
@@ -118,207 +115,8 @@ func (db queryDb) LoadRows(ctx context.Context, keys []driver.Key) ([]driver.Row
 	return found, nil
 }
 
-// Save implements [driver.QueryDb].
-func (db queryDb) Save(ctx context.Context, row driver.Row, mode driver.SaveMode) error {
-	return db.wrap(db.p.call(ctx, func() error {
-		d, err := db.t.draft(row)
-		if err != nil {
-			return err
-		}
-		switch mode {
-		case driver.Any, driver.Init, driver.Overwrite:
-		default:
-			return fmt.Errorf("mode %q: %w", mode, driver.ErrInvalid)
-		}
-		return db.p.write(ctx, func(x *tx) error {
-			now := db.p.now()
-			if mode == driver.Any && db.t.blind() {
-				if err := db.t.putBlind(x, d); err != nil {
-					return err
-				}
-				return db.t.sweep(x, now)
-			}
-			old, err := db.t.get(x.conn, d.key)
-			if err != nil {
-				return err
-			}
-			switch alive := old.alive(now); {
-			case mode == driver.Init && alive:
-				return driver.ErrExists
-			case mode == driver.Overwrite && !alive:
-				return driver.ErrNotFound
-			}
-			if err := db.t.put(x, d, old, now); err != nil {
-				return err
-			}
-			return db.t.sweep(x, now)
-		})
-	}), "save row", short(row.Key.String()))
-}
-
-// batchChunk is how many rows of a batch are written in one request.
+// batchChunk is how many rows Clear removes in one request.
 const batchChunk = 500
-
-// SaveBatch implements [driver.QueryDb].
-func (db queryDb) SaveBatch(ctx context.Context, batch []driver.Row) error {
-	if err := db.p.enter(ctx); err != nil {
-		return err
-	}
-	defer db.p.leave()
-	last := make(map[driver.Key]int, len(batch))
-	for i, row := range batch {
-		last[row.Key] = i
-	}
-	failed := map[string]error{}
-	var drafts []draft
-	for i, row := range batch {
-		if last[row.Key] != i {
-			continue
-		}
-		d, err := db.t.draft(row)
-		if err != nil {
-			failed[row.Key.String()] = err
-			continue
-		}
-		drafts = append(drafts, d)
-	}
-	for len(drafts) > 0 {
-		chunk := drafts[:min(batchChunk, len(drafts))]
-		drafts = drafts[len(chunk):]
-		err := db.p.writeWhole(ctx, func(x *tx) error {
-			now := db.p.now()
-			for _, d := range chunk {
-				if err := db.write(x, d, now); err != nil {
-					return err
-				}
-			}
-			return db.t.sweep(x, now)
-		})
-		if err != nil {
-			return fmt.Errorf("querydb %q: save %d rows: %w", db.t.name, len(batch), err)
-		}
-	}
-	if len(failed) > 0 {
-		return &driver.BatchError{Failed: failed}
-	}
-	return nil
-}
-
-// write writes a row without a condition.
-func (db queryDb) write(x *tx, d draft, now time.Time) error {
-	if db.t.blind() {
-		return db.t.putBlind(x, d)
-	}
-	old, err := db.t.get(x.conn, d.key)
-	if err != nil {
-		return err
-	}
-	return db.t.put(x, d, old, now)
-}
-
-// Count implements [driver.QueryDb].
-func (db queryDb) Count(ctx context.Context, key driver.Key, field string, inc int64) (int64, error) {
-	var count int64
-	err := db.p.call(ctx, func() error {
-		return db.p.write(ctx, func(x *tx) error {
-			now := db.p.now()
-			old, err := db.t.get(x.conn, key)
-			if err != nil {
-				return err
-			}
-			row := driver.Row{Key: key}
-			if old.alive(now) {
-				row = old.row()
-			} else {
-				row.Data = rows.Blank(db.t.writing.TableSpec, key)
-			}
-			data, value, err := rows.AddCount(row.Data, field, inc)
-			if err != nil {
-				return err
-			}
-			row.Data = data
-			d, err := db.t.draft(row)
-			if err != nil {
-				return err
-			}
-			count = value
-			if err := db.t.put(x, d, old, now); err != nil {
-				return err
-			}
-			return db.t.sweep(x, now)
-		})
-	})
-	if err != nil {
-		return 0, db.wrap(err, "count in row", short(key.String()))
-	}
-	return count, nil
-}
-
-// Delete implements [driver.QueryDb].
-func (db queryDb) Delete(ctx context.Context, key driver.Key) error {
-	return db.DeleteBatch(ctx, []driver.Key{key})
-}
-
-// DeleteBatch implements [driver.QueryDb].
-func (db queryDb) DeleteBatch(ctx context.Context, keys []driver.Key) error {
-	if err := db.p.enter(ctx); err != nil {
-		return err
-	}
-	defer db.p.leave()
-	keys = slices.Clone(keys)
-	for len(keys) > 0 {
-		chunk := keys[:min(batchChunk, len(keys))]
-		keys = keys[len(chunk):]
-		err := db.p.writeWhole(ctx, func(x *tx) error {
-			now := db.p.now()
-			for _, key := range chunk {
-				old, err := db.t.get(x.conn, key)
-				if err != nil {
-					return err
-				}
-				if err := db.t.drop(x, old, now); err != nil {
-					return err
-				}
-			}
-			return db.t.sweep(x, now)
-		})
-		if err != nil {
-			return fmt.Errorf("querydb %q: delete %d rows: %w", db.t.name, len(chunk), err)
-		}
-	}
-	return nil
-}
-
-// DeleteAll implements [driver.QueryDb].
-func (db queryDb) DeleteAll(ctx context.Context, id string) error {
-	return db.wrap(db.p.call(ctx, func() error {
-		for from := ""; ; {
-			var page []stored
-			err := db.p.writeWhole(ctx, func(x *tx) error {
-				page = nil
-				now := db.p.now()
-				err := x.query("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND id = ? AND sub >= ? ORDER BY sub LIMIT ?",
-					[]any{db.t.id, id, from, int64(batchChunk)}, func(row []sqldriver.Value) error {
-						page = append(page, storedRow(row))
-						return nil
-					})
-				if err != nil {
-					return err
-				}
-				for _, r := range page {
-					if err := db.t.drop(x, r, now); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-			if err != nil || len(page) < batchChunk {
-				return err
-			}
-			from = page[len(page)-1].key.Sub + "\x00" // the next one in the order of bytes
-		}
-	}), "delete all of", short(id))
-}
 
 // Apply implements [driver.QueryDb].
 func (db queryDb) Apply(ctx context.Context, step driver.Step) error {
@@ -344,7 +142,7 @@ func (db queryDb) apply(ctx context.Context, step driver.Step) error {
 	if err != nil {
 		return err
 	}
-	advances, err := db.checkpoints.prepare(ctx, step.Advances)
+	advances, err := db.watermarks.prepare(ctx, step.Advances)
 	if err != nil {
 		return err
 	}

@@ -43,12 +43,19 @@ const (
 	never = math.MaxInt64
 )
 
-var _ driver.Scheduler = (*scheduler)(nil)
-
 var schedulerReceiver = driver.ReceiverOf("Scheduler", "")
 
 // OpenScheduler implements [driver.Provider].
 func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) {
+	return p.openScheduler(ctx)
+}
+
+// OpenScheduleReceiver implements [driver.Sources].
+func (p *Provider) OpenScheduleReceiver(ctx context.Context) (driver.Receiver[driver.Firing], error) {
+	return p.openScheduler(ctx)
+}
+
+func (p *Provider) openScheduler(ctx context.Context) (*scheduler, error) {
 	if err := p.enter(ctx); err != nil {
 		return nil, err
 	}

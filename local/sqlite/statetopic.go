@@ -14,7 +14,7 @@ type stateTopic struct{ t *table }
 
 var _ driver.StateTopic = stateTopic{}
 
-// OpenStateTopic implements [driver.Provider].
+// OpenStateTopic implements [driver.Sources].
 func (p *Provider) OpenStateTopic(ctx context.Context, spec driver.TableSpec) (driver.StateTopic, error) {
 	if err := p.enter(ctx); err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ type table struct {
 	p     *Provider
 	name  string
 	id    int64
-	marks checkpoints
+	marks watermarks
 	hub   *hub
 
 	altering sync.Mutex
@@ -82,7 +82,7 @@ func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, er
 		if err != nil {
 			return nil, err
 		}
-		t := &table{p: p, name: spec.Name, id: id, marks: checkpoints{p, marks}, hub: newHub()}
+		t := &table{p: p, name: spec.Name, id: id, marks: watermarks{p, marks}, hub: newHub()}
 		found := false
 		if err := p.read(ctx, func(c *conn) (err error) {
 			found, err = c.first("SELECT spec FROM tables WHERE id = ?", []any{id}, func(row []sqldriver.Value) error {

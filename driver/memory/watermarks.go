@@ -8,11 +8,11 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// watermarks is how far streams have been applied.
-type watermarks map[driver.StreamKey]driver.Watermark
+// byStream holds the watermark of each stream.
+type byStream map[driver.StreamKey]driver.Watermark
 
 // check reports whether all advances can be made.
-func (w watermarks) check(advances []driver.Advance) error {
+func (w byStream) check(advances []driver.Advance) error {
 	for _, a := range advances {
 		switch m := w[a.StreamKey]; {
 		case m.Blocked:
@@ -25,7 +25,7 @@ func (w watermarks) check(advances []driver.Advance) error {
 }
 
 // move makes advances that were checked.
-func (w watermarks) move(advances []driver.Advance) {
+func (w byStream) move(advances []driver.Advance) {
 	for _, a := range advances {
 		w[a.StreamKey] = driver.Watermark{SequenceNr: a.To}
 	}
@@ -46,26 +46,26 @@ func checkAdvances(advances []driver.Advance) error {
 	return nil
 }
 
-// checkpoints is a [driver.Checkpoints], of a consumer of its own or of a table.
-type checkpoints struct {
+// watermarks is a [driver.Watermarks], of a consumer of its own or of a table.
+type watermarks struct {
 	p     *Provider
 	name  string
 	mu    sync.Locker // guards marks
-	marks watermarks
+	marks byStream
 }
 
-func newCheckpoints(p *Provider, consumer string) *checkpoints {
-	return &checkpoints{p: p, name: consumer, mu: new(sync.Mutex), marks: make(watermarks)}
+func newWatermarks(p *Provider, consumer string) *watermarks {
+	return &watermarks{p: p, name: consumer, mu: new(sync.Mutex), marks: make(byStream)}
 }
 
-// Watermark implements [driver.Checkpoints].
-func (c *checkpoints) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
+// Watermark implements [driver.Watermarks].
+func (c *watermarks) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
 	marks, err := c.Watermarks(ctx, []driver.StreamKey{stream})
 	return marks[stream], err
 }
 
-// Watermarks implements [driver.Checkpoints].
-func (c *checkpoints) Watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
+// Watermarks implements [driver.Watermarks].
+func (c *watermarks) Watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
 	if err := c.p.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -79,26 +79,26 @@ func (c *checkpoints) Watermarks(ctx context.Context, streams []driver.StreamKey
 	return marks, nil
 }
 
-// Advance implements [driver.Checkpoints].
-func (c *checkpoints) Advance(ctx context.Context, advances []driver.Advance) error {
+// Advance implements [driver.Watermarks].
+func (c *watermarks) Advance(ctx context.Context, advances []driver.Advance) error {
 	if err := c.p.begin(ctx); err != nil {
 		return err
 	}
 	defer c.p.end()
 	if err := checkAdvances(advances); err != nil {
-		return fmt.Errorf("checkpoints %q: %w", c.name, err)
+		return fmt.Errorf("watermarks %q: %w", c.name, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.marks.check(advances); err != nil {
-		return fmt.Errorf("checkpoints %q: %w", c.name, err)
+		return fmt.Errorf("watermarks %q: %w", c.name, err)
 	}
 	c.marks.move(advances)
 	return nil
 }
 
-// Block implements [driver.Checkpoints].
-func (c *checkpoints) Block(ctx context.Context, stream driver.StreamKey, at uint64) error {
+// Block implements [driver.Watermarks].
+func (c *watermarks) Block(ctx context.Context, stream driver.StreamKey, at uint64) error {
 	if err := c.p.begin(ctx); err != nil {
 		return err
 	}
@@ -107,14 +107,14 @@ func (c *checkpoints) Block(ctx context.Context, stream driver.StreamKey, at uin
 	defer c.mu.Unlock()
 	m := c.marks[stream]
 	if m.SequenceNr != at {
-		return fmt.Errorf("checkpoints %q: block %q of %q at %d: it is at %d: %w", c.name, stream.Stream, stream.Log, at, m.SequenceNr, driver.ErrConflict)
+		return fmt.Errorf("watermarks %q: block %q of %q at %d: it is at %d: %w", c.name, stream.Stream, stream.Log, at, m.SequenceNr, driver.ErrConflict)
 	}
 	c.marks[stream] = driver.Watermark{SequenceNr: at, Blocked: true}
 	return nil
 }
 
-// Unblock implements [driver.Checkpoints].
-func (c *checkpoints) Unblock(ctx context.Context, stream driver.StreamKey) error {
+// Unblock implements [driver.Watermarks].
+func (c *watermarks) Unblock(ctx context.Context, stream driver.StreamKey) error {
 	if err := c.p.begin(ctx); err != nil {
 		return err
 	}

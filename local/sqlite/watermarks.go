@@ -1,0 +1,201 @@
+package sqlite
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"fmt"
+	"math"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// watermarks are those of one consumer, in the table marks.
+type watermarks struct {
+	p        *Provider
+	consumer int64
+}
+
+var _ driver.Watermarks = watermarks{}
+
+// OpenWatermarks implements [driver.Provider].
+func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.Watermarks, error) {
+	if err := p.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer p.leave()
+	var err error
+	if consumer == "" {
+		err = fmt.Errorf("no consumer: %w", driver.ErrInvalid)
+	}
+	var id int64
+	if err == nil {
+		id, err = p.intern(ctx, kindMarks, "consumer "+consumer)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("watermarks: open %q: %w", consumer, err)
+	}
+	return watermarks{p, id}, nil
+}
+
+// Watermark implements [driver.Watermarks].
+func (w watermarks) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
+	marks, err := w.Watermarks(ctx, []driver.StreamKey{stream})
+	return marks[stream], err
+}
+
+// Watermarks implements [driver.Watermarks].
+func (w watermarks) Watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
+	if err := w.p.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer w.p.leave()
+	marks := make(map[driver.StreamKey]driver.Watermark, len(streams))
+	if len(streams) == 0 {
+		return marks, nil
+	}
+	err := w.p.read(ctx, func(c *conn) error {
+		for _, s := range streams {
+			log, ok := w.p.names.known(kindLog, s.Log)
+			if !ok {
+				marks[s] = driver.Watermark{}
+				continue
+			}
+			mark, err := w.mark(c, log, s.Stream)
+			if err != nil {
+				return err
+			}
+			marks[s] = mark
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watermarks: read %d watermarks: %w", len(streams), err)
+	}
+	return marks, nil
+}
+
+func (w watermarks) mark(c *conn, log int64, stream string) (mark driver.Watermark, err error) {
+	_, err = c.first("SELECT seq, blocked FROM marks WHERE consumer = ? AND log = ? AND stream = ?", []any{w.consumer, log, stream},
+		func(row []sqldriver.Value) error {
+			mark = driver.Watermark{SequenceNr: uint64(number(row[0])), Blocked: number(row[1]) != 0}
+			return nil
+		})
+	return mark, err
+}
+
+// advance is an advance that was checked, with its log's number.
+type advance struct {
+	driver.Advance
+	log int64
+}
+
+// prepare checks advances.
+func (w watermarks) prepare(ctx context.Context, advances []driver.Advance) ([]advance, error) {
+	prepared := make([]advance, len(advances))
+	seen := make(map[driver.StreamKey]bool, len(advances))
+	for i, a := range advances {
+		if a.To < a.From || a.To > math.MaxInt64 {
+			return nil, fmt.Errorf("advance of %q from %d to %d: %w", a.Stream, a.From, a.To, driver.ErrInvalid)
+		}
+		if seen[a.StreamKey] {
+			return nil, fmt.Errorf("two advances of %q: %w", a.Stream, driver.ErrInvalid)
+		}
+		seen[a.StreamKey] = true
+		log, err := w.p.intern(ctx, kindLog, a.Log)
+		if err != nil {
+			return nil, err
+		}
+		prepared[i] = advance{a, log}
+	}
+	return prepared, nil
+}
+
+// move moves watermarks. A conflict may leave some of them moved.
+func (w watermarks) move(t *tx, advances []advance) error {
+	for _, a := range advances {
+		var moved int64
+		var err error
+		if a.From == 0 {
+			moved, _, err = t.exec(`INSERT INTO marks (consumer, log, stream, seq, blocked) VALUES (?, ?, ?, ?, 0)
+				ON CONFLICT DO UPDATE SET seq = excluded.seq WHERE seq = 0 AND blocked = 0`, w.consumer, a.log, a.Stream, int64(a.To))
+		} else {
+			moved, _, err = t.exec("UPDATE marks SET seq = ? WHERE consumer = ? AND log = ? AND stream = ? AND seq = ? AND blocked = 0",
+				int64(a.To), w.consumer, a.log, a.Stream, int64(a.From))
+		}
+		if err != nil {
+			return err
+		}
+		if moved == 0 {
+			return fmt.Errorf("the watermark of %q is not at %d or is blocked: %w", a.Stream, a.From, driver.ErrConflict)
+		}
+	}
+	return nil
+}
+
+// Advance implements [driver.Watermarks].
+func (w watermarks) Advance(ctx context.Context, advances []driver.Advance) error {
+	if err := w.p.enter(ctx); err != nil {
+		return err
+	}
+	defer w.p.leave()
+	prepared, err := w.prepare(ctx, advances)
+	if err == nil && len(prepared) > 0 {
+		err = w.p.writer.do(ctx, &request{
+			savepoint: len(prepared) > 1,
+			run:       func(t *tx) error { return w.move(t, prepared) },
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("watermarks: advance: %w", err)
+	}
+	return nil
+}
+
+// Block implements [driver.Watermarks].
+func (w watermarks) Block(ctx context.Context, stream driver.StreamKey, at uint64) error {
+	return w.setBlocked(ctx, stream, "block", func(mark driver.Watermark) (bool, error) {
+		if mark.SequenceNr != at {
+			return false, fmt.Errorf("the watermark is at %d and not at %d: %w", mark.SequenceNr, at, driver.ErrConflict)
+		}
+		return true, nil
+	})
+}
+
+// Unblock implements [driver.Watermarks].
+func (w watermarks) Unblock(ctx context.Context, stream driver.StreamKey) error {
+	return w.setBlocked(ctx, stream, "unblock", func(driver.Watermark) (bool, error) { return false, nil })
+}
+
+func (w watermarks) setBlocked(ctx context.Context, stream driver.StreamKey, verb string, decide func(driver.Watermark) (bool, error)) error {
+	if err := w.p.enter(ctx); err != nil {
+		return err
+	}
+	defer w.p.leave()
+	err := func() error {
+		log, err := w.p.intern(ctx, kindLog, stream.Log)
+		if err != nil {
+			return err
+		}
+		return w.p.write(ctx, func(t *tx) error {
+			mark, err := w.mark(t.conn, log, stream.Stream)
+			if err != nil {
+				return err
+			}
+			blocked, err := decide(mark)
+			if err != nil || blocked == mark.Blocked {
+				return err
+			}
+			n := int64(0)
+			if blocked {
+				n = 1
+			}
+			_, _, err = t.exec(`INSERT INTO marks (consumer, log, stream, seq, blocked) VALUES (?, ?, ?, ?, ?)
+				ON CONFLICT DO UPDATE SET blocked = excluded.blocked`, w.consumer, log, stream.Stream, int64(mark.SequenceNr), n)
+			return err
+		})
+	}()
+	if err != nil {
+		return fmt.Errorf("watermarks: %s %q: %w", verb, short(stream.Stream), err)
+	}
+	return nil
+}
