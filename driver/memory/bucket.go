@@ -46,7 +46,7 @@ func (b *bucket) Put(ctx context.Context, key string, body io.Reader) error {
 	if err := b.put(ctx, key, body); err != nil {
 		return err
 	}
-	b.p.notify(b.receiver)
+	b.p.notify(b.receiver.name)
 	return nil
 }
 
@@ -95,7 +95,7 @@ func (b *bucket) Get(ctx context.Context, key string) (io.ReadCloser, driver.Obj
 func (b *bucket) Delete(ctx context.Context, key string) error {
 	deleted, err := b.delete(ctx, key)
 	if deleted {
-		b.p.notify(b.receiver)
+		b.p.notify(b.receiver.name)
 	}
 	return err
 }

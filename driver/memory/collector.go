@@ -2,81 +2,69 @@ package memory
 
 import (
 	"context"
-	"sync"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/leases"
 )
 
-// feed is a [driver.Receiver] on the change feed of a log. All commits
-// before the cursor were delivered, or are behind an unsettled one of their
-// stream; of those only the number is kept, for they can be found in the log.
+// feed is a consumer's [driver.Receiver] of the commits of a log. A commit's position
+// is its place in the log's change feed, from 1.
 type feed struct {
+	receiver[driver.Record]
 	log *log
-
-	mu     sync.Mutex
-	cursor int
-	groups groups[*driver.Commit] // of the streams with unsettled commits before the cursor
 }
 
+var _ driver.Lagger = (*feed)(nil)
 
 func newFeed(l *log) *feed {
-	f := &feed{log: l, groups: newGroups[*driver.Commit](l.p.visibility)}
-	f.groups.refill = func(last *driver.Commit, n int) []*driver.Commit {
-		commits := l.stream(last.Stream)[last.SequenceNr:]
-		return commits[:n]
-	}
+	f := &feed{log: l}
+	f.receiver = newReceiver[driver.Record](l.p, driver.ReceiverOf("EventCollector", l.name), f)
 	return f
 }
 
-// Receive implements [driver.Receiver].
-func (f *feed) Receive(ctx context.Context, max int) (driver.Batch[driver.Record], error) {
-	var batch driver.Batch[driver.Record]
-	if err := f.log.p.begin(ctx); err != nil {
-		return batch, err
+// Tail implements [leases.Source].
+func (f *feed) Tail() int64 { return int64(len(f.log.feed())) }
+
+// Load implements [leases.Source].
+func (f *feed) Load(_ context.Context, after int64, limit int) (items []leases.Item[driver.Record], whole bool, err error) {
+	ahead := f.log.feed()[after:]
+	n := min(len(ahead), limit)
+	for i, c := range ahead[:n] {
+		items = append(items, leases.Item[driver.Record]{Position: after + int64(i) + 1, Group: c.Stream, Message: f.record(c)})
 	}
-	defer f.log.p.end()
-	if err := checkMax(max); err != nil {
-		return batch, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := f.log.p.now()
-	taken := f.groups.take(now, max)
-	if len(taken) < max {
-		for _, c := range f.log.feed(f.cursor) {
-			f.cursor++
-			if d, ok := f.groups.offer(now, c.Stream, c); ok {
-				taken = append(taken, d)
-			}
-			if len(taken) == max {
-				break
-			}
-		}
-	}
-	if len(taken) == 0 {
-		batch.Next = f.groups.next()
-	}
-	for _, d := range taken {
-		c := copyCommit(*d.Message)
-		batch.Deliveries = append(batch.Deliveries, driver.Delivery[driver.Record]{
-			ID: d.ID, Attempt: d.Attempt,
-			Message: driver.Record{Log: f.log.name, Stream: c.Stream, SequenceNr: c.SequenceNr, Commit: &c},
-		})
-	}
-	return batch, nil
+	return items, n == len(ahead), nil
 }
 
-// Settle implements [driver.Receiver].
-func (f *feed) Settle(ctx context.Context, settlements []driver.Settlement) error {
-	if err := f.log.p.begin(ctx); err != nil {
-		return err
+// Fetch implements [leases.Source].
+func (f *feed) Fetch(_ context.Context, positions []int64) (map[int64]driver.Record, error) {
+	commits := f.log.feed()
+	found := make(map[int64]driver.Record, len(positions))
+	for _, at := range positions {
+		found[at] = f.record(commits[at-1])
 	}
-	f.mu.Lock()
-	more := f.groups.settle(f.log.p.now(), settlements)
-	f.mu.Unlock()
-	f.log.p.end()
-	if more {
-		f.log.p.notify(driver.ReceiverOf("EventCollector", f.log.name))
-	}
+	return found, nil
+}
+
+// Remove implements [leases.Source]: the commits stay in the log.
+func (f *feed) Remove(_ context.Context, _ []int64, gone func()) error {
+	gone()
 	return nil
+}
+
+func (f *feed) record(stored *driver.Commit) driver.Record {
+	c := copyCommit(*stored)
+	return driver.Record{Log: f.log.name, Stream: c.Stream, SequenceNr: c.SequenceNr, Commit: &c}
+}
+
+// Lag implements [driver.Lagger].
+func (f *feed) Lag(ctx context.Context) (driver.Lag, error) {
+	if err := f.p.begin(ctx); err != nil {
+		return driver.Lag{}, err
+	}
+	defer f.p.end()
+	ahead := f.log.feed()[f.leased.Settled():]
+	if len(ahead) == 0 {
+		return driver.Lag{}, nil
+	}
+	return driver.Lag{Commits: int64(len(ahead)), Oldest: ahead[0].RecordedAt}, nil
 }

@@ -30,7 +30,7 @@ func newCommandTopic(p *Provider, name string) *commandTopic {
 func (t *commandTopic) Send(ctx context.Context, commands []driver.Command) error {
 	sent, err := t.send(ctx, commands)
 	if sent {
-		t.p.notify(t.receiver)
+		t.p.notify(t.receiver.name)
 	}
 	return err
 }

@@ -53,7 +53,7 @@ func (c *counter) AddTarget(ctx context.Context, counterID, reference string, ta
 func (c *counter) add(ctx context.Context, counterID, reference string, n int64, seen *window, field func(*counterState) *int64) error {
 	finished, err := c.change(ctx, counterID, reference, n, seen, field)
 	if finished {
-		c.p.notify(c.receiver)
+		c.p.notify(c.receiver.name)
 	}
 	return err
 }

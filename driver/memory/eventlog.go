@@ -148,11 +148,11 @@ func (l *log) stream(name string) []*driver.Commit {
 	return l.streams[name]
 }
 
-// feed returns the commits of the log from a position on.
-func (l *log) feed(from int) []*driver.Commit {
+// feed returns all commits of the log, in the order of their appends.
+func (l *log) feed() []*driver.Commit {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.all[from:]
+	return l.all
 }
 
 func segmentOf(stream string, segments int) int {

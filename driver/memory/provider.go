@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -14,19 +13,10 @@ import (
 	"github.com/reventless-go/reventless/internal/rows"
 )
 
-// defaultVisibility is how long a message is held by default.
-const defaultVisibility = 5 * time.Minute
-
-// forever is longer than any process lives.
-const forever = time.Duration(math.MaxInt64)
-
 // Options change how a [Provider] works. The zero value has all the defaults.
 type Options struct {
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
-	// Visibility is how long a received message is held before it is delivered
-	// again; 0 is 5 minutes, negative is for ever.
-	Visibility time.Duration
 	// Limits are the sizes to refuse. Of a field that is 0 the default is taken:
 	// 400 KiB for commits and rows, 1 MiB for commands, 10,000 members of a
 	// step, unbounded feed readers.
@@ -35,9 +25,8 @@ type Options struct {
 
 // Provider is a [driver.Provider] in process memory.
 type Provider struct {
-	now        func() time.Time
-	visibility time.Duration
-	limits     driver.Limits
+	now    func() time.Time
+	limits driver.Limits
 
 	running sync.WaitGroup // calls that Close waits for
 
@@ -67,8 +56,7 @@ func New(opts *Options) *Provider {
 		o = *opts
 	}
 	p := &Provider{
-		now:        o.Now,
-		visibility: cmp.Or(o.Visibility, defaultVisibility),
+		now: o.Now,
 		limits: driver.Limits{
 			MaxCommitBytes:  cmp.Or(o.Limits.MaxCommitBytes, 400<<10),
 			MaxCommandBytes: cmp.Or(o.Limits.MaxCommandBytes, 1<<20),
@@ -88,9 +76,6 @@ func New(opts *Options) *Provider {
 	}
 	if p.now == nil {
 		p.now = time.Now
-	}
-	if p.visibility < 0 {
-		p.visibility = forever
 	}
 	p.scheduler = newScheduler(p)
 	p.deadLetters = newDeadLetters(p)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/leases"
 	"github.com/reventless-go/reventless/schedule"
 )
 
@@ -136,8 +137,8 @@ func (s *scheduler) Receive(ctx context.Context, max int) (driver.Batch[driver.F
 		return batch, err
 	}
 	defer s.p.end()
-	if err := checkMax(max); err != nil {
-		return batch, err
+	if err := leases.CheckMax(max); err != nil {
+		return batch, fmt.Errorf("memory: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,10 +159,10 @@ func (s *scheduler) Receive(ctx context.Context, max int) (driver.Batch[driver.F
 		return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.Name, b.Name))
 	})
 	for _, pl := range due[:min(len(due), max)] {
-		delete(s.held, pl.delivery) // a hold that has ended
+		delete(s.held, pl.delivery) // an expired lease
 		s.deliveries++
 		pl.delivery = strconv.FormatUint(s.deliveries, 10)
-		pl.until = now.Add(s.p.visibility)
+		pl.until = now.Add(leases.Default)
 		pl.attempt++
 		s.held[pl.delivery] = pl
 		batch.Deliveries = append(batch.Deliveries, driver.Delivery[driver.Firing]{
@@ -194,7 +195,7 @@ func (s *scheduler) settle(settlements []driver.Settlement) (more bool) {
 	now := s.p.now()
 	for _, settlement := range settlements {
 		pl := s.held[settlement.ID]
-		if pl == nil || !pl.until.After(now) { // unknown, or the hold has ended
+		if pl == nil || !pl.until.After(now) { // unknown, or its lease has expired
 			continue
 		}
 		delete(s.held, settlement.ID)

@@ -39,3 +39,11 @@ func resultCode(err error) (int, bool) {
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%s: the stored data is damaged: %w", fmt.Sprintf(format, args...), driver.ErrInvalid)
 }
+
+// checkLimit refuses a bound that lets nothing through.
+func checkLimit(limit int) error {
+	if limit < 1 {
+		return fmt.Errorf("at most %d: %w", limit, driver.ErrInvalid)
+	}
+	return nil
+}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/leases"
 )
 
 // OpenEventCollector implements [driver.Sources].
@@ -42,7 +43,7 @@ type feed struct {
 	p        *Provider
 	log      *eventLog
 	consumer int64
-	lane     *lane[driver.Record]
+	leases   *leases.Queue[driver.Record]
 
 	mu    sync.Mutex
 	saved int64 // the durable checkpoint
@@ -63,7 +64,7 @@ func (p *Provider) openFeed(ctx context.Context, spec driver.CollectorSpec) (*fe
 			f.saved, err = c.integer("SELECT pos FROM feeds WHERE consumer = ? AND log = ?", consumer, log.id)
 			return err
 		})
-		f.lane = newLane[driver.Record](p, f, f.saved)
+		f.leases = leases.New[driver.Record](f, p.leasing(f.saved))
 		return f, err
 	})
 }
@@ -74,7 +75,7 @@ func (f *feed) Receive(ctx context.Context, limit int) (driver.Batch[driver.Reco
 		return driver.Batch[driver.Record]{}, err
 	}
 	defer f.p.leave()
-	return f.lane.receive(ctx, limit)
+	return f.leases.Receive(ctx, limit)
 }
 
 // Settle implements [driver.Receiver].
@@ -83,21 +84,23 @@ func (f *feed) Settle(ctx context.Context, settlements []driver.Settlement) erro
 		return err
 	}
 	defer f.p.leave()
-	err := f.lane.settle(ctx, settlements)
+	err := f.leases.Settle(ctx, settlements)
 	f.p.tell([]string{f.log.receiver})
 	return err
 }
 
-func (f *feed) tail() int64 { return f.log.head.Load() }
+// Tail implements [leases.Source].
+func (f *feed) Tail() int64 { return f.log.head.Load() }
 
-func (f *feed) load(ctx context.Context, after int64, limit int) (items []item[driver.Record], whole bool, err error) {
+// Load implements [leases.Source].
+func (f *feed) Load(ctx context.Context, after int64, limit int) (items []leases.Item[driver.Record], whole bool, err error) {
 	err = f.p.read(ctx, func(c *conn) error {
 		size := 0
 		whole = true
 		return c.query("SELECT "+bodyColumns+", pos FROM commits WHERE log = ? AND pos > ? ORDER BY pos LIMIT ?", []any{f.log.id, after, int64(limit)},
 			func(row []sqldriver.Value) error {
 				r := bodyRecord(row)
-				items = append(items, item[driver.Record]{pos: number(row[6]), group: r.stream, size: r.size(), message: f.record(r)})
+				items = append(items, leases.Item[driver.Record]{Position: number(row[6]), Group: r.stream, Size: r.size(), Message: f.record(r)})
 				if size += r.size(); size > pageBytes || len(items) == limit {
 					whole = false
 					return errStop
@@ -120,7 +123,8 @@ func (f *feed) record(r record) driver.Record {
 	return out
 }
 
-func (f *feed) fetch(ctx context.Context, positions []int64) (map[int64]driver.Record, error) {
+// Fetch implements [leases.Source].
+func (f *feed) Fetch(ctx context.Context, positions []int64) (map[int64]driver.Record, error) {
 	records := make(map[int64]driver.Record, len(positions))
 	return records, f.p.read(ctx, func(c *conn) error {
 		for _, pos := range positions {
@@ -139,9 +143,10 @@ func (f *feed) fetch(ctx context.Context, positions []int64) (map[int64]driver.R
 	})
 }
 
-func (f *feed) remove(ctx context.Context, _ []int64, gone func()) error {
+// Remove implements [leases.Source].
+func (f *feed) Remove(ctx context.Context, _ []int64, gone func()) error {
 	gone()
-	low := f.lane.low()
+	low := f.leases.Settled()
 	f.mu.Lock()
 	saved := f.saved
 	f.mu.Unlock()

@@ -19,7 +19,7 @@ func (f *feed) Lag(ctx context.Context) (driver.Lag, error) {
 	defer f.p.leave()
 	var lag driver.Lag
 	err := f.p.read(ctx, func(c *conn) error {
-		_, err := c.first("SELECT count(*), coalesce(min(at), 0) FROM commits WHERE log = ? AND pos > ?", []any{f.log.id, f.lane.low()},
+		_, err := c.first("SELECT count(*), coalesce(min(at), 0) FROM commits WHERE log = ? AND pos > ?", []any{f.log.id, f.leases.Settled()},
 			func(row []sqldriver.Value) error {
 				if lag.Commits = number(row[0]); lag.Commits > 0 {
 					lag.Oldest = time.Unix(0, number(row[1])).UTC()

@@ -22,9 +22,6 @@ import (
 type Options struct {
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
-	// Visibility is how long a message that was received and not settled stays
-	// with its receiver; 0 is 5 minutes, negative is until the provider is closed.
-	Visibility time.Duration
 	// Limits are the provider's limits. A zero field is its default: commits of
 	// 400 KiB, commands of 1 MiB, rows of 400 KiB, steps of 10,000, any number of
 	// feed readers. Sizes are those of what is stored.
@@ -34,14 +31,13 @@ type Options struct {
 	BucketDir string
 }
 
-// forever is longer than any process lives, and short enough to be added to a time.
-const forever = 100 * 365 * 24 * time.Hour
+// pageBytes bounds one page of anything that is read in pages.
+const pageBytes = 1 << 20
 
 // Provider runs an application on one SQLite file.
 type Provider struct {
 	path    string
 	now     func() time.Time
-	holdFor time.Duration
 	limits  driver.Limits
 	buckets string
 	// epoch tells the deliveries of this provider from those of others that were
@@ -98,9 +94,8 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 		name += " (" + path + ")"
 	}
 	p := &Provider{
-		path:    path,
-		now:     opts.Now,
-		holdFor: cmp.Or(opts.Visibility, 5*time.Minute),
+		path: path,
+		now:  opts.Now,
 		limits: driver.Limits{
 			MaxCommitBytes:  cmp.Or(opts.Limits.MaxCommitBytes, 400<<10),
 			MaxCommandBytes: cmp.Or(opts.Limits.MaxCommandBytes, 1<<20),
@@ -115,9 +110,6 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 	}
 	if p.now == nil {
 		p.now = time.Now
-	}
-	if p.holdFor < 0 {
-		p.holdFor = forever
 	}
 	if p.lock, err = acquire(path); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/leases"
 )
 
 // message is what a queue stores: a head of JSON and, apart from it, a payload
@@ -17,14 +18,14 @@ type message struct {
 }
 
 // queue is a FIFO queue in the table messages. A message is in it until it is
-// settled; who holds it is known to the lane only.
+// settled; who has leased it is known in memory only.
 type queue[T any] struct {
 	p        *Provider
 	id       int64
 	receiver string
 	decode   func(group, head string, data []byte) (T, error)
 	newest   atomic.Int64
-	lane     *lane[T]
+	leases   *leases.Queue[T]
 }
 
 // openQueue returns the queue of a name, which all drivers of that name share.
@@ -35,7 +36,7 @@ func openQueue[T any](ctx context.Context, p *Provider, kind, name, receiver str
 			return nil, err
 		}
 		q := &queue[T]{p: p, id: id, receiver: receiver, decode: decode}
-		q.lane = newLane[T](p, q, 0)
+		q.leases = leases.New[T](q, p.leasing(0))
 		return q, p.read(ctx, func(c *conn) error {
 			newest, err := c.integer("SELECT max(id) FROM messages WHERE queue = ?", id)
 			q.newest.Store(newest)
@@ -68,7 +69,7 @@ func (q *queue[T]) Receive(ctx context.Context, limit int) (driver.Batch[T], err
 		return driver.Batch[T]{}, err
 	}
 	defer q.p.leave()
-	return q.lane.receive(ctx, limit)
+	return q.leases.Receive(ctx, limit)
 }
 
 // Settle implements [driver.Receiver].
@@ -77,25 +78,27 @@ func (q *queue[T]) Settle(ctx context.Context, settlements []driver.Settlement) 
 		return err
 	}
 	defer q.p.leave()
-	err := q.lane.settle(ctx, settlements)
+	err := q.leases.Settle(ctx, settlements)
 	q.p.tell([]string{q.receiver}) // a group may be free now
 	return err
 }
 
-func (q *queue[T]) tail() int64 { return q.newest.Load() }
+// Tail implements [leases.Source].
+func (q *queue[T]) Tail() int64 { return q.newest.Load() }
 
-func (q *queue[T]) load(ctx context.Context, after int64, limit int) (items []item[T], whole bool, err error) {
+// Load implements [leases.Source].
+func (q *queue[T]) Load(ctx context.Context, after int64, limit int) (items []leases.Item[T], whole bool, err error) {
 	err = q.p.read(ctx, func(c *conn) error {
 		size := 0
 		whole = true
 		return c.query("SELECT id, grp, head, data FROM messages WHERE queue = ? AND id > ? ORDER BY id LIMIT ?", []any{q.id, after, int64(limit)},
 			func(row []sqldriver.Value) error {
-				it := item[T]{pos: number(row[0]), group: text(row[1]), size: len(text(row[2])) + len(text(row[3]))}
-				if it.message, err = q.message(row[1:]); err != nil {
+				it := leases.Item[T]{Position: number(row[0]), Group: text(row[1]), Size: len(text(row[2])) + len(text(row[3]))}
+				if it.Message, err = q.message(row[1:]); err != nil {
 					return err
 				}
 				items = append(items, it)
-				if size += it.size; size > pageBytes || len(items) == limit {
+				if size += it.Size; size > pageBytes || len(items) == limit {
 					whole = false
 					return errStop
 				}
@@ -105,7 +108,8 @@ func (q *queue[T]) load(ctx context.Context, after int64, limit int) (items []it
 	return items, whole, err
 }
 
-func (q *queue[T]) fetch(ctx context.Context, positions []int64) (map[int64]T, error) {
+// Fetch implements [leases.Source].
+func (q *queue[T]) Fetch(ctx context.Context, positions []int64) (map[int64]T, error) {
 	found := make(map[int64]T, len(positions))
 	return found, q.p.read(ctx, func(c *conn) error {
 		for _, pos := range positions {
@@ -134,7 +138,8 @@ func (q *queue[T]) message(row []sqldriver.Value) (T, error) {
 	return m, nil
 }
 
-func (q *queue[T]) remove(ctx context.Context, positions []int64, gone func()) error {
+// Remove implements [leases.Source].
+func (q *queue[T]) Remove(ctx context.Context, positions []int64, gone func()) error {
 	return q.p.write(ctx, func(t *tx) error {
 		for _, pos := range positions {
 			if _, _, err := t.exec("DELETE FROM messages WHERE queue = ? AND id = ?", q.id, pos); err != nil {
@@ -144,4 +149,10 @@ func (q *queue[T]) remove(ctx context.Context, positions []int64, gone func()) e
 		t.after(gone)
 		return nil
 	})
+}
+
+// leasing returns the options of a receiver that starts behind a position. The epoch
+// tells its deliveries from those of a provider that was opened on the file before.
+func (p *Provider) leasing(after int64) leases.Options {
+	return leases.Options{Now: p.now, Lease: leases.Default, Prefix: p.epoch + "-", After: after}
 }

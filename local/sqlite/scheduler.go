@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/leases"
 	"github.com/reventless-go/reventless/schedule"
 )
 
@@ -204,7 +205,7 @@ func payload(v sqldriver.Value) json.RawMessage {
 func (s *scheduler) Receive(ctx context.Context, limit int) (driver.Batch[driver.Firing], error) {
 	var batch driver.Batch[driver.Firing]
 	err := s.p.call(ctx, func() (err error) {
-		if err := checkLimit(limit); err != nil {
+		if err := leases.CheckMax(limit); err != nil {
 			return err
 		}
 		batch, err = s.receive(ctx, limit)
@@ -293,7 +294,7 @@ func (s *scheduler) take(name string, gen, due int64, now time.Time) *firing {
 	delete(s.held, f.id)
 	s.serial++
 	f.id = s.p.epoch + "-" + strconv.FormatUint(s.serial, 36)
-	f.until = now.Add(s.p.holdFor)
+	f.until = now.Add(leases.Default)
 	f.attempt++
 	s.firings[name], s.held[f.id] = f, f
 	return f

@@ -1,34 +1,25 @@
 // Package handed makes a receiver of messages that a function was handed, so that
-// what works on receivers works in a function, too: what is to be tried again is
-// tried again while the function has time, in order within its group, and at the
-// end there is a list of what is not done.
+// what works on receivers works in a function, too: a failed message is retried while
+// the function has time, in order within its group, and at the end there is a list of
+// what is not done.
 package handed
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/leases"
 )
 
-// Messages is a receiver of the messages that were added to it.
+// Messages is a [driver.Receiver] of the messages that were added to it. A lease ends
+// with its settlement only, because nobody else has the message.
 type Messages[T any] struct {
-	now func() time.Time
-
-	mu     sync.Mutex
-	rounds uint64
-	items  []*item[T] // that are not removed, in order
-}
-
-type item[T any] struct {
-	id    string // as it was added
-	group string // empty where it is alone
-	held  string // the id of its delivery, while it is held
-	at    time.Time
-	driver.Delivery[T]
+	*leases.Queue[T]
+	now   func() time.Time
+	added *added[T]
 }
 
 // New returns an empty receiver; nil is the real clock.
@@ -36,14 +27,22 @@ func New[T any](now func() time.Time) *Messages[T] {
 	if now == nil {
 		now = time.Now
 	}
-	return &Messages[T]{now: now}
+	m := &Messages[T]{now: now}
+	m.reset()
+	return m
+}
+
+func (m *Messages[T]) reset() {
+	m.added = &added[T]{done: map[int64]bool{}}
+	m.Queue = leases.New(m.added, leases.Options{Now: m.now})
 }
 
 // Message is a message to add.
 type Message[T any] struct {
-	// ID is how what handed it over knows it.
+	// ID is how the sender of the message knows it.
 	ID string
-	// Group is the messages that have to wait for it; empty is none.
+	// Group names the messages that have to wait for one another; a message without
+	// a group waits for none.
 	Group string
 	// Attempt is which attempt this is, from 1.
 	Attempt int
@@ -52,117 +51,82 @@ type Message[T any] struct {
 
 // Add adds messages behind those that are there.
 func (m *Messages[T]) Add(messages ...Message[T]) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, x := range messages {
-		m.items = append(m.items, &item[T]{
-			id: x.ID, group: x.Group, Delivery: driver.Delivery[T]{Attempt: max(x.Attempt, 1) - 1, Message: x.Message},
-		})
-	}
-}
-
-// Receive implements [driver.Receiver].
-func (m *Messages[T]) Receive(ctx context.Context, max int) (driver.Batch[T], error) {
-	var batch driver.Batch[T]
-	if max < 1 {
-		return batch, fmt.Errorf("handed: %d messages: %w", max, driver.ErrInvalid)
-	}
-	if err := ctx.Err(); err != nil {
-		return batch, err
-	}
-	now := m.now()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.rounds++
-	waiting := map[string]bool{}
-	var next time.Time
-	for i, x := range m.items {
-		switch {
-		case x.group != "" && waiting[x.group]:
-		case x.held != "":
-			waiting[x.group] = true
-		case x.at.After(now):
-			waiting[x.group] = true
-			if next.IsZero() || x.at.Before(next) {
-				next = x.at
-			}
-		case len(batch.Deliveries) < max:
-			x.Attempt++
-			x.held = x.id + "#" + strconv.FormatUint(m.rounds, 36) + "." + strconv.Itoa(i)
-			d := x.Delivery
-			d.ID = x.held
-			batch.Deliveries = append(batch.Deliveries, d)
-			continue // the next one of its group may be in the same batch
-		default:
-			waiting[x.group] = true
-		}
-	}
-	if len(batch.Deliveries) == 0 {
-		batch.Next = next
-	}
-	return batch, nil
-}
-
-// Settle implements [driver.Receiver].
-func (m *Messages[T]) Settle(_ context.Context, settlements []driver.Settlement) error {
-	how := make(map[string]driver.Settlement, len(settlements))
-	for _, s := range settlements {
-		if _, twice := how[s.ID]; !twice {
-			how[s.ID] = s
-		}
-	}
-	now := m.now()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	left := m.items[:0:0]
-	behind := map[string]bool{}
-	for _, x := range m.items {
-		s, ok := how[x.held]
-		switch {
-		case x.held == "" || !ok:
-		case !s.Retry:
-			continue
-		default:
-			x.held, x.at = "", now.Add(max(s.After, 0))
-			if x.group != "" && behind[x.group] {
-				x.Attempt-- // it waits for the one before it, and was not tried
-			}
-			behind[x.group] = true
-		}
-		left = append(left, x)
-	}
-	m.items = left
-	return nil
-}
-
-// Release makes what is held available again.
-func (m *Messages[T]) Release(context.Context) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, x := range m.items {
-		x.held = ""
-	}
-	return nil
+	m.added.mu.Lock()
+	defer m.added.mu.Unlock()
+	m.added.messages = append(m.added.messages, messages...)
 }
 
 // Left is a message that is not done.
 type Left struct {
 	ID string
-	// After is how long it should wait before it is handed over again.
+	// After is how long it should wait before it is delivered again.
 	After time.Duration
 }
 
-// Take removes all messages and returns them, in order.
+// Take removes all messages and returns those that are not done, in order. No other
+// call may be running.
 func (m *Messages[T]) Take() []Left {
-	now := m.now()
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	waits := m.Waits()
 	var left []Left
-	for _, x := range m.items {
-		left = append(left, Left{x.id, max(x.at.Sub(now), 0)})
+	for i, x := range m.added.messages {
+		if position := int64(i + 1); !m.added.done[position] {
+			left = append(left, Left{x.ID, waits[position]})
+		}
 	}
-	m.items = nil
+	m.reset()
 	return left
+}
+
+// added is the [leases.Source] of the messages; a position is a message's number.
+type added[T any] struct {
+	mu       sync.Mutex
+	messages []Message[T]
+	done     map[int64]bool
+}
+
+// Tail implements [leases.Source].
+func (a *added[T]) Tail() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return int64(len(a.messages))
+}
+
+// Load implements [leases.Source].
+func (a *added[T]) Load(_ context.Context, after int64, limit int) (items []leases.Item[T], whole bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	end := min(int64(len(a.messages)), after+int64(limit))
+	for at := after + 1; at <= end; at++ {
+		x := a.messages[at-1]
+		group := "group " + x.Group
+		if x.Group == "" {
+			group = "alone " + strconv.FormatInt(at, 10)
+		}
+		items = append(items, leases.Item[T]{Position: at, Group: group, Delivered: max(x.Attempt, 1) - 1, Message: x.Message})
+	}
+	return items, end == int64(len(a.messages)), nil
+}
+
+// Fetch implements [leases.Source].
+func (a *added[T]) Fetch(_ context.Context, positions []int64) (map[int64]T, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	found := make(map[int64]T, len(positions))
+	for _, at := range positions {
+		found[at] = a.messages[at-1].Message
+	}
+	return found, nil
+}
+
+// Remove implements [leases.Source].
+func (a *added[T]) Remove(_ context.Context, positions []int64, gone func()) error {
+	a.mu.Lock()
+	for _, at := range positions {
+		a.done[at] = true
+	}
+	a.mu.Unlock()
+	gone()
+	return nil
 }
 
 // maxFailures bounds how often a receiver may fail.

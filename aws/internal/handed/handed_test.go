@@ -154,11 +154,11 @@ func TestDeliveriesAreSettledByTheirIDs(t *testing.T) {
 	}
 	_ = m.Settle(t.Context(), []driver.Settlement{{ID: "a"}, {ID: ""}, {ID: "other"}})
 	if again, _ := m.Receive(t.Context(), 10); len(again.Deliveries) != 0 {
-		t.Error("a message that is held is handed out again")
+		t.Error("a leased message is delivered again")
 	}
-	_ = m.Release(t.Context())
+	_ = m.Settle(t.Context(), []driver.Settlement{{ID: b.Deliveries[0].ID, Retry: true}})
 	if again, _ := m.Receive(t.Context(), 10); len(again.Deliveries) != 1 || again.Deliveries[0].ID == b.Deliveries[0].ID {
-		t.Errorf("after its release it is %v", again)
+		t.Errorf("its second delivery is %v", again)
 	}
 	if _, err := m.Receive(t.Context(), 0); !errors.Is(err, driver.ErrInvalid) {
 		t.Errorf("of no messages: %v", err)
