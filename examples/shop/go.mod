@@ -5,8 +5,8 @@ go 1.26.0
 toolchain go1.27.4
 
 require (
-	github.com/chromedp/cdproto v0.159.0
-	github.com/chromedp/chromedp v0.23.0
+	github.com/chromedp/cdproto v0.160.3
+	github.com/chromedp/chromedp v0.23.1
 	github.com/pulumi/pulumi/sdk/v3 v3.253.0
 	github.com/reventless-go/reventless v0.0.0
 	github.com/reventless-go/reventless/local v0.0.0
