@@ -10,7 +10,6 @@ require (
 	github.com/pulumi/pulumi/sdk/v3 v3.276.0
 	github.com/reventless-go/reventless v0.0.0
 	github.com/reventless-go/reventless/local v0.0.0
-	pgregory.net/rapid v1.3.0
 )
 
 require (
