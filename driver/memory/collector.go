@@ -18,7 +18,6 @@ type feed struct {
 	groups groups[*driver.Commit] // of the streams with unsettled commits before the cursor
 }
 
-
 func newFeed(l *log) *feed {
 	f := &feed{log: l, groups: newGroups[*driver.Commit](l.p.visibility)}
 	f.groups.refill = func(last *driver.Commit, n int) []*driver.Commit {
