@@ -593,7 +593,15 @@ func TestRebuild(t *testing.T) {
 				t.Fatal(err)
 			}
 			first := decode[row](t, []byte(lines(want)[0]))
-			if err := db.DeleteAll(t.Context(), first["id"].(string)); err != nil {
+			rows, err := db.Load(t.Context(), first["id"].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var step driver.Step
+			for _, r := range rows {
+				step.Writes = append(step.Writes, driver.RowWrite{Row: r, Delete: true})
+			}
+			if err := db.Apply(t.Context(), step); err != nil {
 				t.Fatal(err)
 			}
 		})
