@@ -1,13 +1,19 @@
-// Package marks keeps watermarks in DynamoDB: in a table of their own, or in the
-// rows of a read model whose steps each touch the row of their stream only.
+// Package watermarks keeps the watermarks of a consumer in DynamoDB: in a table of
+// their own, or in the rows of a read model whose steps touch only the row of
+// their stream.
 //
 // A table of watermarks has the partition key stream (S) and the sort key log (S),
-// and the attributes seq (N) and blocked (BOOL). A row has for each log the
-// attributes w:LOG and b:LOG. What is 0 or not blocked is not there.
+// and the attributes seq (N) and blocked (BOOL). A row has the attributes w:LOG and
+// b:LOG for each log. A watermark of 0 and one that is not blocked have no attribute.
 //
-// In a table of watermarks a stream may also be held, which is the attribute hold
-// (S). It is blocked then, and stays so until its watermark is removed.
-package marks
+// [QueryDb.Clear] stops streams in a table of watermarks: such a stream has the
+// attribute hold (S). It is blocked until its watermark is removed.
+//
+// Moving one watermark is a conditional update of one write unit; moving several at
+// once is a transaction of two units for each.
+//
+// [QueryDb.Clear]: https://pkg.go.dev/github.com/reventless-go/reventless/driver#QueryDb
+package watermarks
 
 import (
 	"context"
@@ -16,12 +22,17 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/reventless-go/reventless/aws/internal/dynamo"
 	"github.com/reventless-go/reventless/aws/internal/rowtable"
 	"github.com/reventless-go/reventless/driver"
 )
+
+// MaxAdvances is the most streams that one Advance may move: more are a
+// [driver.ErrTooLarge].
+const MaxAdvances = dynamo.MaxActions
 
 // The attributes of a table of watermarks.
 const (
@@ -32,24 +43,41 @@ const (
 	hold    = "hold"
 )
 
-// Marks are the watermarks of one consumer.
-type Marks struct {
+// Store has the watermarks of one consumer. It keeps no state in memory: any number
+// of processes may have it open.
+type Store struct {
 	call  dynamo.Caller
 	what  string // for errors
 	table string
 	own   bool
 }
 
-var _ driver.Checkpoints = (*Marks)(nil)
+var _ driver.Watermarks = (*Store)(nil)
 
-// Apart returns the watermarks in a table of their own. Errors begin with what.
-func Apart(call dynamo.Caller, table, what string) *Marks {
-	return &Marks{call: call, table: table, what: what}
+// Options configure a [Store]; nil fields are the defaults.
+type Options struct {
+	// Spent is called with what each request consumed and the name of its operation.
+	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
-// InRows returns those in a table of rows.
-func InRows(call dynamo.Caller, table, what string) *Marks {
-	return &Marks{call: call, table: table, what: what, own: true}
+// Open returns the watermarks in table. It makes no request: a missing table is
+// [driver.ErrUnavailable] at the first call.
+func Open(client *dynamodb.Client, table string, opts *Options) *Store {
+	call := dynamo.Caller{Client: client, Spent: func(string, *types.ConsumedCapacity) {}}
+	if opts != nil && opts.Spent != nil {
+		call.Spent = opts.Spent
+	}
+	return InTable(call, table, "watermarks "+table)
+}
+
+// InTable returns the watermarks in a table of their own. Errors begin with what.
+func InTable(call dynamo.Caller, table, what string) *Store {
+	return &Store{call: call, table: table, what: what}
+}
+
+// InRows returns the watermarks in a table of rows.
+func InRows(call dynamo.Caller, table, what string) *Store {
+	return &Store{call: call, table: table, what: what, own: true}
 }
 
 // place is where the watermark of a stream is.
@@ -58,8 +86,8 @@ type place struct {
 	seq, blocked string
 }
 
-func (m *Marks) place(s driver.StreamKey) place {
-	if m.own {
+func (w *Store) place(s driver.StreamKey) place {
+	if w.own {
 		return place{dynamo.Item{rowtable.ID: dynamo.Text(s.Stream)}, "w:" + s.Log, "b:" + s.Log}
 	}
 	return place{dynamo.Item{Stream: dynamo.Text(s.Stream), Log: dynamo.Text(s.Log)}, seq, blocked}
@@ -92,8 +120,8 @@ func Check(advances []driver.Advance) error {
 }
 
 // Move adds an advance to the update of the item that has its watermark.
-func (m *Marks) Move(e *dynamo.Expression, a driver.Advance) {
-	p := m.place(a.StreamKey)
+func (w *Store) Move(e *dynamo.Expression, a driver.Advance) {
+	p := w.place(a.StreamKey)
 	e.Where(at(e, p, a.From))
 	e.Where(e.Absent(p.blocked))
 	if a.To == a.From {
@@ -112,32 +140,32 @@ func at(e *dynamo.Expression, p place, n uint64) string {
 }
 
 // Writes returns the updates of checked advances, one for each item.
-func (m *Marks) Writes(advances []driver.Advance) []types.TransactWriteItem {
+func (w *Store) Writes(advances []driver.Advance) []types.TransactWriteItem {
 	items := make(map[driver.StreamKey]*dynamo.Expression)
 	var order []driver.StreamKey
 	for _, a := range advances {
 		of := a.StreamKey
-		if m.own {
+		if w.own {
 			of.Log = "" // the logs share the row
 		}
 		if items[of] == nil {
 			items[of] = new(dynamo.Expression)
 			order = append(order, a.StreamKey)
 		}
-		m.Move(items[of], a)
+		w.Move(items[of], a)
 	}
 	writes := make([]types.TransactWriteItem, len(order))
 	for i, s := range order {
-		key := m.place(s).key
-		if m.own {
+		key := w.place(s).key
+		if w.own {
 			s.Log = ""
 		}
-		writes[i] = items[s].Update(m.table, key)
+		writes[i] = items[s].Update(w.table, key)
 	}
 	return writes
 }
 
-// KeysAndHolds are the attributes that [Held], [Marks.Hold] and [Marks.Remove] need
+// KeysAndHolds are the attributes that [Held], [Store.Hold] and [Store.Remove] need
 // of the items of a table of watermarks.
 func KeysAndHolds() *dynamo.Expression {
 	var e dynamo.Expression
@@ -159,40 +187,40 @@ func Held(item dynamo.Item) (s driver.StreamKey, name string, err error) {
 
 // Hold returns the update that holds a stream. Its condition is lost where there is
 // no watermark, and where it is held already.
-func (m *Marks) Hold(s driver.StreamKey, name string) types.TransactWriteItem {
+func (w *Store) Hold(s driver.StreamKey, name string) types.TransactWriteItem {
 	var e dynamo.Expression
 	e.Where(e.Present(Stream)) // makes no item where there is none
 	e.Where(e.Absent(hold))
 	e.Set(blocked, dynamo.Bool(true))
 	e.Set(hold, dynamo.Text(name))
-	return e.Update(m.table, m.place(s).key)
+	return e.Update(w.table, w.place(s).key)
 }
 
 // Remove returns the removal of a watermark that is held under a name.
-func (m *Marks) Remove(s driver.StreamKey, name string) types.TransactWriteItem {
+func (w *Store) Remove(s driver.StreamKey, name string) types.TransactWriteItem {
 	var e dynamo.Expression
 	e.Where(e.Name(hold) + " = " + e.Value(dynamo.Text(name)))
-	return e.Delete(m.table, m.place(s).key)
+	return e.Delete(w.table, w.place(s).key)
 }
 
-// Watermark implements [driver.Checkpoints].
-func (m *Marks) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
-	mark, err := m.watermark(ctx, stream)
+// Watermark implements [driver.Watermarks].
+func (w *Store) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
+	mark, err := w.watermark(ctx, stream)
 	if err != nil {
-		return driver.Watermark{}, fmt.Errorf("%s: watermark of %.100q: %w", m.what, stream.Stream, err)
+		return driver.Watermark{}, fmt.Errorf("%s: watermark of %.100q: %w", w.what, stream.Stream, err)
 	}
 	return mark, nil
 }
 
-func (m *Marks) watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
+func (w *Store) watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
 	if err := check(stream); err != nil {
 		return driver.Watermark{}, err
 	}
-	p := m.place(stream)
+	p := w.place(stream)
 	var wanted dynamo.Expression
 	wanted.Name(p.seq)
 	wanted.Name(p.blocked)
-	item, err := m.call.Get(ctx, m.table, p.key, &wanted)
+	item, err := w.call.Get(ctx, w.table, p.key, &wanted)
 	if err != nil {
 		return driver.Watermark{}, err
 	}
@@ -210,16 +238,16 @@ func (p place) read(item dynamo.Item) (mark driver.Watermark, err error) {
 	return mark, r.Err()
 }
 
-// Watermarks implements [driver.Checkpoints].
-func (m *Marks) Watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
-	marks, err := m.watermarks(ctx, streams)
+// Watermarks implements [driver.Watermarks].
+func (w *Store) Watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
+	marks, err := w.watermarks(ctx, streams)
 	if err != nil {
-		return nil, fmt.Errorf("%s: watermarks of %d streams: %w", m.what, len(streams), err)
+		return nil, fmt.Errorf("%s: watermarks of %d streams: %w", w.what, len(streams), err)
 	}
 	return marks, nil
 }
 
-func (m *Marks) watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
+func (w *Store) watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
 	marks := make(map[driver.StreamKey]driver.Watermark, len(streams))
 	items := make(map[driver.StreamKey][]driver.StreamKey) // the streams of each item
 	var wanted dynamo.Expression
@@ -231,8 +259,8 @@ func (m *Marks) watermarks(ctx context.Context, streams []driver.StreamKey) (map
 			continue
 		}
 		marks[s] = driver.Watermark{}
-		of, p := s, m.place(s)
-		if m.own {
+		of, p := s, w.place(s)
+		if w.own {
 			of.Log = ""
 		}
 		items[of] = append(items[of], s)
@@ -242,22 +270,22 @@ func (m *Marks) watermarks(ctx context.Context, streams []driver.StreamKey) (map
 	}
 	keys := make([]dynamo.Item, 0, len(items))
 	for _, of := range items {
-		keys = append(keys, m.place(of[0]).key)
+		keys = append(keys, w.place(of[0]).key)
 	}
-	found, err := m.call.BatchGet(ctx, m.table, keys, &wanted)
+	found, err := w.call.BatchGet(ctx, w.table, keys, &wanted)
 	if err != nil {
 		return nil, err
 	}
 	for _, item := range found {
 		r := dynamo.Read(item)
 		var of driver.StreamKey
-		if m.own {
+		if w.own {
 			of.Stream = r.Text(rowtable.ID)
 		} else {
 			of = driver.StreamKey{Log: r.Text(Log), Stream: r.Text(Stream)}
 		}
 		for _, s := range items[of] {
-			if marks[s], err = m.place(s).read(item); err != nil {
+			if marks[s], err = w.place(s).read(item); err != nil {
 				return nil, fmt.Errorf("that of %.100q: %w", s.Stream, err)
 			}
 		}
@@ -265,15 +293,15 @@ func (m *Marks) watermarks(ctx context.Context, streams []driver.StreamKey) (map
 	return marks, nil
 }
 
-// Advance implements [driver.Checkpoints].
-func (m *Marks) Advance(ctx context.Context, advances []driver.Advance) error {
-	if err := m.advance(ctx, advances); err != nil {
-		return fmt.Errorf("%s: advance: %w", m.what, err)
+// Advance implements [driver.Watermarks].
+func (w *Store) Advance(ctx context.Context, advances []driver.Advance) error {
+	if err := w.advance(ctx, advances); err != nil {
+		return fmt.Errorf("%s: advance: %w", w.what, err)
 	}
 	return nil
 }
 
-func (m *Marks) advance(ctx context.Context, advances []driver.Advance) error {
+func (w *Store) advance(ctx context.Context, advances []driver.Advance) error {
 	if err := Check(advances); err != nil {
 		return err
 	}
@@ -283,46 +311,46 @@ func (m *Marks) advance(ctx context.Context, advances []driver.Advance) error {
 	if len(advances) == 0 {
 		return ctx.Err()
 	}
-	return m.call.Write(ctx, m.Writes(advances))
+	return w.call.Write(ctx, w.Writes(advances))
 }
 
-// Block implements [driver.Checkpoints].
-func (m *Marks) Block(ctx context.Context, stream driver.StreamKey, n uint64) error {
+// Block implements [driver.Watermarks].
+func (w *Store) Block(ctx context.Context, stream driver.StreamKey, n uint64) error {
 	err := check(stream)
 	if err == nil {
 		var e dynamo.Expression
-		p := m.place(stream)
+		p := w.place(stream)
 		e.Where(at(&e, p, n))
 		e.Set(p.blocked, dynamo.Bool(true))
-		err = m.call.Write(ctx, []types.TransactWriteItem{e.Update(m.table, p.key)})
+		err = w.call.Write(ctx, []types.TransactWriteItem{e.Update(w.table, p.key)})
 	}
 	if err != nil {
-		return fmt.Errorf("%s: block %.100q at %d: %w", m.what, stream.Stream, n, err)
+		return fmt.Errorf("%s: block %.100q at %d: %w", w.what, stream.Stream, n, err)
 	}
 	return nil
 }
 
-// Unblock implements [driver.Checkpoints].
-func (m *Marks) Unblock(ctx context.Context, stream driver.StreamKey) error {
+// Unblock implements [driver.Watermarks].
+func (w *Store) Unblock(ctx context.Context, stream driver.StreamKey) error {
 	err := check(stream)
 	if err == nil {
-		err = m.unblock(ctx, stream)
+		err = w.unblock(ctx, stream)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: unblock %.100q: %w", m.what, stream.Stream, err)
+		return fmt.Errorf("%s: unblock %.100q: %w", w.what, stream.Stream, err)
 	}
 	return nil
 }
 
-func (m *Marks) unblock(ctx context.Context, stream driver.StreamKey) error {
+func (w *Store) unblock(ctx context.Context, stream driver.StreamKey) error {
 	var e dynamo.Expression
-	p := m.place(stream)
+	p := w.place(stream)
 	e.Where(e.Present(p.blocked)) // makes no item where there is none
 	e.Where(e.Absent(hold))
 	e.Remove(p.blocked)
-	update := e.Update(m.table, p.key)
+	update := e.Update(w.table, p.key)
 	update.Update.ReturnValuesOnConditionCheckFailure = types.ReturnValuesOnConditionCheckFailureAllOld
-	err := m.call.Write(ctx, []types.TransactWriteItem{update})
+	err := w.call.Write(ctx, []types.TransactWriteItem{update})
 	var lost *types.ConditionalCheckFailedException
 	if !errors.As(err, &lost) {
 		return err
