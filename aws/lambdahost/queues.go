@@ -168,7 +168,7 @@ func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Le
 			continue
 		}
 		if due, _ := time.Parse(time.RFC3339, t.Due); h.host.Newer(err, due) {
-			left[m.ID] = handed.Left{ID: m.ID, After: host.Again}
+			left[m.ID] = handed.Left{ID: m.ID, After: host.RolloutDelay}
 			continue
 		}
 		if h.parkRaw(ctx, "Scheduler", "raw/Scheduler/"+digest(m.Body), []byte(m.Body), m.attempt(), err) != nil {
