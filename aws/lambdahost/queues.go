@@ -180,7 +180,7 @@ func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Le
 			x.Group = x.Message.firing.Name
 			queued.Add(x)
 		case h.engine.Newer(err, due):
-			left[m.MessageID] = handed.Left{ID: m.MessageID, After: host.Again}
+			left[m.MessageID] = handed.Left{ID: m.MessageID, After: host.RolloutDelay}
 		case !h.parkRaw(ctx, "Scheduler", []byte(m.Body), m.attempt(), err):
 			left[m.MessageID] = handed.Left{ID: m.MessageID}
 		}

@@ -1,4 +1,4 @@
-package host
+package core
 
 import (
 	"context"
@@ -13,11 +13,11 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// maxAttr bounds what is logged of one value, in bytes. Ids of a foreign hand may
-// be of any length.
+// maxAttr bounds one logged value, in bytes: ids that others chose may be of any
+// length.
 const maxAttr = 1024
 
-// bounded is a log handler that cuts long values.
+// bounded is a log handler that shortens long values.
 type bounded struct{ slog.Handler }
 
 // Handle implements [slog.Handler].
@@ -41,7 +41,8 @@ func (b bounded) WithAttrs(attrs []slog.Attr) slog.Handler {
 // WithGroup implements [slog.Handler].
 func (b bounded) WithGroup(name string) slog.Handler { return bounded{b.Handler.WithGroup(name)} }
 
-func clip(s string) string { return clipTo(s, 64) }
+// Clip shortens an id for an error or a log line.
+func Clip(s string) string { return clipTo(s, 64) }
 
 func clipTo(s string, n int) string {
 	if len(s) > n {
@@ -50,14 +51,11 @@ func clipTo(s string, n int) string {
 	return s
 }
 
-// reason is an error as one bounded line, for dead letters: they are kept with
-// the data, and may say what is wrong with it.
-func reason(err error) string { return oneLine(err.Error()) }
-
-// logged is an error as one bounded line, for logs, which never hold payloads:
-// what a panic was called with and what a decoder found is left out. What an
-// error of the application says is its own responsibility.
-func logged(err error) string {
+// ForLog is an error as one bounded line without payloads: the value of a panic and
+// the text of a decoder are left out. For the text of its own errors the application
+// is responsible. (The reason in a dead letter is complete: it is stored beside the
+// payload.)
+func ForLog(err error) string {
 	s := err.Error()
 	for _, e := range flatten(err, nil) {
 		var public string
@@ -77,7 +75,7 @@ func logged(err error) string {
 	return oneLine(s)
 }
 
-// flatten lists err and all that it wraps.
+// flatten lists err and every error that it wraps.
 func flatten(err error, out []error) []error {
 	out = append(out, err)
 	switch err := err.(type) { //nolint:errorlint // the chain is walked here
@@ -111,8 +109,8 @@ type panicError struct {
 
 func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// public is the panic without what it was called with, unless that is the
-// runtime's own text.
+// public is the text without the value of the panic, unless the value is an error of
+// the runtime.
 func (p *panicError) public() string {
 	if _, ok := p.value.(runtime.Error); ok {
 		return p.Error()
@@ -120,7 +118,7 @@ func (p *panicError) public() string {
 	return fmt.Sprintf("panic: a value of type %T", p.value)
 }
 
-// where is the stack without arguments, which are payloads.
+// where is the stack without arguments, which may hold payloads.
 func (p *panicError) where() string {
 	var b strings.Builder
 	frames := runtime.CallersFrames(p.stack)
@@ -134,10 +132,11 @@ func (p *panicError) where() string {
 	return strings.TrimSuffix(b.String(), "; ")
 }
 
-func (h *Host) logPanic(component string, err error) {
+// LogPanic logs and counts err when it is a panic of a component's code.
+func (c *Core) LogPanic(component string, err error) {
 	var p *panicError
 	if errors.As(err, &p) {
-		h.stats.panics.Add(1)
-		h.log.Error("panic", "component", component, "value", p.public(), "stack", p.where())
+		c.Stats.Panics.Add(1)
+		c.Log.Error("panic", "component", component, "value", p.public(), "stack", p.where())
 	}
 }

@@ -1,4 +1,4 @@
-package host
+package core
 
 import (
 	"log/slog"
@@ -12,17 +12,17 @@ import (
 type Options struct {
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
-	// NewID makes command ids; nil makes UUIDs of version 7.
+	// NewID makes command ids; nil is UUIDs of version 7.
 	NewID func() string
-	// Logger is where lines go; nil is slog.Default.
+	// Logger receives the log; nil is slog.Default.
 	Logger *slog.Logger
-	// Backoff is the pause before attempt n+1, n counting from 1; nil doubles
-	// from 50 ms to 30 s, with jitter.
+	// Backoff is the pause after attempt n, which counts from 1; nil doubles from
+	// 50 ms to 30 s, with jitter.
 	Backoff func(n int) time.Duration
-	// MaxAttempts is how often a message is tried before it is parked; 0 is 5.
+	// MaxAttempts is how many attempts a message has before it is parked; 0 is 5.
 	MaxAttempts int
-	// CacheEntries is how many entities stay in memory; 0 is 4,096,
-	// negative none. An entity keeps its state and up to some hundred command ids.
+	// CacheEntries is how many entities of an aggregate are kept in memory, each with
+	// its state and a few hundred command ids; 0 is 4,096, negative is none.
 	CacheEntries int
 	// Budget bounds the handling of a command whose context has no deadline; 0
 	// is 30 seconds.
@@ -30,11 +30,11 @@ type Options struct {
 	// OutcomeTTL is how long the outcome of an asynchronous command is kept; 0 is
 	// 24 hours.
 	OutcomeTTL time.Duration
-	// Rollout is how long other processes may run newer code before this one does:
-	// what it does not know comes again until it is that old, and is parked only
-	// then. 0 is for a single process: it is parked at once.
+	// Rollout is how long other processes may run newer code than this one: a message
+	// that this code does not know is retried until it is that old, then parked. 0 is
+	// for a single process, which parks it at once.
 	Rollout time.Duration
-	// Poll is how often a provider that does not notify is asked; 0 is one second.
+	// Poll is how often a wait looks for what another process has done; 0 is one second.
 	Poll time.Duration
 }
 
