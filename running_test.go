@@ -87,9 +87,13 @@ func TestDelayedCommandComesWhenItsTimeHasCome(t *testing.T) {
 	t.Parallel()
 	from, to := aggregate.New(tallySpec("From")), aggregate.New(tallySpec("To"))
 	sums := sumsOf("Sums", to)
-	later := automation.New("Later", automation.Sends(to), automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
-		return message.Actions{to.To(e.ID, add(e.Data.(added))).After(10 * time.Minute)}
-	}))
+	later := automation.New(automation.Spec{
+		Name: "Later",
+		Rules: automation.Rules{automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
+			return message.Actions{to.To(e.ID, add(e.Data.(added))).After(10 * time.Minute)}
+		})},
+		Sends: plugin.Components{to},
+	})
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", from, to, sums, later)))
 	app.Send(from.To("a", add{3}))
 	app.Advance(9 * time.Minute)
@@ -104,12 +108,16 @@ func TestScheduleOfAnAutomationIsReplacedAndDeletedByItsName(t *testing.T) {
 	t.Parallel()
 	from, to := aggregate.New(tallySpec("From")), aggregate.New(tallySpec("To"))
 	sums := sumsOf("Sums", to)
-	plan := automation.New("Plan", automation.Sends(to), automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
-		if n := e.Data.(added).N; n < 100 {
-			return message.Actions{schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(time.Duration(n)*time.Minute)), to.To(e.ID, add{n}))}
-		}
-		return message.Actions{schedule.Delete(e.ID)}
-	}))
+	plan := automation.New(automation.Spec{
+		Name: "Plan",
+		Rules: automation.Rules{automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
+			if n := e.Data.(added).N; n < 100 {
+				return message.Actions{schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(time.Duration(n)*time.Minute)), to.To(e.ID, add{n}))}
+			}
+			return message.Actions{schedule.Delete(e.ID)}
+		})},
+		Sends: plugin.Components{to},
+	})
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", from, to, sums, plan)))
 	app.Send(from.To("replaced", add{10}))
 	app.Send(from.To("deleted", add{10}))
@@ -127,7 +135,7 @@ func TestDeclaredScheduleSendsAtItsRate(t *testing.T) {
 	t.Parallel()
 	to := aggregate.New(tallySpec("To"))
 	sums := sumsOf("Sums", to)
-	app := reventlesstest.Start(t, reventless.New("test", in("Main", to, sums, schedule.New("Hourly", schedule.Every(time.Hour), to.To("a", add{1})))))
+	app := reventlesstest.Start(t, reventless.New("test", in("Main", to, sums, schedule.New(schedule.Spec{Name: "Hourly", Rate: schedule.Every(time.Hour), Send: to.To("a", add{1})}))))
 	app.Advance(59 * time.Minute)
 	want(t, app, sums, "a", sum{})
 	app.Advance(time.Minute)
@@ -139,23 +147,28 @@ func TestDeclaredScheduleSendsAtItsRate(t *testing.T) {
 func TestCounterFinishesOnceAndIsASource(t *testing.T) {
 	t.Parallel()
 	parts, done := aggregate.New(tallySpec("Parts")), aggregate.New(tallySpec("Done"))
-	latch := counter.New("Latch")
+	latch := counter.New(counter.Spec{Name: "Latch"})
 	sums := sumsOf("Sums", done)
 	finished := readmodel.New(readmodel.Spec[sum]{Name: "Finished", Projections: readmodel.Projections[sum]{
 		readmodel.On(latch, func(e message.Event[counter.Finished]) readmodel.Changes[sum] {
 			return readmodel.Changes[sum]{readmodel.Put(e.ID, sum{e.ID, int(e.Data.Target)})}
 		}),
 	}})
-	count := automation.New("Count", automation.Sends(latch, done),
-		automation.On(parts, func(e message.Event[tallyMsg]) message.Actions {
-			if n := e.Data.(added).N; n > 10 {
-				return message.Actions{latch.AddTarget(e.ID, "target", int64(n-10))}
-			}
-			return message.Actions{latch.Count(e.ID, e.Position.String(), 1)}
-		}),
-		automation.On(latch, func(e message.Event[counter.Finished]) message.Actions {
-			return message.Actions{done.To(e.ID, add{1})}
-		}))
+	count := automation.New(automation.Spec{
+		Name: "Count",
+		Rules: automation.Rules{
+			automation.On(parts, func(e message.Event[tallyMsg]) message.Actions {
+				if n := e.Data.(added).N; n > 10 {
+					return message.Actions{latch.AddTarget(e.ID, "target", int64(n-10))}
+				}
+				return message.Actions{latch.Count(e.ID, e.Position.String(), 1)}
+			}),
+			automation.On(latch, func(e message.Event[counter.Finished]) message.Actions {
+				return message.Actions{done.To(e.ID, add{1})}
+			}),
+		},
+		Sends: plugin.Components{latch, done},
+	})
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", parts, done, latch, count, sums, finished)))
 	for range 2 {
 		app.Send(parts.To("a", add{1})) // before the target
@@ -182,8 +195,8 @@ func TestAutomationsThatTriggerOneAnotherFinish(t *testing.T) {
 	}
 	sums := sumsOf("Sums", pong)
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", ping, pong, sums,
-		automation.New("There", automation.Sends(pong), automation.On(ping, hit(pong))),
-		automation.New("Back", automation.Sends(ping), automation.On(pong, hit(ping))))))
+		automation.New(automation.Spec{Name: "There", Rules: automation.Rules{automation.On(ping, hit(pong))}, Sends: plugin.Components{pong}}),
+		automation.New(automation.Spec{Name: "Back", Rules: automation.Rules{automation.On(pong, hit(ping))}, Sends: plugin.Components{ping}}))))
 	app.Send(ping.To("a", add{10}))
 	want(t, app, sums, "a", sum{"a", 9 + 7 + 5 + 3 + 1})
 }
@@ -192,9 +205,12 @@ func TestUndeclaredTargetIsParkedWithBothNames(t *testing.T) {
 	t.Parallel()
 	from, to := aggregate.New(tallySpec("From")), aggregate.New(tallySpec("Elsewhere"))
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", from, to,
-		automation.New("Sneak", automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
-			return message.Actions{to.To(e.ID, add{1})}
-		})))))
+		automation.New(automation.Spec{
+			Name: "Sneak",
+			Rules: automation.Rules{automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
+				return message.Actions{to.To(e.ID, add{1})}
+			})},
+		}))))
 	app.Send(from.To("a", add{1}))
 	app.WaitIdle()
 	parked := app.Parked()
@@ -236,12 +252,20 @@ func TestPluginsMeetAtExtensionPoints(t *testing.T) {
 			app := reventless.New("test",
 				in("A", inner, offer),
 				in("B", outer, ask, sums, direct,
-					extension.New("Follow", point, func(e message.Event[public]) message.Actions {
-						return message.Actions{outer.To(e.ID, add(e.Data.(added)))}
-					}, outer),
-					automation.New("Forward", automation.Sends(point), automation.On(ask, func(e message.Event[tallyMsg]) message.Actions {
-						return message.Actions{point.To(e.ID, add(e.Data.(added)))}
-					}))))
+					extension.New(point, extension.Spec[public]{
+						Name: "Follow",
+						React: func(e message.Event[public]) message.Actions {
+							return message.Actions{outer.To(e.ID, add(e.Data.(added)))}
+						},
+						Sends: plugin.Components{outer},
+					}),
+					automation.New(automation.Spec{
+						Name: "Forward",
+						Rules: automation.Rules{automation.On(ask, func(e message.Event[tallyMsg]) message.Actions {
+							return message.Actions{point.To(e.ID, add(e.Data.(added)))}
+						})},
+						Sends: plugin.Components{point},
+					})))
 			h, p := startHost(t, app, &memory.Options{Limits: driver.Limits{MaxFeedReaders: readers}})
 			for _, n := range []int{1, 2, 3} {
 				sendTo(t, h, inner.To("a", add{n}))
@@ -351,7 +375,7 @@ func TestTaskIsCalledForEachFileAndABadOneIsParked(t *testing.T) {
 	t.Parallel()
 	to := aggregate.New(tallySpec("To"))
 	sums := sumsOf("Sums", to)
-	files := task.NewBucket("Files")
+	files := task.NewBucket(task.BucketSpec{Name: "Files"})
 	var mu sync.Mutex
 	broken, calls := true, map[string]int{}
 	load := task.New(task.Spec{
@@ -418,15 +442,18 @@ func TestSideEffectHasOneKeyForAllItsAttempts(t *testing.T) {
 	from := aggregate.New(tallySpec("From"))
 	var mu sync.Mutex
 	var seen []string
-	effect := automation.NewSideEffect("Mail", automation.Do(from, nil, func(_ context.Context, env plugin.Env, e message.Event[tallyMsg]) error {
-		mu.Lock()
-		defer mu.Unlock()
-		seen = append(seen, env.IdempotencyKey())
-		if len(seen) == 1 {
-			return errors.New("the mail server is away")
-		}
-		return nil
-	}))
+	effect := automation.NewSideEffect(automation.SideEffectSpec{
+		Name: "Mail",
+		Effects: automation.Effects{automation.Do(from, func(_ context.Context, env plugin.Env, e message.Event[tallyMsg]) error {
+			mu.Lock()
+			defer mu.Unlock()
+			seen = append(seen, env.IdempotencyKey())
+			if len(seen) == 1 {
+				return errors.New("the mail server is away")
+			}
+			return nil
+		})},
+	})
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", from, effect)))
 	app.Send(from.To("a", add{1}))
 	app.Send(from.To("a", add{2}))

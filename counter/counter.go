@@ -26,11 +26,20 @@ var events = message.NewSet(Finished{})
 // Counter is a declared counter.
 type Counter struct{ def *component.Definition }
 
-// New declares a counter. It panics when the name is bad.
-func New(name string) *Counter {
-	component.CheckName(component.KindCounter, name)
+// Spec declares a counter.
+type Spec struct {
+	// Name is a capital letter followed by letters and digits; it names the log
+	// of the counter's events and never changes once events are stored.
+	Name string
+	// Doc is a sentence for readers of the topology.
+	Doc string
+}
+
+// New declares a counter. It panics when the name is invalid.
+func New(spec Spec) *Counter {
+	component.CheckName(component.KindCounter, spec.Name)
 	return &Counter{&component.Definition{
-		Kind: component.KindCounter, Name: name, Counter: &component.Counter{Events: events.Types()},
+		Kind: component.KindCounter, Name: spec.Name, Doc: spec.Doc, Counter: &component.Counter{Events: events.Types()},
 	}}
 }
 

@@ -168,13 +168,32 @@ func (o *Offer) Definition() *component.Definition { return o.def }
 // Extension is a plugin's use of another plugin's protocol.
 type Extension struct{ def *component.Definition }
 
-// New declares an extension of p: its public events lead to actions, like those
-// of any source in an automation. targets are what the actions address.
-func New[C, E message.Typed](name string, p *Point[C, E], react func(message.Event[E]) message.Actions, targets ...plugin.Component) *Extension {
-	component.CheckName(component.KindExtension, name)
-	a := automation.New(name, automation.On(p, react), automation.Sends(targets...)).Definition().Automation
+// Spec declares an extension of a point with public events E.
+type Spec[E message.Typed] struct {
+	// Name is a capital letter followed by letters and digits.
+	Name string
+	// Doc is a sentence for readers of the topology.
+	Doc string
+	// React turns a public event into actions, as a rule of an automation does
+	// (see [automation.On]).
+	React func(message.Event[E]) message.Actions
+	// Sends lists the aggregates, extension points and counters that the actions
+	// may address.
+	Sends plugin.Components
+}
+
+// New declares an extension of p. It panics, naming the extension, when React is
+// missing.
+func New[C, E message.Typed](p *Point[C, E], spec Spec[E]) *Extension {
+	component.CheckName(component.KindExtension, spec.Name)
+	if spec.React == nil {
+		panic(fmt.Sprintf("extension %s: React is required", spec.Name))
+	}
+	a := automation.New(automation.Spec{
+		Name: spec.Name, Rules: automation.Rules{automation.On(p, spec.React)}, Sends: spec.Sends,
+	}).Definition().Automation
 	a.Point = p.def
-	return &Extension{&component.Definition{Kind: component.KindExtension, Name: name, Automation: a}}
+	return &Extension{&component.Definition{Kind: component.KindExtension, Name: spec.Name, Doc: spec.Doc, Automation: a}}
 }
 
 // Definition returns the erased declaration.

@@ -421,11 +421,13 @@ func TestFaultyReactions(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
 	dune := event("dune", Lent{Member: "ada"})
-	other := counter.New("Returns")
+	other := counter.New(counter.Spec{Name: "Returns"})
 	react := func(actions func() message.Actions, sends ...plugin.Component) *automation.Automation {
-		return automation.New("Faulty",
-			automation.On(Book, func(message.Event[BookEvent]) message.Actions { return actions() }),
-			automation.Sends(sends...))
+		return automation.New(automation.Spec{
+			Name:  "Faulty",
+			Rules: automation.Rules{automation.On(Book, func(message.Event[BookEvent]) message.Actions { return actions() })},
+			Sends: sends,
+		})
 	}
 	for name, c := range map[string]struct {
 		component plugin.Component
@@ -457,28 +459,40 @@ func TestFaultyReactions(t *testing.T) {
 			}, Returns),
 			`it returns other actions when it is called once more for the same "Book/dune/1.0"`,
 		},
-		"fails": {automation.NewSideEffect("Faulty", automation.Do(Book, nil,
-			func(context.Context, plugin.Env, message.Event[BookEvent]) error { return errors.New("no paper") })), "no paper"},
-		"fails the second time": {automation.NewSideEffect("Faulty", automation.Do(Book, nil,
-			func(_ context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+		"fails": {automation.NewSideEffect(automation.SideEffectSpec{
+			Name:    "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(context.Context, plugin.Env, message.Event[BookEvent]) error { return errors.New("no paper") })},
+		}), "no paper"},
+		"fails the second time": {automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(_ context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
 				if calls.Add(1)%2 == 0 {
 					return errors.New("printed already")
 				}
 				return nil
-			})), `it succeeds, and fails when it is called once more for the same "Book/dune/1.0": printed already`},
-		"a file for each call": {automation.NewSideEffect("Faulty", automation.Do(Book, plugin.Components{Outbox},
-			func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+			})},
+		}), `it succeeds, and fails when it is called once more for the same "Book/dune/1.0": printed already`},
+		"a file for each call": {automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
 				return Outbox.Open(env).Put(ctx, fmt.Sprint("mail", calls.Add(1)), strings.NewReader("hello"))
-			})), "it leaves other files when it is called once more"},
-		"reads what it does not use": {automation.NewSideEffect("Faulty", automation.Do(Book, nil,
-			func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+			})},
+			Uses: plugin.Components{Outbox},
+		}), "it leaves other files when it is called once more"},
+		"reads what it does not use": {automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
 				_, _, err := Loans.Open(env).Get(ctx, "dune")
 				return err
-			})), "SideEffect Faulty does not declare that it uses ReadModel Loans"},
-		"writes what it does not use": {automation.NewSideEffect("Faulty", automation.Do(Book, plugin.Components{Desk},
-			func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+			})},
+		}), "SideEffect Faulty does not declare that it uses ReadModel Loans"},
+		"writes what it does not use": {automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
 				return Outbox.Open(env).Put(ctx, "a", strings.NewReader(""))
-			})), "SideEffect Faulty does not declare that it uses Bucket Outbox"},
+			})},
+			Uses: plugin.Components{Desk},
+		}), "SideEffect Faulty does not declare that it uses Bucket Outbox"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fails(t, func(t testing.TB) { reventlesstest.Automation(t, c.component).When(dune).ThenNothing() }, " Faulty, step 1 (When)", c.want)
@@ -486,10 +500,12 @@ func TestFaultyReactions(t *testing.T) {
 	}
 	t.Run("the error is found", func(t *testing.T) {
 		t.Parallel()
-		s := automation.NewSideEffect("Faulty", automation.Do(Book, nil,
-			func(context.Context, plugin.Env, message.Event[BookEvent]) error {
+		s := automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(context.Context, plugin.Env, message.Event[BookEvent]) error {
 				return fmt.Errorf("mail: %w", io.EOF)
-			}))
+			})},
+		})
 		passes(t, func(t testing.TB) { reventlesstest.SideEffect(t, s).When(dune).ThenError(io.EOF) })
 	})
 	t.Run("another target of the name", func(t *testing.T) {
@@ -501,17 +517,20 @@ func TestFaultyReactions(t *testing.T) {
 	t.Run("the env", func(t *testing.T) {
 		t.Parallel()
 		at := time.Date(2026, time.March, 2, 10, 0, 0, 0, time.UTC)
-		s := automation.NewSideEffect("Stamp", automation.Do(Book, plugin.Components{Outbox},
-			func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) error {
+		s := automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Stamp",
+			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) error {
 				return Outbox.Open(env).Put(ctx, "stamp", strings.NewReader(env.IdempotencyKey()+" "+env.Now().Format(time.RFC3339)))
-			}))
+			})},
+			Uses: plugin.Components{Outbox},
+		})
 		reventlesstest.SideEffect(t, s).When(dune.At(at)).ThenFile(Outbox, "stamp", "Book/dune/1.0 2026-03-02T10:00:00Z")
 	})
 }
 
 func TestTaskWithoutTriggers(t *testing.T) {
 	t.Parallel()
-	bucket := task.NewBucket("In")
+	bucket := task.NewBucket(task.BucketSpec{Name: "In"})
 	c := task.New(task.Spec{Name: "Half", Bucket: bucket, Created: func(ctx context.Context, env plugin.Env, o task.Object) (message.Actions, error) {
 		if o.Version != "00000001" && o.Key == "a" {
 			return nil, errors.New("version " + o.Version)

@@ -153,21 +153,22 @@ var Readings = readmodel.New(readmodel.Spec[Reading]{
 	},
 })
 
-var Returns = counter.New("Returns")
+var Returns = counter.New(counter.Spec{Name: "Returns"})
 
-var Remind = automation.New("Remind",
-	automation.On(Book, func(e message.Event[BookEvent]) message.Actions {
-		switch d := e.Data.(type) {
-		case Lent:
-			due := schedule.At(e.RecordedAt.AddDate(0, 0, d.Days))
-			return message.Actions{schedule.Create(e.ID, due, Book.To(e.ID, TakeBack{}))}
-		case Returned:
-			return message.Actions{schedule.Delete(e.ID), Returns.Count(d.Member, e.Position.String(), 1)}
-		}
-		return nil
-	}),
-	automation.OnWith(Returns, plugin.Components{Loans},
-		func(ctx context.Context, env plugin.Env, e message.Event[counter.Finished]) (message.Actions, error) {
+var Remind = automation.New(automation.Spec{
+	Name: "Remind",
+	Rules: automation.Rules{
+		automation.On(Book, func(e message.Event[BookEvent]) message.Actions {
+			switch d := e.Data.(type) {
+			case Lent:
+				due := schedule.At(e.RecordedAt.AddDate(0, 0, d.Days))
+				return message.Actions{schedule.Create(e.ID, due, Book.To(e.ID, TakeBack{}))}
+			case Returned:
+				return message.Actions{schedule.Delete(e.ID), Returns.Count(d.Member, e.Position.String(), 1)}
+			}
+			return nil
+		}),
+		automation.OnWith(Returns, func(ctx context.Context, env plugin.Env, e message.Event[counter.Finished]) (message.Actions, error) {
 			loan, ok, err := Loans.Open(env).Get(ctx, "prize")
 			if err != nil {
 				return nil, err
@@ -177,21 +178,27 @@ var Remind = automation.New("Remind",
 			}
 			return nil, nil
 		}),
-	automation.Sends(Book, Returns))
+	},
+	Uses:  plugin.Components{Loans},
+	Sends: plugin.Components{Book, Returns},
+})
 
-var Outbox = task.NewBucket("Outbox")
+var Outbox = task.NewBucket(task.BucketSpec{Name: "Outbox"})
 
-var Receipt = automation.NewSideEffect("Receipt",
-	automation.Do(Book, plugin.Components{Outbox}, func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) error {
+var Receipt = automation.NewSideEffect(automation.SideEffectSpec{
+	Name: "Receipt",
+	Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) error {
 		d, ok := e.Data.(Lent)
 		if !ok {
 			return nil
 		}
 		text := fmt.Sprintf("%s has %s\nfor %d days\n", d.Member, e.ID, d.Days)
 		return Outbox.Open(env).Put(ctx, e.ID+".txt", strings.NewReader(text))
-	}))
+	})},
+	Uses: plugin.Components{Outbox},
+})
 
-var Desk = task.NewBucket("Desk")
+var Desk = task.NewBucket(task.BucketSpec{Name: "Desk"})
 
 // LendList lends the books of a file: a member, then the books, one per line.
 var LendList = task.New(task.Spec{
@@ -286,9 +293,13 @@ var LendingOffer = extension.NewOffer(Lending,
 		return []message.Send{Book.To(id, TakeBack{})}
 	}, Book))
 
-var Recaller = extension.New("Recaller", Lending, func(e message.Event[PublicEvent]) message.Actions {
-	if d, ok := e.Data.(BookGone); ok && d.Days > 20 {
-		return message.Actions{Lending.To(e.ID, Recall{})}
-	}
-	return nil
-}, Lending)
+var Recaller = extension.New(Lending, extension.Spec[PublicEvent]{
+	Name: "Recaller",
+	React: func(e message.Event[PublicEvent]) message.Actions {
+		if d, ok := e.Data.(BookGone); ok && d.Days > 20 {
+			return message.Actions{Lending.To(e.ID, Recall{})}
+		}
+		return nil
+	},
+	Sends: plugin.Components{Lending},
+})

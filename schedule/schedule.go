@@ -11,20 +11,34 @@ import (
 // Schedule is a declared schedule: a command that is sent by the clock.
 type Schedule struct{ def *component.Definition }
 
-// New declares a schedule that sends a command at rate, for as long as the App
-// declares it. It panics, naming the schedule, when the rate or the command is
-// not valid.
-func New(name string, rate Rate, send message.Send) *Schedule {
-	component.CheckName(component.KindSchedule, name)
-	action := send.Erased()
-	for _, err := range []error{rate.Err(), action.Err} {
+// Spec declares a schedule.
+type Spec struct {
+	// Name is a capital letter followed by letters and digits.
+	Name string
+	// Doc is a sentence for readers of the topology.
+	Doc string
+	// Rate says when the command is sent.
+	Rate Rate
+	// Send is the command.
+	Send message.Send
+}
+
+// New declares a schedule. It sends the command for as long as the App declares
+// it. New panics, naming the schedule, when the rate or the command is invalid.
+func New(spec Spec) *Schedule {
+	component.CheckName(component.KindSchedule, spec.Name)
+	action := spec.Send.Erased()
+	for _, err := range []error{spec.Rate.Err(), action.Err} {
 		if err != nil {
-			panic(fmt.Sprintf("schedule %s: %v", name, err))
+			panic(fmt.Sprintf("schedule %s: %v", spec.Name, err))
 		}
 	}
+	if action.Target == nil {
+		panic(fmt.Sprintf("schedule %s: Send is required", spec.Name))
+	}
 	return &Schedule{&component.Definition{
-		Kind: component.KindSchedule, Name: name,
-		Schedule: &component.Schedule{Expression: rate.Expression(), Zone: rate.Zone(), Action: action},
+		Kind: component.KindSchedule, Name: spec.Name, Doc: spec.Doc,
+		Schedule: &component.Schedule{Expression: spec.Rate.Expression(), Zone: spec.Rate.Zone(), Action: action},
 	}}
 }
 

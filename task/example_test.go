@@ -14,7 +14,7 @@ import (
 
 // A task that works by the clock and writes into a bucket that it declares.
 func Example() {
-	reports := task.NewBucket("Reports")
+	reports := task.NewBucket(task.BucketSpec{Name: "Reports"})
 	nightly := task.New(task.Spec{
 		Name: "NightlyReport",
 		Rate: schedule.Daily(2, 30, "Europe/Berlin"),

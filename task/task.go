@@ -21,10 +21,19 @@ import (
 // Bucket is a declared bucket of files.
 type Bucket struct{ def *component.Definition }
 
-// NewBucket declares a bucket. It panics when the name is bad.
-func NewBucket(name string) *Bucket {
-	component.CheckName(component.KindBucket, name)
-	return &Bucket{&component.Definition{Kind: component.KindBucket, Name: name}}
+// BucketSpec declares a bucket.
+type BucketSpec struct {
+	// Name is a capital letter followed by letters and digits; it never changes
+	// once files are stored.
+	Name string
+	// Doc is a sentence for readers of the topology.
+	Doc string
+}
+
+// NewBucket declares a bucket. It panics when the name is invalid.
+func NewBucket(spec BucketSpec) *Bucket {
+	component.CheckName(component.KindBucket, spec.Name)
+	return &Bucket{&component.Definition{Kind: component.KindBucket, Name: spec.Name, Doc: spec.Doc}}
 }
 
 // Definition returns the erased declaration.

@@ -144,6 +144,8 @@ type Change struct {
 // Automation is an erased automation, side effect or extension.
 type Automation struct {
 	Rules []Rule
+	// Uses are the read models and buckets that the rules may open.
+	Uses []*Definition
 	// Targets are what the actions may address.
 	Targets []*Definition
 	// Point is what an extension extends.
@@ -153,7 +155,6 @@ type Automation struct {
 // Rule reacts to the events of one source.
 type Rule struct {
 	Source *Definition
-	Uses   []*Definition
 	// React runs once for an event; for a side effect it returns no actions.
 	React func(context.Context, Env, Event) ([]Action, error)
 }

@@ -88,7 +88,7 @@ func (r *reactor) react(ctx context.Context, c *driver.Commit) error {
 					if rule.Source != src.Source {
 						continue
 					}
-					actions, err := rule.React(ctx, &env{host: r.consumer.host, name: r.consumer.name, uses: rule.Uses, key: ev.Meta.ID}, ev)
+					actions, err := rule.React(ctx, &env{host: r.consumer.host, name: r.consumer.name, uses: r.def.Automation.Uses, key: ev.Meta.ID}, ev)
 					if err != nil {
 						return fmt.Errorf("event %s: %w", ev.Meta.ID, err)
 					}

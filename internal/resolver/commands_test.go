@@ -274,12 +274,16 @@ func TestPositionsThatAreNone(t *testing.T) {
 func TestNobodyComesBeforeACommandOfAnAutomation(t *testing.T) {
 	t.Parallel()
 	paper := newPaper("Paper", false)
-	stamp := automation.New("StampWritten", automation.On(paper, func(e message.Event[event]) message.Actions {
-		if _, ok := e.Data.(Written); ok {
-			return message.Actions{paper.To(e.ID, Stamp{})}
-		}
-		return nil
-	}), automation.Sends(paper))
+	stamp := automation.New(automation.Spec{
+		Name: "StampWritten",
+		Rules: automation.Rules{automation.On(paper, func(e message.Event[event]) message.Actions {
+			if _, ok := e.Data.(Written); ok {
+				return message.Actions{paper.To(e.ID, Stamp{})}
+			}
+			return nil
+		})},
+		Sends: plugin.Components{paper},
+	})
 	r := startApp(t, reventless.New("test", plugin.New(plugin.Spec{Name: "Shop", Heartbeat: -1, Components: plugin.Components{paper, stamp}})),
 		resolver.Options{}, func(p driver.Provider) driver.Provider { return p })
 	r.wake()

@@ -17,13 +17,17 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// Outbox holds the mails that are to go out.
-var Outbox = task.NewBucket("Outbox")
+// Outbox holds the mails that are ready to be sent.
+var Outbox = task.NewBucket(task.BucketSpec{Name: "Outbox", Doc: "Mails that are ready to be sent."})
 
 // OrderConfirmation writes a mail for each order that is placed. A repetition
 // writes the same mail to the same file, so there is one for each order.
-var OrderConfirmation = automation.NewSideEffect("OrderConfirmation",
-	automation.Do(order.Aggregate, plugin.Components{Outbox}, confirm))
+var OrderConfirmation = automation.NewSideEffect(automation.SideEffectSpec{
+	Name:    "OrderConfirmation",
+	Doc:     "Writes a confirmation mail for each order that is placed.",
+	Effects: automation.Effects{automation.Do(order.Aggregate, confirm)},
+	Uses:    plugin.Components{Outbox},
+})
 
 func confirm(ctx context.Context, env plugin.Env, e message.Event[order.Event]) error {
 	placed, ok := e.Data.(order.Placed)

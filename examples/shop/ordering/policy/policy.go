@@ -9,6 +9,7 @@ import (
 	"github.com/reventless-go/reventless/counter"
 	"github.com/reventless-go/reventless/examples/shop/ordering/order"
 	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/schedule"
 )
 
@@ -16,9 +17,12 @@ import (
 const PaymentTime = 15 * time.Minute
 
 // CancelUnpaid cancels an order that is not paid within [PaymentTime].
-var CancelUnpaid = automation.New("CancelUnpaid",
-	automation.On(order.Aggregate, watchPayment),
-	automation.Sends(order.Aggregate))
+var CancelUnpaid = automation.New(automation.Spec{
+	Name:  "CancelUnpaid",
+	Doc:   "Cancels an order that is not paid in time.",
+	Rules: automation.Rules{automation.On(order.Aggregate, watchPayment)},
+	Sends: plugin.Components{order.Aggregate},
+})
 
 func watchPayment(e message.Event[order.Event]) message.Actions {
 	switch e.Data.(type) {
@@ -33,13 +37,21 @@ func watchPayment(e message.Event[order.Event]) message.Actions {
 }
 
 // ShippedLines counts, for each order, the lines that were shipped.
-var ShippedLines = counter.New("ShippedLines")
+var ShippedLines = counter.New(counter.Spec{
+	Name: "ShippedLines",
+	Doc:  "Counts the shipped lines of each order.",
+})
 
 // CompleteShipped completes an order when all its lines are shipped.
-var CompleteShipped = automation.New("CompleteShipped",
-	automation.On(order.Aggregate, countLines),
-	automation.On(ShippedLines, completeOrder),
-	automation.Sends(ShippedLines, order.Aggregate))
+var CompleteShipped = automation.New(automation.Spec{
+	Name: "CompleteShipped",
+	Doc:  "Completes an order when all its lines are shipped.",
+	Rules: automation.Rules{
+		automation.On(order.Aggregate, countLines),
+		automation.On(ShippedLines, completeOrder),
+	},
+	Sends: plugin.Components{ShippedLines, order.Aggregate},
+})
 
 func countLines(e message.Event[order.Event]) message.Actions {
 	switch d := e.Data.(type) {
