@@ -12,9 +12,12 @@ import (
 
 // App is a declared application: named plugins. It is inert; hosts run it.
 type App struct {
-	assembled *component.App
-	api       *api.Schema
+	assembled
+
+	api *api.Schema
 }
+
+type assembled = component.Assembled
 
 // New assembles an application. The name starts with a letter and has letters
 // and digits only; resources are named after it.
@@ -36,28 +39,25 @@ func New(name string, plugins ...*plugin.Plugin) *App {
 		}
 		s := p.Spec()
 		all = append(all, component.Plugin{
-			Name: s.Name, Doc: s.Doc, Heartbeat: s.Heartbeat, Components: plugin.Definitions(s.Components),
+			Name: s.Name, Doc: s.Doc, Heartbeat: s.Heartbeat, Components: component.Definitions(s.Components),
 		})
 	}
-	assembled, err := component.Assemble(name, append(all, platform.Plugin()))
+	app, err := component.Assemble(name, append(all, platform.Plugin()))
 	if err != nil {
 		panic(fmt.Sprintf("app %s: %v", name, err))
 	}
-	schema, err := api.New(assembled)
+	schema, err := api.New(app)
 	if err != nil {
 		panic(fmt.Sprintf("app %s: %v", name, err))
 	}
-	return &App{assembled, schema}
+	return &App{component.Wrap(app), schema}
 }
 
 // Name returns the application's name.
-func (a *App) Name() string { return a.assembled.Name }
+func (a *App) Name() string { return a.Assembled().Name }
 
 // Topology returns the application as plain data.
-func (a *App) Topology() topology.App { return a.assembled.Topology() }
+func (a *App) Topology() topology.App { return a.Assembled().Topology() }
 
 // API returns the GraphQL API that is derived from the application.
 func (a *App) API() *api.Schema { return a.api }
-
-// Assembled returns the application for hosts.
-func (a *App) Assembled() *component.App { return a.assembled }

@@ -77,9 +77,9 @@ var openOrders = readmodel.New(readmodel.Spec[openOrder]{
 		readmodel.On(orders, func(e message.Event[exampleEvent]) readmodel.Changes[openOrder] {
 			switch d := e.Data.(type) {
 			case placed:
-				return readmodel.Changes[openOrder]{readmodel.Put(e.ID, openOrder{e.ID, d.Parcels})}
+				return readmodel.Changes[openOrder]{readmodel.Put(e.EntityID, openOrder{e.EntityID, d.Parcels})}
 			case finished:
-				return readmodel.Changes[openOrder]{readmodel.Delete[openOrder](e.ID)}
+				return readmodel.Changes[openOrder]{readmodel.Delete[openOrder](e.EntityID)}
 			}
 			return nil
 		}),
@@ -92,7 +92,7 @@ var countParcels = automation.New(automation.Spec{
 	Name: "CountParcels",
 	Rules: automation.Rules{automation.On(orders, func(e message.Event[exampleEvent]) message.Actions {
 		if p, ok := e.Data.(placed); ok {
-			return message.Actions{parcels.AddTarget(e.ID, "order", int64(p.Parcels))}
+			return message.Actions{parcels.AddTarget(e.EntityID, "order", int64(p.Parcels))}
 		}
 		return nil
 	})},
@@ -102,7 +102,7 @@ var countParcels = automation.New(automation.Spec{
 var finishOrders = automation.New(automation.Spec{
 	Name: "FinishOrders",
 	Rules: automation.Rules{automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
-		return message.Actions{orders.To(e.ID, finish{})}
+		return message.Actions{orders.To(e.EntityID, finish{})}
 	})},
 	Sends: plugin.Components{orders},
 })

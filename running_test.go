@@ -20,6 +20,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
 	"github.com/reventless-go/reventless/extension"
+	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/internal/platform"
 	"github.com/reventless-go/reventless/message"
@@ -64,7 +65,7 @@ type sum struct {
 func sumsOf(name string, source message.Source[tallyMsg]) *readmodel.ReadModel[sum] {
 	return readmodel.New(readmodel.Spec[sum]{Name: name, Projections: readmodel.Projections[sum]{
 		readmodel.On(source, func(e message.Event[tallyMsg]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.ID, sum{ID: e.ID}, func(r *sum) { r.Sum += e.Data.(added).N })}
+			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(added).N })}
 		}),
 	}})
 }
@@ -90,7 +91,7 @@ func TestDelayedCommandComesWhenItsTimeHasCome(t *testing.T) {
 	later := automation.New(automation.Spec{
 		Name: "Later",
 		Rules: automation.Rules{automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
-			return message.Actions{to.To(e.ID, add(e.Data.(added))).After(10 * time.Minute)}
+			return message.Actions{to.To(e.EntityID, add(e.Data.(added))).After(10 * time.Minute)}
 		})},
 		Sends: plugin.Components{to},
 	})
@@ -112,9 +113,9 @@ func TestScheduleOfAnAutomationIsReplacedAndDeletedByItsName(t *testing.T) {
 		Name: "Plan",
 		Rules: automation.Rules{automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
 			if n := e.Data.(added).N; n < 100 {
-				return message.Actions{schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(time.Duration(n)*time.Minute)), to.To(e.ID, add{n}))}
+				return message.Actions{schedule.Create(e.EntityID, schedule.At(e.RecordedAt.Add(time.Duration(n)*time.Minute)), to.To(e.EntityID, add{n}))}
 			}
-			return message.Actions{schedule.Delete(e.ID)}
+			return message.Actions{schedule.Delete(e.EntityID)}
 		})},
 		Sends: plugin.Components{to},
 	})
@@ -151,7 +152,7 @@ func TestCounterFinishesOnceAndIsASource(t *testing.T) {
 	sums := sumsOf("Sums", done)
 	finished := readmodel.New(readmodel.Spec[sum]{Name: "Finished", Projections: readmodel.Projections[sum]{
 		readmodel.On(latch, func(e message.Event[counter.Finished]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.Put(e.ID, sum{e.ID, int(e.Data.Target)})}
+			return readmodel.Changes[sum]{readmodel.Put(e.EntityID, sum{e.EntityID, int(e.Data.Target)})}
 		}),
 	}})
 	count := automation.New(automation.Spec{
@@ -159,12 +160,12 @@ func TestCounterFinishesOnceAndIsASource(t *testing.T) {
 		Rules: automation.Rules{
 			automation.On(parts, func(e message.Event[tallyMsg]) message.Actions {
 				if n := e.Data.(added).N; n > 10 {
-					return message.Actions{latch.AddTarget(e.ID, "target", int64(n-10))}
+					return message.Actions{latch.AddTarget(e.EntityID, "target", int64(n-10))}
 				}
-				return message.Actions{latch.Count(e.ID, e.Position.String(), 1)}
+				return message.Actions{latch.Count(e.EntityID, e.Position.String(), 1)}
 			}),
 			automation.On(latch, func(e message.Event[counter.Finished]) message.Actions {
-				return message.Actions{done.To(e.ID, add{1})}
+				return message.Actions{done.To(e.EntityID, add{1})}
 			}),
 		},
 		Sends: plugin.Components{latch, done},
@@ -188,7 +189,7 @@ func TestAutomationsThatTriggerOneAnotherFinish(t *testing.T) {
 	hit := func(to *aggregate.Aggregate[tally, tallyMsg, tallyMsg]) func(message.Event[tallyMsg]) message.Actions {
 		return func(e message.Event[tallyMsg]) message.Actions {
 			if n := e.Data.(added).N; n > 1 {
-				return message.Actions{to.To(e.ID, add{n - 1})}
+				return message.Actions{to.To(e.EntityID, add{n - 1})}
 			}
 			return nil
 		}
@@ -208,7 +209,7 @@ func TestUndeclaredTargetIsParkedWithBothNames(t *testing.T) {
 		automation.New(automation.Spec{
 			Name: "Sneak",
 			Rules: automation.Rules{automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
-				return message.Actions{to.To(e.ID, add{1})}
+				return message.Actions{to.To(e.EntityID, add{1})}
 			})},
 		}))))
 	app.Send(from.To("a", add{1}))
@@ -242,7 +243,7 @@ func TestPluginsMeetAtExtensionPoints(t *testing.T) {
 		}, inner))
 	sums, direct := sumsOf("Sums", outer), readmodel.New(readmodel.Spec[sum]{Name: "Direct", Projections: readmodel.Projections[sum]{
 		readmodel.On(point, func(e message.Event[public]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.ID, sum{ID: e.ID}, func(r *sum) { r.Sum += e.Data.(added).N })}
+			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(added).N })}
 		}),
 	}})
 	ask := aggregate.New(tallySpec("Ask"))
@@ -255,14 +256,14 @@ func TestPluginsMeetAtExtensionPoints(t *testing.T) {
 					extension.New(point, extension.Spec[public]{
 						Name: "Follow",
 						React: func(e message.Event[public]) message.Actions {
-							return message.Actions{outer.To(e.ID, add(e.Data.(added)))}
+							return message.Actions{outer.To(e.EntityID, add(e.Data.(added)))}
 						},
 						Sends: plugin.Components{outer},
 					}),
 					automation.New(automation.Spec{
 						Name: "Forward",
 						Rules: automation.Rules{automation.On(ask, func(e message.Event[tallyMsg]) message.Actions {
-							return message.Actions{point.To(e.ID, add(e.Data.(added)))}
+							return message.Actions{point.To(e.EntityID, add(e.Data.(added)))}
 						})},
 						Sends: plugin.Components{point},
 					})))
@@ -309,7 +310,7 @@ func startOn(t *testing.T, app *reventless.App, p driver.Provider, now func() ti
 	return h
 }
 
-func sendTo(t *testing.T, h *host.Host, s message.Send) message.Outcome {
+func sendTo(t *testing.T, h *host.Host, s message.Send) driver.Outcome {
 	t.Helper()
 	o, err := h.SendAction(t.Context(), "", driver.Meta{}, s.Erased())
 	if err != nil {
@@ -641,7 +642,7 @@ func TestEventsOfEarlierVersionsAreReadAsTheyAreNow(t *testing.T) {
 	})
 	rows := readmodel.New(readmodel.Spec[sum]{Name: "Sums", Projections: readmodel.Projections[sum]{
 		readmodel.On(account, func(e message.Event[msg]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.ID, sum{ID: e.ID}, func(r *sum) { r.Sum += e.Data.(renamedEvent).Amount })}
+			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(renamedEvent).Amount })}
 		}),
 	}})
 	p := memory.New(nil)
@@ -674,7 +675,7 @@ func TestEventsOfEarlierVersionsAreReadAsTheyAreNow(t *testing.T) {
 	if r, err := db.LoadRow(t.Context(), driver.Key{ID: "a"}); err != nil || string(r.Data) != `{"id":"a","sum":345}` {
 		t.Errorf("projected row = %s, %v", r.Data, err)
 	}
-	for stream, class := range map[string]error{"unknown": message.ErrUnknownType, "future": message.ErrFutureVersion, "broken": message.ErrMalformed} {
+	for stream, class := range map[string]error{"unknown": component.ErrUnknownType, "future": component.ErrFutureVersion, "broken": component.ErrMalformed} {
 		_, err := h.SendAction(t.Context(), "", driver.Meta{}, account.To(stream, renamedEvent{}).Erased())
 		if !errors.Is(err, class) || !strings.Contains(fmt.Sprint(err), "Main.Account/"+stream+"/1.0") {
 			t.Errorf("command on %s: %v, want %v naming Main.Account/%s/1.0", stream, err, class, stream)
@@ -725,7 +726,7 @@ func TestOwnRowRefusesOtherRows(t *testing.T) {
 			if e.Data.(added).N > 1 {
 				return readmodel.Changes[sum]{readmodel.Put("other", sum{ID: "other"})}
 			}
-			return readmodel.Changes[sum]{readmodel.Put(e.ID, sum{ID: e.ID, Sum: 1})}
+			return readmodel.Changes[sum]{readmodel.Put(e.EntityID, sum{ID: e.EntityID, Sum: 1})}
 		}),
 	}})
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", tallies, own)))
@@ -754,10 +755,10 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"control character":  {func(c *driver.Command) { c.Entity = "a\n" }, driver.ErrInvalid, "control"},
 		"command id of 2 KB": {func(c *driver.Command) { c.Meta.ID = strings.Repeat("x", 2<<10) }, driver.ErrInvalid, "command id"},
 		"unknown aggregate":  {func(c *driver.Command) { c.Target = "Main.Nobody" }, driver.ErrNotFound, "Main.Nobody"},
-		"unknown type":       {func(c *driver.Command) { c.Type = "Subtract" }, message.ErrUnknownType, "Subtract"},
-		"future version":     {func(c *driver.Command) { c.Version = 7 }, message.ErrFutureVersion, "version 7"},
-		"no JSON":            {func(c *driver.Command) { c.Data = json.RawMessage(`{"N":`) }, message.ErrMalformed, "Add"},
-		"another shape":      {func(c *driver.Command) { c.Data = json.RawMessage(`{"N":"one"}`) }, message.ErrMalformed, "N"},
+		"unknown type":       {func(c *driver.Command) { c.Type = "Subtract" }, component.ErrUnknownType, "Subtract"},
+		"future version":     {func(c *driver.Command) { c.Version = 7 }, component.ErrFutureVersion, "version 7"},
+		"no JSON":            {func(c *driver.Command) { c.Data = json.RawMessage(`{"N":`) }, component.ErrMalformed, "Add"},
+		"another shape":      {func(c *driver.Command) { c.Data = json.RawMessage(`{"N":"one"}`) }, component.ErrMalformed, "N"},
 		"too large":          {func(c *driver.Command) { c.Data = json.RawMessage(`{"N":1,"x":"` + strings.Repeat("x", 3000) + `"}`) }, driver.ErrTooLarge, "2000"},
 	} {
 		c := good

@@ -10,6 +10,7 @@ import (
 	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 )
 
@@ -52,9 +53,12 @@ type Spec[S any, C, E message.Typed] struct {
 
 // Aggregate is a declared aggregate. It is inert: an App runs it.
 type Aggregate[S any, C, E message.Typed] struct {
+	source[E]
+
 	spec Spec[S, C, E]
-	def  *component.Definition
 }
+
+type source[E message.Typed] = component.Source[E]
 
 // New declares an aggregate. It panics, naming it, when the Spec is incomplete.
 func New[S any, C, E message.Typed](spec Spec[S, C, E]) *Aggregate[S, C, E] {
@@ -84,7 +88,7 @@ func New[S any, C, E message.Typed](spec Spec[S, C, E]) *Aggregate[S, C, E] {
 	if err != nil {
 		panic(fmt.Sprintf("aggregate %s: %v", spec.Name, err))
 	}
-	a.def = &component.Definition{
+	a.source = component.DeclareSource(&component.Definition{
 		Kind: component.KindAggregate, Name: spec.Name, Doc: spec.Doc,
 		Aggregate: &component.Aggregate{
 			Commands: spec.Commands.Types(), Events: spec.Events.Types(),
@@ -95,22 +99,16 @@ func New[S any, C, E message.Typed](spec Spec[S, C, E]) *Aggregate[S, C, E] {
 				return err
 			},
 		},
-	}
+	}, spec.Events.Erased())
 	return a
 }
-
-// Definition returns the erased declaration.
-func (a *Aggregate[S, C, E]) Definition() *component.Definition { return a.def }
-
-// EventSet returns the events that happen to the aggregate.
-func (a *Aggregate[S, C, E]) EventSet() *message.Set[E] { return a.spec.Events }
 
 // Spec returns the declaration, with defaults filled in.
 func (a *Aggregate[S, C, E]) Spec() Spec[S, C, E] { return a.spec }
 
 // To addresses a command to the entity with this id.
 func (a *Aggregate[S, C, E]) To(id string, command C) message.Send {
-	return message.NewSend(a.def, id, a.spec.Commands, command)
+	return typed.Send(a.Definition(), id, a.spec.Commands.Erased(), command)
 }
 
 func wire(c driver.Command) driver.Event {
@@ -133,15 +131,15 @@ func (f *fold[S, C, E]) Apply(e driver.Event) error {
 	return nil
 }
 
-func (f *fold[S, C, E]) Decide(c driver.Command) ([]driver.Event, *component.Refusal, error) {
+func (f *fold[S, C, E]) Decide(c driver.Command) ([]driver.Event, *component.Rejection, error) {
 	command, err := f.spec.Commands.Decode(wire(c))
 	if err != nil {
 		return nil, nil, err
 	}
-	events, refused := f.spec.Decide(f.state, command)
-	if refused != nil {
-		refusal, err := message.Refusal(refused)
-		return nil, refusal, err
+	events, rejected := f.spec.Decide(f.state, command)
+	if rejected != nil {
+		rejection, err := typed.Rejection(rejected)
+		return nil, rejection, err
 	}
 	out := make([]driver.Event, len(events))
 	for i, e := range events {

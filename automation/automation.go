@@ -26,6 +26,7 @@ import (
 	"fmt"
 
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 )
@@ -71,7 +72,7 @@ func OnWith[E message.Typed](source message.Source[E],
 	return Rule{component.Rule{
 		Source: source.Definition(),
 		React: func(ctx context.Context, env component.Env, e component.Event) ([]component.Action, error) {
-			event, err := message.Decode(set, e)
+			event, err := typed.Event(set, e)
 			if err != nil {
 				return nil, err
 			}
@@ -79,26 +80,25 @@ func OnWith[E message.Typed](source message.Source[E],
 			if err != nil {
 				return nil, err
 			}
-			return message.Erase(actions), nil
+			return typed.Actions(actions), nil
 		},
 	}}
 }
 
 // Automation is a declared automation.
-type Automation struct{ def *component.Definition }
+type Automation struct{ declared }
+
+type declared = component.Declared
 
 // New declares an automation. It panics, naming the automation, when it has no
 // rules.
 func New(spec Spec) *Automation {
 	a := erase(component.KindAutomation, spec.Name, spec.Rules, spec.Uses)
-	a.Targets = plugin.Definitions(spec.Sends)
-	return &Automation{&component.Definition{
+	a.Targets = component.Definitions(spec.Sends)
+	return &Automation{component.Declare(&component.Definition{
 		Kind: component.KindAutomation, Name: spec.Name, Doc: spec.Doc, Automation: a,
-	}}
+	})}
 }
-
-// Definition returns the erased declaration.
-func (a *Automation) Definition() *component.Definition { return a.def }
 
 // SideEffectSpec declares a side effect.
 type SideEffectSpec struct {
@@ -131,7 +131,7 @@ func Do[E message.Typed](source message.Source[E],
 }
 
 // SideEffect is a declared side effect.
-type SideEffect struct{ def *component.Definition }
+type SideEffect struct{ declared }
 
 // NewSideEffect declares a side effect. It panics, naming the side effect, when it
 // has no effects.
@@ -140,18 +140,15 @@ func NewSideEffect(spec SideEffectSpec) *SideEffect {
 	for i, e := range spec.Effects {
 		rules[i] = e.rule
 	}
-	return &SideEffect{&component.Definition{
+	return &SideEffect{component.Declare(&component.Definition{
 		Kind: component.KindSideEffect, Name: spec.Name, Doc: spec.Doc,
 		Automation: erase(component.KindSideEffect, spec.Name, rules, spec.Uses),
-	}}
+	})}
 }
-
-// Definition returns the erased declaration.
-func (s *SideEffect) Definition() *component.Definition { return s.def }
 
 func erase(kind component.Kind, name string, rules Rules, uses plugin.Components) *component.Automation {
 	component.CheckName(kind, name)
-	a := &component.Automation{Uses: plugin.Definitions(uses)}
+	a := &component.Automation{Uses: component.Definitions(uses)}
 	for i, r := range rules {
 		if r.rule.React == nil {
 			panic(fmt.Sprintf("%s %s: rule %d is empty", kind, name, i+1))

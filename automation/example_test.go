@@ -41,18 +41,18 @@ func Example() {
 				switch d := e.Data.(type) {
 				case placed:
 					return message.Actions{
-						parcels.AddTarget(e.ID, "placed", int64(d.Parcels)),
-						schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(24*time.Hour)), order.To(e.ID, shut{})),
+						parcels.AddTarget(e.EntityID, "placed", int64(d.Parcels)),
+						schedule.Create(e.EntityID, schedule.At(e.RecordedAt.Add(24*time.Hour)), order.To(e.EntityID, shut{})),
 					}
 				case packed:
-					return message.Actions{parcels.Count(e.ID, d.Parcel, 1)}
+					return message.Actions{parcels.Count(e.EntityID, d.Parcel, 1)}
 				case shut:
-					return message.Actions{schedule.Delete(e.ID)}
+					return message.Actions{schedule.Delete(e.EntityID)}
 				}
 				return nil
 			}),
 			automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
-				return message.Actions{order.To(e.ID, shut{})}
+				return message.Actions{order.To(e.EntityID, shut{})}
 			}),
 		},
 		Sends: plugin.Components{parcels, order},

@@ -21,10 +21,12 @@ type Finished struct {
 // MessageType is the wire name.
 func (Finished) MessageType() string { return "CountFinished" }
 
-var events = message.NewSet(Finished{})
+var events = component.NewSet(Finished{})
 
 // Counter is a declared counter.
-type Counter struct{ def *component.Definition }
+type Counter struct{ source }
+
+type source = component.Source[Finished]
 
 // Spec declares a counter.
 type Spec struct {
@@ -38,24 +40,18 @@ type Spec struct {
 // New declares a counter. It panics when the name is invalid.
 func New(spec Spec) *Counter {
 	component.CheckName(component.KindCounter, spec.Name)
-	return &Counter{&component.Definition{
+	return &Counter{component.DeclareSource(&component.Definition{
 		Kind: component.KindCounter, Name: spec.Name, Doc: spec.Doc, Counter: &component.Counter{Events: events.Types()},
-	}}
+	}, events)}
 }
-
-// Definition returns the erased declaration.
-func (c *Counter) Definition() *component.Definition { return c.def }
-
-// EventSet returns the one event of a counter.
-func (c *Counter) EventSet() *message.Set[Finished] { return events }
 
 // Count adds n, at least 1, to the counter of id, once per reference.
 func (c *Counter) Count(id, reference string, n int64) message.Action {
-	return message.NewAction(component.Action{Kind: component.AddCount, Target: c.def, ID: id, Ref: reference, N: n})
+	return component.Request(component.Action{Kind: component.AddCount, Target: c.Definition(), ID: id, Ref: reference, N: n})
 }
 
 // AddTarget adds target, at least 1, to the target of the counter of id, once
 // per reference.
 func (c *Counter) AddTarget(id, reference string, target int64) message.Action {
-	return message.NewAction(component.Action{Kind: component.AddTarget, Target: c.def, ID: id, Ref: reference, N: target})
+	return component.Request(component.Action{Kind: component.AddTarget, Target: c.Definition(), ID: id, Ref: reference, N: target})
 }

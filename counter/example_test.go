@@ -16,7 +16,7 @@ func Example() {
 	tell := automation.New(automation.Spec{
 		Name: "Tell",
 		Rules: automation.Rules{automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
-			fmt.Println(e.ID, "has all", e.Data.Target)
+			fmt.Println(e.EntityID, "has all", e.Data.Target)
 			return nil
 		})},
 	})

@@ -43,7 +43,7 @@ func Example() {
 	follow := extension.New(protocol, extension.Spec[listed]{
 		Name: "Listings",
 		React: func(e message.Event[listed]) message.Actions {
-			return message.Actions{listing.To(e.ID, added{Name: e.Data.Name})}
+			return message.Actions{listing.To(e.EntityID, added{Name: e.Data.Name})}
 		},
 		Sends: plugin.Components{listing},
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 )
@@ -36,9 +37,15 @@ type PointSpec[C, E message.Typed] struct {
 
 // Point is a declared protocol: a source of E and a target of C.
 type Point[C, E message.Typed] struct {
+	source[E]
+
 	spec PointSpec[C, E]
-	def  *component.Definition
 }
+
+type (
+	declared                = component.Declared
+	source[E message.Typed] = component.Source[E]
+)
 
 // NewPoint declares a protocol. It panics, naming it, when it has no events.
 func NewPoint[C, E message.Typed](spec PointSpec[C, E]) *Point[C, E] {
@@ -50,23 +57,17 @@ func NewPoint[C, E message.Typed](spec PointSpec[C, E]) *Point[C, E] {
 	if spec.Commands != nil {
 		p.Commands = spec.Commands.Types()
 	}
-	return &Point[C, E]{spec, &component.Definition{
+	return &Point[C, E]{component.DeclareSource(&component.Definition{
 		Kind: component.KindExtensionPoint, Name: spec.Name, Doc: spec.Doc, Point: p,
-	}}
+	}, spec.Events.Erased()), spec}
 }
-
-// Definition returns the erased declaration.
-func (p *Point[C, E]) Definition() *component.Definition { return p.def }
-
-// EventSet returns the public events.
-func (p *Point[C, E]) EventSet() *message.Set[E] { return p.spec.Events }
 
 // To addresses a public command to the entity with this id.
 func (p *Point[C, E]) To(id string, command C) message.Send {
 	if p.spec.Commands == nil {
 		panic(fmt.Sprintf("extension point %s takes no commands", p.spec.Name))
 	}
-	return message.NewSend(p.def, id, p.spec.Commands, command)
+	return typed.Send(p.Definition(), id, p.spec.Commands.Erased(), command)
 }
 
 // NoCommand is the command type of a protocol without commands.
@@ -89,7 +90,7 @@ func Publish[C, E, S message.Typed](p *Point[C, E], source message.Source[S], pu
 	return Side[C, E]{publish: &component.Publication{
 		Source: source.Definition(),
 		Map: func(e component.Event) ([]driver.Event, error) {
-			event, err := message.Decode(private, e)
+			event, err := typed.Event(private, e)
 			if err != nil {
 				return nil, err
 			}
@@ -108,7 +109,7 @@ func Publish[C, E, S message.Typed](p *Point[C, E], source message.Source[S], pu
 // Accept maps the public commands of p to commands for targets, which are of the
 // same plugin. accept is pure.
 func Accept[C, E message.Typed](p *Point[C, E], accept func(id string, command C) []message.Send, targets ...plugin.Component) Side[C, E] {
-	return Side[C, E]{targets: plugin.Definitions(targets), accept: func(p *Point[C, E]) func(string, driver.Event) ([]component.Action, error) {
+	return Side[C, E]{targets: component.Definitions(targets), accept: func(p *Point[C, E]) func(string, driver.Event) ([]component.Action, error) {
 		return func(id string, e driver.Event) ([]component.Action, error) {
 			command, err := p.spec.Commands.Decode(e)
 			if err != nil {
@@ -125,14 +126,14 @@ func Accept[C, E message.Typed](p *Point[C, E], accept func(id string, command C
 }
 
 // Offer is a plugin's promise to serve a protocol.
-type Offer struct{ def *component.Definition }
+type Offer struct{ declared }
 
 // NewOffer declares that the plugin serves p: with what it publishes, and, if p
 // has commands, with one [Accept]. It panics, naming the point, when a side is
 // missing or doubled. As a component the offer has the point's name.
 func NewOffer[C, E message.Typed](p *Point[C, E], sides ...Side[C, E]) *Offer {
 	fail := func(what string) { panic(fmt.Sprintf("offer of extension point %s: %s", p.spec.Name, what)) }
-	offer := &component.Offer{Point: p.def}
+	offer := &component.Offer{Point: p.Definition()}
 	for _, s := range sides {
 		switch {
 		case s.publish != nil:
@@ -157,16 +158,13 @@ func NewOffer[C, E message.Typed](p *Point[C, E], sides ...Side[C, E]) *Offer {
 	if (offer.Accept != nil) != (p.spec.Commands != nil) {
 		fail("Accept goes with a protocol that has commands")
 	}
-	return &Offer{&component.Definition{
+	return &Offer{component.Declare(&component.Definition{
 		Kind: component.KindExtensionPoint, Name: p.spec.Name, Doc: p.spec.Doc, Offer: offer,
-	}}
+	})}
 }
 
-// Definition returns the erased declaration.
-func (o *Offer) Definition() *component.Definition { return o.def }
-
 // Extension is a plugin's use of another plugin's protocol.
-type Extension struct{ def *component.Definition }
+type Extension struct{ declared }
 
 // Spec declares an extension of a point with public events E.
 type Spec[E message.Typed] struct {
@@ -192,9 +190,6 @@ func New[C, E message.Typed](p *Point[C, E], spec Spec[E]) *Extension {
 	a := automation.New(automation.Spec{
 		Name: spec.Name, Rules: automation.Rules{automation.On(p, spec.React)}, Sends: spec.Sends,
 	}).Definition().Automation
-	a.Point = p.def
-	return &Extension{&component.Definition{Kind: component.KindExtension, Name: spec.Name, Doc: spec.Doc, Automation: a}}
+	a.Point = p.Definition()
+	return &Extension{component.Declare(&component.Definition{Kind: component.KindExtension, Name: spec.Name, Doc: spec.Doc, Automation: a})}
 }
-
-// Definition returns the erased declaration.
-func (e *Extension) Definition() *component.Definition { return e.def }

@@ -94,22 +94,22 @@ func newDepot() *depot {
 				verb, _, _ := strings.Cut(e.Data.(noted).Text, " ")
 				switch verb {
 				case "forward":
-					return message.Actions{d.post.To(e.ID, note{"forwarded"})}
+					return message.Actions{d.post.To(e.EntityID, note{"forwarded"})}
 				case "remind":
-					return message.Actions{schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(time.Hour)), d.post.To(e.ID, note{"reminder"}))}
+					return message.Actions{schedule.Create(e.EntityID, schedule.At(e.RecordedAt.Add(time.Hour)), d.post.To(e.EntityID, note{"reminder"}))}
 				case "forget":
-					return message.Actions{schedule.Delete(e.ID)}
+					return message.Actions{schedule.Delete(e.EntityID)}
 				case "later":
-					return message.Actions{d.post.To(e.ID, note{"at last"}).After(2 * time.Hour)}
+					return message.Actions{d.post.To(e.EntityID, note{"at last"}).After(2 * time.Hour)}
 				case "expect":
-					return message.Actions{latch.AddTarget(e.ID, e.Position.String(), 3)}
+					return message.Actions{latch.AddTarget(e.EntityID, e.Position.String(), 3)}
 				case "count":
-					return message.Actions{latch.Count(e.ID, e.Position.String(), 1)}
+					return message.Actions{latch.Count(e.EntityID, e.Position.String(), 1)}
 				}
 				return nil
 			}),
 			automation.On(latch, func(e message.Event[counter.Finished]) message.Actions {
-				return message.Actions{d.desk.To(e.ID, note{"finished"})}
+				return message.Actions{d.desk.To(e.EntityID, note{"finished"})}
 			}),
 		},
 		Sends: plugin.Components{d.desk, d.post, latch},
@@ -158,7 +158,7 @@ func (d *depot) project(e message.Event[noteEvent]) readmodel.Changes[noteRow] {
 	if text == "spoilt" && d.broken.Load() {
 		panic("broken")
 	}
-	return readmodel.Changes[noteRow]{readmodel.UpdateOrCreate(e.ID, noteRow{}, func(r *noteRow) { r.Texts = append(r.Texts, text) })}
+	return readmodel.Changes[noteRow]{readmodel.UpdateOrCreate(e.EntityID, noteRow{}, func(r *noteRow) { r.Texts = append(r.Texts, text) })}
 }
 
 func (d *depot) saw(file string) {

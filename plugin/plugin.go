@@ -12,18 +12,29 @@ import (
 	"github.com/reventless-go/reventless/internal/component"
 )
 
-// Component is a declared component. Only this module implements it.
-type Component interface {
-	// Definition returns the erased declaration.
-	Definition() *component.Definition
-}
+// Component is a declared component, such as an aggregate or a read model. The
+// packages of this module make them.
+type Component interface{ declared }
+
+type declared interface{ Definition() *component.Definition }
 
 // Components is a list of components.
 type Components []Component
 
-// Env is what impure functions (side effects, tasks) receive; components that
-// were declared under Uses open their runtime side with it.
-type Env = component.Env
+// Env is what side effects, tasks and other impure functions get from the host. The
+// read models and buckets that the component lists under Uses are opened with it:
+// views.Orders.Open(env).
+type Env interface {
+	// Now returns the time of the host's clock.
+	Now() time.Time
+	// IdempotencyKey returns a key that is the same at every repetition of this
+	// call. Outside services recognize a repeated request by it.
+	IdempotencyKey() string
+
+	opener
+}
+
+type opener = component.Opener
 
 // Spec declares a plugin.
 type Spec struct {
@@ -75,12 +86,3 @@ func (p *Plugin) Name() string { return p.spec.Name }
 
 // Spec returns the declaration, with defaults filled in.
 func (p *Plugin) Spec() Spec { return p.spec }
-
-// Definitions returns the erased declarations of components.
-func Definitions(components Components) []*component.Definition {
-	defs := make([]*component.Definition, len(components))
-	for i, c := range components {
-		defs[i] = c.Definition()
-	}
-	return defs
-}

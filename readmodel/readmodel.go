@@ -11,6 +11,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/jsonfield"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 )
 
@@ -70,7 +71,7 @@ type Projections[R any] = []Projection[R]
 func On[E message.Typed, R any](source message.Source[E], project func(message.Event[E]) Changes[R]) Projection[R] {
 	set := source.EventSet()
 	return Projection[R]{source.Definition(), func(e component.Event) ([]Change[R], error) {
-		event, err := message.Decode(set, e)
+		event, err := typed.Event(set, e)
 		if err != nil {
 			return nil, err
 		}
@@ -80,9 +81,12 @@ func On[E message.Typed, R any](source message.Source[E], project func(message.E
 
 // ReadModel is a declared read model. It is inert: an App runs it.
 type ReadModel[R any] struct {
+	declared
+
 	spec Spec[R]
-	def  *component.Definition
 }
+
+type declared = component.Declared
 
 // New declares a read model. It panics, naming it, when the Spec is incomplete,
 // or when an index or the sub id names a field that R does not have or that is
@@ -193,7 +197,7 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 			fail("access: the owner %q is no string field of %v", owner, row)
 		}
 	}
-	m.def = &component.Definition{
+	m.declared = component.Declare(&component.Definition{
 		Kind: component.KindReadModel, Name: spec.Name, Doc: spec.Doc,
 		ReadModel: &component.ReadModel{
 			Row: row, Singular: spec.Singular, SubID: spec.SubID, Indexes: indexes, OwnRow: spec.OwnRow, Access: spec.Access, Projections: projections,
@@ -203,12 +207,9 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 			},
 			Encode: m.encode,
 		},
-	}
+	})
 	return m
 }
-
-// Definition returns the erased declaration.
-func (m *ReadModel[R]) Definition() *component.Definition { return m.def }
 
 // Spec returns the declaration.
 func (m *ReadModel[R]) Spec() Spec[R] { return m.spec }

@@ -8,7 +8,7 @@ import (
 	"iter"
 
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/plugin"
 )
 
 // View reads the rows of a read model.
@@ -22,9 +22,9 @@ type View[R any] struct {
 // Open returns the rows of the read model. A component gets its env from the
 // engine and must have declared the read model as used; otherwise every method
 // of the view returns an error that says so.
-func (m *ReadModel[R]) Open(env component.Env) View[R] {
+func (m *ReadModel[R]) Open(env plugin.Env) View[R] {
 	v := View[R]{}
-	v.db, v.engine, v.name, v.err = env.OpenRows(m.def)
+	v.db, v.engine, v.name, v.err = env.OpenRows(m.Definition())
 	return v
 }
 

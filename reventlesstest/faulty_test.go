@@ -102,12 +102,12 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.Given(Lent{}) },
 			"Evolve of Lent is not pure",
 		},
-		"Decide answers with a refusal and events": {
+		"Decide answers with a rejection and events": {
 			func(s *bookSpecOf) {
 				s.Decide = func(BookState, BookCommand) ([]BookEvent, error) { return []BookEvent{Lent{}}, io.EOF }
 			},
 			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.When(TakeBack{}) },
-			"returns 1 events together with the refusal EOF",
+			"returns 1 events together with the rejection EOF",
 		},
 		"Decide answers with an event of no set": {
 			func(s *bookSpecOf) {
@@ -131,7 +131,7 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.Given(leaky{Note: "lost"}) },
 			"Leaky does not survive JSON",
 		},
-		"a refusal whose detail is no JSON": {
+		"a rejection whose detail is not JSON": {
 			func(s *bookSpecOf) {
 				s.Decide = func(BookState, BookCommand) ([]BookEvent, error) {
 					return nil, message.Reject("Bad", func() {})
@@ -344,7 +344,7 @@ func TestFaultyProjections(t *testing.T) {
 		t.Parallel()
 		m := readmodel.New(readmodel.Spec[leakyRow]{Name: "Leaks", Projections: readmodel.Projections[leakyRow]{
 			readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[leakyRow] {
-				return readmodel.Changes[leakyRow]{readmodel.Put(e.ID, leakyRow{"ada", "lost"})}
+				return readmodel.Changes[leakyRow]{readmodel.Put(e.EntityID, leakyRow{"ada", "lost"})}
 			}),
 		}})
 		fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, m).Given(dune).ThenRowCount(1) }, "does not survive JSON", `lost`)
@@ -399,7 +399,7 @@ func TestRowsExpire(t *testing.T) {
 		Name: "Loans", Expires: func(r Loan) time.Time { return r.Due },
 		Projections: readmodel.Projections[Loan]{
 			readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Loan] {
-				return readmodel.Changes[Loan]{readmodel.Put(e.ID, Loan{Due: e.RecordedAt.Add(time.Hour)})}
+				return readmodel.Changes[Loan]{readmodel.Put(e.EntityID, Loan{Due: e.RecordedAt.Add(time.Hour)})}
 			}),
 		},
 	})

@@ -119,11 +119,11 @@ var Loans = readmodel.New(readmodel.Spec[Loan]{
 		readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Loan] {
 			switch d := e.Data.(type) {
 			case Lent:
-				return readmodel.Changes[Loan]{readmodel.Create(e.ID, Loan{d.Member, e.RecordedAt.AddDate(0, 0, d.Days)})}
+				return readmodel.Changes[Loan]{readmodel.Create(e.EntityID, Loan{d.Member, e.RecordedAt.AddDate(0, 0, d.Days)})}
 			case Returned:
 				return readmodel.Changes[Loan]{
-					readmodel.Update(e.ID, func(r *Loan) { r.Due = time.Time{} }),
-					readmodel.DeleteIf(e.ID, func(r Loan) bool { return r.Due.IsZero() }),
+					readmodel.Update(e.EntityID, func(r *Loan) { r.Due = time.Time{} }),
+					readmodel.DeleteIf(e.EntityID, func(r Loan) bool { return r.Due.IsZero() }),
 				}
 			}
 			return nil
@@ -145,7 +145,7 @@ var Readings = readmodel.New(readmodel.Spec[Reading]{
 		readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Reading] {
 			if d, ok := e.Data.(Lent); ok {
 				return readmodel.Changes[Reading]{
-					readmodel.UpdateOrCreate(d.Member, Reading{Book: e.ID}, func(r *Reading) { r.Times++ }),
+					readmodel.UpdateOrCreate(d.Member, Reading{Book: e.EntityID}, func(r *Reading) { r.Times++ }),
 				}
 			}
 			return nil
@@ -162,9 +162,9 @@ var Remind = automation.New(automation.Spec{
 			switch d := e.Data.(type) {
 			case Lent:
 				due := schedule.At(e.RecordedAt.AddDate(0, 0, d.Days))
-				return message.Actions{schedule.Create(e.ID, due, Book.To(e.ID, TakeBack{}))}
+				return message.Actions{schedule.Create(e.EntityID, due, Book.To(e.EntityID, TakeBack{}))}
 			case Returned:
-				return message.Actions{schedule.Delete(e.ID), Returns.Count(d.Member, e.Position.String(), 1)}
+				return message.Actions{schedule.Delete(e.EntityID), Returns.Count(d.Member, e.Position.String(), 1)}
 			}
 			return nil
 		}),
@@ -173,7 +173,7 @@ var Remind = automation.New(automation.Spec{
 			if err != nil {
 				return nil, err
 			}
-			if ok && loan.Member != e.ID {
+			if ok && loan.Member != e.EntityID {
 				return message.Actions{Book.To("prize", TakeBack{}).After(time.Hour)}, nil
 			}
 			return nil, nil
@@ -192,8 +192,8 @@ var Receipt = automation.NewSideEffect(automation.SideEffectSpec{
 		if !ok {
 			return nil
 		}
-		text := fmt.Sprintf("%s has %s\nfor %d days\n", d.Member, e.ID, d.Days)
-		return Outbox.Open(env).Put(ctx, e.ID+".txt", strings.NewReader(text))
+		text := fmt.Sprintf("%s has %s\nfor %d days\n", d.Member, e.EntityID, d.Days)
+		return Outbox.Open(env).Put(ctx, e.EntityID+".txt", strings.NewReader(text))
 	})},
 	Uses: plugin.Components{Outbox},
 })
@@ -297,7 +297,7 @@ var Recaller = extension.New(Lending, extension.Spec[PublicEvent]{
 	Name: "Recaller",
 	React: func(e message.Event[PublicEvent]) message.Actions {
 		if d, ok := e.Data.(BookGone); ok && d.Days > 20 {
-			return message.Actions{Lending.To(e.ID, Recall{})}
+			return message.Actions{Lending.To(e.EntityID, Recall{})}
 		}
 		return nil
 	},

@@ -142,7 +142,7 @@ func TestEventsAreNumberedAndTimed(t *testing.T) {
 	}
 	var got []row
 	for _, e := range seen {
-		r := row{e.ID, e.Position.String(), e.Meta.ID, e.RecordedAt, e.Meta.User}
+		r := row{e.EntityID, e.Position.String(), e.Meta.ID, e.RecordedAt, e.Meta.User}
 		if len(got) == 0 || got[len(got)-1] != r && !contains(got, r) {
 			got = append(got, r)
 		}

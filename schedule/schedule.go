@@ -9,7 +9,9 @@ import (
 )
 
 // Schedule is a declared schedule: a command that is sent by the clock.
-type Schedule struct{ def *component.Definition }
+type Schedule struct{ declared }
+
+type declared = component.Declared
 
 // Spec declares a schedule.
 type Spec struct {
@@ -36,14 +38,11 @@ func New(spec Spec) *Schedule {
 	if action.Target == nil {
 		panic(fmt.Sprintf("schedule %s: Send is required", spec.Name))
 	}
-	return &Schedule{&component.Definition{
+	return &Schedule{component.Declare(&component.Definition{
 		Kind: component.KindSchedule, Name: spec.Name, Doc: spec.Doc,
 		Schedule: &component.Schedule{Expression: spec.Rate.Expression(), Zone: spec.Rate.Zone(), Action: action},
-	}}
+	})}
 }
-
-// Definition returns the erased declaration.
-func (s *Schedule) Definition() *component.Definition { return s.def }
 
 // Create returns the action that plans a command at run time. The name is
 // unique within the component that returns the action; a schedule of the same
@@ -60,13 +59,13 @@ func Create(name string, rate Rate, send message.Send) message.Action {
 	if plan.Err == nil {
 		plan.Err = driver.CheckID("schedule", name)
 	}
-	return message.NewAction(plan)
+	return component.Request(plan)
 }
 
 // Delete returns the action that removes what [Create] planned under name, in
 // the same component; nothing there is fine.
 func Delete(name string) message.Action {
-	return message.NewAction(component.Action{
+	return component.Request(component.Action{
 		Kind: component.DeleteSchedule, Ref: name, Err: driver.CheckID("schedule", name),
 	})
 }

@@ -13,13 +13,16 @@ import (
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/schedule"
 )
 
 // Bucket is a declared bucket of files.
-type Bucket struct{ def *component.Definition }
+type Bucket struct{ declared }
+
+type declared = component.Declared
 
 // BucketSpec declares a bucket.
 type BucketSpec struct {
@@ -33,11 +36,8 @@ type BucketSpec struct {
 // NewBucket declares a bucket. It panics when the name is invalid.
 func NewBucket(spec BucketSpec) *Bucket {
 	component.CheckName(component.KindBucket, spec.Name)
-	return &Bucket{&component.Definition{Kind: component.KindBucket, Name: spec.Name, Doc: spec.Doc}}
+	return &Bucket{component.Declare(&component.Definition{Kind: component.KindBucket, Name: spec.Name, Doc: spec.Doc})}
 }
-
-// Definition returns the erased declaration.
-func (b *Bucket) Definition() *component.Definition { return b.def }
 
 // Files reads and writes the files of a bucket.
 type Files struct {
@@ -50,7 +50,7 @@ type Files struct {
 // returns an error that says so.
 func (b *Bucket) Open(env plugin.Env) Files {
 	f := Files{}
-	f.bucket, f.err = env.OpenBucket(b.def)
+	f.bucket, f.err = env.OpenBucket(b.Definition())
 	return f
 }
 
@@ -143,7 +143,7 @@ type Spec struct {
 }
 
 // Task is a declared task.
-type Task struct{ def *component.Definition }
+type Task struct{ declared }
 
 // New declares a task. It panics, naming it, when the Spec is incomplete.
 func New(spec Spec) *Task {
@@ -159,11 +159,11 @@ func New(spec Spec) *Task {
 		fail("it does nothing")
 	}
 	t := &component.Task{
-		Prefix: spec.Prefix, Suffix: spec.Suffix, Uses: plugin.Definitions(spec.Uses), Targets: plugin.Definitions(spec.Sends),
+		Prefix: spec.Prefix, Suffix: spec.Suffix, Uses: component.Definitions(spec.Uses), Targets: component.Definitions(spec.Sends),
 		Created: onObject(spec.Created), Removed: onObject(spec.Removed),
 	}
 	if spec.Bucket != nil {
-		t.Bucket = spec.Bucket.def
+		t.Bucket = spec.Bucket.Definition()
 	}
 	if spec.Run != nil {
 		if err := spec.Rate.Err(); err != nil {
@@ -172,14 +172,11 @@ func New(spec Spec) *Task {
 		t.Expression, t.Zone = spec.Rate.Expression(), spec.Rate.Zone()
 		t.Scheduled = func(ctx context.Context, env component.Env, due time.Time) ([]component.Action, error) {
 			actions, err := spec.Run(ctx, env, due)
-			return message.Erase(actions), err
+			return typed.Actions(actions), err
 		}
 	}
-	return &Task{&component.Definition{Kind: component.KindTask, Name: spec.Name, Doc: spec.Doc, Task: t}}
+	return &Task{component.Declare(&component.Definition{Kind: component.KindTask, Name: spec.Name, Doc: spec.Doc, Task: t})}
 }
-
-// Definition returns the erased declaration.
-func (t *Task) Definition() *component.Definition { return t.def }
 
 func onObject(f func(context.Context, plugin.Env, Object) (message.Actions, error),
 ) func(context.Context, component.Env, component.Object) ([]component.Action, error) {
@@ -188,6 +185,6 @@ func onObject(f func(context.Context, plugin.Env, Object) (message.Actions, erro
 	}
 	return func(ctx context.Context, env component.Env, o component.Object) ([]component.Action, error) {
 		actions, err := f(ctx, env, Object(o))
-		return message.Erase(actions), err
+		return typed.Actions(actions), err
 	}
 }

@@ -134,7 +134,7 @@ func app() *reventless.App {
 					}
 					return all
 				}
-				id := key(e.ID)
+				id := key(e.EntityID)
 				return readmodel.Changes[row]{readmodel.UpdateOrCreate(id, row{ID: id}, func(r *row) { r.Sum += a.N })}
 			})},
 		})
@@ -155,14 +155,14 @@ func app() *reventless.App {
 					if !ok {
 						return nil
 					}
-					actions := message.Actions{full.Count(e.ID, e.Position.String(), int64(a.N)), box.To(e.ID, Put{N: a.N})}
+					actions := message.Actions{full.Count(e.EntityID, e.Position.String(), int64(a.N)), box.To(e.EntityID, Put{N: a.N})}
 					if a.N == 1 {
-						actions = append(actions, full.AddTarget(e.ID, "one", 3), schedule.Create("later-"+e.ID, schedule.At(e.RecordedAt.Add(-time.Hour)), box.To(e.ID, Put{N: 100})))
+						actions = append(actions, full.AddTarget(e.EntityID, "one", 3), schedule.Create("later-"+e.EntityID, schedule.At(e.RecordedAt.Add(-time.Hour)), box.To(e.EntityID, Put{N: 100})))
 					}
 					return actions
 				}),
 				automation.On(full, func(e message.Event[counter.Finished]) message.Actions {
-					return message.Actions{box.To(e.ID, Close{})}
+					return message.Actions{box.To(e.EntityID, Close{})}
 				}),
 			},
 			Sends: plugin.Components{full, box},

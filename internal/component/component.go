@@ -90,9 +90,9 @@ type Aggregate struct {
 type Fold interface {
 	// Apply folds one stored event.
 	Apply(driver.Event) error
-	// Decide runs a command on the state and returns its events, or the refusal.
+	// Decide runs a command on the state and returns its events, or the rejection.
 	// The state is not changed.
-	Decide(driver.Command) ([]driver.Event, *Refusal, error)
+	Decide(driver.Command) ([]driver.Event, *Rejection, error)
 	// Clone returns a fold that may be changed without changing this one.
 	Clone() Fold
 	// Snapshot and Restore turn the state into JSON and back.
@@ -100,8 +100,8 @@ type Fold interface {
 	Restore(json.RawMessage) error
 }
 
-// Refusal is a domain's no.
-type Refusal struct {
+// Rejection is how Decide rejects a command.
+type Rejection struct {
 	Code    string
 	Message string
 	Detail  json.RawMessage
@@ -245,6 +245,11 @@ type Env interface {
 	Now() time.Time
 	// IdempotencyKey is the same at every repetition of the running call.
 	IdempotencyKey() string
+	Opener
+}
+
+// Opener opens what a component uses.
+type Opener interface {
 	OpenRows(*Definition) (driver.QueryDb, driver.QueryEngine, string, error)
 	OpenBucket(*Definition) (driver.Bucket, error)
 }

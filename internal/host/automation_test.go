@@ -26,7 +26,7 @@ func copying(jar, crate *jarAggregate) *automation.Automation {
 		Name: "Copying",
 		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
 			if a, ok := e.Data.(Added); ok {
-				return message.Actions{crate.To(e.ID, Put(a))}
+				return message.Actions{crate.To(e.EntityID, Put(a))}
 			}
 			return nil
 		})},
@@ -130,7 +130,7 @@ func TestAutomationsThatTriggerOneAnotherFinish(t *testing.T) {
 	down := func(to *jarAggregate) func(jarEvent) message.Actions {
 		return func(e jarEvent) message.Actions {
 			if n := e.Data.(Added).N; n > 0 {
-				return message.Actions{to.To(e.ID, Put{N: n - 1}), to.To(e.ID+"'", Put{N: 0})}
+				return message.Actions{to.To(e.EntityID, Put{N: n - 1}), to.To(e.EntityID+"'", Put{N: 0})}
 			}
 			return nil
 		}
@@ -163,7 +163,7 @@ func TestActionForAnUndeclaredTargetIsParkedNamingBoth(t *testing.T) {
 			r := start(t, app(jar, crate, box, count, automation.New(automation.Spec{
 				Name: "Sneaky",
 				Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
-					return message.Actions{act(e.ID)}
+					return message.Actions{act(e.EntityID)}
 				})},
 				Sends: plugin.Components{jar},
 			})))
@@ -184,7 +184,7 @@ func TestReadModelThatIsNotDeclaredCannotBeOpened(t *testing.T) {
 		return automation.New(automation.Spec{
 			Name: name,
 			Rules: automation.Rules{automation.OnWith(jar, func(ctx context.Context, env plugin.Env, e jarEvent) (message.Actions, error) {
-				_, _, err := m.Open(env).Get(ctx, e.ID)
+				_, _, err := m.Open(env).Get(ctx, e.EntityID)
 				return nil, err
 			})},
 			Uses: plugin.Components{declared},
@@ -219,10 +219,10 @@ func TestPoisonEventBlocksItsStreamOfTheAutomationOnly(t *testing.T) {
 						case "bad action":
 							return message.Actions{crate.To("", Put{N: 1})}, nil
 						default:
-							return message.Actions{crate.To(e.ID, Put{Note: strings.Repeat("x", 20<<10)})}, nil
+							return message.Actions{crate.To(e.EntityID, Put{Note: strings.Repeat("x", 20<<10)})}, nil
 						}
 					}
-					return message.Actions{crate.To(e.ID, Put{N: a.N})}, nil
+					return message.Actions{crate.To(e.EntityID, Put{N: a.N})}, nil
 				})},
 				Sends: plugin.Components{crate},
 			})
@@ -273,10 +273,10 @@ func TestSideEffectIsSequentialPerStreamWithStableKeys(t *testing.T) {
 	busy := map[string]*atomic.Int64{"a": {}, "b": {}, "c": {}}
 	effect := func(ctx context.Context, env plugin.Env, e jarEvent) error {
 		running.Add(1)
-		if busy[e.ID].Add(1) > 1 {
+		if busy[e.EntityID].Add(1) > 1 {
 			overlaps.Add(1)
 		}
-		defer busy[e.ID].Add(-1)
+		defer busy[e.EntityID].Add(-1)
 		return s.effect(ctx, env, e)
 	}
 	r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{Name: "Effect", Effects: automation.Effects{automation.Do(jar, effect)}})), asleep)
@@ -313,7 +313,7 @@ func TestDelayedSendComesAtItsTimeOnceAndAcrossRestarts(t *testing.T) {
 	later := automation.New(automation.Spec{
 		Name: "Later",
 		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
-			return message.Actions{crate.To(e.ID, Put{N: 1}).After(10 * time.Minute), crate.To(e.ID, Put{N: 0})}
+			return message.Actions{crate.To(e.EntityID, Put{N: 1}).After(10 * time.Minute), crate.To(e.EntityID, Put{N: 0})}
 		})},
 		Sends: plugin.Components{crate},
 	})
@@ -392,13 +392,13 @@ func TestAutomationCreatesAndDeletesSchedules(t *testing.T) {
 			switch d := e.Data.(type) {
 			case Claimed:
 				return message.Actions{
-					schedule.Create("every/"+e.ID, schedule.Every(10*time.Minute), crate.To(e.ID, Put{N: 1})),
-					schedule.Create("once/"+e.ID, schedule.At(e.RecordedAt.Add(25*time.Minute)), crate.To(e.ID, Put{N: 25})),
+					schedule.Create("every/"+e.EntityID, schedule.Every(10*time.Minute), crate.To(e.EntityID, Put{N: 1})),
+					schedule.Create("once/"+e.EntityID, schedule.At(e.RecordedAt.Add(25*time.Minute)), crate.To(e.EntityID, Put{N: 25})),
 				}
 			case Added: // another rate under the same name
-				return message.Actions{schedule.Create("every/"+e.ID, schedule.Every(time.Duration(d.N)*time.Minute), crate.To(e.ID, Put{N: 2}))}
+				return message.Actions{schedule.Create("every/"+e.EntityID, schedule.Every(time.Duration(d.N)*time.Minute), crate.To(e.EntityID, Put{N: 2}))}
 			case Released:
-				return message.Actions{schedule.Delete("every/" + e.ID), schedule.Delete("never there")}
+				return message.Actions{schedule.Delete("every/" + e.EntityID), schedule.Delete("never there")}
 			}
 			return nil
 		})},
@@ -427,7 +427,7 @@ func TestLongScheduleNamesAndIdsAreTaken(t *testing.T) {
 	plan := automation.New(automation.Spec{
 		Name: "Plan",
 		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
-			return message.Actions{schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(time.Minute)), crate.To(e.ID, Put{N: 1}))}
+			return message.Actions{schedule.Create(e.EntityID, schedule.At(e.RecordedAt.Add(time.Minute)), crate.To(e.EntityID, Put{N: 1}))}
 		})},
 		Sends: plugin.Components{crate},
 	})
@@ -505,9 +505,9 @@ func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
 			Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
 				switch d := e.Data.(type) {
 				case Claimed: // the target, which may come late
-					return message.Actions{parcels.AddTarget(e.ID, d.By, 5)}
+					return message.Actions{parcels.AddTarget(e.EntityID, d.By, 5)}
 				case Added:
-					return message.Actions{parcels.Count(e.ID, e.Meta.ID, int64(d.N))}
+					return message.Actions{parcels.Count(e.EntityID, e.Meta.ID, int64(d.N))}
 				}
 				return nil
 			})},
@@ -516,13 +516,13 @@ func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
 		finished := automation.New(automation.Spec{
 			Name: "Closing",
 			Rules: automation.Rules{automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
-				return message.Actions{crate.To(e.ID, Put{N: int(e.Data.Target)})}
+				return message.Actions{crate.To(e.EntityID, Put{N: int(e.Data.Target)})}
 			})},
 			Sends: plugin.Components{crate},
 		})
 		done := readmodel.New(readmodel.Spec[SumRow]{Name: "Done", Projections: []readmodel.Projection[SumRow]{
 			readmodel.On(parcels, func(e message.Event[counter.Finished]) []readmodel.Change[SumRow] {
-				return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(e.ID, SumRow{}, func(r *SumRow) { r.Sum, r.Count = int(e.Data.Target), r.Count+1 })}
+				return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(r *SumRow) { r.Sum, r.Count = int(e.Data.Target), r.Count+1 })}
 			}),
 		}})
 		r := start(t, app(jar, crate, parcels, counting, finished, done))

@@ -53,14 +53,14 @@ func newShelf() *shelf {
 	s := &shelf{jar: newJar(), crate: newJar(named("Crate"))}
 	s.sums = sums(s.jar, func(spec *readmodel.Spec[SumRow]) { spec.OwnRow = true })
 	total := func(e jarEvent) []readmodel.Change[SumRow] {
-		return slices.Concat(addTo("all", e), addTo("in "+e.ID[:1], e))
+		return slices.Concat(addTo("all", e), addTo("in "+e.EntityID[:1], e))
 	}
 	s.totals = readmodel.New(readmodel.Spec[SumRow]{
 		Name: "Totals", Projections: []readmodel.Projection[SumRow]{readmodel.On(s.jar, total), readmodel.On(s.crate, total)},
 	})
 	put := func(e jarEvent) []readmodel.Change[EntryRow] {
 		if a, ok := e.Data.(Added); ok {
-			return []readmodel.Change[EntryRow]{readmodel.Put(e.ID, EntryRow{e.Position.String(), a.N})}
+			return []readmodel.Change[EntryRow]{readmodel.Put(e.EntityID, EntryRow{e.Position.String(), a.N})}
 		}
 		return nil
 	}
@@ -76,8 +76,8 @@ func newShelf() *shelf {
 			}
 			// A row is overwritten without a look at it, then all rows are looked at.
 			return []readmodel.Change[EntryRow]{
-				readmodel.Put(e.ID, EntryRow{slot(a.N), a.N}),
-				readmodel.UpdateRows(e.ID, lastTwo),
+				readmodel.Put(e.EntityID, EntryRow{slot(a.N), a.N}),
+				readmodel.UpdateRows(e.EntityID, lastTwo),
 			}
 		})},
 	})
@@ -85,7 +85,7 @@ func newShelf() *shelf {
 		kind := e.Data.MessageType()
 		return []readmodel.Change[KindRow]{
 			readmodel.UpdateOrCreate("all", KindRow{Kind: kind}, func(r *KindRow) { r.N++ }),
-			readmodel.UpdateOrCreate("in "+e.ID[:1], KindRow{Kind: kind}, func(r *KindRow) { r.N++ }),
+			readmodel.UpdateOrCreate("in "+e.EntityID[:1], KindRow{Kind: kind}, func(r *KindRow) { r.N++ }),
 		}
 	}
 	s.kinds = readmodel.New(readmodel.Spec[KindRow]{
@@ -95,9 +95,9 @@ func newShelf() *shelf {
 		Name: "Owners", Projections: []readmodel.Projection[OwnerRow]{readmodel.On(s.jar, func(e jarEvent) []readmodel.Change[OwnerRow] {
 			switch d := e.Data.(type) {
 			case Claimed:
-				return []readmodel.Change[OwnerRow]{readmodel.Create(e.ID, OwnerRow(d))}
+				return []readmodel.Change[OwnerRow]{readmodel.Create(e.EntityID, OwnerRow(d))}
 			case Released:
-				return []readmodel.Change[OwnerRow]{readmodel.Delete[OwnerRow](e.ID)}
+				return []readmodel.Change[OwnerRow]{readmodel.Delete[OwnerRow](e.EntityID)}
 			}
 			return nil
 		})},

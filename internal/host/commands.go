@@ -399,10 +399,10 @@ func (a *aggregate) decide(id string, e *entity, groups []*group, limit int, fre
 				continue
 			}
 			var made []driver.Event
-			var refusal *component.Refusal
+			var rejection *component.Rejection
 			next := fold
 			err := guard(func() (err error) {
-				made, refusal, err = fold.Decide(c)
+				made, rejection, err = fold.Decide(c)
 				if err == nil && len(made) > 0 {
 					next = fold.Clone()
 					for _, ev := range made {
@@ -429,10 +429,10 @@ func (a *aggregate) decide(id string, e *entity, groups []*group, limit int, fre
 				inCommit[c.Meta.ID] = true
 			case len(r.items) > 0:
 				r.more = true
-			case refusal != nil:
+			case rejection != nil:
 				it.settle(Result{Outcome: driver.Outcome{
 					Kind: driver.Rejected, CommandID: c.Meta.ID, EntityID: id, Target: a.name, User: c.Meta.User,
-					Code: refusal.Code, Message: refusal.Message, Detail: refusal.Detail,
+					Code: rejection.Code, Message: rejection.Message, Detail: rejection.Detail,
 				}})
 			default:
 				it.settle(Result{Outcome: driver.Outcome{

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/internal/component"
 )
 
 // retryable reports whether the store said that trying again helps: it was busy
@@ -126,7 +126,7 @@ const Again = 10 * time.Second
 // Newer reports whether a message of that time, which this code does not know, may be
 // one of newer code, which is being rolled out.
 func (h *Host) Newer(err error, at time.Time) bool {
-	if !errors.Is(err, message.ErrUnknownType) && !errors.Is(err, message.ErrFutureVersion) && !errors.Is(err, errNoComponent) {
+	if !errors.Is(err, component.ErrUnknownType) && !errors.Is(err, component.ErrFutureVersion) && !errors.Is(err, errNoComponent) {
 		return false
 	}
 	age := h.opts.Now().Sub(at)

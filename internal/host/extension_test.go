@@ -74,7 +74,7 @@ func newMarket() *market {
 	m.private = sums(m.jar)
 	m.rows = readmodel.New(readmodel.Spec[SumRow]{Name: "Fillings", Projections: []readmodel.Projection[SumRow]{
 		readmodel.On(m.point, func(e message.Event[Filled]) []readmodel.Change[SumRow] {
-			return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(e.ID, SumRow{}, func(r *SumRow) {
+			return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(r *SumRow) {
 				r.Sum += max(e.Data.Total, 0)
 				r.Count++
 			})}
@@ -83,7 +83,7 @@ func newMarket() *market {
 	follow := extension.New(m.point, extension.Spec[Filled]{
 		Name: "Follow",
 		React: func(e message.Event[Filled]) message.Actions {
-			return message.Actions{m.crate.To(e.ID, Put{N: e.Data.Total, Note: e.Meta.ID})}
+			return message.Actions{m.crate.To(e.EntityID, Put{N: e.Data.Total, Note: e.Meta.ID})}
 		},
 		Sends: plugin.Components{m.crate},
 	})

@@ -185,7 +185,7 @@ type SumRow struct {
 func sums(source message.Source[Event], mods ...func(*readmodel.Spec[SumRow])) *readmodel.ReadModel[SumRow] {
 	spec := readmodel.Spec[SumRow]{
 		Name:        "Sums",
-		Projections: []readmodel.Projection[SumRow]{readmodel.On(source, func(e jarEvent) []readmodel.Change[SumRow] { return addTo(e.ID, e) })},
+		Projections: []readmodel.Projection[SumRow]{readmodel.On(source, func(e jarEvent) []readmodel.Change[SumRow] { return addTo(e.EntityID, e) })},
 	}
 	for _, m := range mods {
 		m(&spec)

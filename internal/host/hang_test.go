@@ -103,7 +103,7 @@ func TestAnEffectThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 		h, provider := openStuck(t, jar, automation.NewSideEffect(automation.SideEffectSpec{
 			Name: "Effect",
 			Effects: automation.Effects{automation.Do(jar, func(_ context.Context, _ plugin.Env, e jarEvent) error {
-				s.call(e.ID)
+				s.call(e.EntityID)
 				return nil
 			})},
 		}))
@@ -224,8 +224,8 @@ func TestWhatReturnsTooLateSendsNothing(t *testing.T) {
 		h, provider := openStuck(t, jar, crate, automation.New(automation.Spec{
 			Name: "Rule",
 			Rules: automation.Rules{automation.OnWith(jar, func(_ context.Context, _ plugin.Env, e jarEvent) (message.Actions, error) {
-				s.call(e.ID)
-				return message.Actions{crate.To(e.ID, Put{N: 1})}, nil
+				s.call(e.EntityID)
+				return message.Actions{crate.To(e.EntityID, Put{N: 1})}, nil
 			})},
 			Sends: plugin.Components{crate},
 		}))
@@ -326,7 +326,7 @@ func TestCloseWaitsForWhatRuns(t *testing.T) {
 		r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{
 			Name: "Effect",
 			Effects: automation.Effects{automation.Do(jar, func(_ context.Context, _ plugin.Env, e jarEvent) error {
-				s.call(e.ID)
+				s.call(e.EntityID)
 				return nil
 			})},
 		})))

@@ -63,7 +63,7 @@ func newWorker(t *testing.T, provider driver.Provider, bad ...uint64) *worker {
 					panic(fmt.Sprintf("commit %d", n))
 				}
 			}
-			return addTo(e.ID, e)
+			return addTo(e.EntityID, e)
 		})}
 	})
 	h, err := host.Open(t.Context(), app(jar, model).Assembled(), provider, &host.Options{Logger: slog.New(slog.DiscardHandler), MaxAttempts: 1})

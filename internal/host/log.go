@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/internal/component"
 )
 
 // maxAttr bounds what is logged of one value, in bytes. Ids of a foreign hand may
@@ -71,8 +71,8 @@ func logged(err error) string {
 		}
 		s = strings.ReplaceAll(s, e.Error(), public)
 	}
-	if before, _, found := strings.Cut(s, message.ErrMalformed.Error()); found && errors.Is(err, message.ErrMalformed) {
-		s = before + message.ErrMalformed.Error()
+	if before, _, found := strings.Cut(s, component.ErrMalformed.Error()); found && errors.Is(err, component.ErrMalformed) {
+		s = before + component.ErrMalformed.Error()
 	}
 	return oneLine(s)
 }

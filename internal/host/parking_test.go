@@ -99,9 +99,9 @@ func newFragile(poison func(id string) []readmodel.Change[FragileRow]) *fragile 
 			a := e.Data.(Added)
 			if a.Note == "poison" && !f.mended.Load() {
 				f.tried.Add(1)
-				return poison(e.ID)
+				return poison(e.EntityID)
 			}
-			return []readmodel.Change[FragileRow]{readmodel.UpdateOrCreate(e.ID, FragileRow{Sub: "s"}, func(r *FragileRow) {
+			return []readmodel.Change[FragileRow]{readmodel.UpdateOrCreate(e.EntityID, FragileRow{Sub: "s"}, func(r *FragileRow) {
 				r.Seen += fmt.Sprint(a.N, " ")
 			})}
 		})},
@@ -111,7 +111,7 @@ func newFragile(poison func(id string) []readmodel.Change[FragileRow]) *fragile 
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.called[e.Meta.ID]++
-			return addTo(e.ID, e)
+			return addTo(e.EntityID, e)
 		})}
 	})
 	return f
@@ -241,7 +241,7 @@ func TestRedriveThatMeetsALaterPoisonParksThatOne(t *testing.T) {
 			if strings.Contains(bad, fmt.Sprint(a.N)) {
 				panic("poison")
 			}
-			return []readmodel.Change[FragileRow]{readmodel.UpdateOrCreate(e.ID, FragileRow{Sub: "s"}, func(r *FragileRow) { r.Seen += fmt.Sprint(a.N, " ") })}
+			return []readmodel.Change[FragileRow]{readmodel.UpdateOrCreate(e.EntityID, FragileRow{Sub: "s"}, func(r *FragileRow) { r.Seen += fmt.Sprint(a.N, " ") })}
 		})},
 	})
 	r := f.start(t)
@@ -517,9 +517,9 @@ func TestOwnRowRefusesOtherRows(t *testing.T) {
 		s.OwnRow = true
 		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[SumRow] {
 			if e.Data.(Added).Note == "stray" {
-				return slices.Concat(addTo(e.ID, e), addTo("other", e))
+				return slices.Concat(addTo(e.EntityID, e), addTo("other", e))
 			}
-			return addTo(e.ID, e)
+			return addTo(e.EntityID, e)
 		})}
 	})
 	r := start(t, app(jar, strict))

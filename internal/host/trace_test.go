@@ -44,7 +44,7 @@ func TestTraceParentGoesFromACommandToAllThatFollows(t *testing.T) {
 	onward := automation.New(automation.Spec{
 		Name: "Onward",
 		Rules: automation.Rules{automation.On(crate, func(e jarEvent) message.Actions {
-			return message.Actions{box.To("from "+e.ID, Put{N: 1})}
+			return message.Actions{box.To("from "+e.EntityID, Put{N: 1})}
 		})},
 		Sends: plugin.Components{box},
 	})
@@ -53,7 +53,7 @@ func TestTraceParentGoesFromACommandToAllThatFollows(t *testing.T) {
 	keep := func(_ context.Context, _ plugin.Env, e jarEvent) error {
 		mu.Lock()
 		defer mu.Unlock()
-		seen[e.ID] = e.Meta
+		seen[e.EntityID] = driver.Meta(e.Meta)
 		return nil
 	}
 	follow := extension.New(point, extension.Spec[Filled]{

@@ -13,6 +13,7 @@ import (
 
 	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/readmodel"
@@ -127,7 +128,7 @@ func TestLogOfAnEarlierVersionIsReplayed(t *testing.T) {
 			if a, ok := e.Data.(added3); ok {
 				e.Data = Added(a)
 			}
-			return addTo(e.ID, e)
+			return addTo(e.EntityID, e)
 		})},
 	})
 	seen := &seen{}
@@ -159,10 +160,10 @@ func TestStoredEventThatCannotBeReadFailsItsEntityOnly(t *testing.T) {
 		event driver.Event
 		class error
 	}{
-		"unknown type":      {driver.Event{Type: "Melted", Version: 1, Data: []byte(`{}`)}, message.ErrUnknownType},
-		"future version":    {driver.Event{Type: "Added", Version: 4, Data: []byte(`{}`)}, message.ErrFutureVersion},
-		"other shape":       {driver.Event{Type: "Added", Version: 3, Data: []byte(`{"n":"many"}`)}, message.ErrMalformed},
-		"upcast that fails": {driver.Event{Type: "Added", Version: 1, Data: []byte(`{}`)}, message.ErrMalformed},
+		"unknown type":      {driver.Event{Type: "Melted", Version: 1, Data: []byte(`{}`)}, component.ErrUnknownType},
+		"future version":    {driver.Event{Type: "Added", Version: 4, Data: []byte(`{}`)}, component.ErrFutureVersion},
+		"other shape":       {driver.Event{Type: "Added", Version: 3, Data: []byte(`{"n":"many"}`)}, component.ErrMalformed},
+		"upcast that fails": {driver.Event{Type: "Added", Version: 1, Data: []byte(`{}`)}, component.ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

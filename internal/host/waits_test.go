@@ -195,7 +195,7 @@ func TestWaitAppliedDoesNotWaitForAHuman(t *testing.T) {
 				if a, ok := e.Data.(Added); bad && ok && a.N == 2 {
 					panic("poison")
 				}
-				return addTo(e.ID, e)
+				return addTo(e.EntityID, e)
 			})
 		})
 		r := start(t, app(jar, m), asleep)

@@ -278,7 +278,7 @@ func TestNobodyComesBeforeACommandOfAnAutomation(t *testing.T) {
 		Name: "StampWritten",
 		Rules: automation.Rules{automation.On(paper, func(e message.Event[event]) message.Actions {
 			if _, ok := e.Data.(Written); ok {
-				return message.Actions{paper.To(e.ID, Stamp{})}
+				return message.Actions{paper.To(e.EntityID, Stamp{})}
 			}
 			return nil
 		})},

@@ -86,7 +86,7 @@ func newShop() *shop {
 				if e.Data.Note == "poison" && name == "All" && !s.mended.Load() {
 					panic("poison")
 				}
-				return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(id(e.ID), SumRow{}, func(r *SumRow) {
+				return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(id(e.EntityID), SumRow{}, func(r *SumRow) {
 					r.Sum += e.Data.N
 					if name != "All" { // streams have an order, rows that they share have none
 						r.Notes += fmt.Sprint(e.Data.N, " ")

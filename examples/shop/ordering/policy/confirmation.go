@@ -35,7 +35,7 @@ func confirm(ctx context.Context, env plugin.Env, e message.Event[order.Event]) 
 		return nil
 	}
 	// The id is the client's: a slash in it must not make a folder.
-	key := url.PathEscape(e.ID) + ".eml"
+	key := url.PathEscape(e.EntityID) + ".eml"
 	return Outbox.Open(env).Put(ctx, key, confirmation(e, placed))
 }
 
@@ -48,7 +48,7 @@ func confirmation(e message.Event[order.Event], placed order.Placed) io.Reader {
 	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
 	header("From", "<orders@shop.example>")
 	header("To", to.String())
-	header("Subject", mime.QEncoding.Encode("utf-8", "Your order "+e.ID))
+	header("Subject", mime.QEncoding.Encode("utf-8", "Your order "+e.EntityID))
 	header("Date", e.RecordedAt.Format(time.RFC1123Z))
 	header("MIME-Version", "1.0")
 	header("Content-Type", "text/plain; charset=utf-8")

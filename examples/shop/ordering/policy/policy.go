@@ -28,9 +28,9 @@ func watchPayment(e message.Event[order.Event]) message.Actions {
 	switch e.Data.(type) {
 	case order.Placed:
 		deadline := schedule.At(e.RecordedAt.Add(PaymentTime))
-		return message.Actions{schedule.Create(e.ID, deadline, order.Aggregate.To(e.ID, order.Expire{}))}
+		return message.Actions{schedule.Create(e.EntityID, deadline, order.Aggregate.To(e.EntityID, order.Expire{}))}
 	case order.Paid, order.Cancelled:
-		return message.Actions{schedule.Delete(e.ID)}
+		return message.Actions{schedule.Delete(e.EntityID)}
 	case order.LineShipped, order.Completed:
 	}
 	return nil
@@ -56,14 +56,14 @@ var CompleteShipped = automation.New(automation.Spec{
 func countLines(e message.Event[order.Event]) message.Actions {
 	switch d := e.Data.(type) {
 	case order.Paid:
-		return message.Actions{ShippedLines.AddTarget(e.ID, e.Position.String(), int64(d.Lines))}
+		return message.Actions{ShippedLines.AddTarget(e.EntityID, e.Position.String(), int64(d.Lines))}
 	case order.LineShipped:
-		return message.Actions{ShippedLines.Count(e.ID, e.Position.String(), 1)}
+		return message.Actions{ShippedLines.Count(e.EntityID, e.Position.String(), 1)}
 	case order.Placed, order.Completed, order.Cancelled:
 	}
 	return nil
 }
 
 func completeOrder(e message.Event[counter.Finished]) message.Actions {
-	return message.Actions{order.Aggregate.To(e.ID, order.Complete{})}
+	return message.Actions{order.Aggregate.To(e.EntityID, order.Complete{})}
 }

@@ -49,10 +49,10 @@ var restock = automation.New(automation.Spec{
 	Name: "Restock",
 	Rules: automation.Rules{automation.On(order, func(e message.Event[Event]) message.Actions {
 		return message.Actions{
-			stock.To(e.ID, Place{}),  // refused: cannot use
-			order.To(e.ID, Stray{}),  // refused: missing method isCommand
-			order.To(e.ID, Placed{}), // refused: missing method isCommand
-			stock.To(e.ID, Stray{}),
+			stock.To(e.EntityID, Place{}),  // refused: cannot use
+			order.To(e.EntityID, Stray{}),  // refused: missing method isCommand
+			order.To(e.EntityID, Placed{}), // refused: missing method isCommand
+			stock.To(e.EntityID, Stray{}),
 		}
 	})},
 	Sends: plugin.Components{stock, order},
