@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 

@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 
 	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/internal/resolver"

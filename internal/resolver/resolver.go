@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/host"
 )

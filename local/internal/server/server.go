@@ -33,8 +33,8 @@ import (
 
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/internal/ids"
 	"github.com/reventless-go/reventless/internal/resolver"

@@ -19,8 +19,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/examples/shop"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/local"
 )
 
