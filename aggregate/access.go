@@ -6,14 +6,15 @@ import (
 	"slices"
 
 	"github.com/reventless-go/reventless/access"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/jsonfield"
 )
 
 // accessRules spreads the declared rules over the commands.
-func accessRules(rules access.Rules, commands []component.MessageType) (map[string]access.Rule, error) {
-	out := map[string]access.Rule{}
-	var rest access.Rule
+func accessRules(rules access.Rules, commands []component.MessageType) (map[string]authz.Rule, error) {
+	out := map[string]authz.Rule{}
+	var rest authz.Rule
 	for i, r := range rules {
 		switch {
 		case r.IsZero():
@@ -21,7 +22,7 @@ func accessRules(rules access.Rules, commands []component.MessageType) (map[stri
 		case len(r.Commands()) == 0 && !rest.IsZero():
 			return nil, fmt.Errorf("two access rules are for all commands; narrow one with For")
 		case len(r.Commands()) == 0:
-			rest = r
+			rest = r.Erased()
 		}
 		for _, name := range r.Commands() {
 			if !slices.ContainsFunc(commands, func(c component.MessageType) bool { return c.Name == name }) {
@@ -30,7 +31,7 @@ func accessRules(rules access.Rules, commands []component.MessageType) (map[stri
 			if _, twice := out[name]; twice {
 				return nil, fmt.Errorf("two access rules are for %s", name)
 			}
-			out[name] = r
+			out[name] = r.Erased()
 		}
 	}
 	for _, c := range commands {
@@ -39,7 +40,7 @@ func accessRules(rules access.Rules, commands []component.MessageType) (map[stri
 			r = rest
 		}
 		if r.IsZero() {
-			r = access.Authenticated
+			r = authz.Authenticated
 		}
 		for _, field := range r.Owners() {
 			if field == "id" {

@@ -200,7 +200,7 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 	m.declared = component.Declare(&component.Definition{
 		Kind: component.KindReadModel, Name: spec.Name, Doc: spec.Doc,
 		ReadModel: &component.ReadModel{
-			Row: row, Singular: spec.Singular, SubID: spec.SubID, Indexes: indexes, OwnRow: spec.OwnRow, Access: spec.Access, Projections: projections,
+			Row: row, Singular: spec.Singular, SubID: spec.SubID, Indexes: indexes, OwnRow: spec.OwnRow, Access: spec.Access.Erased(), Projections: projections,
 			Decode: func(data json.RawMessage) (any, error) {
 				r := new(R)
 				return r, json.Unmarshal(data, r)

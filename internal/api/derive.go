@@ -9,6 +9,7 @@ import (
 
 	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/jsonfield"
 )
@@ -171,11 +172,11 @@ func (b *builder) common() {
 	command := []*Field{{Name: "commandId", Type: nonNull(idType), JSON: "commandId"}}
 	b.component = "the framework"
 	b.operation(&Operation{
-		Kind: Query, Name: "commandOutcome", Args: command, Result: nullable(result), Action: GetOutcome, Rule: access.Anyone,
+		Kind: Query, Name: "commandOutcome", Args: command, Result: nullable(result), Action: GetOutcome, Rule: access.Anyone.Erased(),
 		Doc: "How an asynchronous command ended; null when nothing is known of it (any more). Outcomes are told to who sent the command.",
 	})
 	b.operation(&Operation{
-		Kind: Subscription, Name: "commandOutcome", Args: command, Result: nullable(result), Action: WatchOutcome, Rule: access.Anyone,
+		Kind: Subscription, Name: "commandOutcome", Args: command, Result: nullable(result), Action: WatchOutcome, Rule: access.Anyone.Erased(),
 		Doc: "How an asynchronous command ends, as soon as it is known; then the subscription is complete.",
 	})
 }
@@ -231,7 +232,7 @@ func (b *builder) commands(plugin string, d *component.Definition) {
 	}
 }
 
-func commandDoc(d *component.Definition, c component.MessageType, rule access.Rule) string {
+func commandDoc(d *component.Definition, c component.MessageType, rule authz.Rule) string {
 	lines := []string{fmt.Sprintf("Sends %s to the %s of this id.", c.Name, d.Name)}
 	if d.Doc != "" {
 		lines = append(lines, d.Doc)
@@ -244,7 +245,7 @@ func commandDoc(d *component.Definition, c component.MessageType, rule access.Ru
 
 func (b *builder) history(plugin string, d *component.Definition) {
 	b.operation(&Operation{
-		Kind: Query, Name: fieldName(plugin, d.Name) + "Events", Result: nullable(b.types["EventConnection"]), Rule: access.Roles(access.Admin),
+		Kind: Query, Name: fieldName(plugin, d.Name) + "Events", Result: nullable(b.types["EventConnection"]), Rule: access.Roles(access.Admin).Erased(),
 		Action: ListEvents, Component: b.component,
 		Doc:  fmt.Sprintf("What happened to the %s of this id, in order.\nFor %s.", d.Name, access.Roles(access.Admin)),
 		Args: append([]*Field{{Name: "id", JSON: "id", Type: nonNull(idType)}}, paging(false)...),

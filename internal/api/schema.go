@@ -3,7 +3,7 @@ package api
 import (
 	"slices"
 
-	"github.com/reventless-go/reventless/access"
+	"github.com/reventless-go/reventless/internal/authz"
 )
 
 // Schema is the GraphQL API of an App.
@@ -75,7 +75,7 @@ type Operation struct {
 	Args   []*Field
 	Result Ref
 	// Rule says who may call it.
-	Rule access.Rule
+	Rule authz.Rule
 	// Action says what it does, to Component (its logical name).
 	Action    Action
 	Component string

@@ -14,8 +14,8 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/authz"
 )
 
 // Kind is the kind of a component.
@@ -78,7 +78,7 @@ type Aggregate struct {
 	SnapshotEvery    int // events; negative is never
 	Async            bool
 	// Access has the rule of every command, by its name.
-	Access map[string]access.Rule
+	Access map[string]authz.Rule
 	// NewFold returns the fold of an empty stream.
 	NewFold func() Fold
 	// CheckCommand decodes a command without running it, so that what cannot
@@ -115,7 +115,7 @@ type ReadModel struct {
 	SubID       string
 	Indexes     []driver.Index
 	OwnRow      bool
-	Access      access.Rule
+	Access      authz.Rule
 	Projections []Projection
 	// Decode and Encode turn a row into a *R and back; Encode fills everything
 	// of the driver's row but the key's id.

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless"
-	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/api"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/internal/ids"
 	"github.com/reventless-go/reventless/internal/resolver"
@@ -38,13 +38,13 @@ func TestCommandsAreAnswered(t *testing.T) {
 	refused := r.send("shopPaperAsk", ada, object{"id": "p", "commandId": "d"})
 	wantEqual(t, "refused", words(refused["__typename"], refused["commandId"], refused["code"], refused["message"] != "", refused["detail"] != nil), "CommandRejected d NotNow true true")
 	wantEqual(t, "an id that is a number", r.send("shopPaperLose", ada, object{"id": json.Number("42"), "commandId": int64(7)})["entityId"], any("42"))
-	wantEqual(t, "an owner that is a number", r.send("shopPaperSign", access.Identity{User: "42"}, object{"id": int64(42)})["entityId"], any("42"))
+	wantEqual(t, "an owner that is a number", r.send("shopPaperSign", authz.Caller{User: "42"}, object{"id": int64(42)})["entityId"], any("42"))
 }
 
 func TestCommandIDs(t *testing.T) {
 	t.Parallel()
 	r := start(t, resolver.Options{})
-	lose := func(who access.Identity, args object, key string) (object, resolver.Code) {
+	lose := func(who authz.Caller, args object, key string) (object, resolver.Code) {
 		c := r.call(api.Mutation, "shopPaperLose", who, with(args, "id", "p"))
 		c.CommandID = key
 		v, err := r.Resolve(t.Context(), c)
