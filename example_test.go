@@ -77,9 +77,9 @@ var openOrders = readmodel.New(readmodel.Spec[openOrder]{
 		readmodel.On(orders, func(e message.Event[exampleEvent]) readmodel.Changes[openOrder] {
 			switch d := e.Data.(type) {
 			case placed:
-				return readmodel.Changes[openOrder]{readmodel.Put(e.EntityID, openOrder{e.EntityID, d.Parcels})}
+				return readmodel.Put(e.EntityID, openOrder{e.EntityID, d.Parcels})
 			case finished:
-				return readmodel.Changes[openOrder]{readmodel.Delete[openOrder](e.EntityID)}
+				return readmodel.Delete[openOrder](e.EntityID)
 			}
 			return nil
 		}),

@@ -64,9 +64,9 @@ func TestLogLinesAreBoundedAndHoldNoPayload(t *testing.T) {
 			case e.EntityID == "poison":
 				panic(errors.New(strings.Repeat("a very long reason ", 1000)))
 			case e.EntityID == "missing":
-				return readmodel.Changes[secret]{readmodel.Update("nobody", func(*secret) {})}
+				return readmodel.Update("nobody", func(*secret) {})
 			}
-			return readmodel.Changes[secret]{readmodel.Put(e.EntityID, e.Data.(secret))}
+			return readmodel.Put(e.EntityID, e.Data.(secret))
 		}),
 	}})
 	out := &lines{}

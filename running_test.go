@@ -65,7 +65,7 @@ type sum struct {
 func sumsOf(name string, source message.Source[tallyMsg]) *readmodel.ReadModel[sum] {
 	return readmodel.New(readmodel.Spec[sum]{Name: name, Projections: readmodel.Projections[sum]{
 		readmodel.On(source, func(e message.Event[tallyMsg]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(added).N })}
+			return readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(added).N })
 		}),
 	}})
 }
@@ -152,7 +152,7 @@ func TestCounterFinishesOnceAndIsASource(t *testing.T) {
 	sums := sumsOf("Sums", done)
 	finished := readmodel.New(readmodel.Spec[sum]{Name: "Finished", Projections: readmodel.Projections[sum]{
 		readmodel.On(latch, func(e message.Event[counter.Finished]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.Put(e.EntityID, sum{e.EntityID, int(e.Data.Target)})}
+			return readmodel.Put(e.EntityID, sum{e.EntityID, int(e.Data.Target)})
 		}),
 	}})
 	count := automation.New(automation.Spec{
@@ -243,7 +243,7 @@ func TestPluginsMeetAtExtensionPoints(t *testing.T) {
 		}, inner))
 	sums, direct := sumsOf("Sums", outer), readmodel.New(readmodel.Spec[sum]{Name: "Direct", Projections: readmodel.Projections[sum]{
 		readmodel.On(point, func(e message.Event[public]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(added).N })}
+			return readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(added).N })
 		}),
 	}})
 	ask := aggregate.New(tallySpec("Ask"))
@@ -642,7 +642,7 @@ func TestEventsOfEarlierVersionsAreReadAsTheyAreNow(t *testing.T) {
 	})
 	rows := readmodel.New(readmodel.Spec[sum]{Name: "Sums", Projections: readmodel.Projections[sum]{
 		readmodel.On(account, func(e message.Event[msg]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(renamedEvent).Amount })}
+			return readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(renamedEvent).Amount })
 		}),
 	}})
 	p := memory.New(nil)
@@ -724,9 +724,9 @@ func TestOwnRowRefusesOtherRows(t *testing.T) {
 	own := readmodel.New(readmodel.Spec[sum]{Name: "Own", OwnRow: true, Projections: readmodel.Projections[sum]{
 		readmodel.On(tallies, func(e message.Event[tallyMsg]) readmodel.Changes[sum] {
 			if e.Data.(added).N > 1 {
-				return readmodel.Changes[sum]{readmodel.Put("other", sum{ID: "other"})}
+				return readmodel.Put("other", sum{ID: "other"})
 			}
-			return readmodel.Changes[sum]{readmodel.Put(e.EntityID, sum{ID: e.EntityID, Sum: 1})}
+			return readmodel.Put(e.EntityID, sum{ID: e.EntityID, Sum: 1})
 		}),
 	}})
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", tallies, own)))

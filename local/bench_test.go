@@ -40,10 +40,10 @@ var sums = readmodel.New(readmodel.Spec[sum]{
 	Projections: readmodel.Projections[sum]{
 		readmodel.On(tally, func(e message.Event[cellEvent]) readmodel.Changes[sum] {
 			n := e.Data.(added).N
-			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.EntityID, sum{}, func(r *sum) {
+			return readmodel.UpdateOrCreate(e.EntityID, sum{}, func(r *sum) {
 				r.Sum += n
 				r.Events++
-			})}
+			})
 		}),
 	},
 })

@@ -158,7 +158,7 @@ func (d *depot) project(e message.Event[noteEvent]) readmodel.Changes[noteRow] {
 	if text == "spoilt" && d.broken.Load() {
 		panic("broken")
 	}
-	return readmodel.Changes[noteRow]{readmodel.UpdateOrCreate(e.EntityID, noteRow{}, func(r *noteRow) { r.Texts = append(r.Texts, text) })}
+	return readmodel.UpdateOrCreate(e.EntityID, noteRow{}, func(r *noteRow) { r.Texts = append(r.Texts, text) })
 }
 
 func (d *depot) saw(file string) {

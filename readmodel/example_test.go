@@ -35,9 +35,7 @@ func Example() {
 		Projections: readmodel.Projections[sales]{
 			readmodel.On(orders, func(e message.Event[order]) readmodel.Changes[sales] {
 				p := e.Data.(placed)
-				return readmodel.Changes[sales]{
-					readmodel.UpdateOrCreate(p.Country, sales{Country: p.Country}, func(r *sales) { r.Orders++ }),
-				}
+				return readmodel.UpdateOrCreate(p.Country, sales{Country: p.Country}, func(r *sales) { r.Orders++ })
 			}),
 		},
 		Indexes: []readmodel.Index{{Name: "byOrders", Key: "country", Sort: "orders"}},

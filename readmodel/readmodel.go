@@ -61,7 +61,7 @@ type Index struct {
 // Projection is a projection of one source, made by [On].
 type Projection[R any] struct {
 	source  *component.Definition
-	project func(component.Event) ([]Change[R], error)
+	project func(component.Event) (Changes[R], error)
 }
 
 // Projections are the projections of a read model, one for each source.
@@ -70,7 +70,7 @@ type Projections[R any] = []Projection[R]
 // On projects the events of source. project is pure.
 func On[E message.Typed, R any](source message.Source[E], project func(message.Event[E]) Changes[R]) Projection[R] {
 	set := source.EventSet()
-	return Projection[R]{source.Definition(), func(e component.Event) ([]Change[R], error) {
+	return Projection[R]{source.Definition(), func(e component.Event) (Changes[R], error) {
 		event, err := typed.Event(set, e)
 		if err != nil {
 			return nil, err

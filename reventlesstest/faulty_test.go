@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -285,41 +286,41 @@ type leakyRow struct {
 
 func TestFaultyProjections(t *testing.T) {
 	t.Parallel()
-	type change = readmodel.Change[Reading]
+	type changes = readmodel.Changes[Reading]
 	dune := event("dune", Lent{Member: "ada"})
 	calls := 0
 	for name, c := range map[string]struct {
-		project func(message.Event[BookEvent]) []change
+		project func(message.Event[BookEvent]) changes
 		want    string
 	}{
-		"not pure": {func(message.Event[BookEvent]) []change {
+		"not pure": {func(message.Event[BookEvent]) changes {
 			calls++
-			return []change{readmodel.Put("ada", Reading{"dune", calls})}
+			return readmodel.Put("ada", Reading{"dune", calls})
 		}, "the projection is not pure: rows become others when it is projected once more"},
-		"a change that counts its calls": {func(message.Event[BookEvent]) []change {
+		"a change that counts its calls": {func(message.Event[BookEvent]) changes {
 			n := 0
-			return []change{readmodel.UpdateOrCreate("ada", Reading{Book: "dune"}, func(r *Reading) { n++; r.Times = n })}
+			return readmodel.UpdateOrCreate("ada", Reading{Book: "dune"}, func(r *Reading) { n++; r.Times = n })
 		}, "rows become others when its changes are applied once more, as after a lost race"},
-		"without sub id": {func(message.Event[BookEvent]) []change {
-			return []change{readmodel.Put("ada", Reading{})}
+		"without sub id": {func(message.Event[BookEvent]) changes {
+			return readmodel.Put("ada", Reading{})
 		}, "sub id is empty"},
-		"without id": {func(message.Event[BookEvent]) []change {
-			return []change{readmodel.Put("", Reading{Book: "dune"})}
+		"without id": {func(message.Event[BookEvent]) changes {
+			return readmodel.Put("", Reading{Book: "dune"})
 		}, "row id is empty"},
-		"an update of all": {func(message.Event[BookEvent]) []change {
-			return []change{readmodel.Update("ada", func(*Reading) {})}
+		"an update of all": {func(message.Event[BookEvent]) changes {
+			return readmodel.Update("ada", func(*Reading) {})
 		}, "needs UpdateRow or UpdateRows"},
-		"an update of none": {func(message.Event[BookEvent]) []change {
-			return []change{readmodel.UpdateRow("ada", "dune", func(*Reading) {})}
+		"an update of none": {func(message.Event[BookEvent]) changes {
+			return readmodel.UpdateRow("ada", "dune", func(*Reading) {})
 		}, `row "ada"/"dune": update: the row is missing: not found`},
-		"an update that moves the row": {func(message.Event[BookEvent]) []change {
-			return []change{
+		"an update that moves the row": {func(message.Event[BookEvent]) changes {
+			return slices.Concat(
 				readmodel.Put("ada", Reading{Book: "dune"}),
 				readmodel.UpdateRow("ada", "dune", func(r *Reading) { r.Book = "emma" }),
-			}
+			)
 		}, "is not the sub id"},
-		"two rows of one sub id": {func(message.Event[BookEvent]) []change {
-			return []change{readmodel.UpdateRows("ada", func([]Reading) []Reading { return []Reading{{"dune", 1}, {"dune", 2}} })}
+		"two rows of one sub id": {func(message.Event[BookEvent]) changes {
+			return readmodel.UpdateRows("ada", func([]Reading) []Reading { return []Reading{{"dune", 1}, {"dune", 2}} })
 		}, `two rows have the sub id "dune"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -331,7 +332,7 @@ func TestFaultyProjections(t *testing.T) {
 		t.Parallel()
 		m := readmodel.New(readmodel.Spec[Loan]{Name: "Own", OwnRow: true, Projections: readmodel.Projections[Loan]{
 			readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Loan] {
-				return readmodel.Changes[Loan]{readmodel.Put("emma", Loan{})}
+				return readmodel.Put("emma", Loan{})
 			}),
 		}})
 		fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, m).Given(dune).ThenRowCount(1) },
@@ -344,7 +345,7 @@ func TestFaultyProjections(t *testing.T) {
 		t.Parallel()
 		m := readmodel.New(readmodel.Spec[leakyRow]{Name: "Leaks", Projections: readmodel.Projections[leakyRow]{
 			readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[leakyRow] {
-				return readmodel.Changes[leakyRow]{readmodel.Put(e.EntityID, leakyRow{"ada", "lost"})}
+				return readmodel.Put(e.EntityID, leakyRow{"ada", "lost"})
 			}),
 		}})
 		fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, m).Given(dune).ThenRowCount(1) }, "does not survive JSON", `lost`)
@@ -353,18 +354,18 @@ func TestFaultyProjections(t *testing.T) {
 
 func TestChangesOfRowsBySubID(t *testing.T) {
 	t.Parallel()
-	type change = readmodel.Change[Reading]
-	next := func(changes ...change) func(message.Event[BookEvent]) []change {
-		return func(e message.Event[BookEvent]) []change {
+	type changes = readmodel.Changes[Reading]
+	next := func(after changes) func(message.Event[BookEvent]) changes {
+		return func(e message.Event[BookEvent]) changes {
 			if _, ok := e.Data.(Lent); ok {
 				return readmodel.PutRows("ada", Reading{"dune", 1}, Reading{"emma", 2}, Reading{"ulysses", 3})
 			}
-			return changes
+			return after
 		}
 	}
 	for name, c := range map[string]struct {
-		change change
-		want   []Reading
+		changes changes
+		want    []Reading
 	}{
 		"UpdateRow": {readmodel.UpdateRow("ada", "emma", func(r *Reading) { r.Times = 9 }), []Reading{{"dune", 1}, {"emma", 9}, {"ulysses", 3}}},
 		"UpdateRow of none": {
@@ -382,7 +383,7 @@ func TestChangesOfRowsBySubID(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := projecting(next(c.change))
+			m := projecting(next(c.changes))
 			reventlesstest.ReadModel(t, m).
 				Given(event("x", Lent{}), event("y", Returned{})).
 				ThenRows("ada", c.want...)
@@ -399,7 +400,7 @@ func TestRowsExpire(t *testing.T) {
 		Name: "Loans", Expires: func(r Loan) time.Time { return r.Due },
 		Projections: readmodel.Projections[Loan]{
 			readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Loan] {
-				return readmodel.Changes[Loan]{readmodel.Put(e.EntityID, Loan{Due: e.RecordedAt.Add(time.Hour)})}
+				return readmodel.Put(e.EntityID, Loan{Due: e.RecordedAt.Add(time.Hour)})
 			}),
 		},
 	})

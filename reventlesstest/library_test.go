@@ -119,12 +119,12 @@ var Loans = readmodel.New(readmodel.Spec[Loan]{
 		readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Loan] {
 			switch d := e.Data.(type) {
 			case Lent:
-				return readmodel.Changes[Loan]{readmodel.Create(e.EntityID, Loan{d.Member, e.RecordedAt.AddDate(0, 0, d.Days)})}
+				return readmodel.Create(e.EntityID, Loan{d.Member, e.RecordedAt.AddDate(0, 0, d.Days)})
 			case Returned:
-				return readmodel.Changes[Loan]{
+				return slices.Concat(
 					readmodel.Update(e.EntityID, func(r *Loan) { r.Due = time.Time{} }),
 					readmodel.DeleteIf(e.EntityID, func(r Loan) bool { return r.Due.IsZero() }),
-				}
+				)
 			}
 			return nil
 		}),
@@ -144,9 +144,7 @@ var Readings = readmodel.New(readmodel.Spec[Reading]{
 	Projections: readmodel.Projections[Reading]{
 		readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Reading] {
 			if d, ok := e.Data.(Lent); ok {
-				return readmodel.Changes[Reading]{
-					readmodel.UpdateOrCreate(d.Member, Reading{Book: e.EntityID}, func(r *Reading) { r.Times++ }),
-				}
+				return readmodel.UpdateOrCreate(d.Member, Reading{Book: e.EntityID}, func(r *Reading) { r.Times++ })
 			}
 			return nil
 		}),

@@ -130,12 +130,12 @@ func app() *reventless.App {
 					var all readmodel.Changes[row]
 					for i := range 12 {
 						id := fmt.Sprint(e.Position, "-", i)
-						all = append(all, readmodel.UpdateOrCreate(id, row{ID: id}, func(r *row) { r.Sum++ }))
+						all = append(all, readmodel.UpdateOrCreate(id, row{ID: id}, func(r *row) { r.Sum++ })...)
 					}
 					return all
 				}
 				id := key(e.EntityID)
-				return readmodel.Changes[row]{readmodel.UpdateOrCreate(id, row{ID: id}, func(r *row) { r.Sum += a.N })}
+				return readmodel.UpdateOrCreate(id, row{ID: id}, func(r *row) { r.Sum += a.N })
 			})},
 		})
 	}

@@ -521,8 +521,8 @@ func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
 			Sends: plugin.Components{crate},
 		})
 		done := readmodel.New(readmodel.Spec[SumRow]{Name: "Done", Projections: []readmodel.Projection[SumRow]{
-			readmodel.On(parcels, func(e message.Event[counter.Finished]) []readmodel.Change[SumRow] {
-				return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(r *SumRow) { r.Sum, r.Count = int(e.Data.Target), r.Count+1 })}
+			readmodel.On(parcels, func(e message.Event[counter.Finished]) readmodel.Changes[SumRow] {
+				return readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(r *SumRow) { r.Sum, r.Count = int(e.Data.Target), r.Count+1 })
 			}),
 		}})
 		r := start(t, app(jar, crate, parcels, counting, finished, done))

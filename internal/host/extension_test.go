@@ -73,11 +73,11 @@ func newMarket() *market {
 		}, m.jar))
 	m.private = sums(m.jar)
 	m.rows = readmodel.New(readmodel.Spec[SumRow]{Name: "Fillings", Projections: []readmodel.Projection[SumRow]{
-		readmodel.On(m.point, func(e message.Event[Filled]) []readmodel.Change[SumRow] {
-			return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(r *SumRow) {
+		readmodel.On(m.point, func(e message.Event[Filled]) readmodel.Changes[SumRow] {
+			return readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(r *SumRow) {
 				r.Sum += max(e.Data.Total, 0)
 				r.Count++
-			})}
+			})
 		}),
 	}})
 	follow := extension.New(m.point, extension.Spec[Filled]{

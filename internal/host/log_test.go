@@ -57,9 +57,9 @@ func TestLogLinesAreBoundedAndHoldNoPayloads(t *testing.T) {
 		}
 	}
 	model := sums(jar, func(s *readmodel.Spec[SumRow]) {
-		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[SumRow] {
+		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) readmodel.Changes[SumRow] {
 			bad("project", e)
-			return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(*SumRow) { bad("change", e) })}
+			return readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(*SumRow) { bad("change", e) })
 		})}
 	})
 	automat := automation.New(automation.Spec{

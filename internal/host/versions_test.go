@@ -124,7 +124,7 @@ func TestLogOfAnEarlierVersionIsReplayed(t *testing.T) {
 	jar := newer()
 	totals := readmodel.New(readmodel.Spec[SumRow]{
 		Name: "Totals",
-		Projections: []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[SumRow] {
+		Projections: []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) readmodel.Changes[SumRow] {
 			if a, ok := e.Data.(added3); ok {
 				e.Data = Added(a)
 			}

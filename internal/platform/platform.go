@@ -154,12 +154,12 @@ var Plugins = readmodel.New(readmodel.Spec[Row]{
 	Projections: readmodel.Projections[Row]{readmodel.On(Registry, func(e message.Event[Event]) readmodel.Changes[Row] {
 		switch d := e.Data.(type) {
 		case Connected:
-			return readmodel.Changes[Row]{readmodel.Put(e.EntityID, Row{
+			return readmodel.Put(e.EntityID, Row{
 				Plugin: e.EntityID, Status: "connected", Components: d.Definition.Components,
 				Points: points(d.Definition.ExtensionPoints), IntervalSeconds: d.Definition.IntervalSeconds, Since: e.RecordedAt,
-			})}
+			})
 		case Disconnected:
-			return readmodel.Changes[Row]{readmodel.Update(e.EntityID, func(r *Row) { r.Status, r.Since = "disconnected", e.RecordedAt })}
+			return readmodel.Update(e.EntityID, func(r *Row) { r.Status, r.Since = "disconnected", e.RecordedAt })
 		}
 		return nil
 	})},

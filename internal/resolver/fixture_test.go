@@ -145,9 +145,9 @@ func view(paper *papers, name string, rule access.Rule) *readmodel.ReadModel[Pap
 		Projections: readmodel.Projections[Paper]{readmodel.On(paper, func(e message.Event[event]) readmodel.Changes[Paper] {
 			switch d := e.Data.(type) {
 			case Written:
-				return readmodel.Changes[Paper]{readmodel.Put(e.EntityID, Paper{Owner: d.Owner, Title: d.Title, Size: d.Size, At: e.RecordedAt})}
+				return readmodel.Put(e.EntityID, Paper{Owner: d.Owner, Title: d.Title, Size: d.Size, At: e.RecordedAt})
 			case Lost:
-				return readmodel.Changes[Paper]{readmodel.Delete[Paper](e.EntityID)}
+				return readmodel.Delete[Paper](e.EntityID)
 			case Spoiled:
 				panic("spoiled")
 			}

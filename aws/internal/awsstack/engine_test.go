@@ -82,16 +82,16 @@ func newShop() *shop {
 	})
 	model := func(name string, own bool, id func(string) string) *readmodel.ReadModel[SumRow] {
 		return readmodel.New(readmodel.Spec[SumRow]{Name: name, OwnRow: own, Projections: []readmodel.Projection[SumRow]{
-			readmodel.On(s.jar, func(e message.Event[Added]) []readmodel.Change[SumRow] {
+			readmodel.On(s.jar, func(e message.Event[Added]) readmodel.Changes[SumRow] {
 				if e.Data.Note == "poison" && name == "All" && !s.mended.Load() {
 					panic("poison")
 				}
-				return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(id(e.EntityID), SumRow{}, func(r *SumRow) {
+				return readmodel.UpdateOrCreate(id(e.EntityID), SumRow{}, func(r *SumRow) {
 					r.Sum += e.Data.N
 					if name != "All" { // streams have an order, rows that they share have none
 						r.Notes += fmt.Sprint(e.Data.N, " ")
 					}
-				})}
+				})
 			}),
 		}})
 	}

@@ -36,9 +36,7 @@ func projectLine(e message.Event[order.Event]) readmodel.Changes[OrderLine] {
 		}
 		return readmodel.PutRows(e.EntityID, rows...)
 	case order.LineShipped:
-		return readmodel.Changes[OrderLine]{
-			readmodel.UpdateRow(e.EntityID, d.ProductID, func(r *OrderLine) { r.Shipped = true }),
-		}
+		return readmodel.UpdateRow(e.EntityID, d.ProductID, func(r *OrderLine) { r.Shipped = true })
 	case order.Paid, order.Completed, order.Cancelled:
 	}
 	return nil

@@ -62,6 +62,6 @@ type pretender struct{}
 
 func (pretender) Definition() int { return 0 }
 
-var _ = automation.Sends(pretender{}) // refused: wrong type for method Definition
+var _ = plugin.Components{pretender{}} // refused: wrong type for method Definition
 
 func main() {}
