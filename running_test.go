@@ -582,7 +582,7 @@ func TestChangedFoldIsNotMadeFromAnOldSnapshot(t *testing.T) {
 		sendTo(t, h, old.To("a", add{1}))
 	}
 	s.Evolve = func(st tally, e tallyMsg) tally { st.Sum += 10 * e.(added).N; return st }
-	s.FoldVersion = 1
+	s.StateVersion = 1
 	changed := aggregate.New(s)
 	h = openOn(t, p, changed)
 	if o := sendTo(t, h, changed.To("a", add{-60})); string(o.Detail) != "50" {

@@ -40,8 +40,8 @@ type Component struct {
 	Events   []Message `json:"events,omitempty"`
 	// Async says that an aggregate's commands go through the queue.
 	Async bool `json:"async,omitempty"`
-	// FoldVersion and SnapshotEvery are an aggregate's.
-	FoldVersion   int `json:"foldVersion,omitempty"`
+	// StateVersion and SnapshotEvery are an aggregate's.
+	StateVersion  int `json:"stateVersion,omitempty"`
 	SnapshotEvery int `json:"snapshotEvery,omitempty"`
 	// SubID, Indexes and OwnRow are a read model's.
 	SubID   string  `json:"subId,omitempty"`

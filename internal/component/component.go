@@ -74,27 +74,27 @@ type Event struct {
 // Aggregate is an erased aggregate.
 type Aggregate struct {
 	Commands, Events []MessageType
-	FoldVersion      int
+	StateVersion     int
 	SnapshotEvery    int // events; negative is never
 	Async            bool
 	// Access has the rule of every command, by its name.
 	Access map[string]authz.Rule
-	// NewFold returns the fold of an empty stream.
-	NewFold func() Fold
+	// NewState returns the fold of an empty stream.
+	NewState func() State
 	// CheckCommand decodes a command without running it, so that what cannot
 	// be decoded is known before anything is loaded.
 	CheckCommand func(driver.Command) error
 }
 
-// Fold is the state of one stream. It is not safe for concurrent use.
-type Fold interface {
+// State is the state of one stream. It is not safe for concurrent use.
+type State interface {
 	// Apply folds one stored event.
 	Apply(driver.Event) error
 	// Decide runs a command on the state and returns its events, or the rejection.
 	// The state is not changed.
 	Decide(driver.Command) ([]driver.Event, *Rejection, error)
 	// Clone returns a fold that may be changed without changing this one.
-	Clone() Fold
+	Clone() State
 	// Snapshot and Restore turn the state into JSON and back.
 	Snapshot() (json.RawMessage, error)
 	Restore(json.RawMessage) error

@@ -15,7 +15,7 @@ const rememberedCommands = 256
 // cache: the fold is cloned before it is changed.
 type entity struct {
 	sequenceNr uint64
-	fold       component.Fold
+	fold       component.State
 	recent     []driver.RecentCommand // oldest first
 	unsnapped  int                    // events since the last snapshot
 }
@@ -33,7 +33,7 @@ func (e *entity) answered(id string) (driver.RecentCommand, bool) {
 // with returns the entity after commit c, folded into fold. It appends to recent
 // beyond e's length, where no entity in the cache looks: only one lane at a time
 // works on an entity, and what it tried and lost is thrown away.
-func (e *entity) with(c *driver.Commit, fold component.Fold) *entity {
+func (e *entity) with(c *driver.Commit, fold component.State) *entity {
 	next := &entity{sequenceNr: c.SequenceNr, fold: fold, recent: e.recent, unsnapped: e.unsnapped + len(c.Events)}
 	for _, a := range c.Commands {
 		next.recent = append(next.recent, driver.RecentCommand{ID: a.Meta.ID, SequenceNr: c.SequenceNr, EventCount: a.EventCount})

@@ -350,7 +350,7 @@ func (a *aggregate) commit(ctx context.Context, id string, sequenceNr uint64) (d
 type round struct {
 	items  []*item // those that the commit answers
 	commit *driver.Commit
-	fold   component.Fold
+	fold   component.State
 	more   bool // commands remain that were left for a next commit
 	stale  bool // the state must be read anew before it is answered from
 }
@@ -460,21 +460,21 @@ func (a *aggregate) snapshot(id string, e *entity, r *round) *driver.Snapshot {
 	}
 	recent := e.with(r.commit, nil).recent
 	return &driver.Snapshot{
-		FoldVersion: a.def.FoldVersion, State: state,
+		FoldVersion: a.def.StateVersion, State: state,
 		Recent: recent[max(0, len(recent)-rememberedCommands):],
 	}
 }
 
 // load folds a stream from the log.
 func (a *aggregate) load(ctx context.Context, id string) (*entity, error) {
-	commits, err := a.log.Load(ctx, id, a.def.FoldVersion)
+	commits, err := a.log.Load(ctx, id, a.def.StateVersion)
 	if err != nil {
 		return nil, fmt.Errorf("aggregate %s: load %q: %w", a.name, id, storeError(err))
 	}
-	e := &entity{fold: a.def.NewFold()}
+	e := &entity{fold: a.def.NewState()}
 	for i := range commits {
 		c := &commits[i]
-		if s := c.Snapshot; i == 0 && s != nil && s.FoldVersion == a.def.FoldVersion {
+		if s := c.Snapshot; i == 0 && s != nil && s.FoldVersion == a.def.StateVersion {
 			if err := guard(func() error { return e.fold.Restore(s.State) }); err != nil {
 				return nil, fmt.Errorf("aggregate %s: snapshot of %q at %d: %w", a.name, id, c.SequenceNr, err)
 			}
@@ -500,7 +500,7 @@ func (a *aggregate) apply(e *entity, id string, c *driver.Commit) error {
 	}
 	e.sequenceNr = c.SequenceNr
 	e.unsnapped += len(c.Events)
-	if c.Snapshot != nil && c.Snapshot.FoldVersion == a.def.FoldVersion {
+	if c.Snapshot != nil && c.Snapshot.FoldVersion == a.def.StateVersion {
 		e.unsnapped = 0
 	}
 	for _, cmd := range c.Commands {

@@ -62,7 +62,7 @@ func (claimed2) isEvent()                 {}
 func newer(mods ...func(*jarSpec)) *jarAggregate {
 	return newJar(append([]func(*jarSpec){func(s *jarSpec) {
 		s.Events = message.NewSet[Event](added3{}, claimed2{}, Released{})
-		s.FoldVersion = 2
+		s.StateVersion = 2
 		s.Decide = func(j Jar, c Command) ([]Event, error) {
 			switch c := c.(type) {
 			case Put:
@@ -256,7 +256,7 @@ func TestSnapshotEveryIsKeptByColdHosts(t *testing.T) {
 	}
 }
 
-func TestSnapshotOfAnotherFoldVersionIsNotUsed(t *testing.T) {
+func TestSnapshotOfAnotherStateVersionIsNotUsed(t *testing.T) {
 	t.Parallel()
 	for _, raised := range []bool{true, false} {
 		t.Run(fmt.Sprint("raised ", raised), func(t *testing.T) {
@@ -270,7 +270,7 @@ func TestSnapshotOfAnotherFoldVersionIsNotUsed(t *testing.T) {
 			// A jar is now taken by whoever put something in: Evolve has changed its mind.
 			after := newJar(every, func(s *jarSpec) {
 				if raised {
-					s.FoldVersion = 1
+					s.StateVersion = 1
 				}
 				s.Evolve = func(j Jar, e Event) Jar {
 					j = evolve(j, e)
