@@ -1,14 +1,14 @@
-// Package extension lets plugins talk to one another through a protocol.
+// Package extension connects plugins through protocols.
 //
-// A [Point] is the protocol: public commands in, public events out. It lives in
-// a package of its own, which is all that the two sides share. The plugin that
-// owns it makes an [Offer], which maps private events to public ones and public
-// commands to private ones. Another plugin declares an [Extension], or uses the
-// point as a source or target like any other.
+// An extension point ([Point]) is a protocol of public commands and public events. It
+// is declared in a package of its own, the only one that both plugins import. One
+// plugin serves it with an [Offer], which maps its private events to public events,
+// and public commands to its private commands. Other plugins declare an [Extension],
+// or use the point as a source of events and a target of commands like an aggregate.
 //
-// A public event is not stored a second time: it is mapped when a consumer
-// reads the private commit. So nothing can be lost between the two, and a
-// mended mapping mends what is rebuilt.
+// Public events are not stored. They are mapped from the private events whenever a
+// consumer reads these. So no public event can be lost, and a corrected mapping
+// applies to everything that is rebuilt.
 package extension
 
 import (
@@ -22,20 +22,22 @@ import (
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// PointSpec declares a protocol of commands C in and events E out.
+// PointSpec declares a protocol of commands C and events E.
 type PointSpec[C, E message.Typed] struct {
 	// Name is a capital letter followed by letters and digits.
 	Name string
-	// Doc is a sentence for those who read the topology.
+	// Doc is a sentence for readers of the topology.
 	Doc string
-	// Version is told to the platform; 0 is 1.
+	// Version is the version of the protocol, which the read model Platform.Plugins
+	// shows; 0 means 1.
 	Version int
-	// Commands may be nil when the protocol has none.
+	// Commands are the public commands; nil if there are none.
 	Commands *message.Set[C]
-	Events   *message.Set[E]
+	// Events are the public events.
+	Events *message.Set[E]
 }
 
-// Point is a declared protocol: a source of E and a target of C.
+// Point is a declared extension point: a source of E and a target of C.
 type Point[C, E message.Typed] struct {
 	source[E]
 
@@ -47,7 +49,7 @@ type (
 	source[E message.Typed] = component.Source[E]
 )
 
-// NewPoint declares a protocol. It panics, naming it, when it has no events.
+// NewPoint declares an extension point. It panics, naming it, when it has no events.
 func NewPoint[C, E message.Typed](spec PointSpec[C, E]) *Point[C, E] {
 	component.CheckName(component.KindExtensionPoint, spec.Name)
 	if spec.Events == nil {
@@ -62,7 +64,8 @@ func NewPoint[C, E message.Typed](spec PointSpec[C, E]) *Point[C, E] {
 	}, spec.Events.Erased()), spec}
 }
 
-// To addresses a public command to the entity with this id.
+// To addresses a public command to the entity with this id. It panics when the
+// protocol has no commands.
 func (p *Point[C, E]) To(id string, command C) message.Send {
 	if p.spec.Commands == nil {
 		panic(fmt.Sprintf("extension point %s takes no commands", p.spec.Name))
@@ -70,21 +73,21 @@ func (p *Point[C, E]) To(id string, command C) message.Send {
 	return typed.Send(p.Definition(), id, p.spec.Commands.Erased(), command)
 }
 
-// NoCommand is the command type of a protocol without commands.
+// NoCommand is the type C of a protocol without commands.
 type NoCommand interface {
 	message.Typed
 	noCommand()
 }
 
-// Side is one part of an offer, made by [Publish] or [Accept].
+// Side is a part of an offer. [Publish] and [Accept] make it.
 type Side[C, E message.Typed] struct {
 	publish *component.Publication
 	targets []*component.Definition
 	accept  func(*Point[C, E]) func(string, driver.Event) ([]component.Action, error)
 }
 
-// Publish maps the private events of source to public events of p: the entity
-// stays the same. publish is pure.
+// Publish maps each private event of source to public events of p, which happen to the
+// entity of the same id. publish is pure.
 func Publish[C, E, S message.Typed](p *Point[C, E], source message.Source[S], publish func(message.Event[S]) []E) Side[C, E] {
 	private, public := source.EventSet(), p.spec.Events
 	return Side[C, E]{publish: &component.Publication{
@@ -106,8 +109,8 @@ func Publish[C, E, S message.Typed](p *Point[C, E], source message.Source[S], pu
 	}}
 }
 
-// Accept maps the public commands of p to commands for targets, which are of the
-// same plugin. accept is pure.
+// Accept maps each public command of p to commands for targets, which belong to the
+// plugin of the offer. accept is pure.
 func Accept[C, E message.Typed](p *Point[C, E], accept func(id string, command C) []message.Send, targets ...plugin.Component) Side[C, E] {
 	return Side[C, E]{targets: component.Definitions(targets), accept: func(p *Point[C, E]) func(string, driver.Event) ([]component.Action, error) {
 		return func(id string, e driver.Event) ([]component.Action, error) {
@@ -125,12 +128,12 @@ func Accept[C, E message.Typed](p *Point[C, E], accept func(id string, command C
 	}}
 }
 
-// Offer is a plugin's promise to serve a protocol.
+// Offer is the implementation of an extension point by a plugin.
 type Offer struct{ declared }
 
-// NewOffer declares that the plugin serves p: with what it publishes, and, if p
-// has commands, with one [Accept]. It panics, naming the point, when a side is
-// missing or doubled. As a component the offer has the point's name.
+// NewOffer declares that the plugin serves p: with one [Publish] per source of public
+// events and, if p has commands, one [Accept]. Its component has the name and Doc of
+// the point. NewOffer panics, naming the point, when a side is missing or duplicate.
 func NewOffer[C, E message.Typed](p *Point[C, E], sides ...Side[C, E]) *Offer {
 	fail := func(what string) { panic(fmt.Sprintf("offer of extension point %s: %s", p.spec.Name, what)) }
 	offer := &component.Offer{Point: p.Definition()}
@@ -163,7 +166,7 @@ func NewOffer[C, E message.Typed](p *Point[C, E], sides ...Side[C, E]) *Offer {
 	})}
 }
 
-// Extension is a plugin's use of another plugin's protocol.
+// Extension is a declared extension: it reacts to the public events of a point.
 type Extension struct{ declared }
 
 // Spec declares an extension of a point with public events E.

@@ -1,8 +1,13 @@
-// Package plugin groups components into a bounded context.
+// Package plugin groups components into a plugin, which is a bounded context.
 //
-// A plugin is named, and the logical name of each of its components is
-// "<Plugin>.<Component>". Plugins know of one another only what package
-// extension lets them share.
+//	var Ordering = plugin.New(plugin.Spec{
+//		Name:       "Ordering",
+//		Components: plugin.Components{order.Aggregate, views.Orders},
+//	})
+//
+// The logical name of a component is "<Plugin>.<Component>". A component refers to
+// components of its own plugin only. To work with another plugin it uses an
+// extension point; see package extension.
 package plugin
 
 import (
@@ -40,12 +45,14 @@ type opener = component.Opener
 type Spec struct {
 	// Name is a capital letter followed by letters and digits.
 	Name string
-	// Doc is a sentence for those who read the topology.
+	// Doc is a sentence for readers of the topology.
 	Doc string
-	// Components belong to the plugin. Their order does not matter.
+	// Components belong to the plugin, in any order. A component belongs to one
+	// plugin only.
 	Components Components
-	// Heartbeat is how often the plugin reports to the platform, in whole
-	// minutes; 0 is every 5 minutes, negative is never.
+	// Heartbeat is the interval in which the plugin reports to the plugin Platform
+	// that it is running, in whole minutes: 0 means [DefaultHeartbeat], negative
+	// means never.
 	Heartbeat time.Duration
 }
 
@@ -55,8 +62,8 @@ const DefaultHeartbeat = 5 * time.Minute
 // Plugin is a declared plugin.
 type Plugin struct{ spec Spec }
 
-// New declares a plugin. It panics, naming plugin and component, when the name
-// is bad, two components share a name, or the heartbeat is not in whole minutes.
+// New declares a plugin. It panics, naming the plugin, when a name is invalid, when
+// two components have the same name, and when Heartbeat is not in whole minutes.
 func New(spec Spec) *Plugin {
 	if err := component.ValidName(spec.Name); err != nil {
 		panic(fmt.Sprintf("plugin %q: %v", spec.Name, err))
@@ -70,7 +77,7 @@ func New(spec Spec) *Plugin {
 	seen := map[string]component.Kind{}
 	for i, c := range spec.Components {
 		if c == nil {
-			panic(fmt.Sprintf("plugin %s: component %d is nil; package variables of one another's file may be initialised in an order that you did not expect", spec.Name, i+1))
+			panic(fmt.Sprintf("plugin %s: component %d is nil; check the initialization order of the package variables", spec.Name, i+1))
 		}
 		d := c.Definition()
 		if other, dup := seen[d.Name]; dup {
@@ -84,5 +91,5 @@ func New(spec Spec) *Plugin {
 // Name returns the plugin's name.
 func (p *Plugin) Name() string { return p.spec.Name }
 
-// Spec returns the declaration, with defaults filled in.
+// Spec returns the declaration with its defaults.
 func (p *Plugin) Spec() Spec { return p.spec }

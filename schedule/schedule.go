@@ -8,7 +8,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Schedule is a declared schedule: a command that is sent by the clock.
+// Schedule is a declared schedule: a command that is sent at planned times.
 type Schedule struct{ declared }
 
 type declared = component.Declared
@@ -44,9 +44,9 @@ func New(spec Spec) *Schedule {
 	})}
 }
 
-// Create returns the action that plans a command at run time. The name is
-// unique within the component that returns the action; a schedule of the same
-// name is replaced. A one-time schedule removes itself.
+// Create returns the action that schedules a command at run time. The name is unique
+// within the component that returns the action; a schedule with the same name is
+// replaced. A one-time schedule is deleted when its command has been sent.
 func Create(name string, rate Rate, send message.Send) message.Action {
 	a := send.Erased()
 	plan := component.Action{
@@ -62,8 +62,8 @@ func Create(name string, rate Rate, send message.Send) message.Action {
 	return component.Request(plan)
 }
 
-// Delete returns the action that removes what [Create] planned under name, in
-// the same component; nothing there is fine.
+// Delete returns the action that deletes the schedule that the same component has
+// created under name. A schedule that does not exist is not an error.
 func Delete(name string) message.Action {
 	return component.Request(component.Action{
 		Kind: component.DeleteSchedule, Ref: name, Err: driver.CheckID("schedule", name),
