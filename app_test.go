@@ -52,7 +52,7 @@ type row struct {
 	Size  int       `json:"size"`
 	Tags  []string  `json:"tags"`
 	At    time.Time `json:"at"`
-	inner string    //nolint:unused // shows that it is no field of the row
+	inner string    //nolint:unused // shows that it is not a field of the row
 }
 
 func rowsOf(name string, source message.Source[note], edit func(*readmodel.Spec[row])) *readmodel.ReadModel[row] {

@@ -27,7 +27,7 @@ type sales struct {
 	Orders  int    `json:"orders"`
 }
 
-// A row that many streams feed: additions commute, so the order across streams
+// Events of many orders change one row. Additions commute, so the order across streams
 // does not matter.
 func Example() {
 	byCountry := readmodel.New(readmodel.Spec[sales]{
@@ -50,5 +50,5 @@ func Example() {
 	})
 	// Output:
 	// SalesByCountry 1
-	// read model Broken: index byCity: key "city" is no field of readmodel_test.sales
+	// read model Broken: index byCity: key "city" is not a field of readmodel_test.sales
 }

@@ -6,13 +6,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/schedule"
 	"github.com/reventless-go/reventless/task"
 )
 
-// A task that works by the clock and writes into a bucket that it declares.
+// A task that runs every night and writes a file.
 func Example() {
 	reports := task.NewBucket(task.BucketSpec{Name: "Reports"})
 	nightly := task.New(task.Spec{
@@ -24,6 +25,11 @@ func Example() {
 			return nil, reports.Open(env).Put(ctx, key, strings.NewReader("all is well\n"))
 		},
 	})
-	fmt.Println(nightly.Definition().Name)
-	// Output: NightlyReport
+	app := reventless.New("shop", plugin.New(plugin.Spec{Name: "Sales", Components: plugin.Components{reports, nightly}}))
+	for _, c := range app.Topology().Plugins[0].Components {
+		fmt.Println(c.Kind, c.Name, c.Expression)
+	}
+	// Output:
+	// Bucket Sales.Reports
+	// Task Sales.NightlyReport cron(30 2 * * ? *)
 }
