@@ -26,10 +26,8 @@ func Example() {
 		},
 	})
 	app := reventless.New("shop", plugin.New(plugin.Spec{Name: "Sales", Components: plugin.Components{reports, nightly}}))
-	for _, c := range app.Topology().Plugins[0].Components {
-		fmt.Println(c.Kind, c.Name, c.Expression)
-	}
+	c := app.Topology().Plugins[0].Components[1]
+	fmt.Println(c.Name, c.Expression, c.Zone)
 	// Output:
-	// Bucket Sales.Reports
-	// Task Sales.NightlyReport cron(30 2 * * ? *)
+	// Sales.NightlyReport cron(30 2 * * ? *) Europe/Berlin
 }
