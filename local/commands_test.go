@@ -78,7 +78,7 @@ func newNotebook(t *testing.T) *notebook {
 			if b.shout {
 				w.Text = strings.ToUpper(w.Text)
 			}
-			return readmodel.Changes[noteRow]{readmodel.UpdateOrCreate(e.ID, noteRow{}, func(r *noteRow) {
+			return readmodel.Changes[noteRow]{readmodel.UpdateOrCreate(e.EntityID, noteRow{}, func(r *noteRow) {
 				if writes {
 					r.Text = w.Text
 				} else {

@@ -79,9 +79,9 @@ var Balances = readmodel.New(readmodel.Spec[Row]{
 		readmodel.On(Account, func(e message.Event[Event]) readmodel.Changes[Row] {
 			switch d := e.Data.(type) {
 			case Opened:
-				return readmodel.Changes[Row]{readmodel.Put(e.ID, Row{Owner: d.Owner})}
+				return readmodel.Put(e.EntityID, Row{Owner: d.Owner})
 			case Deposited:
-				return readmodel.Changes[Row]{readmodel.Update(e.ID, func(r *Row) { r.Balance += d.Amount })}
+				return readmodel.Update(e.EntityID, func(r *Row) { r.Balance += d.Amount })
 			}
 			return nil
 		}),

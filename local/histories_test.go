@@ -38,7 +38,8 @@ type skewed struct {
 }
 
 func (s skewed) Send(ctx context.Context, commandID string, send message.Send) (message.Outcome, error) {
-	return s.SendAction(ctx, commandID, driver.Meta{Time: s.now()}, send.Erased())
+	o, err := s.SendAction(ctx, commandID, driver.Meta{Time: s.now()}, send.Erased())
+	return message.Outcome(o), err
 }
 
 // world is a place to run cells on, with what can be seen of it from behind.
@@ -219,7 +220,7 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 			if w.faults != nil {
 				injectFaults(w.faults, random)
 			}
-			h := &history{t: t, w: w, accepted: map[string]driver.Outcome{}}
+			h := &history{t: t, w: w, accepted: map[string]message.Outcome{}}
 			var wg sync.WaitGroup
 			for i := range 6 {
 				own := rand.New(rand.NewPCG(random.Uint64(), 0))
@@ -262,7 +263,7 @@ type history struct {
 
 	mu                        sync.Mutex
 	operations                []porcupine.Operation
-	accepted                  map[string]driver.Outcome // by command id, with events
+	accepted                  map[string]message.Outcome // by command id, with events
 	unknown, repeated, failed int
 }
 
@@ -306,7 +307,7 @@ func (h *history) client(n int, random *rand.Rand) {
 func (h *history) send(id string, in asked, random *rand.Rand) told {
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
-	var first driver.Outcome
+	var first message.Outcome
 	for attempt, answers := 0, 0; attempt < 4; attempt++ {
 		o, err := h.w.hosts[random.IntN(len(h.w.hosts))].Send(ctx, id, cell.To(in.entity, in.command))
 		h.mu.Lock()
@@ -386,7 +387,7 @@ func TestOfEightRacersOneWins(t *testing.T) {
 			won := map[string]string{} // race to the winner's command
 			for race := range 25 {
 				id := fmt.Sprintf("race%d", race)
-				outcomes := make([]driver.Outcome, racers)
+				outcomes := make([]message.Outcome, racers)
 				var wg sync.WaitGroup
 				barrier := make(chan struct{})
 				for i := range racers {

@@ -23,6 +23,7 @@ import (
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/message"
 )
 
 // Main is a whole program that runs app in one process on one SQLite file; its
@@ -474,7 +475,7 @@ type line struct {
 }
 
 type outcomeLine struct {
-	*driver.Outcome
+	*message.Outcome
 	// CommandID is the line's own, so that failures can be matched as well.
 	CommandID string `json:"commandId"`
 	Error     string `json:"error,omitempty"`

@@ -19,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/aws/deploy"
 	"github.com/reventless-go/reventless/aws/deploy/deploytest"
 	"github.com/reventless-go/reventless/aws/internal/awstest"
@@ -27,6 +26,7 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/teststack"
 	"github.com/reventless-go/reventless/aws/lambdahost"
 	"github.com/reventless-go/reventless/examples/shop"
+	"github.com/reventless-go/reventless/internal/api"
 )
 
 // packaged are the paths of the shop's zip for arm64, as make package builds it, and

@@ -104,7 +104,7 @@ func commands(t testing.TB, file []byte) []driver.Command {
 			Target: app.NameOf(a.Target), Entity: a.ID, Type: a.Command.Type, Version: a.Command.Version, Data: a.Command.Data,
 			Meta: driver.Meta{ID: id, Time: time.Now().UTC()},
 		})
-		return message.Outcome{Kind: driver.Accepted}, nil // a refusal would show in the figures
+		return message.Outcome{Kind: message.Accepted}, nil // a rejection would show in the figures
 	}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -14,8 +14,9 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/host"
 )
@@ -60,7 +61,7 @@ type Call struct {
 	Operation *api.Operation
 	// Args are the arguments that were given.
 	Args map[string]any
-	Who  access.Identity
+	Who  authz.Caller
 	// CommandID is the idempotency key of the request, if it has one.
 	CommandID string
 	// IP and TraceParent go into the meta of a command.
@@ -124,9 +125,9 @@ func (r *Resolver) resolve(ctx context.Context, c *Call) (json.RawMessage, error
 // which one has to be the caller's user id; nil when the caller may see all.
 func (r *Resolver) allow(c *Call) (owner []string, err error) {
 	switch c.Operation.Rule.Decide(c.Who) {
-	case access.Allow:
+	case authz.Allow:
 		return nil, nil
-	case access.AsOwner:
+	case authz.AsOwner:
 		if c.Operation.Action != api.SendCommand {
 			return c.Operation.Rule.Owners(), nil
 		}
@@ -137,7 +138,7 @@ func (r *Resolver) allow(c *Call) (owner []string, err error) {
 				}
 			}
 		}
-	case access.Unauthenticated:
+	case authz.Unauthenticated:
 		return nil, fail(Unauthenticated, "%s is for %s", c.Operation.Name, c.Operation.Rule)
 	}
 	return nil, fail(Forbidden, "%s is for %s", c.Operation.Name, c.Operation.Rule)
@@ -223,8 +224,8 @@ func (r *Resolver) outcome(ctx context.Context, c *Call) (json.RawMessage, error
 
 // mayKnow reports whether an outcome is told to who: it is to the sender of the
 // command and to administrators; nobody else learns that it exists.
-func (r *Resolver) mayKnow(who access.Identity, o driver.Outcome) bool {
-	if access.Roles(access.Admin).Decide(who) == access.Allow {
+func (r *Resolver) mayKnow(who authz.Caller, o driver.Outcome) bool {
+	if access.Roles(access.Admin).Decide(who) == authz.Allow {
 		return true
 	}
 	if o.User != who.User {
@@ -241,7 +242,7 @@ func (r *Resolver) forAnyone(aggregate string) bool {
 		return false
 	}
 	for _, rule := range d.Aggregate.Access {
-		if rule.Decide(access.Identity{}) == access.Allow {
+		if rule.Decide(authz.Caller{}) == authz.Allow {
 			return true
 		}
 	}

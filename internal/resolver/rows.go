@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/internal/rows"
 )
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 

@@ -98,7 +98,7 @@ func (r *reactor) reactTo(ctx context.Context, source *component.Definition, e c
 		if rule.Source != source {
 			continue
 		}
-		actions, err := rule.React(ctx, r.effects.Env(r.Name, e.Meta.ID, rule.Uses), e)
+		actions, err := rule.React(ctx, r.effects.Env(r.Name, e.Meta.ID, r.def.Automation.Uses), e)
 		if err != nil {
 			return 0, err
 		}

@@ -3,7 +3,7 @@ package api
 import (
 	"slices"
 
-	"github.com/reventless-go/reventless/access"
+	"github.com/reventless-go/reventless/internal/authz"
 )
 
 // Schema is the GraphQL API of an App.
@@ -75,7 +75,7 @@ type Operation struct {
 	Args   []*Field
 	Result Ref
 	// Rule says who may call it.
-	Rule access.Rule
+	Rule authz.Rule
 	// Action says what it does, to Component (its logical name).
 	Action    Action
 	Component string
@@ -198,3 +198,12 @@ func listOf(r Ref) Ref     { return Ref{List: &r, NonNull: true} }
 func whole() Ref {
 	return Ref{Type: floatType, NonNull: true, Number: Number{Bits: 64, Unsigned: true}}
 }
+
+// Derived is the part of a reventless.App that its documentation does not show.
+type Derived struct{ schema *Schema }
+
+// Wrap wraps a schema.
+func Wrap(s *Schema) Derived { return Derived{s} }
+
+// API returns the schema.
+func (d Derived) API() *Schema { return d.schema }

@@ -6,7 +6,7 @@ import (
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/aggregate"
-	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/readmodel"
@@ -46,7 +46,7 @@ func Example() {
 		Name: "Bookings",
 		Projections: readmodel.Projections[Booking]{readmodel.On(table, func(e message.Event[message.Typed]) readmodel.Changes[Booking] {
 			b := e.Data.(Booked)
-			return readmodel.Changes[Booking]{readmodel.Put(e.ID, Booking{Guest: b.Guest, Seats: b.Seats})}
+			return readmodel.Put(e.EntityID, Booking{Guest: b.Guest, Seats: b.Seats})
 		})},
 	})
 	app := reventless.New("inn", plugin.New(plugin.Spec{Name: "Hall", Components: []plugin.Component{table, bookings}}))

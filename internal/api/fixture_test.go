@@ -13,7 +13,7 @@ import (
 
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/aggregate"
-	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/readmodel"

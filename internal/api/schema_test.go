@@ -6,7 +6,7 @@ import (
 
 	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/aggregate"
-	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/readmodel"
 )
 
@@ -62,13 +62,13 @@ func TestNamesThatCollide(t *testing.T) {
 				e := e()
 				_, text := derive(plug("Shop", e, rows[plain]("ThingEvents", e)))
 				return text
-			}(), []string{"api of Shop.ThingEvents: the query shopThingEvents is there already, of Shop.Thing"},
+			}(), []string{"api of Shop.ThingEvents: the query shopThingEvents already exists, of Shop.Thing"},
 		},
 		"two commands": {
 			func() string {
 				_, text := derive(plug("Shop", entity("Thing", nil, otherPing{}), entity("ThingOther", nil, Ping{})))
 				return text
-			}(), []string{"api of Shop.ThingOther: the mutation shopThingOtherPing is there already, of Shop.Thing"},
+			}(), []string{"api of Shop.ThingOther: the mutation shopThingOtherPing already exists, of Shop.Thing"},
 		},
 		"singular and plural of two read models": {
 			func() string {
@@ -97,14 +97,14 @@ func TestNamesThatCollide(t *testing.T) {
 				e := e()
 				_, text := derive(plug("AWS", e, rows[plain]("JSON", e)))
 				return text
-			}(), []string{"api of AWS.JSON: ", "the type AWSJSON has the name of one of GraphQL's own"},
+			}(), []string{"api of AWS.JSON: ", "the type name AWSJSON is reserved by GraphQL"},
 		},
 		"a name that every API has": {
 			func() string {
 				e, f, g := e(), e(), e()
 				_, text := derive(plug("Page", e, rows[plain]("Infos", e)), plug("Command", f, rows[plain]("Results", f)), plug("String", g, rows[plain]("Filter", g)))
 				return text
-			}(), []string{"api of Page.Infos: ", "two types PageInfo", "api of Command.Results: ", "two types CommandResult", "api of String.Filter: ", "two types StringFilter"},
+			}(), []string{"api of Page.Infos: ", "two types named PageInfo", "api of Command.Results: ", "two types CommandResult", "api of String.Filter: ", "two types StringFilter"},
 		},
 		"an index by a field that is named as an argument": {
 			func() string {
@@ -122,14 +122,14 @@ func TestNamesThatCollide(t *testing.T) {
 					s.Indexes = []readmodel.Index{{Name: "byOwner", Key: "owner"}, {Name: "ByOwner", Key: "owner"}}
 				})))
 				return text
-			}(), []string{"api of Shop.Lists: the query shopListsByByOwner is there already"},
+			}(), []string{"api of Shop.Lists: the query shopListsByByOwner already exists"},
 		},
 		"a field id that is no string": {
 			func() string {
 				e := e()
 				_, text := derive(plug("Shop", e, rows[withID]("Lists", e)))
 				return text
-			}(), []string{"api of Shop.Lists: the field id of api_test.withID has the name of the row's id and is no string"},
+			}(), []string{"api of Shop.Lists: the field id of api_test.withID has the name of the row's id and is not a string"},
 		},
 	} {
 		if tt.text == "" {

@@ -25,8 +25,8 @@ var (
 	stringKinds = reflect.String
 )
 
-// ref maps a Go type. where says which field it is of, input whether it is part
-// of arguments, outer the name for a struct without one.
+// ref maps a Go type. where is the field that has it, input says whether it is part of
+// an argument, and outer names a struct that has no name.
 func (b *builder) ref(plugin string, t reflect.Type, where, outer string, input bool) (Ref, error) {
 	if containsItself(t) {
 		return Ref{}, fmt.Errorf("%s: GraphQL cannot express a %v, which is a list of itself; %s", where, t, remedy)
@@ -81,7 +81,7 @@ func (b *builder) ref(plugin string, t reflect.Type, where, outer string, input 
 	return Ref{}, fmt.Errorf("%s: GraphQL cannot express a %v; %s", where, t, remedy)
 }
 
-// structType maps a struct to an object or input, once for each plugin.
+// structType maps a struct to an object or input type, once per plugin.
 func (b *builder) structType(plugin string, t reflect.Type, where, outer string, input bool) (*Type, error) {
 	name := plugin + goTypeName(t.Name())
 	if t.Name() == "" {
@@ -107,8 +107,8 @@ func (b *builder) structType(plugin string, t reflect.Type, where, outer string,
 	return out, b.add(out, where)
 }
 
-// containsItself reports whether lists and pointers of a type lead to the type
-// itself, without a struct between them.
+// containsItself reports whether lists and pointers lead from a type to itself without
+// a struct in between.
 func containsItself(t reflect.Type) bool {
 	var seen []reflect.Type
 	for ; t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Array; t = t.Elem() {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/internal/api"
 )
 
 // argument is a Go value as a reader of GraphQL yields it; numbers come in each of

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Payload returns the data of a command from the arguments of its operation:
-// those that were given, except the ones that every command has. The error names
-// the argument that does not fit its Go type.
+// Payload returns the data of a command from the given arguments of its operation,
+// without the arguments of all commands. The error names the argument that does not fit
+// its Go type.
 func (o *Operation) Payload(args map[string]any) (json.RawMessage, error) {
 	data := map[string]any{}
 	for _, a := range o.Args {
@@ -27,8 +27,8 @@ func (o *Operation) Payload(args map[string]any) (json.RawMessage, error) {
 	return json.Marshal(data)
 }
 
-// encode returns what stands for an argument's value in the command's JSON. The
-// value is as a reader of GraphQL or JSON yields it.
+// encode returns the value of an argument as it appears in the command's JSON. v is a
+// value as GraphQL and JSON parsers return it.
 func (r Ref) encode(path string, v any) (any, error) {
 	switch {
 	case v == nil && r.NonNull:
@@ -38,7 +38,7 @@ func (r Ref) encode(path string, v any) (any, error) {
 	case r.List != nil:
 		list, ok := v.([]any)
 		if !ok {
-			list = []any{v} // GraphQL takes one value for a list of it
+			list = []any{v} // GraphQL coerces a single value to a list
 		}
 		out := make([]any, len(list))
 		for i, e := range list {
@@ -123,7 +123,7 @@ func (r Ref) encodeScalar(path string, v any) (any, error) {
 	return s, nil
 }
 
-// number returns a number as any reader yields it.
+// number returns a number as any parser returns it.
 func number(v any) (float64, bool) {
 	switch n := v.(type) {
 	case int:

@@ -11,47 +11,47 @@ import (
 	"github.com/reventless-go/reventless/internal/jsontext"
 )
 
-// maxWhole is the greatest whole number that every reader of JSON can hold: a
-// Float of GraphQL is a float64.
+// maxWhole is the greatest whole number that every JSON parser represents exactly: a
+// GraphQL Float is a float64.
 const maxWhole = 1 << 53
 
-// Selected is a field that a caller asked for.
+// Selected is a field that the caller selected.
 type Selected struct {
-	// Key is the name in the answer.
+	// Key is the name in the response.
 	Key string
 	// Field is the field; nil is __typename.
 	Field *Field
-	// Sub selects from the field's objects.
+	// Sub is the selection of the field's objects.
 	Sub Selection
 }
 
-// Selection says which fields of an object a caller asked for. A nil Selection is
-// all of them, and __typename where an object may be of several types.
+// Selection is the fields of an object that the caller selected. A nil Selection means
+// all fields, and __typename for an object in a union.
 type Selection func(*Type) []Selected
 
-// FieldError is an error of one field of an answer.
+// FieldError is an error in one field of a response.
 type FieldError struct {
-	// Path leads to the field: keys and list indexes.
+	// Path is the path to the field: keys and list indexes.
 	Path []any
 	Err  error
 }
 
-// Writer turns JSON as it is stored into JSON as the API shows it. Absent members
-// are what Go makes of them: zero values, where null is not allowed.
+// Writer turns stored JSON into the JSON of a response. An absent member that cannot be
+// null becomes its Go type's zero value.
 type Writer struct {
-	// Errors are the fields that could not be written; each is null in the answer,
-	// or what is around it as far as null is allowed.
+	// Errors are the fields that could not be written. Each is null in the response, or
+	// its nearest enclosing value that can be null is.
 	Errors []FieldError
 
 	out  []byte
 	path []any
 }
 
-// Bytes returns what was written.
+// Bytes returns the response.
 func (w *Writer) Bytes() []byte { return w.out }
 
-// Value writes one value of the type r from data. It returns false when the value
-// is in error and cannot be null; then nothing was written.
+// Value writes a value of type r from data. It returns false, and writes nothing, when
+// the value is invalid and cannot be null.
 func (w *Writer) Value(r Ref, data json.RawMessage, sel Selection, path ...any) bool {
 	w.path = append(w.path[:0], path...)
 	if len(data) > 0 && (!json.Valid(data) || !utf8.Valid(data)) {
@@ -65,7 +65,7 @@ func (w *Writer) fail(err error) {
 	w.Errors = append(w.Errors, FieldError{append([]any(nil), w.path...), err})
 }
 
-// null writes null in place of a value in error.
+// null writes null in place of an invalid value.
 func (w *Writer) null(r Ref) bool {
 	if r.NonNull {
 		return false
@@ -118,11 +118,11 @@ func (w *Writer) scalar(r Ref, data []byte) bool {
 		if ok && r.Number.Bits > 0 {
 			n, err := strconv.ParseInt(string(data), 10, 64)
 			if r.Type == intType && (err != nil || n != int64(int32(n))) {
-				w.fail(fmt.Errorf("%.40s is no whole number of 32 bits, which is what an Int of GraphQL can hold", data))
+				w.fail(fmt.Errorf("%.40s is not a 32-bit integer, which a GraphQL Int requires", data))
 				return w.null(r)
 			}
 			if err != nil || n > maxWhole || n < -maxWhole {
-				w.fail(fmt.Errorf("%.40s is no whole number within 2^53, which is what a Float of GraphQL can hold", data))
+				w.fail(fmt.Errorf("%.40s is not an integer within ±2^53, which a GraphQL Float requires", data))
 				return w.null(r)
 			}
 		}
@@ -180,7 +180,7 @@ func (w *Writer) list(r Ref, data []byte, absent bool, sel Selection) bool {
 	return true
 }
 
-// object writes the selected fields; false when one of them is in error and
+// object writes the selected fields; it returns false when one of them is invalid and
 // cannot be null.
 func (w *Writer) object(t *Type, data []byte, absent bool, sel Selection) bool {
 	if !absent && data[0] != '{' {
@@ -209,7 +209,7 @@ func (w *Writer) object(t *Type, data []byte, absent bool, sel Selection) bool {
 		}
 		first = false
 		w.out = append(w.out, '"')
-		w.out = append(w.out, k...) // a name of GraphQL needs no escapes
+		w.out = append(w.out, k...) // a GraphQL name needs no escapes
 		w.out = append(w.out, '"', ':')
 	}
 	depth := len(w.path)
@@ -244,7 +244,7 @@ func (w *Writer) object(t *Type, data []byte, absent bool, sel Selection) bool {
 	return true
 }
 
-// member returns the member of a union of a name, which is a JSON string.
+// member returns the member of a union by its name, a JSON string.
 func (t *Type) member(name []byte) *Type {
 	for _, m := range t.Members {
 		if len(name) == len(m.Name)+2 && string(name[1:len(name)-1]) == m.Name {

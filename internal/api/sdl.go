@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// SDL returns the schema in GraphQL's schema definition language. The text
-// depends on the App alone.
+// SDL returns the schema in GraphQL's schema definition language. The text depends only
+// on the App.
 func (s *Schema) SDL() string {
 	var b strings.Builder
 	for _, t := range []*Type{dateTimeType, jsonType} {
@@ -92,8 +92,8 @@ func definition(b *strings.Builder, t *Type) {
 	}
 }
 
-// description writes a block string. Its text is of the declaration, so any
-// quotes that would end it are escaped.
+// description writes a block string. The text comes from the declaration, so quotes that
+// would end it are escaped.
 func description(b *strings.Builder, indent, text string) {
 	text = strings.TrimSpace(text)
 	if text == "" {

@@ -9,12 +9,13 @@ import (
 
 	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/jsonfield"
 )
 
-// New derives the schema of an App. The error joins all that cannot be expressed
-// and all names that collide, each naming the component and the Go field.
+// New derives the schema of an App. The error joins everything that cannot be
+// expressed in GraphQL and all names that collide, with their components and Go fields.
 func New(app *component.App) (*Schema, error) {
 	b := &builder{schema: &Schema{App: app.Name}, structs: map[structKey]*Type{}, types: map[string]*Type{}, operations: map[string]string{}}
 	b.common()
@@ -43,7 +44,7 @@ type builder struct {
 	types      map[string]*Type
 	structs    map[structKey]*Type
 	operations map[string]string // the component by kind and name
-	component  string            // in work
+	component  string            // that is being derived
 	errs       []error
 }
 
@@ -53,17 +54,17 @@ func (b *builder) fail(err error) {
 	}
 }
 
-// add makes a type known.
+// add adds a type.
 func (b *builder) add(t *Type, where string) error {
 	other := b.types[t.Name]
 	scalar := slices.ContainsFunc([]*Type{idType, stringType, booleanType, intType, floatType, dateTimeType, jsonType}, func(s *Type) bool { return s.Name == t.Name })
 	switch {
 	case scalar || slices.Contains([]string{"Query", "Mutation", "Subscription"}, t.Name):
-		return fmt.Errorf("%s: the type %s has the name of one of GraphQL's own", where, t.Name)
+		return fmt.Errorf("%s: the type name %s is reserved by GraphQL", where, t.Name)
 	case other != nil && other != t && (other.goType != "" && t.goType != ""):
 		return fmt.Errorf("%s: %s and %s both become the type %s", where, t.goType, other.goType, t.Name)
 	case other != nil && other != t:
-		return fmt.Errorf("%s: there are two types %s in the API", where, t.Name)
+		return fmt.Errorf("%s: the API has two types named %s", where, t.Name)
 	}
 	b.types[t.Name] = t
 	for _, m := range t.Members {
@@ -79,7 +80,7 @@ func (b *builder) operation(o *Operation) {
 	}
 	key := string(o.Kind) + " " + o.Name
 	if other, taken := b.operations[key]; taken {
-		b.fail(fmt.Errorf("the %s %s is there already, of %s", strings.ToLower(string(o.Kind)), o.Name, other))
+		b.fail(fmt.Errorf("the %s %s already exists, of %s", strings.ToLower(string(o.Kind)), o.Name, other))
 		return
 	}
 	b.operations[key] = b.component
@@ -93,7 +94,7 @@ func (b *builder) operation(o *Operation) {
 	b.schema.Operations = append(b.schema.Operations, o)
 }
 
-// common adds what every schema has.
+// common adds the types and operations of every schema.
 func (b *builder) common() {
 	add := func(t *Type) *Type {
 		b.fail(b.add(t, "api"))
@@ -102,20 +103,20 @@ func (b *builder) common() {
 	field := func(name string, r Ref, doc string) *Field {
 		return &Field{Name: name, Type: r, Doc: doc, JSON: name}
 	}
-	accepted := add(&Type{Name: "CommandAccepted", Kind: Object, Doc: "The command took effect, or had before.", Fields: []*Field{
+	accepted := add(&Type{Name: "CommandAccepted", Kind: Object, Doc: "The command has taken effect, now or when the same commandId was sent before.", Fields: []*Field{
 		field("commandId", nonNull(idType), ""),
 		field("entityId", nonNull(idType), ""),
-		field("sequenceNr", whole(), "The commit that answers the command."),
-		field("eventCount", Ref{Type: intType, NonNull: true, Number: Number{Bits: 32}}, "How many events it led to; 0 when there was nothing to change."),
-		field("position", nonNull(stringType), "To be handed to waitFor of a query that is to see this command."),
+		field("sequenceNr", whole(), "The sequence number of the command's commit."),
+		field("eventCount", Ref{Type: intType, NonNull: true, Number: Number{Bits: 32}}, "The number of events that the command led to; 0 if there was nothing to change."),
+		field("position", nonNull(stringType), "Pass it to waitFor of a query that must show the effect of this command."),
 	}})
-	rejected := add(&Type{Name: "CommandRejected", Kind: Object, Doc: "The domain refused the command; nothing happened.", Fields: []*Field{
+	rejected := add(&Type{Name: "CommandRejected", Kind: Object, Doc: "The command was rejected and has no effect.", Fields: []*Field{
 		field("commandId", nonNull(idType), ""),
-		field("code", nonNull(stringType), "The refusal's stable name."),
+		field("code", nonNull(stringType), "The stable name of the rejection."),
 		field("message", nonNull(stringType), ""),
 		field("detail", nullable(jsonType), ""),
 	}})
-	pending := add(&Type{Name: "CommandPending", Kind: Object, Doc: "The command is stored and will be handled; commandOutcome tells how it ended.", Fields: []*Field{
+	pending := add(&Type{Name: "CommandPending", Kind: Object, Doc: "The command is queued; commandOutcome reports its outcome.", Fields: []*Field{
 		field("commandId", nonNull(idType), ""),
 	}})
 	result := add(&Type{Name: "CommandResult", Kind: Union, Members: []*Type{accepted, rejected, pending}})
@@ -141,8 +142,8 @@ func (b *builder) common() {
 		add(t)
 	}
 	ordered := []string{"equal", "less", "lessOrEqual", "greater", "greaterOrEqual", "between"}
-	all := "All conditions that are given must hold."
-	one := "Exactly one condition is given."
+	all := "All given conditions must hold."
+	one := "Exactly one condition must be given."
 	filter("StringFilter", all, stringType, append(ordered, "unequal", "beginsWith", "contains", "notContains", "exists")...)
 	filter("NumberFilter", all, floatType, append(ordered, "unequal", "exists")...)
 	filter("DateTimeFilter", all, dateTimeType, append(ordered, "unequal", "exists")...)
@@ -154,10 +155,10 @@ func (b *builder) common() {
 	filter("NumberRange", one, floatType, ordered...)
 	filter("DateTimeRange", one, dateTimeType, ordered...)
 
-	event := add(&Type{Name: "Event", Kind: Object, Doc: "Something that happened to an entity.", Fields: []*Field{
+	event := add(&Type{Name: "Event", Kind: Object, Doc: "An event of an entity.", Fields: []*Field{
 		field("id", nonNull(idType), ""),
-		field("sequenceNr", whole(), "The commit that the event lies in."),
-		field("index", Ref{Type: intType, NonNull: true, Number: Number{Bits: 32}}, "Its place in the commit."),
+		field("sequenceNr", whole(), "The sequence number of the event's commit."),
+		field("index", Ref{Type: intType, NonNull: true, Number: Number{Bits: 32}}, "The event's place in its commit, from 0."),
 		field("type", nonNull(stringType), ""),
 		field("version", Ref{Type: intType, NonNull: true, Number: Number{Bits: 32}}, ""),
 		field("data", nullable(jsonType), ""),
@@ -171,16 +172,16 @@ func (b *builder) common() {
 	command := []*Field{{Name: "commandId", Type: nonNull(idType), JSON: "commandId"}}
 	b.component = "the framework"
 	b.operation(&Operation{
-		Kind: Query, Name: "commandOutcome", Args: command, Result: nullable(result), Action: GetOutcome, Rule: access.Anyone,
-		Doc: "How an asynchronous command ended; null when nothing is known of it (any more). Outcomes are told to who sent the command.",
+		Kind: Query, Name: "commandOutcome", Args: command, Result: nullable(result), Action: GetOutcome, Rule: access.Anyone.Erased(),
+		Doc: "The outcome of an asynchronous command; null if it is unknown or has expired. Only the user who sent the command, and administrators, get it.",
 	})
 	b.operation(&Operation{
-		Kind: Subscription, Name: "commandOutcome", Args: command, Result: nullable(result), Action: WatchOutcome, Rule: access.Anyone,
-		Doc: "How an asynchronous command ends, as soon as it is known; then the subscription is complete.",
+		Kind: Subscription, Name: "commandOutcome", Args: command, Result: nullable(result), Action: WatchOutcome, Rule: access.Anyone.Erased(),
+		Doc: "The outcome of an asynchronous command, as soon as it is known. The subscription then completes.",
 	})
 }
 
-// connection makes the types of a page of nodes.
+// connection adds the types of a page of nodes.
 func (b *builder) connection(node *Type) *Type {
 	edge := &Type{Name: node.Name + "Edge", Kind: Object, Fields: []*Field{
 		{Name: "cursor", JSON: "cursor", Type: nonNull(stringType)}, {Name: "node", JSON: "node", Type: nonNull(node)},
@@ -193,7 +194,7 @@ func (b *builder) connection(node *Type) *Type {
 	return page
 }
 
-// fieldName returns the name of an operation's beginning, such as catalogProduct.
+// fieldName returns the start of an operation's name, such as catalogProduct.
 func fieldName(plugin, name string) string { return lowerFirst(plugin) + upperFirst(name) }
 
 func (b *builder) commands(plugin string, d *component.Definition) {
@@ -216,7 +217,7 @@ func (b *builder) commands(plugin string, d *component.Definition) {
 		taken := false
 		for _, f := range fields {
 			if f.Name == "id" || f.Name == "commandId" {
-				b.fail(fmt.Errorf("command %s: the field %s of %v has the name of an argument that every command has", c.Name, f.JSON, c.Go))
+				b.fail(fmt.Errorf("command %s: the field %s of %v has the name of an argument of all commands", c.Name, f.JSON, c.Go))
 				taken = true
 			}
 		}
@@ -225,28 +226,28 @@ func (b *builder) commands(plugin string, d *component.Definition) {
 		}
 		o.Args = append(append(o.Args, fields...), &Field{
 			Name: "commandId", JSON: "commandId", Type: nullable(idType),
-			Doc: "The idempotency key: the same id again is answered the same and changes nothing.",
+			Doc: "The idempotency key: a command that is sent again with the same id gets the same answer and has no further effect.",
 		})
 		b.operation(o)
 	}
 }
 
-func commandDoc(d *component.Definition, c component.MessageType, rule access.Rule) string {
-	lines := []string{fmt.Sprintf("Sends %s to the %s of this id.", c.Name, d.Name)}
+func commandDoc(d *component.Definition, c component.MessageType, rule authz.Rule) string {
+	lines := []string{fmt.Sprintf("Sends %s to the %s with this id.", c.Name, d.Name)}
 	if d.Doc != "" {
 		lines = append(lines, d.Doc)
 	}
 	if d.Aggregate.Async {
-		lines = append(lines, "The answer is CommandPending; commandOutcome tells how the command ended.")
+		lines = append(lines, "The answer is CommandPending; commandOutcome reports the outcome.")
 	}
 	return strings.Join(append(lines, "For "+rule.String()+"."), "\n")
 }
 
 func (b *builder) history(plugin string, d *component.Definition) {
 	b.operation(&Operation{
-		Kind: Query, Name: fieldName(plugin, d.Name) + "Events", Result: nullable(b.types["EventConnection"]), Rule: access.Roles(access.Admin),
+		Kind: Query, Name: fieldName(plugin, d.Name) + "Events", Result: nullable(b.types["EventConnection"]), Rule: access.Roles(access.Admin).Erased(),
 		Action: ListEvents, Component: b.component,
-		Doc:  fmt.Sprintf("What happened to the %s of this id, in order.\nFor %s.", d.Name, access.Roles(access.Admin)),
+		Doc:  fmt.Sprintf("The events of the %s with this id, in order.\nFor %s.", d.Name, access.Roles(access.Admin)),
 		Args: append([]*Field{{Name: "id", JSON: "id", Type: nonNull(idType)}}, paging(false)...),
 	})
 }
@@ -284,19 +285,19 @@ func (b *builder) readModel(plugin string, d *component.Definition) {
 	}
 	id := &Field{Name: "id", JSON: "id", Type: nonNull(idType)}
 	of := nonNull(stringType)
-	waitFor := &Field{Name: "waitFor", JSON: "waitFor", Type: Ref{List: &of}, Doc: "Positions of accepted commands that the answer is to show."}
+	waitFor := &Field{Name: "waitFor", JSON: "waitFor", Type: Ref{List: &of}, Doc: "Positions of accepted commands whose effects the answer must show."}
 	single, plurals := fieldName(plugin, one), fieldName(plugin, many)
 
 	get := &Operation{
 		Kind: Query, Name: single, Args: []*Field{id}, Result: nullable(row), Rule: m.Access, Action: GetRow, Component: b.component,
-		Doc: doc(fmt.Sprintf("The row of %s of this id; null when there is none.", d.Name)),
+		Doc: doc(fmt.Sprintf("The row of %s with this id; null if there is none.", d.Name)),
 	}
 	sub := ""
 	if m.SubID != "" {
 		sub = lowerFirst(m.SubID)
 		get.Args = append(get.Args, &Field{Name: sub, JSON: m.SubID, Type: nonNull(stringType)})
 		get.Sort = sub
-		get.Doc = doc(fmt.Sprintf("The row of %s of this id and %s; null when there is none.", d.Name, sub))
+		get.Doc = doc(fmt.Sprintf("The row of %s with this id and %s; null if there is none.", d.Name, sub))
 	}
 	get.Args = append(get.Args, waitFor)
 	b.operation(get)
@@ -305,7 +306,7 @@ func (b *builder) readModel(plugin string, d *component.Definition) {
 	page := b.connection(row)
 	list := &Operation{
 		Kind: Query, Name: plurals, Args: paging(true), Result: nullable(page), Rule: m.Access, Action: ListRows, Component: b.component,
-		Doc: doc(fmt.Sprintf("The rows of %s. Without orderBy their order is the store's own, and pages go forwards only.", d.Name)),
+		Doc: doc(fmt.Sprintf("The rows of %s. Without orderBy their order is unspecified, and pages only go forward.", d.Name)),
 	}
 	filterArg := []*Field{}
 	if filter != nil {
@@ -318,7 +319,7 @@ func (b *builder) readModel(plugin string, d *component.Definition) {
 	if sub != "" {
 		b.operation(&Operation{
 			Kind: Query, Name: single + "Items", Result: nullable(page), Rule: m.Access, Action: QueryItems, Component: b.component, Sort: sub,
-			Doc:  doc(fmt.Sprintf("The rows of %s of one id, by %s.", d.Name, sub)),
+			Doc:  doc(fmt.Sprintf("The rows of %s with this id, ordered by %s.", d.Name, sub)),
 			Args: slices.Concat([]*Field{id, {Name: sub, JSON: m.SubID, Type: nullable(b.types["StringRange"])}}, paging(true), filterArg, []*Field{direction, waitFor}),
 		})
 	}
@@ -334,17 +335,18 @@ func (b *builder) readModel(plugin string, d *component.Definition) {
 		change.Fields = append(change.Fields, &Field{Name: "subId", JSON: "subId", Type: nonNull(stringType)})
 	}
 	change.Fields = append(change.Fields,
-		&Field{Name: "revision", JSON: "revision", Type: whole(), Doc: "It grows with every change of the row."},
-		&Field{Name: "row", JSON: "row", Type: nullable(row), Doc: "The row after the change; null when it was removed."})
+		&Field{Name: "revision", JSON: "revision", Type: whole(), Doc: "Increases with every change of the row."},
+		&Field{Name: "row", JSON: "row", Type: nullable(row), Doc: "The row after the change; null if it was deleted."})
 	b.fail(b.add(change, row.Name))
 	b.operation(&Operation{
 		Kind: Subscription, Name: single + "Changed", Result: nullable(change), Rule: m.Access, Action: WatchRows, Component: b.component,
-		Doc:  doc(fmt.Sprintf("Every change of the rows of %s from now on, or of those of one id.", d.Name)),
+		Doc:  doc(fmt.Sprintf("Every further change of a row of %s, or of the rows with one id.", d.Name)),
 		Args: []*Field{{Name: "id", JSON: "id", Type: nullable(idType)}},
 	})
 }
 
-// rowType maps a row, with its id in front; only narrows it to some fields.
+// rowType maps a row, with its id as the first field. only limits the fields, by their
+// JSON names; nil means all.
 func (b *builder) rowType(name string, d *component.Definition, only []string) *Type {
 	plugin, _, _ := strings.Cut(b.component, ".")
 	t := &Type{Name: name, Kind: Object, Doc: d.Doc, goType: d.ReadModel.Row.String() + " of " + d.Name, Fields: []*Field{{Name: "id", JSON: "id", Type: nonNull(idType)}}}
@@ -357,7 +359,7 @@ func (b *builder) rowType(name string, d *component.Definition, only []string) *
 		switch {
 		case f.Name == "id":
 			if f.Type.Type != stringType {
-				b.fail(fmt.Errorf("the field %s of %v has the name of the row's id and is no string", f.JSON, d.ReadModel.Row))
+				b.fail(fmt.Errorf("the field %s of %v has the name of the row's id and is not a string", f.JSON, d.ReadModel.Row))
 			}
 		case only == nil || slices.Contains(only, f.JSON):
 			t.Fields = append(t.Fields, f)
@@ -396,10 +398,10 @@ func (b *builder) index(plurals string, d *component.Definition, row, page *Type
 			kind = "DateTimeRange"
 		}
 		args = slices.Insert(args, 1, &Field{Name: sort.Name, JSON: sort.JSON, Type: nullable(b.types[kind])})
-		what += ", by " + o.Sort
+		what += ", ordered by " + o.Sort
 	}
 	if x.Include != nil {
-		// An index that holds some fields answers with those, and never with a made-up rest.
+		// The type has the fields that the index includes: others would be zero values.
 		only := append([]string{x.Key.Name, d.ReadModel.SubID}, x.Include...)
 		if x.Sort != nil {
 			only = append(only, x.Sort.Name)
@@ -427,13 +429,13 @@ func (b *builder) fieldOf(row *Type, d *component.Definition, name string) *Fiel
 	return nil
 }
 
-// filterType makes the input of a read model's filters; nil when no field can be
-// filtered by.
+// filterType adds the input type of a read model's filters; it returns nil if no field
+// can be filtered by.
 func (b *builder) filterType(row *Type, d *component.Definition) *Type {
-	t := &Type{Name: row.Name + "Filter", Kind: Input, Doc: "All conditions that are given must hold."}
+	t := &Type{Name: row.Name + "Filter", Kind: Input, Doc: "All given conditions must hold."}
 	for _, f := range row.Fields {
 		if _, ok := jsonfield.Named(d.ReadModel.Row, f.JSON); !ok {
-			continue // the row's id is no field of it
+			continue // the id is not a field of the row
 		}
 		name := filterOf(f.Type)
 		if name == "" {
@@ -492,7 +494,7 @@ func (b *builder) orderType(row *Type) *Type {
 	return t
 }
 
-// prune drops the types that no operation uses.
+// prune removes the types that no operation uses.
 func (b *builder) prune() {
 	used := map[*Type]bool{}
 	var use func(Ref)

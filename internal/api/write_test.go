@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/internal/api"
 )
 
 // write shows one stored value; the text begins with the errors, each as

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// singular returns a name in the singular, by plain rules of English; the name
-// itself when it is no plural.
+// singular returns the singular of a name by simple rules of English, or the name itself
+// if it is not a plural.
 func singular(name string) string {
 	switch {
 	case strings.HasSuffix(name, "ies") && len(name) > 4:
@@ -23,7 +23,7 @@ func singular(name string) string {
 	return name
 }
 
-// plural returns a singular name in the plural.
+// plural returns the plural of a name.
 func plural(name string) string {
 	switch {
 	case strings.HasSuffix(name, "y") && len(name) > 1 && !strings.ContainsRune("aeiou", rune(name[len(name)-2])):
@@ -43,8 +43,8 @@ func hasSuffix(s string, suffixes ...string) bool {
 	return false
 }
 
-// lowerFirst returns a name as that of a field: "ID" as "id", "URLPath" as
-// "urlPath", "CategoryID" as "categoryID".
+// lowerFirst returns a name as a field name: "ID" becomes "id", "URLPath" "urlPath",
+// "CategoryID" "categoryID".
 func lowerFirst(name string) string {
 	upper := 0
 	for upper < len(name) && isUpper(name[upper]) {
@@ -65,7 +65,7 @@ func upperFirst(name string) string {
 
 func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
 
-// checkName reports why a name cannot be one of GraphQL.
+// checkName returns an error if a name is not valid in GraphQL.
 func checkName(name string) error {
 	for i, c := range name {
 		letter := c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
@@ -79,12 +79,12 @@ func checkName(name string) error {
 	return nil
 }
 
-// inName matches the package in front of a name, and what reflection appends to
-// that of a type of a function.
+// inName matches the package of a type name, and the suffix that reflection appends to
+// the name of a type that is local to a function.
 var inName = regexp.MustCompile(`[^\[\]*, ]*[./]|·[0-9]+`)
 
-// goTypeName returns a Go type's name without packages, also those of its type
-// arguments, as far as GraphQL can have it.
+// goTypeName returns a Go type's name without packages, also in its type arguments, and
+// without characters that GraphQL does not allow.
 func goTypeName(name string) string {
 	name = inName.ReplaceAllString(name, "")
 	var b strings.Builder
