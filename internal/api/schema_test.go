@@ -104,7 +104,7 @@ func TestNamesThatCollide(t *testing.T) {
 				e, f, g := e(), e(), e()
 				_, text := derive(plug("Page", e, rows[plain]("Infos", e)), plug("Command", f, rows[plain]("Results", f)), plug("String", g, rows[plain]("Filter", g)))
 				return text
-			}(), []string{"api of Page.Infos: ", "two types named PageInfo", "api of Command.Results: ", "two types CommandResult", "api of String.Filter: ", "two types StringFilter"},
+			}(), []string{"api of Page.Infos: ", "two types named PageInfo", "api of Command.Results: ", "two types named CommandResult", "api of String.Filter: ", "two types named StringFilter"},
 		},
 		"an index by a field that is named as an argument": {
 			func() string {
