@@ -74,9 +74,11 @@ func (r *reactor) react(ctx context.Context, c *driver.Commit) error {
 	for _, e := range r.events(c) {
 		first := 0
 		for _, src := range r.Sources {
-			events, err := shown(src, e)
-			if err != nil {
-				return err
+			events, err := []component.Event{e}, error(nil)
+			if src.Map != nil {
+				if events, err = mapped(src, e); err != nil {
+					return err
+				}
 			}
 			for _, ev := range events {
 				n, err := r.reactTo(ctx, src.Source, ev, first)
