@@ -359,11 +359,6 @@ func eventLogFaults() []fault {
 	}
 }
 
-func jsonOf(v any) string {
-	b, _ := json.Marshal(v)
-	return `"` + string(b) + `"`
-}
-
 // onStreams maps stream ids to other ones.
 func onStreams(to func(string) string) plant {
 	return on(func(h *faults.EventLog, _ *faulty) {

@@ -15,17 +15,6 @@ import (
 	"github.com/reventless-go/reventless/internal/faults"
 )
 
-// onReceived changes what a topic's Receive returns.
-func onReceived(change func(b *driver.Batch[driver.Command], max int)) plant {
-	return onEnds(func(_ *faults.CommandTopic, r *faults.Receiver[driver.Command], _ *faulty) {
-		r.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
-			b, err := r.Receiver.Receive(ctx, max)
-			change(&b, max)
-			return b, err
-		}
-	})
-}
-
 func commandTopicFaults() []fault {
 	sending := func(change func(cs []driver.Command) []driver.Command) plant {
 		return on(func(h *faults.CommandTopic, _ *faulty) {
