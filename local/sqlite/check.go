@@ -29,7 +29,7 @@ func inspect(path string, known bool, check int64) (exists bool, err error) {
 	var size int64
 	if err == nil {
 		if !info.Mode().IsRegular() {
-			return false, bad("not a regular file")
+			return false, bad("not a file")
 		}
 		size = info.Size()
 	}
