@@ -154,12 +154,12 @@ func openBank(b *testing.B) *bank {
 		}
 	})
 	k.rows, _ = k.host.QueryDb("Test.RetailAccounts")
-	var batch []driver.Row
+	var writes []driver.RowWrite
 	for i := range accountRows {
-		batch = append(batch, accountRow(i, float64(i)))
+		writes = append(writes, driver.RowWrite{Row: accountRow(i, float64(i))})
 	}
-	for part := range slices.Chunk(batch, 500) {
-		if err := k.rows.SaveBatch(b.Context(), part); err != nil {
+	for part := range slices.Chunk(writes, 500) {
+		if err := k.rows.Apply(b.Context(), driver.Step{Writes: part}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -489,7 +489,8 @@ func BenchmarkSubscriptions(b *testing.B) {
 				l.do(load.Order{Expect: `"balance":` + strconv.Itoa(balance), By: told})
 				start := time.Now()
 				for i := range rows {
-					if err := k.rows.SaveBatch(b.Context(), []driver.Row{accountRow(i, float64(balance))}); err != nil {
+					step := driver.Step{Writes: []driver.RowWrite{{Row: accountRow(i, float64(balance))}}}
+					if err := k.rows.Apply(b.Context(), step); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -56,7 +56,7 @@ var worlds = map[string]func(t *testing.T) world{
 	"sqlite/4 hosts": func(t *testing.T) world { return providerWorld(t, openSQLite(t), 4) },
 }
 
-func openSQLite(t *testing.T) driver.Provider {
+func openSQLite(t *testing.T) driver.PullProvider {
 	t.Helper()
 	p, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "app.db"), nil)
 	if err != nil {
@@ -91,7 +91,7 @@ func localWorld(t *testing.T) world {
 	}}
 }
 
-func openLog(t *testing.T, p driver.Provider) driver.EventLog {
+func openLog(t *testing.T, p driver.PullProvider) driver.EventLog {
 	t.Helper()
 	l, err := p.OpenEventLog(t.Context(), "Test.Cell")
 	if err != nil {
@@ -108,7 +108,7 @@ func jumping() func() time.Time {
 }
 
 // providerWorld is some hosts on one provider, each with a clock hours off.
-func providerWorld(t *testing.T, p driver.Provider, hosts int) world {
+func providerWorld(t *testing.T, p driver.PullProvider, hosts int) world {
 	t.Helper()
 	t.Cleanup(func() {
 		if err := p.Close(); err != nil {

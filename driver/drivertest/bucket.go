@@ -38,11 +38,19 @@ func bucketSuite() suite {
 	}...)}
 }
 
-func (e *env) bucket(name string) driver.Bucket {
+// bucketEnds are a bucket and the receiver of its changes.
+type bucketEnds struct {
+	driver.Bucket
+	driver.Receiver[driver.ObjectEvent]
+}
+
+func (e *env) bucket(name string) bucketEnds {
 	e.Helper()
 	b, err := e.Provider.OpenBucket(e.ctx, name)
 	e.must(err, "OpenBucket(%q)", name)
-	return b
+	r, err := e.Provider.OpenBucketReceiver(e.ctx, name)
+	e.must(err, "OpenBucketReceiver(%q)", name)
+	return bucketEnds{b, r}
 }
 
 func objectQueue(e *env) queue[driver.ObjectEvent] {
@@ -57,13 +65,13 @@ func objectQueue(e *env) queue[driver.ObjectEvent] {
 }
 
 // putObject stores content, read in small pieces.
-func (e *env) putObject(b driver.Bucket, key, content string) {
+func (e *env) putObject(b bucketEnds, key, content string) {
 	e.Helper()
 	e.must(b.Put(e.ctx, key, strings.NewReader(content)), "Put(%s)", short(key))
 }
 
 // wantObject checks an object's content and size.
-func (e *env) wantObject(b driver.Bucket, key, content string) driver.Object {
+func (e *env) wantObject(b bucketEnds, key, content string) driver.Object {
 	e.Helper()
 	r, o, err := b.Get(e.ctx, key)
 	if !e.try(err, "Get(%s)", short(key)) {
@@ -81,7 +89,7 @@ func (e *env) wantObject(b driver.Bucket, key, content string) driver.Object {
 	return o
 }
 
-func (e *env) wantNoObject(b driver.Bucket, key, why string) {
+func (e *env) wantNoObject(b bucketEnds, key, why string) {
 	e.Helper()
 	r, _, err := b.Get(e.ctx, key)
 	if err == nil {
@@ -370,7 +378,7 @@ func objectsAreDescribed(e *env) {
 }
 
 // objectEvents receives and settles events, until what came, by key, is enough.
-func (e *env) objectEvents(b driver.Bucket, until func(map[string][]driver.ObjectEvent) bool) {
+func (e *env) objectEvents(b bucketEnds, until func(map[string][]driver.ObjectEvent) bool) {
 	e.Helper()
 	got := map[string][]driver.ObjectEvent{}
 	e.poll("object events", func() (bool, bool) {

@@ -36,11 +36,19 @@ func commandTopicSuite() suite {
 	}...)}
 }
 
-func (e *env) commandTopic(name string) driver.CommandTopic {
+// commandEnds are both ends of a command queue.
+type commandEnds struct {
+	driver.CommandTopic
+	driver.Receiver[driver.Command]
+}
+
+func (e *env) commandTopic(name string) commandEnds {
 	e.Helper()
 	t, err := e.Provider.OpenCommandTopic(e.ctx, name)
 	e.must(err, "OpenCommandTopic(%q)", name)
-	return t
+	r, err := e.Provider.OpenCommandReceiver(e.ctx, name)
+	e.must(err, "OpenCommandReceiver(%q)", name)
+	return commandEnds{t, r}
 }
 
 func command(entity, id string) driver.Command {
@@ -69,7 +77,7 @@ func commandQueuePlace(c driver.Command) place {
 }
 
 // drainCommands receives and settles n commands.
-func drainCommands(e *env, t driver.CommandTopic, n int) []driver.Command {
+func drainCommands(e *env, t commandEnds, n int) []driver.Command {
 	e.Helper()
 	var got []driver.Command
 	e.poll(fmt.Sprintf("%d commands", n), func() (bool, bool) {
@@ -83,7 +91,7 @@ func drainCommands(e *env, t driver.CommandTopic, n int) []driver.Command {
 	return got
 }
 
-func noCommands(e *env, t driver.CommandTopic, why string) {
+func noCommands(e *env, t commandEnds, why string) {
 	e.Helper()
 	e.quiet(func() {
 		ds, _ := receive(e, t, 10)

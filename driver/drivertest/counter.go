@@ -30,11 +30,19 @@ func counterSuite() suite {
 	}...)}
 }
 
-func (e *env) counter(name string) driver.Counter {
+// counterEnds are a counter and the receiver of the targets that it reaches.
+type counterEnds struct {
+	driver.Counter
+	driver.Receiver[driver.CounterFinished]
+}
+
+func (e *env) counter(name string) counterEnds {
 	e.Helper()
 	c, err := e.Provider.OpenCounter(e.ctx, name)
 	e.must(err, "OpenCounter(%q)", name)
-	return c
+	r, err := e.Provider.OpenCounterReceiver(e.ctx, name)
+	e.must(err, "OpenCounterReceiver(%q)", name)
+	return counterEnds{c, r}
 }
 
 // finishQueue finishes counters: target n of a group is n.
@@ -50,7 +58,7 @@ func finishQueue(e *env) queue[driver.CounterFinished] {
 	}
 }
 
-func (e *env) wantCounter(c driver.Counter, id string, count, target int64, finished uint64) {
+func (e *env) wantCounter(c counterEnds, id string, count, target int64, finished uint64) {
 	e.Helper()
 	got, err := c.State(e.ctx, id)
 	want := driver.CounterState{Count: count, Target: target, Finished: finished}
@@ -59,19 +67,19 @@ func (e *env) wantCounter(c driver.Counter, id string, count, target int64, fini
 	}
 }
 
-func (e *env) count(c driver.Counter, id, ref string, n int64) {
+func (e *env) count(c counterEnds, id, ref string, n int64) {
 	e.Helper()
 	e.must(c.Count(e.ctx, id, ref, n), "Count(%s, %s, %d)", short(id), short(ref), n)
 }
 
-func (e *env) addTarget(c driver.Counter, id, ref string, n int64) {
+func (e *env) addTarget(c counterEnds, id, ref string, n int64) {
 	e.Helper()
 	e.must(c.AddTarget(e.ctx, id, ref, n), "AddTarget(%s, %s, %d)", short(id), short(ref), n)
 }
 
 // wantFinished checks that exactly these finishes are available, in order, and
 // settles them.
-func (e *env) wantFinished(c driver.Counter, want ...driver.CounterFinished) {
+func (e *env) wantFinished(c counterEnds, want ...driver.CounterFinished) {
 	e.Helper()
 	var got []driver.CounterFinished
 	if len(want) > 0 {

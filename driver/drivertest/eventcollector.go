@@ -35,7 +35,7 @@ func eventCollectorSuite() suite {
 	}...)}
 }
 
-func (e *env) collector(consumer, log string, topic bool) driver.EventCollector {
+func (e *env) collector(consumer, log string, topic bool) driver.Receiver[driver.Record] {
 	e.Helper()
 	spec := driver.CollectorSpec{Consumer: consumer, Source: driver.Source{Log: log, Topic: topic}}
 	c, err := e.Provider.OpenEventCollector(e.ctx, spec)
@@ -58,7 +58,7 @@ func feedQueue(e *env) queue[driver.Record] {
 }
 
 // collected is a queue over a collector that nobody puts into.
-func collected(c driver.EventCollector) queue[driver.Record] {
+func collected(c driver.Receiver[driver.Record]) queue[driver.Record] {
 	return queue[driver.Record]{Receiver: c, place: placeOfRecord, repeats: true}
 }
 

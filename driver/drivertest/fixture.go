@@ -22,7 +22,7 @@ type Open func(t *testing.T) *Fixture
 // Fixture is a provider under test with the handles that a suite needs beside it.
 type Fixture struct {
 	// Provider is fresh and empty.
-	Provider driver.Provider
+	Provider driver.PullProvider
 	// Now is the provider's clock; nil is time.Now.
 	Now func() time.Time
 	// Advance moves the provider's clock forward; nil where nobody can. With it,
@@ -30,7 +30,7 @@ type Fixture struct {
 	Advance func(d time.Duration)
 	// Reopen closes the current provider, however often it was closed before,
 	// and opens the same data anew; nil where nothing survives.
-	Reopen func(t *testing.T) driver.Provider
+	Reopen func(t *testing.T) driver.PullProvider
 	// Lag is how long what a returned call did may stay invisible to receivers,
 	// queries and subscribers. Embedded providers have none.
 	Lag time.Duration

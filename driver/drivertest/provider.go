@@ -23,7 +23,7 @@ func TestProvider(t *testing.T, open Open) {
 func suites() []suite {
 	return []suite{
 		providerSuite(), eventLogSuite(), commandTopicSuite(), eventTopicSuite(), eventCollectorSuite(),
-		checkpointsSuite(), queryDbSuite(), queryEngineSuite(), stateTopicSuite(), counterSuite(),
+		watermarksSuite(), queryDbSuite(), queryEngineSuite(), stateTopicSuite(), counterSuite(),
 		schedulerSuite(), bucketSuite(), deadLettersSuite(), outcomesSuite(),
 	}
 }
@@ -71,8 +71,8 @@ func oneNameIsOneStore(e *env) {
 	settle(e, two, false, held...) // settled by the other handle
 	noCommands(e, one, "though it was settled")
 
-	e.must(e.checkpoints("Test.Thing").Advance(e.ctx, []driver.Advance{advance("s", 0, 3)}), "Advance")
-	e.wantWatermark(e.checkpoints("Test.Thing"), streamKey("s"), 3, false)
+	e.must(e.watermarks("Test.Thing").Advance(e.ctx, []driver.Advance{advance("s", 0, 3)}), "Advance")
+	e.wantWatermark(e.watermarks("Test.Thing"), streamKey("s"), 3, false)
 
 	e.save(e.table(plainTable), numbered("id", 1))
 	e.wantRow(e.table(plainTable), numbered("id", 1))
@@ -99,7 +99,7 @@ func similarNamesAreKeptApart(e *env) {
 	for i, name := range names {
 		e.fill(e.eventLog(name), "s", 1, uint64(i+1))
 		e.must(e.commandTopic(name).Send(e.ctx, []driver.Command{command("e", "c-"+name)}), "Send")
-		e.must(e.checkpoints(name).Advance(e.ctx, []driver.Advance{advance("s", 0, uint64(i+1))}), "Advance")
+		e.must(e.watermarks(name).Advance(e.ctx, []driver.Advance{advance("s", 0, uint64(i+1))}), "Advance")
 		e.save(e.table(driver.TableSpec{Name: name}), numbered("id", i))
 		e.count(e.counter(name), "a", "r", int64(i+1))
 		e.putObject(e.bucket(name), "key", name)
@@ -112,7 +112,7 @@ func similarNamesAreKeptApart(e *env) {
 			e.Errorf("the topic %s has the commands %v", name, got)
 		}
 		noCommands(e, e.commandTopic(name), "though one was sent")
-		e.wantWatermark(e.checkpoints(name), streamKey("s"), uint64(i+1), false)
+		e.wantWatermark(e.watermarks(name), streamKey("s"), uint64(i+1), false)
 		e.wantRow(e.table(driver.TableSpec{Name: name}), numbered("id", i))
 		e.wantCounter(e.counter(name), "a", int64(i+1), 0, 0)
 		e.wantObject(e.bucket(name), "key", name)
@@ -128,7 +128,7 @@ func closedDriversAreUnavailable(e *env) {
 	eventTopic := e.eventTopic("Test.Log", "Test.Consumer")
 	feed := e.collector("Test.Consumer", "Test.Log", false)
 	sub := e.collector("Test.Consumer", "Test.Log", true)
-	points := e.checkpoints("Test.Consumer")
+	points := e.watermarks("Test.Consumer")
 	db := e.table(plainTable)
 	engine := e.engine(plainTable)
 	state, err := e.Provider.OpenStateTopic(e.ctx, plainTable)
@@ -169,20 +169,14 @@ func closedDriversAreUnavailable(e *env) {
 		{"EventCollector.Settle", func() error { return feed.Settle(e.ctx, one) }},
 		{"EventCollector.Receive of a topic", func() error { _, err := sub.Receive(e.ctx, 1); return err }},
 		{"EventCollector.Settle of a topic", func() error { return sub.Settle(e.ctx, one) }},
-		{"Checkpoints.Watermark", func() error { _, err := points.Watermark(e.ctx, streamKey("s")); return err }},
-		{"Checkpoints.Watermarks", func() error { _, err := points.Watermarks(e.ctx, []driver.StreamKey{streamKey("s")}); return err }},
-		{"Checkpoints.Advance", func() error { return points.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}) }},
-		{"Checkpoints.Block", func() error { return points.Block(e.ctx, streamKey("s"), 0) }},
-		{"Checkpoints.Unblock", func() error { return points.Unblock(e.ctx, streamKey("s")) }},
+		{"Watermarks.Watermark", func() error { _, err := points.Watermark(e.ctx, streamKey("s")); return err }},
+		{"Watermarks.Watermarks", func() error { _, err := points.Watermarks(e.ctx, []driver.StreamKey{streamKey("s")}); return err }},
+		{"Watermarks.Advance", func() error { return points.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}) }},
+		{"Watermarks.Block", func() error { return points.Block(e.ctx, streamKey("s"), 0) }},
+		{"Watermarks.Unblock", func() error { return points.Unblock(e.ctx, streamKey("s")) }},
 		{"QueryDb.Load", func() error { _, err := db.Load(e.ctx, "id"); return err }},
 		{"QueryDb.LoadRow", func() error { _, err := db.LoadRow(e.ctx, key); return err }},
 		{"QueryDb.LoadRows", func() error { _, err := db.LoadRows(e.ctx, []driver.Key{key}); return err }},
-		{"QueryDb.Save", func() error { return db.Save(e.ctx, numbered("id", 1), driver.Any) }},
-		{"QueryDb.SaveBatch", func() error { return db.SaveBatch(e.ctx, []driver.Row{numbered("id", 1)}) }},
-		{"QueryDb.Count", func() error { _, err := db.Count(e.ctx, key, "n", 1); return err }},
-		{"QueryDb.Delete", func() error { return db.Delete(e.ctx, key) }},
-		{"QueryDb.DeleteAll", func() error { return db.DeleteAll(e.ctx, "id") }},
-		{"QueryDb.DeleteBatch", func() error { return db.DeleteBatch(e.ctx, []driver.Key{key}) }},
 		{"QueryDb.Apply", func() error { return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("id", 1))}}) }},
 		{"QueryDb.Clear", func() error { return db.Clear(e.ctx) }},
 		{"QueryDb.Watermark", func() error { _, err := db.Watermark(e.ctx, streamKey("s")); return err }},
@@ -306,15 +300,10 @@ func (n *notices) of(receiver string) int {
 	return n.count[receiver]
 }
 
-// notify subscribes to the provider's notices, or ends the property when it has none.
+// notify listens to the provider's notifications.
 func (e *env) notify() (*notices, func()) {
-	e.Helper()
-	n, ok := e.Provider.(driver.Notifier)
-	if !ok {
-		e.Skip("this provider is no Notifier: hosts poll it")
-	}
 	got := &notices{count: map[string]int{}}
-	return got, n.Notify(got.add)
+	return got, e.Provider.Notify(got.add)
 }
 
 // told checks that change is told to receiver, and that it has happened when it is.
@@ -403,11 +392,7 @@ func notifyStops(e *env) {
 	// A listener may come and go while it is told.
 	race(8, func(i int) {
 		for k := range 10 {
-			n, ok := e.Provider.(driver.Notifier)
-			if !ok {
-				return
-			}
-			stop := n.Notify(func(string) {})
+			stop := e.Provider.Notify(func(string) {})
 			e.try(send(fmt.Sprintf("g%d-%d", i, k))(), "Send")
 			stop()
 		}

@@ -213,7 +213,7 @@ func cursorsOutliveTheirRows(e *env) {
 			e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price", Descending: descending}}),
 			e.directedScan(q, driver.Scan{ReadModel: goods.Name}),
 		} {
-			e.must(db.DeleteAll(e.ctx, "id"), "DeleteAll")
+			e.deleteAll(db, "id")
 			for i := range 12 {
 				e.save(db, line(i, 10+i/3))
 			}
@@ -228,15 +228,9 @@ func cursorsOutliveTheirRows(e *env) {
 			all := names(whole.Rows)
 			// The row is deleted, then another takes its place, and goes too.
 			gone := whole.Rows[5]
-			for _, write := range []func() error{
-				func() error { return db.Delete(e.ctx, gone.Key) },
-				func() error { return db.Save(e.ctx, gone, driver.Any) },
-				func() error {
-					return db.DeleteBatch(e.ctx, []driver.Key{gone.Key, whole.Rows[6].Key, whole.Rows[4].Key})
-				},
-			} {
-				e.must(write(), "write")
-			}
+			e.delete(db, gone.Key)
+			e.save(db, gone)
+			e.delete(db, gone.Key, whole.Rows[6].Key, whole.Rows[4].Key)
 			e.settled(d.name+" from a row that is gone", func() string {
 				if diff := diffRest(d.forth, 2, whole.Cursors[5], all[7:]); diff != "" || d.reverse == nil {
 					return diff
@@ -250,7 +244,7 @@ func cursorsOutliveTheirRows(e *env) {
 	}
 	// A row that has moved leaves its cursor where it was.
 	d := e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}})
-	e.must(db.DeleteAll(e.ctx, "id"), "DeleteAll")
+	e.deleteAll(db, "id")
 	for i := range 6 {
 		e.save(db, line(i, i))
 	}
@@ -400,7 +394,7 @@ func orderedScansFilter(e *env) {
 			want = append(want, fmt.Sprintf("id%03d", i))
 		}
 	}
-	e.must(db.SaveBatch(e.ctx, rows), "SaveBatch")
+	e.fillTable(db, rows)
 	fs := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{true}}}
 	slices.Reverse(want)
 	for _, limit := range []int{0, 1, 2, 5} {

@@ -74,10 +74,10 @@ type world struct {
 	f         *Fixture
 	start     time.Time
 	log       driver.EventLog
-	topic     driver.CommandTopic
+	topic     commandEnds
 	tables    map[string]driver.QueryDb
 	engine    driver.QueryEngine
-	counter   driver.Counter
+	counter   counterEnds
 	outcomes  driver.Outcomes
 	letters   driver.DeadLetters
 	last      map[string]uint64 // stream to its last commit
@@ -109,13 +109,15 @@ func newWorld(t *testing.T, f *Fixture) *world {
 		f.Patience = 30 * time.Second
 	}
 	w.start = f.Now().Truncate(time.Second)
-	var errs [9]error
+	var errs [10]error
 	w.log, errs[0] = f.Provider.OpenEventLog(w.ctx, "Test.Log")
-	w.topic, errs[1] = f.Provider.OpenCommandTopic(w.ctx, "Test.Thing")
+	w.topic.CommandTopic, errs[1] = f.Provider.OpenCommandTopic(w.ctx, "Test.Thing")
+	w.topic.Receiver, errs[8] = f.Provider.OpenCommandReceiver(w.ctx, "Test.Thing")
 	w.tables[modelPlain.Name], errs[2] = f.Provider.OpenQueryDb(w.ctx, modelPlain)
 	w.tables[modelLines.Name], errs[3] = f.Provider.OpenQueryDb(w.ctx, modelLines)
 	w.engine, errs[4] = f.Provider.OpenQueryEngine(w.ctx, []driver.TableSpec{modelPlain, modelLines})
-	w.counter, errs[5] = f.Provider.OpenCounter(w.ctx, "Test.Counter")
+	w.counter.Counter, errs[5] = f.Provider.OpenCounter(w.ctx, "Test.Counter")
+	w.counter.Receiver, errs[9] = f.Provider.OpenCounterReceiver(w.ctx, "Test.Counter")
 	w.outcomes, errs[6] = f.Provider.OpenOutcomes(w.ctx)
 	w.letters, errs[7] = f.Provider.OpenDeadLetters(w.ctx)
 	if err := errors.Join(errs[:]...); err != nil {
@@ -172,7 +174,7 @@ func randomOperations(seed uint64, n int) []operation {
 	kinds := []func(*rand.Rand) operation{
 		opAppend, opAppend, opAppend, opAppend, opRead, opLoad, opScan,
 		opSend, opSend, opDrain,
-		opSave, opSave, opSaveTwice, opSaveBatch, opSaveBatch, opCount, opCount, opDelete, opLoadRows, opApply, opApply, opApply, opBlock, opClear,
+		opWrite, opWrite, opWriteTwice, opFill, opFill, opDelete, opLoadRows, opApply, opApply, opApply, opApply, opBlock, opClear,
 		opQuery, opQuery, opQuery, opQuery, opScanTable, opScanOrdered, opScanOrdered, opCursors, opCursors,
 		opCounter, opCounter, opCounter, opFinished,
 		opOutcome, opOutcome, opOutcome, opLetter, opLetter, opAdvance,
@@ -342,7 +344,7 @@ func available[T any](w *world, r driver.Receiver[T], each func(ds []driver.Deli
 // which they were settled. Some are retried once.
 func drainTopic(w *world, salt int) string {
 	got := map[string][]string{}
-	err := available(w, driver.Receiver[driver.Command](w.topic), func(ds []driver.Delivery[driver.Command]) []driver.Settlement {
+	err := available(w, w.topic.Receiver, func(ds []driver.Delivery[driver.Command]) []driver.Settlement {
 		var ss []driver.Settlement
 		held := map[string]bool{} // entities of which one was retried in this batch
 		for _, d := range ds {
@@ -464,22 +466,27 @@ func randomRank(r *rand.Rand) string {
 
 func modelTable(r *rand.Rand) driver.TableSpec { return pick(r, modelPlain, modelLines) }
 
-func opSave(r *rand.Rand) operation {
-	spec := modelTable(r)
-	m, mode := randomRow(r, spec), pick(r, driver.Any, driver.Init, driver.Overwrite)
-	return op(func(w *world) string {
-		return classOf(w.tables[spec.Name].Save(w.ctx, m.row(w), mode))
-	}, "save %s %v mode %s", spec.Name, m, mode)
+// write applies a step of writes without advances.
+func (w *world) write(table string, writes ...driver.RowWrite) string {
+	return classOf(w.tables[table].Apply(w.ctx, driver.Step{Writes: writes}))
 }
 
-func opSaveTwice(r *rand.Rand) operation {
+func opWrite(r *rand.Rand) operation {
+	spec := modelTable(r)
+	m, absent := randomRow(r, spec), oneIn(r, 3)
+	return op(func(w *world) string {
+		return w.write(spec.Name, driver.RowWrite{Row: m.row(w), Guard: absent})
+	}, "write %s %v, guarded by absence %t", spec.Name, m, absent)
+}
+
+func opWriteTwice(r *rand.Rand) operation {
 	spec := modelTable(r)
 	m := randomRow(r, spec)
 	return op(func(w *world) string {
 		db := w.tables[spec.Name]
 		var b strings.Builder
 		for range 2 {
-			b.WriteString(classOf(db.Save(w.ctx, m.row(w), driver.Any)) + " ")
+			b.WriteString(w.write(spec.Name, put(m.row(w))) + " ")
 			row, err := db.LoadRow(w.ctx, m.key)
 			if err == nil {
 				b.WriteString(w.showRow(spec.Name, row))
@@ -488,56 +495,33 @@ func opSaveTwice(r *rand.Rand) operation {
 			}
 		}
 		return b.String()
-	}, "save %s %v twice", spec.Name, m)
+	}, "write %s %v twice", spec.Name, m)
 }
 
-func opSaveBatch(r *rand.Rand) operation {
+// opFill writes several rows in one step, which is refused when one of them is bad.
+func opFill(r *rand.Rand) operation {
 	spec := modelTable(r)
 	var ms []modelRow
 	seen := map[driver.Key]bool{}
 	for range 1 + r.IntN(8) {
-		if m := randomRow(r, spec); !seen[m.key] { // two rows of one key, one bad, are not defined
+		if m := randomRow(r, spec); !seen[m.key] {
 			seen[m.key] = true
 			ms = append(ms, m)
 		}
 	}
 	return op(func(w *world) string {
-		var rows []driver.Row
+		var writes []driver.RowWrite
 		for _, m := range ms {
-			rows = append(rows, m.row(w))
+			writes = append(writes, put(m.row(w)))
 		}
-		return showBatch(w.tables[spec.Name].SaveBatch(w.ctx, rows))
-	}, "save batch %s %v", spec.Name, ms)
-}
-
-func opCount(r *rand.Rand) operation {
-	spec := modelTable(r)
-	key, field, inc := modelKey(r, spec), pick(r, "count", "count", "more"), int64(r.IntN(7)-2)
-	return op(func(w *world) string {
-		db := w.tables[spec.Name]
-		if field == "more" { // null, absent or a number with a fraction is not tried
-			if row, err := db.LoadRow(w.ctx, key); err == nil && strings.Contains(string(row.Data), `"more":null`) {
-				return "not tried"
-			}
-		}
-		n, err := db.Count(w.ctx, key, field, inc)
-		return fmt.Sprintf("%d error %s", n, classOf(err))
-	}, "count %s %q %s %d", spec.Name, key.String(), field, inc)
+		return w.write(spec.Name, writes...)
+	}, "fill %s %v", spec.Name, ms)
 }
 
 func opDelete(r *rand.Rand) operation {
 	spec := modelTable(r)
-	key, how := modelKey(r, spec), r.IntN(3)
-	return op(func(w *world) string {
-		db := w.tables[spec.Name]
-		switch how {
-		case 0:
-			return classOf(db.Delete(w.ctx, key))
-		case 1:
-			return classOf(db.DeleteAll(w.ctx, key.ID))
-		}
-		return showBatch(db.DeleteBatch(w.ctx, []driver.Key{key}))
-	}, "delete %s %q way %d", spec.Name, key.String(), how)
+	key := modelKey(r, spec)
+	return op(func(w *world) string { return w.write(spec.Name, removal(key)) }, "delete %s %q", spec.Name, key.String())
 }
 
 func opLoadRows(r *rand.Rand) operation {
@@ -659,7 +643,7 @@ func opClear(r *rand.Rand) operation {
 }
 
 func randomFilter(r *rand.Rand) driver.Filter {
-	f := driver.Filter{Field: pick(r, "color", "n", "more", "line", "count", "nothing")}
+	f := driver.Filter{Field: pick(r, "color", "n", "more", "line", "nothing")}
 	value := func() any { return pick[any](r, "red", "re", "", 1.0, int64(2), -2.5, int64(10), 0.0) }
 	f.Comparator = pick(r, driver.Equal, driver.Unequal, driver.Less, driver.LessOrEqual, driver.Greater, driver.GreaterOrEqual,
 		driver.Between, driver.BeginsWith, driver.Exists, driver.NotExists, driver.Contains, driver.NotContains)
@@ -718,7 +702,7 @@ func randomQuery(r *rand.Rand, spec driver.TableSpec) driver.Query {
 // randomScan returns a scan with an order.
 func randomScan(r *rand.Rand, spec driver.TableSpec) driver.Scan {
 	s := driver.Scan{ReadModel: spec.Name, Order: &driver.Order{
-		Field: pick(r, "rank", "rank", "rank", "color", "n", "more", "line", "count", "nothing", ""), Descending: oneIn(r, 2),
+		Field: pick(r, "rank", "rank", "rank", "color", "n", "more", "line", "nothing", ""), Descending: oneIn(r, 2),
 	}}
 	for range max(0, r.IntN(4)-2) {
 		s.Filters = append(s.Filters, randomFilter(r))
@@ -806,7 +790,7 @@ func opCursors(r *rand.Rand) operation {
 		row := row % len(p.Rows)
 		s := fmt.Sprintf("from %q: ", p.Rows[row].Key.String())
 		if gone {
-			s += classOf(w.tables[spec.Name].Delete(w.ctx, p.Rows[row].Key)) + ", "
+			s += w.write(spec.Name, removal(p.Rows[row].Key)) + ", "
 			if w.f.Lag > 0 {
 				pause(w.f.Lag)
 			}
@@ -833,7 +817,7 @@ func opCounter(r *rand.Rand) operation {
 func opFinished(*rand.Rand) operation {
 	return op(func(w *world) string {
 		got := map[string][]string{}
-		err := available(w, driver.Receiver[driver.CounterFinished](w.counter), func(ds []driver.Delivery[driver.CounterFinished]) []driver.Settlement {
+		err := available(w, w.counter.Receiver, func(ds []driver.Delivery[driver.CounterFinished]) []driver.Settlement {
 			var ss []driver.Settlement
 			for _, d := range ds {
 				got[d.Message.CounterID] = append(got[d.Message.CounterID], fmt.Sprintf("%d at %d", d.Message.Ordinal, d.Message.Target))

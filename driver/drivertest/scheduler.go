@@ -39,17 +39,25 @@ func schedulerSuite() suite {
 	}...)}
 }
 
-func (e *env) scheduler() driver.Scheduler {
+// schedulerEnds are the schedules and the receiver of their firings.
+type schedulerEnds struct {
+	driver.Scheduler
+	driver.Receiver[driver.Firing]
+}
+
+func (e *env) scheduler() schedulerEnds {
 	e.Helper()
 	s, err := e.Provider.OpenScheduler(e.ctx)
 	e.must(err, "OpenScheduler")
-	return s
+	r, err := e.Provider.OpenScheduleReceiver(e.ctx)
+	e.must(err, "OpenScheduleReceiver")
+	return schedulerEnds{s, r}
 }
 
 // at is the expression of a point in time, which has whole seconds.
 func at(t time.Time) string { return t.UTC().Format("at(2006-01-02T15:04:05)") }
 
-func (e *env) create(s driver.Scheduler, name, expression string) {
+func (e *env) create(s schedulerEnds, name, expression string) {
 	e.Helper()
 	e.must(s.Create(e.ctx, driver.Schedule{Name: name, Expression: expression, Payload: json.RawMessage(`{"of": "` + name + `"}`)}), "Create(%s, %s)", short(name), expression)
 }
@@ -66,7 +74,7 @@ func firingQueue(e *env) queue[driver.Firing] {
 	}
 }
 
-func (e *env) noFiring(s driver.Scheduler, why string) {
+func (e *env) noFiring(s schedulerEnds, why string) {
 	e.Helper()
 	e.quiet(func() {
 		ds, _ := receive(e, s, 10)
@@ -77,7 +85,7 @@ func (e *env) noFiring(s driver.Scheduler, why string) {
 }
 
 // firing takes the one firing that is due.
-func (e *env) firing(s driver.Scheduler, name string) driver.Delivery[driver.Firing] {
+func (e *env) firing(s schedulerEnds, name string) driver.Delivery[driver.Firing] {
 	e.Helper()
 	d := take(e, s, 1)[0]
 	if d.Message.Name != name {
@@ -86,7 +94,7 @@ func (e *env) firing(s driver.Scheduler, name string) driver.Delivery[driver.Fir
 	return d
 }
 
-func (e *env) wantSchedules(s driver.Scheduler, want ...string) {
+func (e *env) wantSchedules(s schedulerEnds, want ...string) {
 	e.Helper()
 	list, err := s.List(e.ctx)
 	if !e.try(err, "List") {

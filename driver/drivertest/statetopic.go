@@ -115,7 +115,7 @@ func (l *listener) want(kind driver.ChangeKind, key driver.Key, data string) dri
 // still on its way, of the same row at least.
 func (l *listener) fence(db driver.QueryDb, key driver.Key, data string) {
 	l.e.Helper()
-	l.e.must(db.Save(l.e.ctx, driver.Row{Key: key, Data: []byte(data)}, driver.Any), "Save")
+	l.e.save(db, driver.Row{Key: key, Data: []byte(data)})
 	l.want(driver.Added, key, data)
 }
 
@@ -123,37 +123,19 @@ func everyWriteIsTold(e *env) {
 	db := e.table(plainTable)
 	l := e.listen(plainTable)
 	a, b := driver.Key{ID: "a"}, driver.Key{ID: "b"}
-	e.must(db.Save(e.ctx, numbered("a", 1), driver.Init), "Save")
-	l.want(driver.Added, a, `{"n":1}`)
-	e.must(db.Save(e.ctx, numbered("a", 2), driver.Overwrite), "Save")
+	e.must(e.write(db, guardedBy(put(numbered("a", 1)), 0)), "first write")
+	first := l.want(driver.Added, a, `{"n":1}`)
+	e.must(e.write(db, guardedBy(put(numbered("a", 2)), first.Revision)), "guarded write")
 	l.want(driver.Updated, a, `{"n":2}`)
 	e.save(db, numbered("a", 3))
 	l.want(driver.Updated, a, `{"n":3}`)
-	e.must(db.SaveBatch(e.ctx, []driver.Row{numbered("a", 4)}), "SaveBatch")
-	l.want(driver.Updated, a, `{"n":4}`)
-	if _, err := db.Count(e.ctx, a, "n", 1); err != nil {
-		e.Errorf("Count: %v", err)
-	}
-	if c := l.want(driver.Updated, a, ""); !sameJSON(c.Row, []byte(`{"n":5}`)) {
-		e.Errorf("Count told the row %s, want n = 5", c.Row)
-	}
 	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 1)}, Writes: []driver.RowWrite{put(numbered("a", 6))}}), "Apply")
 	l.want(driver.Updated, a, `{"n":6}`)
-	e.must(db.Delete(e.ctx, a), "Delete")
+	e.delete(db, a)
 	l.want(driver.Removed, a, "")
-	if _, err := db.Count(e.ctx, b, "n", 1); err != nil {
-		e.Errorf("Count: %v", err)
-	}
-	l.want(driver.Added, b, "")
-	e.must(db.DeleteAll(e.ctx, "b"), "DeleteAll")
-	l.want(driver.Removed, b, "")
-	e.must(db.SaveBatch(e.ctx, []driver.Row{numbered("b", 1)}), "SaveBatch")
-	l.want(driver.Added, b, `{"n":1}`)
-	e.must(db.DeleteBatch(e.ctx, []driver.Key{b}), "DeleteBatch")
-	l.want(driver.Removed, b, "")
-	e.must(db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("b", 2))}}), "Apply")
+	e.save(db, numbered("b", 2))
 	l.want(driver.Added, b, `{"n":2}`)
-	e.must(db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{remove("b")}}), "Apply")
+	e.delete(db, b)
 	l.want(driver.Removed, b, "")
 	e.save(db, numbered("a", 7))
 	l.want(driver.Added, a, `{"n":7}`)
@@ -187,12 +169,7 @@ func removalsTellTheRowBefore(e *env) {
 	key := driver.Key{ID: "a", Sub: "1"}
 	data := func(n int) string { return fmt.Sprintf(` { "line" : "1", "n": %d.0, "odd":"<&>\u2028" }`, n) }
 	for n, remove := range []func() error{
-		func() error { return db.Delete(e.ctx, key) },
-		func() error { return db.DeleteAll(e.ctx, "a") },
-		func() error { return db.DeleteBatch(e.ctx, []driver.Key{key}) },
-		func() error {
-			return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{{Row: driver.Row{Key: key}, Delete: true}}})
-		},
+		func() error { return e.write(db, removal(key)) },
 		func() error { // what a removal says of the row does not matter
 			return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{{Row: driver.Row{Key: key, Data: []byte(`{"line":"1","n":"no"}`)}, Delete: true}}})
 		},
@@ -221,12 +198,9 @@ func whatChangesNothingIsNotTold(e *env) {
 	db := e.table(plainTable)
 	e.save(db, numbered("a", 1))
 	l := e.listen(plainTable)
-	e.wantClass(db.Save(e.ctx, numbered("a", 2), driver.Init), driver.ErrExists, "Init")
-	e.wantClass(db.Save(e.ctx, numbered("b", 2), driver.Overwrite), driver.ErrNotFound, "Overwrite")
-	e.wantClass(db.Save(e.ctx, rowOf("a", `[]`), driver.Any), driver.ErrInvalid, "Save")
-	e.must(db.Delete(e.ctx, driver.Key{ID: "b"}), "Delete of an absent row")
-	e.must(db.DeleteAll(e.ctx, "b"), "DeleteAll of an absent id")
-	e.must(db.DeleteBatch(e.ctx, []driver.Key{{ID: "b"}}), "DeleteBatch of an absent row")
+	e.wantClass(e.write(db, guardedBy(put(numbered("a", 2)), 0)), driver.ErrConflict, "a write guarded by absence")
+	e.wantClass(e.write(db, put(rowOf("a", `[]`))), driver.ErrInvalid, "a write of a bad row")
+	e.delete(db, driver.Key{ID: "b"})
 	e.must(db.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}), "Advance")
 	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 1, 2)}, Writes: []driver.RowWrite{remove("b")}}), "Apply of a delete of an absent row")
 	e.wantClass(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 1)}, Writes: []driver.RowWrite{put(numbered("a", 3))}}), driver.ErrConflict, "Apply")
@@ -239,13 +213,7 @@ func expiredRowsComeAgainAsAdded(e *env) {
 	e.needClock()
 	db := e.table(plainTable)
 	l := e.listen(plainTable)
-	for i, again := range []func(id string) error{
-		func(id string) error { return db.Save(e.ctx, numbered(id, 2), driver.Any) },
-		func(id string) error { return db.SaveBatch(e.ctx, []driver.Row{numbered(id, 2)}) },
-		func(id string) error {
-			return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(numbered(id, 2))}})
-		},
-	} {
+	for i := range 2 {
 		id := fmt.Sprintf("id%d", i)
 		gone := fmt.Sprintf("gone%d", i)
 		for _, id := range []string{id, gone} {
@@ -255,9 +223,9 @@ func expiredRowsComeAgainAsAdded(e *env) {
 			l.want(driver.Added, r.Key, `{"n":1}`)
 		}
 		e.advance(2 * time.Minute)
-		e.must(again(id), "write")
-		l.want(driver.Added, driver.Key{ID: id}, `{"n":2}`) // its expiry was not told
-		e.must(db.Delete(e.ctx, driver.Key{ID: gone}), "Delete of an expired row")
+		e.save(db, numbered(id, 2))
+		l.want(driver.Added, driver.Key{ID: id}, `{"n":2}`) // its expiry was not published
+		e.delete(db, driver.Key{ID: gone})
 		l.fence(db, driver.Key{ID: "end" + id}, `{}`)
 	}
 }
@@ -289,15 +257,12 @@ func changesOfARowComeInOrder(e *env) {
 		for n := range each {
 			switch {
 			case n%9 == 8 && i == 0: // nobody else deletes it, and i has written it before
-				e.try(db.Delete(e.ctx, driver.Key{ID: "shared"}), "Delete")
-			case n%3 == 0:
-				_, err := db.Count(e.ctx, driver.Key{ID: "shared"}, "n", 1)
-				e.try(err, "Count")
+				e.try(e.write(db, remove("shared")), "delete")
 			default:
-				e.try(db.Save(e.ctx, numbered("shared", n), driver.Any), "Save")
+				e.try(e.write(db, put(numbered("shared", n))), "write")
 			}
-			e.try(db.Save(e.ctx, numbered(own, n), driver.Any), "Save")
-			e.try(db.SaveBatch(e.ctx, []driver.Row{numbered(own, n)}), "SaveBatch")
+			e.try(e.write(db, put(numbered(own, n))), "write")
+			e.try(e.write(db, put(numbered(own, n))), "write")
 		}
 	})
 	last := map[string]uint64{}
@@ -429,19 +394,16 @@ func aCancelledSubscriptionEnds(e *env) {
 func aSlowSubscriberDelaysNoWriter(e *env) {
 	db := e.table(plainTable)
 	seq, cancel := e.subscribe(plainTable)
-	const writes, each = 120, 50
-	var rows []driver.Row
-	for i := range each {
-		rows = append(rows, numbered(fmt.Sprintf("id%d", i), 0))
-	}
+	writes, each := 120, min(50, e.Provider.Limits().MaxStep)
 	for n := range writes { // nobody reads meanwhile
-		for i := range rows {
-			rows[i].Data = []byte(fmt.Sprintf(`{"n":%d}`, n))
+		var step driver.Step
+		for i := range each {
+			step.Writes = append(step.Writes, put(numbered(fmt.Sprintf("id%d", i), n)))
 		}
 		ctx, stop := context.WithTimeout(e.ctx, e.Patience)
-		err := db.SaveBatch(ctx, rows)
+		err := db.Apply(ctx, step)
 		stop()
-		if !e.try(err, "SaveBatch %d beside a subscriber that does not read", n) {
+		if !e.try(err, "step %d beside a subscriber that does not read", n) {
 			return
 		}
 	}
@@ -494,9 +456,9 @@ func aSubscriberMayStopListening(e *env) {
 	}
 	for n := range 200 {
 		ctx, stop := context.WithTimeout(e.ctx, e.Patience)
-		err := db.Save(ctx, numbered("a", n), driver.Any)
+		err := db.Apply(ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("a", n))}})
 		stop()
-		if !e.try(err, "Save after a subscriber has left") {
+		if !e.try(err, "write after a subscriber has left") {
 			return
 		}
 	}
@@ -512,7 +474,7 @@ func changesBelongToTheCaller(e *env) {
 	}
 	two.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
 	e.wantRow(db, numbered("a", 1))
-	e.must(db.Delete(e.ctx, driver.Key{ID: "a"}), "Delete")
+	e.delete(db, driver.Key{ID: "a"})
 	c = one.want(driver.Removed, driver.Key{ID: "a"}, `{"n":1}`)
 	for i := range c.Row {
 		c.Row[i] = '!'

@@ -21,8 +21,12 @@ func Example() {
 	if err := s.Create(ctx, driver.Schedule{Name: "tea", Expression: "at(2026-01-01T16:00:00)", Payload: []byte(`{}`)}); err != nil {
 		log.Fatal(err)
 	}
+	firings, err := p.OpenScheduleReceiver(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
 	for range 2 {
-		due, err := s.Receive(ctx, 1)
+		due, err := firings.Receive(ctx, 1)
 		fmt.Println(len(due.Deliveries), err)
 		now = now.Add(7 * time.Hour)
 	}

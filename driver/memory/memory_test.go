@@ -18,25 +18,23 @@ import (
 	"github.com/reventless-go/reventless/driver/memory"
 )
 
-var table = driver.TableSpec{Name: "Test.Rows", Indexes: []driver.Index{{Name: "byKind", Key: driver.Field{Name: "kind"}}}}
+// both are both ends of a queue.
+type both[S, T any] struct {
+	send    S
+	receive driver.Receiver[T]
+}
 
-// drivers are all drivers of one provider.
+// drivers are those drivers of one provider that its own tests use.
 type drivers struct {
-	provider    *memory.Provider
-	log         driver.EventLog
-	commands    driver.CommandTopic
-	topic       driver.EventTopic
-	subscriber  driver.Receiver[driver.Record]
-	feed        driver.Receiver[driver.Record]
-	checkpoints driver.Checkpoints
-	db          driver.QueryDb
-	engine      driver.QueryEngine
-	states      driver.StateTopic
-	counter     driver.Counter
-	scheduler   driver.Scheduler
-	bucket      driver.Bucket
-	letters     driver.DeadLetters
-	outcomes    driver.Outcomes
+	provider  *memory.Provider
+	log       driver.EventLog
+	commands  both[driver.CommandTopic, driver.Command]
+	topic     driver.EventTopic
+	feed      driver.Receiver[driver.Record]
+	states    driver.StateTopic
+	counter   driver.Counter
+	schedules both[driver.Scheduler, driver.Firing]
+	bucket    both[driver.Bucket, driver.ObjectEvent]
 }
 
 func openAll(t *testing.T, opts *memory.Options) *drivers {
@@ -49,21 +47,18 @@ func openAll(t *testing.T, opts *memory.Options) *drivers {
 		}
 	})
 	d := &drivers{provider: p}
-	var errs [14]error
+	var errs [11]error
 	d.log, errs[0] = p.OpenEventLog(ctx, "Test.Log")
-	d.commands, errs[1] = p.OpenCommandTopic(ctx, "Test.Log")
-	d.topic, errs[2] = p.OpenEventTopic(ctx, driver.TopicSpec{Log: "Test.Log", Subscribers: []string{"Test.Consumer"}})
-	d.subscriber, errs[3] = p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "Test.Consumer", Source: driver.Source{Log: "Test.Log", Topic: true}})
+	d.commands.send, errs[1] = p.OpenCommandTopic(ctx, "Test.Log")
+	d.commands.receive, errs[2] = p.OpenCommandReceiver(ctx, "Test.Log")
+	d.topic, errs[3] = p.OpenEventTopic(ctx, driver.TopicSpec{Log: "Test.Log", Subscribers: []string{"Test.Consumer"}})
 	d.feed, errs[4] = p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "Test.Consumer", Source: driver.Source{Log: "Test.Log"}})
-	d.checkpoints, errs[5] = p.OpenCheckpoints(ctx, "Test.Consumer")
-	d.db, errs[6] = p.OpenQueryDb(ctx, table)
-	d.engine, errs[7] = p.OpenQueryEngine(ctx, []driver.TableSpec{table})
-	d.states, errs[8] = p.OpenStateTopic(ctx, table)
-	d.counter, errs[9] = p.OpenCounter(ctx, "Test.Counter")
-	d.scheduler, errs[10] = p.OpenScheduler(ctx)
-	d.bucket, errs[11] = p.OpenBucket(ctx, "Test.Files")
-	d.letters, errs[12] = p.OpenDeadLetters(ctx)
-	d.outcomes, errs[13] = p.OpenOutcomes(ctx)
+	d.states, errs[5] = p.OpenStateTopic(ctx, driver.TableSpec{Name: "Test.Rows"})
+	d.counter, errs[6] = p.OpenCounter(ctx, "Test.Counter")
+	d.schedules.send, errs[7] = p.OpenScheduler(ctx)
+	d.schedules.receive, errs[8] = p.OpenScheduleReceiver(ctx)
+	d.bucket.send, errs[9] = p.OpenBucket(ctx, "Test.Files")
+	d.bucket.receive, errs[10] = p.OpenBucketReceiver(ctx, "Test.Files")
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatal(err)
 	}
@@ -74,8 +69,7 @@ func commit(stream string, n uint64) driver.Commit {
 	return driver.Commit{
 		Stream: stream, SequenceNr: n,
 		Events:   []driver.Event{{Type: "Done", Version: 1, Data: json.RawMessage(`{"a":1}`)}},
-		Commands: []driver.AnsweredCommand{{Meta: driver.Meta{ID: fmt.Sprint(stream, n), Headers: map[string]string{"h": "1"}}, EventCount: 1}},
-		Snapshot: &driver.Snapshot{FoldVersion: 1, State: json.RawMessage(`{"s":1}`), Recent: []driver.RecentCommand{{ID: "r"}}},
+		Commands: []driver.AnsweredCommand{{Meta: driver.Meta{ID: fmt.Sprint(stream, n)}, EventCount: 1}},
 	}
 }
 
@@ -83,113 +77,6 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// calls calls every method of every driver.
-func (d *drivers) calls(ctx context.Context) map[string]func() error {
-	first := func(seq func(func(driver.Commit, error) bool)) (err error) {
-		seq(func(_ driver.Commit, e error) bool { err = e; return e == nil })
-		return err
-	}
-	key := driver.Key{ID: "a"}
-	row := driver.Row{Key: key, Data: json.RawMessage(`{}`)}
-	stream := driver.StreamKey{Log: "Test.Log", Stream: "a"}
-	one := []driver.Settlement{{ID: "1"}}
-	calls := map[string]func() error{
-		"EventLog.Append":      func() error { return d.log.Append(ctx, commit("x", 1)) },
-		"EventLog.Read":        func() error { return first(d.log.Read(ctx, "a", 0)) },
-		"EventLog.Load":        func() error { _, err := d.log.Load(ctx, "a", 1); return err },
-		"EventLog.Scan":        func() error { return first(d.log.Scan(ctx, 0, 1)) },
-		"CommandTopic.Send":    func() error { return d.commands.Send(ctx, nil) },
-		"CommandTopic.Receive": func() error { _, err := d.commands.Receive(ctx, 1); return err },
-		"CommandTopic.Settle":  func() error { return d.commands.Settle(ctx, one) },
-		"EventTopic.Publish":   func() error { return d.topic.Publish(ctx, nil) },
-		"subscriber.Receive":   func() error { _, err := d.subscriber.Receive(ctx, 1); return err },
-		"subscriber.Settle":    func() error { return d.subscriber.Settle(ctx, one) },
-		"feed.Receive":         func() error { _, err := d.feed.Receive(ctx, 1); return err },
-		"feed.Settle":          func() error { return d.feed.Settle(ctx, one) },
-		"QueryDb.Load":         func() error { _, err := d.db.Load(ctx, "a"); return err },
-		"QueryDb.LoadRow":      func() error { _, err := d.db.LoadRow(ctx, key); return err },
-		"QueryDb.LoadRows":     func() error { _, err := d.db.LoadRows(ctx, nil); return err },
-		"QueryDb.Save":         func() error { return d.db.Save(ctx, row, driver.Any) },
-		"QueryDb.SaveBatch":    func() error { return d.db.SaveBatch(ctx, nil) },
-		"QueryDb.Count":        func() error { _, err := d.db.Count(ctx, key, "n", 1); return err },
-		"QueryDb.Delete":       func() error { return d.db.Delete(ctx, key) },
-		"QueryDb.DeleteAll":    func() error { return d.db.DeleteAll(ctx, "a") },
-		"QueryDb.DeleteBatch":  func() error { return d.db.DeleteBatch(ctx, nil) },
-		"QueryDb.Apply":        func() error { return d.db.Apply(ctx, driver.Step{}) },
-		"QueryDb.Clear":        func() error { return d.db.Clear(ctx) },
-		"QueryEngine.Query": func() error {
-			_, err := d.engine.Query(ctx, driver.Query{ReadModel: table.Name, Value: "a"})
-			return err
-		},
-		"QueryEngine.Scan":      func() error { _, err := d.engine.Scan(ctx, driver.Scan{ReadModel: table.Name}); return err },
-		"StateTopic.Subscribe":  func() error { _, err := d.states.Subscribe(ctx); return err },
-		"Counter.Count":         func() error { return d.counter.Count(ctx, "a", "r", 1) },
-		"Counter.AddTarget":     func() error { return d.counter.AddTarget(ctx, "a", "r", 1) },
-		"Counter.State":         func() error { _, err := d.counter.State(ctx, "a"); return err },
-		"Counter.Receive":       func() error { _, err := d.counter.Receive(ctx, 1); return err },
-		"Counter.Settle":        func() error { return d.counter.Settle(ctx, one) },
-		"Scheduler.Create":      func() error { return d.scheduler.Create(ctx, driver.Schedule{Name: "s", Expression: "rate(1 hour)"}) },
-		"Scheduler.Delete":      func() error { return d.scheduler.Delete(ctx, "s") },
-		"Scheduler.List":        func() error { _, err := d.scheduler.List(ctx); return err },
-		"Scheduler.Receive":     func() error { _, err := d.scheduler.Receive(ctx, 1); return err },
-		"Scheduler.Settle":      func() error { return d.scheduler.Settle(ctx, one) },
-		"Bucket.Put":            func() error { return d.bucket.Put(ctx, "k", strings.NewReader("")) },
-		"Bucket.Get":            func() error { _, _, err := d.bucket.Get(ctx, "k"); return err },
-		"Bucket.Delete":         func() error { return d.bucket.Delete(ctx, "k") },
-		"Bucket.List":           func() error { _, err := d.bucket.List(ctx, "", "", 1); return err },
-		"Bucket.Receive":        func() error { _, err := d.bucket.Receive(ctx, 1); return err },
-		"Bucket.Settle":         func() error { return d.bucket.Settle(ctx, one) },
-		"DeadLetters.Park":      func() error { return d.letters.Park(ctx, driver.DeadLetter{ID: "l", Component: "c"}) },
-		"DeadLetters.Get":       func() error { _, err := d.letters.Get(ctx, "l"); return err },
-		"DeadLetters.List":      func() error { _, err := d.letters.List(ctx, "", "", 1); return err },
-		"DeadLetters.Remove":    func() error { return d.letters.Remove(ctx, "l") },
-		"Outcomes.Put":          func() error { return d.outcomes.Put(ctx, driver.Outcome{CommandID: "c"}, time.Time{}) },
-		"Outcomes.Get":          func() error { _, err := d.outcomes.Get(ctx, "c"); return err },
-		"Provider.OpenEventLog": func() error { _, err := d.provider.OpenEventLog(ctx, "n"); return err },
-		"Provider.OpenCollector": func() error {
-			_, err := d.provider.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "n", Source: driver.Source{Log: "n"}})
-			return err
-		},
-		"Provider.OpenQueryDb":     func() error { _, err := d.provider.OpenQueryDb(ctx, table); return err },
-		"Provider.OpenQueryEngine": func() error { _, err := d.provider.OpenQueryEngine(ctx, nil); return err },
-		"Provider.OpenScheduler":   func() error { _, err := d.provider.OpenScheduler(ctx); return err },
-		"Provider.OpenDeadLetters": func() error { _, err := d.provider.OpenDeadLetters(ctx); return err },
-		"Provider.OpenOutcomes":    func() error { _, err := d.provider.OpenOutcomes(ctx); return err },
-	}
-	for name, c := range map[string]driver.Checkpoints{"Checkpoints": d.checkpoints, "QueryDb": d.db} {
-		calls[name+".Watermark"] = func() error { _, err := c.Watermark(ctx, stream); return err }
-		calls[name+".Watermarks"] = func() error { _, err := c.Watermarks(ctx, nil); return err }
-		calls[name+".Advance"] = func() error { return c.Advance(ctx, nil) }
-		calls[name+".Block"] = func() error { return c.Block(ctx, stream, 0) }
-		calls[name+".Unblock"] = func() error { return c.Unblock(ctx, stream) }
-	}
-	return calls
-}
-
-func TestAfterCloseNothingIsAvailable(t *testing.T) {
-	t.Parallel()
-	d := openAll(t, nil)
-	must(t, d.provider.Close())
-	for name, call := range d.calls(t.Context()) {
-		if err := call(); !errors.Is(err, driver.ErrUnavailable) {
-			t.Errorf("%s: got %v, want ErrUnavailable", name, err)
-		}
-	}
-	must(t, d.provider.Close())
-}
-
-func TestCancelledContextEndsEveryCall(t *testing.T) {
-	t.Parallel()
-	d := openAll(t, nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for name, call := range d.calls(ctx) {
-		if err := call(); !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: got %v, want context.Canceled", name, err)
-		}
 	}
 }
 
@@ -215,7 +102,7 @@ func TestCloseWaitsForRunningCalls(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := d.bucket.Put(t.Context(), "k", body); err != nil {
+		if err := d.bucket.send.Put(t.Context(), "k", body); err != nil {
 			t.Errorf("Put: %v", err)
 		}
 	})
@@ -226,7 +113,7 @@ func TestCloseWaitsForRunningCalls(t *testing.T) {
 		}
 		done("closed")
 	})
-	for d.commands.Send(t.Context(), nil) == nil { // until Close has begun
+	for d.commands.send.Send(t.Context(), nil) == nil { // until Close has begun
 		runtime.Gosched()
 	}
 	done("put")
@@ -260,279 +147,6 @@ func TestCloseEndsSequences(t *testing.T) {
 	}
 	if len(got) != 1 || !errors.Is(got[0], driver.ErrUnavailable) {
 		t.Errorf("got %v, want ErrUnavailable", got)
-	}
-}
-
-func TestOpeningTwiceSharesTheData(t *testing.T) {
-	t.Parallel()
-	d := openAll(t, nil)
-	ctx := t.Context()
-	must(t, d.log.Append(ctx, commit("a", 1)))
-	log, err := d.provider.OpenEventLog(ctx, "Test.Log")
-	must(t, err)
-	if got, err := log.Load(ctx, "a", 1); err != nil || len(got) != 1 {
-		t.Errorf("got %d commits, %v, want 1", len(got), err)
-	}
-	feed, err := d.provider.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "Test.Consumer", Source: driver.Source{Log: "Test.Log"}})
-	must(t, err)
-	b, err := d.feed.Receive(ctx, 10)
-	must(t, err)
-	must(t, feed.Settle(ctx, []driver.Settlement{{ID: b.Deliveries[0].ID}}))
-	if b, err := d.feed.Receive(ctx, 10); err != nil || len(b.Deliveries) != 0 || !b.Next.IsZero() {
-		t.Errorf("got %+v, %v, want nothing", b, err)
-	}
-}
-
-// TestCopiesAtTheBorder spoils all that went in and all that came out and looks
-// whether the provider notices.
-func TestCopiesAtTheBorder(t *testing.T) {
-	t.Parallel()
-	ctx := t.Context()
-	spoil := func(b []byte) {
-		for i := range b {
-			b[i] = 'X'
-		}
-	}
-	spoilCommit := func(c driver.Commit) {
-		spoil(c.Events[0].Data)
-		c.Events[0].Type = "X"
-		c.Commands[0].Meta.Headers["h"] = "X"
-		c.Commands[0].EventCount = 99
-		if c.Snapshot != nil {
-			spoil(c.Snapshot.State)
-			c.Snapshot.Recent[0].ID = "X"
-			c.Snapshot.FoldVersion = 99
-		}
-	}
-	spoilCommand := func(c driver.Command) {
-		spoil(c.Data)
-		c.Meta.Headers["h"] = "X"
-	}
-	retryAll := func(ids ...string) (ss []driver.Settlement) {
-		for _, id := range ids {
-			ss = append(ss, driver.Settlement{ID: id, Retry: true})
-		}
-		return ss
-	}
-	records := func(_ *drivers, c driver.Receiver[driver.Record]) func(*testing.T) any {
-		return func(t *testing.T) any {
-			b, err := c.Receive(ctx, 1)
-			must(t, err)
-			must(t, c.Settle(ctx, retryAll(b.Deliveries[0].ID)))
-			return *b.Deliveries[0].Message.Commit
-		}
-	}
-	for name, put := range map[string]func(t *testing.T, d *drivers) (get func(t *testing.T) any){
-		"Read": func(t *testing.T, d *drivers) func(*testing.T) any {
-			c := commit("a", 1)
-			must(t, d.log.Append(ctx, c))
-			spoilCommit(c)
-			return func(t *testing.T) any {
-				for c, err := range d.log.Read(ctx, "a", 0) {
-					must(t, err)
-					return c
-				}
-				return nil
-			}
-		},
-		"Load": func(t *testing.T, d *drivers) func(*testing.T) any {
-			must(t, d.log.Append(ctx, commit("a", 1)))
-			return func(t *testing.T) any {
-				cs, err := d.log.Load(ctx, "a", 1)
-				must(t, err)
-				return cs[0]
-			}
-		},
-		"Scan": func(t *testing.T, d *drivers) func(*testing.T) any {
-			must(t, d.log.Append(ctx, commit("a", 1)))
-			return func(t *testing.T) any {
-				for c, err := range d.log.Scan(ctx, 0, 1) {
-					must(t, err)
-					return c
-				}
-				return nil
-			}
-		},
-		"Conflict": func(t *testing.T, d *drivers) func(*testing.T) any {
-			must(t, d.log.Append(ctx, commit("a", 1)))
-			return func(t *testing.T) any {
-				var conflict *driver.ConflictError
-				if err := d.log.Append(ctx, commit("a", 1)); !errors.As(err, &conflict) {
-					t.Fatal(err)
-				}
-				return conflict.Winner
-			}
-		},
-		"feed": func(t *testing.T, d *drivers) func(*testing.T) any {
-			must(t, d.log.Append(ctx, commit("a", 1)))
-			return records(d, d.feed)
-		},
-		"topic": func(t *testing.T, d *drivers) func(*testing.T) any {
-			e := driver.Envelope{Log: "Test.Log", Commit: commit("a", 1)}
-			must(t, d.topic.Publish(ctx, []driver.Envelope{e}))
-			spoilCommit(e.Commit)
-			return records(d, d.subscriber)
-		},
-		"commands": func(t *testing.T, d *drivers) func(*testing.T) any {
-			c := driver.Command{Entity: "a", Data: json.RawMessage(`{"a":1}`), Meta: driver.Meta{ID: "1", Headers: map[string]string{"h": "1"}}}
-			must(t, d.commands.Send(ctx, []driver.Command{c}))
-			spoilCommand(c)
-			return func(t *testing.T) any {
-				b, err := d.commands.Receive(ctx, 1)
-				must(t, err)
-				must(t, d.commands.Settle(ctx, retryAll(b.Deliveries[0].ID)))
-				return b.Deliveries[0].Message
-			}
-		},
-		"rows": func(t *testing.T, d *drivers) func(*testing.T) any {
-			row := driver.Row{Key: driver.Key{ID: "a"}, Data: json.RawMessage(`{"kind":"k"}`)}
-			must(t, d.db.Save(ctx, row, driver.Init))
-			spoil(row.Data)
-			return func(t *testing.T) any {
-				row, err := d.db.LoadRow(ctx, driver.Key{ID: "a"})
-				must(t, err)
-				return row
-			}
-		},
-		"query": func(t *testing.T, d *drivers) func(*testing.T) any {
-			must(t, d.db.Save(ctx, driver.Row{Key: driver.Key{ID: "a"}, Data: json.RawMessage(`{"kind":"k"}`)}, driver.Init))
-			return func(t *testing.T) any {
-				page, err := d.engine.Query(ctx, driver.Query{ReadModel: table.Name, Index: "byKind", Value: "k"})
-				must(t, err)
-				return page.Rows[0]
-			}
-		},
-		"schedules": func(t *testing.T, d *drivers) func(*testing.T) any {
-			s := driver.Schedule{Name: "s", Expression: "rate(1 hour)", Payload: json.RawMessage(`{"a":1}`)}
-			must(t, d.scheduler.Create(ctx, s))
-			spoil(s.Payload)
-			return func(t *testing.T) any {
-				list, err := d.scheduler.List(ctx)
-				must(t, err)
-				return list[0]
-			}
-		},
-		"firings": func(t *testing.T, d *drivers) func(*testing.T) any {
-			must(t, d.scheduler.Create(ctx, driver.Schedule{Name: "s", Expression: "at(2020-01-01T00:00:00)", Payload: json.RawMessage(`{"a":1}`)}))
-			return func(t *testing.T) any {
-				b, err := d.scheduler.Receive(ctx, 1)
-				must(t, err)
-				must(t, d.scheduler.Settle(ctx, retryAll(b.Deliveries[0].ID)))
-				return b.Deliveries[0].Message
-			}
-		},
-		"letters": func(t *testing.T, d *drivers) func(*testing.T) any {
-			l := driver.DeadLetter{ID: "l", Component: "c", Body: []byte("body")}
-			must(t, d.letters.Park(ctx, l))
-			spoil(l.Body)
-			return func(t *testing.T) any {
-				l, err := d.letters.Get(ctx, "l")
-				must(t, err)
-				return l
-			}
-		},
-		"letter list": func(t *testing.T, d *drivers) func(*testing.T) any {
-			must(t, d.letters.Park(ctx, driver.DeadLetter{ID: "l", Component: "c", Body: []byte("body")}))
-			return func(t *testing.T) any {
-				ls, err := d.letters.List(ctx, "", "", 1)
-				must(t, err)
-				return ls[0]
-			}
-		},
-		"outcomes": func(t *testing.T, d *drivers) func(*testing.T) any {
-			o := driver.Outcome{CommandID: "c", Kind: driver.Rejected, Detail: json.RawMessage(`{"a":1}`)}
-			must(t, d.outcomes.Put(ctx, o, time.Now().Add(time.Hour)))
-			spoil(o.Detail)
-			return func(t *testing.T) any {
-				o, err := d.outcomes.Get(ctx, "c")
-				must(t, err)
-				return o
-			}
-		},
-		"objects": func(t *testing.T, d *drivers) func(*testing.T) any {
-			content := []byte("content")
-			must(t, d.bucket.Put(ctx, "k", strings.NewReader(string(content))))
-			return func(t *testing.T) any {
-				r, _, err := d.bucket.Get(ctx, "k")
-				must(t, err)
-				b, err := io.ReadAll(r)
-				must(t, err)
-				must(t, r.Close())
-				return json.RawMessage(b)
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			get := put(t, openAll(t, nil))
-			first := get(t)
-			before := string(dump(first))
-			if strings.Contains(before, "X") {
-				t.Errorf("the argument was kept: %s", before)
-			}
-			switch v := first.(type) {
-			case driver.Commit:
-				spoilCommit(v)
-			case driver.Command:
-				spoilCommand(v)
-			case driver.Row:
-				spoil(v.Data)
-			case driver.Schedule:
-				spoil(v.Payload)
-			case driver.Firing:
-				spoil(v.Payload)
-			case driver.DeadLetter:
-				spoil(v.Body)
-			case driver.Outcome:
-				spoil(v.Detail)
-			case json.RawMessage:
-				spoil(v)
-			default:
-				t.Fatalf("nothing to spoil in %T", v)
-			}
-			if after := dump(get(t)); string(after) != before {
-				t.Errorf("the result was not a copy: %s became %s", before, after)
-			}
-		})
-	}
-}
-
-// dump is v with all that it points to.
-func dump(v any) []byte {
-	switch v := v.(type) {
-	case json.RawMessage:
-		return v
-	case driver.Row: // Data need not be JSON any more
-		return fmt.Appendf(nil, "%q %s", v.Key, v.Data)
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return []byte("X: " + err.Error())
-	}
-	return b
-}
-
-func TestChangesAreCopiedPerSubscriber(t *testing.T) {
-	t.Parallel()
-	d := openAll(t, nil)
-	ctx := t.Context()
-	one, err := d.states.Subscribe(ctx)
-	must(t, err)
-	two, err := d.states.Subscribe(ctx)
-	must(t, err)
-	must(t, d.db.Save(ctx, driver.Row{Key: driver.Key{ID: "a"}, Data: json.RawMessage(`{"kind":"k"}`)}, driver.Any))
-	for _, seq := range []func(func(driver.StateChange, error) bool){one, two} {
-		for c, err := range seq {
-			must(t, err)
-			if string(c.Row) != `{"kind":"k"}` {
-				t.Errorf("got %s", c.Row)
-			}
-			clear(c.Row)
-			break
-		}
-	}
-	if row, err := d.db.LoadRow(ctx, driver.Key{ID: "a"}); err != nil || string(row.Data) != `{"kind":"k"}` {
-		t.Errorf("got %s, %v", row.Data, err)
 	}
 }
 
@@ -570,7 +184,7 @@ func TestNotify(t *testing.T) {
 		if _, err := d.provider.OpenEventLog(ctx, "Test.Log"); err != nil {
 			t.Errorf("open in a listener: %v", err)
 		}
-		if _, err := d.commands.Receive(ctx, 1); err != nil {
+		if _, err := d.commands.receive.Receive(ctx, 1); err != nil {
 			t.Errorf("receive in a listener: %v", err)
 		}
 	})
@@ -594,8 +208,8 @@ func TestNotify(t *testing.T) {
 		}
 	}
 	fromFeed := func() (string, error) { b, err := d.feed.Receive(ctx, 1); return b.Deliveries[0].ID, err }
-	fromScheduler := func() (string, error) { b, err := d.scheduler.Receive(ctx, 1); return b.Deliveries[0].ID, err }
-	fromBucket := func() (string, error) { b, err := d.bucket.Receive(ctx, 1); return b.Deliveries[0].ID, err }
+	fromScheduler := func() (string, error) { b, err := d.schedules.receive.Receive(ctx, 1); return b.Deliveries[0].ID, err }
+	fromBucket := func() (string, error) { b, err := d.bucket.receive.Receive(ctx, 1); return b.Deliveries[0].ID, err }
 
 	step("append", func() error { return d.log.Append(ctx, commit("a", 1)) }, "EventCollector/Test.Log")
 	step("append another", func() error { return d.log.Append(ctx, commit("a", 2)) }, "EventCollector/Test.Log")
@@ -606,24 +220,24 @@ func TestNotify(t *testing.T) {
 		return d.topic.Publish(ctx, []driver.Envelope{{Log: "Test.Log", Commit: commit("a", 1)}})
 	}, "EventCollector/Test.Log")
 	step("send", func() error {
-		return d.commands.Send(ctx, []driver.Command{{Entity: "a", Meta: driver.Meta{ID: "1"}}})
+		return d.commands.send.Send(ctx, []driver.Command{{Entity: "a", Meta: driver.Meta{ID: "1"}}})
 	}, "CommandTopic/Test.Log")
 	step("send again", func() error {
-		return d.commands.Send(ctx, []driver.Command{{Entity: "a", Meta: driver.Meta{ID: "1"}}})
+		return d.commands.send.Send(ctx, []driver.Command{{Entity: "a", Meta: driver.Meta{ID: "1"}}})
 	})
 	step("count", func() error { return d.counter.Count(ctx, "c", "r", 2) })
 	step("reach the target", func() error { return d.counter.AddTarget(ctx, "c", "r", 2) }, "Counter/Test.Counter")
 	step("schedule", func() error {
-		return d.scheduler.Create(ctx, driver.Schedule{Name: "s", Expression: "at(2020-01-01T00:00:00)"})
+		return d.schedules.send.Create(ctx, driver.Schedule{Name: "s", Expression: "at(2020-01-01T00:00:00)"})
 	}, "Scheduler/")
-	step("retry a firing", settleFirst(true, fromScheduler, d.scheduler.Settle), "Scheduler/")
-	step("settle a firing", settleFirst(false, fromScheduler, d.scheduler.Settle))
-	step("put", func() error { return d.bucket.Put(ctx, "k", strings.NewReader("x")) }, "Bucket/Test.Files")
-	step("delete", func() error { return d.bucket.Delete(ctx, "k") }, "Bucket/Test.Files")
-	step("delete again", func() error { return d.bucket.Delete(ctx, "k") })
-	step("settle an event before another", settleFirst(false, fromBucket, d.bucket.Settle), "Bucket/Test.Files")
+	step("retry a firing", settleFirst(true, fromScheduler, d.schedules.receive.Settle), "Scheduler/")
+	step("settle a firing", settleFirst(false, fromScheduler, d.schedules.receive.Settle))
+	step("put", func() error { return d.bucket.send.Put(ctx, "k", strings.NewReader("x")) }, "Bucket/Test.Files")
+	step("delete", func() error { return d.bucket.send.Delete(ctx, "k") }, "Bucket/Test.Files")
+	step("delete again", func() error { return d.bucket.send.Delete(ctx, "k") })
+	step("settle an event before another", settleFirst(false, fromBucket, d.bucket.receive.Settle), "Bucket/Test.Files")
 	stop()
-	step("put when stopped", func() error { return d.bucket.Put(ctx, "k", strings.NewReader("x")) })
+	step("put when stopped", func() error { return d.bucket.send.Put(ctx, "k", strings.NewReader("x")) })
 }
 
 // receiveAll receives up to n records and returns them as stream/number.
@@ -703,7 +317,7 @@ func TestOrphanedFiring(t *testing.T) {
 	ctx := t.Context()
 	receive := func(want int) string {
 		t.Helper()
-		b, err := d.scheduler.Receive(ctx, 10)
+		b, err := d.schedules.receive.Receive(ctx, 10)
 		must(t, err)
 		if len(b.Deliveries) != want {
 			t.Fatalf("got %d firings, want %d", len(b.Deliveries), want)
@@ -714,29 +328,29 @@ func TestOrphanedFiring(t *testing.T) {
 		return b.Deliveries[0].ID
 	}
 	s := driver.Schedule{Name: "s", Expression: "rate(1 hour)"}
-	must(t, d.scheduler.Create(ctx, s))
+	must(t, d.schedules.send.Create(ctx, s))
 	clock.Advance(time.Hour)
 	held := receive(1)
-	must(t, d.scheduler.Delete(ctx, "s"))
-	if list, err := d.scheduler.List(ctx); err != nil || list != nil {
+	must(t, d.schedules.send.Delete(ctx, "s"))
+	if list, err := d.schedules.send.List(ctx); err != nil || list != nil {
 		t.Errorf("got %v, %v of a deleted schedule", list, err)
 	}
-	must(t, d.scheduler.Settle(ctx, []driver.Settlement{{ID: held, Retry: true}}))
+	must(t, d.schedules.receive.Settle(ctx, []driver.Settlement{{ID: held, Retry: true}}))
 	held = receive(1)
-	must(t, d.scheduler.Settle(ctx, []driver.Settlement{{ID: held}}))
+	must(t, d.schedules.receive.Settle(ctx, []driver.Settlement{{ID: held}}))
 	clock.Advance(2 * time.Hour)
 	receive(0) // it does not go on
 
-	must(t, d.scheduler.Create(ctx, s))
+	must(t, d.schedules.send.Create(ctx, s))
 	clock.Advance(time.Hour)
 	held = receive(1)
-	must(t, d.scheduler.Create(ctx, s)) // replaces it, with its firing
-	must(t, d.scheduler.Settle(ctx, []driver.Settlement{{ID: held, Retry: true}}))
+	must(t, d.schedules.send.Create(ctx, s)) // replaces it, with its firing
+	must(t, d.schedules.receive.Settle(ctx, []driver.Settlement{{ID: held, Retry: true}}))
 	receive(0)
 	clock.Advance(time.Hour)
 	held = receive(1)
-	must(t, d.scheduler.Settle(ctx, []driver.Settlement{{ID: held, Retry: true, After: time.Minute}}))
-	must(t, d.scheduler.Delete(ctx, "s")) // it waits and is not held
+	must(t, d.schedules.receive.Settle(ctx, []driver.Settlement{{ID: held, Retry: true, After: time.Minute}}))
+	must(t, d.schedules.send.Delete(ctx, "s")) // it waits and is not held
 	clock.Advance(time.Hour)
 	receive(0)
 }

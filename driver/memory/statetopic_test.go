@@ -46,7 +46,8 @@ func TestASubscriberMayBe1024ChangesBehind(t *testing.T) {
 		seq, err := topic.Subscribe(t.Context())
 		must(t, err)
 		for i := range writes {
-			must(t, db.Save(t.Context(), driver.Row{Key: driver.Key{ID: "a"}, Data: json.RawMessage(fmt.Sprintf(`{"n":%d}`, i))}, driver.Any))
+			row := driver.Row{Key: driver.Key{ID: "a"}, Data: json.RawMessage(fmt.Sprintf(`{"n":%d}`, i))}
+			must(t, db.Apply(t.Context(), driver.Step{Writes: []driver.RowWrite{{Row: row}}}))
 		}
 		if writes == 1024 {
 			must(t, p.Close()) // it ends behind the changes that were made

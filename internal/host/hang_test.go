@@ -77,7 +77,7 @@ func (s *stuck) handed(t *testing.T, h *host.Host, component string, handle func
 	}
 }
 
-func openStuck(t *testing.T, components ...plugin.Component) (*host.Host, driver.Provider) {
+func openStuck(t *testing.T, components ...plugin.Component) (*host.Host, driver.PullProvider) {
 	t.Helper()
 	provider := memory.New(nil)
 	h, err := host.Open(t.Context(), app(components...).Assembled(), provider, &host.Options{Logger: slog.New(slog.DiscardHandler)})
@@ -228,7 +228,7 @@ func TestWhatReturnsTooLateSendsNothing(t *testing.T) {
 		}
 		close(s.freed)
 		synctest.Wait()
-		topic, err := provider.OpenCommandTopic(t.Context(), "Shop.Crate")
+		topic, err := provider.OpenCommandReceiver(t.Context(), "Shop.Crate")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,16 +21,16 @@ import (
 // scripted is a provider whose collector of Shop.Sums delivers what a test hands
 // out, and keeps how it is settled, also when the context is over.
 type scripted struct {
-	driver.Provider
+	driver.PullProvider
 
 	mu      sync.Mutex
 	batches [][]driver.Delivery[driver.Record]
 	settled []map[string]bool // of each batch, by delivery: whether it comes again
 }
 
-func (s *scripted) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.EventCollector, error) {
+func (s *scripted) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.Receiver[driver.Record], error) {
 	if spec.Consumer != "Shop.Sums" {
-		return s.Provider.OpenEventCollector(ctx, spec)
+		return s.PullProvider.OpenEventCollector(ctx, spec)
 	}
 	return s, nil
 }
@@ -76,7 +76,7 @@ func TestNoMessageIsSettledBehindOneThatIsRetried(t *testing.T) {
 		batch := []driver.Delivery[driver.Record]{record("a", 2), record("a", 1), raw, nameless, record("b", 1)}
 		inner := memory.New(nil)
 		broken := faults.New(inner, nil)
-		provider := &scripted{Provider: struct{ driver.Provider }{broken}, batches: [][]driver.Delivery[driver.Record]{{record("a", 1)}, batch, batch}}
+		provider := &scripted{PullProvider: struct{ driver.PullProvider }{broken}, batches: [][]driver.Delivery[driver.Record]{{record("a", 1)}, batch, batch}}
 		broken.Inject(faults.Rule{Op: "QueryDb.Apply", Key: "a", Skip: 1, Err: driver.ErrThrottled})
 		h, err := host.Open(t.Context(), app(jar, sums(jar, func(s *readmodel.Spec[SumRow]) { s.OwnRow = true })).Assembled(), provider, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 		if err != nil {
@@ -114,7 +114,7 @@ func TestRecordIsNotSettledWhenTheHostEndsBeforeItsCommit(t *testing.T) {
 		jar := newJar()
 		inner := memory.New(nil)
 		broken := faults.New(inner, nil)
-		provider := &scripted{Provider: struct{ driver.Provider }{broken}, batches: [][]driver.Delivery[driver.Record]{{record("a", commits)}}}
+		provider := &scripted{PullProvider: struct{ driver.PullProvider }{broken}, batches: [][]driver.Delivery[driver.Record]{{record("a", commits)}}}
 		h, err := host.Open(t.Context(), app(jar, sums(jar)).Assembled(), provider, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 		if err != nil {
 			t.Fatal(err)

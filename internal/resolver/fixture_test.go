@@ -378,7 +378,8 @@ func (r *run) save(readModel, id string, row any) {
 		key.Sub = p.Number
 	}
 	db, _ := r.host.QueryDb(readModel)
-	if err := db.Save(r.t.Context(), driver.Row{Key: key, Data: data}, driver.Any); err != nil {
+	step := driver.Step{Writes: []driver.RowWrite{{Row: driver.Row{Key: key, Data: data}}}}
+	if err := db.Apply(r.t.Context(), step); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -386,7 +387,8 @@ func (r *run) save(readModel, id string, row any) {
 func (r *run) remove(readModel, id, sub string) {
 	r.t.Helper()
 	db, _ := r.host.QueryDb(readModel)
-	if err := db.Delete(r.t.Context(), driver.Key{ID: id, Sub: sub}); err != nil {
+	step := driver.Step{Writes: []driver.RowWrite{{Row: driver.Row{Key: driver.Key{ID: id, Sub: sub}}, Delete: true}}}
+	if err := db.Apply(r.t.Context(), step); err != nil {
 		r.t.Fatal(err)
 	}
 }

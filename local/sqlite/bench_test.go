@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -184,15 +185,17 @@ func benchRows(b *testing.B, n int) (driver.QueryDb, driver.QueryEngine) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var batch []driver.Row
+	var writes []driver.RowWrite
 	for i := range n {
-		batch = append(batch, driver.Row{
+		writes = append(writes, driver.RowWrite{Row: driver.Row{
 			Key:  driver.Key{ID: fmt.Sprintf("thing-%06d", i)},
 			Data: json.RawMessage(fmt.Sprintf(`{"name":"%s","price":%d.5,"tags":["a","b"],"shop":"s"}`, strings.Repeat("n", 150), i*7919%n)),
-		})
+		}})
 	}
-	if err := db.SaveBatch(ctx, batch); err != nil {
-		b.Fatal(err)
+	for part := range slices.Chunk(writes, 500) {
+		if err := db.Apply(ctx, driver.Step{Writes: part}); err != nil {
+			b.Fatal(err)
+		}
 	}
 	engine, err := p.OpenQueryEngine(ctx, []driver.TableSpec{spec})
 	if err != nil {

@@ -44,12 +44,17 @@ func object(t *testing.T, b driver.Bucket, key string) string {
 	return string(text)
 }
 
-// events receives and settles until the last event of each key is as wanted.
-func wantEvents(t *testing.T, b driver.Bucket, want map[string]driver.ObjectEventKind) {
+func openEvents(t *testing.T, p *Provider) driver.Receiver[driver.ObjectEvent] {
+	t.Helper()
+	return must[driver.Receiver[driver.ObjectEvent]](t)(p.OpenBucketReceiver(t.Context(), "Test.Files"))
+}
+
+// wantEvents receives and settles until the last event of each key is as wanted.
+func wantEvents(t *testing.T, events driver.Receiver[driver.ObjectEvent], want map[string]driver.ObjectEventKind) {
 	t.Helper()
 	got := map[string]driver.ObjectEventKind{}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		batch := must[driver.Batch[driver.ObjectEvent]](t)(b.Receive(t.Context(), 10))
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		batch := must[driver.Batch[driver.ObjectEvent]](t)(events.Receive(t.Context(), 10))
 		var done []driver.Settlement
 		for _, d := range batch.Deliveries {
 			if _, ok := want[d.Message.Key]; !ok {
@@ -58,7 +63,7 @@ func wantEvents(t *testing.T, b driver.Bucket, want map[string]driver.ObjectEven
 			got[d.Message.Key] = d.Message.Kind
 			done = append(done, driver.Settlement{ID: d.ID})
 		}
-		if err := b.Settle(t.Context(), done); err != nil {
+		if err := events.Settle(t.Context(), done); err != nil {
 			t.Fatal(err)
 		}
 		all := true
@@ -76,7 +81,7 @@ func wantEvents(t *testing.T, b driver.Bucket, want map[string]driver.ObjectEven
 
 func waitFor(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited too long for %s", what)
 		}
@@ -105,14 +110,14 @@ func TestFilesOfOtherHandsAreObjects(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "app.db")
 	p := mustOpen(t, path, nil)
-	b := openBucket(t, p)
+	b, events := openBucket(t, p), openEvents(t, p)
 	dir := filepath.Join(path+".buckets", "Test.Files")
 	const created, removed = driver.ObjectCreated, driver.ObjectRemoved
 
 	told := make(chan string, 1000)
 	p.Notify(func(r string) { told <- r })
 	writeFile(t, filepath.Join(dir, "dropped file.csv"), "1")
-	wantEvents(t, b, map[string]driver.ObjectEventKind{"dropped file.csv": created})
+	wantEvents(t, events, map[string]driver.ObjectEventKind{"dropped file.csv": created})
 	if r := <-told; r != driver.ReceiverOf("Bucket", "Test.Files") {
 		t.Errorf("%s was notified", r)
 	}
@@ -120,11 +125,11 @@ func TestFilesOfOtherHandsAreObjects(t *testing.T) {
 		t.Errorf("the dropped file is %q", got)
 	}
 	writeFile(t, filepath.Join(dir, "in", "deep", "er", "100%.txt"), "2") // directories come with it
-	wantEvents(t, b, map[string]driver.ObjectEventKind{"in/deep/er/100%.txt": created})
+	wantEvents(t, events, map[string]driver.ObjectEventKind{"in/deep/er/100%.txt": created})
 	writeFile(t, filepath.Join(dir, "in", "deep", "er", "later.txt"), "3")
-	wantEvents(t, b, map[string]driver.ObjectEventKind{"in/deep/er/later.txt": created})
+	wantEvents(t, events, map[string]driver.ObjectEventKind{"in/deep/er/later.txt": created})
 	writeFile(t, filepath.Join(dir, "dropped file.csv"), "longer")
-	wantEvents(t, b, map[string]driver.ObjectEventKind{"dropped file.csv": created})
+	wantEvents(t, events, map[string]driver.ObjectEventKind{"dropped file.csv": created})
 	if got, want := keysOf(t, b), []string{"dropped file.csv", "in/deep/er/100%.txt", "in/deep/er/later.txt"}; !slices.Equal(got, want) {
 		t.Errorf("the keys are %q, want %q", got, want)
 	}
@@ -134,12 +139,12 @@ func TestFilesOfOtherHandsAreObjects(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "after"), "5") // seen later than what the Put did
 	var got []string
 	waitFor(t, "the event of a later file", func() bool {
-		batch := must[driver.Batch[driver.ObjectEvent]](t)(b.Receive(t.Context(), 10))
+		batch := must[driver.Batch[driver.ObjectEvent]](t)(events.Receive(t.Context(), 10))
 		for _, d := range batch.Deliveries {
 			if key := d.Message.Key; !slices.Contains(got, key) || key == "own" {
 				got = append(got, key)
 			}
-			if err := b.Settle(t.Context(), []driver.Settlement{{ID: d.ID}}); err != nil {
+			if err := events.Settle(t.Context(), []driver.Settlement{{ID: d.ID}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -154,11 +159,11 @@ func TestFilesOfOtherHandsAreObjects(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, "in"), away); err != nil {
 		t.Fatal(err)
 	}
-	wantEvents(t, b, map[string]driver.ObjectEventKind{"in/deep/er/100%.txt": removed, "in/deep/er/later.txt": removed})
+	wantEvents(t, events, map[string]driver.ObjectEventKind{"in/deep/er/100%.txt": removed, "in/deep/er/later.txt": removed})
 	if err := os.Rename(away, filepath.Join(dir, "back")); err != nil {
 		t.Fatal(err)
 	}
-	wantEvents(t, b, map[string]driver.ObjectEventKind{"back/deep/er/100%.txt": created, "back/deep/er/later.txt": created})
+	wantEvents(t, events, map[string]driver.ObjectEventKind{"back/deep/er/100%.txt": created, "back/deep/er/later.txt": created})
 
 	// While nobody watches.
 	mustClose(t, p)
@@ -168,8 +173,8 @@ func TestFilesOfOtherHandsAreObjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = mustOpen(t, path, nil)
-	b = openBucket(t, p)
-	wantEvents(t, b, map[string]driver.ObjectEventKind{"new": created, "back/deep/er/later.txt": created, "own": removed})
+	b, events = openBucket(t, p), openEvents(t, p)
+	wantEvents(t, events, map[string]driver.ObjectEventKind{"new": created, "back/deep/er/later.txt": created, "own": removed})
 	if got := object(t, b, "own"); got != "not found" {
 		t.Errorf("the removed object is %q", got)
 	}
@@ -177,7 +182,7 @@ func TestFilesOfOtherHandsAreObjects(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	wantEvents(t, b, map[string]driver.ObjectEventKind{
+	wantEvents(t, events, map[string]driver.ObjectEventKind{
 		"new": removed, "after": removed, "dropped file.csv": removed, "back/deep/er/100%.txt": removed, "back/deep/er/later.txt": removed,
 	})
 	waitFor(t, "the directory to be made and watched anew", func() bool {
@@ -191,14 +196,14 @@ func TestFilesOfOtherHandsAreObjects(t *testing.T) {
 		writeFile(t, filepath.Join(dir, key), "x")
 		want[key] = created
 	}
-	wantEvents(t, b, want)
+	wantEvents(t, events, want)
 	if err := os.RemoveAll(filepath.Join(dir, "many")); err != nil {
 		t.Fatal(err)
 	}
 	for key := range want {
 		want[key] = removed
 	}
-	wantEvents(t, b, want)
+	wantEvents(t, events, want)
 }
 
 func TestKeysThatCannotBePaths(t *testing.T) {

@@ -43,7 +43,7 @@ func fixture(t *testing.T) *drivertest.Fixture {
 		t.Fatal(err)
 	}
 	var p *sqlite.Provider
-	open := func(t *testing.T) driver.Provider {
+	open := func(t *testing.T) driver.PullProvider {
 		t.Helper()
 		if p != nil {
 			if err := p.Close(); err != nil {

@@ -100,7 +100,7 @@ func checkCrashed(t *testing.T, p *Provider, acknowledged map[string]uint64, sen
 	t.Helper()
 	ctx := t.Context()
 	l := must[driver.EventLog](t)(p.OpenEventLog(ctx, "Test.Log"))
-	topic := must[driver.CommandTopic](t)(p.OpenCommandTopic(ctx, "Test.Thing"))
+	topic := must[driver.Receiver[driver.Command]](t)(p.OpenCommandReceiver(ctx, "Test.Thing"))
 	db := must[driver.QueryDb](t)(p.OpenQueryDb(ctx, crashTable))
 	engine := must[driver.QueryEngine](t)(p.OpenQueryEngine(ctx, []driver.TableSpec{crashTable}))
 	for {

@@ -108,11 +108,11 @@ func TestStatementsUseIndexes(t *testing.T) {
 	}
 	topic := must[driver.CommandTopic](t)(p.OpenCommandTopic(ctx, "Test.Thing"))
 	ok(topic.Send(ctx, []driver.Command{{Entity: "e", Meta: driver.Meta{ID: "c"}}}))
-	drainAll(t, topic)
+	drainAll(t, must[driver.Receiver[driver.Command]](t)(p.OpenCommandReceiver(ctx, "Test.Thing")))
 	events := must[driver.EventTopic](t)(p.OpenEventTopic(ctx, driver.TopicSpec{Log: "Test.Log", Subscribers: []string{"a"}}))
 	ok(events.Publish(ctx, []driver.Envelope{{Log: "Test.Log", Commit: commitOf("s0", 1)}}))
 	for _, fromTopic := range []bool{true, false} {
-		drainAll(t, must[driver.EventCollector](t)(p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "a", Source: driver.Source{Log: "Test.Log", Topic: fromTopic}})))
+		drainAll(t, must[driver.Receiver[driver.Record]](t)(p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "a", Source: driver.Source{Log: "Test.Log", Topic: fromTopic}})))
 	}
 	num := driver.Field{Name: "n", Number: true}
 	spec := driver.TableSpec{Name: "Test.Rows", SubID: "s", Indexes: []driver.Index{{Name: "ByK", Key: driver.Field{Name: "k"}, Sort: &num}}}
@@ -120,9 +120,8 @@ func TestStatementsUseIndexes(t *testing.T) {
 	row := func(id, sub string) driver.Row {
 		return driver.Row{Key: driver.Key{ID: id, Sub: sub}, Data: []byte(`{"s":"` + sub + `","k":"v","n":1}`), ExpiresAt: time.Now().Add(time.Hour)}
 	}
-	ok(db.SaveBatch(ctx, []driver.Row{row("a", "1"), row("a", "2"), row("b", "1"), row("c", "1")}))
-	ok(db.Save(ctx, row("a", "1"), driver.Overwrite))
-	must[int64](t)(db.Count(ctx, driver.Key{ID: "d", Sub: "1"}, "n", 1))
+	saveRows(t, db, row("a", "1"), row("a", "2"), row("b", "1"), row("c", "1"))
+	saveRows(t, db, row("a", "1"))
 	must[[]driver.Row](t)(db.Load(ctx, "a"))
 	key := driver.StreamKey{Log: "Test.Log", Stream: "s0"}
 	ok(db.Apply(ctx, driver.Step{Advances: []driver.Advance{{StreamKey: key, To: 1}}, Writes: []driver.RowWrite{{Row: row("e", "1"), Guard: true}}}))
@@ -153,8 +152,7 @@ func TestStatementsUseIndexes(t *testing.T) {
 	}
 	page := must[driver.Page](t)(engine.Scan(ctx, driver.Scan{ReadModel: spec.Name, Limit: 1}))
 	must[driver.Page](t)(engine.Scan(ctx, driver.Scan{ReadModel: spec.Name, Cursor: page.Cursor}))
-	ok(db.Delete(ctx, driver.Key{ID: "b", Sub: "1"}))
-	ok(db.DeleteAll(ctx, "a"))
+	ok(db.Apply(ctx, driver.Step{Writes: []driver.RowWrite{{Row: driver.Row{Key: driver.Key{ID: "b", Sub: "1"}}, Delete: true}}}))
 	spec.Indexes = []driver.Index{{Name: "ByN", Key: num}}
 	must[driver.QueryDb](t)(p.OpenQueryDb(ctx, spec))
 	ok(db.Clear(ctx))
@@ -162,10 +160,10 @@ func TestStatementsUseIndexes(t *testing.T) {
 	ok(counter.AddTarget(ctx, "c", "t", 1))
 	ok(counter.Count(ctx, "c", "r", 1))
 	must[driver.CounterState](t)(counter.State(ctx, "c"))
-	drainAll(t, counter)
+	drainAll(t, must[driver.Receiver[driver.CounterFinished]](t)(p.OpenCounterReceiver(ctx, "Test.Counter")))
 	scheduler := must[driver.Scheduler](t)(p.OpenScheduler(ctx))
 	ok(scheduler.Create(ctx, driver.Schedule{Name: "s", Expression: "at(2020-01-01T00:00:00)"}))
-	drainAll(t, scheduler)
+	drainAll(t, must[driver.Receiver[driver.Firing]](t)(p.OpenScheduleReceiver(ctx)))
 	ok(scheduler.Delete(ctx, "s"))
 	b := openBucket(t, p)
 	putObject(t, b, "k", "x")

@@ -44,6 +44,18 @@ func must[T any](t *testing.T) func(v T, err error) T {
 	}
 }
 
+// saveRows writes rows in one step.
+func saveRows(t testing.TB, db driver.QueryDb, rows ...driver.Row) {
+	t.Helper()
+	var step driver.Step
+	for _, r := range rows {
+		step.Writes = append(step.Writes, driver.RowWrite{Row: r})
+	}
+	if err := db.Apply(t.Context(), step); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func commitOf(stream string, n uint64) driver.Commit {
 	return driver.Commit{
 		Stream: stream, SequenceNr: n,
@@ -380,9 +392,7 @@ func TestDamageIsNeverAShorterResult(t *testing.T) {
 	spec := driver.TableSpec{Name: "Test.Rows", Indexes: []driver.Index{{Name: "ByK", Key: driver.Field{Name: "k"}}}}
 	db := must[driver.QueryDb](t)(p.OpenQueryDb(t.Context(), spec))
 	for i := range 40 {
-		if err := db.Save(t.Context(), driver.Row{Key: driver.Key{ID: fmt.Sprintf("r%03d", i)}, Data: json.RawMessage(`{"k":"v","fill":"` + strings.Repeat("x", 200) + `"}`)}, driver.Any); err != nil {
-			t.Fatal(err)
-		}
+		saveRows(t, db, driver.Row{Key: driver.Key{ID: fmt.Sprintf("r%03d", i)}, Data: json.RawMessage(`{"k":"v","fill":"` + strings.Repeat("x", 200) + `"}`)})
 	}
 	mustClose(t, p)
 	whole := must[[]byte](t)(os.ReadFile(path))
@@ -520,7 +530,7 @@ func TestAChangedPayloadIsAnError(t *testing.T) {
 		t.Errorf("%d streams have an error, want 1", failed)
 	}
 	// A collector tells it, and goes on with the others.
-	c := must[driver.EventCollector](t)(p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "Test.C", Source: driver.Source{Log: "Test.Log"}}))
+	c := must[driver.Receiver[driver.Record]](t)(p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "Test.C", Source: driver.Source{Log: "Test.Log"}}))
 	bad, good := 0, 0
 	for {
 		b := must[driver.Batch[driver.Record]](t)(c.Receive(ctx, 10))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/reventless-go/reventless/driver"
@@ -23,8 +24,8 @@ func TestAnInterruptedChangeOfIndexesIsFinished(t *testing.T) {
 	for i := range rows {
 		batch = append(batch, driver.Row{Key: driver.Key{ID: fmt.Sprintf("r%04d", i)}, Data: json.RawMessage(`{"k":"v","l":"w"}`)})
 	}
-	if err := db.SaveBatch(ctx, batch); err != nil {
-		t.Fatal(err)
+	for part := range slices.Chunk(batch, 500) {
+		saveRows(t, db, part...)
 	}
 	// As if it had been killed after it began to replace ByL by ByK, with a part
 	// of the rows entered.
@@ -79,9 +80,7 @@ func TestExpiredRowsAreRemovedByAndBy(t *testing.T) {
 		if life > 0 {
 			row.ExpiresAt = clock.Now().Add(clock.seconds(life))
 		}
-		if err := db.Save(ctx, row, driver.Any); err != nil {
-			t.Fatal(err)
-		}
+		saveRows(t, db, row)
 	}
 	for i := range 100 {
 		save(fmt.Sprintf("short%d", i), 10)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/reventless-go/reventless/driver"
@@ -22,8 +23,8 @@ func TestOrderedScansOfManyRows(t *testing.T) {
 		for i := range count {
 			batch = append(batch, driver.Row{Key: driver.Key{ID: fmt.Sprintf("r%04d", i)}, Data: json.RawMessage(fmt.Sprintf(`{"rank":%d}`, i*7919%count/2))})
 		}
-		if err := db.SaveBatch(ctx, batch); err != nil {
-			t.Fatal(err)
+		for part := range slices.Chunk(batch, 500) {
+			saveRows(t, db, part...)
 		}
 	}
 	engine := must[driver.QueryEngine](t)(p.OpenQueryEngine(ctx, []driver.TableSpec{spec}))

@@ -9,26 +9,26 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// TestCheckpoints runs the suite of [driver.Checkpoints] on those of a consumer.
+// TestWatermarks runs the suite of [driver.Watermarks] on those of a consumer.
 // [TestQueryDb] runs it on those of a read model.
-func TestCheckpoints(t *testing.T, open Open) { checkpointsSuite().run(t, open) }
+func TestWatermarks(t *testing.T, open Open) { watermarksSuite().run(t, open) }
 
-func checkpointsSuite() suite {
-	return suite{"Checkpoints", append(checkpointsProperties(func(e *env) driver.Checkpoints {
-		return e.checkpoints("Test.Consumer")
+func watermarksSuite() suite {
+	return suite{"Watermarks", append(watermarksProperties(func(e *env) driver.Watermarks {
+		return e.watermarks("Test.Consumer")
 	}), property{"ConsumersAreKeptApart", consumersPositionsAreKeptApart})}
 }
 
-func (e *env) checkpoints(consumer string) driver.Checkpoints {
+func (e *env) watermarks(consumer string) driver.Watermarks {
 	e.Helper()
-	c, err := e.Provider.OpenCheckpoints(e.ctx, consumer)
-	e.must(err, "OpenCheckpoints(%q)", consumer)
+	c, err := e.Provider.OpenWatermarks(e.ctx, consumer)
+	e.must(err, "OpenWatermarks(%q)", consumer)
 	return c
 }
 
-// checkpointsProperties are those of each kind of checkpoints that is opened.
-func checkpointsProperties(kinds ...func(e *env) driver.Checkpoints) []property {
-	with := func(check func(e *env, c driver.Checkpoints)) func(*env) {
+// watermarksProperties are those of each kind of checkpoints that is opened.
+func watermarksProperties(kinds ...func(e *env) driver.Watermarks) []property {
+	with := func(check func(e *env, c driver.Watermarks)) func(*env) {
 		return func(e *env) {
 			for _, opened := range kinds {
 				check(e, opened(e))
@@ -64,7 +64,7 @@ func advance(stream string, from, to uint64) driver.Advance {
 }
 
 // wantWatermark checks what both methods say of a stream.
-func (e *env) wantWatermark(c driver.Checkpoints, stream driver.StreamKey, at uint64, blocked bool) {
+func (e *env) wantWatermark(c driver.Watermarks, stream driver.StreamKey, at uint64, blocked bool) {
 	e.Helper()
 	want := driver.Watermark{SequenceNr: at, Blocked: blocked}
 	got, err := c.Watermark(e.ctx, stream)
@@ -77,14 +77,14 @@ func (e *env) wantWatermark(c driver.Checkpoints, stream driver.StreamKey, at ui
 	}
 }
 
-func aStreamNeverSeenIsAtZero(e *env, c driver.Checkpoints) {
+func aStreamNeverSeenIsAtZero(e *env, c driver.Watermarks) {
 	e.wantWatermark(c, streamKey("nobody"), 0, false)
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}), "Advance")
 	e.wantWatermark(c, streamKey("nobody"), 0, false)
 	e.wantWatermark(c, driver.StreamKey{Log: "Test.Other", Stream: "s"}, 0, false)
 }
 
-func advanceMovesWatermarks(e *env, c driver.Checkpoints) {
+func advanceMovesWatermarks(e *env, c driver.Watermarks) {
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("a", 0, 1)}), "Advance")
 	e.wantWatermark(c, streamKey("a"), 1, false)
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("a", 1, 5), advance("b", 0, 3)}), "Advance")
@@ -97,7 +97,7 @@ func advanceMovesWatermarks(e *env, c driver.Checkpoints) {
 	e.wantClass(c.Advance(e.ctx, []driver.Advance{advance("b", 1<<53+2, 1<<53+4)}), driver.ErrConflict, "Advance from one below")
 }
 
-func advanceFromElsewhereConflicts(e *env, c driver.Checkpoints) {
+func advanceFromElsewhereConflicts(e *env, c driver.Watermarks) {
 	e.wantClass(c.Advance(e.ctx, []driver.Advance{advance("s", 1, 2)}), driver.ErrConflict, "Advance of a new stream from 1")
 	e.wantWatermark(c, streamKey("s"), 0, false)
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 3)}), "Advance")
@@ -107,7 +107,7 @@ func advanceFromElsewhereConflicts(e *env, c driver.Checkpoints) {
 	e.wantWatermark(c, streamKey("s"), 3, false)
 }
 
-func anAdvanceThatStaysIsACondition(e *env, c driver.Checkpoints) {
+func anAdvanceThatStaysIsACondition(e *env, c driver.Watermarks) {
 	stay := func(stream string, at uint64) driver.Advance { return advance(stream, at, at) }
 	e.must(c.Advance(e.ctx, []driver.Advance{stay("new", 0)}), "Advance of a new stream from 0 to 0")
 	e.wantWatermark(c, streamKey("new"), 0, false)
@@ -129,7 +129,7 @@ func anAdvanceThatStaysIsACondition(e *env, c driver.Checkpoints) {
 	e.wantWatermark(c, streamKey("new"), 1, false)
 }
 
-func advanceIsAllOrNothing(e *env, c driver.Checkpoints) {
+func advanceIsAllOrNothing(e *env, c driver.Watermarks) {
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("a", 0, 1), advance("b", 0, 1), advance("c", 0, 1), advance("d", 0, 1)}), "Advance")
 	e.must(c.Block(e.ctx, streamKey("d"), 1), "Block")
 	check := func(what string, as ...driver.Advance) {
@@ -146,7 +146,7 @@ func advanceIsAllOrNothing(e *env, c driver.Checkpoints) {
 	check("the first one blocked", advance("d", 1, 2), advance("a", 1, 2))
 }
 
-func oneWinnerOfEightConcurrentAdvances(e *env, c driver.Checkpoints) {
+func oneWinnerOfEightConcurrentAdvances(e *env, c driver.Watermarks) {
 	var own [8]uint64 // each racer moves the contended stream and one of its own
 	for n := range uint64(20) {
 		errs := make([]error, 8)
@@ -172,7 +172,7 @@ func oneWinnerOfEightConcurrentAdvances(e *env, c driver.Checkpoints) {
 	}
 }
 
-func aBlockedStreamDoesNotAdvance(e *env, c driver.Checkpoints) {
+func aBlockedStreamDoesNotAdvance(e *env, c driver.Watermarks) {
 	s := streamKey("s")
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 4), advance("other", 0, 1)}), "Advance")
 	e.must(c.Block(e.ctx, s, 4), "Block")
@@ -198,7 +198,7 @@ func aBlockedStreamDoesNotAdvance(e *env, c driver.Checkpoints) {
 	e.wantWatermark(c, streamKey("first"), 1, false)
 }
 
-func blockNeedsTheWatermark(e *env, c driver.Checkpoints) {
+func blockNeedsTheWatermark(e *env, c driver.Watermarks) {
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 4)}), "Advance")
 	for _, at := range []uint64{0, 3, 5} {
 		e.wantClass(c.Block(e.ctx, streamKey("s"), at), driver.ErrConflict, "Block at %d of a stream at 4", at)
@@ -230,7 +230,7 @@ func blockNeedsTheWatermark(e *env, c driver.Checkpoints) {
 	}
 }
 
-func watermarksHasEveryKey(e *env, c driver.Checkpoints) {
+func watermarksHasEveryKey(e *env, c driver.Watermarks) {
 	var keys []driver.StreamKey
 	for i := range 130 { // more than one page of any store
 		s := fmt.Sprintf("s%d", i)
@@ -260,7 +260,7 @@ func watermarksHasEveryKey(e *env, c driver.Checkpoints) {
 	}
 }
 
-func watermarksOfStreamsAreKeptApart(e *env, c driver.Checkpoints) {
+func watermarksOfStreamsAreKeptApart(e *env, c driver.Watermarks) {
 	var keys []driver.StreamKey
 	for _, id := range goodIDs() {
 		keys = append(keys, streamKey(id))
@@ -278,7 +278,7 @@ func watermarksOfStreamsAreKeptApart(e *env, c driver.Checkpoints) {
 	}
 }
 
-func watermarkErrorsAreNotZeroes(e *env, c driver.Checkpoints) {
+func watermarkErrorsAreNotZeroes(e *env, c driver.Watermarks) {
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 4)}), "Advance")
 	ctx, cancel := context.WithCancel(e.ctx)
 	cancel()
@@ -297,7 +297,7 @@ func watermarkErrorsAreNotZeroes(e *env, c driver.Checkpoints) {
 	}
 }
 
-func watermarksSurviveReopening(e *env, opened func(*env) driver.Checkpoints) {
+func watermarksSurviveReopening(e *env, opened func(*env) driver.Watermarks) {
 	e.needReopen()
 	c := opened(e)
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("a", 0, 3), advance("b", 0, 5)}), "Advance")
@@ -314,11 +314,11 @@ func watermarksSurviveReopening(e *env, opened func(*env) driver.Checkpoints) {
 }
 
 func consumersPositionsAreKeptApart(e *env) {
-	one, two := e.checkpoints("Test.One"), e.checkpoints("Test.Two")
+	one, two := e.watermarks("Test.One"), e.watermarks("Test.Two")
 	e.must(one.Advance(e.ctx, []driver.Advance{advance("s", 0, 3)}), "Advance")
 	e.must(one.Block(e.ctx, streamKey("s"), 3), "Block")
 	e.wantWatermark(two, streamKey("s"), 0, false)
 	e.must(two.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}), "Advance")
 	e.wantWatermark(one, streamKey("s"), 3, true)
-	e.wantWatermark(e.checkpoints("Test.One"), streamKey("s"), 3, true)
+	e.wantWatermark(e.watermarks("Test.One"), streamKey("s"), 3, true)
 }
