@@ -64,6 +64,9 @@ func TestMutationsAnswerUnions(t *testing.T) {
 		`{"depotItem": {"count": 1, "tags": ["t"], "box": {"inner": {"label": "m"}}}}`, vars(`{"at": ["`+put1.DepotItemPut.Position+`"]}`))
 	s.answers(`mutation {depotItemPaint(id: "b", color: "red") {__typename ... on CommandRejected {code} ... on CommandAccepted {position}}}`,
 		`{"depotItemPaint": {"__typename": "CommandRejected", "code": "NotThere"}}`, as("user"))
+	// One value stands for a list of it, in a variable, too.
+	s.answers(`mutation($tags: [String!]!) {depotItemPut(id: "one", group: "g", count: 1, tags: $tags) {__typename}}`,
+		`{"depotItemPut": {"__typename": "CommandAccepted"}}`, vars(`{"tags": "t"}`))
 	// A fragment on the union itself, and mutations one after the other.
 	s.answers(`mutation {a: depotItemPut(id: "c", group: "g", count: 1, tags: []) {...R} b: depotItemPaint(id: "c", color: "red") {...R}}
 		fragment R on CommandResult {... on CommandAccepted {sequenceNr}}`,

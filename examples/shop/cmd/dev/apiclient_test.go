@@ -1,16 +1,14 @@
 package main_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -29,24 +27,6 @@ func (s shopAt) serve() *serving {
 		if l := strings.TrimSpace(p.line()); strings.HasPrefix(l, "http://") {
 			return &serving{p, l}
 		}
-	}
-}
-
-// terminate tells the program to end and does not wait for it.
-func (s *serving) terminate() {
-	s.t.Helper()
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// stop ends the program, which has to end well and have nothing to complain of.
-func (s *serving) stop() {
-	s.t.Helper()
-	s.terminate()
-	s.end()
-	if s.err.Len() > 0 {
-		s.t.Errorf("the program logged:\n%.2000s", &s.err)
 	}
 }
 
@@ -144,29 +124,7 @@ func runClient(t *testing.T, script string, input any) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, cmd: exec.Command("node", filepath.Join(clientsDir, script), string(text))}
-	p.cmd.Stderr = &p.err
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.out = bufio.NewScanner(out)
-	p.out.Buffer(nil, 4<<20)
-	if err := p.cmd.Start(); err != nil {
-		t.Fatalf("Node, which this test needs: %v", err)
-	}
-	hung := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
-	t.Cleanup(func() {
-		hung.Stop()
-		if p.cmd.ProcessState == nil {
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
-		}
-	})
-	return p
+	return startProcess(t, "node", filepath.Join(clientsDir, script), string(text))
 }
 
 // command hands a JSON object to a client.
@@ -253,4 +211,102 @@ func (u urql) accepted(call string) commandResult {
 		u.t.Fatalf("%s: got %+v, want CommandAccepted with its position", call, r)
 	}
 	return r
+}
+
+// watcher is a client that subscribes.
+type watcher struct {
+	*process
+	events chan watched // closed when the client has ended
+}
+
+// watched is what happened to a subscription.
+type watched struct {
+	Event  string
+	ID     *int // the index of the subscription; nil for the connection
+	Value  response
+	Errors []graphQLError
+}
+
+// change is the value of a subscription to changes of products, under the alias
+// "change".
+type change struct {
+	Kind     string
+	ID       string
+	Revision float64
+	Row      struct {
+		ID, Name string
+		Price    float64
+	}
+}
+
+func (w watched) change(t *testing.T) change {
+	t.Helper()
+	if w.Event != "next" || len(w.Value.Errors) > 0 {
+		t.Fatalf("got %+v, want a change", w)
+	}
+	return decode[struct{ Change change }](t, w.Value.Data).Change
+}
+
+// subscribeThrough starts ws.mjs or sse.mjs with subscriptions of one caller.
+func (s *serving) subscribeThrough(script, who string, queries ...string) *watcher {
+	s.t.Helper()
+	subscriptions := make([]map[string]any, 0, len(queries))
+	for _, q := range queries {
+		subscriptions = append(subscriptions, map[string]any{"query": q})
+	}
+	input := map[string]any{"url": s.url + "graphql", "subscriptions": subscriptions, "connectionParams": headers(who)}
+	if script == "sse.mjs" {
+		input["headers"] = headers(who)
+	}
+	w := &watcher{runClient(s.t, script, input), make(chan watched, 1000)}
+	go func() {
+		defer close(w.events)
+		for w.out.Scan() {
+			var e watched
+			if err := json.Unmarshal(w.out.Bytes(), &e); err != nil {
+				e.Event = fmt.Sprintf("%v in %.300s", err, w.out.Bytes())
+			}
+			w.events <- e
+		}
+	}()
+	return w
+}
+
+// next returns the next event that skip does not want to pass over.
+func (w *watcher) next(skip func(watched) bool) watched {
+	w.t.Helper()
+	for e := range w.events {
+		if !skip(e) {
+			return e
+		}
+	}
+	_ = w.cmd.Wait()
+	w.t.Fatalf("the client ended: %v\n%s", w.cmd.ProcessState, &w.err)
+	return watched{}
+}
+
+// live repeats cause until a change has come to each of the subscriptions: what
+// happens before a subscription is open is not published to it, and nothing says
+// when it is open.
+func (w *watcher) live(subscriptions int, cause func(n int)) {
+	w.t.Helper()
+	open := map[int]bool{}
+	for n := 0; len(open) < subscriptions; n++ {
+		cause(n)
+		for wait := time.After(50 * time.Millisecond); len(open) < subscriptions; {
+			select {
+			case e, more := <-w.events:
+				if !more {
+					w.t.Fatalf("the client ended; changes came to the subscriptions %v\n%s", open, &w.err)
+				}
+				if e.Event != "connected" {
+					e.change(w.t)
+					open[*e.ID] = true
+				}
+				continue
+			case <-wait:
+			}
+			break
+		}
+	}
 }

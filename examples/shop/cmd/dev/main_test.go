@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,9 +27,9 @@ import (
 const (
 	testdata = "../../testdata"
 	sample   = testdata + "/online-retail-sample.csv"
-	// patience is how long a test waits for a process that should have ended or
-	// answered: it is only ever used up by a fault.
-	patience = time.Minute
+	// patience is how long a test waits for a process that has to end or to answer.
+	// Only a fault uses it up.
+	patience = 5 * time.Minute
 )
 
 var (
@@ -37,22 +38,6 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	// One seed serves all tests; rapid prints its own when a test fails.
-	checks := "40"
-	for _, a := range os.Args {
-		if strings.Contains(a, "test.short") {
-			checks = "10"
-		}
-	}
-	for name, value := range map[string]string{"rapid.checks": checks, "rapid.nofailfile": "true", "rapid.seed": os.Getenv("REVENTLESS_SEED")} {
-		if value == "" {
-			continue
-		}
-		if err := flag.Set(name, value); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
 	flag.Parse()
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "dev")
@@ -130,21 +115,7 @@ func (s shopAt) run(args ...string) string {
 	return r.out
 }
 
-// refused is try for what has to fail with status 1, and a message with words.
-func (s shopAt) refused(words []string, args ...string) {
-	s.t.Helper()
-	r := s.try(args...)
-	if r.status != 1 || r.out != "" || !strings.HasPrefix(r.err, "error: ") || strings.Count(r.err, "\n") != 1 || len(r.err) > 2000 {
-		s.t.Errorf("%.200q: got status %d, output %q, message %.300q; want status 1, and an error in one line of bounded length", args, r.status, r.out, r.err)
-	}
-	for _, w := range words {
-		if !strings.Contains(r.err, w) {
-			s.t.Errorf("%.200q: the message %q does not say %q", args, r.err, w)
-		}
-	}
-}
-
-// process is the program while it runs.
+// process is a program that runs: the shop, or a client of its API.
 type process struct {
 	t   *testing.T
 	cmd *exec.Cmd
@@ -153,26 +124,32 @@ type process struct {
 	err bytes.Buffer
 }
 
-// start starts the program; it is killed when the test ends, if it still runs.
+// start starts the shop.
 func (s shopAt) start(args ...string) *process {
 	s.t.Helper()
-	p := &process{t: s.t, cmd: exec.Command(binary, append([]string{"--data", s.path}, args...)...)}
+	return startProcess(s.t, binary, append([]string{"--data", s.path}, args...)...)
+}
+
+// startProcess starts a program; it is killed when the test ends, if it still runs.
+func startProcess(t *testing.T, program string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(program, args...)}
 	p.cmd.Stderr = &p.err
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	p.out = bufio.NewScanner(out)
 	p.out.Buffer(nil, 4<<20)
 	if err := p.cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		t.Fatalf("this test needs %s: %v", program, err)
 	}
 	hung := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
-	s.t.Cleanup(func() {
+	t.Cleanup(func() {
 		hung.Stop()
 		if p.cmd.ProcessState == nil {
 			_ = p.cmd.Process.Kill()
@@ -180,6 +157,14 @@ func (s shopAt) start(args ...string) *process {
 		}
 	})
 	return p
+}
+
+// ask writes a line to the program's standard input.
+func (p *process) ask(text string) {
+	p.t.Helper()
+	if _, err := p.in.Write([]byte(text + "\n")); err != nil {
+		p.t.Fatalf("write: %v\n%s", err, &p.err)
+	}
 }
 
 // line returns the next line of output; the test ends when there is none.
@@ -202,6 +187,24 @@ func (p *process) end() (lines []string) {
 		p.t.Fatalf("the program ended: %v\n%s", err, &p.err)
 	}
 	return lines
+}
+
+// terminate tells the program to end and does not wait for it.
+func (p *process) terminate() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// stop ends the program, which has to end well and log nothing.
+func (p *process) stop() {
+	p.t.Helper()
+	p.terminate()
+	p.end()
+	if p.err.Len() > 0 {
+		p.t.Errorf("the program logged:\n%.2000s", &p.err)
+	}
 }
 
 // logs names the event logs of the shop.
