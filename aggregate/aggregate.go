@@ -90,9 +90,8 @@ func New[S any, C, E message.Typed](spec Spec[S, C, E]) *Aggregate[S, C, E] {
 			Commands: spec.Commands.Types(), Events: spec.Events.Types(),
 			FoldVersion: spec.FoldVersion, SnapshotEvery: spec.SnapshotEvery, Async: spec.Async, Access: rules,
 			NewFold: func() component.Fold { return &fold[S, C, E]{&a.spec, a.spec.Initial} },
-			CheckCommand: func(c driver.Command) error {
-				_, err := a.spec.Commands.Decode(wire(c))
-				return err
+			DecodeCommand: func(c driver.Command) (any, error) {
+				return a.spec.Commands.Decode(driver.Event{Type: c.Type, Version: c.Version, Data: c.Data})
 			},
 		},
 	}
@@ -113,10 +112,6 @@ func (a *Aggregate[S, C, E]) To(id string, command C) message.Send {
 	return message.NewSend(a.def, id, a.spec.Commands, command)
 }
 
-func wire(c driver.Command) driver.Event {
-	return driver.Event{Type: c.Type, Version: c.Version, Data: c.Data}
-}
-
 // fold is the state of one entity. The type parameters end here: what the
 // engine sees is component.Fold, and no state is ever boxed.
 type fold[S any, C, E message.Typed] struct {
@@ -133,11 +128,8 @@ func (f *fold[S, C, E]) Apply(e driver.Event) error {
 	return nil
 }
 
-func (f *fold[S, C, E]) Decide(c driver.Command) ([]driver.Event, *component.Refusal, error) {
-	command, err := f.spec.Commands.Decode(wire(c))
-	if err != nil {
-		return nil, nil, err
-	}
+func (f *fold[S, C, E]) Decide(decoded any) ([]driver.Event, *component.Refusal, error) {
+	command := decoded.(C)
 	events, refused := f.spec.Decide(f.state, command)
 	if refused != nil {
 		refusal, err := message.Refusal(refused)
@@ -145,8 +137,9 @@ func (f *fold[S, C, E]) Decide(c driver.Command) ([]driver.Event, *component.Ref
 	}
 	out := make([]driver.Event, len(events))
 	for i, e := range events {
+		var err error
 		if out[i], err = f.spec.Events.Encode(e); err != nil {
-			return nil, nil, fmt.Errorf("event %d of %s: %w", i+1, c.Type, err)
+			return nil, nil, fmt.Errorf("event %d of %s: %w", i+1, command.MessageType(), err)
 		}
 	}
 	return out, nil, nil

@@ -155,24 +155,23 @@ func (c Change[R]) IgnoreMissing() Change[R] {
 
 var errMissing = fmt.Errorf("update: the row is missing: %w", driver.ErrNotFound)
 
-// erase hands the change to the engine: typed rows become any. encode is nil in a
-// read model without sub ids; otherwise it tells a row's sub id.
-func (c Change[R]) erase(encode func(any) (driver.Row, error)) (component.Change, error) {
+// erase hands the change to the engine: typed rows become any. subIDOf returns a row's
+// sub id; it is nil in a read model without sub ids.
+func (c Change[R]) erase(subIDOf func(*R) (string, error)) (component.Change, error) {
 	out := component.Change{ID: c.id, Sub: c.sub, Blind: c.blind}
 	switch {
-	case encode == nil && c.sub != "", encode == nil && c.editRow == nil:
+	case subIDOf == nil && c.sub != "", subIDOf == nil && c.editRow == nil:
 		return out, errors.New("a change of rows by sub id needs a read model with a SubID")
-	case encode != nil && c.editRows != nil:
+	case subIDOf != nil && c.editRows != nil:
 		out.Blind, out.EditAll = false, c.eraseAll
 		return out, nil
-	case encode != nil && c.sub == "" && c.row == nil:
+	case subIDOf != nil && c.sub == "" && c.row == nil:
 		return out, errors.New("an update in a read model with sub ids needs UpdateRow or UpdateRows")
-	case encode != nil && c.sub == "":
-		row, err := encode(c.row)
-		if err != nil {
+	case subIDOf != nil && c.sub == "":
+		var err error
+		if out.Sub, err = subIDOf(c.row); err != nil {
 			return out, err
 		}
-		out.Sub = row.Sub
 	}
 	out.EditRow = func(row any) (any, error) {
 		var typed *R

@@ -80,8 +80,9 @@ func On[E message.Typed, R any](source message.Source[E], project func(message.E
 
 // ReadModel is a declared read model. It is inert: an App runs it.
 type ReadModel[R any] struct {
-	spec Spec[R]
-	def  *component.Definition
+	spec    Spec[R]
+	def     *component.Definition
+	subIDOf func(*R) (string, error) // nil without a SubID
 }
 
 // New declares a read model. It panics, naming it, when the Spec is incomplete,
@@ -109,9 +110,8 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 		fail("it has no projection")
 	}
 	m := &ReadModel[R]{spec: spec}
-	var encode func(any) (driver.Row, error)
 	if spec.SubID != "" {
-		encode = m.encode
+		m.subIDOf = subIDOf[R](spec.SubID)
 	}
 	sources := map[*component.Definition]bool{}
 	projections := make([]component.Projection, len(spec.Projections))
@@ -133,7 +133,7 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 				if c.editRow == nil && c.editRows == nil {
 					return nil, fmt.Errorf("change %d is empty", j+1)
 				}
-				if out[j], err = c.erase(encode); err != nil {
+				if out[j], err = c.erase(m.subIDOf); err != nil {
 					return nil, fmt.Errorf("change %d, of %q: %w", j+1, c.id, err)
 				}
 			}
@@ -201,7 +201,8 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 				r := new(R)
 				return r, json.Unmarshal(data, r)
 			},
-			Encode: m.encode,
+			Encode:  m.encode,
+			SubIDOf: func(row any) (string, error) { return m.subIDOf(row.(*R)) },
 		},
 	}
 	return m
@@ -220,13 +221,9 @@ func (m *ReadModel[R]) encode(row any) (driver.Row, error) {
 		return driver.Row{}, err
 	}
 	out := driver.Row{Data: data}
-	if m.spec.SubID != "" {
-		var fields map[string]json.RawMessage
-		if err := json.Unmarshal(data, &fields); err != nil {
+	if m.subIDOf != nil {
+		if out.Sub, err = m.subIDOf(r); err != nil {
 			return driver.Row{}, err
-		}
-		if err := json.Unmarshal(fields[m.spec.SubID], &out.Sub); err != nil {
-			return driver.Row{}, fmt.Errorf("sub id %s: %w", m.spec.SubID, err)
 		}
 	}
 	if m.spec.Expires != nil {

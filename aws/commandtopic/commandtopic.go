@@ -8,8 +8,7 @@
 // sending, whether the message was settled meanwhile or not:
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
 //
-// Ten commands are sent in one request, received in one and settled in one or,
-// where some are retried, two.
+// Ten commands are sent in one request.
 package commandtopic
 
 import (
@@ -19,7 +18,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -32,42 +30,16 @@ import (
 // MaxCommandBytes is the most that a command may have as JSON.
 const MaxCommandBytes = sqs.MaxBytes
 
-// Topic is the queue of one aggregate. Any number of processes may have it open;
-// what one of them received only that one can settle.
-type Topic struct {
-	*sqs.Receiver[driver.Command]
-	queue *sqs.Queue
-}
+// Topic is the queue of one aggregate. Any number of processes may have it open.
+type Topic struct{ queue *sqs.Queue }
 
 var _ driver.CommandTopic = (*Topic)(nil)
 
-// Options configure a [Topic]; zero fields are the defaults.
-type Options struct {
-	// Now is the clock by which long retries are cut; nil is time.Now.
-	Now func() time.Time
-	// Wait is how long a Receive waits for a first message, in whole seconds up to
-	// 20 and not beyond its context's deadline. [driver.Receiver] does not wait,
-	// and neither does the default; a worker that has nothing else to do pays for
-	// fewer requests.
-	Wait time.Duration
-}
-
-// Open returns the topic of the queue with a name or URL. Nothing is asked of the
-// service: a missing queue is [driver.ErrUnavailable] at the first call. A name is
-// looked up once, for which the caller needs the right sqs:GetQueueUrl.
-func Open(client *sdk.Client, queue string, opts *Options) *Topic {
-	q := sqs.NewQueue(client, queue)
-	var o sqs.Options
-	if opts != nil {
-		o = sqs.Options{Now: opts.Now, Wait: opts.Wait}
-	}
-	return &Topic{
-		queue: q,
-		Receiver: sqs.NewReceiver(q, "commandtopic", &o, func(body, group string) driver.Command {
-			c, _ := Decode(body, group) // what is no command is delivered all the same
-			return c
-		}),
-	}
+// Open returns the topic of the queue with a name or URL. It makes no request: a
+// missing queue is [driver.ErrUnavailable] at the first call. A name is looked up
+// once, for which the caller needs the right sqs:GetQueueUrl.
+func Open(client *sdk.Client, queue string) *Topic {
+	return &Topic{sqs.NewQueue(client, queue)}
 }
 
 // Send implements [driver.CommandTopic]. Ten commands, of up to 1 MiB together,

@@ -162,7 +162,7 @@ func (d *deployment) makeComponent(c topology.Component) error {
 	case "ReadModel":
 		return d.makeQueryDb(c)
 	case "Automation", "SideEffect", "Extension":
-		return d.makeCheckpoints(c)
+		return d.makeWatermarks(c)
 	case "Bucket":
 		return d.makeTask(c)
 	}

@@ -140,7 +140,7 @@ func TestChangeThirdReader(t *testing.T) {
 		}
 	}
 	want := []string{
-		"+ aws:cloudwatch/logGroup:LogGroup app-relay-P", "+ aws:dynamodb/table:Table app-P.C-marks", "+ aws:dynamodb/table:Table app-P.C-rows",
+		"+ aws:cloudwatch/logGroup:LogGroup app-relay-P", "+ aws:dynamodb/table:Table app-P.C-watermarks", "+ aws:dynamodb/table:Table app-P.C-rows",
 		"+ aws:iam/role:Role app-relay-P", "+ aws:iam/rolePolicy:RolePolicy app-relay-P", "+ aws:lambda/function:Function app-relay-P",
 		"+ aws:lambda/eventSourceMapping:EventSourceMapping app-relay-P-on-P.Item-log", "- aws:lambda/eventSourceMapping:EventSourceMapping app-projections-P-on-P.Item-log",
 		"+ aws:sns/topic:Topic app-P.Item-events", "+ reventless:aws:EventTopic app-P.Item", "+ reventless:aws:QueryDb app-P.C", "+ reventless:aws:Runtime app-relay-P",
@@ -164,8 +164,8 @@ func TestChangeRenamedReadModel(t *testing.T) {
 	got := change(t, a, b)
 	expect(
 		t, slices.DeleteFunc(got, func(l string) bool { return strings.Contains(l, "RolePolicy") }),
-		"- aws:dynamodb/table:Table app-P.Items-marks", "- aws:dynamodb/table:Table app-P.Items-rows", "- reventless:aws:QueryDb app-P.Items",
-		"+ aws:dynamodb/table:Table app-P.Things-marks", "+ aws:dynamodb/table:Table app-P.Things-rows", "+ reventless:aws:QueryDb app-P.Things",
+		"- aws:dynamodb/table:Table app-P.Items-watermarks", "- aws:dynamodb/table:Table app-P.Items-rows", "- reventless:aws:QueryDb app-P.Items",
+		"+ aws:dynamodb/table:Table app-P.Things-watermarks", "+ aws:dynamodb/table:Table app-P.Things-rows", "+ reventless:aws:QueryDb app-P.Things",
 	)
 	for _, x := range byType(graphOf(t, a, nil), tableType) {
 		if strings.Contains(x.Name, "P.Items") && x.Protect {

@@ -35,18 +35,18 @@ var operations = map[string][]access{
 	"QueryDb.Load":       {{naming.Rows, rowReads}},
 	"QueryDb.LoadRow":    {{naming.Rows, rowReads}},
 	"QueryDb.LoadRows":   {{naming.Rows, rowReads}},
-	"QueryDb.Apply":      {{naming.Rows, actions{"dynamodb:UpdateItem", "dynamodb:DeleteItem"}}, {naming.Marks, markWrites}},
-	"QueryDb.Clear":      {{naming.Rows, clears}, {naming.Marks, actions{"dynamodb:Scan", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}}},
-	"QueryDb.Watermark":  {{naming.Marks, markReads}},
-	"QueryDb.Watermarks": {{naming.Marks, markReads}},
-	"QueryDb.Block":      {{naming.Marks, markWrites}},
-	"QueryDb.Unblock":    {{naming.Marks, markWrites}},
+	"QueryDb.Apply":      {{naming.Rows, actions{"dynamodb:UpdateItem", "dynamodb:DeleteItem"}}, {naming.Watermarks, watermarkWrites}},
+	"QueryDb.Clear":      {{naming.Rows, clears}, {naming.Watermarks, actions{"dynamodb:Scan", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}}},
+	"QueryDb.Watermark":  {{naming.Watermarks, watermarkReads}},
+	"QueryDb.Watermarks": {{naming.Watermarks, watermarkReads}},
+	"QueryDb.Block":      {{naming.Watermarks, watermarkWrites}},
+	"QueryDb.Unblock":    {{naming.Watermarks, watermarkWrites}},
 
-	"Checkpoints.Watermark":  {{naming.Marks, markReads}},
-	"Checkpoints.Watermarks": {{naming.Marks, markReads}},
-	"Checkpoints.Advance":    {{naming.Marks, markWrites}},
-	"Checkpoints.Block":      {{naming.Marks, markWrites}},
-	"Checkpoints.Unblock":    {{naming.Marks, markWrites}},
+	"Watermarks.Watermark":  {{naming.Watermarks, watermarkReads}},
+	"Watermarks.Watermarks": {{naming.Watermarks, watermarkReads}},
+	"Watermarks.Advance":    {{naming.Watermarks, watermarkWrites}},
+	"Watermarks.Block":      {{naming.Watermarks, watermarkWrites}},
+	"Watermarks.Unblock":    {{naming.Watermarks, watermarkWrites}},
 
 	"QueryEngine.Query": {{naming.Rows, actions{"dynamodb:Query"}}, {indexes, actions{"dynamodb:Query"}}},
 	"QueryEngine.Scan":  {{naming.Rows, actions{"dynamodb:Scan"}}},
@@ -96,12 +96,12 @@ const (
 )
 
 var (
-	rowReads    = actions{"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"}
-	clears      = actions{"dynamodb:Scan", "dynamodb:BatchWriteItem"}
-	markReads   = actions{"dynamodb:GetItem", "dynamodb:BatchGetItem"}
-	markWrites  = actions{"dynamodb:UpdateItem"}
-	refWrites   = actions{"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
-	countWrites = actions{"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"}
+	rowReads        = actions{"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"}
+	clears          = actions{"dynamodb:Scan", "dynamodb:BatchWriteItem"}
+	watermarkReads  = actions{"dynamodb:GetItem", "dynamodb:BatchGetItem"}
+	watermarkWrites = actions{"dynamodb:UpdateItem"}
+	refWrites       = actions{"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
+	countWrites     = actions{"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"}
 )
 
 // granter computes the rights of functions.
@@ -226,7 +226,7 @@ func (g *granter) read(r rights, t wiring.Trigger) {
 func (g *granter) resources(k naming.Kind, name string) []string {
 	c := g.all[name]
 	switch k {
-	case naming.Marks:
+	case naming.Watermarks:
 		if c.OwnRow {
 			k = naming.Rows
 		}

@@ -145,11 +145,11 @@ func TestEveryComponentHasAllThatItNeeds(t *testing.T) {
 					}
 				case "ReadModel":
 					need(c.Name, tableType, name(naming.Rows, c.Name))
-					if has[tableType+" "+name(naming.Marks, c.Name)] == c.OwnRow {
+					if has[tableType+" "+name(naming.Watermarks, c.Name)] == c.OwnRow {
 						t.Errorf("%s: OwnRow is %v, and its watermarks are elsewhere", c.Name, c.OwnRow)
 					}
 				case "Automation", "SideEffect", "Extension":
-					need(c.Name, tableType, name(naming.Marks, c.Name))
+					need(c.Name, tableType, name(naming.Watermarks, c.Name))
 				case "Task":
 					if c.Bucket != "" {
 						queueWithLetters(c.Name, naming.Objects, naming.ObjectsDLQ, c.Bucket)
@@ -425,7 +425,7 @@ func TestTablesAndBucketsAreKept(t *testing.T) {
 			}
 		}
 		// The watermarks of what has effects; a read model can be made anew.
-		return strings.HasSuffix(name, "-marks") && !slices.ContainsFunc([]string{"PriceHistory", "Totals", "Demand", "SalesByCountry", "OrderLines", "PluginHistory"}, func(s string) bool { return strings.Contains(name, s) })
+		return strings.HasSuffix(name, "-watermarks") && !slices.ContainsFunc([]string{"PriceHistory", "Totals", "Demand", "SalesByCountry", "OrderLines", "PluginHistory"}, func(s string) bool { return strings.Contains(name, s) })
 	}
 	for _, protect := range []Switch{Inherit, Off} {
 		r := graph(t, shop(t), &AppArgs{Defaults: Settings{Protect: protect}}, nil)

@@ -32,12 +32,8 @@ func (d *deployment) makeTable(t schema.Table, parent pulumi.ResourceOption) (*d
 	args.Attributes = attributes
 	var indexes dynamodb.TableGlobalSecondaryIndexArray
 	for _, i := range t.Indexes {
-		projection := "ALL"
-		if i.KeysOnly {
-			projection = "KEYS_ONLY"
-		}
 		indexes = append(indexes, dynamodb.TableGlobalSecondaryIndexArgs{
-			Name: pulumi.String(i.Name), ProjectionType: pulumi.String(projection), KeySchemas: keySchema(i.Key),
+			Name: pulumi.String(i.Name), ProjectionType: pulumi.String("ALL"), KeySchemas: keySchema(i.Key),
 		})
 	}
 	if indexes != nil {
@@ -109,13 +105,13 @@ func (d *deployment) makeEventLog(c topology.Component) error {
 // makeQueryDb makes the tables of a read model: its rows, and its watermarks unless
 // the rows have them.
 func (d *deployment) makeQueryDb(c topology.Component) error {
-	return d.makeTables("QueryDb", c.Name, tablesOf(c, naming.Rows, naming.Marks))
+	return d.makeTables("QueryDb", c.Name, tablesOf(c, naming.Rows, naming.Watermarks))
 }
 
-// makeCheckpoints makes the table of the watermarks of a consumer that is no read
+// makeWatermarks makes the table of the watermarks of a consumer that is no read
 // model.
-func (d *deployment) makeCheckpoints(c topology.Component) error {
-	return d.makeTables("Checkpoints", c.Name, tablesOf(c, naming.Marks))
+func (d *deployment) makeWatermarks(c topology.Component) error {
+	return d.makeTables("Watermarks", c.Name, tablesOf(c, naming.Watermarks))
 }
 
 // makeCounter makes the tables of a counter, beside those of its log.

@@ -182,10 +182,10 @@ func touch(t *testing.T, p *provider.Provider, app topology.App, grant topology.
 				Stream: "x", SequenceNr: 1, Events: []driver.Event{{Type: "X", Version: 1, Data: json.RawMessage("{}")}}, Commands: []driver.AnsweredCommand{{Meta: meta, EventCount: 1}},
 			}}})
 		})
-	case "Checkpoints":
-		checkpoints, err := p.OpenCheckpoints(ctx, name)
+	case "Watermarks":
+		watermarks, err := p.OpenWatermarks(ctx, name)
 		done(err, func() error {
-			_, err := checkpoints.Watermark(ctx, stream)
+			_, err := watermarks.Watermark(ctx, stream)
 			return err
 		})
 	case "QueryDb":

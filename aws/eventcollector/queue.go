@@ -1,5 +1,5 @@
-// Package eventcollector hands the commits of a log to one consumer: a [Stream]
-// from the stream of the log's table, a [Queue] from the log's event topic.
+// Package eventcollector decodes what brings the commits of a log to a consumer: the
+// records of the stream of the log's table, and the messages of its event topic.
 package eventcollector
 
 import (
@@ -7,51 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
-	sdk "github.com/aws/aws-sdk-go-v2/service/sqs"
-
-	"github.com/reventless-go/reventless/aws/internal/sqs"
 	"github.com/reventless-go/reventless/driver"
 )
-
-// Queue collects the commits of an event topic from the queue of one
-// subscription: an SQS FIFO queue, with raw delivery or without. Its groups are
-// the streams, as the topic made them. Ten commits are received in one request
-// and settled in one or, where some are retried, two.
-//
-// Any number of processes may have it open; what one of them received only that
-// one can settle.
-type Queue struct {
-	*sqs.Receiver[driver.Record]
-}
-
-var _ driver.EventCollector = (*Queue)(nil)
-
-// QueueOptions configure a [Queue]; zero fields are the defaults.
-type QueueOptions struct {
-	// Now is the clock by which long retries are cut; nil is time.Now.
-	Now func() time.Time
-	// Wait is how long a Receive waits for a first message, in whole seconds up to
-	// 20 and not beyond its context's deadline. [driver.Receiver] does not wait,
-	// and neither does the default; a worker that has nothing else to do pays for
-	// fewer requests.
-	Wait time.Duration
-}
-
-// OpenQueue returns the collector of the queue with a name or URL, which is
-// subscribed to the topic of log. Nothing is asked of the service: a missing queue
-// is [driver.ErrUnavailable] at the first call. A name is looked up once, for which
-// the caller needs the right sqs:GetQueueUrl.
-func OpenQueue(client *sdk.Client, queue, log string, opts *QueueOptions) *Queue {
-	var o sqs.Options
-	if opts != nil {
-		o = sqs.Options{Now: opts.Now, Wait: opts.Wait}
-	}
-	return &Queue{sqs.NewReceiver(sqs.NewQueue(client, queue), "eventcollector", &o, func(body, _ string) driver.Record {
-		return DecodeQueue(body, log)
-	})}
-}
 
 // queued is the body of a message: an envelope, a claim without its commit, or
 // SNS's own envelope around one of these, where there is no raw delivery.

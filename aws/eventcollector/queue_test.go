@@ -3,14 +3,10 @@ package eventcollector_test
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/reventless-go/reventless/aws/eventcollector"
-	"github.com/reventless-go/reventless/aws/internal/awsqueues"
-	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/driver"
 )
 
@@ -60,47 +56,6 @@ func TestDecodeQueueKeepsWhatIsNoRecord(t *testing.T) {
 		if !errors.Is(r.Err, driver.ErrInvalid) || string(r.Raw) != body || r.Commit != nil {
 			t.Errorf("%s is %+v", body, r)
 		}
-	}
-}
-
-// A message that is no record is delivered in its turn, and can be settled like
-// any other.
-func TestQueueDeliversWhatIsNoRecord(t *testing.T) {
-	t.Parallel()
-	store := awsqueues.NewStore(awstest.MiniStack(t).Clients(awstest.Transport()), time.Minute)
-	url, _, err := store.Queue(t.Context(), store.Name("collector", "Test.Consumer"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	bodies := []string{"?", queuedClaim, "!", queuedWhole}
-	for i, body := range bodies {
-		if err := store.Put(t.Context(), url, body, "g", fmt.Sprint(i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	requests := awstest.NewCounter(awstest.Transport())
-	c := eventcollector.OpenQueue(awstest.MiniStack(t).Clients(requests).SQS, url, "Test.Log", nil)
-	batch, err := c.Receive(t.Context(), 64)
-	if err != nil || len(batch.Deliveries) != len(bodies) {
-		t.Fatalf("got %d deliveries, %v", len(batch.Deliveries), err)
-	}
-	var ends []driver.Settlement
-	for i, d := range batch.Deliveries {
-		if r := d.Message; i%2 == 0 && (r.Err == nil || string(r.Raw) != bodies[i]) || i%2 == 1 && (r.Err != nil || r.SequenceNr != 3) {
-			t.Errorf("%s is delivered as %+v", bodies[i], r)
-		}
-		ends = append([]driver.Settlement{{ID: d.ID, Retry: i == 2}}, ends...)
-	}
-	ends[0].Retry = true // with the one before it, as is the rule
-	if err := c.Settle(t.Context(), ends); err != nil {
-		t.Fatal(err)
-	}
-	batch, err = c.Receive(t.Context(), 10)
-	if err != nil || len(batch.Deliveries) != 2 || string(batch.Deliveries[0].Message.Raw) != "!" || batch.Deliveries[0].Attempt != 2 {
-		t.Errorf("then came %+v, %v", batch.Deliveries, err)
-	}
-	if n := requests.Of(); n != 4 {
-		t.Errorf("the requests are %v, want 4", requests.All())
 	}
 }
 

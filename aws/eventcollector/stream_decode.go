@@ -2,34 +2,20 @@ package eventcollector
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 
 	"github.com/reventless-go/reventless/aws/eventlog"
 	"github.com/reventless-go/reventless/aws/internal/streams"
 	"github.com/reventless-go/reventless/driver"
 )
 
-// DecodeStream returns what a record of the stream of a log's table tells, as it was
-// read by GetRecords. It is never nothing: what is no new commit comes as a record
-// that could not be decoded, and commits are neither changed nor removed.
-func DecodeStream(r streamtypes.Record, log string) driver.Record {
-	return decodeChange(log, streams.FromSDK(r))
-}
-
-// DecodeStreamEvent does the same for one element of the Records of a Lambda event. The
-// id is that by which a function reports that the record failed, its sequence
-// number; it may be missing where the record could not be decoded.
-func DecodeStreamEvent(text []byte, log string) (r driver.Record, id string) {
-	c := streams.FromLambda(text)
-	return decodeChange(log, c), c.Sequence
-}
-
-func decodeChange(log string, c streams.Change) driver.Record {
+// DecodeStream returns the record of a change in the stream of a log's table. There
+// is always one: what is no new commit is a record that could not be decoded, for
+// commits are neither changed nor removed.
+func DecodeStream(c streams.Change, log string) driver.Record {
 	r := driver.Record{Log: log}
 	if id, ok := c.Keys["id"].(*types.AttributeValueMemberS); ok {
 		r.Stream = id.Value
@@ -70,25 +56,4 @@ func commitOf(c streams.Change) (driver.Commit, error) {
 	}
 	commit.Snapshot = nil // it is of the log's readers
 	return commit, nil
-}
-
-// copyCommit returns a commit that shares nothing with c.
-func copyCommit(c driver.Commit) driver.Commit {
-	c.Events = slices.Clone(c.Events)
-	for i := range c.Events {
-		c.Events[i].Data = slices.Clone(c.Events[i].Data)
-	}
-	c.Commands = slices.Clone(c.Commands)
-	for i := range c.Commands {
-		c.Commands[i].Meta.Headers = maps.Clone(c.Commands[i].Meta.Headers)
-	}
-	return c
-}
-
-func sizeOf(c *driver.Commit) int {
-	n := 512 * (1 + len(c.Commands))
-	for _, e := range c.Events {
-		n += len(e.Data) + len(e.Type) + 64
-	}
-	return n
 }

@@ -1,14 +1,9 @@
 package eventcollector_test
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 
 	"github.com/reventless-go/reventless/aws/eventcollector"
 	"github.com/reventless-go/reventless/aws/internal/streams"
@@ -34,12 +29,13 @@ const lambdaRecord = `{
 
 func TestCommitsOfLambdaEventsAreDecoded(t *testing.T) {
 	t.Parallel()
-	r, id := eventcollector.DecodeStreamEvent([]byte(lambdaRecord), "Test.Log")
+	change := streams.Parse([]byte(lambdaRecord))
+	r := eventcollector.DecodeStream(change, "Test.Log")
 	if r.Err != nil || r.Raw != nil {
 		t.Fatal(r.Err)
 	}
-	if id != "4421584500000000017450439091" {
-		t.Errorf("the id is %q, want the sequence number", id)
+	if change.Sequence != "4421584500000000017450439091" {
+		t.Errorf("the sequence number is %q", change.Sequence)
 	}
 	if r.Log != "Test.Log" || r.Stream != "a" || r.SequenceNr != 7 || r.Commit == nil {
 		t.Fatalf("got %+v, want commit 7 of a", r)
@@ -89,7 +85,7 @@ func TestForeignRecordsComeAsUndecodable(t *testing.T) {
 		"a null value":         replace(`{"N": "1700000000000000001"}`, `{"N": null}`),
 		"deep lists":           replace(`{"N": "1700000000000000001"}`, strings.Repeat(`{"L":[`, 200)+strings.Repeat(`]}`, 200)),
 	} {
-		r, _ := eventcollector.DecodeStreamEvent([]byte(text), "Test.Log")
+		r := eventcollector.DecodeStream(streams.Parse([]byte(text)), "Test.Log")
 		if !errors.Is(r.Err, driver.ErrInvalid) {
 			t.Errorf("%s: got the error %v, want one of class invalid", what, r.Err)
 		}
@@ -102,59 +98,19 @@ func TestForeignRecordsComeAsUndecodable(t *testing.T) {
 // A stream of keys alone says what happened where: the commit is read from the log.
 func TestRecordsOfKeysNameTheCommit(t *testing.T) {
 	t.Parallel()
-	r, id := eventcollector.DecodeStreamEvent([]byte(`{"eventName":"INSERT","dynamodb":{"Keys":{"id":{"S":"a"},"sequenceNr":{"N":"7"}},"SequenceNumber":"1"}}`), "Test.Log")
-	if r.Err != nil || r.Stream != "a" || r.SequenceNr != 7 || r.Commit != nil || id != "1" {
-		t.Errorf("got %+v with the id %q, want commit 7 of a", r, id)
+	r := eventcollector.DecodeStream(streams.Parse([]byte(`{"eventName":"INSERT","dynamodb":{"Keys":{"id":{"S":"a"},"sequenceNr":{"N":"7"}},"SequenceNumber":"1"}}`)), "Test.Log")
+	if r.Err != nil || r.Stream != "a" || r.SequenceNr != 7 || r.Commit != nil {
+		t.Errorf("got %+v, want commit 7 of a", r)
 	}
 }
 
-// Both forms of a record tell the same, also as what is parked.
-func TestRecordsOfTheSDKAreDecodedLikeThoseOfLambda(t *testing.T) {
-	t.Parallel()
-	one := streamRecord("a", 7, "000000000000000000001")
-	got := eventcollector.DecodeStream(one, "Test.Log")
-	if got.Err != nil || got.Commit == nil || got.Stream != "a" || got.SequenceNr != 7 {
-		t.Fatalf("got %+v, want commit 7 of a", got)
-	}
-	one.EventName = streamtypes.OperationTypeRemove
-	one.Dynamodb.OldImage = map[string]streamtypes.AttributeValue{
-		"odd": &streamtypes.AttributeValueMemberM{Value: map[string]streamtypes.AttributeValue{
-			"b": &streamtypes.AttributeValueMemberB{Value: []byte{0, 255}}, "n": &streamtypes.AttributeValueMemberNULL{Value: true},
-			"t": &streamtypes.AttributeValueMemberBOOL{Value: true}, "ss": &streamtypes.AttributeValueMemberSS{Value: []string{"x"}},
-			"ns": &streamtypes.AttributeValueMemberNS{Value: []string{"1.5"}}, "bs": &streamtypes.AttributeValueMemberBS{Value: [][]byte{{1}}},
-		}},
-	}
-	parked := eventcollector.DecodeStream(one, "Test.Log")
-	if !errors.Is(parked.Err, driver.ErrInvalid) || !json.Valid(parked.Raw) || parked.Stream != "a" || parked.SequenceNr != 7 {
-		t.Fatalf("a removal is %+v, want what could not be decoded", parked)
-	}
-	again, id := eventcollector.DecodeStreamEvent(parked.Raw, "Test.Log")
-	if again.Err == nil || again.Err.Error() != parked.Err.Error() || id != "000000000000000000001" {
-		t.Errorf("what was parked is decoded with %v, want %v", again.Err, parked.Err)
-	}
-	change := streams.FromLambda(parked.Raw)
-	if change.Err != nil || fmt.Sprint(len(change.Old), len(change.New)) != "1 5" {
-		t.Errorf("what was parked has lost something: %+v", change)
-	}
-	for what, r := range map[string]streamtypes.Record{
-		"nothing": {},
-		"unknown attribute": {EventName: streamtypes.OperationTypeInsert, Dynamodb: &streamtypes.StreamRecord{
-			SequenceNumber: aws.String("1"),
-			NewImage:       map[string]streamtypes.AttributeValue{"x": &streamtypes.UnknownUnionMember{Tag: "X"}, "y": nil},
-		}},
-	} {
-		if got := eventcollector.DecodeStream(r, "Test.Log"); !errors.Is(got.Err, driver.ErrInvalid) || !json.Valid(got.Raw) {
-			t.Errorf("%s: got %+v, want what could not be decoded", what, got)
-		}
-	}
-}
-
-func FuzzDecodeStreamEvent(f *testing.F) {
+func FuzzDecodeStream(f *testing.F) {
 	f.Add([]byte(lambdaRecord))
 	f.Add([]byte(`{"eventName":"REMOVE","userIdentity":{"type":"Service","principalId":"dynamodb.amazonaws.com"},"dynamodb":{"OldImage":{"id":{"S":"a"},"l":{"L":[{"NULL":true}]},"b":{"B":"AA=="}}}}`))
 	f.Add([]byte(`{"eventName":"INSERT","dynamodb":{"Keys":{"id":{"S":"a"},"sequenceNr":{"N":"7"}},"ApproximateCreationDateTime":1e300}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		r, _ := eventcollector.DecodeStreamEvent(text, "Test.Log")
+		change := streams.Parse(text)
+		r := eventcollector.DecodeStream(change, "Test.Log")
 		switch {
 		case r.Err != nil:
 			if r.Commit != nil || string(r.Raw) != string(text) {
@@ -165,7 +121,6 @@ func FuzzDecodeStreamEvent(f *testing.F) {
 		case r.Commit != nil && (r.Commit.Stream != r.Stream || r.Commit.SequenceNr != r.SequenceNr || driver.CheckCommit(*r.Commit) != nil):
 			t.Errorf("the commit %+v is not that of %d of %q", r.Commit, r.SequenceNr, r.Stream)
 		}
-		change := streams.FromLambda(text)
 		if raw := change.Raw(); string(raw) != string(text) {
 			t.Errorf("the record is %q, want %q", raw, text)
 		}

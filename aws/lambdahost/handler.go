@@ -3,6 +3,8 @@ package lambdahost
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +12,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +20,10 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/handed"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/internal/provider"
+	"github.com/reventless-go/reventless/aws/internal/streams"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
+	"github.com/reventless-go/reventless/aws/scheduledpublisher"
+	"github.com/reventless-go/reventless/aws/task"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/internal/resolver"
@@ -31,8 +35,10 @@ type handler struct {
 	stack    string
 	function wiring.Function
 	provider *provider.Provider
-	host     *host.Host
+	engine   engine
+	host     *host.Host // the engine, for direct invocations
 	resolver *resolver.Resolver
+	letters  driver.DeadLetters
 	log      *slog.Logger
 	margin   time.Duration
 	now      func() time.Time
@@ -41,12 +47,13 @@ type handler struct {
 	// sources are the triggers by the last part of their sources' ARNs: the name
 	// of a queue, or of a table.
 	sources map[string]wiring.Trigger
-	// counters are those that the function serves.
-	counters map[string]*counter.Counter
+	// What the function serves: counters and buckets by component, and the schedules.
+	counters  map[string]*counter.Counter
+	objects   map[string]*task.Events
+	scheduler *scheduledpublisher.Scheduler
+
 	parked   atomic.Int64
 	attempts int // that a message has had at most when it is handed over
-	// receiving guards drivers that are fed with what the function is handed.
-	receiving sync.Mutex
 }
 
 func newHandler(app *reventless.App, getenv func(string) string, stdout io.Writer, opts *Options) (*handler, error) {
@@ -54,8 +61,7 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 	if opts != nil {
 		o = *opts
 	}
-	h := &handler{app: app, log: newLogger(stdout, getenv), margin: o.Margin, sources: map[string]wiring.Trigger{}, counters: map[string]*counter.Counter{}}
-	h.now = time.Now
+	h := &handler{app: app, log: newLogger(stdout, getenv), margin: o.Margin, now: time.Now}
 	if h.margin <= 0 {
 		h.margin = time.Second
 	}
@@ -82,22 +88,10 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 	if h.provider, err = provider.New(po); err != nil {
 		return nil, err
 	}
-	for _, t := range h.function.Triggers {
-		name, err := h.provider.Name(t.Source, t.Component)
-		if err != nil {
-			return nil, err
-		}
-		h.sources[name] = t
-		if t.Source == naming.Counts {
-			if h.counters[t.Component], err = h.provider.Counter(t.Component); err != nil {
-				return nil, err
-			}
-		}
-	}
 	maxAttempts := cmp.Or(max(o.MaxAttempts, 0), 5)
-	// A message came back also because of a store, or of another message: some attempts
-	// are left to it. Those that take all of the time are no more than three.
-	h.attempts = max(maxAttempts-2, min(maxAttempts, 3))
+	if err := h.serve(maxAttempts); err != nil {
+		return nil, err
+	}
 	h.metrics = newMetrics(stdout, app.Name(), h.stack, h.function.String(), h.now)
 	h.host, err = host.Open(context.Background(), app.Assembled(), h.provider, &host.Options{
 		Now: h.now, Logger: h.log, MaxAttempts: maxAttempts, CacheEntries: o.CacheEntries, Backoff: backoff, Rollout: rollout,
@@ -105,8 +99,38 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 	if err != nil {
 		return nil, err
 	}
-	h.resolver = resolver.New(h.host, resolver.Options{})
+	h.engine, h.resolver = h.host, resolver.New(h.host, resolver.Options{})
 	return h, nil
+}
+
+// serve opens what the triggers of the function need.
+func (h *handler) serve(maxAttempts int) (err error) {
+	// A message also comes back because of a store, or of another message: some
+	// attempts are left to it. Those that take all of the time are no more than three.
+	h.attempts = max(maxAttempts-2, min(maxAttempts, 3))
+	h.sources, h.counters, h.objects = map[string]wiring.Trigger{}, map[string]*counter.Counter{}, map[string]*task.Events{}
+	if h.letters, err = h.provider.OpenDeadLetters(context.Background()); err != nil {
+		return err
+	}
+	for _, t := range h.function.Triggers {
+		name, err := h.provider.Name(t.Source, t.Component)
+		if err != nil {
+			return err
+		}
+		h.sources[name] = t
+		switch t.Source {
+		case naming.Counts:
+			h.counters[t.Component], err = h.provider.Counter(t.Component)
+		case naming.Objects:
+			h.objects[t.Component] = task.NewEvents()
+		case naming.Timers:
+			h.scheduler, err = h.provider.Scheduler()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rollout is how long a deployment may take until all functions have its code.
@@ -132,7 +156,7 @@ func backoff(n int) time.Duration {
 
 // counts are what was done so far.
 func (h *handler) counts() host.Counts {
-	c := h.host.Counts()
+	c := h.engine.Counts()
 	c.Parked = h.parked.Load() // also by drivers
 	return c
 }
@@ -198,33 +222,55 @@ type batch struct {
 	Records []json.RawMessage
 }
 
-// source is what a record of either says of where it is from.
-type source struct {
-	EventSourceARN string `json:"eventSourceARN"`
+// record is one of the Records of a batch, of a queue or of a stream.
+type record struct {
+	Source string `json:"eventSourceARN"`
+	sqsMessage
+	streams.Record
+
+	text json.RawMessage
+	err  error // text is of another form
+}
+
+// id is how the source knows the record; empty when that is not said.
+func (r record) id() string {
+	if r.DynamoDB != nil {
+		return r.DynamoDB.Sequence
+	}
+	return r.MessageID
+}
+
+// decodeBatch returns the records of an event by their sources, and the sources in
+// order.
+func decodeBatch(payload []byte) (by map[string][]record, order []string, err error) {
+	var b batch
+	if err := json.Unmarshal(payload, &b); err != nil {
+		return nil, nil, fmt.Errorf("cannot decode the event: %w", err)
+	}
+	if len(b.Records) == 0 {
+		return nil, nil, errors.New("the event has no records")
+	}
+	by = map[string][]record{}
+	for _, text := range b.Records {
+		r := record{text: text}
+		if r.err = json.Unmarshal(text, &r); r.err != nil && r.Source == "" {
+			return nil, nil, fmt.Errorf("cannot decode a record of the event: %w", r.err)
+		}
+		if by[r.Source] == nil {
+			order = append(order, r.Source)
+		}
+		by[r.Source] = append(by[r.Source], r)
+	}
+	return by, order, nil
 }
 
 // records handles the records of a batch, by their source, and returns the ids of
 // those that failed. The error says that nothing can be said of single ones. ctx is
 // for the work; what comes behind it has until whole ends.
 func (h *handler) records(ctx, whole context.Context, m *measured, payload []byte) ([]string, error) {
-	var b batch
-	if err := json.Unmarshal(payload, &b); err != nil {
-		return nil, fmt.Errorf("the event is no batch of records: %w", err)
-	}
-	if len(b.Records) == 0 {
-		return nil, errors.New("the event has no records")
-	}
-	by := map[string][]json.RawMessage{}
-	var order []string
-	for _, r := range b.Records {
-		var s source
-		if err := json.Unmarshal(r, &s); err != nil {
-			return nil, fmt.Errorf("a record of the event is none: %w", err)
-		}
-		if by[s.EventSourceARN] == nil {
-			order = append(order, s.EventSourceARN)
-		}
-		by[s.EventSourceARN] = append(by[s.EventSourceARN], r)
+	by, order, err := decodeBatch(payload)
+	if err != nil {
+		return nil, err
 	}
 	var failed []string
 	for _, arn := range order {
@@ -259,25 +305,19 @@ func resourceOf(arn string) string {
 }
 
 // identify returns the ids of records of any source.
-func identify(records []json.RawMessage) ([]string, error) {
+func identify(records []record) ([]string, error) {
 	ids := make([]string, len(records))
 	for i, r := range records {
-		var id struct {
-			MessageID string `json:"messageId"`
-			DynamoDB  struct{ SequenceNumber string }
-		}
-		if err := json.Unmarshal(r, &id); err != nil || id.MessageID+id.DynamoDB.SequenceNumber == "" {
+		if ids[i] = r.id(); ids[i] == "" {
 			return nil, errors.New("a record of a source that the function does not serve has no id")
 		}
-		ids[i] = id.MessageID + id.DynamoDB.SequenceNumber
 	}
 	return ids, nil
 }
 
-// work handles what a receiver has, as long as there is time: what it still has
-// afterwards has failed.
-func work[T any](ctx context.Context, h *handler, r driver.Receiver[T], many int, patience time.Duration, handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error)) {
-	guarded := func(ctx context.Context, deliveries []driver.Delivery[T]) (settlements []driver.Settlement, err error) {
+// work handles messages as long as there is time: those that are left have failed.
+func work[T any](ctx context.Context, h *handler, messages *handed.Messages[T], many int, patience time.Duration, handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error)) {
+	messages.Work(ctx, many, patience, backoff, func(ctx context.Context, deliveries []driver.Delivery[T]) (settlements []driver.Settlement, err error) {
 		defer func() {
 			if r := recover(); r != nil {
 				settlements, err = nil, h.recovered(r)
@@ -291,18 +331,21 @@ func work[T any](ctx context.Context, h *handler, r driver.Receiver[T], many int
 			h.log.Debug("message", "function", h.function.String(), "delivery", s.ID, "again", s.Retry)
 		}
 		return settlements, err
-	}
-	if err := handed.Work(ctx, r, h.now, many, patience, backoff, guarded); err != nil {
-		h.log.Warn("a batch is not done", "function", h.function.String(), "error", clip(err.Error()))
-	}
+	})
 }
 
-// parkRaw parks what is no message of a component.
-func (h *handler) parkRaw(ctx context.Context, component, id string, body []byte, attempts int, cause error) error {
+// parkRaw parks what is no message of a component, and reports whether it is parked.
+func (h *handler) parkRaw(ctx context.Context, component string, body []byte, attempts int, cause error) bool {
+	sum := sha256.Sum256(body)
+	id := "raw/" + component + "/" + hex.EncodeToString(sum[:])
 	h.log.Error("parked", "component", component, "letter", id, "reason", clip(cause.Error()))
-	return h.host.DeadLetters().Park(ctx, driver.DeadLetter{
+	err := h.letters.Park(ctx, driver.DeadLetter{
 		ID: id, Component: component, Kind: driver.DeadRaw, Body: body, Reason: clip(cause.Error()), Attempts: attempts, ParkedAt: h.now().UTC(),
 	})
+	if err != nil {
+		h.log.Error("it is not parked yet", "letter", id, "error", clip(err.Error()))
+	}
+	return err == nil
 }
 
 func clip(s string) string {

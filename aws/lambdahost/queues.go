@@ -3,8 +3,6 @@ package lambdahost
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +16,8 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/internal/sqs"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
+	"github.com/reventless-go/reventless/aws/scheduledpublisher"
+	"github.com/reventless-go/reventless/aws/task"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/host"
 )
@@ -32,7 +32,7 @@ const (
 // sqsMessage is a record of a queue's event.
 // https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 type sqsMessage struct {
-	ID         string `json:"messageId"`
+	MessageID  string `json:"messageId"`
 	Receipt    string `json:"receiptHandle"`
 	Body       string `json:"body"`
 	Attributes struct {
@@ -49,13 +49,13 @@ func (m sqsMessage) attempt() int {
 }
 
 // queue handles messages of one queue and returns the ids of those that failed.
-func (h *handler) queue(ctx, whole context.Context, m *measured, t wiring.Trigger, records []json.RawMessage) ([]string, error) {
+func (h *handler) queue(ctx, whole context.Context, m *measured, t wiring.Trigger, records []record) ([]string, error) {
 	messages := make([]sqsMessage, len(records))
 	for i, r := range records {
-		if err := json.Unmarshal(r, &messages[i]); err != nil || messages[i].ID == "" {
-			return nil, errors.Join(errors.New("a record of a queue has no message id"), err)
+		if messages[i] = r.sqsMessage; r.err != nil || r.MessageID == "" {
+			return nil, errors.Join(errors.New("a record of a queue has no message id"), r.err)
 		}
-		sent, _ := strconv.ParseInt(messages[i].Attributes.Sent, 10, 64) // only measured
+		sent, _ := strconv.ParseInt(r.Attributes.Sent, 10, 64) // only measured
 		m.message(time.UnixMilli(sent))
 	}
 	var left []handed.Left
@@ -67,7 +67,7 @@ func (h *handler) queue(ctx, whole context.Context, m *measured, t wiring.Trigge
 	case naming.Timers:
 		left = h.timers(ctx, messages)
 	case naming.Objects:
-		left = h.objects(ctx, t, messages)
+		left = h.objectEvents(ctx, t, messages)
 	default:
 		return nil, fmt.Errorf("internal: no queue is %v", t.Source)
 	}
@@ -84,11 +84,11 @@ func (h *handler) commands(ctx context.Context, aggregate string, messages []sqs
 	queued := handed.New[driver.Command](h.now)
 	for _, m := range messages {
 		// What is no command is one that the engine parks.
-		c, _ := commandtopic.Decode(m.Body, cmp.Or(m.Attributes.Group, m.ID))
-		queued.Add(handed.Message[driver.Command]{ID: m.ID, Group: cmp.Or(m.Attributes.Group, c.Entity), Attempt: min(m.attempt(), h.attempts), Message: c})
+		c, _ := commandtopic.Decode(m.Body, cmp.Or(m.Attributes.Group, m.MessageID))
+		queued.Add(handed.Message[driver.Command]{ID: m.MessageID, Group: cmp.Or(m.Attributes.Group, c.Entity), Attempt: min(m.attempt(), h.attempts), Message: c})
 	}
 	work(ctx, h, queued, manyCommands, queuePatience, func(ctx context.Context, d []driver.Delivery[driver.Command]) ([]driver.Settlement, error) {
-		return h.host.HandleCommands(ctx, aggregate, d)
+		return h.engine.HandleCommands(ctx, aggregate, d)
 	})
 	return queued.Take()
 }
@@ -101,12 +101,12 @@ func (h *handler) collected(ctx context.Context, t wiring.Trigger, messages []sq
 		if logs[record.Log] == nil {
 			logs[record.Log] = handed.New[driver.Record](h.now)
 		}
-		logs[record.Log].Add(handed.Message[driver.Record]{ID: m.ID, Group: cmp.Or(m.Attributes.Group, record.Stream), Attempt: min(m.attempt(), h.attempts), Message: record})
+		logs[record.Log].Add(handed.Message[driver.Record]{ID: m.MessageID, Group: cmp.Or(m.Attributes.Group, record.Stream), Attempt: min(m.attempt(), h.attempts), Message: record})
 	}
 	left := map[string]handed.Left{}
 	for log, queued := range logs {
 		work(ctx, h, queued, manyRecords, queuePatience, func(ctx context.Context, d []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
-			return h.host.HandleRecords(ctx, t.Component, log, d)
+			return h.engine.HandleRecords(ctx, t.Component, log, d)
 		})
 		for _, l := range queued.Take() {
 			left[l.ID] = l
@@ -135,7 +135,7 @@ func recordOf(body string, logs []string) driver.Record {
 func inOrder(messages []sqsMessage, left map[string]handed.Left) []handed.Left {
 	var ordered []handed.Left
 	for _, m := range messages {
-		if l, ok := left[m.ID]; ok {
+		if l, ok := left[m.MessageID]; ok {
 			ordered = append(ordered, l)
 		}
 	}
@@ -148,43 +148,88 @@ type tick struct {
 	Due      string `json:"due"`
 }
 
+// timer is a message of the queue of schedules.
+type timer struct {
+	firing driver.Firing
+	// made is the message of a schedule made at run time, which may not count any
+	// more; nil of one that the deployment made.
+	made *scheduledpublisher.Message
+}
+
 // timers does what is due. Schedules that the deployment made say their name and
-// time, all others are the Scheduler's to tell.
+// time.
 func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Left {
-	h.receiving.Lock()
-	defer h.receiving.Unlock()
-	ticks := handed.New[driver.Firing](h.now)
+	queued := handed.New[timer](h.now)
 	left := map[string]handed.Left{}
 	for _, m := range messages {
+		x := handed.Message[timer]{ID: m.MessageID, Attempt: min(m.attempt(), h.attempts)}
 		var t tick
-		if json.Unmarshal([]byte(m.Body), &t) != nil || t.Schedule == "" {
-			// The driver looks for a schedule three times, whatever else is tried.
-			h.provider.Timers.Add(handed.Message[string]{ID: m.ID, Attempt: min(m.attempt(), max(h.attempts, 3)), Message: m.Body})
-			continue
+		var err error
+		if json.Unmarshal([]byte(m.Body), &t) == nil && t.Schedule != "" {
+			x.Message.firing, err = h.declared(t)
+		} else {
+			var made scheduledpublisher.Message
+			made, err = scheduledpublisher.Decode(m.Body)
+			x.Message = timer{made.Firing, &made}
+			// The schedule is looked for three times, whatever else is tried.
+			x.Attempt = min(m.attempt(), max(h.attempts, 3))
 		}
-		firing, err := h.declared(t)
-		if err == nil {
-			ticks.Add(handed.Message[driver.Firing]{ID: m.ID, Group: t.Schedule, Attempt: min(m.attempt(), h.attempts), Message: firing})
-			continue
-		}
-		if due, _ := time.Parse(time.RFC3339, t.Due); h.host.Newer(err, due) {
-			left[m.ID] = handed.Left{ID: m.ID, After: host.Again}
-			continue
-		}
-		if h.parkRaw(ctx, "Scheduler", "raw/Scheduler/"+digest(m.Body), []byte(m.Body), m.attempt(), err) != nil {
-			left[m.ID] = handed.Left{ID: m.ID}
+		due, _ := time.Parse(time.RFC3339, t.Due)
+		switch {
+		case err == nil:
+			x.Group = x.Message.firing.Name
+			queued.Add(x)
+		case h.engine.Newer(err, due):
+			left[m.MessageID] = handed.Left{ID: m.MessageID, After: host.RolloutDelay}
+		case !h.parkRaw(ctx, "Scheduler", []byte(m.Body), m.attempt(), err):
+			left[m.MessageID] = handed.Left{ID: m.MessageID}
 		}
 	}
-	handle := func(ctx context.Context, d []driver.Delivery[driver.Firing]) ([]driver.Settlement, error) {
-		return h.host.HandleFirings(ctx, d), nil
-	}
-	work(ctx, h, ticks, manyOthers, queuePatience, handle)
-	work(ctx, h, h.host.Scheduler(), manyOthers, queuePatience, handle)
-	for _, l := range append(ticks.Take(), h.provider.Timers.Take()...) {
+	work(ctx, h, queued, manyOthers, queuePatience, h.fire)
+	for _, l := range queued.Take() {
 		left[l.ID] = l
 	}
-	release(ctx, h.host.Scheduler())
 	return inOrder(messages, left)
+}
+
+// fire handles firings, one of each schedule made at run time: what happens to the
+// first one says whether the next one counts.
+func (h *handler) fire(ctx context.Context, deliveries []driver.Delivery[timer]) ([]driver.Settlement, error) {
+	var settlements []driver.Settlement
+	var due []driver.Delivery[driver.Firing]
+	made := map[string]*scheduledpublisher.Message{} // by delivery
+	waiting := map[string]bool{}                     // by schedule
+	for _, d := range deliveries {
+		m := d.Message.made
+		if m != nil {
+			if waiting[m.Firing.Name] {
+				settlements = append(settlements, driver.Settlement{ID: d.ID, Retry: true})
+				continue
+			}
+			counts, end, err := h.scheduler.Counts(ctx, *m, d.Attempt)
+			if err != nil {
+				h.log.Warn("a firing is tried again", "error", clip(err.Error()))
+				end = driver.Settlement{Retry: true, After: backoff(d.Attempt)}
+			}
+			waiting[m.Firing.Name] = counts || end.Retry
+			if end.ID = d.ID; !counts {
+				settlements = append(settlements, end)
+				continue
+			}
+			made[d.ID] = m
+		}
+		due = append(due, driver.Delivery[driver.Firing]{ID: d.ID, Attempt: d.Attempt, Message: d.Message.firing})
+	}
+	for _, s := range h.engine.HandleFirings(ctx, due) {
+		if m := made[s.ID]; m != nil && !s.Retry {
+			if err := h.scheduler.Done(ctx, *m); err != nil {
+				h.log.Warn("a firing is tried again", "error", clip(err.Error()))
+				s.Retry, s.After = true, backoff(1)
+			}
+		}
+		settlements = append(settlements, s)
+	}
+	return settlements, nil
 }
 
 func (h *handler) declared(t tick) (driver.Firing, error) {
@@ -192,38 +237,37 @@ func (h *handler) declared(t tick) (driver.Firing, error) {
 	if err != nil {
 		return driver.Firing{}, fmt.Errorf("its time: %w: %w", driver.ErrInvalid, err)
 	}
-	return h.host.DeclaredFiring(t.Schedule, due.UTC())
+	return h.engine.DeclaredFiring(t.Schedule, due.UTC())
 }
 
-// objects runs a task on what came and went in its bucket.
-func (h *handler) objects(ctx context.Context, t wiring.Trigger, messages []sqsMessage) []handed.Left {
-	h.receiving.Lock()
-	defer h.receiving.Unlock()
-	d, _ := h.app.Assembled().Lookup(t.Component)
-	bucket, _ := h.host.Bucket(d)
-	queued := h.provider.Objects[t.Component]
+// objectEvents runs a task on what came and went in its bucket.
+func (h *handler) objectEvents(ctx context.Context, t wiring.Trigger, messages []sqsMessage) []handed.Left {
+	known := h.objects[t.Component]
+	queued := handed.New[driver.ObjectEvent](h.now)
+	left := map[string]handed.Left{}
 	for _, m := range messages {
-		queued.Add(handed.Message[string]{ID: m.ID, Attempt: min(m.attempt(), h.attempts), Message: m.Body})
+		events, err := task.Decode([]byte(m.Body))
+		if err != nil && !h.parkRaw(ctx, t.Component, []byte(m.Body), m.attempt(), err) {
+			left[m.MessageID] = handed.Left{ID: m.MessageID}
+			continue
+		}
+		for _, e := range events {
+			queued.Add(handed.Message[driver.ObjectEvent]{ID: m.MessageID, Group: e.Key, Attempt: min(m.attempt(), h.attempts), Message: e})
+		}
 	}
-	work(ctx, h, bucket, manyOthers, queuePatience, func(ctx context.Context, d []driver.Delivery[driver.ObjectEvent]) ([]driver.Settlement, error) {
-		return h.host.HandleObjects(ctx, t.Task, d)
+	work(ctx, h, queued, manyOthers, queuePatience, func(ctx context.Context, deliveries []driver.Delivery[driver.ObjectEvent]) ([]driver.Settlement, error) {
+		newest, settlements := known.Newest(deliveries)
+		handled, err := h.engine.HandleObjects(ctx, t.Task, newest)
+		if err != nil {
+			return nil, err
+		}
+		known.Done(newest, handled)
+		return append(settlements, handled...), nil
 	})
-	left := queued.Take()
-	release(ctx, bucket)
-	return left
-}
-
-// release has a driver forget what it holds of messages that are no longer handed
-// to it: they come again.
-func release(ctx context.Context, r any) {
-	if r, ok := r.(interface{ Release(context.Context) error }); ok {
-		_ = r.Release(ctx) // of what is in memory
+	for _, l := range queued.Take() {
+		left[l.ID] = l
 	}
-}
-
-func digest(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:])
+	return inOrder(messages, left)
 }
 
 // longestBack is the most that a message is set back by.
@@ -250,10 +294,10 @@ func (h *handler) setBack(ctx context.Context, t wiring.Trigger, messages []sqsM
 		after[l.ID] = l.After
 	}
 	for _, m := range messages {
-		if _, ok := after[m.ID]; !ok {
+		if _, ok := after[m.MessageID]; !ok {
 			continue
 		}
-		wait := min(max(after[m.ID], time.Second<<(2*min(m.attempt(), 5))), longestBack)
+		wait := min(max(after[m.MessageID], time.Second<<(2*min(m.attempt(), 5))), longestBack)
 		if g := m.Attributes.Group; g != "" {
 			wait = max(wait, waits[g])
 			waits[g] = wait

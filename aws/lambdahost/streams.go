@@ -2,28 +2,19 @@ package lambdahost
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
-	"time"
 
 	"github.com/reventless-go/reventless/aws/counter"
 	"github.com/reventless-go/reventless/aws/eventcollector"
 	"github.com/reventless-go/reventless/aws/internal/handed"
 	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/aws/internal/streams"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 	"github.com/reventless-go/reventless/driver"
 )
-
-// change is what every record of a stream's event says of itself.
-// https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
-type change struct {
-	DynamoDB struct {
-		SequenceNumber              string
-		ApproximateCreationDateTime float64 // seconds since 1970
-	} `json:"dynamodb"`
-}
 
 // errNoSequence says that a record failed that cannot be named: the whole batch
 // has failed then.
@@ -32,107 +23,137 @@ var errNoSequence = errors.New("a record without a sequence number failed")
 // stream handles records of the stream of one table and returns the sequence
 // numbers of those that failed. Lambda goes on at the lowest one: what is behind
 // it comes again, and is known to be done.
-func (h *handler) stream(ctx context.Context, m *measured, t wiring.Trigger, records []json.RawMessage) ([]string, error) {
-	ids := make([]string, len(records))
+func (h *handler) stream(ctx context.Context, m *measured, t wiring.Trigger, records []record) ([]string, error) {
+	changes := make([]streams.Change, len(records))
 	for i, r := range records {
-		var c change
-		_ = json.Unmarshal(r, &c) // what is no record is parked by who it is for
-		ids[i] = c.DynamoDB.SequenceNumber
-		m.message(time.UnixMilli(int64(c.DynamoDB.ApproximateCreationDateTime * 1000)))
+		changes[i] = r.Change(r.text, r.err)
+		m.message(changes[i].At)
 	}
-	failed := map[string]bool{}
+	var failed map[string]bool
 	if t.Source == naming.Counts {
-		h.counted(ctx, t.Component, records, failed)
+		failed = h.counted(ctx, t.Component, changes)
 	} else {
-		h.recorded(ctx, t, records, failed)
+		failed = h.recorded(ctx, t, changes)
 	}
 	if failed[""] {
 		return nil, errNoSequence
 	}
-	return slices.DeleteFunc(ids, func(id string) bool { return !failed[id] }), nil
+	var ids []string
+	for _, c := range changes {
+		if failed[c.Sequence] {
+			ids = append(ids, c.Sequence)
+		}
+	}
+	return ids, nil
 }
 
-// recorded hands the commits of a log to each consumer, or to the relay. They do
-// not wait for one another, and one that fails is alone with it.
-func (h *handler) recorded(ctx context.Context, t wiring.Trigger, records []json.RawMessage, failed map[string]bool) {
+// recorded hands the commits of a log to each consumer, or to the relay, and returns
+// those that failed. They do not wait for one another, and one that fails is alone
+// with it.
+func (h *handler) recorded(ctx context.Context, t wiring.Trigger, changes []streams.Change) map[string]bool {
+	messages := make([]handed.Message[driver.Record], len(changes))
+	for i, c := range changes {
+		r := eventcollector.DecodeStream(c, t.Component)
+		messages[i] = handed.Message[driver.Record]{ID: c.Sequence, Group: r.Stream, Message: r}
+	}
 	var mu sync.Mutex
+	failed := map[string]bool{}
 	feed := func(handle func(context.Context, []driver.Delivery[driver.Record]) ([]driver.Settlement, error)) {
-		read := handed.New[driver.Record](h.now)
-		for _, r := range records {
-			record, id := eventcollector.DecodeStreamEvent(r, t.Component)
-			read.Add(handed.Message[driver.Record]{ID: id, Group: record.Stream, Message: record})
-		}
-		work(ctx, h, read, manyRecords, streamPatience, handle)
+		queued := handed.New[driver.Record](h.now)
+		queued.Add(messages...)
+		work(ctx, h, queued, manyRecords, streamPatience, handle)
 		mu.Lock()
 		defer mu.Unlock()
-		for _, l := range read.Take() {
+		for _, l := range queued.Take() {
 			failed[l.ID] = true
 		}
 	}
 	if h.function.Role == wiring.Relay {
 		feed(func(ctx context.Context, d []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
-			return h.host.HandleRelayed(ctx, t.Component, d)
+			return h.engine.HandleRelayed(ctx, t.Component, d)
 		})
-		return
+		return failed
 	}
 	var wg sync.WaitGroup
 	for _, consumer := range t.Consumers {
 		wg.Go(func() {
 			feed(func(ctx context.Context, d []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
-				return h.host.HandleRecords(ctx, consumer, t.Component, d)
+				return h.engine.HandleRecords(ctx, consumer, t.Component, d)
 			})
 		})
 	}
 	wg.Wait()
+	return failed
 }
 
-// counted tells what counters reached. A counter has its finishes in every record
-// until it hears that they were told.
-func (h *handler) counted(ctx context.Context, component string, records []json.RawMessage, failed map[string]bool) {
-	type finishes = []driver.CounterFinished
-	read := handed.New[finishes](h.now)
-	for _, r := range records {
-		finished, id, err := counter.DecodeStreamEvent(r)
+// counted handles the finishes of counters and returns the records that failed. A
+// counter has its finishes in every record until it hears that they were handled.
+func (h *handler) counted(ctx context.Context, component string, changes []streams.Change) map[string]bool {
+	failed := map[string]bool{}
+	queued := handed.New[string](h.now)
+	for _, c := range changes {
+		id, err := counter.DecodeStream(c)
 		switch {
 		case err != nil:
-			if h.parkRaw(ctx, component, "raw/"+component+"/"+digest(string(r)), r, 1, err) != nil {
-				failed[id] = true
+			if !h.parkRaw(ctx, component, c.Raw(), 1, err) {
+				failed[c.Sequence] = true
 			}
-		case len(finished) > 0:
-			read.Add(handed.Message[finishes]{ID: id, Group: finished[0].CounterID, Message: finished})
+		case id != "":
+			queued.Add(handed.Message[string]{ID: c.Sequence, Group: id, Message: id})
 		}
 	}
-	work(ctx, h, read, manyRecords, streamPatience, func(ctx context.Context, deliveries []driver.Delivery[finishes]) ([]driver.Settlement, error) {
+	work(ctx, h, queued, manyRecords, streamPatience, func(ctx context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
 		settlements := make([]driver.Settlement, len(deliveries))
 		retrying := map[string]bool{}
 		for i, d := range deliveries {
-			settlements[i] = driver.Settlement{ID: d.ID, Retry: true, After: backoff(d.Attempt)}
-			if id := d.Message[0].CounterID; !retrying[id] {
-				settlements[i].Retry = !h.tell(ctx, component, d)
-				retrying[id] = settlements[i].Retry
+			id := d.Message
+			if !retrying[id] {
+				if err := h.finish(ctx, component, d); err != nil {
+					retrying[id] = true
+					h.log.Warn("counter is tried again", "counter", component, "id", clip(id), "error", clip(err.Error()))
+				}
 			}
+			settlements[i] = driver.Settlement{ID: d.ID, Retry: retrying[id], After: backoff(d.Attempt)}
 		}
 		return settlements, nil
 	})
-	for _, l := range read.Take() {
+	for _, l := range queued.Take() {
 		failed[l.ID] = true
 	}
+	return failed
 }
 
-// tell tells all finishes of one counter, and the counter that they were told.
-func (h *handler) tell(ctx context.Context, component string, d driver.Delivery[[]driver.CounterFinished]) bool {
-	deliveries := make([]driver.Delivery[driver.CounterFinished], len(d.Message))
-	for i, f := range d.Message {
-		deliveries[i] = driver.Delivery[driver.CounterFinished]{ID: d.ID, Attempt: d.Attempt, Message: f}
+var errFinish = errors.New("a finish is to be handled again")
+
+// finish handles the finishes that a counter has now, and removes them from it.
+func (h *handler) finish(ctx context.Context, component string, d driver.Delivery[string]) error {
+	finished, err := h.counters[component].Pending(ctx, d.Message)
+	if err != nil || len(finished) == 0 {
+		return err
 	}
-	settlements, err := h.host.HandleFinished(ctx, component, deliveries)
-	if err != nil || slices.ContainsFunc(settlements, func(s driver.Settlement) bool { return s.Retry }) {
-		return false
+	deliveries := make([]driver.Delivery[driver.CounterFinished], len(finished))
+	for i, f := range finished {
+		deliveries[i] = driver.Delivery[driver.CounterFinished]{ID: d.ID + "." + strconv.FormatUint(f.Ordinal, 10), Attempt: d.Attempt, Message: f}
 	}
-	last := d.Message[len(d.Message)-1]
-	if err := h.counters[component].Done(ctx, last.CounterID, last.Ordinal); err != nil {
-		h.log.Warn("counter is tried again", "counter", component, "id", clip(last.CounterID), "error", clip(err.Error()))
-		return false
+	settlements, err := h.engine.HandleFinished(ctx, component, deliveries)
+	if err != nil {
+		return err
 	}
-	return true
+	// They are handled in order: those before the first to be retried are done.
+	retry := map[string]bool{}
+	for _, s := range settlements {
+		retry[s.ID] = s.Retry
+	}
+	done := slices.IndexFunc(deliveries, func(x driver.Delivery[driver.CounterFinished]) bool {
+		again, settled := retry[x.ID]
+		return again || !settled
+	})
+	if done == 0 {
+		return errFinish
+	}
+	last := len(finished) - 1
+	if done > 0 {
+		last, err = done-1, errFinish
+	}
+	return errors.Join(h.counters[component].Done(ctx, d.Message, finished[last].Ordinal), err)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/reventless-go/reventless/aws/internal/dynamo"
-	"github.com/reventless-go/reventless/aws/internal/marks"
+	"github.com/reventless-go/reventless/aws/watermarks"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/rows"
 )
@@ -25,7 +25,7 @@ func (db *Db) apply(ctx context.Context, step driver.Step) error {
 	if n := len(step.Writes) + len(step.Advances); n > MaxStep {
 		return &driver.TooLargeError{What: "step", Size: n, Limit: MaxStep}
 	}
-	if err := marks.Check(step.Advances); err != nil {
+	if err := watermarks.Check(step.Advances); err != nil {
 		return err
 	}
 	seen := make(map[driver.Key]bool, len(step.Writes))

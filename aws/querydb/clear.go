@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/reventless-go/reventless/aws/internal/dynamo"
-	"github.com/reventless-go/reventless/aws/internal/marks"
+	"github.com/reventless-go/reventless/aws/watermarks"
 	"github.com/reventless-go/reventless/driver"
 )
 
@@ -159,9 +159,9 @@ func (db *Db) release(ctx context.Context, held holds) error {
 // eachMark calls f for each watermark with the name of its hold, for several at the
 // same time.
 func (db *Db) eachMark(ctx context.Context, f func(ctx context.Context, s driver.StreamKey, by string) error) error {
-	return db.sweep(ctx, db.marks, marks.KeysAndHolds(), func(ctx context.Context, items []dynamo.Item) error {
+	return db.sweep(ctx, db.marks, watermarks.KeysAndHolds(), func(ctx context.Context, items []dynamo.Item) error {
 		return together(ctx, holders, items, func(ctx context.Context, item dynamo.Item) error {
-			s, by, err := marks.Held(item)
+			s, by, err := watermarks.Held(item)
 			if err != nil {
 				return err
 			}

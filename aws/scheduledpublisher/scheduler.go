@@ -1,5 +1,5 @@
-// Package scheduledpublisher keeps schedules in EventBridge Scheduler, and receives
-// what they fire from the standard SQS queue that is their target.
+// Package scheduledpublisher keeps schedules in EventBridge Scheduler, and decides
+// which messages of the standard SQS queue that is their target are firings.
 //
 // A schedule is named by naming.ScheduleName in the group of the application, with
 // FlexibleTimeWindow OFF. Its input, which becomes the message, is
@@ -25,16 +25,14 @@
 // https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
 //
 // The service goes on whether firings are settled or not, unlike the schedules of
-// the other providers, which go on from the settlement. Of the firings of one
-// schedule a Scheduler hands out one at a time; those whose time had come when one
-// was settled are dropped, as are those after whose time two more have come. So after
-// a pause there is one firing, or two where several processes receive. A rate counts
-// from when it was created.
+// the other providers, which go on from the settlement. So a firing whose time had
+// come when another one of its schedule was settled is dropped, and so is one after
+// whose time two more have come. After a pause there is one firing, or two where
+// several processes handle them. A rate counts from when it was created.
 //
 // Create is one request of the service, two where it replaces; Delete is one, List
-// one for each 100 and one for each schedule. A firing is one request to receive up
-// to ten, two to look whether it counts when it comes and when it is settled, one to
-// remove it, and for one-time schedules one more.
+// one for each 100 and one for each schedule. A firing is one request to look whether
+// it counts, and for one-time schedules two more.
 //
 // One thing is not atomic: a one-time schedule that another process replaces in the
 // moment between that second look and its deletion is deleted in its new form.
@@ -49,6 +47,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -80,6 +79,52 @@ const maxTries = 20
 
 // The context attributes that the service puts into an input.
 const attributes = `{"due":"<aws.scheduler.scheduled-time>","execution":"<aws.scheduler.execution-id>",`
+
+// Scheduler is the schedules of one application.
+type Scheduler struct {
+	client *scheduler.Client
+	group  string
+	target types.Target // without an input
+	queue  *awssqs.Queue
+	now    func() time.Time
+
+	mu      sync.Mutex
+	settled map[string]time.Time // when, by generation
+	older   map[string]time.Time
+}
+
+var _ driver.Scheduler = (*Scheduler)(nil)
+
+// Target is where schedules are, and what they fire at.
+type Target struct {
+	// Group is the schedule group.
+	Group string
+	// Queue is the name or URL of the queue, QueueARN its ARN.
+	Queue, QueueARN string
+	// RoleARN is the role in which the service sends to the queue.
+	RoleARN string
+	// DeadLettersARN is the standard queue that gets what the service could not send
+	// to the queue in 24 hours; empty is none, and it is lost.
+	// https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html
+	DeadLettersARN string
+}
+
+// Open returns the schedules of a group. It makes no request: a missing group is
+// [driver.ErrUnavailable] at the first call. now is the clock that tells times that
+// have passed; nil is time.Now.
+func Open(schedules *scheduler.Client, queues *sqs.Client, target Target, now func() time.Time) *Scheduler {
+	s := &Scheduler{
+		client: schedules, group: target.Group, target: types.Target{Arn: &target.QueueARN, RoleArn: &target.RoleARN},
+		queue: awssqs.NewQueue(queues, target.Queue), now: now, settled: map[string]time.Time{},
+	}
+	if target.DeadLettersARN != "" {
+		s.target.DeadLetterConfig = &types.DeadLetterConfig{Arn: &target.DeadLettersARN}
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	return s
+}
 
 // input is the input of a schedule, and the message of a firing.
 type input struct {

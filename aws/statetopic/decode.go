@@ -1,10 +1,11 @@
+// Package statetopic decodes the stream of the table of a read model's rows, which
+// has new and old images, into the changes of rows. Package rowtable describes the
+// table.
 package statetopic
 
 import (
 	"fmt"
 	"time"
-
-	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 
 	"github.com/reventless-go/reventless/aws/internal/dynamo"
 	"github.com/reventless-go/reventless/aws/internal/rowtable"
@@ -12,25 +13,11 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// DecodeStream returns the change that a record of the stream of a rows table
-// tells of, as it was read by GetRecords. ok is false where there is none: the row
-// stayed as it was, or ended by its time. Whether it had ended is seen at the time
-// of the write. A record of a foreign shape is a [driver.ErrInvalid].
-func DecodeStream(r streamtypes.Record, spec driver.TableSpec) (c driver.StateChange, ok bool, err error) {
-	return decode(streams.FromSDK(r), spec, nil)
-}
-
-// DecodeStreamEvent does the same for one element of the Records of a Lambda
-// event. The id is that by which a function reports that the record failed, its
-// sequence number; it may be missing with an error.
-func DecodeStreamEvent(text []byte, spec driver.TableSpec) (c driver.StateChange, ok bool, id string, err error) {
-	change := streams.FromLambda(text)
-	c, ok, err = decode(change, spec, nil)
-	return c, ok, change.Sequence, err
-}
-
-// decode sees the rows at a time that now tells; nil is that of the write.
-func decode(c streams.Change, spec driver.TableSpec, now func() time.Time) (driver.StateChange, bool, error) {
+// DecodeStream returns the change of a row that a change in the stream of a rows
+// table tells of. ok is false when there is none: the row stayed as it was, or
+// expired. Whether it had expired is judged at the time of the write. A record of a
+// foreign shape is a [driver.ErrInvalid].
+func DecodeStream(c streams.Change, spec driver.TableSpec) (change driver.StateChange, ok bool, err error) {
 	none := func(err error) (driver.StateChange, bool, error) {
 		if err != nil {
 			err = fmt.Errorf("statetopic %s: the stream's record %.40q: %w", spec.Name, c.Sequence, err)
@@ -51,16 +38,12 @@ func decode(c streams.Change, spec driver.TableSpec, now func() time.Time) (driv
 	if c.Expired {
 		return none(nil)
 	}
-	at := c.At
-	if now != nil {
-		at = now()
-	}
 	table := rowtable.Table{Spec: spec}
-	before, was, err := row(table, c.Old, at)
+	before, was, err := row(table, c.Old, c.At)
 	if err != nil {
 		return none(err)
 	}
-	after, is, err := row(table, c.New, at)
+	after, is, err := row(table, c.New, c.At)
 	if err != nil {
 		return none(err)
 	}

@@ -1,10 +1,10 @@
-// Package task is the bucket of a task on S3, with the events of its objects from
-// the standard SQS queue that S3 notifies.
+// Package task is the bucket of a task on S3, and decodes the notifications of its
+// objects' events.
 //
 // Objects have the keys that they are known by. The deployment has the bucket
-// notify the queue of s3:ObjectCreated:*, s3:ObjectRemoved:* and
+// notify a standard SQS queue of s3:ObjectCreated:*, s3:ObjectRemoved:* and
 // s3:LifecycleExpiration:*; S3 takes no FIFO queue for that. A role that may not
-// list the bucket is refused (403) where it should be told that there is no such
+// list the bucket is refused (403) where it should get that there is no such
 // object: the driver needs s3:ListBucket, also for Get.
 //
 // Get and Delete are one request, List one for each 1,000 keys that it passes, Put
@@ -49,6 +49,18 @@ const (
 	// abortTime is how long the removal of a failed upload may take.
 	abortTime = 10 * time.Second
 )
+
+// Bucket is a bucket.
+type Bucket struct {
+	name string
+	s3   *s3.Client
+}
+
+var _ driver.Bucket = (*Bucket)(nil)
+
+// Open returns the bucket with a name. It makes no request: a missing bucket is
+// [driver.ErrUnavailable] at the first call.
+func Open(client *s3.Client, bucket string) *Bucket { return &Bucket{bucket, client} }
 
 // Put implements [driver.Bucket].
 func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) error {

@@ -81,18 +81,17 @@ type Aggregate struct {
 	Access map[string]access.Rule
 	// NewFold returns the fold of an empty stream.
 	NewFold func() Fold
-	// CheckCommand decodes a command without running it, so that what cannot
-	// be decoded is known before anything is loaded.
-	CheckCommand func(driver.Command) error
+	// DecodeCommand decodes a command into the value that [Fold].Decide takes.
+	DecodeCommand func(driver.Command) (any, error)
 }
 
 // Fold is the state of one stream. It is not safe for concurrent use.
 type Fold interface {
 	// Apply folds one stored event.
 	Apply(driver.Event) error
-	// Decide runs a command on the state and returns its events, or the refusal.
-	// The state is not changed.
-	Decide(driver.Command) ([]driver.Event, *Refusal, error)
+	// Decide runs a decoded command on the state and returns its events, or the
+	// rejection. The state is not changed.
+	Decide(command any) ([]driver.Event, *Refusal, error)
 	// Clone returns a fold that may be changed without changing this one.
 	Clone() Fold
 	// Snapshot and Restore turn the state into JSON and back.
@@ -118,9 +117,10 @@ type ReadModel struct {
 	Access      access.Rule
 	Projections []Projection
 	// Decode and Encode turn a row into a *R and back; Encode fills everything
-	// of the driver's row but the key's id.
-	Decode func(json.RawMessage) (any, error)
-	Encode func(row any) (driver.Row, error)
+	// of the driver's row but the key's id. SubIDOf returns the sub id of a *R.
+	Decode  func(json.RawMessage) (any, error)
+	Encode  func(row any) (driver.Row, error)
+	SubIDOf func(row any) (string, error)
 }
 
 // Projection is an erased projection of one source.

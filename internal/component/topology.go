@@ -177,7 +177,7 @@ func (a *App) grants(name string, d *Definition) []topology.Grant {
 		grant("QueryDb", name, "Watermark", "Watermarks", "Block", "Unblock", "Load", "LoadRow", "LoadRows", "Apply")
 	case d.Automation != nil:
 		consume()
-		grant("Checkpoints", name, "Watermark", "Watermarks", "Advance", "Block", "Unblock")
+		grant("Watermarks", name, "Watermark", "Watermarks", "Advance", "Block", "Unblock")
 		send(d.Targets())
 		use()
 	case d.Counter != nil:

@@ -161,41 +161,6 @@ func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 	})
 }
 
-// A provider that does not notify is asked now and then.
-func TestHostPollsAProviderThatDoesNotNotify(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		jar := newJar(asynchronous)
-		provider := struct{ driver.Provider }{memory.New(nil)}
-		h, err := host.Open(t.Context(), app(jar).Assembled(), provider, &host.Options{
-			Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Poll: 3 * time.Second,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := h.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait() // everybody has looked once
-		if _, err := h.SendAction(t.Context(), "1", driver.Meta{}, jar.To("a", Put{N: 1}).Erased()); err != nil {
-			t.Fatal(err)
-		}
-		for _, step := range []struct {
-			after time.Duration
-			want  driver.OutcomeKind
-		}{{2 * time.Second, driver.Pending}, {2 * time.Second, driver.Accepted}} {
-			time.Sleep(step.after) //nolint:forbidigo // the time of the bubble
-			synctest.Wait()
-			if o, err := h.Outcome(t.Context(), "1"); err != nil || o.Kind != step.want {
-				t.Errorf("got %+v, %v, want it %s", o, err, step.want)
-			}
-		}
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // A driver that cannot be opened fails Open with the component's name.
 func TestOpenNamesTheComponentThatFails(t *testing.T) {
 	t.Parallel()

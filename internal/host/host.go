@@ -1,89 +1,91 @@
-// Package host is the engine that all hosts share: it handles commands, feeds
-// consumers from the logs, runs schedules and tasks, parks what fails and
-// redrives it. It works on erased components and driver interfaces only.
+// Package host runs an App on a provider. It opens the drivers and connects the roles,
+// each of which is a package of its own: commands, consumers, triggers, and effects,
+// which the last two share. They work on erased components and driver interfaces only.
 //
 // A host that pulls (local, reventlesstest) calls Start, which runs a worker for
-// each receiver. A host that is called (Lambda) calls the handlers directly.
+// each source. A host that is called (Lambda) calls the handlers directly.
 package host
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"time"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/host/commands"
+	"github.com/reventless-go/reventless/internal/host/consumers"
+	"github.com/reventless-go/reventless/internal/host/core"
+	"github.com/reventless-go/reventless/internal/host/effects"
+	"github.com/reventless-go/reventless/internal/host/triggers"
 )
+
+// Options configure a Host; nil and zero fields are the defaults.
+type Options = core.Options
+
+// RolloutDelay is the pause before the retry of a message that only newer code knows.
+const RolloutDelay = core.RolloutDelay
+
+// ErrBlocked is [consumers.ErrBlocked].
+var ErrBlocked = consumers.ErrBlocked
 
 // Host runs an App on a provider.
 type Host struct {
 	app      *component.App
 	provider driver.Provider
-	sources  driver.Sources // nil in a host that is called with messages
-	opts     Options
-	log      *slog.Logger
+	sources  driver.Sources // nil in a host that is called
+	core     *core.Core
+	close    context.CancelFunc
 
-	ctx    context.Context // ends when the host is closed
-	cancel context.CancelFunc
-
-	aggregates map[string]*aggregate
-	consumers  []*consumer
-	relays     []*relay
-	readModels map[string]*readModel
-	counters   map[*component.Definition]driver.Counter
-	buckets    map[*component.Definition]driver.Bucket
+	aggregates map[string]*commands.Aggregate
+	consumers  []*consumers.Consumer
+	relays     []*consumers.Relay
+	effects    *effects.Effects
+	triggers   *triggers.Triggers
+	tables     map[string]driver.TableSpec
+	states     map[string]driver.StateTopic
 	logs       map[string]driver.EventLog
-	engine     driver.QueryEngine
-	scheduler  driver.Scheduler
-	letters    driver.DeadLetters
 	outcomes   driver.Outcomes
 
-	applied  notices[appliedTo] // a read model has come further in a stream
-	answered notices[string]    // a command has an outcome
+	applied  notices[applied] // a read model has applied more of a stream
+	answered notices[string]  // a command has an outcome
 
 	pulled  []source
 	workers workers
-	stats   stats
-}
-
-// readModel is the runtime side of a read model.
-type readModel struct {
-	name  string
-	def   *component.Definition
-	spec  driver.TableSpec
-	db    driver.QueryDb
-	state driver.StateTopic
 }
 
 // Open opens the drivers of every component of app. Nothing runs before Start.
 func Open(ctx context.Context, app *component.App, provider driver.Provider, opts *Options) (*Host, error) {
+	running, closeHost := context.WithCancel(context.WithoutCancel(ctx))
 	h := &Host{
-		app: app, provider: provider, opts: opts.withDefaults(),
-		aggregates: map[string]*aggregate{}, readModels: map[string]*readModel{},
-		counters: map[*component.Definition]driver.Counter{}, buckets: map[*component.Definition]driver.Bucket{},
-		logs: map[string]driver.EventLog{},
+		app: app, provider: provider, close: closeHost,
+		aggregates: map[string]*commands.Aggregate{}, logs: map[string]driver.EventLog{},
+		tables: map[string]driver.TableSpec{}, states: map[string]driver.StateTopic{},
+		effects: &effects.Effects{
+			App: app, Queues: map[string]driver.CommandTopic{}, Rows: map[string]driver.QueryDb{},
+			Counters: map[*component.Definition]driver.Counter{}, Buckets: map[*component.Definition]driver.Bucket{},
+		},
 	}
-	h.log = slog.New(bounded{h.opts.Logger.Handler()})
-	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	h.triggers = &triggers.Triggers{Effects: h.effects}
 	h.sources, _ = provider.(driver.Sources)
 	h.workers.init()
-	if err := h.open(ctx); err != nil {
-		h.cancel()
+	var err error
+	if h.core, err = core.New(ctx, running, opts, provider); err == nil {
+		h.effects.Core = h.core
+		err = h.open(ctx)
+	}
+	if err != nil {
+		h.close()
 		return nil, fmt.Errorf("open %s: %w", app.Name, err)
 	}
 	return h, nil
 }
 
 func (h *Host) open(ctx context.Context) (err error) {
-	if h.letters, err = h.provider.OpenDeadLetters(ctx); err != nil {
-		return fmt.Errorf("dead letters: %w", err)
-	}
 	if h.outcomes, err = h.provider.OpenOutcomes(ctx); err != nil {
 		return fmt.Errorf("outcomes: %w", err)
 	}
-	if h.scheduler, err = h.provider.OpenScheduler(ctx); err != nil {
+	if h.effects.Scheduler, err = h.provider.OpenScheduler(ctx); err != nil {
 		return fmt.Errorf("scheduler: %w", err)
 	}
 	var tables []driver.TableSpec
@@ -91,57 +93,47 @@ func (h *Host) open(ctx context.Context) (err error) {
 		if err := h.openOne(ctx, name, d); err != nil {
 			return fmt.Errorf("%s %s: %w", d.Kind, name, err)
 		}
-		if r := h.readModels[name]; r != nil {
-			tables = append(tables, r.spec)
+		if spec, ok := h.tables[name]; ok {
+			tables = append(tables, spec)
 		}
 	}
-	if h.engine, err = h.provider.OpenQueryEngine(ctx, tables); err != nil {
+	if h.effects.Engine, err = h.provider.OpenQueryEngine(ctx, tables); err != nil {
 		return fmt.Errorf("query engine: %w", err)
 	}
-	if err := h.wire(ctx); err != nil {
+	if err := h.connect(ctx); err != nil {
 		return err
 	}
 	return h.openSources(ctx)
 }
 
 func (h *Host) openOne(ctx context.Context, name string, d *component.Definition) (err error) {
-	switch {
-	case d.Aggregate != nil:
-		a := &aggregate{host: h, name: name, def: d.Aggregate, cache: newCache(h.opts.CacheEntries)}
-		if a.log, err = h.provider.OpenEventLog(ctx, name); err != nil {
-			return err
-		}
-		if a.topic, err = h.provider.OpenCommandTopic(ctx, name); err != nil {
-			return err
-		}
-		h.aggregates[name], h.logs[name] = a, a.log
-	case d.ReadModel != nil:
-		r := &readModel{name: name, def: d, spec: driver.TableSpec{Name: name, SubID: d.ReadModel.SubID, Indexes: d.ReadModel.Indexes, OwnRow: d.ReadModel.OwnRow}}
-		if r.db, err = h.provider.OpenQueryDb(ctx, r.spec); err != nil {
-			return err
-		}
-		h.readModels[name] = r
-	case d.Counter != nil:
-		if h.counters[d], err = h.provider.OpenCounter(ctx, name); err != nil {
-			return err
-		}
+	if d.Aggregate != nil || d.Counter != nil {
 		if h.logs[name], err = h.provider.OpenEventLog(ctx, name); err != nil {
 			return err
 		}
-	case d.Kind == component.KindBucket:
-		if h.buckets[d], err = h.provider.OpenBucket(ctx, name); err != nil {
-			return err
-		}
 	}
-	return nil
+	switch {
+	case d.Aggregate != nil:
+		h.aggregates[name] = commands.New(h.core, name, d.Aggregate, h.logs[name], h.putOutcome)
+		h.effects.Queues[name], err = h.provider.OpenCommandTopic(ctx, name)
+	case d.ReadModel != nil:
+		m := d.ReadModel
+		h.tables[name] = driver.TableSpec{Name: name, SubID: m.SubID, Indexes: m.Indexes, OwnRow: m.OwnRow}
+		h.effects.Rows[name], err = h.provider.OpenQueryDb(ctx, h.tables[name])
+	case d.Counter != nil:
+		h.effects.Counters[d], err = h.provider.OpenCounter(ctx, name)
+	case d.Kind == component.KindBucket:
+		h.effects.Buckets[d], err = h.provider.OpenBucket(ctx, name)
+	}
+	return err
 }
 
-// wire connects the consumers with their logs: directly with a log's change feed, or
-// with its topic where the provider allows few direct readers. The relay that feeds
-// a topic is a direct reader itself.
-func (h *Host) wire(ctx context.Context) error {
+// connect connects the consumers with their logs: with the change feed of a log, or
+// with its topic where the provider allows few readers of a feed. The relay that feeds
+// a topic is such a reader.
+func (h *Host) connect(ctx context.Context) error {
 	subscribers := map[string][]string{}
-	routes := h.app.Topology().Routes(h.provider.Limits().MaxFeedReaders)
+	routes := h.app.Topology().Routes(h.core.Limits.MaxFeedReaders)
 	for _, r := range routes {
 		if r.Topic {
 			subscribers[r.Log] = append(subscribers[r.Log], r.Consumer)
@@ -153,86 +145,161 @@ func (h *Host) wire(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("event topic of %s: %w", r.Log, err)
 			}
-			h.relays = append(h.relays, &relay{h, r.Log, topic})
+			h.relays = append(h.relays, consumers.NewRelay(h.core, r.Log, h.logs[r.Log], topic))
 		}
 		d, _ := h.app.Lookup(r.Consumer)
-		if err := h.addConsumer(ctx, r.Consumer, d, r.Log, r.Topic); err != nil {
+		if err := h.addConsumer(ctx, d, consumers.Spec{Name: r.Consumer, Log: r.Log, Topic: r.Topic}); err != nil {
 			return fmt.Errorf("%s %s: %w", d.Kind, r.Consumer, err)
 		}
 	}
 	return nil
 }
 
-// Send handles one command: inline, or through the queue when its aggregate is
-// asynchronous; then the outcome is Pending. A command without an id is given
-// one; one whose id another user's command has is answered with the outcome of
-// that, which names its user. The error is a failure, not a refusal: [driver.ErrInvalid] for what can
-// never be handled, [driver.ErrNotFound] for an unknown target.
+func (h *Host) addConsumer(ctx context.Context, d *component.Definition, spec consumers.Spec) error {
+	spec.Core, spec.Reader = h.core, h.logs[spec.Log]
+	spec.Applied = func(stream driver.StreamKey) { h.applied.notify(applied{spec.Name, stream}) }
+	for _, s := range h.app.LogsOf(d) {
+		if s.Log == spec.Log {
+			spec.Sources = append(spec.Sources, s)
+		}
+	}
+	if d.ReadModel != nil {
+		h.consumers = append(h.consumers, consumers.NewProjector(spec, d.ReadModel, h.effects.Rows[spec.Name]))
+		return nil
+	}
+	watermarks, err := h.provider.OpenWatermarks(ctx, spec.Name)
+	if err == nil {
+		h.consumers = append(h.consumers, consumers.NewReactor(spec, d, watermarks, h.effects))
+	}
+	return err
+}
+
+// Close stops the workers and waits for what is running. What was received and not
+// settled is redelivered when the provider is opened again.
+func (h *Host) Close() error {
+	if h.workers.stop != nil {
+		h.workers.stop()
+	}
+	h.close()
+	h.workers.wg.Wait()
+	for _, a := range h.aggregates {
+		a.Close()
+	}
+	return nil
+}
+
+// Send handles one command: at once, or through the queue when its aggregate is
+// asynchronous; then the outcome is Pending. A command without an id gets one. A command
+// with the id of another user's command is answered with the outcome of that one, which
+// names its user. The error is a failure, not a rejection: [driver.ErrInvalid] for a
+// command that can never be handled, [driver.ErrNotFound] for an unknown target.
 func (h *Host) Send(ctx context.Context, c driver.Command) (driver.Outcome, error) {
-	a, err := h.checked(&c)
+	a, checked, err := h.check(c)
 	if err != nil {
 		return driver.Outcome{}, err
 	}
-	if !a.def.Async {
-		r := a.handle(ctx, []driver.Delivery[driver.Command]{{ID: "0", Attempt: 1, Message: c}})["0"]
-		return r.Outcome, r.Err
+	if d, _ := h.app.Lookup(c.Target); !d.Aggregate.Async {
+		return a.Handle(ctx, checked)
 	}
-	pending := driver.Outcome{Kind: driver.Pending, CommandID: c.Meta.ID, EntityID: c.Entity, Target: c.Target, User: c.Meta.User}
-	if err := h.putOutcome(ctx, pending); err != nil {
-		return driver.Outcome{}, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, err)
+	o, err := h.sendQueued(ctx, checked.Command)
+	if err != nil {
+		return driver.Outcome{}, fmt.Errorf("aggregate %s: command %s: %w", c.Target, checked.Meta.ID, err)
 	}
-	// Pending replaces nothing: what is kept tells who was first with this id.
-	kept, err := h.outcomes.Get(ctx, c.Meta.ID)
-	switch {
-	case errors.Is(err, driver.ErrNotFound):
-	case err != nil:
-		return driver.Outcome{}, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, err)
-	case kept.User != "" && kept.User != c.Meta.User:
-		return kept, nil // not queued: its outcome would take the place of the first one's
-	}
-	if err := a.topic.Send(ctx, []driver.Command{c}); err != nil {
-		return driver.Outcome{}, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, err)
-	}
-	return pending, nil
+	return o, nil
 }
 
-// checked completes a command and returns its aggregate, or why it can never be
-// handled.
-func (h *Host) checked(c *driver.Command) (*aggregate, error) {
+// sendQueued puts a command into its queue. A command whose id another user's command
+// has is not queued: its outcome would replace that of the first one.
+func (h *Host) sendQueued(ctx context.Context, c driver.Command) (driver.Outcome, error) {
+	pending := pendingOutcome(c)
+	if err := h.putOutcome(ctx, pending); err != nil {
+		return driver.Outcome{}, err
+	}
+	// A pending outcome replaces none, so that the stored one names the first sender.
+	stored, err := h.outcomes.Get(ctx, c.Meta.ID)
+	switch {
+	case err != nil && !errors.Is(err, driver.ErrNotFound):
+		return driver.Outcome{}, err
+	case stored.User != "" && stored.User != c.Meta.User:
+		return stored, nil
+	}
+	return pending, h.effects.Queues[c.Target].Send(ctx, []driver.Command{c})
+}
+
+func pendingOutcome(c driver.Command) driver.Outcome {
+	return driver.Outcome{Kind: driver.Pending, CommandID: c.Meta.ID, EntityID: c.Entity, Target: c.Target, User: c.Meta.User}
+}
+
+// check completes and decodes a command. The error says why it can never be handled.
+func (h *Host) check(c driver.Command) (*commands.Aggregate, commands.Command, error) {
 	a := h.aggregates[c.Target]
 	if a == nil {
-		return nil, fmt.Errorf("no aggregate %q: %w", c.Target, driver.ErrNotFound)
+		return nil, commands.Command{}, fmt.Errorf("no aggregate %q: %w", c.Target, driver.ErrNotFound)
 	}
-	h.fillMeta(c)
-	if err := a.check(*c); err != nil {
-		return nil, err
+	h.core.CompleteMeta(&c)
+	checked, err := a.Check(c)
+	if limit := h.core.Limits.MaxCommandBytes; err == nil && limit > 0 && len(c.Data) > limit {
+		err = fmt.Errorf("aggregate %s: command %s: %w", c.Target, c.Meta.ID, &driver.TooLargeError{What: "command", Size: len(c.Data), Limit: limit})
 	}
-	if limit := h.provider.Limits().MaxCommandBytes; limit > 0 && len(c.Data) > limit {
-		return nil, fmt.Errorf("aggregate %s: command %s: %w", a.name, c.Meta.ID, &driver.TooLargeError{What: "command", Size: len(c.Data), Limit: limit})
-	}
-	return a, nil
+	return a, checked, err
 }
 
-// Outcome returns what is kept of an asynchronous command; [driver.ErrNotFound]
-// when nothing is.
+// SendAction handles a typed send under the command id given, or a new one. A public
+// command that an extension point maps to several commands is answered with the first
+// rejection, or else with the last acceptance. A delayed command is planned and pending.
+func (h *Host) SendAction(ctx context.Context, id string, meta driver.Meta, a component.Action) (driver.Outcome, error) {
+	switch {
+	case a.Err != nil:
+		return driver.Outcome{}, fmt.Errorf("%w: %w", driver.ErrInvalid, a.Err)
+	case a.Target == nil:
+		return driver.Outcome{}, fmt.Errorf("an empty send: %w", driver.ErrInvalid)
+	case id == "":
+		id = h.core.NewID()
+	}
+	meta.ID = id
+	target := h.app.NameOf(a.Target)
+	if a.Target.Point == nil {
+		c := effects.Delayed{After: a.Delay, Command: effects.Addressed(target, a)}
+		c.Meta = meta
+		return h.sendOrDelay(ctx, c)
+	}
+	mapped, err := h.effects.Commands(effects.Origin{Component: target, Meta: meta, Key: id}, 0, a)
+	if err != nil {
+		return driver.Outcome{}, err
+	}
+	out := driver.Outcome{Kind: driver.Accepted, CommandID: id, EntityID: a.ID, Target: target, User: meta.User}
+	for _, c := range mapped {
+		if out, err = h.sendOrDelay(ctx, c); err != nil {
+			return driver.Outcome{}, err
+		}
+		if out.CommandID = id; out.Kind == driver.Rejected {
+			break
+		}
+	}
+	return out, nil
+}
+
+func (h *Host) sendOrDelay(ctx context.Context, c effects.Delayed) (driver.Outcome, error) {
+	if c.After <= 0 {
+		return h.Send(ctx, c.Command)
+	}
+	_, checked, err := h.check(c.Command)
+	if err != nil {
+		return driver.Outcome{}, err
+	}
+	if c.Command = checked.Command; err == nil {
+		err = h.effects.Delay(ctx, h.core.Now(), c)
+	}
+	if err != nil {
+		return driver.Outcome{}, fmt.Errorf("send to %s: command %s: %w", c.Target, c.Meta.ID, err)
+	}
+	return pendingOutcome(c.Command), nil
+}
+
+// Outcome returns what is kept of an asynchronous command; [driver.ErrNotFound] when
+// nothing is.
 func (h *Host) Outcome(ctx context.Context, commandID string) (driver.Outcome, error) {
 	return h.outcomes.Get(ctx, commandID)
-}
-
-func (h *Host) fillMeta(c *driver.Command) {
-	if c.Meta.ID == "" {
-		c.Meta.ID = h.opts.NewID()
-	}
-	c.Meta.Service = c.Target
-	if c.Meta.CorrelationID == "" {
-		c.Meta.CorrelationID = c.Meta.ID
-	}
-	if c.Meta.Time.IsZero() {
-		c.Meta.Time = h.opts.Now().UTC()
-	}
-	if c.Version == 0 {
-		c.Version = 1
-	}
 }
 
 // EventLog returns the log of a component by logical name.
@@ -243,64 +310,31 @@ func (h *Host) EventLog(name string) (driver.EventLog, bool) {
 
 // QueryDb returns the store of a read model by logical name.
 func (h *Host) QueryDb(name string) (driver.QueryDb, bool) {
-	if r := h.readModels[name]; r != nil {
-		return r.db, true
-	}
-	return nil, false
+	db, ok := h.effects.Rows[name]
+	return db, ok
 }
 
 // QueryEngine returns the query side of all read models.
-func (h *Host) QueryEngine() driver.QueryEngine { return h.engine }
+func (h *Host) QueryEngine() driver.QueryEngine { return h.effects.Engine }
 
 // StateTopic returns the changes of a read model; false where there is none, or the
 // provider offers no [driver.Sources].
 func (h *Host) StateTopic(name string) (driver.StateTopic, bool) {
-	if r := h.readModels[name]; r != nil && r.state != nil {
-		return r.state, true
-	}
-	return nil, false
+	t, ok := h.states[name]
+	return t, ok
 }
 
 // Scheduler returns the schedules.
-func (h *Host) Scheduler() driver.Scheduler { return h.scheduler }
+func (h *Host) Scheduler() driver.Scheduler { return h.effects.Scheduler }
 
 // Bucket returns a bucket by its definition.
 func (h *Host) Bucket(d *component.Definition) (driver.Bucket, bool) {
-	b, ok := h.buckets[d]
+	b, ok := h.effects.Buckets[d]
 	return b, ok
 }
 
 // App returns the App that runs.
 func (h *Host) App() *component.App { return h.app }
 
-// Close stops the workers and waits for what is running. What was received and
-// not settled comes again when the provider is opened anew.
-func (h *Host) Close() error {
-	if h.workers.stop != nil {
-		h.workers.stop()
-	}
-	h.cancel()
-	h.workers.wg.Wait()
-	for _, a := range h.aggregates {
-		a.lanes.close()
-	}
-	return nil
-}
-
-// sleep waits for d; false when ctx ends first.
-func (h *Host) sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d { //nolint:forbidigo // a context's deadline is in real time, whatever the host's clock says
-		return false
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+// Env returns an env that opens everything.
+func (h *Host) Env() component.Env { return h.effects.Env("", "", nil) }

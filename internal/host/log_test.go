@@ -116,8 +116,8 @@ func TestLogLinesAreBoundedAndHoldNoPayloads(t *testing.T) {
 		}
 	}
 	// It still says what happened, and where.
-	wantText(t, seen, `"msg":"panic"`, "a value of type string", "decide commands", "host_test.")
-	wantText(t, seen, "malformed payload", "Shop.Jar/broken/1.0", `"msg":"parked"`, `"msg":"commit is tried again"`, `"msg":"command is tried again"`)
+	wantText(t, seen, `"msg":"panic"`, "a value of type string", "decideOne decide.go", "host_test.")
+	wantText(t, seen, "malformed payload", "Shop.Jar/broken/1.0", `"msg":"parked"`, `"msg":"commit is retried"`, `"msg":"command is retried"`)
 
 	// The letters, which are kept with the data, say all of it.
 	reasons := ""

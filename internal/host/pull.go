@@ -7,16 +7,21 @@ import (
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/host/commands"
+	"github.com/reventless-go/reventless/internal/host/triggers"
 )
+
+// recordBatch is how many records are received together.
+const recordBatch = 256
 
 // source is a receiver whose messages a worker handles once the host has started.
 type source struct {
 	worker   string // its name
 	receiver string // as [driver.ReceiverOf] names it
-	// counts says whether a message that waits for its time, such as a retry,
-	// keeps the host from being idle; a schedule does not.
-	counts bool
-	work   step
+	// scheduled sources deliver at times that are planned: what they have for later does
+	// not keep the host from being idle. A message that waits for its retry does.
+	scheduled bool
+	work      step
 }
 
 // pull adds a source: batches of up to size messages that handle settles.
@@ -42,61 +47,59 @@ func (h *Host) openSources(ctx context.Context) error {
 		}
 	}
 	for _, c := range h.consumers {
-		r, err := h.sources.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: c.name, Source: driver.Source{Log: c.log, Topic: c.topic}})
+		r, err := h.sources.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: c.Name, Source: driver.Source{Log: c.Log, Topic: c.Topic}})
 		if err != nil {
-			return fmt.Errorf("event collector of %s for %s: %w", c.log, c.name, err)
+			return fmt.Errorf("event collector of %s for %s: %w", c.Log, c.Name, err)
 		}
-		c.collector = r
-		pull(h, source{c.name + " on " + c.log, driver.ReceiverOf("EventCollector", c.log), true, nil}, r, recordBatch, c.settleRecords)
+		c.Collector = r
+		pull(h, source{worker: c.Name + " on " + c.Log, receiver: driver.ReceiverOf("EventCollector", c.Log)}, r, recordBatch, c.HandlePulled)
 	}
 	for _, r := range h.relays {
-		records, err := h.sources.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "relay/" + r.log, Source: driver.Source{Log: r.log}})
+		records, err := h.sources.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "relay/" + r.Log, Source: driver.Source{Log: r.Log}})
 		if err != nil {
-			return fmt.Errorf("relay of %s: %w", r.log, err)
+			return fmt.Errorf("relay of %s: %w", r.Log, err)
 		}
-		pull(h, source{"relay of " + r.log, driver.ReceiverOf("EventCollector", r.log), true, nil}, records, recordBatch, r.HandleRecords)
+		pull(h, source{worker: "relay of " + r.Log, receiver: driver.ReceiverOf("EventCollector", r.Log)}, records, recordBatch, r.HandleRecords)
 	}
 	firings, err := h.sources.OpenScheduleReceiver(ctx)
 	if err != nil {
 		return fmt.Errorf("schedules: %w", err)
 	}
-	pull(h, source{"schedules", driver.ReceiverOf("Scheduler", ""), false, nil}, firings, firingBatch, h.HandleFirings)
+	pull(h, source{worker: "schedules", receiver: driver.ReceiverOf("Scheduler", ""), scheduled: true}, firings, triggers.FiringBatch, h.triggers.HandleFirings)
 	return nil
 }
 
 func (h *Host) openSource(ctx context.Context, name string, d *component.Definition) error {
 	switch {
 	case d.Aggregate != nil:
-		a := h.aggregates[name]
-		commands, err := h.sources.OpenCommandReceiver(ctx, name)
+		r, err := h.sources.OpenCommandReceiver(ctx, name)
 		if err != nil {
 			return err
 		}
-		pull(h, source{"commands of " + name, driver.ReceiverOf("CommandTopic", name), true, nil}, commands, commandBatch, a.HandleQueued)
+		pull(h, source{worker: "commands of " + name, receiver: driver.ReceiverOf("CommandTopic", name)}, r, commands.QueueBatch, h.aggregates[name].HandleQueued)
 	case d.ReadModel != nil:
-		r := h.readModels[name]
 		var err error
-		if r.state, err = h.sources.OpenStateTopic(ctx, r.spec); err != nil {
-			return err
-		}
+		h.states[name], err = h.sources.OpenStateTopic(ctx, h.tables[name])
+		return err
 	case d.Counter != nil:
-		finished, err := h.sources.OpenCounterReceiver(ctx, name)
+		r, err := h.sources.OpenCounterReceiver(ctx, name)
 		if err != nil {
 			return err
 		}
-		pull(h, source{"counter " + name, driver.ReceiverOf("Counter", name), true, nil}, finished, finishedBatch,
+		pull(h, source{worker: "counter " + name, receiver: driver.ReceiverOf("Counter", name)}, r, triggers.FinishedBatch,
 			func(ctx context.Context, deliveries []driver.Delivery[driver.CounterFinished]) []driver.Settlement {
-				return h.handleFinished(ctx, name, deliveries)
+				return h.triggers.HandleFinished(ctx, name, h.logs[name], deliveries)
 			})
 	case d.Task != nil && d.Task.Bucket != nil:
 		bucket := h.app.NameOf(d.Task.Bucket)
-		objects, err := h.sources.OpenBucketReceiver(ctx, bucket)
+		r, err := h.sources.OpenBucketReceiver(ctx, bucket)
 		if err != nil {
 			return err
 		}
-		pull(h, source{"task " + name, driver.ReceiverOf("Bucket", bucket), true, nil}, objects, objectBatch,
+		pull(h, source{worker: "task " + name, receiver: driver.ReceiverOf("Bucket", bucket)}, r, triggers.ObjectBatch,
 			func(ctx context.Context, deliveries []driver.Delivery[driver.ObjectEvent]) []driver.Settlement {
-				return h.handleObjects(ctx, name, d, deliveries)
+				settlements, _ := h.triggers.HandleObjects(ctx, name, deliveries) // the task exists
+				return settlements
 			})
 	}
 	return nil
@@ -109,12 +112,12 @@ func (h *Host) Start(ctx context.Context) error {
 	if h.sources == nil {
 		return fmt.Errorf("start %s: the provider hands its messages to functions: %w", h.app.Name, driver.ErrUnsupported)
 	}
-	if err := h.planSchedules(ctx); err != nil {
+	if err := h.triggers.PlanDeclared(ctx); err != nil {
 		return fmt.Errorf("schedules: %w", err)
 	}
-	h.workers.stop = h.sources.Notify(h.workers.ring)
+	h.workers.stop = h.sources.Notify(h.workers.notify)
 	for _, s := range h.pulled {
 		h.runWorker(s)
 	}
-	return h.heartbeatAll(ctx)
+	return h.triggers.SendHeartbeats(ctx)
 }

@@ -8,12 +8,8 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/host/core"
 )
-
-// ErrBlocked says that a read model does not come to a commit by itself: a
-// commit of the stream at or before it is parked, and somebody has to redrive or
-// discard it first.
-var ErrBlocked = errors.New("the stream is blocked by a parked commit")
 
 // Position is a commit in a log, such as the one that an outcome names.
 type Position struct {
@@ -28,68 +24,51 @@ type Position struct {
 // String returns log, stream and sequence number.
 func (p Position) String() string { return fmt.Sprintf("%s/%s/%d", p.Log, p.Stream, p.SequenceNr) }
 
-// WaitApplied returns nil as soon as a read model, by its logical name, has
-// applied the commit at p: at once if it did so before, or does not read the
-// log at all, be it directly or through an extension point (then too the log is
-// that of the aggregate). A commit that does not exist is waited for.
+// WaitApplied returns nil as soon as a read model, by its logical name, has applied the
+// commit at p. It returns at once when the read model does not read the log, neither
+// directly nor through an extension point. A commit that does not exist yet is waited
+// for.
 //
-// It works on a host that is not started and while the read model is rebuilt;
-// what was applied before a rebuild is then waited for again. An unknown read
-// model is [driver.ErrNotFound]; a stream that a parked commit holds up before p
-// is [ErrBlocked], at once; a host that is or gets closed is
-// [driver.ErrUnavailable]; the end of ctx is its error. A store that is busy or
-// away is asked again.
+// It works on a host that is not started, and during a rebuild, when commits are waited
+// for that were applied before it. The errors are [driver.ErrNotFound] for an unknown
+// read model, [ErrBlocked] when a parked commit blocks the stream before p,
+// [driver.ErrUnavailable] when the host is closed, and the error of ctx. While the store
+// is busy or unavailable the wait goes on.
 func (h *Host) WaitApplied(ctx context.Context, readModel string, p Position) error {
-	rm := h.readModels[readModel]
-	if rm == nil {
+	db := h.effects.Rows[readModel]
+	if db == nil {
 		return fmt.Errorf("no read model %q: %w", readModel, driver.ErrNotFound)
 	}
-	if !h.reads(readModel, p.Log) {
+	if _, err := h.consumer(readModel, p.Log); err != nil {
 		return nil
 	}
 	err := driver.CheckID("entity", p.Stream)
 	if err == nil {
 		key := driver.StreamKey{Log: p.Log, Stream: p.Stream}
-		err = await(ctx, h, &h.applied, appliedTo{readModel, key}, func() (bool, error) {
-			w, err := rm.db.Watermark(ctx, key)
-			switch {
-			case err != nil:
-				return false, err
-			case w.SequenceNr >= p.SequenceNr:
-				return true, nil
-			case w.Blocked:
-				return false, ErrBlocked
+		err = waitUntil(ctx, h, &h.applied, applied{readModel, key}, func() (bool, error) {
+			w, err := db.Watermark(ctx, key)
+			if err == nil && w.SequenceNr < p.SequenceNr && w.Blocked {
+				err = ErrBlocked
 			}
-			return false, nil
+			return err == nil && w.SequenceNr >= p.SequenceNr, err
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("read model %s: wait for %s/%s/%d: %w", readModel, p.Log, clip(p.Stream), p.SequenceNr, err)
+		return fmt.Errorf("read model %s: wait for %s/%s/%d: %w", readModel, p.Log, core.Clip(p.Stream), p.SequenceNr, err)
 	}
 	return nil
 }
 
-// reads reports whether a component consumes a log.
-func (h *Host) reads(name, log string) bool {
-	for _, c := range h.consumers {
-		if c.name == name && c.log == log {
-			return true
-		}
-	}
-	return false
-}
-
-// WaitOutcome returns the outcome of an asynchronous command as soon as it is no
-// longer pending. A command of which nothing is known is waited for, and so is
-// one that is parked, or whose aggregate is not asynchronous: only ctx ends
-// these waits, with its error. A host that is or gets closed is
-// [driver.ErrUnavailable]; an id that no command can have is
-// [driver.ErrInvalid]. A store that is busy or away is asked again.
+// WaitOutcome returns the outcome of an asynchronous command as soon as it is no longer
+// pending. An unknown command is waited for, and so is one that is parked or whose
+// aggregate is not asynchronous: only ctx ends these waits. The errors are that of ctx,
+// [driver.ErrUnavailable] when the host is closed, and [driver.ErrInvalid] for an id
+// that no command can have. While the store is busy or unavailable the wait goes on.
 func (h *Host) WaitOutcome(ctx context.Context, commandID string) (driver.Outcome, error) {
 	var out driver.Outcome
 	err := driver.CheckID("command", commandID)
 	if err == nil {
-		err = await(ctx, h, &h.answered, commandID, func() (done bool, err error) {
+		err = waitUntil(ctx, h, &h.answered, commandID, func() (done bool, err error) {
 			out, err = h.outcomes.Get(ctx, commandID)
 			if errors.Is(err, driver.ErrNotFound) {
 				return false, nil
@@ -98,45 +77,45 @@ func (h *Host) WaitOutcome(ctx context.Context, commandID string) (driver.Outcom
 		})
 	}
 	if err != nil {
-		return driver.Outcome{}, fmt.Errorf("wait for the outcome of command %s: %w", clip(commandID), err)
+		return driver.Outcome{}, fmt.Errorf("wait for the outcome of command %s: %w", core.Clip(commandID), err)
 	}
 	return out, nil
 }
 
-// putOutcome keeps the outcome of a command and wakes who waits for it.
+// putOutcome keeps the outcome of a command and notifies those that wait for it.
 func (h *Host) putOutcome(ctx context.Context, o driver.Outcome) error {
-	err := h.outcomes.Put(ctx, o, h.opts.Now().Add(h.opts.OutcomeTTL))
+	err := h.outcomes.Put(ctx, o, h.core.Now().Add(h.core.OutcomeTTL))
 	if o.Kind != driver.Pending {
-		h.answered.tell(o.CommandID) // also after an error: it may have taken effect
+		h.answered.notify(o.CommandID) // also after an error: the write may have taken effect
 	}
 	return err
 }
 
-// appliedTo is what waiters for a read model wait for.
-type appliedTo struct {
+// applied is what waiters for a read model wait for.
+type applied struct {
 	readModel string
 	stream    driver.StreamKey
 }
 
-// notices wake who waits for a key. Nothing is kept of keys without waiters.
+// notices notify those that wait for a key. Nothing is kept of a key without waiters.
 type notices[K comparable] struct {
 	mu      sync.Mutex
 	waiting map[K]*notice
 }
 
-// notice is the next telling of a key, for those who wait for it.
+// notice is the next notification of a key.
 type notice struct {
-	told    chan struct{}
+	given   chan struct{}
 	waiters int
 }
 
-// join returns a channel that the next tell closes. Who joined leaves, in any case.
+// join returns the next notice of a key. Every join is followed by a leave.
 func (n *notices[K]) join(key K) *notice {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	w := n.waiting[key]
 	if w == nil {
-		w = &notice{told: make(chan struct{})}
+		w = &notice{given: make(chan struct{})}
 		if n.waiting == nil {
 			n.waiting = map[K]*notice{}
 		}
@@ -154,68 +133,64 @@ func (n *notices[K]) leave(key K, w *notice) {
 	}
 }
 
-// tell wakes all who wait for key; it never blocks.
-func (n *notices[K]) tell(key K) {
+// notify wakes all that wait for a key. It never blocks.
+func (n *notices[K]) notify(key K) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if w := n.waiting[key]; w != nil {
-		close(w.told)
+		close(w.given)
 		delete(n.waiting, key)
 	}
 }
 
-// await calls look until it is done or fails for good: now, when key is told,
-// and now and then, since another process may do what is waited for.
-func await[K comparable](ctx context.Context, h *Host, n *notices[K], key K, look func() (done bool, err error)) error {
+// waitUntil calls look until it is done or fails for good: at once, after each notice of
+// the key, and from time to time, since another process may do what is waited for.
+func waitUntil[K comparable](ctx context.Context, h *Host, n *notices[K], key K, look func() (done bool, err error)) error {
 	failures := 0
-	once := func() (bool, error) {
-		if h.ctx.Err() != nil {
-			return false, errClosed
+	for {
+		if h.core.Running.Err() != nil {
+			return core.ErrClosed
 		}
-		w := n.join(key) // before the look, so that what happens meanwhile is not missed
-		defer n.leave(key, w)
+		w := n.join(key) // before the look, so that no notice is missed
 		done, err := look()
-		wait := h.recheck()
+		pause := h.pollInterval()
 		switch {
-		case done:
-			return true, nil
 		case err == nil:
 			failures = 0
-		case ctx.Err() != nil:
-			return false, err
-		case !retryable(err):
-			return false, err
-		default:
+		case ctx.Err() == nil && core.Retryable(err):
 			failures++
-			wait = min(wait, max(h.opts.Backoff(failures), time.Millisecond))
+			pause = min(pause, max(h.core.Backoff(failures), time.Millisecond))
+			err = nil
 		}
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		select {
-		case <-w.told:
-		case <-t.C:
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case <-h.ctx.Done():
-			return false, errClosed
+		if !done && err == nil {
+			err = h.waitForNotice(ctx, w, pause)
 		}
-		return false, nil
-	}
-	for {
-		if done, err := once(); done || err != nil {
+		if n.leave(key, w); done || err != nil {
 			return err
 		}
 	}
 }
 
-var errClosed = fmt.Errorf("the host is closed: %w", driver.ErrUnavailable)
-
-// recheck is after what time a waiter looks again without being told. A provider
-// that notifies belongs to one process, in which only another host of the same
-// provider can do something of which this one is not told.
-func (h *Host) recheck() time.Duration {
-	if _, ok := h.provider.(driver.Sources); ok {
-		return 10 * h.opts.Poll
+// waitForNotice waits for a notice, pause at most.
+func (h *Host) waitForNotice(ctx context.Context, w *notice, pause time.Duration) error {
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-w.given:
+	case <-t.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-h.core.Running.Done():
+		return core.ErrClosed
 	}
-	return h.opts.Poll
+	return nil
+}
+
+// pollInterval is after what time a waiter looks again without a notice. An embedded
+// provider belongs to one process: only another host in it can do something unnoticed.
+func (h *Host) pollInterval() time.Duration {
+	if h.sources != nil {
+		return 10 * h.core.Poll
+	}
+	return h.core.Poll
 }

@@ -303,8 +303,8 @@ func TestWaitsFindOutWhatAnotherHostDoes(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			jar := newJar(asynchronous)
 			provider := memory.New(nil)
-			open := func() *host.Host {
-				h, err := host.Open(t.Context(), app(jar, sums(jar)).Assembled(), struct{ driver.Provider }{provider}, &host.Options{
+			open := func(p driver.Provider) *host.Host {
+				h, err := host.Open(t.Context(), app(jar, sums(jar)).Assembled(), p, &host.Options{
 					Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Poll: poll,
 				})
 				if err != nil {
@@ -313,7 +313,7 @@ func TestWaitsFindOutWhatAnotherHostDoes(t *testing.T) {
 				return h
 			}
 			poll := max(poll, time.Second)
-			called, pulls := open(), open()
+			called, pulls := open(struct{ driver.Provider }{provider}), open(provider)
 			if _, err := called.SendAction(t.Context(), "1", driver.Meta{}, jar.To("a", Put{N: 1}).Erased()); err != nil {
 				t.Fatal(err)
 			}

@@ -4,66 +4,63 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/reventless-go/reventless/internal/host/core"
 )
 
-// stats count what a host did since it was opened.
-type stats struct{ conflicts, retried, parked, panics atomic.Int64 }
-
-// workers are the loops of a host that pulls, and know when all are idle.
+// workers are the loops of a host that pulls. They know when all are idle.
 type workers struct {
 	wg   sync.WaitGroup
-	stop func()
+	stop func() // of the notifications
 
-	mu     sync.Mutex
-	change *sync.Cond
-	all    []*worker
-	byBell map[string][]*worker
+	mu         sync.Mutex
+	change     *sync.Cond
+	all        []*worker
+	byReceiver map[string][]*worker
 }
 
-// worker is one loop. Its bell counts the reasons to look again; it is idle
-// when it found nothing after the last ring.
+// worker is the loop of one source. It is idle when it has found nothing to do since the
+// last notification.
 type worker struct {
-	name     string
+	source
+
 	wakes    chan struct{}
-	rings    uint64 // guarded by workers.mu
-	seen     uint64
+	notified uint64 // how many notifications there were; guarded by workers.mu
+	seen     uint64 // how many there were before it last found nothing
 	waiting  bool
-	retrying bool // something waits for its retry: not idle
-	counts   bool // a time in the future keeps it from being idle
-	next     time.Time
+	next     time.Time // when something is to do; zero when it is not known
 }
 
-// step handles what is available and says how much that was; with nothing, next
-// is when something will be.
+// step handles what is available and returns how much that was. When it was nothing,
+// next is when something will be available.
 type step func(ctx context.Context) (handled int, next time.Time, err error)
 
 func (w *workers) init() {
 	w.change = sync.NewCond(&w.mu)
-	w.byBell = map[string][]*worker{}
+	w.byReceiver = map[string][]*worker{}
 }
 
-// ring wakes the workers of a receiver; it never blocks.
-func (w *workers) ring(receiver string) {
+// notify wakes the workers of a receiver. It never blocks.
+func (w *workers) notify(receiver string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, k := range w.byBell[receiver] {
+	for _, k := range w.byReceiver[receiver] {
 		k.wake()
 	}
 }
 
-// ringAll wakes every worker, as when a test has moved the clock.
-func (w *workers) ringAll() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, k := range w.all {
+// Wake makes every worker look again, as when the clock has moved.
+func (h *Host) Wake() {
+	h.workers.mu.Lock()
+	defer h.workers.mu.Unlock()
+	for _, k := range h.workers.all {
 		k.wake()
 	}
 }
 
 func (k *worker) wake() {
-	k.rings++
+	k.notified++
 	select {
 	case k.wakes <- struct{}{}:
 	default:
@@ -72,61 +69,60 @@ func (k *worker) wake() {
 
 // runWorker starts the loop of a source.
 func (h *Host) runWorker(s source) {
-	k := &worker{name: s.worker, wakes: make(chan struct{}, 1), counts: s.counts}
+	k := &worker{source: s, wakes: make(chan struct{}, 1)}
 	w := &h.workers
 	w.mu.Lock()
 	w.all = append(w.all, k)
-	w.byBell[s.receiver] = append(w.byBell[s.receiver], k)
+	w.byReceiver[s.receiver] = append(w.byReceiver[s.receiver], k)
 	w.mu.Unlock()
 	w.wg.Go(func() {
-		failures := 0
-		for h.ctx.Err() == nil {
+		ctx := h.core.Running
+		for failures := 0; ctx.Err() == nil; {
 			w.mu.Lock()
-			rings := k.rings
+			notified := k.notified
 			w.mu.Unlock()
-			handled, next, err := s.work(h.ctx)
-			if h.ctx.Err() != nil {
-				return
-			}
-			if err != nil {
+			handled, next, err := k.work(ctx)
+			switch {
+			case ctx.Err() != nil:
+			case err != nil:
 				failures++
-				h.log.Error("worker", "worker", k.name, "error", logged(err), "failures", failures)
-				h.sleep(h.ctx, max(h.opts.Backoff(failures), time.Millisecond))
-				continue
+				h.core.Log.Error("worker", "worker", k.worker, "error", core.ForLog(err), "failures", failures)
+				core.Pause(ctx, max(h.core.Backoff(failures), time.Millisecond))
+			case handled > 0:
+				failures = 0
+			default:
+				failures = 0
+				w.mu.Lock()
+				k.seen, k.waiting, k.next = notified, true, next
+				w.change.Broadcast()
+				w.mu.Unlock()
+				h.waitForWork(k, next)
+				w.mu.Lock()
+				k.waiting = false
+				w.mu.Unlock()
 			}
-			failures = 0
-			if handled > 0 {
-				continue
-			}
-			w.mu.Lock()
-			k.seen, k.waiting, k.retrying, k.next = rings, true, k.counts && !next.IsZero(), next
-			w.change.Broadcast()
-			w.mu.Unlock()
-			h.await(k, next)
-			w.mu.Lock()
-			k.waiting = false
-			w.mu.Unlock()
 		}
 	})
 }
 
-func (h *Host) await(k *worker, next time.Time) {
+// waitForWork waits for a notification, or until next if that is known.
+func (h *Host) waitForWork(k *worker, next time.Time) {
 	var timer <-chan time.Time
 	if !next.IsZero() {
-		t := time.NewTimer(max(next.Sub(h.opts.Now()), time.Millisecond))
+		t := time.NewTimer(max(next.Sub(h.core.Now()), time.Millisecond))
 		defer t.Stop()
 		timer = t.C
 	}
 	select {
 	case <-k.wakes:
 	case <-timer:
-	case <-h.ctx.Done():
+	case <-h.core.Running.Done():
 	}
 }
 
-// WaitIdle returns when nothing is left to do now: every worker has looked
-// after the last change and found nothing, and nothing waits for a retry.
-// Schedules that are not due do not count. It needs a provider that notifies.
+// WaitIdle returns when nothing is left to do now: every worker has looked since the
+// last change and found nothing, and no message waits for a retry. Schedules that are
+// not due do not count.
 func (h *Host) WaitIdle(ctx context.Context) error {
 	w := &h.workers
 	stop := context.AfterFunc(ctx, func() {
@@ -141,8 +137,8 @@ func (h *Host) WaitIdle(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(err, errors.New("busy: "+w.busy()))
 		}
-		if h.ctx.Err() != nil {
-			return errors.New("the host is closed")
+		if h.core.Running.Err() != nil {
+			return core.ErrClosed
 		}
 		if w.busy() == "" {
 			return nil
@@ -151,21 +147,19 @@ func (h *Host) WaitIdle(ctx context.Context) error {
 	}
 }
 
+// busy returns the name of a worker that is not idle.
 func (w *workers) busy() string {
 	for _, k := range w.all {
-		if !k.waiting || k.seen != k.rings || k.retrying {
-			return k.name
+		retries := !k.scheduled && !k.next.IsZero()
+		if !k.waiting || k.seen != k.notified || retries {
+			return k.worker
 		}
 	}
 	return ""
 }
 
-// Wake makes every worker look again: the clock has moved.
-func (h *Host) Wake() { h.workers.ringAll() }
-
-// Next returns the earliest time at which a worker that waits has something to
-// do, such as a schedule; ok is false when there is none. It is exact after
-// WaitIdle.
+// Next returns the earliest time at which a worker that waits has something to do, such
+// as a schedule; ok is false when there is none. It is exact after WaitIdle.
 func (h *Host) Next() (next time.Time, ok bool) {
 	h.workers.mu.Lock()
 	defer h.workers.mu.Unlock()

@@ -13,6 +13,8 @@ type Field struct {
 	Name string
 	// Type is the Go type.
 	Type reflect.Type
+	// Index is the path to the field, for [reflect.Value.FieldByIndex].
+	Index []int
 	// Go is the declaring struct and the Go name, such as "views.Order.OrderID".
 	Go string
 	// Optional is true if the object may lack the field: it has the option omitempty
@@ -21,7 +23,6 @@ type Field struct {
 	// Quoted is true if the field has the option "string".
 	Quoted bool
 
-	depth  int
 	tagged bool
 }
 
@@ -29,7 +30,7 @@ type Field struct {
 // embedded structs are included. If several fields have the same name, the least
 // nested one is used; among those the tagged one; if several remain, none.
 func Of(t reflect.Type) []Field {
-	all := collect(t, 0, false, nil)
+	all := collect(t, nil, false, nil)
 	var out []Field
 	for _, f := range all {
 		if winner(all, f) {
@@ -49,7 +50,7 @@ func Named(t reflect.Type, name string) (Field, bool) {
 	return fields[i], true
 }
 
-func collect(t reflect.Type, depth int, optional bool, above []reflect.Type) []Field {
+func collect(t reflect.Type, path []int, optional bool, above []reflect.Type) []Field {
 	if slices.Contains(above, t) {
 		return nil
 	}
@@ -61,6 +62,7 @@ func collect(t reflect.Type, depth int, optional bool, above []reflect.Type) []F
 			continue
 		}
 		name, options, _ := strings.Cut(tag, ",")
+		index := append(slices.Clone(path), f.Index...)
 		embedded := f.Type
 		pointer := embedded.Kind() == reflect.Pointer
 		if pointer {
@@ -68,14 +70,14 @@ func collect(t reflect.Type, depth int, optional bool, above []reflect.Type) []F
 		}
 		if f.Anonymous && name == "" && embedded.Kind() == reflect.Struct {
 			if f.IsExported() || !pointer {
-				out = append(out, collect(embedded, depth+1, optional || pointer, above)...)
+				out = append(out, collect(embedded, index, optional || pointer, above)...)
 			}
 			continue
 		}
 		if !f.IsExported() {
 			continue
 		}
-		field := Field{Name: name, Type: f.Type, Go: t.String() + "." + f.Name, Optional: optional, depth: depth, tagged: name != ""}
+		field := Field{Name: name, Type: f.Type, Index: index, Go: t.String() + "." + f.Name, Optional: optional, tagged: name != ""}
 		if name == "" {
 			field.Name = f.Name
 		}
@@ -95,10 +97,10 @@ func winner(all []Field, f Field) bool {
 		if o.Name != f.Name {
 			continue
 		}
-		if o.depth < f.depth || o.depth == f.depth && o.tagged && !f.tagged {
+		if len(o.Index) < len(f.Index) || len(o.Index) == len(f.Index) && o.tagged && !f.tagged {
 			return false
 		}
-		if o.depth == f.depth && o.tagged == f.tagged {
+		if len(o.Index) == len(f.Index) && o.tagged == f.tagged {
 			same++
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/internal/host/core"
 	"github.com/reventless-go/reventless/internal/ids"
 	"github.com/reventless-go/reventless/internal/resolver"
 	"github.com/reventless-go/reventless/message"
@@ -292,7 +292,7 @@ func TestNobodyComesBeforeACommandOfAnAutomation(t *testing.T) {
 		return causes
 	}
 	next := func(entity string) string {
-		return ids.Derive("Shop.StampWritten", host.EventID("Shop.Paper", entity, 1, 0), "0")
+		return ids.Derive("Shop.StampWritten", core.EventID("Shop.Paper", entity, 1, 0), "0")
 	}
 	if causes := events("o"); len(causes) != 2 || causes[1] != next("o") {
 		t.Fatalf("the paper has events of the commands %v; the test expects one of %s", causes, next("o"))

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/internal/host/core"
 )
 
 // event is an event as the API shows it.
@@ -68,7 +68,7 @@ func (r *Resolver) events(ctx context.Context, c *Call) (json.RawMessage, error)
 			cursor := fmt.Sprintf("%d.%d", commit.SequenceNr, i)
 			command := answered(commit, i)
 			text, err := json.Marshal(event{
-				ID: host.EventID(c.Operation.Component, id, commit.SequenceNr, i), SequenceNr: commit.SequenceNr, Index: i,
+				ID: core.EventID(c.Operation.Component, id, commit.SequenceNr, i), SequenceNr: commit.SequenceNr, Index: i,
 				Type: e.Type, Version: e.Version, Data: e.Data, RecordedAt: commit.RecordedAt,
 				User: optional(command.User), CorrelationID: optional(command.CorrelationID), CausationID: optional(command.ID),
 			})

@@ -378,8 +378,8 @@ func (r *run) save(readModel, id string, row any) {
 		key.Sub = p.Number
 	}
 	db, _ := r.host.QueryDb(readModel)
-	step := driver.Step{Writes: []driver.RowWrite{{Row: driver.Row{Key: key, Data: data}}}}
-	if err := db.Apply(r.t.Context(), step); err != nil {
+	write := driver.RowWrite{Row: driver.Row{Key: key, Data: data}}
+	if err := db.Apply(r.t.Context(), driver.Step{Writes: []driver.RowWrite{write}}); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -387,8 +387,8 @@ func (r *run) save(readModel, id string, row any) {
 func (r *run) remove(readModel, id, sub string) {
 	r.t.Helper()
 	db, _ := r.host.QueryDb(readModel)
-	step := driver.Step{Writes: []driver.RowWrite{{Row: driver.Row{Key: driver.Key{ID: id, Sub: sub}}, Delete: true}}}
-	if err := db.Apply(r.t.Context(), step); err != nil {
+	write := driver.RowWrite{Row: driver.Row{Key: driver.Key{ID: id, Sub: sub}}, Delete: true}
+	if err := db.Apply(r.t.Context(), driver.Step{Writes: []driver.RowWrite{write}}); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -129,52 +129,32 @@ func (a *added[T]) Remove(_ context.Context, positions []int64, gone func()) err
 	return nil
 }
 
-// maxFailures bounds how often a receiver may fail.
-const maxFailures = 5
-
-// Work handles what a receiver has until nothing is left, or what is left is to be
-// tried again only after more than patience, or ctx ends. When handle fails,
-// nothing is known of any of its deliveries, and all are tried again, after backoff.
-func Work[T any](ctx context.Context, r driver.Receiver[T], now func() time.Time, batch int, patience time.Duration, backoff func(attempt int) time.Duration,
+// Work handles messages until none is left, or what is left is to be tried again only
+// after more than patience, or ctx ends. When handle fails, nothing is known of any
+// of its deliveries, and all are tried again, after backoff.
+func (m *Messages[T]) Work(ctx context.Context, batch int, patience time.Duration, backoff func(attempt int) time.Duration,
 	handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error),
-) error {
-	failures := 0
+) {
 	for {
-		b, err := r.Receive(ctx, batch)
-		switch {
-		case err != nil:
-			// A receiver that asks a store about its messages has others ready.
-			if failures++; failures == maxFailures || !wait(ctx, patience, backoff(failures)) {
-				return err
-			}
-		case len(b.Deliveries) > 0:
-			settlements, err := handle(ctx, b.Deliveries)
-			if err != nil {
-				settlements = settlements[:0:0]
-				for _, d := range b.Deliveries {
-					settlements = append(settlements, driver.Settlement{ID: d.ID, Retry: true, After: backoff(d.Attempt)})
-				}
-			}
-			if err := settle(ctx, r, settlements); err != nil {
-				return err
-			}
-		case b.Next.IsZero() || !wait(ctx, patience, b.Next.Sub(now())):
-			return nil
+		b, err := m.Receive(ctx, batch)
+		if err != nil {
+			return
 		}
+		if len(b.Deliveries) == 0 {
+			if b.Next.IsZero() || !wait(ctx, patience, b.Next.Sub(m.now())) {
+				return
+			}
+			continue
+		}
+		settlements, err := handle(ctx, b.Deliveries)
+		if err != nil {
+			settlements = settlements[:0:0]
+			for _, d := range b.Deliveries {
+				settlements = append(settlements, driver.Settlement{ID: d.ID, Retry: true, After: backoff(d.Attempt)})
+			}
+		}
+		_ = m.Settle(ctx, settlements) // it is in memory
 	}
-}
-
-// parting is how long settling may take when the time is over.
-const parting = 300 * time.Millisecond
-
-// settle settles also what was done or parked when ctx had ended.
-func settle[T any](ctx context.Context, r driver.Receiver[T], settlements []driver.Settlement) error {
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), parting)
-		defer cancel()
-	}
-	return r.Settle(ctx, settlements)
 }
 
 // wait waits for d; false when that is longer than patience, or than ctx.

@@ -26,7 +26,7 @@ func run(t *testing.T, ctx context.Context, messages []string, fail func(name st
 	for _, name := range messages {
 		m.Add(handed.Message[string]{ID: name, Group: name[:1], Attempt: 1, Message: name})
 	}
-	err := handed.Work(ctx, m, time.Now, 3, patience, backoff, func(_ context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
+	m.Work(ctx, 3, patience, backoff, func(_ context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
 		var settlements []driver.Settlement
 		retrying := map[string]bool{}
 		for _, d := range deliveries {
@@ -40,9 +40,6 @@ func run(t *testing.T, ctx context.Context, messages []string, fail func(name st
 		}
 		return settlements, nil
 	})
-	if err != nil && !errors.Is(err, ctx.Err()) {
-		t.Error(err)
-	}
 	for _, l := range m.Take() {
 		left = append(left, l.ID)
 	}
@@ -104,7 +101,7 @@ func TestABatchOfWhichNothingIsKnownComesAgain(t *testing.T) {
 		m := handed.New[string](nil)
 		m.Add(handed.Message[string]{ID: "a", Message: "a"}, handed.Message[string]{ID: "b", Message: "b"})
 		calls := 0
-		err := handed.Work(t.Context(), m, time.Now, 10, patience, backoff, func(_ context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
+		m.Work(t.Context(), 10, patience, backoff, func(_ context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
 			if calls++; calls < 3 {
 				return nil, errors.New("no idea")
 			}
@@ -117,27 +114,8 @@ func TestABatchOfWhichNothingIsKnownComesAgain(t *testing.T) {
 			}
 			return settlements, nil
 		})
-		if left := m.Take(); err != nil || len(left) != 0 || calls != 3 {
-			t.Errorf("after %d calls there are %v, %v", calls, left, err)
-		}
-	})
-}
-
-// failing is a receiver that cannot receive.
-type failing struct{ calls int }
-
-func (f *failing) Receive(context.Context, int) (driver.Batch[string], error) {
-	f.calls++
-	return driver.Batch[string]{}, driver.ErrUnavailable
-}
-func (*failing) Settle(context.Context, []driver.Settlement) error { return nil }
-
-func TestAReceiverThatFailsIsGivenUp(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := &failing{}
-		if err := handed.Work(t.Context(), f, time.Now, 1, patience, backoff, nil); !errors.Is(err, driver.ErrUnavailable) || f.calls < 2 {
-			t.Errorf("after %d calls: %v", f.calls, err)
+		if left := m.Take(); len(left) != 0 || calls != 3 {
+			t.Errorf("after %d calls there are %v", calls, left)
 		}
 	})
 }
@@ -154,11 +132,7 @@ func TestDeliveriesAreSettledByTheirIDs(t *testing.T) {
 	}
 	_ = m.Settle(t.Context(), []driver.Settlement{{ID: "a"}, {ID: ""}, {ID: "other"}})
 	if again, _ := m.Receive(t.Context(), 10); len(again.Deliveries) != 0 {
-		t.Error("a leased message is delivered again")
-	}
-	_ = m.Settle(t.Context(), []driver.Settlement{{ID: b.Deliveries[0].ID, Retry: true}})
-	if again, _ := m.Receive(t.Context(), 10); len(again.Deliveries) != 1 || again.Deliveries[0].ID == b.Deliveries[0].ID {
-		t.Errorf("its second delivery is %v", again)
+		t.Error("a message that is held is handed out again")
 	}
 	if _, err := m.Receive(t.Context(), 0); !errors.Is(err, driver.ErrInvalid) {
 		t.Errorf("of no messages: %v", err)

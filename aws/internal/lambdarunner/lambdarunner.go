@@ -22,9 +22,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-
-	"github.com/reventless-go/reventless/aws/internal/streams"
 )
 
 // Options configure a [Runner].
@@ -42,7 +41,7 @@ type Options struct {
 	// SQS is where queues are polled, Streams where tables' streams are. Each may be
 	// nil if nothing is mapped that needs it.
 	SQS     *sqs.Client
-	Streams streams.API
+	Streams *dynamodbstreams.Client
 	// Region and Account are those of ARNs and of the functions' environment.
 	Region, Account string
 	// Log gets what the functions print and what the runner has to tell, line by

@@ -14,10 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
-
-	"github.com/reventless-go/reventless/aws/internal/streams"
 )
 
 // What bounds a stream's mappings.
@@ -70,8 +67,7 @@ type stream struct {
 	wake chan struct{}
 
 	mu     sync.Mutex
-	reader *streams.Reader
-	polls  int64
+	shards *shards
 	lanes  []*lane
 }
 
@@ -106,21 +102,11 @@ func (r *Runner) Stream(function, table string, o StreamMapping) error {
 	case o.BatchSize < 0 || o.BatchSize > maxRecords:
 		return fail(fmt.Errorf("a batch size of %d", o.BatchSize))
 	}
-	label, err := r.label(table)
-	if err != nil {
+	s := &stream{r: r, f: f, table: table, StreamMapping: o, wake: make(chan struct{}, 1), shards: &shards{api: r.opts.Streams, table: table}}
+	if err := s.shards.find(r.ctx); err != nil {
 		return fail(err)
 	}
-	s := &stream{r: r, f: f, table: table, StreamMapping: o, wake: make(chan struct{}, 1)}
-	s.arn = "arn:aws:dynamodb:" + r.opts.Region + ":" + r.opts.Account + ":table/" + table + "/stream/" + label
-	// The reader's clock goes on by one interval with each poll: it is polled when
-	// it should be, and lists its shards every now and then.
-	s.reader = &streams.Reader{
-		API: r.opts.Streams, Table: table, Interval: time.Second,
-		Now: func() time.Time { return time.Unix(s.polls, 0) },
-		Lost: func(shard, after string) {
-			r.log.printf(f.Name, "the stream of %s lost what is behind %s in %s", table, after, shard)
-		},
-	}
+	s.arn = "arn:aws:dynamodb:" + r.opts.Region + ":" + r.opts.Account + ":table/" + table + "/stream/" + s.shards.label
 	n := 1
 	if r.opts.Faults.Shuffle {
 		n = shuffled
@@ -147,21 +133,6 @@ func (r *Runner) Stream(function, table string, o StreamMapping) error {
 		s.start()
 	}
 	return nil
-}
-
-// label returns what tells the table's newest stream from those before.
-func (r *Runner) label(table string) (string, error) {
-	out, err := r.opts.Streams.ListStreams(r.ctx, &dynamodbstreams.ListStreamsInput{TableName: &table})
-	if err != nil {
-		return "", err
-	}
-	if len(out.Streams) == 0 {
-		return "", errors.New("the table has none")
-	}
-	newest := slices.MaxFunc(out.Streams, func(a, b streamtypes.Stream) int {
-		return cmp.Compare(aws.ToString(a.StreamLabel), aws.ToString(b.StreamLabel))
-	})
-	return aws.ToString(newest.StreamLabel), nil
 }
 
 // start runs the mapping.
@@ -199,23 +170,20 @@ func (s *stream) poll(ctx context.Context) (found bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for more := true; more && err == nil; {
-		s.polls++
-		more, err = s.reader.Read(ctx, func(_ string, page []streamtypes.Record, _ bool) {
-			found = found || len(page) > 0
+		more, err = s.shards.read(ctx, func(page []streamtypes.Record) {
+			found = true
 			s.add(page)
 		})
 	}
 	return found, err
 }
 
-// add puts records into the lanes of their items, all of a page at once. There the
-// parents' come before the children's, for the reader has them so.
+// add puts records into the lanes of their items, all of a page at once.
 func (s *stream) add(page []streamtypes.Record) {
 	added := map[*lane][]record{}
 	for _, r := range page {
-		c := streams.FromSDK(r)
-		l := s.laneOf(c)
-		added[l] = append(added[l], record{c.Sequence, s.record(r, c)})
+		l := s.laneOf(r)
+		added[l] = append(added[l], record{aws.ToString(r.Dynamodb.SequenceNumber), s.record(r)})
 	}
 	for l, records := range added {
 		l.mu.Lock()
@@ -225,36 +193,14 @@ func (s *stream) add(page []streamtypes.Record) {
 	}
 }
 
-func (s *stream) laneOf(c streams.Change) *lane {
+func (s *stream) laneOf(r streamtypes.Record) *lane {
 	if len(s.lanes) == 1 {
 		return s.lanes[0]
 	}
-	keys, _ := json.Marshal(c.Keys) // attributes have JSON
+	keys, _ := json.Marshal(typed(r.Dynamodb.Keys)) // attributes have JSON
 	h := fnv.New64a()
 	_, _ = h.Write(strconv.AppendUint(keys, s.r.opts.Seed, 10)) // a hash takes all
 	return s.lanes[h.Sum64()>>32%uint64(len(s.lanes))]
-}
-
-// record is the form in which Lambda hands over a record.
-// https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
-func (s *stream) record(r streamtypes.Record, c streams.Change) json.RawMessage {
-	var fields, change map[string]json.RawMessage
-	_ = json.Unmarshal(c.Raw(), &fields) // it is one
-	_ = json.Unmarshal(fields["dynamodb"], &change)
-	set := func(in map[string]json.RawMessage, name string, value any) {
-		in[name], _ = json.Marshal(value) // texts and numbers have JSON
-	}
-	if d := r.Dynamodb; d != nil {
-		set(change, "StreamViewType", d.StreamViewType)
-		set(change, "SizeBytes", aws.ToInt64(d.SizeBytes))
-		set(fields, "dynamodb", change)
-	}
-	set(fields, "eventID", aws.ToString(r.EventID))
-	set(fields, "eventVersion", cmp.Or(aws.ToString(r.EventVersion), "1.1"))
-	set(fields, "awsRegion", s.r.opts.Region)
-	set(fields, "eventSourceARN", s.arn)
-	text, _ := json.Marshal(fields) // it is JSON already
-	return text
 }
 
 // waiting is how many records were not handled yet.

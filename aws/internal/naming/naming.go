@@ -30,7 +30,7 @@ type Kind uint8
 const (
 	Log           Kind = iota // DynamoDB table, component: the commits of an event log
 	Rows                      // DynamoDB table, component: the rows of a read model
-	Marks                     // DynamoDB table, component: the watermarks of a consumer
+	Watermarks                // DynamoDB table, component: the watermarks of a consumer
 	Refs                      // DynamoDB table, component: the references of a counter
 	Counts                    // DynamoDB table, component: the counts of a counter
 	Outcomes                  // DynamoDB table, application: outcomes of commands
@@ -89,7 +89,7 @@ var kinds = [...]struct {
 }{
 	Log:           {"log", ofComponent, &dynamoDB},
 	Rows:          {"rows", ofComponent, &dynamoDB},
-	Marks:         {"marks", ofComponent, &dynamoDB},
+	Watermarks:    {"watermarks", ofComponent, &dynamoDB},
 	Refs:          {"refs", ofComponent, &dynamoDB},
 	Counts:        {"counts", ofComponent, &dynamoDB},
 	Outcomes:      {"outcomes", ofApp, &dynamoDB},

@@ -42,7 +42,7 @@ var (
 	ofApp       = map[naming.Kind]rule{naming.Outcomes: table, naming.DeadLetters: table, naming.Timers: queue, naming.TimersDLQ: queue, naming.Failures: bucket, naming.Schedules: schedule, naming.SchedulerRole: role}
 	ofPlugin    = map[naming.Kind]rule{naming.HeartbeatRule: ebRule}
 	ofComponent = map[naming.Kind]rule{
-		naming.Log: table, naming.Rows: table, naming.Marks: table, naming.Refs: table, naming.Counts: table,
+		naming.Log: table, naming.Rows: table, naming.Watermarks: table, naming.Refs: table, naming.Counts: table,
 		naming.Commands: fifo, naming.CommandsDLQ: fifo, naming.Collector: fifo, naming.CollectorDLQ: fifo,
 		naming.Objects: queue, naming.ObjectsDLQ: queue, naming.Events: topic, naming.Bucket: bucket, naming.ScheduleRule: ebRule,
 	}

@@ -2,16 +2,13 @@
 // a deployment made, under the names that follow from application, stack and
 // component. Nothing is asked of the services before a driver is used.
 //
-// It is for hosts that are called with messages. What receives messages by itself,
-// such as an event collector, is there for the engine to hold, and refuses to
-// receive with [driver.ErrUnsupported].
+// It implements [driver.Provider] and no [driver.Sources]: functions are handed
+// their messages.
 package provider
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"iter"
 	"net"
 	"net/http"
 	"strings"
@@ -26,13 +23,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/reventless-go/reventless/aws/checkpoints"
 	"github.com/reventless-go/reventless/aws/commandtopic"
 	"github.com/reventless-go/reventless/aws/counter"
 	"github.com/reventless-go/reventless/aws/deadletters"
 	"github.com/reventless-go/reventless/aws/eventlog"
 	"github.com/reventless-go/reventless/aws/eventtopic"
-	"github.com/reventless-go/reventless/aws/internal/handed"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 	"github.com/reventless-go/reventless/aws/outcomes"
@@ -40,6 +35,7 @@ import (
 	"github.com/reventless-go/reventless/aws/queryengine"
 	"github.com/reventless-go/reventless/aws/scheduledpublisher"
 	"github.com/reventless-go/reventless/aws/task"
+	"github.com/reventless-go/reventless/aws/watermarks"
 	"github.com/reventless-go/reventless/driver"
 )
 
@@ -64,12 +60,6 @@ type Options struct {
 
 // Provider opens the drivers of one stack.
 type Provider struct {
-	// Timers has the bodies of the messages of the queue of that name, and Objects
-	// those of the queues of buckets, by the bucket's component: a function adds
-	// what it is handed.
-	Timers  *handed.Messages[string]
-	Objects map[string]*handed.Messages[string]
-
 	opts   Options
 	names  naming.Stack
 	closed *atomic.Bool
@@ -98,10 +88,7 @@ func New(opts Options) (*Provider, error) {
 	if opts.Spent == nil {
 		opts.Spent = func(string, *types.ConsumedCapacity) {}
 	}
-	p := &Provider{
-		opts: opts, names: names, closed: new(atomic.Bool),
-		Timers: handed.New[string](opts.Now), Objects: map[string]*handed.Messages[string]{},
-	}
+	p := &Provider{opts: opts, names: names, closed: new(atomic.Bool)}
 	cfg := opts.AWS.Copy()
 	next := cfg.HTTPClient
 	if next == nil {
@@ -168,7 +155,7 @@ func (p *Provider) OpenCommandTopic(_ context.Context, name string) (driver.Comm
 	if err != nil {
 		return nil, err
 	}
-	return commandtopic.Open(p.sqs, p.QueueURL(queue), &commandtopic.Options{Now: p.opts.Now}), nil
+	return commandtopic.Open(p.sqs, p.QueueURL(queue)), nil
 }
 
 // OpenEventTopic implements [driver.Provider]. Its subscriptions are made by the
@@ -181,18 +168,13 @@ func (p *Provider) OpenEventTopic(_ context.Context, spec driver.TopicSpec) (dri
 	return eventtopic.Open(p.sns, p.ARN("sns", topic), nil), nil
 }
 
-// OpenEventCollector implements [driver.Provider].
-func (p *Provider) OpenEventCollector(_ context.Context, spec driver.CollectorSpec) (driver.EventCollector, error) {
-	return called[driver.Record]{"the collector of " + spec.Consumer}, nil
-}
-
-// OpenCheckpoints implements [driver.Provider].
-func (p *Provider) OpenCheckpoints(_ context.Context, consumer string) (driver.Checkpoints, error) {
-	table, err := p.names.Name(naming.Marks, consumer)
+// OpenWatermarks implements [driver.Provider].
+func (p *Provider) OpenWatermarks(_ context.Context, consumer string) (driver.Watermarks, error) {
+	table, err := p.names.Name(naming.Watermarks, consumer)
 	if err != nil {
 		return nil, err
 	}
-	return checkpoints.Open(p.dynamoDB, table, &checkpoints.Options{Spent: p.opts.Spent}), nil
+	return watermarks.Open(p.dynamoDB, table, &watermarks.Options{Spent: p.opts.Spent}), nil
 }
 
 // OpenQueryDb implements [driver.Provider]. A spec that differs from the stored one
@@ -201,7 +183,7 @@ func (p *Provider) OpenQueryDb(_ context.Context, spec driver.TableSpec) (driver
 	rows, err := p.names.Name(naming.Rows, spec.Name)
 	marks := ""
 	if err == nil && !spec.OwnRow {
-		marks, err = p.names.Name(naming.Marks, spec.Name)
+		marks, err = p.names.Name(naming.Watermarks, spec.Name)
 	}
 	if err != nil {
 		return nil, err
@@ -220,11 +202,6 @@ func (p *Provider) OpenQueryEngine(_ context.Context, specs []driver.TableSpec) 
 		tables[i] = queryengine.Table{Spec: spec, Name: name}
 	}
 	return queryengine.Open(p.dynamoDB, tables, &queryengine.Options{Now: p.opts.Now, Spent: p.opts.Spent})
-}
-
-// OpenStateTopic implements [driver.Provider].
-func (p *Provider) OpenStateTopic(_ context.Context, spec driver.TableSpec) (driver.StateTopic, error) {
-	return noSubscriptions(spec.Name), nil
 }
 
 // OpenCounter implements [driver.Provider].
@@ -246,47 +223,30 @@ func (p *Provider) Counter(name string) (*counter.Counter, error) {
 }
 
 // OpenScheduler implements [driver.Provider].
-func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) {
-	group, err := p.names.Name(naming.Schedules, "")
-	if err != nil {
-		return nil, err
-	}
-	queue, err := p.names.Name(naming.Timers, "")
-	if err != nil {
-		return nil, err
-	}
-	dlq, err := p.names.Name(naming.TimersDLQ, "")
-	if err != nil {
-		return nil, err
-	}
-	role, err := p.names.Name(naming.SchedulerRole, "")
-	if err != nil {
-		return nil, err
-	}
-	letters, err := p.OpenDeadLetters(ctx)
-	if err != nil {
-		return nil, err
+func (p *Provider) OpenScheduler(context.Context) (driver.Scheduler, error) { return p.Scheduler() }
+
+// Scheduler opens the schedules.
+func (p *Provider) Scheduler() (*scheduledpublisher.Scheduler, error) {
+	var names [4]string
+	for i, kind := range []naming.Kind{naming.Schedules, naming.Timers, naming.TimersDLQ, naming.SchedulerRole} {
+		var err error
+		if names[i], err = p.names.Name(kind, ""); err != nil {
+			return nil, err
+		}
 	}
 	return scheduledpublisher.Open(p.scheduler, p.sqs, scheduledpublisher.Target{
-		Group: group, Queue: p.QueueURL(queue), QueueARN: p.ARN("sqs", queue), DeadLettersARN: p.ARN("sqs", dlq),
-		RoleARN: "arn:" + p.partition() + ":iam::" + p.opts.Account + ":role/" + role,
-	}, &scheduledpublisher.Options{DeadLetters: letters, Now: p.opts.Now, Messages: p.Timers}), nil
+		Group: names[0], Queue: p.QueueURL(names[1]), QueueARN: p.ARN("sqs", names[1]), DeadLettersARN: p.ARN("sqs", names[2]),
+		RoleARN: "arn:" + p.partition() + ":iam::" + p.opts.Account + ":role/" + names[3],
+	}, p.opts.Now), nil
 }
 
 // OpenBucket implements [driver.Provider].
-func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, error) {
+func (p *Provider) OpenBucket(_ context.Context, name string) (driver.Bucket, error) {
 	bucket, err := p.names.BucketName(naming.Bucket, name, p.opts.Account)
 	if err != nil {
 		return nil, err
 	}
-	letters, err := p.OpenDeadLetters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if p.Objects[name] == nil {
-		p.Objects[name] = handed.New[string](p.opts.Now)
-	}
-	return task.Open(p.s3, p.sqs, bucket, "", &task.Options{Component: name, DeadLetters: letters, Now: p.opts.Now, Messages: p.Objects[name]}), nil
+	return task.Open(p.s3, bucket), nil
 }
 
 // OpenDeadLetters implements [driver.Provider].
@@ -299,17 +259,16 @@ func (p *Provider) OpenDeadLetters(context.Context) (driver.DeadLetters, error) 
 	if p.opts.Parked == nil {
 		return letters, nil
 	}
-	return toldLetters{letters, p.opts.Parked}, nil
+	return reportedLetters{letters, p.opts.Parked}, nil
 }
 
-// toldLetters tells of every letter that is parked, whoever parks it: the engine, or a
-// driver that cannot make sense of a message.
-type toldLetters struct {
+// reportedLetters reports every letter that is parked, by the engine or by the host.
+type reportedLetters struct {
 	driver.DeadLetters
 	parked func()
 }
 
-func (l toldLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
+func (l reportedLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
 	err := l.DeadLetters.Park(ctx, letter)
 	if err == nil {
 		l.parked()
@@ -359,25 +318,4 @@ func (p *Provider) partition() string {
 		return "aws-us-gov"
 	}
 	return "aws"
-}
-
-var errCalled = errors.New("its messages are handed to functions")
-
-// called is a receiver of what functions are handed.
-type called[T any] struct{ what string }
-
-// Receive implements [driver.Receiver].
-func (c called[T]) Receive(context.Context, int) (driver.Batch[T], error) {
-	return driver.Batch[T]{}, fmt.Errorf("%s: receive: %w: %w", c.what, driver.ErrUnsupported, errCalled)
-}
-
-// Settle implements [driver.Receiver]: nothing was handed out.
-func (called[T]) Settle(context.Context, []driver.Settlement) error { return nil }
-
-// noSubscriptions is the state topic of a read model.
-type noSubscriptions string
-
-// Subscribe implements [driver.StateTopic].
-func (n noSubscriptions) Subscribe(context.Context) (iter.Seq2[driver.StateChange, error], error) {
-	return nil, fmt.Errorf("changes of %s: subscribe: %w: %w", string(n), driver.ErrUnsupported, errCalled)
 }

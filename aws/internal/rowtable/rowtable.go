@@ -148,25 +148,6 @@ func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size in
 	return size, nil
 }
 
-// Reenter puts a stored row into its indexes, and nothing else. A row that does
-// not fit one is left out of it. It reports whether that is any change.
-func (t Table) Reenter(e *dynamo.Expression, stored dynamo.Item, row driver.Row) (changes bool) {
-	fields, err := rows.Fields(row.Data)
-	for _, index := range t.Spec.Indexes {
-		item := dynamo.Item{}
-		if err == nil {
-			_ = enterOne(item, index, row.Key, fields) // it is left out
-		}
-		for _, name := range []string{KeyAttribute(index.Name), SortAttribute(index.Name)} {
-			if !same(item[name], stored[name]) {
-				changes = true
-				t.set(e, item, name)
-			}
-		}
-	}
-	return changes
-}
-
 // Drop makes the item no row. The revision stays, for the row that comes again.
 func (t Table) Drop(e *dynamo.Expression) {
 	e.Remove(Data)

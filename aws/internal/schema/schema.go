@@ -30,8 +30,6 @@ type Key struct{ Partition, Sort Attribute }
 type Index struct {
 	Name string
 	Key  Key
-	// KeysOnly is true where it has the keys alone, false where it has everything.
-	KeysOnly bool
 }
 
 // Stream is what the stream of a table tells.
@@ -95,7 +93,7 @@ func Tables(app topology.App) []Table {
 // TablesOf are the tables of one component.
 func TablesOf(c topology.Component) []Table {
 	log := Table{Kind: naming.Log, Component: c.Name, Key: key("id", "sequenceNr", Number), Stream: NewImage, Lasting: true}
-	marks := Table{Kind: naming.Marks, Component: c.Name, Key: key("stream", "log", Text)}
+	watermarks := Table{Kind: naming.Watermarks, Component: c.Name, Key: key("stream", "log", Text)}
 	switch c.Kind {
 	case "Aggregate":
 		return []Table{log}
@@ -103,10 +101,7 @@ func TablesOf(c topology.Component) []Table {
 		return []Table{
 			log,
 			{Kind: naming.Refs, Component: c.Name, Key: key("use", "reference", Text), TTL: "ttl"},
-			{
-				Kind: naming.Counts, Component: c.Name, Key: key("counterId", "", ""), Stream: NewImage, Lasting: true,
-				Indexes: []Index{{Name: "due", Key: key("due", "at", Number), KeysOnly: true}},
-			},
+			{Kind: naming.Counts, Component: c.Name, Key: key("counterId", "", ""), Stream: NewImage, Lasting: true},
 		}
 	case "ReadModel":
 		rows := Table{Kind: naming.Rows, Component: c.Name, Key: key("id", "", ""), TTL: "ttl", Stream: BothSides}
@@ -120,10 +115,10 @@ func TablesOf(c topology.Component) []Table {
 			rows.TTL = "" // the watermark in it outlives the row
 			return []Table{rows}
 		}
-		return []Table{rows, marks}
+		return []Table{rows, watermarks}
 	case "Automation", "SideEffect", "Extension":
-		marks.Lasting = true // without it, all would happen again
-		return []Table{marks}
+		watermarks.Lasting = true // without it, all would happen again
+		return []Table{watermarks}
 	}
 	return nil
 }

@@ -6,11 +6,11 @@ import (
 
 	"github.com/reventless-go/reventless/aws/counter"
 	"github.com/reventless-go/reventless/aws/deadletters"
-	"github.com/reventless-go/reventless/aws/internal/marks"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/internal/rowtable"
 	"github.com/reventless-go/reventless/aws/internal/schema"
 	"github.com/reventless-go/reventless/aws/outcomes"
+	"github.com/reventless-go/reventless/aws/watermarks"
 	"github.com/reventless-go/reventless/topology"
 )
 
@@ -46,14 +46,11 @@ func TestTablesAreThoseOfTheDrivers(t *testing.T) {
 			Kind: naming.Rows, Component: "P.Sub", Key: text(rowtable.ID, rowtable.Sub), TTL: rowtable.TTL, Stream: schema.BothSides,
 			Indexes: []schema.Index{{Name: rowtable.IndexName("byName"), Key: text(rowtable.KeyAttribute("byName"), rowtable.SortAttribute("byName"))}},
 		},
-		{Kind: naming.Marks, Component: "P.Sub", Key: text(marks.Stream, marks.Log)},
-		{Kind: naming.Marks, Component: "P.Auto", Key: text(marks.Stream, marks.Log), Lasting: true},
+		{Kind: naming.Watermarks, Component: "P.Sub", Key: text(watermarks.Stream, watermarks.Log)},
+		{Kind: naming.Watermarks, Component: "P.Auto", Key: text(watermarks.Stream, watermarks.Log), Lasting: true},
 		log("P.Count"),
 		{Kind: naming.Refs, Component: "P.Count", Key: text(counter.Use, counter.Reference), TTL: counter.TTL},
-		{
-			Kind: naming.Counts, Component: "P.Count", Key: text(counter.CounterID, ""), Stream: schema.NewImage, Lasting: true,
-			Indexes: []schema.Index{{Name: counter.Index, Key: typed(text(counter.Due, ""), counter.At, schema.Number), KeysOnly: true}},
-		},
+		{Kind: naming.Counts, Component: "P.Count", Key: text(counter.CounterID, ""), Stream: schema.NewImage, Lasting: true},
 		{Kind: naming.DeadLetters, Key: typed(text(deadletters.Partition, ""), deadletters.Sort, schema.Binary), Lasting: true},
 		{Kind: naming.Outcomes, Key: text(outcomes.Key, ""), TTL: outcomes.TTL},
 	}

@@ -10,6 +10,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
+// maxHold is how long a message can be held from when it was received, margin what a
+// message that is set back stays below it: the queue refuses what is longer.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+const (
+	maxHold = 12 * time.Hour
+	margin  = time.Minute
+)
+
 // Back is a message that was received by somebody else, such as an event source
 // mapping, and is to come again.
 type Back struct {
@@ -30,7 +38,7 @@ func SetBack(ctx context.Context, q *Queue, messages []Back) error {
 		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: url}
 		for i, m := range chunk {
 			in.Entries = append(in.Entries, types.ChangeMessageVisibilityBatchRequestEntry{
-				Id: aws.String(Entry(i)), ReceiptHandle: aws.String(m.Receipt), VisibilityTimeout: seconds(min(m.After, MaxHold-margin)),
+				Id: aws.String(Entry(i)), ReceiptHandle: aws.String(m.Receipt), VisibilityTimeout: seconds(min(m.After, maxHold-margin)),
 			})
 		}
 		if _, err := q.Client.ChangeMessageVisibilityBatch(ctx, in); err != nil {
@@ -38,4 +46,9 @@ func SetBack(ctx context.Context, q *Queue, messages []Back) error {
 		}
 	}
 	return nil
+}
+
+// seconds returns d in whole seconds, rounded up.
+func seconds(d time.Duration) int32 {
+	return int32((max(d, 0) + time.Second - 1) / time.Second) //nolint:gosec // maxHold at most
 }

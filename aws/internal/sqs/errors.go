@@ -26,10 +26,6 @@ var (
 		"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "NotFound", "NotFoundException",
 	}
 	invalid = []string{"InvalidParameterValue", "InvalidParameter", "ParameterValueInvalid", "InvalidMessageContents", "MissingParameter", "BatchRequestTooLong"}
-
-	// gone are the codes of receipt handles whose hold has ended. A FIFO queue
-	// calls those of another receive an invalid parameter.
-	gone = []string{"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight"}
 )
 
 // Classify wraps an error of SQS or SNS with its class. A queue or topic that does
@@ -68,11 +64,6 @@ func EntryError(code, message *string, senderFault bool) error {
 		return fmt.Errorf("%s: %.200s", text, value(message))
 	}
 	return fmt.Errorf("%w: %s: %.200s", class, text, value(message))
-}
-
-// passes reports whether err is of a class that may be gone next time.
-func passes(err error) bool {
-	return errors.Is(err, driver.ErrThrottled) || errors.Is(err, driver.ErrUnavailable)
 }
 
 // errNoResult is for an entry of which the answer says nothing.

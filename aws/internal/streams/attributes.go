@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 
 	"github.com/reventless-go/reventless/aws/internal/dynamo"
 	"github.com/reventless-go/reventless/driver"
@@ -14,67 +13,6 @@ import (
 // maxDepth bounds attributes within attributes; DynamoDB takes 32 levels.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 const maxDepth = 64
-
-// itemOf turns an image of the streams' SDK into an item; nil stays nil.
-func itemOf(image map[string]streamtypes.AttributeValue) (dynamo.Item, error) {
-	if image == nil {
-		return nil, nil
-	}
-	item := make(dynamo.Item, len(image))
-	for name, v := range image {
-		value, err := valueOf(v, 1)
-		if err != nil {
-			return nil, fmt.Errorf("attribute %.100q: %w", name, err)
-		}
-		item[name] = value
-	}
-	return item, nil
-}
-
-func valueOf(v streamtypes.AttributeValue, depth int) (types.AttributeValue, error) {
-	if depth > maxDepth {
-		return nil, fmt.Errorf("more than %d levels: %w", maxDepth, driver.ErrInvalid)
-	}
-	switch v := v.(type) {
-	case *streamtypes.AttributeValueMemberS:
-		return &types.AttributeValueMemberS{Value: v.Value}, nil
-	case *streamtypes.AttributeValueMemberN:
-		return &types.AttributeValueMemberN{Value: v.Value}, nil
-	case *streamtypes.AttributeValueMemberB:
-		return &types.AttributeValueMemberB{Value: v.Value}, nil
-	case *streamtypes.AttributeValueMemberBOOL:
-		return &types.AttributeValueMemberBOOL{Value: v.Value}, nil
-	case *streamtypes.AttributeValueMemberNULL:
-		return &types.AttributeValueMemberNULL{Value: v.Value}, nil
-	case *streamtypes.AttributeValueMemberSS:
-		return &types.AttributeValueMemberSS{Value: v.Value}, nil
-	case *streamtypes.AttributeValueMemberNS:
-		return &types.AttributeValueMemberNS{Value: v.Value}, nil
-	case *streamtypes.AttributeValueMemberBS:
-		return &types.AttributeValueMemberBS{Value: v.Value}, nil
-	case *streamtypes.AttributeValueMemberL:
-		list := make([]types.AttributeValue, len(v.Value))
-		for i, e := range v.Value {
-			value, err := valueOf(e, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list[i] = value
-		}
-		return &types.AttributeValueMemberL{Value: list}, nil
-	case *streamtypes.AttributeValueMemberM:
-		m := make(dynamo.Item, len(v.Value))
-		for name, e := range v.Value {
-			value, err := valueOf(e, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			m[name] = value
-		}
-		return &types.AttributeValueMemberM{Value: m}, nil
-	}
-	return nil, fmt.Errorf("an attribute of the type %T: %w", v, driver.ErrInvalid)
-}
 
 // parseItem reads an image of typed JSON, {"id":{"S":"a"}}; none is nil.
 func parseItem(text json.RawMessage) (dynamo.Item, error) {
@@ -174,46 +112,4 @@ func unmarshal(text json.RawMessage, into any) error {
 		return fmt.Errorf("%w: %w", driver.ErrInvalid, err)
 	}
 	return nil
-}
-
-// typed is an item as Lambda writes it.
-func typed(item dynamo.Item) map[string]any {
-	if item == nil {
-		return nil
-	}
-	m := make(map[string]any, len(item))
-	for name, v := range item {
-		m[name] = typedValue(v)
-	}
-	return m
-}
-
-func typedValue(v types.AttributeValue) any {
-	switch v := v.(type) {
-	case *types.AttributeValueMemberS:
-		return map[string]any{"S": v.Value}
-	case *types.AttributeValueMemberN:
-		return map[string]any{"N": v.Value}
-	case *types.AttributeValueMemberB:
-		return map[string]any{"B": v.Value}
-	case *types.AttributeValueMemberBOOL:
-		return map[string]any{"BOOL": v.Value}
-	case *types.AttributeValueMemberNULL:
-		return map[string]any{"NULL": v.Value}
-	case *types.AttributeValueMemberSS:
-		return map[string]any{"SS": v.Value}
-	case *types.AttributeValueMemberNS:
-		return map[string]any{"NS": v.Value}
-	case *types.AttributeValueMemberBS:
-		return map[string]any{"BS": v.Value}
-	case *types.AttributeValueMemberL:
-		list := make([]any, len(v.Value))
-		for i, e := range v.Value {
-			list[i] = typedValue(e)
-		}
-		return map[string]any{"L": list}
-	case *types.AttributeValueMemberM:
-		return map[string]any{"M": typed(v.Value)}
-	}
-	return map[string]any{}
 }

@@ -1,3 +1,6 @@
+// Package streams parses the records of the stream of a DynamoDB table, as an event
+// source mapping hands them to a function.
+// https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 package streams
 
 import (
@@ -6,18 +9,15 @@ import (
 	"math"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
-
 	"github.com/reventless-go/reventless/aws/internal/dynamo"
 	"github.com/reventless-go/reventless/driver"
 )
 
 // The kinds of changes.
 const (
-	Insert = string(streamtypes.OperationTypeInsert)
-	Modify = string(streamtypes.OperationTypeModify)
-	Remove = string(streamtypes.OperationTypeRemove)
+	Insert = "INSERT"
+	Modify = "MODIFY"
+	Remove = "REMOVE"
 )
 
 // Change is what a stream tells of one item.
@@ -42,42 +42,17 @@ type Change struct {
 	raw []byte
 }
 
-// FromSDK returns the change of a record that was read by GetRecords.
-func FromSDK(r streamtypes.Record) Change {
-	c := Change{Kind: string(r.EventName)}
-	if id := r.UserIdentity; id != nil {
-		c.Expired = isTTL(aws.ToString(id.Type), aws.ToString(id.PrincipalId))
-	}
-	d := r.Dynamodb
-	if d == nil {
-		c.Err = fmt.Errorf("a record without a change: %w", driver.ErrInvalid)
-		return c
-	}
-	c.Sequence, c.At = aws.ToString(d.SequenceNumber), aws.ToTime(d.ApproximateCreationDateTime)
-	for _, image := range []struct {
-		what string
-		from map[string]streamtypes.AttributeValue
-		to   *dynamo.Item
-	}{{"keys", d.Keys, &c.Keys}, {"old image", d.OldImage, &c.Old}, {"new image", d.NewImage, &c.New}} {
-		item, err := itemOf(image.from)
-		if err != nil && c.Err == nil {
-			c.Err = fmt.Errorf("the %s: %w", image.what, err)
-		}
-		*image.to = item
-	}
-	return c
-}
-
 // isTTL reports whether an identity is that of DynamoDB itself.
 func isTTL(kind, principal string) bool {
 	return kind == "Service" && principal == "dynamodb.amazonaws.com"
 }
 
-// event is the form in which Lambda hands over a record.
+// Record is the form in which Lambda hands over a record, one element of an event's
+// Records.
 // https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
-type event struct {
+type Record struct {
 	EventName    string    `json:"eventName"`
-	UserIdentity *identity `json:"userIdentity,omitempty"`
+	UserIdentity *Identity `json:"userIdentity,omitempty"`
 	DynamoDB     *struct {
 		At       *float64        `json:"ApproximateCreationDateTime"`
 		Keys     json.RawMessage `json:"Keys"`
@@ -87,40 +62,46 @@ type event struct {
 	} `json:"dynamodb"`
 }
 
-// identity has capitals in a Lambda event as well: both forms are read, for
-// names of JSON match in any case.
-type identity struct {
+// Identity is who made a change. Its names have capitals in a Lambda event: both forms
+// are read, for names of JSON match in any case.
+type Identity struct {
 	Type        string `json:"type"`
 	PrincipalID string `json:"principalId"`
 }
 
-// FromLambda returns the change of one element of a Lambda event's Records. The
-// caller leaves text as it is.
-func FromLambda(text []byte) Change {
-	c := Change{raw: text}
-	var e event
-	if err := unmarshal(text, &e); err != nil {
-		c.Err = fmt.Errorf("the record of the event: %w", err)
+// Parse returns the change of one element of a Lambda event's Records. The caller
+// leaves text as it is.
+func Parse(text []byte) Change {
+	var r Record
+	err := json.Unmarshal(text, &r)
+	return r.Change(text, err)
+}
+
+// Change returns the change of the record that was decoded from text, with the error
+// of that. The caller leaves text as it is.
+func (r Record) Change(text []byte, err error) Change {
+	c := Change{Kind: r.EventName, raw: text}
+	if err != nil {
+		c.Err = fmt.Errorf("the record of the event: %w: %w", driver.ErrInvalid, err)
 	}
-	c.Kind = e.EventName
-	if id := e.UserIdentity; id != nil {
+	if id := r.UserIdentity; id != nil {
 		c.Expired = isTTL(id.Type, id.PrincipalID)
 	}
-	if e.DynamoDB == nil {
+	if r.DynamoDB == nil {
 		if c.Err == nil {
 			c.Err = fmt.Errorf("a record without a change: %w", driver.ErrInvalid)
 		}
 		return c
 	}
-	c.Sequence = e.DynamoDB.Sequence
-	if at := e.DynamoDB.At; at != nil && math.Abs(*at) < 1<<40 {
+	c.Sequence = r.DynamoDB.Sequence
+	if at := r.DynamoDB.At; at != nil && math.Abs(*at) < 1<<40 {
 		c.At = time.UnixMilli(int64(*at * 1000)).UTC()
 	}
 	for _, image := range []struct {
 		what string
 		from json.RawMessage
 		to   *dynamo.Item
-	}{{"keys", e.DynamoDB.Keys, &c.Keys}, {"old image", e.DynamoDB.Old, &c.Old}, {"new image", e.DynamoDB.New, &c.New}} {
+	}{{"keys", r.DynamoDB.Keys, &c.Keys}, {"old image", r.DynamoDB.Old, &c.Old}, {"new image", r.DynamoDB.New, &c.New}} {
 		item, err := parseItem(image.from)
 		if err != nil {
 			if c.Err == nil {
@@ -133,27 +114,5 @@ func FromLambda(text []byte) Change {
 	return c
 }
 
-// Raw is the record as Lambda hands it over, wherever it came from.
-func (c Change) Raw() []byte {
-	if c.raw != nil {
-		return c.raw
-	}
-	change := map[string]any{"SequenceNumber": c.Sequence}
-	if !c.At.IsZero() {
-		change["ApproximateCreationDateTime"] = c.At.Unix()
-	}
-	for name, item := range map[string]dynamo.Item{"Keys": c.Keys, "NewImage": c.New, "OldImage": c.Old} {
-		if item != nil {
-			change[name] = typed(item)
-		}
-	}
-	record := map[string]any{"eventName": c.Kind, "eventSource": "aws:dynamodb", "dynamodb": change}
-	if c.Expired {
-		record["userIdentity"] = identity{"Service", "dynamodb.amazonaws.com"}
-	}
-	text, err := json.Marshal(record)
-	if err != nil { // there is nothing in it that has no JSON
-		return []byte("{}")
-	}
-	return text
-}
+// Raw is the record as Lambda hands it over.
+func (c Change) Raw() []byte { return c.raw }

@@ -170,12 +170,8 @@ func (s *Stack) table(t schema.Table) {
 		in.AttributeDefinitions = append(in.AttributeDefinitions, types.AttributeDefinition{AttributeName: aws.String(a.Name), AttributeType: types.ScalarAttributeType(a.Type)})
 	}
 	for _, i := range t.Indexes {
-		projection := types.ProjectionTypeAll
-		if i.KeysOnly {
-			projection = types.ProjectionTypeKeysOnly
-		}
 		in.GlobalSecondaryIndexes = append(in.GlobalSecondaryIndexes, types.GlobalSecondaryIndex{
-			IndexName: aws.String(i.Name), KeySchema: keys(i.Key), Projection: &types.Projection{ProjectionType: projection},
+			IndexName: aws.String(i.Name), KeySchema: keys(i.Key), Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},
 		})
 	}
 	if t.Stream != schema.NoStream {

@@ -1,0 +1,79 @@
+package counter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/reventless-go/reventless/aws/internal/streams"
+	"github.com/reventless-go/reventless/driver"
+)
+
+// DecodeStream returns the id of a counter that has finishes to handle, as a change in
+// the stream of the counts table tells; empty when it has none, as after most
+// changes. What the finishes are [Counter.Pending] returns: those of the record may
+// have been handled meanwhile. A record of a foreign shape is a [driver.ErrInvalid].
+func DecodeStream(c streams.Change) (counterID string, err error) {
+	fail := func(err error) (string, error) {
+		return "", fmt.Errorf("counter: the stream's record %.40q: %w", c.Sequence, err)
+	}
+	if c.Err != nil {
+		return fail(c.Err)
+	}
+	if c.Kind == streams.Remove {
+		return "", nil
+	}
+	id, ok := c.Keys[CounterID].(*types.AttributeValueMemberS)
+	if !ok || c.New == nil {
+		return fail(fmt.Errorf("no counter and its image: %w", driver.ErrInvalid))
+	}
+	s, err := decode(c.New)
+	if err != nil {
+		return fail(err)
+	}
+	if len(s.pending) == 0 {
+		return "", nil
+	}
+	return id.Value, nil
+}
+
+// Pending returns the finishes of a counter that were not handled, in order. It is one
+// request.
+func (c *Counter) Pending(ctx context.Context, counterID string) ([]driver.CounterFinished, error) {
+	s, err := c.read(ctx, counterID)
+	if err != nil {
+		return nil, fmt.Errorf("counter %s: finishes of %.100q: %w", c.counts, counterID, err)
+	}
+	finished := make([]driver.CounterFinished, len(s.pending))
+	for i, f := range s.pending {
+		finished[i] = driver.CounterFinished{CounterID: counterID, Ordinal: f.Ordinal, Target: f.Target}
+	}
+	return finished, nil
+}
+
+// Done removes the finishes of a counter, up to an ordinal, that were handled. It is a
+// GetItem, and an UpdateItem when there is something to remove.
+func (c *Counter) Done(ctx context.Context, counterID string, ordinal uint64) error {
+	err := c.try(ctx, func() error {
+		s, err := c.read(ctx, counterID)
+		if err != nil {
+			return err
+		}
+		n := len(s.pending)
+		s.pending = slices.DeleteFunc(s.pending, func(f finish) bool { return f.Ordinal <= ordinal })
+		if len(s.pending) == n {
+			return nil
+		}
+		change, err := c.change(counterID, s)
+		if err != nil {
+			return err
+		}
+		return c.call.Write(ctx, []types.TransactWriteItem{change})
+	})
+	if err != nil {
+		return fmt.Errorf("counter %s: done with %d of %.100q: %w", c.counts, ordinal, counterID, err)
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package commands
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/host/core"
+)
+
+// errInterrupted says that an earlier command of the same request failed.
+var errInterrupted = errors.New("an earlier message of its group failed")
+
+// decision is what the open commands lead to.
+type decision struct {
+	items    []*item // those that the commit answers
+	commands map[string]bool
+	commit   *driver.Commit // nil when no command leads to events
+	fold     component.Fold // the state after the commit
+	more     bool           // commands are left for another step
+	stale    bool           // the state must be read from the log first
+}
+
+// accept settles the commands of a commit that was appended.
+func (d *decision) accept() {
+	for i, it := range d.items {
+		o := it.outcome(driver.Accepted)
+		o.SequenceNr, o.EventCount = d.commit.SequenceNr, d.commit.Commands[i].EventCount
+		it.settle(Result{Outcome: o})
+	}
+}
+
+func (it *item) outcome(kind driver.OutcomeKind) driver.Outcome {
+	c := it.command
+	return driver.Outcome{Kind: kind, CommandID: c.Meta.ID, EntityID: c.Entity, Target: c.Target, User: c.Meta.User}
+}
+
+// decide runs the open commands on the state. A command without events is settled at
+// once only when the state is certain: it is fresh, and no command before it leads to
+// events that are not stored yet. Otherwise it is decided again. (A command with
+// events is certain when its commit is appended.)
+func (t *turn) decide() *decision {
+	d := &decision{
+		fold: t.state.fold.Clone(), commands: map[string]bool{},
+		commit: &driver.Commit{Stream: t.entity, SequenceNr: t.state.sequenceNr + 1},
+	}
+	for _, r := range t.requests {
+		if t.decideRequest(d, r); d.stale {
+			return d
+		}
+	}
+	if len(d.items) == 0 {
+		d.commit = nil
+		return d
+	}
+	if every := t.def.SnapshotEvery; every > 0 && t.state.unsnapped+len(d.commit.Events) >= every {
+		d.commit.Snapshot = t.snapshot(d)
+	}
+	return d
+}
+
+func (t *turn) decideRequest(d *decision, r *request) {
+	failed := false
+	for _, it := range r.items {
+		id := it.command.Meta.ID
+		switch {
+		case it.settled:
+			failed = failed || it.result.Err != nil
+			continue
+		case failed:
+			it.settle(Result{Err: fmt.Errorf("aggregate %s: %q: %w", t.name, t.entity, errInterrupted)})
+			continue
+		}
+		if c, ok := t.state.answered(id); ok {
+			o := it.outcome(driver.Accepted)
+			o.User, o.SequenceNr, o.EventCount = "", c.SequenceNr, c.EventCount
+			it.settle(Result{Outcome: o})
+			it.repeated = true
+			continue
+		}
+		if d.commands[id] || t.limit > 0 && len(d.items) == t.limit {
+			d.more = true
+			continue
+		}
+		if failed = t.decideOne(d, it); d.stale {
+			return
+		}
+	}
+}
+
+// decideOne runs one command and reports whether it failed.
+func (t *turn) decideOne(d *decision, it *item) (failed bool) {
+	events, next, rejection, err := t.run(d.fold, it.command)
+	switch {
+	case !t.fresh && len(d.items) == 0 && (err != nil || len(events) == 0):
+		d.stale = true
+	case err != nil:
+		t.core.LogPanic(t.name, err)
+		it.settle(Result{Err: fmt.Errorf("aggregate %s: %q: command %s: %w", t.name, t.entity, it.command.Type, err)})
+		return true
+	case len(events) > 0:
+		d.fold = next
+		d.items = append(d.items, it)
+		d.commands[it.command.Meta.ID] = true
+		d.commit.Events = append(d.commit.Events, events...)
+		d.commit.Commands = append(d.commit.Commands, driver.AnsweredCommand{Meta: it.command.Meta, EventCount: len(events)})
+	case len(d.items) > 0:
+		d.more = true
+	case rejection != nil:
+		o := it.outcome(driver.Rejected)
+		o.Code, o.Message, o.Detail = rejection.Code, rejection.Message, rejection.Detail
+		it.settle(Result{Outcome: o})
+	default:
+		o := it.outcome(driver.Accepted)
+		o.SequenceNr = t.state.sequenceNr
+		it.settle(Result{Outcome: o})
+	}
+	return false
+}
+
+// run calls the aggregate's functions: Decide, then Evolve for each new event.
+//
+// A new event is folded as a stored one is: from its encoded form. So a warm state is
+// the one that a cold start reads from the log, whatever the encoding leaves out.
+func (t *turn) run(fold component.Fold, c Command) (events []driver.Event, next component.Fold, rejection *component.Refusal, err error) {
+	err = core.CatchPanic(func() (err error) {
+		if events, rejection, err = fold.Decide(c.decoded); err != nil || len(events) == 0 {
+			return err
+		}
+		next = fold.Clone()
+		for _, e := range events {
+			if err = next.Apply(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return events, next, rejection, err
+}
+
+// snapshot returns a snapshot of the state after the commit; nil when the state does
+// not encode, since the commit is complete without one.
+func (t *turn) snapshot(d *decision) *driver.Snapshot {
+	data, err := d.fold.Snapshot()
+	if err != nil {
+		t.core.Log.Warn("no snapshot", "aggregate", t.name, "entity", t.entity, "error", core.ForLog(err))
+		return nil
+	}
+	recent := t.state.with(d.commit, nil).recent
+	return &driver.Snapshot{FoldVersion: t.def.FoldVersion, State: data, Recent: recent[max(0, len(recent)-rememberedCommands):]}
+}

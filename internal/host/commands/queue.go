@@ -1,0 +1,82 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/host/core"
+)
+
+// QueueBatch is how many queued commands are received together.
+const QueueBatch = 64
+
+// HandleQueued handles commands from a queue and settles each delivery. A rejection is
+// an outcome, so the command is done. What fails permanently or too often is parked;
+// everything else is retried, with all later commands of its entity.
+func (a *Aggregate) HandleQueued(ctx context.Context, deliveries []driver.Delivery[driver.Command]) []driver.Settlement {
+	results := map[string]Result{} // by delivery
+	var commands []Command
+	var handled []string
+	for _, d := range deliveries {
+		c, err := a.Check(d.Message)
+		if err != nil {
+			results[d.ID] = Result{Err: err, Permanent: true}
+			continue
+		}
+		commands, handled = append(commands, c), append(handled, d.ID)
+	}
+	for i, r := range a.handle(ctx, commands) {
+		results[handled[i]] = r
+	}
+	return core.InOrder(deliveries, func(c driver.Command) string { return c.Entity }, func(d driver.Delivery[driver.Command]) driver.Settlement {
+		return a.settle(ctx, d, results[d.ID])
+	})
+}
+
+func (a *Aggregate) settle(ctx context.Context, d driver.Delivery[driver.Command], r Result) driver.Settlement {
+	c := d.Message
+	if r.Err == nil {
+		r.Err = a.KeepOutcome(ctx, r.Outcome)
+	}
+	switch {
+	case r.Err == nil:
+		a.core.Log.Debug("command", "aggregate", a.name, "entity", c.Entity, "command", c.Meta.ID, "type", c.Type, "outcome", r.Outcome.Kind, "code", r.Outcome.Code)
+		return driver.Settlement{ID: d.ID}
+	case errors.Is(r.Err, errInterrupted):
+		return driver.Settlement{ID: d.ID, Retry: true}
+	}
+	return a.core.SettleFailure(ctx, core.Failure{
+		ID: d.ID, Attempt: d.Attempt, Made: c.Meta.Time, Err: r.Err, Permanent: r.Permanent,
+		DeadLetter: func() (driver.DeadLetter, error) { return a.deadLetter(c) },
+		What:       "command", Attrs: []any{"aggregate", a.name, "entity", core.Clip(c.Entity), "command", core.Clip(c.Meta.ID)},
+	})
+}
+
+// KeepOutcome stores the outcome of a command that no caller waits for.
+func (a *Aggregate) KeepOutcome(ctx context.Context, o driver.Outcome) error {
+	if !a.def.Async {
+		return nil
+	}
+	if err := a.keepOutcome(ctx, o); err != nil {
+		return fmt.Errorf("%w: keep the outcome: %w", core.ErrStore, err)
+	}
+	return nil
+}
+
+func (a *Aggregate) deadLetter(c driver.Command) (driver.DeadLetter, error) {
+	body, err := json.Marshal(c)
+	if err != nil {
+		// Data that is not JSON cannot be a part of JSON text: it is kept as a string.
+		raw := c
+		raw.Data, _ = json.Marshal(string(c.Data))
+		if body, err = json.Marshal(raw); err != nil {
+			return driver.DeadLetter{}, fmt.Errorf("park command %s: %w", c.Meta.ID, err)
+		}
+	}
+	return driver.DeadLetter{
+		ID: "command/" + a.name + "/" + c.Entity + "/" + c.Meta.ID, Component: a.name, Kind: driver.DeadCommand, Stream: c.Entity, Body: body,
+	}, nil
+}

@@ -1,0 +1,220 @@
+package consumers
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/host/core"
+)
+
+// rowBatch is the rows that one step changes.
+type rowBatch struct {
+	model *component.ReadModel
+	db    driver.QueryDb
+	rows  map[driver.Key]*batchRow
+	order []driver.Key
+	whole map[string]bool // ids of which all rows are in the batch
+}
+
+type batchRow struct {
+	revision uint64 // as read; 0 is absent
+	known    bool   // the revision is known, so that the write is guarded by it
+	row      any    // *R; nil when there is none
+	changed  bool
+}
+
+// loadBatch reads, in one call, the rows that changes look at.
+func (p *projector) loadBatch(ctx context.Context, plans []*plan) (*rowBatch, error) {
+	b := &rowBatch{model: p.model, db: p.db, rows: map[driver.Key]*batchRow{}, whole: map[string]bool{}}
+	var keys []driver.Key
+	seen := map[driver.Key]bool{}
+	for _, pl := range plans {
+		for _, changes := range pl.commits {
+			for _, ch := range changes {
+				key := driver.Key{ID: ch.ID, Sub: ch.Sub}
+				if ch.EditAll != nil || seen[key] {
+					continue
+				}
+				if seen[key] = true; !ch.Blind {
+					keys = append(keys, key)
+				}
+			}
+		}
+	}
+	rows, err := p.db.LoadRows(ctx, keys)
+	if err != nil {
+		return nil, core.StoreError(err)
+	}
+	for _, k := range keys {
+		b.row(k).known = true
+	}
+	for _, r := range rows {
+		if err := b.add(r); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// row returns a row of the batch; it is added when it is new.
+func (b *rowBatch) row(k driver.Key) *batchRow {
+	r := b.rows[k]
+	if r == nil {
+		r = &batchRow{}
+		b.rows[k] = r
+		b.order = append(b.order, k)
+	}
+	return r
+}
+
+// add adds a stored row.
+func (b *rowBatch) add(stored driver.Row) error {
+	row, err := b.model.Decode(stored.Data)
+	if err != nil {
+		return fmt.Errorf("stored row %q: %w: %w", stored.ID, driver.ErrInvalid, err)
+	}
+	r := b.row(stored.Key)
+	r.revision, r.known, r.row = stored.Revision, true, row
+	return nil
+}
+
+func (b *rowBatch) change(ctx context.Context, changes []change) error {
+	for _, ch := range changes {
+		edit := b.editRow
+		if ch.EditAll != nil {
+			edit = b.editAll
+		}
+		if err := edit(ctx, ch); err != nil {
+			return fmt.Errorf("project %s: row %q: %w", ch.event, core.Clip(ch.ID), err)
+		}
+	}
+	return nil
+}
+
+func (b *rowBatch) editRow(ctx context.Context, ch change) error {
+	key := driver.Key{ID: ch.ID, Sub: ch.Sub}
+	r := b.row(key)
+	if !ch.Blind && !r.known && !r.changed {
+		// The first change of the row was blind, so that loadBatch did not read it, and
+		// that change was cut off.
+		stored, err := b.db.LoadRow(ctx, key)
+		switch {
+		case errors.Is(err, driver.ErrNotFound):
+			r.known = true
+		case err != nil:
+			return core.StoreError(err)
+		default:
+			if err := b.add(stored); err != nil {
+				return err
+			}
+		}
+	}
+	row, err := ch.EditRow(r.row)
+	if err != nil {
+		return err
+	}
+	if row == nil && r.row == nil && r.known {
+		return nil // the row is absent and stays absent
+	}
+	r.row, r.changed = row, true
+	return nil
+}
+
+func (b *rowBatch) editAll(ctx context.Context, ch change) error {
+	if err := b.loadAll(ctx, ch.ID); err != nil {
+		return err
+	}
+	keys := slices.DeleteFunc(b.keys(ch.ID), func(k driver.Key) bool { return b.rows[k].row == nil })
+	slices.SortFunc(keys, func(a, b driver.Key) int { return cmp.Compare(a.Sub, b.Sub) })
+	rows := make([]any, len(keys))
+	for i, k := range keys {
+		rows[i] = b.rows[k].row
+	}
+	rows, err := ch.EditAll(rows)
+	if err != nil {
+		return err
+	}
+	kept := map[driver.Key]bool{}
+	for _, row := range rows {
+		sub, err := b.model.SubIDOf(row)
+		if err != nil {
+			return err
+		}
+		key := driver.Key{ID: ch.ID, Sub: sub}
+		if kept[key] {
+			return fmt.Errorf("two rows with the sub id %q: %w", sub, driver.ErrInvalid)
+		}
+		kept[key] = true
+		r := b.row(key)
+		r.row, r.changed, r.known = row, true, true
+	}
+	for _, k := range keys {
+		if !kept[k] {
+			b.rows[k].row, b.rows[k].changed = nil, true
+		}
+	}
+	return nil
+}
+
+// keys returns the keys of the batch with an id.
+func (b *rowBatch) keys(id string) []driver.Key {
+	return slices.DeleteFunc(slices.Clone(b.order), func(k driver.Key) bool { return k.ID != id })
+}
+
+// loadAll reads all rows of an id, unless that was done before.
+func (b *rowBatch) loadAll(ctx context.Context, id string) error {
+	if b.whole[id] {
+		return nil
+	}
+	rows, err := b.db.Load(ctx, id)
+	if err != nil {
+		return core.StoreError(err)
+	}
+	for _, stored := range rows {
+		switch r := b.rows[stored.Key]; {
+		case r != nil && r.known:
+		case r != nil && r.changed: // by a blind change, which now replaces this revision
+			r.revision, r.known = stored.Revision, true
+		default:
+			if err := b.add(stored); err != nil {
+				return err
+			}
+		}
+	}
+	for _, k := range b.keys(id) {
+		b.rows[k].known = true // a row that was not read is absent
+	}
+	b.whole[id] = true
+	return nil
+}
+
+// writes returns the changed rows. Each is encoded here, and nowhere else.
+func (b *rowBatch) writes() ([]driver.RowWrite, error) {
+	var out []driver.RowWrite
+	for _, k := range b.order {
+		r := b.rows[k]
+		w := driver.RowWrite{Guard: r.known, Expect: r.revision}
+		switch {
+		case !r.changed, r.row == nil && r.known && r.revision == 0:
+			continue
+		case r.row == nil:
+			w.Delete = true
+		default:
+			var err error
+			if w.Row, err = b.model.Encode(r.row); err != nil {
+				return nil, err
+			}
+			if w.Row.Sub != k.Sub {
+				return nil, fmt.Errorf("row %q: its sub id changed from %q to %q: %w", core.Clip(k.ID), core.Clip(k.Sub), core.Clip(w.Row.Sub), driver.ErrInvalid)
+			}
+		}
+		w.Row.Key = k
+		out = append(out, w)
+	}
+	return out, nil
+}

@@ -1,0 +1,116 @@
+// Package core has what all roles of a host share: its options, log and counters,
+// the dead letters, and the rules for failures: what is retried, and when it is
+// parked instead.
+package core
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// Core is what the roles of one host share.
+type Core struct {
+	Options
+
+	Log         *slog.Logger
+	Stats       Stats
+	Limits      driver.Limits
+	DeadLetters driver.DeadLetters
+	// Running ends when the host is closed.
+	Running context.Context //nolint:containedctx // it is the life of the host
+}
+
+// Stats count what a host has done since it was opened.
+type Stats struct{ Conflicts, Retries, Parked, Panics atomic.Int64 }
+
+// New returns a core that opens its dead letters from provider.
+func New(ctx, running context.Context, opts *Options, provider driver.Provider) (*Core, error) {
+	c := &Core{Options: opts.withDefaults(), Limits: provider.Limits(), Running: running}
+	c.Log = slog.New(bounded{c.Logger.Handler()})
+	var err error
+	if c.DeadLetters, err = provider.OpenDeadLetters(ctx); err != nil {
+		return nil, fmt.Errorf("dead letters: %w", err)
+	}
+	return c, nil
+}
+
+// CompleteMeta fills in what the sender of a command left out.
+func (c *Core) CompleteMeta(cmd *driver.Command) {
+	m := &cmd.Meta
+	m.Service = cmd.Target
+	if m.ID == "" {
+		m.ID = c.NewID()
+	}
+	if m.CorrelationID == "" {
+		m.CorrelationID = m.ID
+	}
+	if m.Time.IsZero() {
+		m.Time = c.Now().UTC()
+	}
+	cmd.Version = cmp.Or(cmd.Version, 1)
+}
+
+// ErrClosed says that the host is closed.
+var ErrClosed = fmt.Errorf("the host is closed: %w", driver.ErrUnavailable)
+
+// EventID names an event: <log>/<stream>/<sequenceNr>.<index>.
+func EventID(log, stream string, sequenceNr uint64, index int) string {
+	return fmt.Sprintf("%s/%s/%d.%d", log, stream, sequenceNr, index)
+}
+
+// Pause waits for d. It returns false when ctx ends first, and at once when the
+// deadline of ctx is earlier than that.
+func Pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d { //nolint:forbidigo // a context's deadline is in real time, whatever the host's clock says
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Concurrently calls f for 0 to n-1, limit of them at a time.
+func Concurrently(n, limit int, f func(i int)) {
+	slots := make(chan struct{}, max(limit, 1))
+	var wg sync.WaitGroup
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			f(i)
+		})
+	}
+	wg.Wait()
+}
+
+// Group splits items by key. Groups and their items keep the order of items.
+func Group[T any](items []T, key func(T) string) [][]T {
+	var groups [][]T
+	index := map[string]int{}
+	for _, item := range items {
+		k := key(item)
+		i, ok := index[k]
+		if !ok {
+			i = len(groups)
+			index[k] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], item)
+	}
+	return groups
+}

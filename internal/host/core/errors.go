@@ -1,0 +1,139 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/message"
+)
+
+// Retryable reports whether a store said that a retry may succeed: it was busy or
+// unavailable, or another writer was faster.
+func Retryable(err error) bool {
+	return errors.Is(err, driver.ErrThrottled) || errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrConflict)
+}
+
+// Transient reports whether a failure says nothing about the message, so that the
+// message is retried without limit.
+func Transient(err error) bool { return errors.Is(err, ErrStore) || Retryable(err) }
+
+// ErrStore marks failures of a store that say nothing about the message. They are
+// never a reason to park.
+var ErrStore = errors.New("store")
+
+// StoreError marks err with [ErrStore] unless its class says that the request itself
+// is at fault.
+func StoreError(err error) error {
+	if err == nil || errors.Is(err, driver.ErrInvalid) || errors.Is(err, driver.ErrTooLarge) ||
+		errors.Is(err, driver.ErrNotFound) || errors.Is(err, driver.ErrUnsupported) || errors.Is(err, ErrStore) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrStore, err)
+}
+
+// CatchPanic calls application code and returns a panic as an error.
+func CatchPanic(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			var stack [24]uintptr
+			err = &panicError{v, stack[:runtime.Callers(2, stack[:])]}
+		}
+	}()
+	return f()
+}
+
+const (
+	// returnGrace is how long application code has to return after its deadline.
+	returnGrace = 200 * time.Millisecond
+	// ownFault is how long application code must have had for a missed deadline to be
+	// its own fault: it may have started when other messages had used most of the time.
+	ownFault = 10 * time.Second
+	// parkGrace is how long it may take to keep a failure after the deadline of its
+	// message.
+	parkGrace = 300 * time.Millisecond
+	// overtimeAttempts is the attempt at which a message is parked whose code missed
+	// its deadline: each of these attempts takes long.
+	overtimeAttempts = 3
+	// RolloutDelay is the pause before the retry of a message that only newer code knows.
+	RolloutDelay = 10 * time.Second
+)
+
+// ErrOvertime says that application code missed its deadline.
+var ErrOvertime = errors.New("the code did not end before its deadline: give what it waits for a timeout, or the component more time")
+
+// ErrNoComponent says that a message is for a component that this App does not have.
+var ErrNoComponent = fmt.Errorf("the App has no such component: %w", driver.ErrNotFound)
+
+// RunUntilDeadline is [CatchPanic] for code that may wait for other systems. When ctx
+// has a deadline and f has not returned shortly after it, f is abandoned, so that the
+// other messages of the batch do not fail with it. An abandoned f can store nothing:
+// its context has ended.
+func RunUntilDeadline(ctx context.Context, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	deadline, bounded := ctx.Deadline()
+	if !bounded {
+		return CatchPanic(f)
+	}
+	available := time.Until(deadline) //nolint:forbidigo // deadlines are in real time
+	ended := make(chan error, 1)
+	go func() {
+		err := errors.New("the code ended its goroutine")
+		defer func() { ended <- err }()
+		err = CatchPanic(f)
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return <-ended // the host is being closed, and waits
+	}
+	t := time.NewTimer(returnGrace)
+	defer t.Stop()
+	err := ctx.Err()
+	select {
+	case err = <-ended:
+	case <-t.C:
+	}
+	if available >= ownFault && errors.Is(err, context.DeadlineExceeded) && !Transient(err) {
+		return fmt.Errorf("%w: %w", ErrOvertime, err)
+	}
+	return err
+}
+
+// CutShort reports whether ctx has ended and err says nothing about the message.
+func CutShort(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && !errors.Is(err, ErrOvertime)
+}
+
+// WithGrace returns ctx while it lasts. After its end it returns a context that lasts
+// a moment longer, in which a failure can be kept.
+func WithGrace(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() == nil {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), parkGrace)
+}
+
+// FromNewerCode reports whether err says that this code does not know a message, and
+// the message, made at that time, may come from newer code that is being rolled out.
+func (c *Core) FromNewerCode(err error, made time.Time) bool {
+	if !errors.Is(err, message.ErrUnknownType) && !errors.Is(err, message.ErrFutureVersion) && !errors.Is(err, ErrNoComponent) {
+		return false
+	}
+	age := c.Now().Sub(made)
+	return !made.IsZero() && age < c.Rollout && age > -c.Rollout // clocks differ
+}
+
+// LastAttempt reports whether a failure at this attempt is final; overtime is how
+// many attempts have missed their deadline.
+func (c *Core) LastAttempt(attempts, overtime int) bool {
+	return attempts >= c.MaxAttempts || overtime >= overtimeAttempts
+}

@@ -1,0 +1,77 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// InOrder settles deliveries one after the other. After the first of a group that is
+// retried, the rest of its group is retried too: a transport that keeps order
+// redelivers a group from one message on. Messages with an empty group name are
+// independent.
+func InOrder[T any](deliveries []driver.Delivery[T], group func(T) string, settle func(driver.Delivery[T]) driver.Settlement) []driver.Settlement {
+	settlements := make([]driver.Settlement, 0, len(deliveries))
+	retried := map[string]driver.Settlement{}
+	for _, d := range deliveries {
+		name := group(d.Message)
+		s, ok := retried[name]
+		if s.ID = d.ID; !ok {
+			s = settle(d)
+		}
+		if s.Retry && name != "" {
+			retried[name] = s
+		}
+		settlements = append(settlements, s)
+	}
+	return settlements
+}
+
+// Failure is a delivery that could not be handled.
+type Failure struct {
+	// ID and Attempt are the delivery's; Made is when its message was made.
+	ID      string
+	Attempt int
+	Made    time.Time
+	Err     error
+	// Permanent says that every retry would fail the same.
+	Permanent bool
+	// DeadLetter makes what is parked of the message.
+	DeadLetter func() (driver.DeadLetter, error)
+	// What and Attrs name the message in the log.
+	What  string
+	Attrs []any
+}
+
+// SettleFailure retries a delivery or, when its failure is final, parks it.
+func (c *Core) SettleFailure(ctx context.Context, f Failure) driver.Settlement {
+	retry := driver.Settlement{ID: f.ID, Retry: true, After: c.Backoff(f.Attempt)}
+	newer := c.FromNewerCode(f.Err, f.Made)
+	overtime := 0
+	if errors.Is(f.Err, ErrOvertime) {
+		overtime = f.Attempt
+	}
+	switch {
+	case CutShort(ctx, f.Err):
+		return retry
+	case newer:
+		retry.After = RolloutDelay
+	case f.Permanent, !Transient(f.Err) && c.LastAttempt(f.Attempt, overtime):
+		ctx, cancel := WithGrace(ctx)
+		defer cancel()
+		letter, err := f.DeadLetter()
+		if err == nil {
+			letter.Attempts = f.Attempt
+			err = c.Park(ctx, letter, f.Err)
+		}
+		if err == nil {
+			return driver.Settlement{ID: f.ID}
+		}
+		f.Err = err
+	}
+	c.Stats.Retries.Add(1)
+	c.Log.Warn(f.What+" is retried", append(f.Attrs, "attempt", f.Attempt, "error", ForLog(f.Err))...)
+	return retry
+}
