@@ -6,30 +6,31 @@ import (
 	"time"
 )
 
-// Bucket holds files.
+// Bucket stores objects.
 //
-// For every object that was put or removed, by this interface or by another
-// program, an [ObjectEvent] is delivered; several changes to one key in short
-// succession may be delivered as fewer, the last of them always. The groups of
-// these deliveries are the keys.
+// An [ObjectEvent] is delivered for every object that is put or removed, through
+// this interface or by another program. Several changes to one key in quick
+// succession may be delivered as fewer events, but the last change is always
+// delivered. Events are grouped by key.
 //
-// A key is 1 to 1,024 bytes of valid UTF-8, without control characters, without
-// a leading or trailing slash, and none of its segments is empty, "." or "..";
-// any other is [ErrInvalid].
+// A key is 1 to 1,024 bytes of valid UTF-8 without control characters and without a
+// leading or trailing slash; none of its segments is empty, "." or "..". Any other
+// key is [ErrInvalid].
 type Bucket interface {
-	// Put stores an object under key, replacing what is there. A reader sees the
-	// old or the new content as a whole, never a part. When body fails, its
-	// error is returned and nothing is changed.
+	// Put stores an object under key and replaces an existing one. A reader sees
+	// either the old or the new content, never a mixture. If body fails, Put
+	// returns its error and changes nothing.
 	Put(ctx context.Context, key string, body io.Reader) error
 
-	// Get opens an object; the caller closes it. [ErrNotFound] when there is none.
+	// Get opens an object; the caller closes it. If there is no object, the error is
+	// [ErrNotFound].
 	Get(ctx context.Context, key string) (io.ReadCloser, Object, error)
 
-	// Delete removes an object; absent is nil.
+	// Delete removes an object. If there is none, it returns nil.
 	Delete(ctx context.Context, key string) error
 
 	// List returns up to limit objects whose keys start with prefix and are
-	// greater than after, ascending by key; none is nil, nil.
+	// greater than after, ascending by key. If there are none, it returns nil, nil.
 	List(ctx context.Context, prefix, after string, limit int) ([]Object, error)
 }
 
@@ -40,7 +41,7 @@ type Object struct {
 	ModifiedAt time.Time
 }
 
-// ObjectEventKind is what happened to an object.
+// ObjectEventKind is the kind of an object event.
 type ObjectEventKind string
 
 // The kinds of object events.
@@ -49,11 +50,11 @@ const (
 	ObjectRemoved ObjectEventKind = "Removed"
 )
 
-// ObjectEvent says that an object came or went.
+// ObjectEvent reports that an object was created, replaced or removed.
 type ObjectEvent struct {
 	Kind ObjectEventKind
 	// Key is the decoded key.
 	Key string
-	// Version tells one change of a key from another.
+	// Version distinguishes the changes of a key.
 	Version string
 }

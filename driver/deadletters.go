@@ -5,28 +5,29 @@ import (
 	"time"
 )
 
-// DeadLetters keeps what could not be handled until somebody looks at it.
-// Nothing consumes it by itself, and nothing in it expires.
+// DeadLetters keeps messages that could not be handled until an operator redrives
+// or discards them. They are never consumed automatically and never expire.
 type DeadLetters interface {
-	// Park stores a letter; one of the same id is replaced. An empty id or
+	// Park stores a dead letter and replaces one with the same id. An empty id or
 	// component is [ErrInvalid].
 	Park(ctx context.Context, letter DeadLetter) error
 
-	// Get returns a letter; [ErrNotFound] when there is none.
+	// Get returns a dead letter, or [ErrNotFound].
 	Get(ctx context.Context, id string) (DeadLetter, error)
 
-	// List returns up to limit letters of a component, or of all components if
-	// it is empty, with ids greater than after, ascending by id; none is nil, nil.
+	// List returns up to limit dead letters of a component, or of all components if
+	// component is empty, with ids greater than after, ascending by id. If there
+	// are none, it returns nil, nil.
 	List(ctx context.Context, component, after string, limit int) ([]DeadLetter, error)
 
-	// Remove removes a letter; absent is nil.
+	// Remove removes a dead letter. If there is none, it returns nil.
 	Remove(ctx context.Context, id string) error
 }
 
-// DeadLetterKind is what a letter holds.
+// DeadLetterKind is the kind of message in a dead letter.
 type DeadLetterKind string
 
-// The kinds of letters.
+// The kinds of dead letters.
 const (
 	// DeadCommand is a command that could not be handled; Body is a Command as JSON.
 	DeadCommand DeadLetterKind = "Command"
@@ -38,26 +39,26 @@ const (
 	DeadObject DeadLetterKind = "Object"
 	// DeadFiring is a firing that could not be handled; Body is its payload.
 	DeadFiring DeadLetterKind = "Firing"
-	// DeadRaw is a message that could not be decoded; Body is what was received.
+	// DeadRaw is a message that could not be decoded; Body is the received bytes.
 	DeadRaw DeadLetterKind = "Raw"
 )
 
-// DeadLetter is something that could not be handled, with the reason.
+// DeadLetter is a message that could not be handled, with the reason.
 type DeadLetter struct {
-	// ID is made by who parks it, such that parking the same thing twice yields
-	// one letter.
+	// ID is chosen by the caller of Park, such that parking a message twice stores
+	// one dead letter.
 	ID string
-	// Component is the logical name of the component that gave up.
+	// Component is the logical name of the component that could not handle it.
 	Component string
 	Kind      DeadLetterKind
-	// Log, Stream and SequenceNr locate a commit; Stream is also the entity of a
+	// Log, Stream and SequenceNr locate a commit. Stream is also the entity id of a
 	// command and the key of an object.
 	Log        string
 	Stream     string
 	SequenceNr uint64
 	// Body is kept byte for byte.
 	Body []byte
-	// Reason says in one line what went wrong.
+	// Reason is a one-line description of the failure.
 	Reason   string
 	Attempts int
 	ParkedAt time.Time

@@ -5,57 +5,57 @@ import (
 	"time"
 )
 
-// Delivery is a message that was received and not yet settled.
+// Delivery is a received message that is not settled yet.
 type Delivery[T any] struct {
-	// ID names this delivery; no two unsettled deliveries of a receiver share
-	// one. Results are matched by it, never by position.
+	// ID identifies the delivery among the unsettled deliveries of its receiver.
+	// Results are matched by it, never by index.
 	ID string
-	// Attempt counts the deliveries of this message, from 1. It is a hint: a
-	// restart may begin again at 1.
+	// Attempt counts the deliveries of the message, from 1. It is a hint: after a
+	// restart it may start at 1 again.
 	Attempt int
 	// Message is the payload.
 	Message T
 }
 
-// Batch is what one call of Receive returned.
+// Batch is the result of one call of Receive.
 type Batch[T any] struct {
-	// Deliveries are in order within each group; empty when nothing is available.
+	// Deliveries are in order within each group. They are empty if no message is
+	// available.
 	Deliveries []Delivery[T]
-	// Next is the earliest time at which a message that is known but not yet
-	// available will be, such as a retry that waits; zero when there is none.
-	// It is only a hint for waiting, and is set only on an empty batch.
+	// Next is the earliest time at which a known message becomes available, such as
+	// one that waits for its retry; zero if there is none. It is a hint for waiting
+	// and is set only on an empty batch.
 	Next time.Time
 }
 
-// Settlement is the end of one delivery.
+// Settlement ends one delivery.
 type Settlement struct {
-	// ID is the delivery's.
+	// ID is the id of the delivery.
 	ID string
-	// Retry makes the message available again; false removes it.
+	// Retry makes the message available again; otherwise it is removed.
 	Retry bool
-	// After is how long a retried message stays unavailable, with the rest of
-	// its group; 0 is at once.
+	// After is how long a retried message and the rest of its group stay
+	// unavailable; 0 makes them available immediately.
 	After time.Duration
 }
 
-// Receiver hands out messages at least once.
+// Receiver delivers messages at least once.
 //
-// Messages belong to groups (the comment of the message's type or of its sending
-// end says which). Within a group they are delivered in order: while a message is
-// leased or waits for its retry, no later message of its group is delivered by
-// another call, except that one batch may hold several consecutive messages of a
-// group. A caller that retries a message retries the later ones of its group in
-// the same call; then they are delivered again in the same order.
+// Each message belongs to a group, which is defined by the comment of the message's
+// type or of its sending end. A group is delivered in order: while a message is
+// leased or waits for its retry, no other call delivers a later message of the
+// group. One batch may contain several consecutive messages of a group. A caller
+// that retries a message retries the later ones of its group in the same call; they
+// are then delivered again in the same order.
 type Receiver[T any] interface {
-	// Receive returns up to max messages, max at least 1, and leases them until
-	// they are settled or the provider's lease has expired. It never waits for
-	// messages: with none available the batch is empty and the error nil. Leases
-	// end when the provider is closed and opened again. A message is never
-	// returned to two callers at the same time.
+	// Receive returns up to max messages, where max is at least 1, and leases them
+	// until they are settled or the provider's lease expires. It does not wait: if
+	// no message is available, the batch is empty and the error is nil. Closing and
+	// reopening the provider ends all leases. A message is never leased to two
+	// callers at the same time.
 	Receive(ctx context.Context, max int) (Batch[T], error)
 
-	// Settle ends deliveries. Unknown ids, and those whose lease has expired, are
-	// ignored: the message is then delivered again, which its handler must
-	// tolerate.
+	// Settle ends deliveries. It ignores unknown ids and those whose leases have
+	// expired; such a message is delivered again, which its handler must tolerate.
 	Settle(ctx context.Context, settlements []Settlement) error
 }

@@ -1,26 +1,27 @@
-// Package driver holds the contracts between Reventless and its providers.
+// Package driver defines the contracts between Reventless and its providers.
 //
-// A provider is one place an application can run on: process memory, one
-// SQLite file, AWS. It implements [Provider], which opens one driver per
-// declared component. Applications never use this package; they declare
-// components and let a host run them.
+// A provider is a platform on which applications run: process memory, one SQLite
+// file, AWS. It implements [Provider], which opens one driver per declared
+// component. Applications do not use this package; they declare components, and a
+// host runs them.
 //
 // The comment of a method is its contract, and package
-// [github.com/reventless-go/reventless/driver/drivertest] has a test for each
-// sentence of it. Providers may differ in limits (sizes, batch lengths), never
-// in semantics. What holds for all drivers:
+// [github.com/reventless-go/reventless/driver/drivertest] tests each sentence of it.
+// Providers may differ in limits (sizes, batch lengths), never in semantics. These
+// rules apply to all drivers:
 //
 //   - Every method may be called concurrently.
-//   - A method that returned nil has taken effect durably; one that returned an
-//     error that is neither a *[BatchError] nor says otherwise may or may not
-//     have taken effect, unless its class is [ErrConflict], [ErrExists],
-//     [ErrNotFound], [ErrInvalid], [ErrTooLarge] or [ErrUnsupported]: then it
-//     has not.
-//   - Errors carry one class of this package, found with errors.Is, or none.
-//     An unknown failure has no class and is never a conflict.
+//   - A method that returns nil has taken effect durably. A method that returns
+//     [ErrConflict], [ErrExists], [ErrNotFound], [ErrInvalid], [ErrTooLarge] or
+//     [ErrUnsupported] has had no effect. After any other error it may or may not
+//     have taken effect, unless the error is a *[BatchError] or the method's comment
+//     says otherwise.
+//   - An error has at most one class of this package, found with errors.Is. An
+//     unknown failure has no class and is never a conflict.
 //   - A cancelled context ends the call with the context's error, found with
 //     errors.Is.
-//   - Arguments are not kept or changed after the call returned; results belong
-//     to the caller.
-//   - Names are logical: "<Plugin>.<Component>". A provider maps them to its own.
+//   - A driver does not keep or change arguments after the call returns; results
+//     belong to the caller.
+//   - Names are logical: "<Plugin>.<Component>". Each provider maps them to physical
+//     names.
 package driver

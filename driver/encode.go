@@ -6,14 +6,14 @@ import (
 	"strconv"
 )
 
-// CheckCommit reports whether c may be appended, as [EventLog.Append] demands.
-// Drivers call it first; the error is an [ErrInvalid].
+// CheckCommit checks c as [EventLog.Append] requires. Drivers call it first. The
+// error is an [ErrInvalid].
 func CheckCommit(c Commit) error {
 	if err := CheckID("stream", c.Stream); err != nil {
 		return err
 	}
-	bad := func(what string) error {
-		return fmt.Errorf("commit %d of %q: %s: %w", c.SequenceNr, c.Stream, what, ErrInvalid)
+	bad := func(problem string) error {
+		return fmt.Errorf("commit %d of %q: %s: %w", c.SequenceNr, c.Stream, problem, ErrInvalid)
 	}
 	switch {
 	case c.SequenceNr == 0:
@@ -37,9 +37,9 @@ func CheckCommit(c Commit) error {
 	return nil
 }
 
-// EncodeCommit returns c as one JSON object that keeps the payloads byte for
-// byte, which json.Marshal does not; only white space around a payload is lost
-// when it is decoded. c must have passed [CheckCommit].
+// EncodeCommit encodes c as one JSON object. Unlike json.Marshal it keeps the
+// payloads byte for byte; decoding loses only white space around a payload. c must
+// have passed [CheckCommit].
 func EncodeCommit(c Commit) ([]byte, error) {
 	n := 256
 	for _, e := range c.Events {
@@ -105,7 +105,7 @@ func DecodeCommit(b []byte) (Commit, error) {
 func appendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= 0x7f {
-			q, _ := json.Marshal(s) // a string always marshals
+			q, _ := json.Marshal(s) // cannot fail for a string
 			return append(b, q...)
 		}
 	}

@@ -7,33 +7,34 @@ import (
 	"strings"
 )
 
-// The classes of failure. The list is closed: a driver wraps one of them
-// together with the cause (fmt.Errorf("...: %w: %w", class, cause)), or none.
+// The classes of errors. The list is closed: a driver wraps one of them together
+// with the cause (fmt.Errorf("...: %w: %w", class, cause)), or none.
 var (
-	// ErrConflict says that a condition of the write was lost to another
-	// writer. Re-read and decide again.
+	// ErrConflict means that the condition of a write no longer holds, because of
+	// another writer. Read again and decide again.
 	ErrConflict = errors.New("conflict")
-	// ErrNotFound says that what was named does not exist.
+	// ErrNotFound means that the requested item does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrExists says that what should be created exists.
+	// ErrExists means that the item to be created already exists.
 	ErrExists = errors.New("already exists")
-	// ErrTooLarge says that a size limit was exceeded, measured before the
-	// write. The error is a *[TooLargeError].
+	// ErrTooLarge means that a size limit, checked before the write, is exceeded.
+	// The error is a *[TooLargeError].
 	ErrTooLarge = errors.New("too large")
-	// ErrThrottled says that the store refused for load. Retry with backoff.
+	// ErrThrottled means that the store refused the call because of load. Retry with
+	// backoff.
 	ErrThrottled = errors.New("throttled")
-	// ErrUnavailable says that the store did not answer, is closed, does not
-	// exist (yet), or cannot serve now. Retry with backoff.
+	// ErrUnavailable means that the store did not answer, is closed, does not exist
+	// (yet), or cannot serve the call now. Retry with backoff.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrUnsupported says that this provider cannot do what was asked.
+	// ErrUnsupported means that the provider does not support the call.
 	ErrUnsupported = errors.New("unsupported")
-	// ErrInvalid says that an argument, or stored data, is malformed. Retrying
-	// is of no use.
+	// ErrInvalid means that an argument or stored data is malformed. A retry cannot
+	// succeed.
 	ErrInvalid = errors.New("invalid")
 )
 
-// ConflictError is an [ErrConflict] of [EventLog.Append]; it carries the commit
-// that holds the sequence number.
+// ConflictError is an [ErrConflict] of [EventLog.Append] with the stored commit that
+// has the sequence number.
 type ConflictError struct {
 	// Winner is the stored commit.
 	Winner Commit
@@ -46,14 +47,14 @@ func (e *ConflictError) Error() string {
 // Is reports whether target is [ErrConflict].
 func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 
-// TooLargeError is an [ErrTooLarge] with its figures in bytes, or in items
-// where What says so.
+// TooLargeError is an [ErrTooLarge] with the size and the limit: in bytes, or for a
+// step in writes and advances.
 type TooLargeError struct {
-	// What names what was measured: "commit", "command", "row", "step".
+	// What is "commit", "command", "row" or "step".
 	What string
-	// Size is what was asked for.
+	// Size is the requested size.
 	Size int
-	// Limit is the most that is allowed.
+	// Limit is the maximum size.
 	Limit int
 }
 
@@ -64,10 +65,10 @@ func (e *TooLargeError) Error() string {
 // Is reports whether target is [ErrTooLarge].
 func (e *TooLargeError) Is(target error) bool { return target == ErrTooLarge }
 
-// BatchError says which members of a batch failed; all others took effect.
+// BatchError reports the failed members of a batch; all others took effect.
 type BatchError struct {
-	// Failed maps the key of each failed member to its error. The batch method
-	// says what the key is.
+	// Failed maps the key of each failed member to its error. The comment of the
+	// batch method defines the keys.
 	Failed map[string]error
 }
 

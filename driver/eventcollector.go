@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Envelope is a commit with the log it lies in.
+// Envelope is a commit with the name of its log.
 type Envelope struct {
 	// Log is the logical name of the log.
 	Log string `json:"log"`
@@ -16,31 +16,31 @@ type Envelope struct {
 
 // EventTopic publishes commits to any number of subscribers.
 type EventTopic interface {
-	// Publish hands each envelope to every subscription that existed when the
-	// topic was opened, durably, in order per (log, stream). An envelope that
-	// was published within the last five minutes (same log, stream and sequence
-	// number) is accepted again and may or may not be delivered again.
+	// Publish delivers each envelope durably to every subscription that existed
+	// when the topic was opened, in order per (log, stream). An envelope that was
+	// published within the last five minutes (same log, stream and sequence number)
+	// is accepted again and may or may not be delivered again.
 	//
-	// When some were refused and the others published the error is a
-	// *[BatchError] keyed by [Envelope.Key]. An empty batch is nil.
+	// If some envelopes are refused, the others are published and the error is a
+	// *[BatchError] keyed by [Envelope.Key]. For an empty batch Publish returns nil.
 	Publish(ctx context.Context, envelopes []Envelope) error
 }
 
-// Record is what an event collector delivers: the receiver that
-// [Sources].OpenEventCollector opens, or the host of a function. Its groups are
-// the streams of each log.
+// Record is the delivery of a commit to a consumer, by the receiver that
+// [Sources].OpenEventCollector opens or by the host of a function. Records are
+// grouped by log and stream.
 //
-// For first deliveries the order within a stream is that of the log. A retry
-// may deliver settled records again, before or after the retried one. A source
-// may drop or repeat; the engine compares sequence numbers and, when one is
-// missing, reads the log: a record only says that something happened.
+// First deliveries of a stream are in the order of the log. A retry may deliver
+// settled records again, before or after the retried one. A source may drop or
+// repeat records: the engine compares sequence numbers and, if one is missing, reads
+// the log.
 type Record struct {
-	// Log, Stream and SequenceNr say where the commit lies.
+	// Log, Stream and SequenceNr identify the commit.
 	Log        string
 	Stream     string
 	SequenceNr uint64
-	// Commit is the commit itself; nil when it did not travel along and must be
-	// read from the log.
+	// Commit is the commit itself. It is nil if the record does not include it; the
+	// consumer then reads it from the log.
 	Commit *Commit
 	// Raw and Err are set on a record that could not be decoded; all other
 	// fields may then be empty.
@@ -48,26 +48,26 @@ type Record struct {
 	Err error
 }
 
-// Source names what a collector reads.
+// Source identifies the source of a collector.
 type Source struct {
 	// Log is the logical name of the log.
 	Log string
-	// Topic reads the log's EventTopic in place of its change feed.
+	// Topic selects the log's EventTopic instead of its change feed.
 	Topic bool
 }
 
-// CollectorSpec names an event collector.
+// CollectorSpec identifies an event collector.
 type CollectorSpec struct {
-	// Consumer is the logical name of the component that consumes, or of the
-	// relay that feeds a topic. With Source it identifies the collector's
-	// durable checkpoint: the same spec continues where it stopped, a new one
-	// starts at the first commit of the log, for a topic at the first commit
-	// published after the subscription was made.
+	// Consumer is the logical name of the consuming component, or of the relay that
+	// feeds a topic. Consumer and Source together identify the durable checkpoint of
+	// the collector. A known collector continues at its checkpoint. A new one starts
+	// at the first commit of the log; of a topic, at the first commit published
+	// after the subscription was created.
 	Consumer string
 	Source   Source
 }
 
-// TopicSpec names an event topic and its subscriptions.
+// TopicSpec identifies an event topic and its subscriptions.
 type TopicSpec struct {
 	// Log is the logical name of the log that feeds the topic.
 	Log string
@@ -75,25 +75,24 @@ type TopicSpec struct {
 	Subscribers []string
 }
 
-// Key names the commit in the maps of a [BatchError]: log, stream and sequence
+// Key returns the key of the commit in a [BatchError]: log, stream and sequence
 // number.
 func (e Envelope) Key() string {
 	return e.Log + "/" + e.Commit.Stream + "/" + strconv.FormatUint(e.Commit.SequenceNr, 10)
 }
 
-// Lagger is an optional interface of an event collector that knows how far it
-// is behind.
+// Lagger is an optional interface of an event collector that can measure its lag.
 type Lagger interface {
-	// Lag returns what is not settled yet, handed out or waiting, as of some
-	// moment during the call. It may include settled commits that follow on the
-	// oldest one that is not. When everything is settled it is zero.
+	// Lag returns the commits that are not settled, leased or not, at some moment
+	// during the call. It may include settled commits that follow the oldest
+	// unsettled one. If all commits are settled, it is zero.
 	Lag(ctx context.Context) (Lag, error)
 }
 
-// Lag is how far a consumer is behind its source.
+// Lag is the lag of a consumer.
 type Lag struct {
-	// Commits is how many commits are not settled.
+	// Commits is the number of commits that are not settled.
 	Commits int64
-	// Oldest is when the store took the oldest of them; zero when there is none.
+	// Oldest is when the oldest of them was stored; zero if there is none.
 	Oldest time.Time
 }

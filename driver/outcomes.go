@@ -7,11 +7,11 @@ import (
 
 // Outcomes keeps the outcomes of asynchronous commands by command id.
 type Outcomes interface {
-	// Put stores an outcome, with all its fields, until expires. Pending never replaces another
-	// outcome that has not expired; any other kind replaces what is there.
+	// Put stores an outcome with all its fields until expires. A Pending outcome
+	// does not replace an outcome that has not expired; any other kind does.
 	Put(ctx context.Context, outcome Outcome, expires time.Time) error
 
-	// Get returns the outcome of a command; [ErrNotFound] when there is none or
-	// it has expired.
+	// Get returns the outcome of a command, or [ErrNotFound] if there is none or it
+	// has expired.
 	Get(ctx context.Context, commandID string) (Outcome, error)
 }

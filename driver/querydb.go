@@ -10,14 +10,14 @@ import (
 type TableSpec struct {
 	// Name is the read model's logical name.
 	Name string
-	// SubID is the top-level field that tells the rows of one id apart; empty
-	// when there is one row per id.
+	// SubID is the top-level field that distinguishes the rows of one id; empty if
+	// there is one row per id.
 	SubID string
-	// Indexes are the ways to query beside the id.
+	// Indexes are the secondary indexes.
 	Indexes []Index
-	// OwnRow promises that every step has one advance and touches only the row
-	// whose id is that advance's stream, so that a store may keep the watermark in
-	// the row. It excludes a SubID, and stays what it was while there are rows or
+	// OwnRow promises that every step has exactly one advance and writes only the
+	// row whose id is that advance's stream. A store may then keep the watermark in
+	// the row. OwnRow excludes SubID, and must not change while there are rows or
 	// watermarks.
 	OwnRow bool
 }
@@ -29,8 +29,8 @@ type Index struct {
 	// Key and Sort are top-level fields of the row.
 	Key  Field  `json:"key"`
 	Sort *Field `json:"sort,omitempty"`
-	// Include are the fields that a query of the index returns. Nil is all;
-	// not nil but empty is the keys only (id, sub id, Key, Sort).
+	// Include are the fields that a query of the index returns. Nil means all; an
+	// empty list means only the keys (id, sub id, Key, Sort).
 	Include []string `json:"include"`
 }
 
@@ -59,69 +59,70 @@ func (k Key) String() string {
 // Row is a row of a read model.
 type Row struct {
 	Key
-	// Data is a JSON object, kept byte for byte. Drivers look inside for index
-	// and filter fields only.
+	// Data is a JSON object, kept byte for byte. Drivers read only index and filter
+	// fields in it.
 	Data json.RawMessage
-	// ExpiresAt is when the row ends, in whole seconds; zero is never. From that
-	// second on no method sees the row: it is absent in every respect, wherever
-	// the store still has it.
+	// ExpiresAt is when the row expires, in whole seconds; zero means never. From
+	// that second on every method treats the row as absent, even if the store still
+	// has it.
 	ExpiresAt time.Time
-	// Revision is set by the store: it grows with every write to the row, and a
-	// row that was deleted or expired and comes again never has a revision that
-	// it had before. It is at least 1.
+	// Revision is set by the store and is at least 1. It grows with every write to
+	// the row and is never reused for a key, even after the row was deleted or
+	// expired.
 	Revision uint64
 }
 
-// QueryDb stores the rows of one read model, and with them how far each stream
-// has been projected. It is strongly consistent: a read sees every write that
-// returned before. (Queries of package QueryEngine may lag.)
+// QueryDb stores the rows of one read model together with the watermarks of its
+// projections. It is strongly consistent: a read sees every write that returned
+// before. (Queries of a [QueryEngine] may lag.)
 //
-// A row with a bad id or sub id (see [CheckID]), with data that is not a JSON
-// object, with a field of an index that is of another type than declared, or
-// whose sub id field is not a string equal to Key.Sub, is refused with
-// [ErrInvalid] naming the field; in a table without sub ids Key.Sub must be
-// empty. A row over the size limit is refused with [ErrTooLarge].
+// A row is refused with an [ErrInvalid] that names the field if its id or sub id is
+// bad (see [CheckID]), its data is not a JSON object, an index field has another type
+// than declared, or its sub id field is not a string equal to Key.Sub. In a table
+// without sub ids Key.Sub must be empty. A row over the size limit is refused with
+// [ErrTooLarge].
 type QueryDb interface {
 	Watermarks
 
-	// Load returns the rows of id, ascending by sub id; none is nil, nil.
+	// Load returns the rows of id, ascending by sub id. If there are none, it
+	// returns nil, nil.
 	Load(ctx context.Context, id string) ([]Row, error)
 
-	// LoadRow returns one row; [ErrNotFound] when there is none.
+	// LoadRow returns one row, or [ErrNotFound].
 	LoadRow(ctx context.Context, key Key) (Row, error)
 
-	// LoadRows returns the rows that exist among keys, in no order, each once.
-	// The rows are not a snapshot: another writer may come between them. No
-	// keys, or none found, is nil, nil.
+	// LoadRows returns the existing rows among keys, each once, in no order. They
+	// are not a snapshot: other writes may occur between the reads. Without keys, or
+	// if no row exists, it returns nil, nil.
 	LoadRows(ctx context.Context, keys []Key) ([]Row, error)
 
-	// Apply writes the rows of step and moves its watermarks in one atomic
-	// step: all of it or nothing, and no reader sees a part. A step without
-	// advances writes rows alone. It fails with
-	// [ErrConflict] when a watermark is not at its From or is blocked, or when a
-	// guarded row has another revision. More rows and watermarks than the
-	// provider takes at once: [ErrTooLarge]. Two writes to one key, two advances
-	// of one stream, or a step that breaks the promise of [TableSpec].OwnRow:
-	// [ErrInvalid].
+	// Apply writes the rows of step and moves its watermarks atomically; no reader
+	// sees only a part. A step without advances only writes rows.
+	//
+	// It fails with [ErrConflict] if a watermark is not at its From or is blocked, or
+	// if a guarded row has another revision; with [ErrTooLarge] if the step has more
+	// writes and advances than the provider allows; and with [ErrInvalid] if it has
+	// two writes to one key or two advances of one stream, or breaks the promise of
+	// [TableSpec].OwnRow.
 	Apply(ctx context.Context, step Step) error
 
 	// Clear removes all rows and all watermarks of the read model, for a rebuild.
-	// No row is left that was there before, and where nobody writes beside it every
-	// watermark is 0 and not blocked afterwards.
+	// Every row that existed before the call is removed. If there are no concurrent
+	// writes, every watermark is 0 and not blocked afterwards.
 	//
-	// It may be called beside all other calls, also of other processes and of
-	// itself. It is not atomic: until it returns rows may be missing and streams may
-	// be blocked, with Apply, Advance and Unblock failing with [ErrConflict]. But
-	// when it has returned, a step that took effect before it or beside it is
-	// either gone, rows and watermark, or has all its effect, and no stream is
-	// blocked by it: whoever then applies what is behind the watermarks has each
-	// commit once in the rows. Rows that are written beside it without a watermark
-	// may be removed.
+	// It may run concurrently with all other calls, including calls of other
+	// processes and of Clear itself. It is not atomic: until it returns, rows may be
+	// missing and streams may be blocked, so that Apply, Advance and Unblock fail
+	// with [ErrConflict]. After it returns nil, each step that took effect before or
+	// during the call has either been removed completely, rows and watermarks, or is
+	// in effect completely, and Clear leaves no stream blocked: a consumer that then
+	// applies the commits after the watermarks has each commit in the rows exactly
+	// once. Rows that are written during the call without a watermark may be removed.
 	//
-	// [ErrThrottled] says that it found no end, because streams that had no
-	// watermark kept coming. After that, any other error, and when its process
-	// ended, rows may be gone whose commits count as applied, and streams may stay
-	// blocked, until it is called again and returns nil.
+	// [ErrThrottled] means that Clear could not finish because streams without a
+	// watermark kept appearing. After this or any other error, or if its process
+	// ends, rows may be missing whose commits count as applied, and streams may stay
+	// blocked, until Clear is called again and returns nil.
 	Clear(ctx context.Context) error
 }
 
@@ -131,62 +132,62 @@ type Step struct {
 	Writes   []RowWrite
 }
 
-// RowWrite is one row's part of a step.
+// RowWrite is the write or deletion of one row in a step.
 type RowWrite struct {
 	// Row is the row to store. Its Revision is ignored.
 	Row Row
 	// Delete removes the row; only Row.Key is used then.
 	Delete bool
 	// Guard makes the step fail unless the row's revision is Expect; an Expect
-	// of 0 means that the row must be absent. Without it the write is blind.
+	// of 0 means that the row must be absent. Without Guard the write is
+	// unconditional.
 	Guard  bool
 	Expect uint64
 }
 
-// Watermarks keeps the last commit that one consumer has applied of each stream of
-// its sources.
+// Watermarks stores the watermarks of one consumer: for each stream of its sources
+// the last commit that it has applied.
 type Watermarks interface {
-	// Watermark returns how far the stream has been applied; a stream never
-	// seen is the zero Watermark.
+	// Watermark returns the watermark of a stream. For an unknown stream it is zero.
 	Watermark(ctx context.Context, stream StreamKey) (Watermark, error)
 
-	// Watermarks is Watermark for many streams at once. The result has an entry
-	// for every key.
+	// Watermarks returns the watermarks of many streams at once. The result has an
+	// entry for every key.
 	Watermarks(ctx context.Context, streams []StreamKey) (map[StreamKey]Watermark, error)
 
-	// Advance moves watermarks, all or none. [ErrConflict] when one is not at
-	// its From or is blocked.
+	// Advance moves all the watermarks or none. It fails with [ErrConflict] if one is
+	// not at its From or is blocked.
 	Advance(ctx context.Context, advances []Advance) error
 
-	// Block stops the stream at its watermark: until Unblock every Advance and
-	// Apply for it fails. [ErrConflict] when the watermark is not at, the number
-	// of the last applied commit. Blocking a blocked stream is nil.
+	// Block blocks a stream: until Unblock every Advance and Apply for it fails with
+	// [ErrConflict]. at is the expected watermark; with another one Block fails with
+	// [ErrConflict]. For a blocked stream it returns nil.
 	Block(ctx context.Context, stream StreamKey, at uint64) error
 
-	// Unblock lets the stream go on; one that is not blocked is nil. [ErrConflict]
-	// when the stream is stopped by [QueryDb].Clear.
+	// Unblock ends a block. For a stream that is not blocked it returns nil. It fails
+	// with [ErrConflict] while [QueryDb].Clear blocks the stream.
 	Unblock(ctx context.Context, stream StreamKey) error
 }
 
-// StreamKey is one stream of one log.
+// StreamKey identifies a stream of a log.
 type StreamKey struct {
 	Log    string
 	Stream string
 }
 
-// Watermark says how far a consumer has come in a stream.
+// Watermark is the watermark of a consumer in one stream.
 type Watermark struct {
-	// SequenceNr is the last commit that was applied; 0 is none.
+	// SequenceNr is the last applied commit; 0 if none was applied.
 	SequenceNr uint64
-	// Blocked is true when the next commit is parked.
+	// Blocked is true if the next commit is parked.
 	Blocked bool
 }
 
 // Advance moves the watermark of one stream.
 type Advance struct {
 	StreamKey
-	// From is where it must be; To is where it goes, and not less than From. One
-	// that is equal, which own row steps do not have, moves nothing: it is the
-	// condition alone.
+	// From is the required watermark and To the new one, which is not less than
+	// From. If they are equal, the advance is only a condition and moves nothing; in
+	// a step with [TableSpec].OwnRow they must differ.
 	From, To uint64
 }

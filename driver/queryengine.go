@@ -2,51 +2,51 @@ package driver
 
 import "context"
 
-// QueryEngine queries the rows of the read models it was opened with.
+// QueryEngine queries the rows of the read models that it was opened with.
 //
-// It may lag behind the [QueryDb]; embedded providers do not. The results of
-// one query are the same on every provider. An unknown read model or index is
-// [ErrNotFound]; a malformed query (unknown comparator, a value of the wrong
-// type for the key, a negative limit, a cursor that is not from the same query)
-// is [ErrInvalid]. A failure anywhere fails the call: an empty page always
-// means that nothing matches.
+// It may lag behind the [QueryDb]; embedded providers do not. The results of a query
+// are the same on every provider. An unknown read model or index is [ErrNotFound]. A
+// malformed query (unknown comparator, a value of the wrong type for the key, a
+// negative limit, a cursor of another query) is [ErrInvalid]. Any failure fails the
+// call: an empty page always means that no row matches.
 type QueryEngine interface {
-	// Query returns the rows whose id, or whose index key, equals q.Value:
-	// ordered by sub id, or by the index's sort field and then by id and sub id.
-	// Numbers order by value, strings by their UTF-8 bytes.
+	// Query returns the rows whose id or index key equals q.Value, ordered by sub id,
+	// or by the index's sort field and then by id and sub id. Numbers are ordered by
+	// value, strings by their UTF-8 bytes.
 	Query(ctx context.Context, q Query) (Page, error)
 
-	// Scan returns the rows of the whole read model that match, ordered by
-	// s.Order; without one in an order that is the same for all pages of one scan
-	// but otherwise unspecified.
+	// Scan returns the matching rows of the whole read model, ordered by s.Order.
+	// Without an order, their order is unspecified but the same for all pages of a
+	// scan.
 	Scan(ctx context.Context, s Scan) (Page, error)
 }
 
-// Query asks for the rows of one key.
+// Query selects the rows of one key.
 type Query struct {
 	// ReadModel is the logical name.
 	ReadModel string
-	// Index names a secondary index; empty queries by id.
+	// Index is the name of a secondary index; empty queries by id.
 	Index string
-	// Value is what the id or the index key must equal: a string, or a float64
-	// or int64 for a number key.
+	// Value is the id or the index key: a string, or a float64 or int64 for a number
+	// key.
 	Value any
 	// Sort, if not nil, is a condition on the sub id (query by id) or on the
 	// sort field (query by index). Its Field is ignored. Comparators: Equal,
 	// Less, LessOrEqual, Greater, GreaterOrEqual, BeginsWith, Between.
 	Sort *Filter
-	// Filters must all hold. They see the whole row, whatever the index includes.
+	// Filters must all match. They see the whole row, even fields that the index does
+	// not include.
 	Filters []Filter
-	// Descending turns the order around.
+	// Descending reverses the order.
 	Descending bool
 	// Limit bounds the rows of the page, after filtering; 0 is 100.
 	Limit int
 	// Cursor continues after the row that it was returned for, see [Page]; empty
-	// starts.
+	// starts at the first row.
 	Cursor string
 }
 
-// Scan asks for all rows that match.
+// Scan selects all matching rows.
 type Scan struct {
 	ReadModel string
 	Filters   []Filter
@@ -60,44 +60,41 @@ type Scan struct {
 // Order orders the rows of a scan by a top-level field, then by id, then by sub
 // id.
 //
-// Rows in which the field is absent or null come first, then false, true,
-// numbers by value and strings by their UTF-8 bytes. Lists and objects count as
-// absent. Numbers are compared as float64. Of a name that a row has twice the
-// last value counts.
+// Rows in which the field is absent or null come first, then false, true, numbers by
+// value and strings by their UTF-8 bytes. Lists and objects count as absent. Numbers
+// are compared as float64. If a row has a field more than once, its last value counts.
 type Order struct {
-	// Field is the name of the field; empty orders by id and sub id alone.
+	// Field is the name of the field; empty orders by id and sub id only.
 	Field string
-	// Descending turns the order around, also that by id and sub id.
+	// Descending reverses the order, including that by id and sub id.
 	Descending bool
 }
 
 // Page is a page of rows.
 //
-// Its cursors fit every query or scan that differs from their own in Descending
-// and Limit only. In the other direction a cursor continues with what lies on
-// the other side of its row: it pages backwards. The row need not exist any
-// more, its position counts. A cursor of a scan with an order does not fit one
-// without or with that of another field, nor the other way round.
+// Its cursors are valid for every query or scan that differs only in Descending and
+// Limit. With the opposite direction, a cursor pages backwards from its row. The row
+// may have been removed: a cursor is a position in the order. A cursor of a scan is
+// valid only for scans with the same Order.Field, and a cursor of a scan without an
+// order only for scans without one.
 type Page struct {
 	Rows []Row
-	// Cursor continues after the last row; empty when there are no more rows.
-	// A page may be followed by an empty last page. Rows that are written or
-	// deleted between pages may or may not be seen, and one whose place in the
-	// order changes may be seen twice; no other row is skipped or repeated, also
-	// among rows with equal sort values.
+	// Cursor continues after the last row; empty if there are no more rows. The last
+	// page may be empty. Rows that are written or deleted between pages may or may
+	// not be returned, and a row whose position in the order changes may be returned
+	// twice. No other row is skipped or repeated, even among equal sort values.
 	Cursor string
 	// Cursors has one cursor for each row of Rows: Cursors[i] continues after
-	// Rows[i], also after the last row and also when Cursor is empty.
+	// Rows[i], even after the last row and even if Cursor is empty.
 	Cursors []string
 }
 
 // Comparator compares a field with values.
 type Comparator string
 
-// The comparators. A comparison between values of different JSON types is
-// false, except for Unequal, which is the negation of Equal. A field that is
-// absent fails every comparator but Unequal and NotExists and NotContains;
-// null counts as absent.
+// The comparators. A comparison between values of different JSON types is false,
+// except with Unequal, which is the negation of Equal. An absent field matches only
+// Unequal, NotExists and NotContains; null counts as absent.
 const (
 	Equal          Comparator = "equal"
 	Unequal        Comparator = "unequal"
@@ -107,7 +104,7 @@ const (
 	GreaterOrEqual Comparator = "greaterOrEqual"
 	// Between includes both ends; it takes two values.
 	Between Comparator = "between"
-	// BeginsWith is for strings.
+	// BeginsWith applies to strings.
 	BeginsWith Comparator = "beginsWith"
 	// Exists and NotExists take no value.
 	Exists    Comparator = "exists"

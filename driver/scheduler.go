@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// Scheduler keeps schedules. What is due is delivered as a [Firing]; each schedule
-// is a group of its own.
+// Scheduler stores schedules. A due schedule is delivered as a [Firing]; each
+// schedule is a separate group.
 //
-// A schedule fires when its time has come by the provider's clock: at a
-// precision of a minute or better, never early. A one-time schedule removes
-// itself when its firing is settled; a recurring one goes on from the time of
-// settlement: times that passed meanwhile are skipped, so that after a pause
-// there is one firing and not many. A firing that is retried comes again with
-// the same Due.
+// A schedule fires by the provider's clock, with a precision of one minute or better
+// and never early. A one-time schedule is removed when its firing is settled. A
+// recurring schedule continues from the time of settlement and skips the times before
+// it, so that after a pause it fires only once. A retried firing is delivered again
+// with the same Due.
 type Scheduler interface {
-	// Create stores s; a schedule of the same name is replaced, together with a
-	// firing of it that is not settled yet. A one-time schedule in the past
-	// fires at once. An expression or zone that is not valid, a recurring
-	// expression that never fires, or a bad name (see [CheckID]) is [ErrInvalid].
+	// Create stores s. It replaces a schedule of the same name, including its
+	// unsettled firing. A one-time schedule in the past fires immediately. An invalid
+	// expression or zone, a recurring expression that never fires, or a bad name (see
+	// [CheckID]) is [ErrInvalid].
 	Create(ctx context.Context, s Schedule) error
 
-	// Delete removes a schedule, together with a firing that is not held; one
-	// that does not exist is nil.
+	// Delete removes a schedule and its unsettled firing. A leased firing stays until
+	// it is settled. If there is no such schedule, Delete returns nil.
 	Delete(ctx context.Context, name string) error
 
-	// List returns all schedules, ascending by name; none is nil, nil.
+	// List returns all schedules, ascending by name. If there are none, it returns
+	// nil, nil.
 	List(ctx context.Context) ([]Schedule, error)
 }
 
-// Schedule is a named time plan with a payload.
+// Schedule is a named schedule with a payload.
 type Schedule struct {
 	Name string
 	// Expression is one of at(...), rate(...) and cron(...), in the grammar of
@@ -38,14 +38,14 @@ type Schedule struct {
 	Expression string
 	// Zone is an IANA time zone for at and cron; empty is UTC.
 	Zone string
-	// Payload is JSON, handed over byte for byte.
+	// Payload is JSON, delivered byte for byte.
 	Payload json.RawMessage
 }
 
-// Firing is a schedule that is due.
+// Firing is the delivery of a due schedule.
 type Firing struct {
 	Name string
-	// Due is the time for which it was planned; with Name it identifies the firing.
+	// Due is the scheduled time. Name and Due identify the firing.
 	Due     time.Time
 	Payload json.RawMessage
 }

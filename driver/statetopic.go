@@ -6,21 +6,20 @@ import (
 	"iter"
 )
 
-// StateTopic tells the changes of the rows of one read model.
+// StateTopic publishes the changes of the rows of one read model.
 type StateTopic interface {
-	// Subscribe starts to listen: the sequence yields every change whose write
-	// was started after Subscribe returned. Changes of one row come in the order
-	// of their revisions. The sequence can be ranged over once; it waits for
-	// changes, ends without an error when ctx is done, and ends with
-	// [ErrUnavailable] when the subscriber was so slow that changes had to be
-	// dropped. A subscriber never delays a writer.
+	// Subscribe returns a sequence of every change whose write starts after Subscribe
+	// returned. Changes of one row are in the order of their revisions. The sequence
+	// can be ranged over once and waits for changes. It ends without an error when
+	// ctx is done, and with [ErrUnavailable] if the subscriber was so slow that
+	// changes were dropped. A subscriber never delays a writer.
 	Subscribe(ctx context.Context) (iter.Seq2[StateChange, error], error)
 }
 
-// ChangeKind is what happened to a row.
+// ChangeKind is the kind of a state change.
 type ChangeKind string
 
-// The kinds of changes. A row that expires is not told.
+// The kinds of changes. The expiry of a row is not published.
 const (
 	Added   ChangeKind = "Added"
 	Updated ChangeKind = "Updated"
@@ -34,7 +33,6 @@ type StateChange struct {
 	ID        string     `json:"id"`
 	SubID     string     `json:"subId,omitempty"`
 	Revision  uint64     `json:"revision"`
-	// Row is the data of the row after the write; of one that was removed, the
-	// data that it had before.
+	// Row is the data of the row after the write; for a removed row, its last data.
 	Row json.RawMessage `json:"row,omitempty"`
 }

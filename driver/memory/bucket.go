@@ -60,7 +60,7 @@ func (b *bucket) put(ctx context.Context, key string, body io.Reader) error {
 	}
 	content, err := io.ReadAll(body)
 	if err == nil {
-		err = ctx.Err() // it may have taken long
+		err = ctx.Err() // it may have ended while the body was read
 	}
 	if err != nil {
 		return fmt.Errorf("bucket %q: put %q: %w", b.name, key, err)
@@ -69,7 +69,7 @@ func (b *bucket) put(ctx context.Context, key string, body io.Reader) error {
 	defer b.mu.Unlock()
 	b.objects[key] = object{content: content, modifiedAt: b.p.now().UTC()}
 	b.keys.insert(key)
-	b.tell(driver.ObjectCreated, key)
+	b.report(driver.ObjectCreated, key)
 	return nil
 }
 
@@ -115,7 +115,7 @@ func (b *bucket) delete(ctx context.Context, key string) (deleted bool, err erro
 	}
 	delete(b.objects, key)
 	b.keys.remove(key)
-	b.tell(driver.ObjectRemoved, key)
+	b.report(driver.ObjectRemoved, key)
 	return true, nil
 }
 
@@ -147,8 +147,8 @@ func (b *bucket) check(key string) error {
 	return nil
 }
 
-// tell queues an event of a change.
-func (b *bucket) tell(kind driver.ObjectEventKind, key string) {
+// report queues the event of a change.
+func (b *bucket) report(kind driver.ObjectEventKind, key string) {
 	b.changes++
 	b.push(key, driver.ObjectEvent{Kind: kind, Key: key, Version: strconv.FormatUint(b.changes, 10)})
 }
@@ -159,7 +159,7 @@ func (o object) describe(key string) driver.Object {
 
 func checkLimit(limit int) error {
 	if limit < 1 {
-		return fmt.Errorf("list up to %d: %w", limit, driver.ErrInvalid)
+		return fmt.Errorf("limit %d: %w", limit, driver.ErrInvalid)
 	}
 	return nil
 }

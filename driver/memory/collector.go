@@ -7,8 +7,8 @@ import (
 	"github.com/reventless-go/reventless/internal/leases"
 )
 
-// feed is a consumer's [driver.Receiver] of the commits of a log. A commit's position
-// is its place in the log's change feed, from 1.
+// feed is a consumer's [driver.Receiver] of the commits of a log. The position of a
+// commit is its number in the order of appends, starting at 1.
 type feed struct {
 	receiver[driver.Record]
 	log *log

@@ -14,7 +14,7 @@ type commandTopic struct {
 	*queue[driver.Command]
 	name string
 
-	mu   sync.Mutex // held through a whole Send, to keep its order
+	mu   sync.Mutex // locked during a whole Send, to keep the order of its commands
 	seen window
 }
 
@@ -22,7 +22,7 @@ func newCommandTopic(p *Provider, name string) *commandTopic {
 	return &commandTopic{
 		queue: newQueue(p, driver.ReceiverOf("CommandTopic", name), copyCommand),
 		name:  name,
-		seen:  newWindow(sendWindow, false),
+		seen:  newWindow(dedupWindow, false),
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// What crosses the border of the provider, in or out, is copied, so that neither
-// side sees what the other does to it afterwards.
+// The provider copies every value that it receives or returns, so that neither it
+// nor its caller sees later changes by the other.
 
 func copyMeta(m driver.Meta) driver.Meta {
 	m.Headers = maps.Clone(m.Headers)
@@ -67,7 +67,7 @@ func copySchedule(s driver.Schedule) driver.Schedule {
 	return s
 }
 
-func copyLetter(l driver.DeadLetter) driver.DeadLetter {
+func copyDeadLetter(l driver.DeadLetter) driver.DeadLetter {
 	l.Body = bytes.Clone(l.Body)
 	return l
 }
@@ -77,5 +77,5 @@ func copyOutcome(o driver.Outcome) driver.Outcome {
 	return o
 }
 
-// same is the copy of what has nothing to copy.
+// same is the copy function of types without references.
 func same[T any](v T) T { return v }

@@ -10,8 +10,8 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// referenceWindow is how long a reference of a counter is remembered after it
-// was last used.
+// referenceWindow is how long a reference of a counter is remembered after its
+// last use.
 const referenceWindow = 8 * 24 * time.Hour
 
 // counter is a [driver.Counter].
@@ -27,7 +27,7 @@ type counter struct {
 
 type counterState struct {
 	driver.CounterState
-	reached int64 // the highest target that was reached
+	reached int64 // highest target reached
 }
 
 func newCounter(p *Provider, name string) *counter {
@@ -58,8 +58,8 @@ func (c *counter) add(ctx context.Context, counterID, reference string, n int64,
 	return err
 }
 
-// change adds n to a field of a counter, once per reference, and finishes the
-// counter if it has reached its target with that.
+// change adds n to a field of a counter, once per reference. It finishes the
+// counter if that makes the count reach the target.
 func (c *counter) change(ctx context.Context, counterID, reference string, n int64, seen *window, field func(*counterState) *int64) (finished bool, err error) {
 	if err := c.p.begin(ctx); err != nil {
 		return false, err
@@ -72,7 +72,7 @@ func (c *counter) change(ctx context.Context, counterID, reference string, n int
 		return false, fmt.Errorf("counter %q: %q: %w", c.name, counterID, err)
 	}
 	if n < 1 {
-		return false, fmt.Errorf("counter %q: %q: add %d: %w", c.name, counterID, n, driver.ErrInvalid)
+		return false, fmt.Errorf("counter %q: %q: cannot add %d: %w", c.name, counterID, n, driver.ErrInvalid)
 	}
 
 	c.mu.Lock()
@@ -82,7 +82,7 @@ func (c *counter) change(ctx context.Context, counterID, reference string, n int
 		s = new(counterState)
 	}
 	if f := field(s); *f > math.MaxInt64-n {
-		return false, fmt.Errorf("counter %q: %q: add %d to %d is over the range: %w", c.name, counterID, n, *f, driver.ErrInvalid)
+		return false, fmt.Errorf("counter %q: %q: adding %d to %d overflows: %w", c.name, counterID, n, *f, driver.ErrInvalid)
 	}
 	if !seen.first(counterID+"\x00"+reference, c.p.now()) {
 		return false, nil

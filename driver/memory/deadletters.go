@@ -33,7 +33,7 @@ func (d *deadLetters) Park(ctx context.Context, letter driver.DeadLetter) error 
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.letters[letter.ID] = copyLetter(letter)
+	d.letters[letter.ID] = copyDeadLetter(letter)
 	d.ids.insert(letter.ID)
 	return nil
 }
@@ -50,7 +50,7 @@ func (d *deadLetters) Get(ctx context.Context, id string) (driver.DeadLetter, er
 	if !ok {
 		return driver.DeadLetter{}, fmt.Errorf("deadletters: get %q: %w", id, driver.ErrNotFound)
 	}
-	return copyLetter(letter), nil
+	return copyDeadLetter(letter), nil
 }
 
 // List implements [driver.DeadLetters].
@@ -70,7 +70,7 @@ func (d *deadLetters) List(ctx context.Context, component, after string, limit i
 			break
 		}
 		if letter := d.letters[id]; component == "" || letter.Component == component {
-			list = append(list, copyLetter(letter))
+			list = append(list, copyDeadLetter(letter))
 		}
 	}
 	return list, nil

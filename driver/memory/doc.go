@@ -1,8 +1,8 @@
-// Package memory is the provider that keeps everything in the memory of the
-// process: for tests, for trying things out, and as the reference that says in
-// the plainest code what the contracts of package driver mean.
+// Package memory is a provider that keeps all data in process memory. It is meant
+// for tests and experiments, and is the simplest reference implementation of the
+// contracts of package driver.
 //
-// Nothing is durable: the data ends with the [Provider]. Opening a name twice
-// gives two drivers over the same data. All times come from one clock, which
-// tests can set; nothing runs in the background.
+// Nothing is durable: the data is lost with the [Provider]. Opening a name twice
+// returns two drivers over the same data. All times come from one clock, which
+// tests can set. The provider starts no goroutines.
 package memory

@@ -10,24 +10,24 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// log is a [driver.EventLog]. Commits are stored once and never change, so the
-// slices of them can be read without the lock up to a length seen under it.
+// log is a [driver.EventLog]. Commits never change and slices of them only grow, so
+// a slice that was read under the lock can be used without it.
 type log struct {
 	p    *Provider
 	name string
 
 	mu      sync.RWMutex
-	all     []*driver.Commit            // in the order of their appends: the change feed
-	streams map[string][]*driver.Commit // commit n at index n-1
-	names   []string                    // of the streams, in the order of their first commits
+	all     []*driver.Commit            // in append order: the change feed
+	streams map[string][]*driver.Commit // commit n has index n-1
+	names   []string                    // of the streams, ordered by their first commits
 }
 
 func newLog(p *Provider, name string) *log {
 	return &log{p: p, name: name, streams: make(map[string][]*driver.Commit)}
 }
 
-// Append implements [driver.EventLog]. It refuses a gap as an
-// [driver.ErrInvalid], so that reads are without gaps whatever the caller does.
+// Append implements [driver.EventLog]. A sequence number that would leave a gap is
+// [driver.ErrInvalid], so that reads never return gaps.
 func (l *log) Append(ctx context.Context, c driver.Commit) error {
 	if err := l.append(ctx, c); err != nil {
 		return err
@@ -127,7 +127,8 @@ func (l *log) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.
 	}
 }
 
-// yield yields copies of the commits above after, and reports whether to go on.
+// yield yields copies of the commits after a sequence number and reports whether to
+// continue.
 func (l *log) yield(ctx context.Context, commits []*driver.Commit, after uint64, yield func(driver.Commit, error) bool) bool {
 	for _, c := range commits[min(after, uint64(len(commits))):] {
 		if err := l.p.check(ctx); err != nil {
@@ -141,14 +142,14 @@ func (l *log) yield(ctx context.Context, commits []*driver.Commit, after uint64,
 	return true
 }
 
-// stream returns the commits of a stream as they are now.
+// stream returns the current commits of a stream.
 func (l *log) stream(name string) []*driver.Commit {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.streams[name]
 }
 
-// feed returns all commits of the log, in the order of their appends.
+// feed returns all current commits of the log in append order.
 func (l *log) feed() []*driver.Commit {
 	l.mu.RLock()
 	defer l.mu.RUnlock()

@@ -10,10 +10,11 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// sendWindow is how long a repeated message is recognised.
-const sendWindow = 5 * time.Minute
+// dedupWindow is how long a sent message is remembered, so that a repetition is
+// recognized.
+const dedupWindow = 5 * time.Minute
 
-// eventTopic is a [driver.EventTopic] with a queue per subscription.
+// eventTopic is a [driver.EventTopic] with one queue per subscription.
 type eventTopic struct {
 	p   *Provider
 	log string
@@ -27,11 +28,11 @@ func newEventTopic(p *Provider, log string) *eventTopic {
 	return &eventTopic{
 		p: p, log: log,
 		subscriptions: make(map[string]*queue[driver.Record]),
-		seen:          newWindow(sendWindow, false),
+		seen:          newWindow(dedupWindow, false),
 	}
 }
 
-// subscription returns the queue of a consumer, made if it is new.
+// subscription returns the queue of a consumer and creates it if needed.
 func (t *eventTopic) subscription(consumer string) *queue[driver.Record] {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,7 +93,7 @@ func checkEnvelope(e driver.Envelope) error {
 	return nil
 }
 
-// batchError returns the error of a batch with these failures; nil for none.
+// batchError returns the error of a batch with these failures, or nil without any.
 func batchError(failed map[string]error) error {
 	if len(failed) == 0 {
 		return nil

@@ -16,7 +16,7 @@ type outcomes struct {
 
 	mu       sync.Mutex
 	stored   map[string]storedOutcome
-	expiring sorted[expiry] // one for each of stored, the earliest first
+	expiring sorted[expiry] // one for each stored outcome, earliest first
 }
 
 type storedOutcome struct {
@@ -79,7 +79,7 @@ func (o *outcomes) Get(ctx context.Context, commandID string) (driver.Outcome, e
 	return copyOutcome(stored.Outcome), nil
 }
 
-// purge forgets what has expired.
+// purge removes the expired outcomes.
 func (o *outcomes) purge(now time.Time) {
 	var expired []expiry
 	for e := range o.expiring.ascend(func(expiry) bool { return true }) {

@@ -13,13 +13,13 @@ import (
 	"github.com/reventless-go/reventless/internal/rows"
 )
 
-// Options change how a [Provider] works. The zero value has all the defaults.
+// Options configure a [Provider]. The zero value selects all defaults.
 type Options struct {
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
-	// Limits are the sizes to refuse. Of a field that is 0 the default is taken:
-	// 400 KiB for commits and rows, 1 MiB for commands, 10,000 members of a
-	// step, unbounded feed readers.
+	// Limits are the provider's limits. The defaults of zero fields are: commits and
+	// rows of 400 KiB, commands of 1 MiB, steps of 10,000 writes and advances, any
+	// number of feed readers.
 	Limits driver.Limits
 }
 
@@ -30,7 +30,7 @@ type Provider struct {
 
 	running sync.WaitGroup // calls that Close waits for
 
-	mu            sync.RWMutex // guards what follows, never held while waiting
+	mu            sync.RWMutex // guards the fields below; not locked while waiting
 	closed        bool
 	listeners     map[int]func(string)
 	lastListener  int
@@ -49,7 +49,7 @@ type Provider struct {
 
 var _ driver.PullProvider = (*Provider)(nil)
 
-// New returns an empty provider; nil opts are the defaults.
+// New returns an empty provider. The options may be nil.
 func New(opts *Options) *Provider {
 	var o Options
 	if opts != nil {
@@ -110,8 +110,8 @@ func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (d
 	return topic, nil
 }
 
-// OpenEventCollector implements [driver.Sources]. A collector of a topic makes
-// its subscription if there is none.
+// OpenEventCollector implements [driver.Sources]. It creates the subscription of a
+// topic if needed.
 func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.Receiver[driver.Record], error) {
 	if spec.Consumer == "" {
 		return nil, fmt.Errorf("memory: collector of %q: no consumer: %w", spec.Source.Log, driver.ErrInvalid)
@@ -142,8 +142,8 @@ func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.
 	return open(ctx, p, p.watermarks, consumer, newWatermarks)
 }
 
-// OpenQueryDb implements [driver.Provider]. Rows that do not fit a new index are
-// not in it. Only an empty read model may change its sub id field.
+// OpenQueryDb implements [driver.Provider]. Existing rows that do not fit a new
+// index are omitted from it. Only an empty read model may change its sub id field.
 func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
 	t, err := p.table(ctx, spec)
 	if err != nil {
@@ -152,13 +152,13 @@ func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driv
 	if err := t.alter(spec); err != nil {
 		return nil, err
 	}
-	return &queryDb{watermarks: &watermarks{p: p, name: spec.Name, mu: &t.mu, marks: t.marks}, t: t}, nil
+	return &queryDb{watermarks: &watermarks{p: p, name: spec.Name, mu: &t.mu, byStream: t.watermarks}, t: t}, nil
 }
 
 // OpenQueryEngine implements [driver.Provider].
 func (p *Provider) OpenQueryEngine(ctx context.Context, specs []driver.TableSpec) (driver.QueryEngine, error) {
 	e := &queryEngine{p: p, tables: make(map[string]*table)}
-	if err := p.begin(ctx); err != nil { // also for no specs
+	if err := p.begin(ctx); err != nil { // checks for a closed provider even without specs
 		return nil, err
 	}
 	defer p.end()
@@ -271,9 +271,9 @@ func (p *Provider) Notify(f func(receiver string)) (stop func()) {
 	}
 }
 
-// notify tells the listeners that there may be more for receiver. The caller
-// holds no lock and is not counted as running, so that a listener may do as it
-// likes.
+// notify notifies the listeners that receiver may have new deliveries. Its caller
+// has no lock and no running call, so that a listener may call the provider, even
+// Close.
 func (p *Provider) notify(receiver string) {
 	p.mu.RLock()
 	listeners := slices.Collect(maps.Values(p.listeners))
@@ -283,7 +283,7 @@ func (p *Provider) notify(receiver string) {
 	}
 }
 
-// begin starts a call that Close waits for; the caller calls end when it is nil.
+// begin starts a call that Close waits for. If it returns nil, end must follow.
 func (p *Provider) begin(ctx context.Context) error {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -299,7 +299,7 @@ func (p *Provider) begin(ctx context.Context) error {
 
 func (p *Provider) end() { p.running.Done() }
 
-// check reports what begin would, for a step that needs no waiting for.
+// check returns the error of begin, for a call that Close need not wait for.
 func (p *Provider) check(ctx context.Context) error {
 	err := p.begin(ctx)
 	if err == nil {
@@ -308,7 +308,7 @@ func (p *Provider) check(ctx context.Context) error {
 	return err
 }
 
-// table returns the table of a read model, made if it is new.
+// table returns the table of a read model and creates it if needed.
 func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, error) {
 	if err := rows.CheckSpec(spec); err != nil {
 		return nil, fmt.Errorf("memory: %w", err)
@@ -316,7 +316,7 @@ func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, er
 	return open(ctx, p, p.tables, spec.Name, func(p *Provider, _ string) *table { return newTable(p, spec) })
 }
 
-// open returns the store called name, made if it is new.
+// open returns the store called name and creates it if needed.
 func open[S any](ctx context.Context, p *Provider, stores map[string]S, name string, create func(*Provider, string) S) (S, error) {
 	var none S
 	if err := p.begin(ctx); err != nil {

@@ -88,7 +88,7 @@ func (db *queryDb) Apply(ctx context.Context, step driver.Step) error {
 		return err
 	}
 	now := db.p.now()
-	if err := db.t.marks.check(step.Advances); err != nil {
+	if err := db.t.watermarks.check(step.Advances); err != nil {
 		return fmt.Errorf("querydb %q: %w", db.name, err)
 	}
 	for _, w := range step.Writes {
@@ -97,21 +97,21 @@ func (db *queryDb) Apply(ctx context.Context, step driver.Step) error {
 			revision = r.revision
 		}
 		if w.Guard && w.Expect != revision {
-			return fmt.Errorf("querydb %q: row %q has revision %d in place of %d: %w", db.name, w.Row.Key, revision, w.Expect, driver.ErrConflict)
+			return fmt.Errorf("querydb %q: row %q has revision %d, not %d: %w", db.name, w.Row.Key, revision, w.Expect, driver.ErrConflict)
 		}
 	}
 	for _, w := range step.Writes {
 		if w.Delete {
-			db.t.drop(w.Row.Key, now)
+			db.t.delete(w.Row.Key, now)
 		} else {
 			db.t.put(w.Row, now)
 		}
 	}
-	db.t.marks.move(step.Advances)
+	db.t.watermarks.move(step.Advances)
 	return nil
 }
 
-// checkStep reports whether step can be applied at all.
+// checkStep checks the parts of step that do not depend on stored data.
 func (db *queryDb) checkStep(step driver.Step) error {
 	if size, limit := len(step.Writes)+len(step.Advances), db.p.limits.MaxStep; size > limit {
 		return fmt.Errorf("querydb %q: %w", db.name, &driver.TooLargeError{What: "step", Size: size, Limit: limit})
@@ -119,12 +119,12 @@ func (db *queryDb) checkStep(step driver.Step) error {
 	if err := checkAdvances(step.Advances); err != nil {
 		return fmt.Errorf("querydb %q: %w", db.name, err)
 	}
-	own := db.t.spec.OwnRow
-	if own && len(step.Advances) == 1 && step.Advances[0].To == step.Advances[0].From {
-		return fmt.Errorf("querydb %q: an own row step that does not go ahead: %w", db.name, driver.ErrInvalid)
+	ownRow := db.t.spec.OwnRow
+	if ownRow && len(step.Advances) != 1 {
+		return fmt.Errorf("querydb %q: OwnRow: the step has %d advances, want 1: %w", db.name, len(step.Advances), driver.ErrInvalid)
 	}
-	if own && len(step.Advances) != 1 {
-		return fmt.Errorf("querydb %q: an own row step of %d advances: %w", db.name, len(step.Advances), driver.ErrInvalid)
+	if ownRow && step.Advances[0].To == step.Advances[0].From {
+		return fmt.Errorf("querydb %q: OwnRow: the step does not advance its watermark: %w", db.name, driver.ErrInvalid)
 	}
 	seen := make(map[driver.Key]bool)
 	for _, w := range step.Writes {
@@ -133,20 +133,20 @@ func (db *queryDb) checkStep(step driver.Step) error {
 			return fmt.Errorf("querydb %q: two writes to row %q: %w", db.name, key, driver.ErrInvalid)
 		}
 		seen[key] = true
-		if own && key.ID != step.Advances[0].Stream {
-			return fmt.Errorf("querydb %q: row %q is not that of stream %q: %w", db.name, key, step.Advances[0].Stream, driver.ErrInvalid)
+		if ownRow && key.ID != step.Advances[0].Stream {
+			return fmt.Errorf("querydb %q: OwnRow: row %q is not the row of stream %q: %w", db.name, key, step.Advances[0].Stream, driver.ErrInvalid)
 		}
 		if w.Delete {
 			continue
 		}
-		if err := db.check(w.Row); err != nil {
-			return err
+		if err := rows.Check(db.t.spec, w.Row, db.p.limits.MaxRowBytes); err != nil {
+			return fmt.Errorf("querydb %q: %w", db.name, err)
 		}
 	}
 	return nil
 }
 
-// Clear implements [driver.QueryDb]. It is told as the removal of every row.
+// Clear implements [driver.QueryDb]. It publishes the removal of every row.
 func (db *queryDb) Clear(ctx context.Context) error {
 	if err := db.p.begin(ctx); err != nil {
 		return err
@@ -157,16 +157,8 @@ func (db *queryDb) Clear(ctx context.Context) error {
 	now := db.p.now()
 	all := slices.Collect(db.t.byID.ascend(func(entry) bool { return true }))
 	for _, e := range all {
-		db.t.drop(e.at.Key, now)
+		db.t.delete(e.at.Key, now)
 	}
-	clear(db.t.marks)
-	return nil
-}
-
-// check reports whether row may be stored.
-func (db *queryDb) check(row driver.Row) error {
-	if err := rows.Check(db.t.spec, row, db.p.limits.MaxRowBytes); err != nil {
-		return fmt.Errorf("querydb %q: %w", db.name, err)
-	}
+	clear(db.t.watermarks)
 	return nil
 }

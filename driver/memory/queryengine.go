@@ -70,7 +70,7 @@ func (e *queryEngine) Scan(ctx context.Context, s driver.Scan) (driver.Page, err
 	return t.page(plan, s.Filters, t.all(plan))
 }
 
-// all yields the entries by id from where the page starts on.
+// all yields the entries of byID from the start of the page.
 func (t *table) all(plan rows.Plan) iter.Seq[entry] {
 	if plan.Descending {
 		return t.byID.descend(func(e entry) bool { return plan.After != nil && e.at.Compare(*plan.After) >= 0 })
@@ -78,7 +78,8 @@ func (t *table) all(plan rows.Plan) iter.Seq[entry] {
 	return t.byID.ascend(func(e entry) bool { return plan.Follows(e.at) })
 }
 
-// walk yields the entries from where the page starts on, those of the value first.
+// walk yields the entries of the queried set from the start of the page. The
+// entries with the queried value come first.
 func (t *table) walk(plan rows.Plan) iter.Seq[entry] {
 	set := t.byID
 	if plan.Index != nil {
@@ -98,8 +99,8 @@ func (t *table) walk(plan rows.Plan) iter.Seq[entry] {
 	return set.ascend(func(e entry) bool { return compareEntries(e, last) > 0 })
 }
 
-// page returns the first rows of entries that match. It looks one row further to
-// know whether there is another page.
+// page returns the first matching rows of entries. It reads one more matching row
+// to find out whether there is another page.
 func (t *table) page(plan rows.Plan, filters []driver.Filter, entries iter.Seq[entry]) (driver.Page, error) {
 	var page driver.Page
 	now := t.p.now()
@@ -128,8 +129,8 @@ func (t *table) page(plan rows.Plan, filters []driver.Filter, entries iter.Seq[e
 	return page, nil
 }
 
-// ordered returns the page of a scan that is ordered by a field, for which there
-// is no index: it looks at all rows.
+// ordered returns a page of a scan that is ordered by a field. There is no index
+// for that: it reads all rows.
 func (t *table) ordered(plan rows.Plan, filters []driver.Filter) (driver.Page, error) {
 	top := rows.NewTop[*record](plan)
 	now := t.p.now()
@@ -158,7 +159,7 @@ func (t *table) ordered(plan rows.Plan, filters []driver.Filter) (driver.Page, e
 	return page, nil
 }
 
-// matches reports whether a row is there and passes all filters.
+// matches reports whether a row has not expired and passes all filters.
 func (t *table) matches(r *record, filters []driver.Filter, now time.Time) (bool, error) {
 	if rows.Expired(r.deadline, now) {
 		return false, nil

@@ -35,11 +35,11 @@ func (r receiver[T]) Settle(ctx context.Context, settlements []driver.Settlement
 	}
 	err := r.leased.Settle(ctx, settlements)
 	r.p.end()
-	r.p.notify(r.name) // a group may be free now
+	r.p.notify(r.name) // the next message of a group may be available now
 	return err
 }
 
-// queue is a receiver of the messages that are pushed into it.
+// queue is a receiver of pushed messages.
 type queue[T any] struct {
 	receiver[T]
 	messages *messages[T]
@@ -50,12 +50,12 @@ func newQueue[T any](p *Provider, name string, copy func(T) T) *queue[T] {
 	return &queue[T]{newReceiver(p, name, m), m}
 }
 
-// push adds a message, which its sender no longer changes, to a group. The caller
-// notifies.
+// push adds a message to a group. The caller must not change the message afterwards
+// and must notify the receiver.
 func (q *queue[T]) push(group string, m T) { q.messages.push(group, m) }
 
-// messages is a [leases.Source] of messages in memory, without gaps between the
-// positions that were not loaded yet.
+// messages is a [leases.Source] of messages in memory. Positions that were not
+// loaded yet have no gaps.
 type messages[T any] struct {
 	copy func(T) T
 

@@ -23,7 +23,7 @@ type scheduler struct {
 
 	mu         sync.Mutex
 	plans      map[string]*plan
-	held       map[string]*plan // by delivery
+	leased     map[string]*plan // by delivery id
 	deliveries uint64
 }
 
@@ -31,21 +31,19 @@ type scheduler struct {
 type plan struct {
 	driver.Schedule
 	rate schedule.Rate
-	// due is when it fires next; zero is never again.
+	// due is the next firing; zero means that there is none.
 	due time.Time
-	// deleted is a schedule of which only a firing is left that was held when it
-	// was deleted.
+	// deleted is set if the schedule was deleted while its firing was leased. It is
+	// removed when that firing is settled.
 	deleted bool
 
-	// delivery holds the firing until then; without a delivery until is when a
-	// firing that is retried can be delivered again.
-	delivery string
-	until    time.Time
+	delivery string    // of the delivery that leases the firing, or empty
+	until    time.Time // end of the lease or time of the retry
 	attempt  int
 }
 
 func newScheduler(p *Provider) *scheduler {
-	return &scheduler{p: p, plans: make(map[string]*plan), held: make(map[string]*plan)}
+	return &scheduler{p: p, plans: make(map[string]*plan), leased: make(map[string]*plan)}
 }
 
 // Create implements [driver.Scheduler].
@@ -80,7 +78,7 @@ func (s *scheduler) create(ctx context.Context, sched driver.Schedule) error {
 		pl.due, ok = rate.Time()
 	}
 	if !ok {
-		return fmt.Errorf("scheduler: create %q: it never fires: %w", sched.Name, driver.ErrInvalid)
+		return fmt.Errorf("scheduler: create %q: the expression never fires: %w", sched.Name, driver.ErrInvalid)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,10 +103,10 @@ func (s *scheduler) Delete(ctx context.Context, name string) error {
 	return nil
 }
 
-// remove forgets a schedule with its firing.
+// remove removes a schedule and its firing.
 func (s *scheduler) remove(name string) {
 	if pl := s.plans[name]; pl != nil {
-		delete(s.held, pl.delivery)
+		delete(s.leased, pl.delivery)
 		delete(s.plans, name)
 	}
 }
@@ -159,12 +157,12 @@ func (s *scheduler) Receive(ctx context.Context, max int) (driver.Batch[driver.F
 		return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.Name, b.Name))
 	})
 	for _, pl := range due[:min(len(due), max)] {
-		delete(s.held, pl.delivery) // an expired lease
+		delete(s.leased, pl.delivery) // an expired lease
 		s.deliveries++
 		pl.delivery = strconv.FormatUint(s.deliveries, 10)
 		pl.until = now.Add(leases.Default)
 		pl.attempt++
-		s.held[pl.delivery] = pl
+		s.leased[pl.delivery] = pl
 		batch.Deliveries = append(batch.Deliveries, driver.Delivery[driver.Firing]{
 			ID: pl.delivery, Attempt: pl.attempt,
 			Message: driver.Firing{Name: pl.Name, Due: pl.due, Payload: bytes.Clone(pl.Payload)},
@@ -194,11 +192,11 @@ func (s *scheduler) settle(settlements []driver.Settlement) (more bool) {
 	defer s.mu.Unlock()
 	now := s.p.now()
 	for _, settlement := range settlements {
-		pl := s.held[settlement.ID]
+		pl := s.leased[settlement.ID]
 		if pl == nil || !pl.until.After(now) { // unknown, or its lease has expired
 			continue
 		}
-		delete(s.held, settlement.ID)
+		delete(s.leased, settlement.ID)
 		pl.delivery, pl.until = "", time.Time{}
 		switch {
 		case settlement.Retry:
@@ -210,7 +208,7 @@ func (s *scheduler) settle(settlements []driver.Settlement) (more bool) {
 			continue
 		default:
 			pl.attempt = 0
-			// Not before the firing that is settled, should the clock go back.
+			// If the clock went back, the next firing is still later than this one.
 			if next, ok := pl.rate.Next(later(now, pl.due)); ok {
 				pl.due = next
 			} else {

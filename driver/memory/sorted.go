@@ -6,24 +6,24 @@ import (
 	"sort"
 )
 
-// chunkLength bounds the elements that an insertion has to move.
+// chunkLength bounds the elements that an insertion moves.
 const chunkLength = 256
 
-// sorted is an ordered set. It is a list of sorted chunks, none of them empty,
-// so that no operation is linear in the number of all elements.
+// sorted is an ordered set. It is a list of sorted chunks, none of them empty, so
+// that no operation moves or compares all elements.
 type sorted[E any] struct {
 	compare func(a, b E) int
 	chunks  [][]E
 }
 
-// insert adds e, in place of an element that is equal to it.
+// insert adds e and replaces an equal element.
 func (s *sorted[E]) insert(e E) {
 	i, j := s.search(func(x E) bool { return s.compare(x, e) >= 0 })
 	if i < len(s.chunks) && s.compare(s.chunks[i][j], e) == 0 {
 		s.chunks[i][j] = e
 		return
 	}
-	if i == len(s.chunks) { // behind all: at the end of the last chunk
+	if i == len(s.chunks) { // e is the greatest: it belongs at the end of the last chunk
 		if i == 0 {
 			s.chunks = [][]E{{e}}
 			return
@@ -41,7 +41,7 @@ func (s *sorted[E]) insert(e E) {
 	}
 }
 
-// remove removes the element that is equal to e, if there is one.
+// remove removes the element that is equal to e, if any.
 func (s *sorted[E]) remove(e E) {
 	i, j := s.search(func(x E) bool { return s.compare(x, e) >= 0 })
 	if i == len(s.chunks) || s.compare(s.chunks[i][j], e) != 0 {
@@ -53,8 +53,8 @@ func (s *sorted[E]) remove(e E) {
 	}
 }
 
-// ascend yields the elements from the first one on for which from holds, which
-// must hold for all after it too. The set must not be changed meanwhile.
+// ascend yields the first element for which from is true and all elements after
+// it, for which from must be true as well. The set must not change meanwhile.
 func (s *sorted[E]) ascend(from func(E) bool) iter.Seq[E] {
 	return func(yield func(E) bool) {
 		i, j := s.search(from)
@@ -69,8 +69,8 @@ func (s *sorted[E]) ascend(from func(E) bool) iter.Seq[E] {
 	}
 }
 
-// descend yields the elements before the first one for which from holds, the
-// last of them first.
+// descend yields the elements before the first one for which from is true, in
+// descending order.
 func (s *sorted[E]) descend(from func(E) bool) iter.Seq[E] {
 	return func(yield func(E) bool) {
 		i, j := s.search(from)
@@ -88,8 +88,8 @@ func (s *sorted[E]) descend(from func(E) bool) iter.Seq[E] {
 	}
 }
 
-// search returns the chunk, and the index in it, of the first element for which
-// from holds; the number of chunks and 0 if there is none.
+// search returns the chunk and the index in it of the first element for which from
+// is true, or the number of chunks and 0 if there is none.
 func (s *sorted[E]) search(from func(E) bool) (i, j int) {
 	i = sort.Search(len(s.chunks), func(i int) bool {
 		chunk := s.chunks[i]

@@ -10,7 +10,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// subscriberChanges is how many changes a subscriber may be behind.
+// subscriberChanges bounds the queued changes of a subscriber.
 const subscriberChanges = 1024
 
 // stateTopic is a [driver.StateTopic].
@@ -40,14 +40,14 @@ func (t *stateTopic) Subscribe(ctx context.Context) (iter.Seq2[driver.StateChang
 		defer t.mu.Unlock()
 		delete(t.subscribers, s)
 	}
-	stop := context.AfterFunc(ctx, unsubscribe) // also when nobody ranges
+	stop := context.AfterFunc(ctx, unsubscribe) // even if the sequence is never ranged over
 
 	var once sync.Once
 	return func(yield func(driver.StateChange, error) bool) {
 		first := false
 		once.Do(func() { first = true })
 		if !first {
-			yield(driver.StateChange{}, fmt.Errorf("statetopic: the changes were ranged over before: %w", driver.ErrInvalid))
+			yield(driver.StateChange{}, fmt.Errorf("statetopic: the sequence can be ranged over only once: %w", driver.ErrInvalid))
 			return
 		}
 		defer stop()
@@ -73,8 +73,8 @@ func (t *stateTopic) Subscribe(ctx context.Context) (iter.Seq2[driver.StateChang
 	}, nil
 }
 
-// emit tells a change to all subscribers, and waits for none.
-func (t *stateTopic) emit(c driver.StateChange) {
+// publish queues a change for all subscribers without waiting for them.
+func (t *stateTopic) publish(c driver.StateChange) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for s := range t.subscribers {
@@ -84,7 +84,7 @@ func (t *stateTopic) emit(c driver.StateChange) {
 	}
 }
 
-// close ends all subscribers.
+// close ends all subscriptions.
 func (t *stateTopic) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -94,17 +94,18 @@ func (t *stateTopic) close() {
 	}
 }
 
-// subscriber is one listener with the changes that it has not taken yet. There
-// may be many that are idle, so the queue is made when there is something in it.
+// subscriber is one subscription with the changes that it has not consumed yet. An
+// empty queue has no memory, because many subscribers may be idle.
 type subscriber struct {
-	wake chan struct{} // has one element when there is something new
+	wake chan struct{} // has one element after a change was queued
 
 	mu    sync.Mutex
 	queue []driver.StateChange
-	ended bool // nothing comes behind the queue
+	ended bool // no change follows the queued ones
 }
 
-// push adds a change; without room it ends the subscriber and returns false.
+// push queues a change. If the queue is full, it ends the subscription and returns
+// false.
 func (s *subscriber) push(c driver.StateChange) bool {
 	s.mu.Lock()
 	room := len(s.queue) < subscriberChanges
@@ -132,7 +133,7 @@ func (s *subscriber) signal() {
 	}
 }
 
-// pop takes the next change.
+// pop removes the next change from the queue.
 func (s *subscriber) pop() (c driver.StateChange, ok, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,19 +12,19 @@ import (
 	"github.com/reventless-go/reventless/internal/rows"
 )
 
-// table is what the drivers of one read model share.
+// table is the state that all drivers of one read model share.
 type table struct {
 	p       *Provider
 	changes *stateTopic
 
-	mu       sync.RWMutex
-	spec     driver.TableSpec
-	rows     map[driver.Key]*record // among them some that have expired
-	byID     *sorted[entry]
-	byIndex  map[string]*sorted[entry]
-	expiring *sorted[*record] // the rows that expire, the earliest first
-	revision uint64           // the last one given to a row
-	marks    byStream
+	mu         sync.RWMutex
+	spec       driver.TableSpec
+	rows       map[driver.Key]*record // may include expired ones
+	byID       *sorted[entry]
+	byIndex    map[string]*sorted[entry]
+	expiring   *sorted[*record] // rows with an expiry, earliest first
+	revision   uint64           // last revision of any row
+	watermarks byStream
 }
 
 // record is a stored row. It is replaced, never changed.
@@ -36,7 +36,7 @@ type record struct {
 	entries  map[string]entry // by index
 }
 
-// entry is a row's place in the order by id, whose value is the id, or in an index.
+// entry is the entry of a row in an index, or in byID with the id as its value.
 type entry struct {
 	value any // a string or a float64
 	at    rows.Position
@@ -52,20 +52,18 @@ func compareDeadlines(a, b *record) int {
 }
 
 func newTable(p *Provider, spec driver.TableSpec) *table {
-	t := &table{p: p, changes: newStateTopic(p), marks: make(byStream)}
-	t.empty()
+	t := &table{
+		p: p, changes: newStateTopic(p),
+		rows:       make(map[driver.Key]*record),
+		byID:       &sorted[entry]{compare: compareEntries},
+		expiring:   &sorted[*record]{compare: compareDeadlines},
+		watermarks: make(byStream),
+	}
 	t.define(spec)
 	return t
 }
 
-// empty forgets all rows, but no revision.
-func (t *table) empty() {
-	t.rows = make(map[driver.Key]*record)
-	t.byID = &sorted[entry]{compare: compareEntries}
-	t.expiring = &sorted[*record]{compare: compareDeadlines}
-}
-
-// define gives the table its spec and builds the indexes.
+// define sets the spec and builds the indexes.
 func (t *table) define(spec driver.TableSpec) {
 	t.spec = copySpec(spec)
 	t.byIndex = make(map[string]*sorted[entry])
@@ -73,23 +71,23 @@ func (t *table) define(spec driver.TableSpec) {
 		t.byIndex[index.Name] = &sorted[entry]{compare: compareEntries}
 	}
 	for _, r := range t.rows {
-		t.enter(r)
+		t.addEntries(r)
 	}
 }
 
-// alter brings a spec about that differs from the one before.
+// alter changes the table to spec.
 func (t *table) alter(spec driver.TableSpec) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.purge(t.p.now())
 	if spec.SubID != t.spec.SubID && len(t.rows) > 0 {
-		return fmt.Errorf("querydb %q: sub id field %q with rows that have %q: %w", spec.Name, spec.SubID, t.spec.SubID, driver.ErrInvalid)
+		return fmt.Errorf("querydb %q: sub id field %q: there are rows with sub id field %q: %w", spec.Name, spec.SubID, t.spec.SubID, driver.ErrInvalid)
 	}
 	t.define(spec)
 	return nil
 }
 
-// get returns the row of key, nil if there is none at now.
+// get returns the row of key, or nil if it is absent or has expired.
 func (t *table) get(key driver.Key, now time.Time) *record {
 	if r := t.rows[key]; r != nil && !rows.Expired(r.deadline, now) {
 		return r
@@ -97,7 +95,7 @@ func (t *table) get(key driver.Key, now time.Time) *record {
 	return nil
 }
 
-// put stores a checked row and tells it.
+// put stores a checked row and publishes the change.
 func (t *table) put(row driver.Row, now time.Time) {
 	t.purge(now)
 	kind := driver.Added
@@ -114,27 +112,27 @@ func (t *table) put(row driver.Row, now time.Time) {
 	if r.deadline != 0 {
 		t.expiring.insert(r)
 	}
-	t.enter(r)
-	t.changes.emit(driver.StateChange{
+	t.addEntries(r)
+	t.changes.publish(driver.StateChange{
 		Kind: kind, ReadModel: t.spec.Name, ID: r.key.ID, SubID: r.key.Sub, Revision: r.revision, Row: r.data,
 	})
 }
 
-// drop removes the row of key, if there is one, and tells it.
-func (t *table) drop(key driver.Key, now time.Time) {
+// delete removes the row of key, if any, and publishes the change.
+func (t *table) delete(key driver.Key, now time.Time) {
 	t.purge(now)
 	r := t.rows[key]
 	if r == nil {
 		return
 	}
 	t.remove(r)
-	t.revision++ // a removal is a write: it comes after the row's last revision
-	t.changes.emit(driver.StateChange{
+	t.revision++ // a removal is a write: its revision is greater than the row's last one
+	t.changes.publish(driver.StateChange{
 		Kind: driver.Removed, ReadModel: t.spec.Name, ID: key.ID, SubID: key.Sub, Revision: t.revision, Row: r.data,
 	})
 }
 
-// purge forgets the rows that have expired. Reads do not count on it.
+// purge removes the expired rows. Reads check the expiry on their own.
 func (t *table) purge(now time.Time) {
 	for {
 		var expired *record
@@ -160,27 +158,27 @@ func (t *table) remove(r *record) {
 	}
 }
 
-// enter puts r into the indexes in which it belongs.
-func (t *table) enter(r *record) {
+// addEntries adds r to the indexes that it belongs to.
+func (t *table) addEntries(r *record) {
 	r.entries = make(map[string]entry)
 	if len(t.spec.Indexes) == 0 {
 		return
 	}
 	fields, err := rows.Fields(r.data)
 	if err != nil {
-		return // cannot be: it was checked
+		return // impossible: the data was checked
 	}
 	for _, index := range t.spec.Indexes {
-		// An error is a row that was there before the index: it is left out.
-		if place, ok, err := rows.IndexEntry(index, fields); ok && err == nil {
-			e := entry{value: place.Key, at: rows.Position{Sort: place.Sort, Key: r.key}, rec: r}
+		// A row that does not fit the index is older than the index: it is omitted.
+		if found, ok, err := rows.IndexEntry(index, fields); ok && err == nil {
+			e := entry{value: found.Key, at: rows.Position{Sort: found.Sort, Key: r.key}, rec: r}
 			r.entries[index.Name] = e
 			t.byIndex[index.Name].insert(e)
 		}
 	}
 }
 
-// row returns a copy of r with data, which is r's or a part of it.
+// row returns r as a row with a copy of data, which is all or part of r's data.
 func (r *record) row(data json.RawMessage) driver.Row {
 	return driver.Row{Key: r.key, Data: bytes.Clone(data), ExpiresAt: rows.ExpiresAt(r.deadline), Revision: r.revision}
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// byStream holds the watermark of each stream.
+// byStream has the watermark of each stream.
 type byStream map[driver.StreamKey]driver.Watermark
 
-// check reports whether all advances can be made.
+// check returns a conflict unless all advances are possible.
 func (w byStream) check(advances []driver.Advance) error {
 	for _, a := range advances {
 		switch m := w[a.StreamKey]; {
@@ -24,14 +24,14 @@ func (w byStream) check(advances []driver.Advance) error {
 	return nil
 }
 
-// move makes advances that were checked.
+// move applies checked advances.
 func (w byStream) move(advances []driver.Advance) {
 	for _, a := range advances {
 		w[a.StreamKey] = driver.Watermark{SequenceNr: a.To}
 	}
 }
 
-// checkAdvances reports whether the advances can be of one step at all.
+// checkAdvances checks the parts of advances that do not depend on stored data.
 func checkAdvances(advances []driver.Advance) error {
 	seen := make(map[driver.StreamKey]bool)
 	for _, a := range advances {
@@ -46,22 +46,22 @@ func checkAdvances(advances []driver.Advance) error {
 	return nil
 }
 
-// watermarks is a [driver.Watermarks], of a consumer of its own or of a table.
+// watermarks is a [driver.Watermarks] of a read model or of another consumer.
 type watermarks struct {
-	p     *Provider
-	name  string
-	mu    sync.Locker // guards marks
-	marks byStream
+	p        *Provider
+	name     string
+	mu       sync.Locker // guards byStream
+	byStream byStream
 }
 
 func newWatermarks(p *Provider, consumer string) *watermarks {
-	return &watermarks{p: p, name: consumer, mu: new(sync.Mutex), marks: make(byStream)}
+	return &watermarks{p: p, name: consumer, mu: new(sync.Mutex), byStream: make(byStream)}
 }
 
 // Watermark implements [driver.Watermarks].
 func (c *watermarks) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
-	marks, err := c.Watermarks(ctx, []driver.StreamKey{stream})
-	return marks[stream], err
+	found, err := c.Watermarks(ctx, []driver.StreamKey{stream})
+	return found[stream], err
 }
 
 // Watermarks implements [driver.Watermarks].
@@ -72,11 +72,11 @@ func (c *watermarks) Watermarks(ctx context.Context, streams []driver.StreamKey)
 	defer c.p.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	marks := make(map[driver.StreamKey]driver.Watermark, len(streams))
+	found := make(map[driver.StreamKey]driver.Watermark, len(streams))
 	for _, s := range streams {
-		marks[s] = c.marks[s]
+		found[s] = c.byStream[s]
 	}
-	return marks, nil
+	return found, nil
 }
 
 // Advance implements [driver.Watermarks].
@@ -90,10 +90,10 @@ func (c *watermarks) Advance(ctx context.Context, advances []driver.Advance) err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.marks.check(advances); err != nil {
+	if err := c.byStream.check(advances); err != nil {
 		return fmt.Errorf("watermarks %q: %w", c.name, err)
 	}
-	c.marks.move(advances)
+	c.byStream.move(advances)
 	return nil
 }
 
@@ -105,11 +105,11 @@ func (c *watermarks) Block(ctx context.Context, stream driver.StreamKey, at uint
 	defer c.p.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := c.marks[stream]
+	m := c.byStream[stream]
 	if m.SequenceNr != at {
 		return fmt.Errorf("watermarks %q: block %q of %q at %d: it is at %d: %w", c.name, stream.Stream, stream.Log, at, m.SequenceNr, driver.ErrConflict)
 	}
-	c.marks[stream] = driver.Watermark{SequenceNr: at, Blocked: true}
+	c.byStream[stream] = driver.Watermark{SequenceNr: at, Blocked: true}
 	return nil
 }
 
@@ -121,8 +121,8 @@ func (c *watermarks) Unblock(ctx context.Context, stream driver.StreamKey) error
 	defer c.p.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m := c.marks[stream]; m.Blocked {
-		c.marks[stream] = driver.Watermark{SequenceNr: m.SequenceNr}
+	if m := c.byStream[stream]; m.Blocked {
+		c.byStream[stream] = driver.Watermark{SequenceNr: m.SequenceNr}
 	}
 	return nil
 }

@@ -2,14 +2,14 @@ package memory
 
 import "time"
 
-// window remembers keys for a while.
+// window remembers keys for a fixed time.
 type window struct {
 	length time.Duration
-	// renew makes every use of a key start its time anew; without it only the
-	// use that was the first counts.
+	// renew restarts the time of a key with every use; otherwise it starts with
+	// the first use.
 	renew bool
-	last  map[string]time.Time
-	uses  []use // those of last, oldest first, and some that were renewed since
+	last  map[string]time.Time // the use from which the time of a key counts
+	uses  []use                // uses in last and older ones that were renewed, oldest first
 }
 
 type use struct {
@@ -21,7 +21,7 @@ func newWindow(length time.Duration, renew bool) window {
 	return window{length: length, renew: renew, last: make(map[string]time.Time)}
 }
 
-// first reports whether key was not used within the window, and uses it.
+// first records a use of key and reports whether it is the first within the window.
 func (w *window) first(key string, now time.Time) bool {
 	for len(w.uses) > 0 && now.Sub(w.uses[0].at) > w.length {
 		if u := w.uses[0]; w.last[u.key].Equal(u.at) {

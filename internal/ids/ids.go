@@ -1,5 +1,5 @@
-// Package ids makes ids: fresh ones that sort by time, and derived ones that are
-// the same whenever they are made from the same parts.
+// Package ids generates ids: new ones that sort by time, and derived ones that depend
+// only on their parts.
 package ids
 
 import (
@@ -13,14 +13,14 @@ import (
 // New returns a UUID of version 7 for the time now.
 func New(now time.Time) string {
 	var u [16]byte
-	_, _ = rand.Read(u[:]) // never fails, by its documentation
+	_, _ = rand.Read(u[:]) // documented never to fail
 	var ms [8]byte
 	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
 	copy(u[:6], ms[2:])
 	return format(u, 7)
 }
 
-// Derive returns a UUID of version 8 that depends on parts and nothing else.
+// Derive returns a UUID of version 8 that depends only on parts.
 func Derive(parts ...string) string {
 	h := sha256.New()
 	var n [8]byte

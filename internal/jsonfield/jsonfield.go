@@ -1,4 +1,4 @@
-// Package jsonfield tells the fields of a struct as encoding/json sees them.
+// Package jsonfield lists the fields of a struct as encoding/json sees them.
 package jsonfield
 
 import (
@@ -9,26 +9,26 @@ import (
 
 // Field is a field of a JSON object.
 type Field struct {
-	// Name is the member's name.
+	// Name is the name in JSON.
 	Name string
-	// Type is the field's.
+	// Type is the Go type.
 	Type reflect.Type
-	// Index is the path to the field, as [reflect.Value.FieldByIndex] takes it.
+	// Index is the path to the field, for [reflect.Value.FieldByIndex].
 	Index []int
-	// Go is where the field is declared, such as "views.Order.OrderID".
+	// Go is the declaring struct and the Go name, such as "views.Order.OrderID".
 	Go string
-	// Optional fields may be left out of the object: omitempty, omitzero, or a
-	// part of an embedded pointer.
+	// Optional is true if the object may lack the field: it has the option omitempty
+	// or omitzero, or belongs to an embedded pointer.
 	Optional bool
-	// Quoted is the option "string": a number as text.
+	// Quoted is true if the field has the option "string".
 	Quoted bool
 
 	tagged bool
 }
 
-// Of returns the fields of a struct in the order of their declaration. Embedded
-// structs count as their fields; of several fields with one name the outermost
-// counts, then the tagged one, and when there are still several, none.
+// Of returns the fields of a struct in the order of their declaration. The fields of
+// embedded structs are included. If several fields have the same name, the least
+// nested one is used; among those the tagged one; if several remain, none.
 func Of(t reflect.Type) []Field {
 	all := collect(t, nil, false, nil)
 	var out []Field
@@ -40,7 +40,7 @@ func Of(t reflect.Type) []Field {
 	return out
 }
 
-// Named returns the field of a name.
+// Named returns the field with a JSON name.
 func Named(t reflect.Type, name string) (Field, bool) {
 	fields := Of(t)
 	i := slices.IndexFunc(fields, func(f Field) bool { return f.Name == name })
@@ -90,7 +90,7 @@ func collect(t reflect.Type, path []int, optional bool, above []reflect.Type) []
 	return out
 }
 
-// winner reports whether f is the one of all fields of its name that counts.
+// winner reports whether f is used among all fields with its name.
 func winner(all []Field, f Field) bool {
 	same := 0
 	for _, o := range all {

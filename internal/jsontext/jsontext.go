@@ -1,8 +1,8 @@
-// Package jsontext walks through the text of JSON without decoding it. The text has
-// been found valid before.
+// Package jsontext skips over parts of JSON text without decoding it. The caller has
+// validated the text.
 package jsontext
 
-// SkipSpace returns the index of the first byte from i on that is not white space.
+// SkipSpace returns the first index from i on that is not white space.
 func SkipSpace(data []byte, i int) int {
 	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
 		i++
@@ -10,8 +10,8 @@ func SkipSpace(data []byte, i int) int {
 	return i
 }
 
-// SkipValue returns the index behind the JSON value that starts at i. Of a text
-// that is not valid it is any index from i up to the text's length.
+// SkipValue returns the index after the JSON value that starts at i. For invalid text
+// it is some index from i to the length of the text.
 func SkipValue(data []byte, i int) int {
 	depth := 0
 	for i < len(data) {
@@ -29,7 +29,7 @@ func SkipValue(data []byte, i int) int {
 		case '}', ']':
 			depth--
 			i++
-		case ',', ':', ' ', '\t', '\n', '\r': // only inside of an object or list
+		case ',', ':', ' ', '\t', '\n', '\r': // only inside an object or list
 			i++
 		default: // a number or a literal
 			for i < len(data) && !isDelimiter(data[i]) {

@@ -1,4 +1,4 @@
-// Package objectkey checks the keys of buckets, for all providers alike.
+// Package objectkey checks object keys. All providers use it.
 package objectkey
 
 import (
@@ -9,11 +9,11 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// MaxBytes bounds a key, in bytes of UTF-8; it is S3's limit.
+// MaxBytes is the maximum length of a key in bytes of UTF-8. It is S3's limit.
 const MaxBytes = 1024
 
-// Check reports whether key can name an object, as [driver.Bucket] demands. The
-// error is an [driver.ErrInvalid] and never repeats a long key.
+// Check checks that key is a valid object key as defined by [driver.Bucket]. The
+// error is an [driver.ErrInvalid] and never contains a whole long key.
 func Check(key string) error {
 	switch {
 	case key == "":

@@ -10,8 +10,8 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// Match reports whether the row with these fields (see [Fields]) passes all
-// filters. A malformed filter is an [driver.ErrInvalid].
+// Match reports whether a row with these fields (see [Fields]) matches all filters.
+// A malformed filter is an [driver.ErrInvalid].
 func Match(fields map[string]json.RawMessage, filters []driver.Filter) (bool, error) {
 	for _, f := range filters {
 		if err := CheckFilter(f); err != nil {
@@ -24,15 +24,15 @@ func Match(fields map[string]json.RawMessage, filters []driver.Filter) (bool, er
 	return true, nil
 }
 
-// MatchSort reports whether a sub id or sort value, a string or a float64,
-// meets the checked condition of a query; no condition is always met.
+// MatchSort reports whether a sub id or sort value, a string or a float64, matches
+// the checked condition of a query. A nil condition matches every value.
 func MatchSort(condition *driver.Filter, value any) bool {
 	return condition == nil || matchScalar(condition.Comparator, condition.Values, value)
 }
 
-// CheckFilter reports whether f is well formed: a field, a known comparator, as
-// many values as it takes, of types that it takes. The error is an
-// [driver.ErrInvalid].
+// CheckFilter checks that f is well formed: it has a field, a known comparator, and
+// values in the number and of the types that the comparator requires. The error is
+// an [driver.ErrInvalid].
 func CheckFilter(f driver.Filter) error {
 	if f.Field == "" {
 		return fmt.Errorf("filter without a field: %w", driver.ErrInvalid)
@@ -41,25 +41,25 @@ func CheckFilter(f driver.Filter) error {
 }
 
 func checkCondition(f driver.Filter) error {
-	bad := func(what string) error {
-		return fmt.Errorf("condition %q on field %q: %s: %w", f.Comparator, f.Field, what, driver.ErrInvalid)
+	bad := func(problem string) error {
+		return fmt.Errorf("condition %q on field %q: %s: %w", f.Comparator, f.Field, problem, driver.ErrInvalid)
 	}
-	takes, ordered, stringsOnly := 1, false, false
+	required, ordered, stringsOnly := 1, false, false
 	switch f.Comparator {
 	case driver.Equal, driver.Unequal, driver.Contains, driver.NotContains:
 	case driver.Less, driver.LessOrEqual, driver.Greater, driver.GreaterOrEqual:
 		ordered = true
 	case driver.Between:
-		takes, ordered = 2, true
+		required, ordered = 2, true
 	case driver.BeginsWith:
 		stringsOnly = true
 	case driver.Exists, driver.NotExists:
-		takes = 0
+		required = 0
 	default:
 		return bad("unknown comparator")
 	}
-	if len(f.Values) != takes {
-		return bad(fmt.Sprintf("%d values, it takes %d", len(f.Values), takes))
+	if len(f.Values) != required {
+		return bad(fmt.Sprintf("it has %d values, want %d", len(f.Values), required))
 	}
 	for _, v := range f.Values {
 		switch v := normal(v).(type) {
@@ -69,20 +69,21 @@ func checkCondition(f driver.Filter) error {
 				return bad("a value is not a string")
 			}
 			if math.IsNaN(v) || math.IsInf(v, 0) {
-				return bad("a value is not a number of JSON")
+				return bad("a value is not a finite number")
 			}
 		case bool:
 			if ordered || stringsOnly {
-				return bad("a value has no order")
+				return bad("a value is a bool, which has no order")
 			}
 		default:
-			return bad("a value is of an unknown type")
+			return bad("a value is not a string, number or bool")
 		}
 	}
 	return nil
 }
 
-// normal returns v with an int64 as float64; nil for types that are no value.
+// normal converts an int64 to float64. It returns nil for types that cannot be the
+// value of a query.
 func normal(v any) any {
 	switch v := v.(type) {
 	case int64:
@@ -112,7 +113,8 @@ func match(f driver.Filter, raw json.RawMessage) bool {
 	return matchScalar(f.Comparator, f.Values, scalar(raw))
 }
 
-// matchScalar compares have, nil if it is no string, number or bool, with values.
+// matchScalar compares have with values. have is nil if the field is not a string,
+// number or bool.
 func matchScalar(c driver.Comparator, values []any, have any) bool {
 	want := normal(values[0])
 	if have == nil || rank(have) != rank(want) {
@@ -150,7 +152,7 @@ func contains(raw json.RawMessage, want any) bool {
 		return ok && strings.Contains(unquote(raw), part)
 	case '[':
 		var list []json.RawMessage
-		_ = json.Unmarshal(raw, &list) // it is valid
+		_ = json.Unmarshal(raw, &list) // raw is valid JSON
 		return slices.ContainsFunc(list, func(e json.RawMessage) bool {
 			v := scalar(e)
 			return v != nil && v == want

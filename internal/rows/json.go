@@ -11,55 +11,44 @@ import (
 	"github.com/reventless-go/reventless/internal/jsontext"
 )
 
-// Fields returns the top-level fields of a row's data. Of a name that occurs
-// twice the last value counts. The values share data's memory. Data that is not
-// a JSON object is an [driver.ErrInvalid].
+// Fields returns the top-level fields of a row's data. If a name occurs more than
+// once, its last value counts. The values share data's memory. Data that is not a
+// JSON object is an [driver.ErrInvalid].
 func Fields(data json.RawMessage) (map[string]json.RawMessage, error) {
-	fields := make(map[string]json.RawMessage)
-	err := members(data, func(name string, start, end int) {
-		fields[name] = data[start:end:end]
-	})
-	if err != nil {
-		return nil, err
-	}
-	return fields, nil
-}
-
-// members calls f for each member of the JSON object data, in the order of the
-// text, with its name and the bounds of its value.
-func members(data []byte, f func(name string, start, end int)) error {
 	if !utf8.Valid(data) || !json.Valid(data) {
-		return fmt.Errorf("data is not JSON: %w", driver.ErrInvalid)
+		return nil, fmt.Errorf("data is not JSON: %w", driver.ErrInvalid)
 	}
 	i := jsontext.SkipSpace(data, 0)
 	if data[i] != '{' {
-		return fmt.Errorf("data is not a JSON object: %w", driver.ErrInvalid)
+		return nil, fmt.Errorf("data is not a JSON object: %w", driver.ErrInvalid)
 	}
+	fields := make(map[string]json.RawMessage)
 	i = jsontext.SkipSpace(data, i+1)
 	for data[i] != '}' {
 		end := jsontext.SkipValue(data, i)
 		name := unquote(data[i:end])
-		start := jsontext.SkipSpace(data, jsontext.SkipSpace(data, end)+1) // behind the colon
+		start := jsontext.SkipSpace(data, jsontext.SkipSpace(data, end)+1) // after the colon
 		end = jsontext.SkipValue(data, start)
-		f(name, start, end)
+		fields[name] = data[start:end:end]
 		i = jsontext.SkipSpace(data, end)
 		if data[i] == ',' {
 			i = jsontext.SkipSpace(data, i+1)
 		}
 	}
-	return nil
+	return fields, nil
 }
 
-// lookup returns the value of a top-level field, nothing if there is none; of a
-// name that occurs twice the last one. It trusts data to have passed [Fields]
-// once; what did not gives any value or nothing, but no panic.
+// lookup returns the value of a top-level field, or nil if there is none. If the name
+// occurs more than once, it returns the last value. It does not validate data, which
+// [Fields] has accepted before: for other data the result is undefined, but lookup
+// does not panic.
 func lookup(data []byte, field string) (value json.RawMessage) {
 	if i := jsontext.SkipSpace(data, 0); i < len(data) && data[i] == '{' {
 		data = data[i+1:]
 	} else {
 		return nil
 	}
-	// next returns the next value and leaves data behind it.
+	// next returns the next value and moves data to what follows it.
 	next := func() []byte {
 		data = data[jsontext.SkipSpace(data, 0):]
 		end := 0
@@ -94,7 +83,7 @@ func lookup(data []byte, field string) (value json.RawMessage) {
 	return value
 }
 
-// named reports whether the JSON string quoted stands for s.
+// named reports whether the JSON string quoted encodes s.
 func named(quoted []byte, s string) bool {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return string(quoted[1:len(quoted)-1]) == s
@@ -102,27 +91,27 @@ func named(quoted []byte, s string) bool {
 	return unquote(quoted) == s
 }
 
-// unquote returns the string that the valid JSON string quoted stands for.
+// unquote decodes a valid JSON string.
 func unquote(quoted []byte) string {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return string(quoted[1 : len(quoted)-1])
 	}
 	var s string
-	_ = json.Unmarshal(quoted, &s) // it is valid
+	_ = json.Unmarshal(quoted, &s) // quoted is valid JSON
 	return s
 }
 
-// quote returns s as a JSON string, without the escapes for HTML.
+// quote encodes s as a JSON string without HTML escapes.
 func quote(s string) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(s) // a string always encodes
+	_ = e.Encode(s) // cannot fail for a string
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// scalar returns the string, float64 or bool that raw, a valid JSON value or
-// nothing, stands for; nil for all else. A number too large is an infinity.
+// scalar decodes a valid JSON value to a string, float64 or bool. It returns nil for
+// other types and for an empty raw. A number that is too large becomes an infinity.
 func scalar(raw json.RawMessage) any {
 	if len(raw) == 0 {
 		return nil
@@ -141,5 +130,5 @@ func scalar(raw json.RawMessage) any {
 	return f + 0 // turns -0 into 0
 }
 
-// absent reports whether a field is not there or null.
+// absent reports whether a field is missing or null.
 func absent(raw json.RawMessage) bool { return len(raw) == 0 || raw[0] == 'n' }

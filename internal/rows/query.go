@@ -14,14 +14,14 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// defaultLimit is the page size of a query that names none.
+// defaultLimit is the page size of a query without a limit.
 const defaultLimit = 100
 
-// Position is a row's place in the order of a query or scan.
+// Position is the position of a row in the order of a query or scan.
 type Position struct {
-	// Sort is the value of the index's sort field, a string or a float64, or of
-	// the field that orders a scan, also a bool or nil; nil when the order is by
-	// key alone.
+	// Sort is the value of the index's sort field, a string or a float64, or the
+	// value of the field that orders a scan, which may also be a bool or nil. It is
+	// nil if rows are ordered by key only.
 	Sort any
 	driver.Key
 }
@@ -31,26 +31,26 @@ func (p Position) Compare(o Position) int {
 	return cmp.Or(CompareValues(p.Sort, o.Sort), CompareKeys(p.Key, o.Key))
 }
 
-// Plan is a query or scan that passed its check.
+// Plan is a checked query or scan.
 type Plan struct {
-	// Index is the index to use; nil is by id.
+	// Index is the index to use; nil for a query by id.
 	Index *driver.Index
-	// Value is the id or index key, a string or a float64; nil in a scan.
+	// Value is the id or index key, a string or a float64; nil for a scan.
 	Value any
-	// Field is the one that orders a scan; empty when the order is by key alone.
+	// Field orders a scan; if it is empty, rows are ordered by key only.
 	Field string
-	// Descending turns the order around.
+	// Descending reverses the order.
 	Descending bool
-	// Limit is the most rows of the page, at least 1.
+	// Limit is the maximum number of rows on the page, at least 1.
 	Limit int
-	// After is the position of the cursor; nil is to start.
+	// After is the position of the cursor; nil starts at the first row.
 	After *Position
 
 	query identity
 }
 
-// CheckQuery checks q against the read model that it names. An unknown index is
-// an [driver.ErrNotFound], a malformed query an [driver.ErrInvalid].
+// CheckQuery checks q against the spec of its read model. An unknown index is an
+// [driver.ErrNotFound], a malformed query an [driver.ErrInvalid].
 func CheckQuery(spec driver.TableSpec, q driver.Query) (Plan, error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("query %q: %s: %w", q.ReadModel, fmt.Sprintf(format, args...), driver.ErrInvalid)
@@ -72,7 +72,7 @@ func CheckQuery(spec driver.TableSpec, q driver.Query) (Plan, error) {
 		return Plan{}, bad("limit %d", q.Limit)
 	}
 	if !hasType(key, plan.Value) {
-		return Plan{}, bad("the value is of another type than %q", key.Name)
+		return Plan{}, bad("the value has a different type than field %q", key.Name)
 	}
 	if q.Sort != nil {
 		if sort == nil {
@@ -81,14 +81,14 @@ func CheckQuery(spec driver.TableSpec, q driver.Query) (Plan, error) {
 		switch q.Sort.Comparator {
 		case driver.Equal, driver.Less, driver.LessOrEqual, driver.Greater, driver.GreaterOrEqual, driver.BeginsWith, driver.Between:
 		default:
-			return Plan{}, bad("sort comparator %q", q.Sort.Comparator)
+			return Plan{}, bad("comparator %q in a sort condition", q.Sort.Comparator)
 		}
 		if err := checkCondition(*q.Sort); err != nil {
 			return Plan{}, fmt.Errorf("query %q: %w", q.ReadModel, err)
 		}
 		for _, v := range q.Sort.Values {
 			if !hasType(*sort, normal(v)) {
-				return Plan{}, bad("a value is of another type than %q", sort.Name)
+				return Plan{}, bad("a value of the sort condition has a different type than field %q", sort.Name)
 			}
 		}
 	}
@@ -105,7 +105,7 @@ func CheckQuery(spec driver.TableSpec, q driver.Query) (Plan, error) {
 	plan.query = identify(appendFilters(id, q.Filters))
 	plan.Descending = q.Descending
 	if plan.Index == nil {
-		sort = nil // the sub id is in the key
+		sort = nil // positions have the sub id in their key
 	}
 	plan, err := plan.at(q.Cursor, func(v any) bool {
 		if sort == nil {
@@ -143,8 +143,8 @@ func CheckScan(s driver.Scan) (Plan, error) {
 	return plan, nil
 }
 
-// Place returns the position in a scan of a row with this data, which was
-// checked when it was stored.
+// Place returns the position in a scan of a row with this data, which was checked
+// when it was stored.
 func (p Plan) Place(key driver.Key, data []byte) Position {
 	at := Position{Key: key}
 	if p.Field != "" {
@@ -161,11 +161,11 @@ func (p Plan) Compare(a, b Position) int {
 	return a.Compare(b)
 }
 
-// Follows reports whether a position is behind the cursor.
+// Follows reports whether a position comes after the cursor.
 func (p Plan) Follows(at Position) bool { return p.After == nil || p.Compare(at, *p.After) > 0 }
 
-// identity is what makes two queries the same, so that the cursor of one may
-// continue the other: a hash of all but the direction, the limit and the cursor.
+// identity identifies queries that can share cursors. It is a hash of everything in
+// a query except the direction, the limit and the cursor.
 type identity [12]byte
 
 func identify(text []byte) identity {
@@ -173,10 +173,10 @@ func identify(text []byte) identity {
 	return identity(sum[:])
 }
 
-// cursors are in the alphabet of URLs.
+// cursors encodes cursors for use in URLs.
 var cursors = base64.RawURLEncoding.Strict()
 
-// Cursor returns the cursor that continues behind the row at a position.
+// Cursor returns the cursor that continues after the row at a position.
 func (p Plan) Cursor(at Position) string {
 	b := make([]byte, 0, 128)
 	b = append(b, p.query[:]...)
@@ -184,8 +184,8 @@ func (p Plan) Cursor(at Position) string {
 	return cursors.EncodeToString(appendText(appendText(b, at.ID), at.Sub))
 }
 
-// at returns the plan with the position of text, a cursor or nothing. fits says
-// which sort values there can be.
+// at returns the plan with the position of a cursor, which may be empty. fits reports
+// whether a sort value is possible in the plan.
 func (p Plan) at(text string, fits func(sort any) bool) (Plan, error) {
 	if text == "" {
 		return p, nil
@@ -200,7 +200,7 @@ func (p Plan) at(text string, fits func(sort any) bool) (Plan, error) {
 	}
 	r := reader{rest: rest}
 	at := Position{Sort: r.value(), Key: driver.Key{ID: r.text(), Sub: r.text()}}
-	// There is one form of a cursor: what lies in many hands has no variants.
+	// Each position has exactly one cursor: other encodings of it are refused.
 	if r.bad || at.ID == "" || !fits(at.Sort) || p.Cursor(at) != text {
 		return Plan{}, fmt.Errorf("cursor: %w", driver.ErrInvalid)
 	}
@@ -221,7 +221,7 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// appendValue appends a value as [normal] returns it.
+// appendValue appends a value returned by [normal].
 func appendValue(b []byte, v any) []byte {
 	switch v := v.(type) {
 	case bool:
@@ -253,7 +253,7 @@ func appendCondition(b []byte, f driver.Filter) []byte {
 	return b
 }
 
-// reader takes apart what the append functions made, from anybody's hands.
+// reader decodes the output of the append functions. Its input is untrusted.
 type reader struct {
 	rest []byte
 	bad  bool
@@ -314,7 +314,7 @@ func checkFilters(readModel string, filters []driver.Filter) error {
 	return nil
 }
 
-// hasType reports whether v, a normal value, can be compared with field.
+// hasType reports whether v, a value returned by [normal], has the type of field.
 func hasType(field driver.Field, v any) bool {
 	switch v := v.(type) {
 	case string:

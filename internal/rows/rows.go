@@ -1,9 +1,9 @@
-// Package rows holds what all providers must do alike with the rows of read
-// models: what is refused, which index a row is in, what a filter matches, how
-// queries are ordered and continued. It only computes; it stores nothing.
+// Package rows implements the rules for rows of read models that are the same for
+// all providers: which rows are refused, which indexes a row belongs to, what
+// filters match, and how queries are ordered and continued. It stores nothing.
 //
-// Numbers are compared as float64, so whole numbers beyond 2^53 may compare as
-// equal to their neighbours.
+// Numbers are compared as float64, so integers beyond 2^53 may be equal to their
+// neighbors.
 package rows
 
 import (
@@ -18,9 +18,8 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// CheckSpec reports whether spec describes a table that can be: a name, indexes
-// with names of their own, and no field with two types. The error is an
-// [driver.ErrInvalid].
+// CheckSpec checks that spec is valid: it has a name, its indexes have unique names,
+// and no field has two types. The error is an [driver.ErrInvalid].
 func CheckSpec(spec driver.TableSpec) error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("read model %q: %s: %w", spec.Name, fmt.Sprintf(format, args...), driver.ErrInvalid)
@@ -29,7 +28,7 @@ func CheckSpec(spec driver.TableSpec) error {
 		return bad("no name")
 	}
 	if spec.OwnRow && spec.SubID != "" {
-		return bad("OwnRow and SubID exclude each other")
+		return bad("OwnRow and SubID are mutually exclusive")
 	}
 	number := make(map[string]bool) // by field
 	if spec.SubID != "" {
@@ -57,8 +56,7 @@ func CheckSpec(spec driver.TableSpec) error {
 	return nil
 }
 
-// CheckKey reports whether a row may have this key. The error is an
-// [driver.ErrInvalid].
+// CheckKey checks that a row may have this key. The error is an [driver.ErrInvalid].
 func CheckKey(spec driver.TableSpec, key driver.Key) error {
 	if err := driver.CheckID("row", key.ID); err != nil {
 		return err
@@ -67,17 +65,17 @@ func CheckKey(spec driver.TableSpec, key driver.Key) error {
 		return driver.CheckID("sub", key.Sub)
 	}
 	if key.Sub != "" {
-		return fmt.Errorf("row %q has a sub id in a read model without: %w", key.ID, driver.ErrInvalid)
+		return fmt.Errorf("row %q has a sub id in a read model without sub ids: %w", key.ID, driver.ErrInvalid)
 	}
 	return nil
 }
 
-// Size is what counts against [driver.Limits].MaxRowBytes.
+// Size is the size of a row that [driver.Limits].MaxRowBytes bounds.
 func Size(r driver.Row) int { return len(r.ID) + len(r.Sub) + len(r.Data) }
 
-// Check reports whether r may be stored: everything that [driver.QueryDb] says
-// is refused, as [driver.ErrInvalid] or [driver.ErrTooLarge]. A maxBytes of 0 is
-// no limit.
+// Check checks that r may be stored. It makes all checks of rows that
+// [driver.QueryDb] demands; the error is an [driver.ErrInvalid] or
+// [driver.ErrTooLarge]. A maxBytes of 0 means no limit.
 func Check(spec driver.TableSpec, r driver.Row, maxBytes int) error {
 	if err := CheckKey(spec, r.Key); err != nil {
 		return err
@@ -91,7 +89,7 @@ func Check(spec driver.TableSpec, r driver.Row, maxBytes int) error {
 	}
 	if spec.SubID != "" {
 		if sub, ok := scalar(fields[spec.SubID]).(string); !ok || sub != r.Sub {
-			return fmt.Errorf("row %q: field %q is not the sub id: %w", r.Key, spec.SubID, driver.ErrInvalid)
+			return fmt.Errorf("row %q: field %q does not equal the sub id: %w", r.Key, spec.SubID, driver.ErrInvalid)
 		}
 	}
 	for _, index := range spec.Indexes {
@@ -102,16 +100,16 @@ func Check(spec driver.TableSpec, r driver.Row, maxBytes int) error {
 	return nil
 }
 
-// Entry is a row's place in an index.
+// Entry is the entry of a row in an index.
 type Entry struct {
-	// Key and Sort are the values of the index's fields, each a string or a
-	// float64; Sort is nil in an index without.
+	// Key and Sort are the values of the index fields, each a string or a float64.
+	// Sort is nil in an index without a sort field.
 	Key, Sort any
 }
 
-// IndexEntry returns the place in index of a row with these fields, and whether
-// it is in it at all. A field of another type than declared, or a number beyond
-// float64, is an [driver.ErrInvalid] that names the field.
+// IndexEntry returns the entry in index of a row with these fields, and whether the
+// row has one. A field of another type than declared, or a number beyond the range
+// of float64, is an [driver.ErrInvalid] that names the field.
 func IndexEntry(index driver.Index, fields map[string]json.RawMessage) (Entry, bool, error) {
 	values := [2]any{}
 	in := true
@@ -121,7 +119,7 @@ func IndexEntry(index driver.Index, fields map[string]json.RawMessage) (Entry, b
 			return Entry{}, false, err
 		}
 		values[i] = v
-		in = in && ok // go on: the other field's type must be right nevertheless
+		in = in && ok // continue: the type of the other field is checked as well
 	}
 	if !in {
 		return Entry{}, false, nil
@@ -154,13 +152,13 @@ func indexValue(field driver.Field, raw json.RawMessage) (any, bool, error) {
 	if field.Number {
 		want = "number"
 	}
-	return nil, false, fmt.Errorf("field %q of an index is not a %s: %w", field.Name, want, driver.ErrInvalid)
+	return nil, false, fmt.Errorf("index field %q is not a %s: %w", field.Name, want, driver.ErrInvalid)
 }
 
-// Project returns data with the fields that a query of index returns: data
-// itself when the index includes all, else an object of the sub id field, the
-// index's fields and the included ones, ordered by name, with the bytes of each
-// value kept.
+// Project returns the part of data that a query of index returns. If the index
+// includes all fields, that is data itself. Otherwise it is an object with the sub
+// id field, the index fields and the included fields, ordered by name; the bytes of
+// their values are unchanged.
 func Project(spec driver.TableSpec, index driver.Index, data json.RawMessage) (json.RawMessage, error) {
 	if index.Include == nil {
 		return data, nil
@@ -197,13 +195,13 @@ func appendMember(b []byte, name string, value []byte) []byte {
 	return append(b, value...)
 }
 
-// Deadline is when a row ends, in seconds since 1970, for a store that keeps a
-// number: 0 is never.
+// Deadline returns the expiry of a row in seconds since 1970, for storage; 0 means
+// that the row does not expire.
 func Deadline(expiresAt time.Time) int64 {
 	if expiresAt.IsZero() {
 		return 0
 	}
-	return max(1, expiresAt.Unix()) // long past, but not never
+	return max(1, expiresAt.Unix()) // a time before 1970 must not become 0
 }
 
 // ExpiresAt is the inverse of [Deadline].
@@ -214,12 +212,12 @@ func ExpiresAt(deadline int64) time.Time {
 	return time.Unix(deadline, 0).UTC()
 }
 
-// Expired reports whether a row with this deadline is absent at now.
+// Expired reports whether a row with this deadline has expired at now.
 func Expired(deadline int64, now time.Time) bool {
 	return deadline != 0 && now.Unix() >= deadline
 }
 
-// CompareKeys orders keys by id, then by sub id, each by its bytes.
+// CompareKeys orders keys by the bytes of the id, then of the sub id.
 func CompareKeys(a, b driver.Key) int {
 	return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Sub, b.Sub))
 }

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Top finds the page of an ordered scan among rows that come in any order. It
-// keeps one row more than the page has, to know whether there is another page.
+// Top selects the rows of one page of an ordered scan from rows in any order. It
+// keeps one row more than the page limit, to find out whether another page follows.
 type Top[E any] struct{ kept placedHeap[E] }
 
 // Placed is a row with its position.
@@ -18,8 +18,8 @@ type Placed[E any] struct {
 // NewTop returns a Top for a scan.
 func NewTop[E any](plan Plan) *Top[E] { return &Top[E]{placedHeap[E]{plan: plan}} }
 
-// Wants reports whether a row at this position may be on the page, as far as is
-// known.
+// Wants reports whether a row at this position belongs to the page, given the rows
+// added so far. Add must only get such rows.
 func (t *Top[E]) Wants(at Position) bool {
 	if !t.kept.plan.Follows(at) {
 		return false
@@ -27,7 +27,7 @@ func (t *Top[E]) Wants(at Position) bool {
 	return len(t.kept.rows) <= t.kept.plan.Limit || t.kept.plan.Compare(at, t.kept.rows[0].At) < 0
 }
 
-// Add keeps a row that is wanted.
+// Add adds a row for whose position Wants is true.
 func (t *Top[E]) Add(at Position, row E) {
 	if len(t.kept.rows) <= t.kept.plan.Limit {
 		heap.Push(&t.kept, Placed[E]{at, row})
@@ -47,7 +47,7 @@ func (t *Top[E]) Page() (page []Placed[E], more bool) {
 	return page, false
 }
 
-// placedHeap has the last row first.
+// placedHeap is a heap with the last row of the order on top.
 type placedHeap[E any] struct {
 	plan Plan
 	rows []Placed[E]

@@ -21,17 +21,18 @@ import (
 	"github.com/reventless-go/reventless/internal/objectkey"
 )
 
-// bucket is a directory of files, with a table of what was told of them. An
-// object that differs from the table has been changed by another hand; it is
-// told when the directory is watched, or when the bucket is opened next.
+// bucket is a directory of files; the table objects has their last reported
+// states. If a file differs from the table, another program has changed it. The
+// watcher reports such a change, or the next opening of the bucket does.
 type bucket struct {
 	*queue[driver.ObjectEvent]
 	name string
 	dir  string
-	temp string // where objects are written before they get their names
+	temp string // directory in which new objects are written
 
-	// changing is held for writing while the table is brought up to date, and
-	// for reading, with the stripe of the key, while an object is changed.
+	// changing is locked for writing while the table is synchronized with the
+	// files, and for reading, with the stripe of the key, while Put or Delete
+	// changes an object.
 	changing sync.RWMutex
 	stripes  [64]sync.Mutex
 	seed     maphash.Seed
@@ -42,8 +43,8 @@ func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, 
 	return p.sharedBucket(ctx, name)
 }
 
-// OpenBucketReceiver implements [driver.Sources]. Objects that another program
-// changed since the last time are available before it returns.
+// OpenBucketReceiver implements [driver.Sources]. Changes that another program made
+// while no provider was open are available when it returns.
 func (p *Provider) OpenBucketReceiver(ctx context.Context, name string) (driver.Receiver[driver.ObjectEvent], error) {
 	return p.sharedBucket(ctx, name)
 }
@@ -77,13 +78,13 @@ func (p *Provider) openBucket(ctx context.Context, name string) (*bucket, error)
 	if err := p.watch.prepare(b.temp); err != nil {
 		return nil, err
 	}
-	if err := p.watch.add(b); err != nil { // before the scan: nothing is missed between them
+	if err := p.watch.add(b); err != nil { // before the scan, so that no change is missed
 		return nil, err
 	}
 	return b, b.scan(ctx)
 }
 
-// makeDirs makes a directory and those above it, durably.
+// makeDirs creates a directory and its parents durably.
 func makeDirs(path string) error {
 	if info, err := os.Stat(path); err == nil {
 		if !info.IsDir() {
@@ -93,23 +94,23 @@ func makeDirs(path string) error {
 	} else if !absent(err) {
 		return err
 	}
-	above := filepath.Dir(path)
-	if err := makeDirs(above); err != nil {
+	parent := filepath.Dir(path)
+	if err := makeDirs(parent); err != nil {
 		return err
 	}
 	if err := os.Mkdir(path, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(above)
+	return syncDir(parent)
 }
 
-// absent reports whether an error says that there is no such file. A file where
-// a directory would have to be is one reason.
+// absent reports whether an error means that there is no such file. One cause is a
+// file in the place of a parent directory.
 func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// lock takes the lock of a key for a change of it.
+// lock locks a key for a change of its object.
 func (b *bucket) lock(key string) (unlock func()) {
 	b.changing.RLock()
 	m := &b.stripes[maphash.String(b.seed, key)%uint64(len(b.stripes))]
@@ -120,7 +121,7 @@ func (b *bucket) lock(key string) (unlock func()) {
 	}
 }
 
-// locate returns where the file of a key is; info is nil when there is none.
+// locate returns the path of a key's file; info is nil if there is no file.
 func (b *bucket) locate(key string) (path string, info fs.FileInfo, err error) {
 	paths := []string{escapedPath(key)}
 	if p, ok := plainPath(key); ok {
@@ -156,12 +157,12 @@ func (b *bucket) Put(ctx context.Context, key string, body io.Reader) error {
 		if err != nil {
 			return err
 		}
-		defer os.Remove(temp) //nolint:errcheck // it is gone when all went well
+		defer os.Remove(temp) //nolint:errcheck // after success it no longer exists
 		defer b.lock(key)()
 		if err := b.place(temp, key); err != nil {
 			return err
 		}
-		// The object is there: that it is told must not depend on the caller.
+		// The object is stored: report it even if the caller's context ends.
 		return b.update(context.WithoutCancel(ctx), []string{key}, true)
 	}), "put", key)
 }
@@ -191,7 +192,7 @@ func (b *bucket) write(ctx context.Context, body io.Reader) (path string, err er
 	return f.Name(), err
 }
 
-// bodyReader ends a long copy when its context does.
+// bodyReader fails when its context ends, to stop a long copy.
 type bodyReader struct {
 	ctx  context.Context
 	body io.Reader
@@ -204,7 +205,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	return r.body.Read(p)
 }
 
-// place moves a written file to where the object belongs.
+// place moves a written file to the path of its object.
 func (b *bucket) place(temp, key string) error {
 	path, _, err := b.locate(key)
 	if err != nil {
@@ -225,14 +226,14 @@ func (b *bucket) place(temp, key string) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// free reports whether a file can be made at path: nothing is there but perhaps
-// an empty directory, which it removes, and nothing but directories is above.
+// free reports whether a file can be created at path: there is nothing, or an
+// empty directory, which it removes, and all its parents are directories or absent.
 func (b *bucket) free(path string) bool {
 	if _, err := os.Lstat(path); err == nil && os.Remove(path) != nil {
 		return false
 	}
-	for above := filepath.Dir(path); len(above) > len(b.dir); above = filepath.Dir(above) {
-		if info, err := os.Stat(above); err == nil {
+	for parent := filepath.Dir(path); len(parent) > len(b.dir); parent = filepath.Dir(parent) {
+		if info, err := os.Stat(parent); err == nil {
 			return info.IsDir()
 		}
 	}
@@ -320,9 +321,9 @@ func (b *bucket) List(ctx context.Context, prefix, after string, limit int) ([]d
 	return list, nil
 }
 
-// update brings the table up to date for some keys and tells what it finds
-// changed. With told, an object that is there is told in any case.
-func (b *bucket) update(ctx context.Context, keys []string, told bool) error {
+// update synchronizes the table with the files of some keys and reports their
+// changes. If always is set, it reports every existing object, changed or not.
+func (b *bucket) update(ctx context.Context, keys []string, always bool) error {
 	found := make([]fs.FileInfo, len(keys))
 	for i, key := range keys {
 		_, info, err := b.locate(key)
@@ -333,7 +334,7 @@ func (b *bucket) update(ctx context.Context, keys []string, told bool) error {
 	}
 	return b.p.writeWhole(ctx, func(t *tx) error {
 		for i, key := range keys {
-			if err := b.compare(t, key, found[i], told); err != nil {
+			if err := b.updateKey(t, key, found[i], always); err != nil {
 				return err
 			}
 		}
@@ -341,7 +342,7 @@ func (b *bucket) update(ctx context.Context, keys []string, told bool) error {
 	})
 }
 
-func (b *bucket) compare(t *tx, key string, info fs.FileInfo, told bool) error {
+func (b *bucket) updateKey(t *tx, key string, info fs.FileInfo, always bool) error {
 	var size, modified int64
 	known, err := t.first("SELECT size, modified FROM objects WHERE bucket = ? AND key = ?", []any{b.id, key}, func(row []sqldriver.Value) error {
 		size, modified = number(row[0]), number(row[1])
@@ -357,7 +358,7 @@ func (b *bucket) compare(t *tx, key string, info fs.FileInfo, told bool) error {
 	case info == nil:
 		kind = driver.ObjectRemoved
 		_, _, err = t.exec("DELETE FROM objects WHERE bucket = ? AND key = ?", b.id, key)
-	case known && !told && size == info.Size() && modified == info.ModTime().UnixNano():
+	case known && !always && size == info.Size() && modified == info.ModTime().UnixNano():
 		return nil
 	default:
 		_, _, err = t.exec("INSERT OR REPLACE INTO objects (bucket, key, size, modified) VALUES (?, ?, ?, ?)",
@@ -377,7 +378,8 @@ func (b *bucket) compare(t *tx, key string, info fs.FileInfo, told bool) error {
 	return b.putAs(t, id, message{group: key, head: string(head)})
 }
 
-// refresh is update for changes by other hands: it looks first which keys differ.
+// refresh is update for changes by other programs: it first finds the keys whose
+// files differ from the table.
 func (b *bucket) refresh(ctx context.Context, keys []string) error {
 	b.changing.Lock()
 	defer b.changing.Unlock()
@@ -408,10 +410,10 @@ func (b *bucket) refresh(ctx context.Context, keys []string) error {
 	return b.update(ctx, differ, false)
 }
 
-// refreshPage is how many keys are brought up to date at once.
+// refreshPage is how many keys are synchronized at once.
 const refreshPage = 256
 
-// scan brings all of the table up to date.
+// scan synchronizes the whole table with the files.
 func (b *bucket) scan(ctx context.Context) error {
 	if err := b.scanDir(ctx, b.dir); err != nil {
 		return err
@@ -419,7 +421,7 @@ func (b *bucket) scan(ctx context.Context) error {
 	return b.scanKnown(ctx, "")
 }
 
-// scanDir looks at all files below dir.
+// scanDir synchronizes the table with all files below dir.
 func (b *bucket) scanDir(ctx context.Context, dir string) error {
 	var keys []string
 	flush := func() error {
@@ -433,7 +435,7 @@ func (b *bucket) scanDir(ctx context.Context, dir string) error {
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if absent(err) {
-				return nil // it went meanwhile
+				return nil // removed in the meantime
 			}
 			return err
 		}
@@ -458,7 +460,7 @@ func (b *bucket) scanDir(ctx context.Context, dir string) error {
 	return flush()
 }
 
-// scanKnown looks after all objects of the table whose keys begin with prefix.
+// scanKnown synchronizes all objects of the table whose keys begin with prefix.
 func (b *bucket) scanKnown(ctx context.Context, prefix string) error {
 	for after := ""; ; {
 		list, err := b.known(ctx, prefix, after)

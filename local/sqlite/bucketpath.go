@@ -8,34 +8,34 @@ import (
 	"github.com/reventless-go/reventless/internal/objectkey"
 )
 
-// The file of an object lies at one of two paths below its bucket's directory.
-// The plain one is the key itself, and what a person puts there is an object of
-// that key. The escaped one is for keys that cannot be plain: because of the
-// file system's rules for names, or because a file is where a directory would
-// have to be, such as for the keys "a" and "a/b". There each segment is marked:
+// The file of an object has one of two paths below its bucket's directory. The
+// plain path is the key itself: a file that a person puts there is an object with
+// that key. The escaped path is for keys that cannot use the plain one, because of
+// the file system's rules for names, or because a file takes the place of a
+// directory, as with the keys "a" and "a/b". In it each segment has a prefix:
 //
 //	%=name   a file
-//	%-name   a directory on the way
+//	%-name   a directory
 //	%+part   a directory that is the beginning of a longer segment
 //
-// so that files and directories never meet. In a marked segment % and what the
-// file system cannot stand is written as % and two hex digits.
+// so that a file and a directory never have the same path. In such a segment % and
+// bytes that the file system does not accept are written as % and two hex digits.
 
 const (
-	markFile = "%="
-	markDir  = "%-"
-	markPart = "%+"
-	// maxSegment bounds the names of files, of which most systems take 255 bytes.
+	prefixFile = "%="
+	prefixDir  = "%-"
+	prefixPart = "%+"
+	// maxSegment bounds the length of file names; most systems allow 255 bytes.
 	maxSegment = 240
 )
 
-// plain reports whether a segment can be a file's name as it is.
+// plain reports whether a segment can be a file name unchanged.
 func plain(segment string) bool {
-	return len(segment) <= maxSegment && !marked(segment) && nameable(segment)
+	return len(segment) <= maxSegment && !escaped(segment) && nameable(segment)
 }
 
-func marked(segment string) bool {
-	return strings.HasPrefix(segment, markFile) || strings.HasPrefix(segment, markDir) || strings.HasPrefix(segment, markPart)
+func escaped(segment string) bool {
+	return strings.HasPrefix(segment, prefixFile) || strings.HasPrefix(segment, prefixDir) || strings.HasPrefix(segment, prefixPart)
 }
 
 // plainPath returns the plain path of a key, if it can have one.
@@ -48,27 +48,27 @@ func plainPath(key string) (path string, ok bool) {
 	return filepath.FromSlash(key), true
 }
 
-// escapedPath returns the other path of a key.
+// escapedPath returns the escaped path of a key.
 func escapedPath(key string) string {
 	segments := strings.Split(key, "/")
 	var names []string
 	for i, segment := range segments {
-		mark := markDir
+		prefix := prefixDir
 		if i == len(segments)-1 {
-			mark = markFile
+			prefix = prefixFile
 		}
 		name := escape(segment)
 		for len(name) > maxSegment {
-			// Neither a rune nor an escape is cut, and no part has an end that
-			// Windows would drop.
+			// Do not cut inside a rune or an escape, nor after a character that
+			// Windows drops at the end of a name.
 			cut := maxSegment
 			for !utf8.RuneStart(name[cut]) || name[cut-2] == '%' || strings.IndexByte("%. ", name[cut-1]) >= 0 && cut > maxSegment/2 {
 				cut--
 			}
-			names = append(names, markPart+name[:cut])
+			names = append(names, prefixPart+name[:cut])
 			name = name[cut:]
 		}
-		names = append(names, mark+name)
+		names = append(names, prefix+name)
 	}
 	return filepath.Join(names...)
 }
@@ -109,14 +109,14 @@ func unescape(name string) (string, bool) {
 	return b.String(), true
 }
 
-// keyOf returns the key of the object whose file is at a path below its bucket's
-// directory; ok is false for a file that is no object.
+// keyOf returns the key of the object whose file has a path below its bucket's
+// directory; ok is false if the file is not an object.
 func keyOf(path string) (key string, ok bool) {
 	path = filepath.ToSlash(path)
-	if marked(path) {
+	if escaped(path) {
 		var b strings.Builder
 		for name := range strings.SplitSeq(path, "/") {
-			if !marked(name) {
+			if !escaped(name) {
 				return "", false
 			}
 			text, ok := unescape(name[2:])
@@ -124,7 +124,7 @@ func keyOf(path string) (key string, ok bool) {
 				return "", false
 			}
 			b.WriteString(text)
-			if name[:2] == markDir {
+			if name[:2] == prefixDir {
 				b.WriteByte('/')
 			}
 		}
@@ -135,12 +135,11 @@ func keyOf(path string) (key string, ok bool) {
 	return path, ok && objectkey.Check(path) == nil
 }
 
-// bucketDirName is the name of a bucket's directory. Those that begin with a dot
-// are not for buckets.
+// bucketDirName returns the name of a bucket's directory. Names that begin with a
+// dot are reserved.
 func bucketDirName(bucket string) string {
 	if plain(bucket) && bucket[0] != '.' && !strings.Contains(bucket, "/") {
 		return bucket
 	}
-	name := markFile + strings.ReplaceAll(escape(bucket), "/", "%2F")
-	return name
+	return prefixFile + strings.ReplaceAll(escape(bucket), "/", "%2F")
 }

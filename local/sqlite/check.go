@@ -11,13 +11,13 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// maxChecked bounds the files that are read as a whole before they are opened.
+// maxChecked is the size up to which Open reads a whole file to check it.
 const maxChecked = 64 << 20
 
-// inspect reports whether a database is at path, without changing it. An error
-// of class [driver.ErrInvalid] says why it is none of ours, or is damaged. The
-// caller has the lock; known says whether a database was there before, and check
-// up to which size it is read as a whole.
+// inspect reports whether there is a database at path, without changing it. A
+// foreign or damaged file is an [driver.ErrInvalid] with the reason. The caller
+// holds the lock. known says whether a database existed before; a file larger
+// than check is not read as a whole.
 func inspect(path string, known bool, check int64) (exists bool, err error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), driver.ErrInvalid)
@@ -29,7 +29,7 @@ func inspect(path string, known bool, check int64) (exists bool, err error) {
 	var size int64
 	if err == nil {
 		if !info.Mode().IsRegular() {
-			return false, bad("it is not a file")
+			return false, bad("not a file")
 		}
 		size = info.Size()
 	}
@@ -40,45 +40,46 @@ func inspect(path string, known bool, check int64) (exists bool, err error) {
 	if size == 0 {
 		switch {
 		case log > 0:
-			return false, bad("the database is gone, only its write-ahead log is there")
+			return false, bad("the database is missing, only its write-ahead log exists")
 		case info != nil && known:
-			return false, bad("the database is empty, it was truncated")
+			return false, bad("the database was truncated to an empty file")
 		}
 		return false, nil
 	}
-	if finding, err := inspectHeader(path, size, log); err != nil {
+	if problem, err := inspectHeader(path, size, log); err != nil {
 		return true, err
-	} else if finding != "" {
-		return true, bad("%s", finding)
+	} else if problem != "" {
+		return true, bad("%s", problem)
 	}
 	if err := inspectContent(path, log, size+log <= check); err != nil {
-		return true, classed(err)
+		return true, classify(err)
 	}
 	return true, nil
 }
 
-// inspectHeader reads the header, as far as it can be trusted while log is not
-// empty, and returns what is wrong.
-func inspectHeader(path string, size, log int64) (finding string, err error) {
+// inspectHeader checks the database header and returns a description of the
+// problem, or "". It skips checks that are not reliable while the write-ahead log,
+// of log bytes, is not empty.
+func inspectHeader(path string, size, log int64) (problem string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close() //nolint:errcheck // it was read only
+	defer f.Close() //nolint:errcheck // opened for reading
 	var h [100]byte
 	if n, err := io.ReadFull(f, h[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		if string(h[:min(n, 16)]) != "SQLite format 3\x00"[:min(n, 16)] {
-			return "it is not a SQLite database", nil
+			return "not a SQLite database", nil
 		}
 		return fmt.Sprintf("the database is truncated to %d bytes", size), nil
 	} else if err != nil {
 		return "", err
 	}
 	if string(h[:16]) != "SQLite format 3\x00" {
-		return "it is not a SQLite database", nil
+		return "not a SQLite database", nil
 	}
 	if id := binary.BigEndian.Uint32(h[68:]); id != applicationID {
-		return fmt.Sprintf("it is a SQLite database of another application (application_id %#x, ours is %#x)", id, applicationID), nil
+		return fmt.Sprintf("a SQLite database of another application (application_id %#x, want %#x)", id, applicationID), nil
 	}
 	if version := binary.BigEndian.Uint32(h[60:]); int64(version) > int64(len(migrations)) {
 		return newer(int64(version), len(migrations)), nil
@@ -90,7 +91,7 @@ func inspectHeader(path string, size, log int64) (finding string, err error) {
 	if page < 512 || page&(page-1) != 0 {
 		return fmt.Sprintf("the header is damaged: page size %d", page), nil
 	}
-	// While there is a log the file may be shorter: its pages are in the log.
+	// While there is a log, the file may be shorter: the missing pages are in the log.
 	pages := int64(binary.BigEndian.Uint32(h[28:]))
 	if log == 0 && (size%page != 0 || size/page < pages) {
 		return fmt.Sprintf("the database is truncated: it has %d bytes, its header says %d pages of %d", size, pages, page), nil
@@ -98,11 +99,12 @@ func inspectHeader(path string, size, log int64) (finding string, err error) {
 	return "", nil
 }
 
-// inspectContent lets SQLite look, through a connection that cannot write.
+// inspectContent checks the database through a read-only connection: always its
+// version and schema, and with whole its pages too.
 func inspectContent(path string, log int64, whole bool) error {
 	mode := "mode=ro"
 	if log == 0 {
-		mode += "&immutable=1" // not even files beside it are made
+		mode += "&immutable=1" // keeps SQLite from creating files beside it
 	}
 	c, err := connect(fileURI(path, mode), "query_only=1", "cell_size_check=1")
 	if err != nil {
@@ -119,22 +121,22 @@ func inspectContent(path string, log int64, whole bool) error {
 		if id, err := c.integer("PRAGMA application_id"); err != nil {
 			return err
 		} else if id != applicationID {
-			return fmt.Errorf("application_id is %#x, ours is %#x: %w", id, applicationID, driver.ErrInvalid)
+			return fmt.Errorf("application_id is %#x, want %#x: %w", id, applicationID, driver.ErrInvalid)
 		}
-		// The names of tables and indexes, which reads all of the schema.
+		// Counting tables and indexes reads the whole schema.
 		if _, err := c.integer("SELECT count(*) FROM sqlite_schema"); err != nil {
 			return err
 		}
 		if !whole {
 			return nil
 		}
-		var finding string
+		var result string
 		err = c.query("PRAGMA quick_check(1)", nil, func(row []sqldriver.Value) error {
-			finding = text(row[0])
+			result = text(row[0])
 			return errStop
 		})
-		if err == nil && finding != "ok" {
-			err = fmt.Errorf("the database is damaged, quick_check says %q: %w", finding, driver.ErrInvalid)
+		if err == nil && result != "ok" {
+			err = fmt.Errorf("the database is damaged, quick_check reports %q: %w", result, driver.ErrInvalid)
 		}
 		return err
 	}()

@@ -9,10 +9,10 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// repeatWindow is how long a command's id is remembered.
-const repeatWindow = 5 * time.Minute
+// dedupWindow is how long the id of an accepted command is remembered.
+const dedupWindow = 5 * time.Minute
 
-// commandTopic is a queue with a memory of what it accepted.
+// commandTopic is a queue that remembers the ids of accepted commands.
 type commandTopic struct {
 	*queue[driver.Command]
 }
@@ -47,7 +47,7 @@ type commandHead struct {
 	Meta    driver.Meta `json:"meta"`
 }
 
-// encodeCommand checks a command and returns the message that it becomes.
+// encodeCommand checks a command and returns its message.
 func encodeCommand(c driver.Command, limit int) (message, error) {
 	if err := driver.CheckID("entity", c.Entity); err != nil {
 		return message{}, err
@@ -118,13 +118,13 @@ func (ct commandTopic) Send(ctx context.Context, commands []driver.Command) erro
 	return nil
 }
 
-// accept queues a command unless it was accepted lately.
+// accept queues a command unless it was accepted within the deduplication window.
 func (ct commandTopic) accept(t *tx, command string, m message, now time.Time) error {
 	id, err := t.next()
 	if err != nil {
 		return err
 	}
-	until := now.Add(-repeatWindow).UnixNano()
+	until := now.Add(-dedupWindow).UnixNano()
 	added, _, err := t.exec(`INSERT INTO sent (message, queue, entity, command, at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (queue, entity, command) DO UPDATE SET message = excluded.message, at = excluded.at WHERE at < ?`,
 		id, ct.id, m.group, command, now.UnixNano(), until)
@@ -134,7 +134,7 @@ func (ct commandTopic) accept(t *tx, command string, m message, now time.Time) e
 	if err := ct.putAs(t, id, m); err != nil {
 		return err
 	}
-	// Forget the oldest, two for each that comes, so that few are kept.
+	// Delete up to two of the oldest entries with each insert, so that few are kept.
 	_, _, err = t.exec("DELETE FROM sent WHERE message IN (SELECT message FROM sent ORDER BY message LIMIT 2) AND at < ?", until)
 	return err
 }

@@ -14,19 +14,18 @@ import (
 	modernc "modernc.org/sqlite"
 )
 
-// conn is one connection with its prepared statements. It is used by one
-// goroutine at a time.
+// conn is one connection with its prepared statements. One goroutine uses it at
+// a time.
 //
-// It works on the driver's connection and not on database/sql: what that adds,
-// pooling and conversions, costs as much as a small statement does. The context
-// of a call never reaches a statement: the driver would start a goroutine for
-// each, and all statements here are short.
+// It uses the driver's connection directly: the pooling and conversions of
+// database/sql cost as much as a small statement. Statements run without the
+// context of the call, because the driver would start a goroutine for each, and
+// all statements here are short.
 type conn struct {
-	raw   sqldriver.Conn
-	stmts map[string]*stmt
-	args  []sqldriver.NamedValue
-	// changed counts the rows that statements changed.
-	changed int64
+	raw     sqldriver.Conn
+	stmts   map[string]*stmt
+	args    []sqldriver.NamedValue
+	changed int64 // total rows changed by exec
 }
 
 type stmt struct {
@@ -36,16 +35,16 @@ type stmt struct {
 	row   []sqldriver.Value
 }
 
-// fileURI is path with parameters, as SQLite reads it.
+// fileURI returns a SQLite URI for path with parameters.
 func fileURI(path, parameters string) string {
 	p := filepath.ToSlash(path)
 	if !strings.HasPrefix(p, "/") {
-		p = "/" + p // a drive
+		p = "/" + p // a Windows drive letter
 	}
 	return "file://" + (&url.URL{Path: p}).EscapedPath() + "?" + parameters
 }
 
-// connect opens a connection and runs the pragmas on it.
+// connect opens a connection and applies pragmas.
 func connect(uri string, pragmas ...string) (*conn, error) {
 	connector, err := modernc.NewConnector(uri)
 	if err != nil {
@@ -73,14 +72,14 @@ func (c *conn) close() error {
 	return errors.Join(append(errs, c.raw.Close())...)
 }
 
-// script runs statements that are not worth preparing.
+// script runs statements without preparing them.
 func (c *conn) script(text string) error {
 	_, err := c.raw.(sqldriver.ExecerContext).ExecContext(context.Background(), text, nil)
 	return err
 }
 
-// prepared returns the statement of a text, prepared on first use. The texts
-// are constants, or made of few parts, so there are few.
+// prepared returns the statement for text, prepared on first use. Statements are
+// never evicted: the texts are constants or built from few parts.
 func (c *conn) prepared(text string) (*stmt, error) {
 	if s, ok := c.stmts[text]; ok {
 		return s, nil
@@ -94,7 +93,8 @@ func (c *conn) prepared(text string) (*stmt, error) {
 	return s, nil
 }
 
-// named puts the arguments into the driver's form, until the next call.
+// named converts arguments to the driver's form. The result is valid until the
+// next call.
 func (c *conn) named(args []any) []sqldriver.NamedValue {
 	c.args = c.args[:0]
 	for i, a := range args {
@@ -103,8 +103,8 @@ func (c *conn) named(args []any) []sqldriver.NamedValue {
 	return c.args
 }
 
-// exec runs a statement and returns how many rows it changed, and the last row
-// id that an INSERT made. The arguments are int64, float64, string, []byte or nil.
+// exec runs a statement and returns the number of changed rows and the last
+// inserted row id. Arguments are int64, float64, string, []byte or nil.
 func (c *conn) exec(text string, args ...any) (changed, last int64, err error) {
 	s, err := c.prepared(text)
 	if err != nil {
@@ -114,14 +114,14 @@ func (c *conn) exec(text string, args ...any) (changed, last int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	changed, _ = result.RowsAffected() // the driver never fails here
+	changed, _ = result.RowsAffected() // never fails in this driver
 	last, _ = result.LastInsertId()
 	c.changed += changed
 	return changed, last, nil
 }
 
-// control runs a statement that begins or ends something. (SQLite would repeat
-// the number of rows that the statement before it changed.)
+// control runs a transaction or savepoint statement. Unlike exec it does not
+// count changed rows: SQLite would report those of the previous statement again.
 func (c *conn) control(text string) error {
 	s, err := c.prepared(text)
 	if err != nil {
@@ -131,11 +131,11 @@ func (c *conn) control(text string) error {
 	return err
 }
 
-// errStop ends a query early.
+// errStop, returned by a row callback, ends the query early without an error.
 var errStop = errors.New("stop")
 
-// query calls f for each row of the result, until it returns an error; errStop
-// is none. The row is valid during the call. f must not run the same text.
+// query calls f for each row of the result until f returns an error or errStop.
+// The row is valid only during the call. f must not run the same statement.
 func (c *conn) query(text string, args []any, f func(row []sqldriver.Value) error) (err error) {
 	s, err := c.prepared(text)
 	if err != nil {
@@ -146,7 +146,7 @@ func (c *conn) query(text string, args []any, f func(row []sqldriver.Value) erro
 		return err
 	}
 	defer func() {
-		// After an error of a step SQLite's reset repeats that error.
+		// After a failed step, SQLite's reset returns the same error again.
 		if e := rows.Close(); e != nil && err == nil {
 			err = e
 		}
@@ -169,7 +169,7 @@ func (c *conn) query(text string, args []any, f func(row []sqldriver.Value) erro
 	}
 }
 
-// first is query for the first row alone; found is false when there is none.
+// first calls f for the first row only; found is false if there is no row.
 func (c *conn) first(text string, args []any, f func(row []sqldriver.Value) error) (found bool, err error) {
 	err = c.query(text, args, func(row []sqldriver.Value) error {
 		found = true
@@ -181,7 +181,7 @@ func (c *conn) first(text string, args []any, f func(row []sqldriver.Value) erro
 	return found, err
 }
 
-// integer returns the first column of the first row, 0 for NULL and for no row.
+// integer returns the first column of the first row, or 0 for NULL or no row.
 func (c *conn) integer(text string, args ...any) (n int64, err error) {
 	_, err = c.first(text, args, func(row []sqldriver.Value) error {
 		n = number(row[0])
@@ -190,8 +190,8 @@ func (c *conn) integer(text string, args ...any) (n int64, err error) {
 	return n, err
 }
 
-// The column helpers return the zero value for NULL. A type that the schema
-// rules out cannot be seen: the tables are STRICT.
+// The column helpers return the zero value for NULL. Other types cannot occur:
+// the tables are STRICT.
 func number(v sqldriver.Value) int64 {
 	n, _ := v.(int64)
 	return n
@@ -207,11 +207,11 @@ func blob(v sqldriver.Value) []byte {
 	return b
 }
 
-// pool is a bounded set of reading connections, opened as needed. The one that
-// was used last is used next: its statements are prepared, its cache is warm.
+// pool is a bounded set of read connections, opened on demand. It reuses the most
+// recently used connection first, whose statements are prepared and cache is warm.
 type pool struct {
 	open  func() (*conn, error)
-	slots chan struct{} // as many elements as connections may be used yet
+	slots chan struct{} // one element for each connection that is still available
 
 	mu   sync.Mutex
 	idle []*conn
@@ -263,7 +263,7 @@ func (p *pool) put(c *conn) {
 	p.idle = append(p.idle, c)
 }
 
-// pause runs f while no connection is in use. Those that want one wait.
+// pause runs f while no connection is in use; other callers wait.
 func (p *pool) pause(f func() error) error {
 	for range cap(p.slots) {
 		<-p.slots
@@ -276,7 +276,7 @@ func (p *pool) pause(f func() error) error {
 	return f()
 }
 
-// close closes all connections; none is in use.
+// close closes all connections; none may be in use.
 func (p *pool) close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

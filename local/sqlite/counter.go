@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// referenceWindow is how long a reference is remembered after it was used.
+	// referenceWindow is how long a reference is remembered after its last use. It
+	// exceeds the promised week because the time of that use may be referenceGrain old.
 	referenceWindow = 8 * 24 * time.Hour
-	// referenceGrain is how stale the time of that use may become.
+	// referenceGrain is how long repeated uses leave the stored time unchanged.
 	referenceGrain = 12 * time.Hour
 )
 
@@ -61,7 +62,7 @@ func (ct *counter) AddTarget(ctx context.Context, counterID, reference string, t
 // counterState is a row of the table counters.
 type counterState struct {
 	driver.CounterState
-	reached int64 // the highest target that was reached
+	reached int64 // highest target reached
 }
 
 // add adds n to the count, or to the target if target is 1, once per reference.
@@ -74,7 +75,7 @@ func (ct *counter) add(ctx context.Context, id, reference string, n, target int6
 			return err
 		}
 		if n < 1 {
-			return fmt.Errorf("add %d: %w", n, driver.ErrInvalid)
+			return fmt.Errorf("cannot add %d: %w", n, driver.ErrInvalid)
 		}
 		return ct.p.writeWhole(ctx, func(t *tx) error { return ct.change(t, id, reference, n, target) })
 	})
@@ -86,8 +87,8 @@ func (ct *counter) add(ctx context.Context, id, reference string, n, target int6
 
 func (ct *counter) change(t *tx, id, reference string, n, target int64) error {
 	now := ct.p.now()
-	fresh, err := ct.refer(t, id, reference, target, now)
-	if err != nil || !fresh {
+	first, err := ct.use(t, id, reference, target, now)
+	if err != nil || !first {
 		return err
 	}
 	s, err := ct.state(t.conn, id)
@@ -99,7 +100,7 @@ func (ct *counter) change(t *tx, id, reference string, n, target int64) error {
 		sum = &s.Target
 	}
 	if *sum > math.MaxInt64-n {
-		return fmt.Errorf("add %d to %d is over the range: %w", n, *sum, driver.ErrInvalid)
+		return fmt.Errorf("adding %d to %d overflows: %w", n, *sum, driver.ErrInvalid)
 	}
 	*sum += n
 	if s.Target > s.reached && s.Count >= s.Target {
@@ -118,8 +119,9 @@ func (ct *counter) change(t *tx, id, reference string, n, target int64) error {
 	return err
 }
 
-// refer uses a reference; fresh is true for the first use within the window.
-func (ct *counter) refer(t *tx, id, reference string, target int64, now time.Time) (fresh bool, err error) {
+// use records the use of a reference; first is true for its first use within the
+// window.
+func (ct *counter) use(t *tx, id, reference string, target int64, now time.Time) (first bool, err error) {
 	var n, at int64
 	_, err = t.first("SELECT n, at FROM refs WHERE counter = ? AND id = ? AND target = ? AND ref = ?", []any{ct.id, id, target, reference},
 		func(row []sqldriver.Value) error {
@@ -133,16 +135,16 @@ func (ct *counter) refer(t *tx, id, reference string, target int64, now time.Tim
 	switch {
 	case n == 0:
 		_, _, err = t.exec("INSERT INTO refs (counter, id, target, ref, at) VALUES (?, ?, ?, ?, ?)", ct.id, id, target, reference, now.UnixNano())
-		fresh = true
+		first = true
 	case now.UnixNano()-at > int64(referenceGrain):
 		_, _, err = t.exec("UPDATE refs SET at = ? WHERE n = ?", now.UnixNano(), n)
-		fresh = at < past
+		first = at < past
 	}
 	if err == nil {
-		// Forget two for each that comes, so that few are kept.
+		// Delete up to two old references with each use, so that few are kept.
 		_, _, err = t.exec("DELETE FROM refs WHERE n IN (SELECT n FROM refs WHERE at < ? LIMIT 2)", past)
 	}
-	return fresh, err
+	return first, err
 }
 
 func (ct *counter) state(c *conn, id string) (s counterState, err error) {

@@ -36,10 +36,10 @@ func (d deadLetters) Park(ctx context.Context, l driver.DeadLetter) error {
 			l.ID, l.Component, string(l.Kind), l.Log, l.Stream, int64(l.SequenceNr), []byte(nil), l.Reason, int64(l.Attempts), string(at),
 		}
 		if l.Body != nil {
-			args[6] = append([]byte{}, l.Body...) // a caller that has left may change it
+			args[6] = append([]byte{}, l.Body...) // the caller may return first and change it
 		}
 		return d.p.write(ctx, func(t *tx) error {
-			_, _, err := t.exec("INSERT OR REPLACE INTO letters (id, component, kind, log, stream, seq, body, reason, attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", args...)
+			_, _, err := t.exec("INSERT OR REPLACE INTO dead_letters (id, component, kind, log, stream, seq, body, reason, attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", args...)
 			return err
 		})
 	})
@@ -49,16 +49,16 @@ func (d deadLetters) Park(ctx context.Context, l driver.DeadLetter) error {
 	return nil
 }
 
-const letterColumns = "id, component, kind, log, stream, seq, body, reason, attempts, at"
+const deadLetterColumns = "id, component, kind, log, stream, seq, body, reason, attempts, at"
 
-func letter(row []sqldriver.Value) (driver.DeadLetter, error) {
+func deadLetter(row []sqldriver.Value) (driver.DeadLetter, error) {
 	l := driver.DeadLetter{
 		ID: text(row[0]), Component: text(row[1]), Kind: driver.DeadLetterKind(text(row[2])), Log: text(row[3]), Stream: text(row[4]),
 		SequenceNr: uint64(number(row[5])), Body: blob(row[6]), Reason: text(row[7]), Attempts: int(number(row[8])),
 	}
 	var at time.Time
 	if err := at.UnmarshalText([]byte(text(row[9]))); err != nil {
-		return l, corrupt("letter %q: %v", l.ID, err)
+		return l, corrupt("dead letter %q: %v", l.ID, err)
 	}
 	l.ParkedAt = at
 	return l, nil
@@ -68,8 +68,8 @@ func letter(row []sqldriver.Value) (driver.DeadLetter, error) {
 func (d deadLetters) Get(ctx context.Context, id string) (l driver.DeadLetter, err error) {
 	err = d.p.call(ctx, func() error {
 		return d.p.read(ctx, func(c *conn) error {
-			found, err := c.first("SELECT "+letterColumns+" FROM letters WHERE id = ?", []any{id}, func(row []sqldriver.Value) (err error) {
-				l, err = letter(row)
+			found, err := c.first("SELECT "+deadLetterColumns+" FROM dead_letters WHERE id = ?", []any{id}, func(row []sqldriver.Value) (err error) {
+				l, err = deadLetter(row)
 				return err
 			})
 			if err == nil && !found {
@@ -96,8 +96,8 @@ func (d deadLetters) List(ctx context.Context, component, after string, limit in
 			where, args = "component = ? AND id > ?", []any{component, after, int64(limit)}
 		}
 		return d.p.read(ctx, func(c *conn) error {
-			return c.query("SELECT "+letterColumns+" FROM letters WHERE "+where+" ORDER BY id LIMIT ?", args, func(row []sqldriver.Value) error {
-				l, err := letter(row)
+			return c.query("SELECT "+deadLetterColumns+" FROM dead_letters WHERE "+where+" ORDER BY id LIMIT ?", args, func(row []sqldriver.Value) error {
+				l, err := deadLetter(row)
 				list = append(list, l)
 				return err
 			})
@@ -113,7 +113,7 @@ func (d deadLetters) List(ctx context.Context, component, after string, limit in
 func (d deadLetters) Remove(ctx context.Context, id string) error {
 	err := d.p.call(ctx, func() error {
 		return d.p.write(ctx, func(t *tx) error {
-			_, _, err := t.exec("DELETE FROM letters WHERE id = ?", id)
+			_, _, err := t.exec("DELETE FROM dead_letters WHERE id = ?", id)
 			return err
 		})
 	})

@@ -10,8 +10,9 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// classed gives an error of SQLite its class. Others are returned as they are.
-func classed(err error) error {
+// classify wraps a SQLite error with its driver error class. It returns other
+// errors unchanged.
+func classify(err error) error {
 	code, ok := resultCode(err)
 	if !ok {
 		return err
@@ -26,7 +27,7 @@ func classed(err error) error {
 	return err
 }
 
-// resultCode returns the extended result code of an error of SQLite.
+// resultCode returns the extended result code of a SQLite error.
 func resultCode(err error) (int, bool) {
 	var e *modernc.Error
 	if !errors.As(err, &e) {
@@ -35,15 +36,15 @@ func resultCode(err error) (int, bool) {
 	return e.Code(), true
 }
 
-// corrupt is an [driver.ErrInvalid] about stored data.
+// corrupt returns an [driver.ErrInvalid] that reports damaged stored data.
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%s: the stored data is damaged: %w", fmt.Sprintf(format, args...), driver.ErrInvalid)
 }
 
-// checkLimit refuses a bound that lets nothing through.
+// checkLimit refuses a limit below 1.
 func checkLimit(limit int) error {
 	if limit < 1 {
-		return fmt.Errorf("at most %d: %w", limit, driver.ErrInvalid)
+		return fmt.Errorf("limit %d: %w", limit, driver.ErrInvalid)
 	}
 	return nil
 }

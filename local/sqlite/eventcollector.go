@@ -36,9 +36,9 @@ func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.Collector
 	return f, nil
 }
 
-// feed is a consumer's place in the commits of a log. Its checkpoint is the
-// position up to which everything is settled; what was settled beyond it is
-// known in memory only and may be delivered again by the next process.
+// feed delivers the commits of a log to one consumer. Its checkpoint is the
+// position up to which all commits are settled. Later settlements are known in
+// memory only; the next process may deliver those commits again.
 type feed struct {
 	p        *Provider
 	log      *eventLog
@@ -85,7 +85,7 @@ func (f *feed) Settle(ctx context.Context, settlements []driver.Settlement) erro
 	}
 	defer f.p.leave()
 	err := f.leases.Settle(ctx, settlements)
-	f.p.tell([]string{f.log.receiver})
+	f.p.notify([]string{f.log.receiver}) // its next commit may be available now
 	return err
 }
 
@@ -111,7 +111,8 @@ func (f *feed) Load(ctx context.Context, after int64, limit int) (items []leases
 	return items, whole, err
 }
 
-// record is what is delivered of a commit, also when it cannot be decoded.
+// record returns the delivery of a commit. If the commit cannot be decoded, it has
+// the stored bytes and the error.
 func (f *feed) record(r record) driver.Record {
 	out := driver.Record{Log: f.log.name, Stream: r.stream, SequenceNr: uint64(r.seq)}
 	c, err := r.decode(f.log.name)
@@ -136,7 +137,7 @@ func (f *feed) Fetch(ctx context.Context, positions []int64) (map[int64]driver.R
 				return err
 			}
 			if !found {
-				return corrupt("log %q: the commit at position %d is gone", f.log.name, pos)
+				return corrupt("log %q: the commit at position %d is missing", f.log.name, pos)
 			}
 		}
 		return nil
@@ -146,20 +147,20 @@ func (f *feed) Fetch(ctx context.Context, positions []int64) (map[int64]driver.R
 // Remove implements [leases.Source].
 func (f *feed) Remove(ctx context.Context, _ []int64, gone func()) error {
 	gone()
-	low := f.leases.Settled()
+	settled := f.leases.Settled()
 	f.mu.Lock()
 	saved := f.saved
 	f.mu.Unlock()
-	if low <= saved {
+	if settled <= saved {
 		return nil
 	}
 	return f.p.write(ctx, func(t *tx) error {
 		_, _, err := t.exec(`INSERT INTO feeds (consumer, log, pos) VALUES (?, ?, ?)
-			ON CONFLICT DO UPDATE SET pos = excluded.pos WHERE pos < excluded.pos`, f.consumer, f.log.id, low)
+			ON CONFLICT DO UPDATE SET pos = excluded.pos WHERE pos < excluded.pos`, f.consumer, f.log.id, settled)
 		t.after(func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			f.saved = max(f.saved, low)
+			f.saved = max(f.saved, settled)
 		})
 		return err
 	})

@@ -20,7 +20,7 @@ type eventLog struct {
 	p    *Provider
 	name string
 	id   int64
-	// head is the position of the newest commit that is durable, or above.
+	// head is at least the position of the newest durable commit.
 	head     atomic.Int64
 	receiver string
 }
@@ -61,8 +61,8 @@ const (
 	commitColumns = bodyColumns + ", fold, state, recent"
 )
 
-// record is a commit as it is stored. The payloads lie in it exactly as they
-// were given, one behind the other; head says where each ends.
+// record is a stored commit. events is the payloads of the events, unchanged and
+// concatenated; head has their sizes.
 type record struct {
 	stream        string
 	seq, at, crc  int64
@@ -116,7 +116,7 @@ func encode(c driver.Commit, at time.Time) (record, error) {
 	return r, nil
 }
 
-// nanos is a time as a number; the zero time is the least of them.
+// nanos converts a time for storage; the zero time becomes the smallest number.
 func nanos(t time.Time) int64 {
 	if t.IsZero() {
 		return math.MinInt64
@@ -133,7 +133,8 @@ func fromNanos(n int64) time.Time {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sum is the checksum of the body, and in its upper half that of the snapshot.
+// sum returns the checksum of the body in the lower half and that of the snapshot
+// in the upper half.
 func (r *record) sum() int64 {
 	return int64(r.bodySum()) | int64(r.snapshotSum())<<32
 }
@@ -176,20 +177,20 @@ func (r *record) size() int {
 	return len(r.stream) + len(r.head) + len(r.events) + len(r.state) + len(r.recent)
 }
 
-// decode returns the commit. The snapshot is in it if it was read.
+// decode returns the commit, with its snapshot if the record has one.
 func (r *record) decode(log string) (driver.Commit, error) {
 	bad := func(what string) (driver.Commit, error) {
 		return driver.Commit{}, corrupt("commit %d of %q in log %q: %s", r.seq, r.stream, log, what)
 	}
 	if r.bodySum() != uint32(r.crc) {
-		return bad("checksum")
+		return bad("wrong checksum")
 	}
 	if r.snapshot && r.snapshotSum() != uint32(r.crc>>32) {
-		return bad("checksum of the snapshot")
+		return bad("wrong checksum of the snapshot")
 	}
 	var head commitHead
 	if err := json.Unmarshal([]byte(r.head), &head); err != nil {
-		return bad("head")
+		return bad("invalid head")
 	}
 	c := driver.Commit{
 		Stream: r.stream, SequenceNr: uint64(r.seq), Events: make([]driver.Event, len(head.Events)),
@@ -198,7 +199,7 @@ func (r *record) decode(log string) (driver.Commit, error) {
 	data := []byte(r.events)
 	for i, e := range head.Events {
 		if e.Size > len(data) {
-			return bad("events")
+			return bad("incomplete events")
 		}
 		c.Events[i] = driver.Event{Type: e.Type, Version: e.Version, Data: data[:e.Size:e.Size]}
 		data = data[e.Size:]
@@ -206,13 +207,13 @@ func (r *record) decode(log string) (driver.Commit, error) {
 	if r.snapshot {
 		c.Snapshot = &driver.Snapshot{FoldVersion: int(r.fold), State: json.RawMessage(r.state)}
 		if err := json.Unmarshal([]byte(r.recent), &c.Snapshot.Recent); err != nil {
-			return bad("recent commands")
+			return bad("invalid recent commands")
 		}
 	}
 	return c, nil
 }
 
-// slot spreads the streams over segments.
+// slot returns the hash that assigns a stream to a segment of a scan.
 func slot(stream string) int64 { return int64(crc32.ChecksumIEEE([]byte(stream)) & 0xffff) }
 
 // Append implements [driver.EventLog].
@@ -272,7 +273,7 @@ func (l *eventLog) conflict(t *tx, stream string, seq int64) error {
 		return err
 	}
 	if !found {
-		return corrupt("commit %d of %q in log %q is in the index only", seq, stream, l.name)
+		return corrupt("log %q: commit %d of %q exists only in the index", l.name, seq, stream)
 	}
 	return &driver.ConflictError{Winner: winner}
 }
@@ -294,7 +295,7 @@ func (l *eventLog) Read(ctx context.Context, stream string, after uint64) iter.S
 						[]any{l.id, stream, last}, func(row []sqldriver.Value) error {
 							r := commitRecord(row)
 							if r.seq != last+1 {
-								return corrupt("log %q: stream %q has commit %d behind %d", l.name, stream, r.seq, last)
+								return corrupt("log %q: stream %q has commit %d after %d", l.name, stream, r.seq, last)
 							}
 							c, err := r.decode(l.name)
 							if err != nil {
@@ -359,7 +360,7 @@ func (l *eventLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[dr
 			yield(driver.Commit{}, fmt.Errorf("eventlog: scan: segment %d of %d: %w", segment, segments, driver.ErrInvalid))
 			return
 		}
-		end := l.head.Load() // no endless chase after what is appended meanwhile
+		end := l.head.Load() // a scan ends although other callers keep appending
 		for last := int64(-1); last < end; {
 			var page []driver.Commit
 			err := l.p.call(ctx, func() (err error) {
@@ -379,7 +380,7 @@ func (l *eventLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[dr
 	}
 }
 
-// scan reads a page behind last, and returns how far it came.
+// scan reads the page after position last and returns the last position read.
 func (l *eventLog) scan(ctx context.Context, segment, segments int, last, end int64) (page []driver.Commit, reached int64, err error) {
 	err = l.p.read(ctx, func(c *conn) error {
 		size := 0
@@ -402,7 +403,7 @@ func (l *eventLog) scan(ctx context.Context, segment, segments int, last, end in
 	return page, reached, err
 }
 
-// short returns an id in a form that fits a message.
+// short truncates an id for an error text.
 func short(id string) string {
 	if len(id) > 64 {
 		return id[:64] + "..."

@@ -11,7 +11,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// eventTopic hands commits to the queues of its subscriptions.
+// eventTopic copies commits to the queues of its subscriptions.
 type eventTopic struct {
 	p             *Provider
 	log           string
@@ -62,14 +62,14 @@ func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (d
 	return topic, nil
 }
 
-// subscription returns the queue of a subscription.
+// subscription returns the queue of a subscription, without creating the subscription.
 func (p *Provider) subscription(ctx context.Context, log, consumer string) (*queue[driver.Record], error) {
 	return openQueue(ctx, p, kindSub, log+"\x00"+consumer, driver.ReceiverOf("EventCollector", log), func(stream, head string, data []byte) (driver.Record, error) {
 		return decodeEnvelope(log, stream, head, data), nil
 	})
 }
 
-// subscribe makes a subscription, if it is not there.
+// subscribe returns the queue of a subscription, which it creates if needed.
 func (p *Provider) subscribe(ctx context.Context, log, consumer string) (*queue[driver.Record], error) {
 	q, err := p.subscription(ctx, log, consumer)
 	if err != nil {
@@ -79,11 +79,11 @@ func (p *Provider) subscribe(ctx context.Context, log, consumer string) (*queue[
 	if err != nil {
 		return nil, err
 	}
-	var there int64
+	var exists int64
 	if err := p.read(ctx, func(c *conn) (err error) {
-		there, err = c.integer("SELECT count(*) FROM subscriptions WHERE log = ? AND consumer = ?", id, consumer)
+		exists, err = c.integer("SELECT count(*) FROM subscriptions WHERE log = ? AND consumer = ?", id, consumer)
 		return err
-	}); err != nil || there > 0 {
+	}); err != nil || exists > 0 {
 		return q, err
 	}
 	return q, p.write(ctx, func(t *tx) error {
@@ -97,10 +97,10 @@ type envelopeHead struct {
 	SequenceNr int64           `json:"sequenceNr"`
 	At         int64           `json:"at"`
 	CRC        uint32          `json:"crc"`
-	Head       json.RawMessage `json:"head"` // that of a record
+	Head       json.RawMessage `json:"head"` // record.head
 }
 
-// encodeEnvelope checks an envelope and returns the message that it becomes.
+// encodeEnvelope checks an envelope and returns its message.
 func (et *eventTopic) encodeEnvelope(e driver.Envelope) (message, error) {
 	if e.Log != et.log {
 		return message{}, fmt.Errorf("commit of log %q on the topic of log %q: %w", e.Log, et.log, driver.ErrInvalid)
@@ -123,7 +123,8 @@ func (et *eventTopic) encodeEnvelope(e driver.Envelope) (message, error) {
 	return message{group: r.stream, head: string(head), data: r.events}, err
 }
 
-// decodeEnvelope returns what is delivered of a message, also when it is damaged.
+// decodeEnvelope returns the delivery of a message. If the message is damaged, it
+// has the stored bytes and the error.
 func decodeEnvelope(log, stream, head string, data []byte) driver.Record {
 	var h envelopeHead
 	err := json.Unmarshal([]byte(head), &h)

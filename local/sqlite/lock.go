@@ -10,36 +10,37 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// lock is the hold of this process on a database: an operating system's lock on
-// the file beside it, which goes with the process. The file stays when it is
-// released; removing it would let two processes lock two files of one name.
+// lock gives this process exclusive use of a database. It is an operating system
+// lock on a file beside the database, so it ends with the process. Releasing it
+// keeps the file: if it were removed, two processes could lock two files of the
+// same name.
 type lock struct {
 	f *os.File
-	// created is true when a database was made under this lock at some time, so
-	// that an empty one is known to have lost its content.
+	// created records that a database was created here before, so an empty file
+	// means that its content was lost.
 	created bool
 }
 
-const createdMark = "created\n"
+const createdLine = "created\n"
 
-// acquire locks path; [driver.ErrUnavailable] when it is locked.
+// acquire locks path; it returns [driver.ErrUnavailable] if path is locked.
 func acquire(path string) (*lock, error) {
 	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	held, err := lockFile(f)
-	text, _ := io.ReadAll(io.LimitReader(f, 256)) // it only informs
+	locked, err := lockFile(f)
+	text, _ := io.ReadAll(io.LimitReader(f, 256)) // informational: unreadable is like empty
 	if err == nil {
-		l := &lock{f: f, created: strings.HasSuffix(string(text), createdMark)}
+		l := &lock{f: f, created: strings.HasSuffix(string(text), createdLine)}
 		if err = l.write(); err == nil {
 			return l, nil
 		}
 	}
 	err = errors.Join(err, f.Close())
-	if held {
-		by, _, _ := strings.Cut(string(text), "\n")
-		return nil, fmt.Errorf("it is open already, in this or another process (%s has the lock %s): %w: %w", by, f.Name(), driver.ErrUnavailable, err)
+	if locked {
+		owner, _, _ := strings.Cut(string(text), "\n")
+		return nil, fmt.Errorf("the database is open already, in this or another process (%s holds the lock %s): %w: %w", owner, f.Name(), driver.ErrUnavailable, err)
 	}
 	return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 }
@@ -47,7 +48,7 @@ func acquire(path string) (*lock, error) {
 func (l *lock) write() error {
 	text := fmt.Sprintf("process %d\n", os.Getpid())
 	if l.created {
-		text += createdMark
+		text += createdLine
 	}
 	if err := l.f.Truncate(0); err != nil {
 		return err
@@ -56,7 +57,7 @@ func (l *lock) write() error {
 	return err
 }
 
-// markCreated remembers that the database was made.
+// markCreated records that the database was created.
 func (l *lock) markCreated() error {
 	if l.created {
 		return nil
@@ -65,6 +66,6 @@ func (l *lock) markCreated() error {
 	return l.write()
 }
 
-// release gives the lock up. Closing the file alone would not while a child process
-// that is just being started has a copy of it.
+// release unlocks explicitly: closing the file does not release the lock while a
+// child process that is being started has a copy of the descriptor.
 func (l *lock) release() error { return errors.Join(unlockFile(l.f), l.f.Close()) }

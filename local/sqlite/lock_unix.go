@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// lockFile takes the lock of an open file, for as long as it is open. held is
-// true when somebody else has it.
-func lockFile(f *os.File) (held bool, err error) {
+// lockFile locks an open file until it is closed. locked is true if another
+// process or provider holds the lock.
+func lockFile(f *os.File) (locked bool, err error) {
 	for {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if !errors.Is(err, syscall.EINTR) {
@@ -22,7 +22,7 @@ func lockFile(f *os.File) (held bool, err error) {
 
 func unlockFile(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
 
-// syncDir makes the names in a directory durable.
+// syncDir makes changes to the entries of a directory durable.
 func syncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {

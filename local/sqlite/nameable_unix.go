@@ -2,7 +2,7 @@
 
 package sqlite
 
-// nameable reports whether the system takes a segment of a key as a file's name.
+// nameable reports whether the operating system accepts a key segment as a file name.
 func nameable(string) bool { return true }
 
 func nameableByte(c byte) bool { return c != '/' && c != 0 }

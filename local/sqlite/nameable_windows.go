@@ -2,8 +2,8 @@ package sqlite
 
 import "strings"
 
-// nameable reports whether the system takes a segment of a key as a file's name,
-// and as no other one.
+// nameable reports whether the operating system accepts a key segment as a file
+// name and stores it unchanged.
 func nameable(segment string) bool {
 	for i := range len(segment) {
 		if !nameableByte(segment[i]) {

@@ -43,7 +43,7 @@ func (o outcomes) Put(ctx context.Context, out driver.Outcome, expires time.Time
 			args = append(args, now)
 		}
 		return o.p.write(ctx, func(t *tx) error {
-			// Forget two that have expired for each that comes, so that few are kept.
+			// Delete up to two expired outcomes with each write, so that few are kept.
 			if _, _, err := t.exec("DELETE FROM outcomes WHERE command IN (SELECT command FROM outcomes WHERE expires <= ? LIMIT 2)", now); err != nil {
 				return err
 			}

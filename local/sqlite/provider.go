@@ -22,16 +22,16 @@ import (
 type Options struct {
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
-	// Limits are the provider's limits. A zero field is its default: commits of
-	// 400 KiB, commands of 1 MiB, rows of 400 KiB, steps of 10,000, any number of
-	// feed readers. Sizes are those of what is stored.
+	// Limits are the provider's limits. The defaults of zero fields are: commits of
+	// 400 KiB, commands of 1 MiB, rows of 400 KiB, steps of 10,000 writes and
+	// advances, any number of feed readers. Sizes are measured in stored form.
 	Limits driver.Limits
-	// BucketDir is the directory of the buckets; empty is the file's path with
-	// .buckets behind it. Each bucket is a directory below it.
+	// BucketDir is the parent directory of the buckets' directories; empty is the
+	// path of the database with the suffix .buckets.
 	BucketDir string
 }
 
-// pageBytes bounds one page of anything that is read in pages.
+// pageBytes bounds one page of a paged read.
 const pageBytes = 1 << 20
 
 // Provider runs an application on one SQLite file.
@@ -40,8 +40,8 @@ type Provider struct {
 	now     func() time.Time
 	limits  driver.Limits
 	buckets string
-	// epoch tells the deliveries of this provider from those of others that were
-	// opened on the file before.
+	// epoch distinguishes the deliveries of this provider from those of earlier
+	// providers on the same file.
 	epoch string
 
 	lock    *lock
@@ -54,18 +54,18 @@ type Provider struct {
 	names  names
 	shared shared
 
-	tellMu  sync.Mutex
-	tellers map[int]func(string)
-	tells   int
+	listenersMu  sync.Mutex
+	listeners    map[int]func(receiver string)
+	lastListener int
 }
 
 var _ driver.PullProvider = (*Provider)(nil)
 
-// Open opens the database at path, and makes it when there is none: then
-// nothing is at path, or an empty file. Its directory must exist. The package
-// comment says which files are refused. The options may be nil.
+// Open opens the database at path. It creates the database if path does not exist
+// or is an empty file; the directory must exist. The package comment says which
+// files are refused. The options may be nil.
 //
-// ctx bounds the opening only.
+// ctx applies to opening only.
 func Open(ctx context.Context, path string, opts *Options) (*Provider, error) {
 	p, err := open(ctx, path, cmp.Or(opts, &Options{}), maxChecked)
 	if err != nil {
@@ -103,10 +103,10 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 			MaxStep:         cmp.Or(opts.Limits.MaxStep, 10_000),
 			MaxFeedReaders:  opts.Limits.MaxFeedReaders,
 		},
-		buckets: cmp.Or(opts.BucketDir, path+".buckets"),
-		epoch:   rand.Text()[:8],
-		closing: make(chan struct{}),
-		tellers: map[int]func(string){},
+		buckets:   cmp.Or(opts.BucketDir, path+".buckets"),
+		epoch:     rand.Text()[:8],
+		closing:   make(chan struct{}),
+		listeners: map[int]func(string){},
 	}
 	if p.now == nil {
 		p.now = time.Now
@@ -125,19 +125,20 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 	}
 	if !exists {
 		if err := create(path); err != nil {
-			return nil, fmt.Errorf("create: %w", classed(err))
+			return nil, fmt.Errorf("create: %w", classify(err))
 		}
 	}
 	if err := p.lock.markCreated(); err != nil {
 		return nil, err
 	}
 	if err := p.start(); err != nil {
-		return nil, classed(err)
+		return nil, classify(err)
 	}
 	return p, nil
 }
 
-// resolve makes path absolute and free of links, so that one database has one lock.
+// resolve makes path absolute and resolves symbolic links, so that each database
+// has exactly one lock.
 func resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -154,7 +155,7 @@ func resolve(path string) (string, error) {
 	return real, err
 }
 
-// start opens the connections.
+// start opens the connections and starts the writer.
 func (p *Provider) start() (err error) {
 	uri := fileURI(p.path, "mode=rw")
 	c, err := connect(uri, "busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "journal_size_limit=67108864",
@@ -174,7 +175,7 @@ func (p *Provider) start() (err error) {
 			return err
 		}
 		if mode != "wal" {
-			return fmt.Errorf("journal mode %q in place of WAL: %w", mode, driver.ErrUnsupported)
+			return fmt.Errorf("journal mode is %q, want WAL: %w", mode, driver.ErrUnsupported)
 		}
 		if err := migrate(c, migrations); err != nil {
 			return err
@@ -182,7 +183,7 @@ func (p *Provider) start() (err error) {
 		if err := p.names.load(c); err != nil {
 			return err
 		}
-		p.writer, err = newWriter(c, p.path, p.readers, p.tell)
+		p.writer, err = newWriter(c, p.path, p.readers, p.notify)
 		return err
 	}()
 	if err != nil {
@@ -212,47 +213,47 @@ func (p *Provider) Close() error {
 	}
 	errs = append(errs, p.writer.c.close(), p.lock.release())
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("sqlite: close %s: %w", p.path, classed(err))
+		return fmt.Errorf("sqlite: close %s: %w", p.path, classify(err))
 	}
 	return nil
 }
 
-// Notify implements [driver.Sources]. The calls are made before the call that
-// led to them returns, mostly by the goroutine that does the writing: f must not
-// wait for a write.
+// Notify implements [driver.Sources]. f runs before the call that caused the
+// change returns, mostly in the goroutine that does the writing: f must not wait
+// for a write.
 func (p *Provider) Notify(f func(receiver string)) (stop func()) {
-	p.tellMu.Lock()
-	defer p.tellMu.Unlock()
-	p.tells++
-	id := p.tells
-	p.tellers[id] = f
+	p.listenersMu.Lock()
+	defer p.listenersMu.Unlock()
+	p.lastListener++
+	id := p.lastListener
+	p.listeners[id] = f
 	return func() {
-		p.tellMu.Lock()
-		defer p.tellMu.Unlock()
-		delete(p.tellers, id)
+		p.listenersMu.Lock()
+		defer p.listenersMu.Unlock()
+		delete(p.listeners, id)
 	}
 }
 
-// tell notifies of each receiver once. No lock is held.
-func (p *Provider) tell(receivers []string) {
+// notify calls every listener once for each receiver, without holding a lock.
+func (p *Provider) notify(receivers []string) {
 	if len(receivers) == 0 {
 		return
 	}
-	p.tellMu.Lock()
-	tellers := slices.Collect(maps.Values(p.tellers))
-	p.tellMu.Unlock()
-	if len(tellers) == 0 {
+	p.listenersMu.Lock()
+	listeners := slices.Collect(maps.Values(p.listeners))
+	p.listenersMu.Unlock()
+	if len(listeners) == 0 {
 		return
 	}
 	slices.Sort(receivers)
 	for _, r := range slices.Compact(receivers) {
-		for _, f := range tellers {
+		for _, f := range listeners {
 			f(r)
 		}
 	}
 }
 
-// enter begins a call; each is ended by leave.
+// enter begins a call, which leave ends.
 func (p *Provider) enter(ctx context.Context) error {
 	if !p.calls.begin() {
 		return errClosed(p.path)
@@ -275,19 +276,19 @@ func (p *Provider) call(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// write has the writer run f, which checks all that it can refuse before it writes.
+// write runs f in the writer. f must make all its checks before its first write.
 func (p *Provider) write(ctx context.Context, f func(t *tx) error) error {
 	return p.writer.do(ctx, &request{run: f})
 }
 
-// writeWhole is write for an f that may fail after it wrote.
+// writeWhole is write for an f that may fail after its first write.
 func (p *Provider) writeWhole(ctx context.Context, f func(t *tx) error) error {
 	return p.writer.do(ctx, &request{run: f, savepoint: true})
 }
 
-// read runs f with a reading connection. It sees all that was committed.
+// read runs f with a read connection, which sees every commit.
 func (p *Provider) read(ctx context.Context, f func(c *conn) error) error {
-	return classed(p.readers.use(ctx, f))
+	return classify(p.readers.use(ctx, f))
 }
 
 // calls counts the running calls.
@@ -295,7 +296,7 @@ type calls struct {
 	mu      sync.Mutex
 	running int
 	closed  bool
-	idle    chan struct{} // closed when none runs any more
+	idle    chan struct{} // closed when the last call has ended
 }
 
 func (c *calls) begin() bool {
@@ -317,8 +318,8 @@ func (c *calls) end() {
 	}
 }
 
-// close refuses further calls, closes closing, and waits until none runs. It
-// returns false when it was called before.
+// close refuses further calls, closes closing, and waits for the running calls.
+// It returns false if it was called before.
 func (c *calls) close(closing chan struct{}) bool {
 	c.mu.Lock()
 	if c.closed {
@@ -336,7 +337,7 @@ func (c *calls) close(closing chan struct{}) bool {
 	return true
 }
 
-// names gives logical names small numbers, by the kind of thing they name.
+// names maps logical names, unique per kind, to small numbers.
 type names struct {
 	mu  sync.RWMutex
 	ids map[named]int64
@@ -346,15 +347,14 @@ type named struct{ kind, name string }
 
 // The kinds of names.
 const (
-	kindLog      = "log"      // an event log
-	kindConsumer = "consumer" // who has a position in a change feed
-	kindMarks    = "marks"    // who has watermarks
-	kindTable    = "table"    // a read model
-	kindIndex    = "index"    // an index of a read model, in one form
-	kindCommands = "commands" // a command topic
-	kindSub      = "sub"      // a subscription of an event topic
-	kindCounter  = "counter"
-	kindBucket   = "bucket"
+	kindLog        = "log"        // an event log
+	kindConsumer   = "consumer"   // a consumer with a checkpoint in a change feed
+	kindWatermarks = "watermarks" // a consumer with watermarks
+	kindTable      = "table"      // a read model
+	kindCommands   = "commands"   // a command topic
+	kindSub        = "sub"        // a subscription of an event topic
+	kindCounter    = "counter"
+	kindBucket     = "bucket"
 )
 
 func (n *names) load(c *conn) error {
@@ -365,7 +365,7 @@ func (n *names) load(c *conn) error {
 	})
 }
 
-// known returns the number of a name, if it has one.
+// known returns the number of a name; ok is false if it has none.
 func (n *names) known(kind, name string) (int64, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -373,7 +373,7 @@ func (n *names) known(kind, name string) (int64, bool) {
 	return id, ok
 }
 
-// intern returns the number of a name and gives it one if needed.
+// intern returns the number of a name, assigning one if needed.
 func (p *Provider) intern(ctx context.Context, kind, name string) (int64, error) {
 	if id, ok := p.names.known(kind, name); ok {
 		return id, nil
@@ -398,18 +398,19 @@ func (p *Provider) intern(ctx context.Context, kind, name string) (int64, error)
 	return id, nil
 }
 
-// shared holds what all drivers of one name have in common.
+// shared holds the values that all drivers of one name share.
 type shared struct {
 	mu     sync.Mutex
-	things map[named]*thing
+	values map[named]*sharedValue
 }
 
-type thing struct {
+type sharedValue struct {
 	mu    sync.Mutex
-	value any // nil: not made yet
+	value any // nil until created
 }
 
-// share returns the thing of a name, made once. An empty name is refused.
+// share returns the shared value of a name and creates it on first use. It
+// refuses an empty name.
 func share[T any](p *Provider, kind, name string, create func() (T, error)) (T, error) {
 	var none T
 	if name == "" {
@@ -417,24 +418,24 @@ func share[T any](p *Provider, kind, name string, create func() (T, error)) (T, 
 	}
 	p.shared.mu.Lock()
 	key := named{kind, name}
-	t := p.shared.things[key]
-	if t == nil {
-		t = &thing{}
-		if p.shared.things == nil {
-			p.shared.things = map[named]*thing{}
+	s := p.shared.values[key]
+	if s == nil {
+		s = &sharedValue{}
+		if p.shared.values == nil {
+			p.shared.values = map[named]*sharedValue{}
 		}
-		p.shared.things[key] = t
+		p.shared.values[key] = s
 	}
 	p.shared.mu.Unlock()
 
-	t.mu.Lock() // making it may take long; others of the name wait, and nobody else
-	defer t.mu.Unlock()
-	if t.value == nil {
+	s.mu.Lock() // create may be slow; only callers with the same name wait
+	defer s.mu.Unlock()
+	if s.value == nil {
 		v, err := create()
 		if err != nil {
 			return none, err
 		}
-		t.value = v
+		s.value = v
 	}
-	return t.value.(T), nil
+	return s.value.(T), nil
 }

@@ -12,15 +12,14 @@ import (
 type queryDb struct {
 	watermarks
 	t *table
-	// own is the promise of OwnRow. It is not stored: all rows and watermarks are
-	// in tables of their own, whatever the promise.
-	own bool
+	// ownRow is checked but not stored: watermarks are in a separate table anyway.
+	ownRow bool
 }
 
 var _ driver.QueryDb = queryDb{}
 
-// OpenQueryDb implements [driver.Provider]. Rows that do not fit a new index are
-// not in it. Only an empty read model may change its sub id field.
+// OpenQueryDb implements [driver.Provider]. Existing rows that do not fit a new
+// index are omitted from it. Only an empty read model may change its sub id field.
 func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
 	if err := p.enter(ctx); err != nil {
 		return nil, err
@@ -33,7 +32,7 @@ func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driv
 	if err != nil {
 		return nil, fmt.Errorf("querydb: open: %w", err)
 	}
-	return queryDb{t.marks, t, spec.OwnRow}, nil
+	return queryDb{t.watermarks, t, spec.OwnRow}, nil
 }
 
 func (db queryDb) wrap(err error, verb string, what any) error {
@@ -115,8 +114,9 @@ func (db queryDb) LoadRows(ctx context.Context, keys []driver.Key) ([]driver.Row
 	return found, nil
 }
 
-// batchChunk is how many rows Clear removes in one request.
-const batchChunk = 500
+// rowsPerRequest bounds the rows that Clear removes, or that an index build reads,
+// in one write request.
+const rowsPerRequest = 500
 
 // Apply implements [driver.QueryDb].
 func (db queryDb) Apply(ctx context.Context, step driver.Step) error {
@@ -130,7 +130,7 @@ func (db queryDb) Apply(ctx context.Context, step driver.Step) error {
 	return nil
 }
 
-// change is one row's part of a step that was checked.
+// change is the checked change of one row in a step.
 type change struct {
 	draft
 	remove, guard bool
@@ -147,7 +147,7 @@ func (db queryDb) apply(ctx context.Context, step driver.Step) error {
 		return err
 	}
 	return db.p.writer.do(ctx, &request{
-		// One lost advance is found before anything is written.
+		// A single advance that conflicts writes nothing.
 		savepoint: len(advances) > 1,
 		run: func(x *tx) error {
 			now := db.p.now()
@@ -170,7 +170,7 @@ func (db queryDb) apply(ctx context.Context, step driver.Step) error {
 					revision = uint64(old.revision)
 				}
 				if revision != ch.expect {
-					return fmt.Errorf("row %q has revision %d in place of %d: %w", short(ch.key.String()), revision, ch.expect, driver.ErrConflict)
+					return fmt.Errorf("row %q has revision %d, not %d: %w", short(ch.key.String()), revision, ch.expect, driver.ErrConflict)
 				}
 			}
 			if err := db.move(x, advances); err != nil {
@@ -180,7 +180,7 @@ func (db queryDb) apply(ctx context.Context, step driver.Step) error {
 				var err error
 				switch {
 				case ch.remove:
-					err = db.t.drop(x, olds[i], now)
+					err = db.t.remove(x, olds[i], now)
 				case blind && !ch.guard:
 					err = db.t.putBlind(x, ch.draft)
 				default:
@@ -200,11 +200,11 @@ func (db queryDb) prepare(step driver.Step) ([]change, error) {
 	if size, limit := len(step.Writes)+len(step.Advances), db.p.limits.MaxStep; size > limit {
 		return nil, &driver.TooLargeError{What: "step", Size: size, Limit: limit}
 	}
-	if db.own && len(step.Advances) == 1 && step.Advances[0].To == step.Advances[0].From {
-		return nil, fmt.Errorf("an own row step that does not go ahead: %w", driver.ErrInvalid)
+	if db.ownRow && len(step.Advances) != 1 {
+		return nil, fmt.Errorf("OwnRow: the step has %d advances, want 1: %w", len(step.Advances), driver.ErrInvalid)
 	}
-	if db.own && len(step.Advances) != 1 {
-		return nil, fmt.Errorf("an own row step of %d advances: %w", len(step.Advances), driver.ErrInvalid)
+	if db.ownRow && step.Advances[0].To == step.Advances[0].From {
+		return nil, fmt.Errorf("OwnRow: the step does not advance its watermark: %w", driver.ErrInvalid)
 	}
 	changes := make([]change, len(step.Writes))
 	seen := make(map[driver.Key]bool, len(step.Writes))
@@ -214,8 +214,8 @@ func (db queryDb) prepare(step driver.Step) ([]change, error) {
 			return nil, fmt.Errorf("two writes to row %q: %w", short(key.String()), driver.ErrInvalid)
 		}
 		seen[key] = true
-		if db.own && key.ID != step.Advances[0].Stream {
-			return nil, fmt.Errorf("row %q is not that of stream %q: %w", short(key.String()), short(step.Advances[0].Stream), driver.ErrInvalid)
+		if db.ownRow && key.ID != step.Advances[0].Stream {
+			return nil, fmt.Errorf("OwnRow: row %q is not the row of stream %q: %w", short(key.String()), short(step.Advances[0].Stream), driver.ErrInvalid)
 		}
 		changes[i] = change{draft: draft{key: key}, remove: w.Delete, guard: w.Guard, expect: w.Expect}
 		if w.Delete {
@@ -230,7 +230,7 @@ func (db queryDb) prepare(step driver.Step) ([]change, error) {
 	return changes, nil
 }
 
-// Clear implements [driver.QueryDb]. It is told as the removal of every row.
+// Clear implements [driver.QueryDb]. It publishes the removal of every row.
 func (db queryDb) Clear(ctx context.Context) error {
 	if err := db.p.enter(ctx); err != nil {
 		return err
@@ -242,14 +242,14 @@ func (db queryDb) Clear(ctx context.Context) error {
 	return nil
 }
 
-// clear removes the rows in parts, so that other writers go on. Whatever steps made
-// meanwhile of rows that were half gone is removed in the end, at once with all
-// watermarks.
+// clear removes the rows in several requests, so that other writers can proceed.
+// The last request removes, together with all watermarks, the rows that steps
+// wrote in the meantime.
 func (db queryDb) clear(ctx context.Context) error {
-	// Streams wait: their steps would meet rows that are gone, and stay so if the
-	// process ends here.
+	// Known streams are blocked, because their steps would read an incomplete set
+	// of rows. They stay blocked if the process ends before the last request.
 	if err := db.p.write(ctx, func(x *tx) error {
-		_, _, err := x.exec("UPDATE marks SET blocked = 1 WHERE consumer = ? AND blocked = 0", db.consumer)
+		_, _, err := x.exec("UPDATE watermarks SET blocked = 1 WHERE consumer = ? AND blocked = 0", db.consumer)
 		return err
 	}); err != nil {
 		return err
@@ -258,7 +258,7 @@ func (db queryDb) clear(ctx context.Context) error {
 	for {
 		var page []stored
 		if err := db.p.writeWhole(ctx, func(x *tx) (err error) {
-			page, err = db.dropPage(x, after)
+			page, err = db.removePage(x, after)
 			return err
 		}); err != nil {
 			return err
@@ -270,25 +270,25 @@ func (db queryDb) clear(ctx context.Context) error {
 	}
 	return db.p.writeWhole(ctx, func(x *tx) error {
 		for more := true; more; {
-			page, err := db.dropPage(x, driver.Key{})
+			page, err := db.removePage(x, driver.Key{})
 			if err != nil {
 				return err
 			}
 			more = len(page) > 0
 		}
-		_, _, err := x.exec("DELETE FROM marks WHERE consumer = ?", db.consumer)
+		_, _, err := x.exec("DELETE FROM watermarks WHERE consumer = ?", db.consumer)
 		return err
 	})
 }
 
-// dropPage removes rows, the next ones in the order of their keys.
-func (db queryDb) dropPage(x *tx, after driver.Key) (page []stored, err error) {
+// removePage removes and returns the next rows after a key.
+func (db queryDb) removePage(x *tx, after driver.Key) (page []stored, err error) {
 	now := db.p.now()
-	if page, err = db.t.page(x.conn, after, batchChunk); err != nil {
+	if page, err = db.t.page(x.conn, after, rowsPerRequest); err != nil {
 		return nil, err
 	}
 	for _, r := range page {
-		if err := db.t.drop(x, r, now); err != nil {
+		if err := db.t.remove(x, r, now); err != nil {
 			return nil, err
 		}
 	}

@@ -19,7 +19,7 @@ func TestAnInterruptedChangeOfIndexesIsFinished(t *testing.T) {
 	byL := driver.Index{Name: "ByL", Key: driver.Field{Name: "l"}}
 	spec := driver.TableSpec{Name: "Test.Rows", Indexes: []driver.Index{byK, byL}}
 	db := must[driver.QueryDb](t)(p.OpenQueryDb(ctx, spec))
-	const rows = batchChunk + 100
+	const rows = rowsPerRequest + 100
 	var batch []driver.Row
 	for i := range rows {
 		batch = append(batch, driver.Row{Key: driver.Key{ID: fmt.Sprintf("r%04d", i)}, Data: json.RawMessage(`{"k":"v","l":"w"}`)})
@@ -30,10 +30,10 @@ func TestAnInterruptedChangeOfIndexesIsFinished(t *testing.T) {
 	// As if it had been killed after it began to replace ByL by ByK, with a part
 	// of the rows entered.
 	tbl := db.(queryDb).t
-	f := tbl.form
-	f.Indexes = []formIndex{f.Indexes[0]}
+	f := tbl.spec
+	f.Indexes = []storedIndex{f.Indexes[0]}
 	f.Indexes[0].Building = true
-	f.Dropped = []int64{tbl.form.Indexes[1].ID}
+	f.Dropped = []int64{tbl.spec.Indexes[1].ID}
 	err := p.write(ctx, func(x *tx) error {
 		if _, _, err := x.exec("DELETE FROM entries WHERE idx = ? AND id > 'r0300'", f.Indexes[0].ID); err != nil {
 			return err

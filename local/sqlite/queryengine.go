@@ -97,13 +97,13 @@ func (e *queryEngine) Scan(ctx context.Context, s driver.Scan) (driver.Page, err
 	return page, nil
 }
 
-// walkPage is how many rows one statement looks at, so that none keeps its view
-// of the database for long.
+// walkPage is how many rows one statement reads, so that no statement keeps its
+// snapshot of the database for long.
 const walkPage = 1000
 
-// walk goes through the rows of a query in its order. The conditions that
-// SQLite gets are bounds for speed; what a row must meet is decided by package
-// rows, like on every provider.
+// walk iterates over the rows of a query in its order. Conditions in SQL only
+// narrow the range for speed; package rows decides which rows match, as on every
+// provider.
 type walk struct {
 	t       *table
 	spec    driver.TableSpec
@@ -111,11 +111,11 @@ type walk struct {
 	filters []driver.Filter
 	sort    *driver.Filter
 
-	from  string // tables and what is always demanded
+	from  string // the FROM and WHERE clauses of every page
 	args  []any
-	order []string // columns of the order, the sort value or sub id first
-	value string   // what the condition on the sort is about
-	// position returns the values of order at a position.
+	order []string // order columns, the sort value or sub id first
+	value string   // the column that sort applies to
+	// position returns the values of the order columns at a position.
 	position func(rows.Position) []any
 }
 
@@ -128,7 +128,7 @@ func (w *walk) byID() {
 }
 
 func (w *walk) byIndex(id int64) {
-	// CROSS JOIN keeps SQLite from beginning at the rows.
+	// CROSS JOIN keeps SQLite from starting with the table rows.
 	w.from, w.args = "entries e CROSS JOIN rows r ON r.n = e.n WHERE e.idx = ? AND e.key = ?", []any{id, w.plan.Value}
 	w.order, w.value = []string{"e.sort", "e.id", "e.sub"}, "e.sort"
 	w.position = func(p rows.Position) []any {
@@ -145,7 +145,7 @@ func (w *walk) all() {
 	w.position = func(p rows.Position) []any { return []any{p.ID, p.Sub} }
 }
 
-// statement returns the statement that continues behind a position.
+// statement returns the statement for the page after a position.
 func (w *walk) statement(after *rows.Position, descending bool) (text string, args []any) {
 	var b strings.Builder
 	b.Grow(256)
@@ -180,8 +180,8 @@ func (w *walk) statement(after *rows.Position, descending bool) (text string, ar
 	return b.String(), append(args, int64(walkPage))
 }
 
-// bounds are the least and the greatest value that may meet a condition; below
-// is the operator for the latter. Nil is no bound.
+// bounds returns the smallest and the greatest value that can match a condition,
+// nil for no bound. below is the operator to compare with high.
 func bounds(f driver.Filter) (low, high any, below string) {
 	v := number64(f.Values[0])
 	switch f.Comparator {
@@ -206,7 +206,7 @@ func bounds(f driver.Filter) (low, high any, below string) {
 	return nil, nil, ""
 }
 
-// number64 returns a value of a query as package rows understands it.
+// number64 converts an int64 of a query to float64, the number type of package rows.
 func number64(v any) any {
 	if n, ok := v.(int64); ok {
 		return float64(n)
@@ -214,8 +214,8 @@ func number64(v any) any {
 	return v
 }
 
-// each calls f for the stored rows behind a position, also for those that have
-// expired, until f returns errStop or there are no more.
+// each calls f for the stored rows after a position, expired ones included, until
+// f returns errStop or there are no more rows.
 func (w *walk) each(ctx context.Context, after *rows.Position, descending bool, f func(r stored, at rows.Position) error) error {
 	var last rows.Position
 	for seen, stopped := walkPage, false; seen == walkPage && !stopped; after = &last {
@@ -244,7 +244,7 @@ func (w *walk) each(ctx context.Context, after *rows.Position, descending bool, 
 	return nil
 }
 
-// page returns the first rows that match. It looks one row further to know
+// page returns the first matching rows. It reads one more matching row to find out
 // whether there is another page.
 func (w *walk) page(ctx context.Context) (page driver.Page, err error) {
 	now := w.t.p.now()
@@ -274,9 +274,10 @@ func (w *walk) page(ctx context.Context) (page driver.Page, err error) {
 	return page, nil
 }
 
-// ordered returns the page of a scan that is ordered by a field. It looks at all
-// rows and keeps those of the page: SQLite's JSON functions see other numbers,
-// strings and repeated names than package rows does, so they cannot order them.
+// ordered returns a page of a scan that is ordered by a field. It reads all rows
+// and keeps those of the page. SQL cannot order them, because SQLite's JSON
+// functions treat numbers, strings and repeated names differently from package
+// rows.
 func (w *walk) ordered(ctx context.Context) (page driver.Page, err error) {
 	now := w.t.p.now()
 	top := rows.NewTop[stored](w.plan)

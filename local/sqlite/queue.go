@@ -9,16 +9,16 @@ import (
 	"github.com/reventless-go/reventless/internal/leases"
 )
 
-// message is what a queue stores: a head of JSON and, apart from it, a payload
-// that must stay as it is.
+// message is a stored message: a JSON head and, separate from it, a payload that
+// is kept byte for byte.
 type message struct {
 	group string
 	head  string
 	data  any // string, or nil for none
 }
 
-// queue is a FIFO queue in the table messages. A message is in it until it is
-// settled; who has leased it is known in memory only.
+// queue is a FIFO queue in the table messages. A message stays in the table until
+// it is settled; leases exist in memory only.
 type queue[T any] struct {
 	p        *Provider
 	id       int64
@@ -28,7 +28,7 @@ type queue[T any] struct {
 	leases   *leases.Queue[T]
 }
 
-// openQueue returns the queue of a name, which all drivers of that name share.
+// openQueue returns the queue that all drivers of a name share.
 func openQueue[T any](ctx context.Context, p *Provider, kind, name, receiver string, decode func(group, head string, data []byte) (T, error)) (*queue[T], error) {
 	return share(p, kind, name, func() (*queue[T], error) {
 		id, err := p.intern(ctx, kind, name)
@@ -79,7 +79,7 @@ func (q *queue[T]) Settle(ctx context.Context, settlements []driver.Settlement) 
 	}
 	defer q.p.leave()
 	err := q.leases.Settle(ctx, settlements)
-	q.p.tell([]string{q.receiver}) // a group may be free now
+	q.p.notify([]string{q.receiver}) // its next message may be available now
 	return err
 }
 
@@ -151,8 +151,8 @@ func (q *queue[T]) Remove(ctx context.Context, positions []int64, gone func()) e
 	})
 }
 
-// leasing returns the options of a receiver that starts behind a position. The epoch
-// tells its deliveries from those of a provider that was opened on the file before.
+// leasing returns the options of a receiver that starts after a position. The epoch
+// distinguishes its deliveries from those of earlier providers on the same file.
 func (p *Provider) leasing(after int64) leases.Options {
 	return leases.Options{Now: p.now, Lease: leases.Default, Prefix: p.epoch + "-", After: after}
 }

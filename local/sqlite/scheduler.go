@@ -15,27 +15,27 @@ import (
 	"github.com/reventless-go/reventless/schedule"
 )
 
-// scheduler is the schedules of the table of that name. Which firings are held
-// or wait for a retry is known in memory only.
+// scheduler keeps schedules in the table of that name. Leases of firings and
+// times of retries exist in memory only.
 type scheduler struct {
 	p *Provider
 
 	receiving sync.Mutex // one Receive at a time
 
 	mu       sync.Mutex
-	firings  map[string]*firing // by name, as far as they were delivered
-	held     map[string]*firing // by delivery
-	deleting map[string]int     // names that are being deleted are not delivered
+	firings  map[string]*firing // delivered and not settled, by schedule name
+	leased   map[string]*firing // by delivery id
+	deleting map[string]int     // calls of Delete by name; such a name is not delivered
 	serial   uint64
 }
 
-// firing is one firing of a schedule that was delivered.
+// firing is a delivered firing of a schedule.
 type firing struct {
 	name     string
-	gen, due int64 // of the schedule's row, which tell whether it is still the same
+	gen, due int64 // of the schedule's row; a row with others is another firing
 	attempt  int
-	id       string // of the delivery that holds it, if any
-	until    time.Time
+	id       string    // of the delivery that leases it, or empty
+	until    time.Time // end of the lease or time of the retry
 }
 
 const (
@@ -62,11 +62,11 @@ func (p *Provider) openScheduler(ctx context.Context) (*scheduler, error) {
 	}
 	defer p.leave()
 	return share(p, kindScheduler, "schedules", func() (*scheduler, error) {
-		return &scheduler{p: p, firings: map[string]*firing{}, held: map[string]*firing{}, deleting: map[string]int{}}, nil
+		return &scheduler{p: p, firings: map[string]*firing{}, leased: map[string]*firing{}, deleting: map[string]int{}}, nil
 	})
 }
 
-// micros is a time in the table; never early.
+// micros converts a due time for storage. It rounds up, so that nothing is due early.
 func micros(t time.Time) int64 {
 	m := t.UnixMicro()
 	if t.Nanosecond()%1000 != 0 {
@@ -99,7 +99,7 @@ func (s *scheduler) create(ctx context.Context, sched driver.Schedule) error {
 		due, ok = rate.Next(s.p.now())
 	}
 	if !ok {
-		return fmt.Errorf("it never fires: %w", driver.ErrInvalid)
+		return fmt.Errorf("the expression never fires: %w", driver.ErrInvalid)
 	}
 	var payload any
 	if sched.Payload != nil {
@@ -113,25 +113,25 @@ func (s *scheduler) create(ctx context.Context, sched driver.Schedule) error {
 		t.after(func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			// Readers see the schedule from the commit on: it may have been
-			// received before this runs.
+			// Readers see the schedule once it is committed: its firing may have
+			// been delivered before this runs.
 			if f := s.firings[sched.Name]; f != nil && f.gen < gen {
 				s.forget(f)
 			}
 		})
 		t.notify(schedulerReceiver)
-		_, _, err = t.exec("INSERT OR REPLACE INTO schedules (name, gen, expression, zone, payload, due, gone) VALUES (?, ?, ?, ?, ?, ?, 0)",
+		_, _, err = t.exec("INSERT OR REPLACE INTO schedules (name, gen, expression, zone, payload, due, deleted) VALUES (?, ?, ?, ?, ?, ?, 0)",
 			sched.Name, gen, sched.Expression, sched.Zone, payload, micros(due))
 		return err
 	})
 }
 
-// forget drops what is known of a firing, if it is still known.
+// forget removes a firing from memory; f may be nil.
 func (s *scheduler) forget(f *firing) {
 	if f == nil {
 		return
 	}
-	delete(s.held, f.id)
+	delete(s.leased, f.id)
 	if s.firings[f.name] == f {
 		delete(s.firings, f.name)
 	}
@@ -143,7 +143,7 @@ func (s *scheduler) Delete(ctx context.Context, name string) error {
 		s.mu.Lock()
 		f := s.firings[name]
 		if f != nil && (f.id == "" || !f.until.After(s.p.now())) {
-			f = nil // not held
+			f = nil // not leased
 		}
 		s.deleting[name]++
 		s.mu.Unlock()
@@ -154,10 +154,10 @@ func (s *scheduler) Delete(ctx context.Context, name string) error {
 				delete(s.deleting, name)
 			}
 		}()
-		// The end must be known, for until then the name is not delivered.
+		// Wait for the result even if ctx ends: until then the name is not delivered.
 		return s.p.write(context.WithoutCancel(ctx), func(t *tx) error {
 			if f != nil {
-				kept, _, err := t.exec("UPDATE schedules SET gone = 1 WHERE name = ? AND gen = ? AND due = ?", name, f.gen, f.due)
+				kept, _, err := t.exec("UPDATE schedules SET deleted = 1 WHERE name = ? AND gen = ? AND due = ?", name, f.gen, f.due)
 				if err != nil || kept > 0 {
 					return err
 				}
@@ -182,7 +182,7 @@ func (s *scheduler) List(ctx context.Context) ([]driver.Schedule, error) {
 	var list []driver.Schedule
 	err := s.p.call(ctx, func() error {
 		return s.p.read(ctx, func(c *conn) error {
-			return c.query("SELECT name, expression, zone, payload FROM schedules WHERE gone = 0 ORDER BY name", nil, func(row []sqldriver.Value) error {
+			return c.query("SELECT name, expression, zone, payload FROM schedules WHERE deleted = 0 ORDER BY name", nil, func(row []sqldriver.Value) error {
 				list = append(list, driver.Schedule{Name: text(row[0]), Expression: text(row[1]), Zone: text(row[2]), Payload: payload(row[3])})
 				return nil
 			})
@@ -227,14 +227,14 @@ func (s *scheduler) receive(ctx context.Context, limit int) (batch driver.Batch[
 		for seen := -1; seen != 0 && len(batch.Deliveries) < limit; {
 			seen = 0
 			var taken []*firing
-			var found []driver.Firing
+			var messages []driver.Firing
 			err := c.query("SELECT name, gen, due, payload FROM schedules WHERE due <= ? AND (due, name) > (?, ?) ORDER BY due, name LIMIT 256",
 				[]any{now.UnixMicro(), due, name}, func(row []sqldriver.Value) error {
 					seen++
 					name, due = text(row[0]), number(row[2])
-					if f := s.take(name, number(row[1]), due, now); f != nil {
+					if f := s.lease(name, number(row[1]), due, now); f != nil {
 						taken = append(taken, f)
-						found = append(found, driver.Firing{Name: name, Due: time.UnixMicro(due).UTC(), Payload: payload(row[3])})
+						messages = append(messages, driver.Firing{Name: name, Due: time.UnixMicro(due).UTC(), Payload: payload(row[3])})
 					}
 					if len(batch.Deliveries)+len(taken) == limit {
 						return errStop
@@ -242,16 +242,19 @@ func (s *scheduler) receive(ctx context.Context, limit int) (batch driver.Batch[
 					return nil
 				})
 			for i, f := range taken {
-				// Replaced or deleted since: what is held is known to Delete only from now on.
-				still := int64(0)
+				// Skip a schedule that was replaced or deleted since the query: Delete
+				// could not see the lease before.
+				exists := int64(0)
 				if err == nil {
-					still, err = c.integer("SELECT count(*) FROM schedules WHERE name = ? AND gen = ? AND due = ?", f.name, f.gen, f.due)
+					exists, err = c.integer("SELECT count(*) FROM schedules WHERE name = ? AND gen = ? AND due = ?", f.name, f.gen, f.due)
 				}
-				if err != nil || still == 0 {
-					s.giveBack(f)
+				if err != nil || exists == 0 {
+					s.mu.Lock()
+					s.forget(f)
+					s.mu.Unlock()
 					continue
 				}
-				batch.Deliveries = append(batch.Deliveries, driver.Delivery[driver.Firing]{ID: f.id, Attempt: f.attempt, Message: found[i]})
+				batch.Deliveries = append(batch.Deliveries, driver.Delivery[driver.Firing]{ID: f.id, Attempt: f.attempt, Message: messages[i]})
 			}
 			if err != nil {
 				return err
@@ -268,8 +271,8 @@ func (s *scheduler) receive(ctx context.Context, limit int) (batch driver.Batch[
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, d := range batch.Deliveries {
-			if f := s.held[d.ID]; f != nil {
-				delete(s.held, f.id)
+			if f := s.leased[d.ID]; f != nil {
+				delete(s.leased, f.id)
 				f.id, f.until = "", time.Time{}
 			}
 		}
@@ -277,8 +280,9 @@ func (s *scheduler) receive(ctx context.Context, limit int) (batch driver.Batch[
 	return batch, err
 }
 
-// take holds the firing of a schedule, if nobody does and it need not wait.
-func (s *scheduler) take(name string, gen, due int64, now time.Time) *firing {
+// lease leases the firing of a schedule. It returns nil if the firing is leased,
+// waits for a retry, or is being deleted.
+func (s *scheduler) lease(name string, gen, due int64, now time.Time) *firing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.firings[name]
@@ -291,24 +295,17 @@ func (s *scheduler) take(name string, gen, due int64, now time.Time) *firing {
 	if s.deleting[name] > 0 {
 		return nil
 	}
-	delete(s.held, f.id)
+	delete(s.leased, f.id)
 	s.serial++
 	f.id = s.p.epoch + "-" + strconv.FormatUint(s.serial, 36)
 	f.until = now.Add(leases.Default)
 	f.attempt++
-	s.firings[name], s.held[f.id] = f, f
+	s.firings[name], s.leased[f.id] = f, f
 	return f
 }
 
-// giveBack ends a hold that was not delivered.
-func (s *scheduler) giveBack(f *firing) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forget(f)
-}
-
-// next returns the earliest time at which something is due, of those in the
-// table and those that wait or are held.
+// next returns the earliest of due, which is the next due time in the table or 0,
+// and the times at which leases end or firings are retried.
 func (s *scheduler) next(due int64, now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -330,7 +327,7 @@ func (s *scheduler) Settle(ctx context.Context, settlements []driver.Settlement)
 	if err != nil {
 		return fmt.Errorf("scheduler: settle: %w", err)
 	}
-	s.p.tell([]string{schedulerReceiver})
+	s.p.notify([]string{schedulerReceiver})
 	return nil
 }
 
@@ -339,11 +336,11 @@ func (s *scheduler) settle(ctx context.Context, settlements []driver.Settlement)
 	var done []firing
 	s.mu.Lock()
 	for _, st := range settlements {
-		f := s.held[st.ID]
+		f := s.leased[st.ID]
 		switch {
-		case f == nil || !f.until.After(now): // unknown, or the hold has ended
+		case f == nil || !f.until.After(now): // unknown, or the lease has ended
 		case st.Retry:
-			delete(s.held, f.id)
+			delete(s.leased, f.id)
 			f.id, f.until = "", now.Add(max(0, st.After))
 		default:
 			done = append(done, *f)
@@ -363,33 +360,33 @@ func (s *scheduler) settle(ctx context.Context, settlements []driver.Settlement)
 	})
 }
 
-// finish ends a firing: the schedule goes on to its next one, or goes.
+// finish settles a firing: it moves the schedule to its next firing, or removes it.
 func (s *scheduler) finish(t *tx, f firing, now time.Time) error {
 	t.after(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.forget(s.held[f.id])
+		s.forget(s.leased[f.id])
 	})
 	var expression, zone string
-	var gone bool
-	found, err := t.first("SELECT expression, zone, gone FROM schedules WHERE name = ? AND gen = ? AND due = ?", []any{f.name, f.gen, f.due},
+	var deleted bool
+	found, err := t.first("SELECT expression, zone, deleted FROM schedules WHERE name = ? AND gen = ? AND due = ?", []any{f.name, f.gen, f.due},
 		func(row []sqldriver.Value) error {
-			expression, zone, gone = text(row[0]), text(row[1]), number(row[2]) != 0
+			expression, zone, deleted = text(row[0]), text(row[1]), number(row[2]) != 0
 			return nil
 		})
 	if err != nil || !found {
-		return err // replaced meanwhile
+		return err // not found: it was replaced in the meantime
 	}
 	rate, err := schedule.Parse(expression, zone)
 	if err != nil {
 		return corrupt("schedule %q: %v", f.name, err)
 	}
-	if gone || !rate.Recurring() {
+	if deleted || !rate.Recurring() {
 		_, _, err = t.exec("DELETE FROM schedules WHERE name = ?", f.name)
 		return err
 	}
 	due := int64(never)
-	// Not before the firing that is settled, should the clock go back.
+	// If the clock went back, the next firing is still later than this one.
 	if at := time.UnixMicro(f.due); at.After(now) {
 		now = at
 	}

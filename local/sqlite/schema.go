@@ -9,57 +9,57 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// applicationID marks our files in SQLite's header ("Rvls").
+// applicationID identifies Reventless files in SQLite's header ("Rvls").
 const applicationID = 0x52766c73
 
-// migrations lead from each version of the schema to the next; the version of a
-// file, its user_version, is how many it has seen. Append only: what was
-// released is never changed.
+// migrations lead from each schema version to the next; a file's version, its
+// user_version, is the number of migrations applied to it. Migrations are only
+// appended: a released one never changes.
 var migrations = []string{`
--- counter: the numbers below value have been given out, for revisions and ids.
+-- counter: numbers up to value may have been used, as revisions and ids.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 INSERT INTO meta VALUES ('counter', 0);
 
--- Logical names, by the kind of thing that they name.
+-- Logical names, unique per kind.
 CREATE TABLE names (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name)) STRICT;
 
--- pos is the order of the change feed: there is one writer, and rows stay.
+-- pos orders the change feed: there is one writer, and commits are never deleted.
 CREATE TABLE commits (
 	pos INTEGER PRIMARY KEY,
 	log INTEGER NOT NULL,
 	stream TEXT NOT NULL,
 	seq INTEGER NOT NULL,
-	slot INTEGER NOT NULL,   -- hash of stream, for segments
+	slot INTEGER NOT NULL,   -- hash of stream, selects the segment of a scan
 	at INTEGER NOT NULL,     -- nanoseconds since 1970
-	crc INTEGER NOT NULL,    -- of the row up to events, and in the upper half of the rest
-	head TEXT NOT NULL,      -- JSON: types and sizes of the events, commands
-	events TEXT NOT NULL,    -- the events' data, one behind the other
-	fold INTEGER,            -- fold version of the snapshot
-	state TEXT,              -- its state
-	recent TEXT              -- its recent commands, JSON
+	crc INTEGER NOT NULL,    -- checksums: lower half of the commit, upper half of the snapshot
+	head TEXT NOT NULL,      -- JSON: types and sizes of the events; commands
+	events TEXT NOT NULL,    -- data of the events, concatenated
+	fold INTEGER,            -- snapshot: fold version
+	state TEXT,              -- snapshot: state
+	recent TEXT              -- snapshot: recent commands, JSON
 ) STRICT;
 CREATE UNIQUE INDEX commits_stream ON commits (log, stream, seq);
 CREATE INDEX commits_log ON commits (log);
 CREATE INDEX commits_fold ON commits (log, stream, fold, seq) WHERE fold IS NOT NULL;
 
--- How far a consumer has settled a log's feed.
+-- Checkpoints: the position up to which a consumer has settled a log's feed.
 CREATE TABLE feeds (consumer INTEGER NOT NULL, log INTEGER NOT NULL, pos INTEGER NOT NULL,
 	PRIMARY KEY (consumer, log)) STRICT, WITHOUT ROWID;
 
--- Messages of queues, in the order of their ids.
+-- Queued messages, ordered by id.
 CREATE TABLE messages (queue INTEGER NOT NULL, id INTEGER NOT NULL, grp TEXT NOT NULL, head TEXT NOT NULL, data TEXT,
 	PRIMARY KEY (queue, id)) STRICT, WITHOUT ROWID;
--- Commands that were accepted lately, by the message that they became.
+-- Commands accepted within the deduplication window, with their messages.
 CREATE TABLE sent (message INTEGER PRIMARY KEY, queue INTEGER NOT NULL, entity TEXT NOT NULL, command TEXT NOT NULL,
 	at INTEGER NOT NULL, UNIQUE (queue, entity, command)) STRICT;
 CREATE TABLE subscriptions (log INTEGER NOT NULL, consumer TEXT NOT NULL, queue INTEGER NOT NULL,
 	PRIMARY KEY (log, consumer)) STRICT, WITHOUT ROWID;
 
 -- Watermarks of consumers.
-CREATE TABLE marks (consumer INTEGER NOT NULL, log INTEGER NOT NULL, stream TEXT NOT NULL, seq INTEGER NOT NULL,
+CREATE TABLE watermarks (consumer INTEGER NOT NULL, log INTEGER NOT NULL, stream TEXT NOT NULL, seq INTEGER NOT NULL,
 	blocked INTEGER NOT NULL, PRIMARY KEY (consumer, log, stream)) STRICT, WITHOUT ROWID;
 
--- Read models, their rows and the rows' places in their indexes.
+-- Read models, their rows and the index entries of the rows.
 CREATE TABLE tables (id INTEGER PRIMARY KEY, spec TEXT NOT NULL) STRICT;
 CREATE TABLE rows (n INTEGER PRIMARY KEY, tbl INTEGER NOT NULL, id TEXT NOT NULL, sub TEXT NOT NULL,
 	rev INTEGER NOT NULL, expires INTEGER NOT NULL, data TEXT NOT NULL, UNIQUE (tbl, id, sub)) STRICT;
@@ -73,31 +73,29 @@ CREATE TABLE refs (n INTEGER PRIMARY KEY, counter INTEGER NOT NULL, id TEXT NOT 
 	ref TEXT NOT NULL, at INTEGER NOT NULL, UNIQUE (counter, id, target, ref)) STRICT;
 CREATE INDEX refs_at ON refs (at);
 
--- due is in microseconds since 1970; gone is 1 for one that was deleted while
--- its firing was held.
+-- due is in microseconds since 1970; deleted is 1 for a schedule that was deleted
+-- while its firing was leased.
 CREATE TABLE schedules (name TEXT PRIMARY KEY, gen INTEGER NOT NULL, expression TEXT NOT NULL, zone TEXT NOT NULL,
-	payload TEXT, due INTEGER NOT NULL, gone INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+	payload TEXT, due INTEGER NOT NULL, deleted INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX schedules_due ON schedules (due, name);
 
--- Objects as they were last told.
+-- Objects as last reported.
 CREATE TABLE objects (bucket INTEGER NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, modified INTEGER NOT NULL,
 	PRIMARY KEY (bucket, key)) STRICT, WITHOUT ROWID;
 
-CREATE TABLE letters (id TEXT PRIMARY KEY, component TEXT NOT NULL, kind TEXT NOT NULL, log TEXT NOT NULL,
+CREATE TABLE dead_letters (id TEXT PRIMARY KEY, component TEXT NOT NULL, kind TEXT NOT NULL, log TEXT NOT NULL,
 	stream TEXT NOT NULL, seq INTEGER NOT NULL, body BLOB, reason TEXT NOT NULL, attempts INTEGER NOT NULL,
 	at TEXT NOT NULL) STRICT;
-CREATE INDEX letters_component ON letters (component, id);
+CREATE INDEX dead_letters_component ON dead_letters (component, id);
 
 CREATE TABLE outcomes (command TEXT PRIMARY KEY, kind TEXT NOT NULL, entity TEXT NOT NULL, seq INTEGER NOT NULL,
-	events INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL, detail TEXT, expires INTEGER NOT NULL) STRICT;
+	events INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL, detail TEXT, expires INTEGER NOT NULL,
+	target TEXT NOT NULL, user TEXT NOT NULL) STRICT;
 CREATE INDEX outcomes_expires ON outcomes (expires);
-`, `
-ALTER TABLE outcomes ADD COLUMN target TEXT NOT NULL DEFAULT '';
-ALTER TABLE outcomes ADD COLUMN user TEXT NOT NULL DEFAULT '';
 `}
 
-// create makes an empty database at path, which is either complete or not there:
-// it is made under another name.
+// create creates an empty database at path. It writes the file under another name
+// and renames it, so that path never holds an incomplete database.
 func create(path string) (err error) {
 	temp := path + ".new"
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
@@ -108,7 +106,7 @@ func create(path string) (err error) {
 	c, err := connect(fileURI(temp, "mode=rwc"), "journal_mode=WAL", "synchronous=FULL", fmt.Sprintf("application_id=%d", applicationID))
 	if err == nil {
 		err = migrate(c, migrations)
-		err = errors.Join(err, c.close()) // the last to close writes the log back
+		err = errors.Join(err, c.close()) // closing the last connection writes the log back
 	}
 	if err != nil {
 		return err
@@ -119,7 +117,7 @@ func create(path string) (err error) {
 	return syncDir(filepath.Dir(path))
 }
 
-// migrate brings the schema up to date, all steps or none.
+// migrate applies the missing migrations in one transaction.
 func migrate(c *conn, steps []string) (err error) {
 	version, err := c.integer("PRAGMA user_version")
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// stateTopic tells the changes of a table in process, after their commits.
+// stateTopic publishes the changes of a table within the process, after their commits.
 type stateTopic struct{ t *table }
 
 var _ driver.StateTopic = stateTopic{}
@@ -35,11 +35,11 @@ func (st stateTopic) Subscribe(ctx context.Context) (iter.Seq2[driver.StateChang
 	}
 	defer p.leave()
 	s := h.add()
-	stop := context.AfterFunc(ctx, func() { h.remove(s) }) // also when nobody ranges
+	stop := context.AfterFunc(ctx, func() { h.remove(s) }) // even if the sequence is never ranged over
 	var ranged atomic.Bool
 	return func(yield func(driver.StateChange, error) bool) {
 		if ranged.Swap(true) {
-			yield(driver.StateChange{}, fmt.Errorf("statetopic: the changes were ranged over before: %w", driver.ErrInvalid))
+			yield(driver.StateChange{}, fmt.Errorf("statetopic: the sequence can be ranged over only once: %w", driver.ErrInvalid))
 			return
 		}
 		defer stop()

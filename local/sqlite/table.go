@@ -16,50 +16,51 @@ import (
 	"github.com/reventless-go/reventless/internal/rows"
 )
 
-// table is what the drivers of one read model share.
+// table is the state that all drivers of one read model share.
 type table struct {
-	p     *Provider
-	name  string
-	id    int64
-	marks watermarks
-	hub   *hub
+	p          *Provider
+	name       string
+	id         int64
+	watermarks watermarks
+	hub        *hub
 
 	altering sync.Mutex
-	form     form // as it is stored
+	spec     storedSpec // equal to the one in the database
 
-	// readable has the indexes that are complete.
+	// readable has the complete indexes.
 	readable atomic.Pointer[shape]
-	// These belong to the writer: the indexes that it keeps up, and whether there
-	// may be rows that expire.
+	// Only the writer uses these: the indexes that it maintains, and whether the
+	// table may have rows that expire.
 	writing  *shape
 	expiring bool
 }
 
-// form is the JSON of a table's spec, with the state of its indexes.
-type form struct {
-	SubID   string      `json:"subId"`
-	Indexes []formIndex `json:"indexes"`
-	Dropped []int64     `json:"dropped,omitempty"` // indexes whose entries are not removed yet
+// storedSpec is the stored JSON of a table's spec and the state of its indexes.
+type storedSpec struct {
+	SubID   string        `json:"subId"`
+	Indexes []storedIndex `json:"indexes"`
+	Dropped []int64       `json:"dropped,omitempty"` // indexes whose entries still have to be removed
 }
 
-type formIndex struct {
+type storedIndex struct {
 	driver.Index
-	// ID is the index's number in the table entries, never used again.
+	// ID identifies the index in the table entries. It is never reused.
 	ID int64 `json:"id"`
 	// Building is true while entries of older rows may be missing.
 	Building bool `json:"building,omitempty"`
 }
 
-// shape is a spec with the numbers of its indexes.
+// shape is a spec with the ids of its indexes.
 type shape struct {
 	driver.TableSpec
 	ids []int64
 }
 
-// shapeOf returns the shape of a form, with or without incomplete indexes.
-func (t *table) shapeOf(f form, building bool) *shape {
-	s := &shape{TableSpec: driver.TableSpec{Name: t.name, SubID: f.SubID}}
-	for _, i := range f.Indexes {
+// shapeOf returns the shape of a stored spec. It includes incomplete indexes only
+// if building is set.
+func (t *table) shapeOf(spec storedSpec, building bool) *shape {
+	s := &shape{TableSpec: driver.TableSpec{Name: t.name, SubID: spec.SubID}}
+	for _, i := range spec.Indexes {
 		if building || !i.Building {
 			s.Indexes = append(s.Indexes, i.Index)
 			s.ids = append(s.ids, i.ID)
@@ -68,7 +69,7 @@ func (t *table) shapeOf(f form, building bool) *shape {
 	return s
 }
 
-// table returns the table of a read model, made if it is new.
+// table returns the table of a read model and creates it if needed.
 func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, error) {
 	if err := rows.CheckSpec(spec); err != nil {
 		return nil, err
@@ -78,15 +79,15 @@ func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, er
 		if err != nil {
 			return nil, err
 		}
-		marks, err := p.intern(ctx, kindMarks, "readmodel "+spec.Name)
+		consumer, err := p.intern(ctx, kindWatermarks, "readmodel "+spec.Name)
 		if err != nil {
 			return nil, err
 		}
-		t := &table{p: p, name: spec.Name, id: id, marks: watermarks{p, marks}, hub: newHub()}
+		t := &table{p: p, name: spec.Name, id: id, watermarks: watermarks{p, consumer}, hub: newHub()}
 		found := false
 		if err := p.read(ctx, func(c *conn) (err error) {
 			found, err = c.first("SELECT spec FROM tables WHERE id = ?", []any{id}, func(row []sqldriver.Value) error {
-				if err := json.Unmarshal([]byte(text(row[0])), &t.form); err != nil {
+				if err := json.Unmarshal([]byte(text(row[0])), &t.spec); err != nil {
 					return corrupt("spec of read model %q: %v", spec.Name, err)
 				}
 				return nil
@@ -95,62 +96,62 @@ func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, er
 		}); err != nil {
 			return nil, err
 		}
-		// Hand the writer its part in its own goroutine.
+		// The writer's fields are set in the writer's goroutine.
 		if err := p.write(ctx, func(x *tx) error {
 			expiring, err := x.integer("SELECT EXISTS (SELECT 1 FROM rows WHERE tbl = ? AND expires > 0)", id)
-			writing := t.shapeOf(t.form, true)
+			writing := t.shapeOf(t.spec, true)
 			x.after(func() { t.expiring, t.writing = expiring != 0, writing })
 			return err
 		}); err != nil {
 			return nil, err
 		}
-		t.readable.Store(t.shapeOf(t.form, false))
+		t.readable.Store(t.shapeOf(t.spec, false))
 		if found {
-			spec = t.shapeOf(t.form, true).TableSpec // finish what was interrupted
+			spec = t.shapeOf(t.spec, true).TableSpec // finishes an interrupted change
 		}
 		return t, t.alter(ctx, spec)
 	})
 }
 
-// alter brings a spec about. Older rows that do not fit a new index are left out
-// of it. Only an empty table may change its sub id field.
+// alter changes the table to spec. Existing rows that do not fit a new index are
+// omitted from it. Only an empty table may change its sub id field.
 func (t *table) alter(ctx context.Context, spec driver.TableSpec) error {
 	t.altering.Lock()
 	defer t.altering.Unlock()
-	// A step that has begun is finished, so that form stays what is stored.
+	// A write that has begun is finished, so that t.spec equals the stored one.
 	caller := ctx
 	ctx = context.WithoutCancel(ctx)
-	next := form{SubID: spec.SubID, Dropped: slices.Clone(t.form.Dropped)}
+	next := storedSpec{SubID: spec.SubID, Dropped: slices.Clone(t.spec.Dropped)}
 	for _, index := range cloneIndexes(spec.Indexes) {
-		kept := formIndex{Index: index, Building: true}
-		for _, old := range t.form.Indexes {
+		kept := storedIndex{Index: index, Building: true}
+		for _, old := range t.spec.Indexes {
 			if old.Name == index.Name && old.Key == index.Key && reflect.DeepEqual(old.Sort, index.Sort) {
 				kept.ID, kept.Building = old.ID, old.Building
 			}
 		}
 		next.Indexes = append(next.Indexes, kept)
 	}
-	for _, old := range t.form.Indexes {
-		if !slices.ContainsFunc(next.Indexes, func(i formIndex) bool { return i.ID == old.ID }) {
+	for _, old := range t.spec.Indexes {
+		if !slices.ContainsFunc(next.Indexes, func(i storedIndex) bool { return i.ID == old.ID }) {
 			next.Dropped = append(next.Dropped, old.ID)
 		}
 	}
-	if !reflect.DeepEqual(next, t.form) {
-		if err := t.reform(ctx, next); err != nil {
+	if !reflect.DeepEqual(next, t.spec) {
+		if err := t.change(ctx, next); err != nil {
 			return err
 		}
 	}
-	for t.building() {
-		if err := t.build(ctx); err != nil {
+	for slices.ContainsFunc(t.spec.Indexes, func(i storedIndex) bool { return i.Building }) {
+		if err := t.buildIndexes(ctx); err != nil {
 			return err
 		}
 	}
-	for len(t.form.Dropped) > 0 && caller.Err() == nil { // what is left is done by the next
-		if err := t.unbuild(ctx); err != nil {
+	for len(t.spec.Dropped) > 0 && caller.Err() == nil { // the next call removes the rest
+		if err := t.dropIndex(ctx); err != nil {
 			return err
 		}
 	}
-	t.readable.Store(t.shapeOf(t.form, false))
+	t.readable.Store(t.shapeOf(t.spec, false))
 	return nil
 }
 
@@ -166,59 +167,54 @@ func cloneIndexes(indexes []driver.Index) []driver.Index {
 	return out
 }
 
-func (t *table) building() bool {
-	return slices.ContainsFunc(t.form.Indexes, func(i formIndex) bool { return i.Building })
-}
-
-// reform stores a form and has the writer keep up its indexes from then on.
-func (t *table) reform(ctx context.Context, next form) error {
-	had := t.form.SubID
-	var stored form
+// change stores a spec. From then on the writer maintains its indexes.
+func (t *table) change(ctx context.Context, next storedSpec) error {
+	old := t.spec.SubID
+	var changed storedSpec
 	err := t.p.write(ctx, func(x *tx) error {
-		if next.SubID != had {
-			busy, err := x.integer("SELECT EXISTS (SELECT 1 FROM rows WHERE tbl = ? AND (expires = 0 OR expires > ?))", t.id, t.p.now().Unix())
+		if next.SubID != old {
+			occupied, err := x.integer("SELECT EXISTS (SELECT 1 FROM rows WHERE tbl = ? AND (expires = 0 OR expires > ?))", t.id, t.p.now().Unix())
 			if err != nil {
 				return err
 			}
-			if busy != 0 {
-				return fmt.Errorf("sub id field %q with rows that have %q: %w", next.SubID, had, driver.ErrInvalid)
+			if occupied != 0 {
+				return fmt.Errorf("sub id field %q: there are rows with sub id field %q: %w", next.SubID, old, driver.ErrInvalid)
 			}
 		}
-		f := form{SubID: next.SubID, Indexes: slices.Clone(next.Indexes), Dropped: next.Dropped}
-		for i := range f.Indexes {
-			if f.Indexes[i].ID == 0 {
+		changed = storedSpec{SubID: next.SubID, Indexes: slices.Clone(next.Indexes), Dropped: next.Dropped}
+		for i := range changed.Indexes {
+			if changed.Indexes[i].ID == 0 {
 				id, err := x.next()
 				if err != nil {
 					return err
 				}
-				f.Indexes[i].ID = id
+				changed.Indexes[i].ID = id
 			}
 		}
-		stored = f
-		return t.store(x, f)
+		return t.store(x, changed)
 	})
 	if err != nil {
 		return fmt.Errorf("read model %q: change the spec: %w", t.name, err)
 	}
-	t.form = stored
+	t.spec = changed
 	return nil
 }
 
-func (t *table) store(x *tx, f form) error {
-	spec, err := json.Marshal(f)
+func (t *table) store(x *tx, spec storedSpec) error {
+	data, err := json.Marshal(spec)
 	if err != nil {
 		return err
 	}
-	writing := t.shapeOf(f, true)
+	writing := t.shapeOf(spec, true)
 	x.after(func() { t.writing = writing })
-	_, _, err = x.exec("INSERT INTO tables (id, spec) VALUES (?, ?) ON CONFLICT DO UPDATE SET spec = excluded.spec", t.id, string(spec))
+	_, _, err = x.exec("INSERT INTO tables (id, spec) VALUES (?, ?) ON CONFLICT DO UPDATE SET spec = excluded.spec", t.id, string(data))
 	return err
 }
 
-// build enters the rows into the indexes that are incomplete.
-func (t *table) build(ctx context.Context) error {
+// buildIndexes adds the existing rows to the incomplete indexes.
+func (t *table) buildIndexes(ctx context.Context) error {
 	shape := &shape{TableSpec: driver.TableSpec{Name: t.name}}
-	for _, i := range t.form.Indexes {
+	for _, i := range t.spec.Indexes {
 		if i.Building {
 			shape.Indexes = append(shape.Indexes, i.Index)
 			shape.ids = append(shape.ids, i.ID)
@@ -228,15 +224,15 @@ func (t *table) build(ctx context.Context) error {
 	for {
 		var page []stored
 		err := t.p.writeWhole(ctx, func(x *tx) (err error) {
-			if page, err = t.page(x.conn, after, batchChunk); err != nil {
+			if page, err = t.page(x.conn, after, rowsPerRequest); err != nil {
 				return err
 			}
 			for _, r := range page {
-				for i, p := range shape.places(r.data) {
-					if p == nil {
+				for i, e := range shape.entries(r.data) {
+					if e == nil {
 						continue
 					}
-					if err := t.enter(x, shape.ids[i], *p, r.key, r.n); err != nil {
+					if err := t.addEntry(x, shape.ids[i], *e, r.key, r.n); err != nil {
 						return err
 					}
 				}
@@ -251,57 +247,57 @@ func (t *table) build(ctx context.Context) error {
 		}
 		after = page[len(page)-1].key
 	}
-	done := form{SubID: t.form.SubID, Indexes: slices.Clone(t.form.Indexes), Dropped: t.form.Dropped}
+	done := storedSpec{SubID: t.spec.SubID, Indexes: slices.Clone(t.spec.Indexes), Dropped: t.spec.Dropped}
 	for i := range done.Indexes {
 		done.Indexes[i].Building = false
 	}
 	if err := t.p.write(ctx, func(x *tx) error { return t.store(x, done) }); err != nil {
 		return err
 	}
-	t.form = done
+	t.spec = done
 	return nil
 }
 
-// unbuild removes the entries of an index that was dropped.
-func (t *table) unbuild(ctx context.Context) error {
-	index := t.form.Dropped[0]
+// dropIndex removes the entries of a dropped index.
+func (t *table) dropIndex(ctx context.Context) error {
+	index := t.spec.Dropped[0]
 	for more := true; more; {
 		err := t.p.write(ctx, func(x *tx) error {
-			gone, _, err := x.exec(`DELETE FROM entries WHERE idx = ?1 AND (key, sort, id, sub) IN
+			removed, _, err := x.exec(`DELETE FROM entries WHERE idx = ?1 AND (key, sort, id, sub) IN
 				(SELECT key, sort, id, sub FROM entries WHERE idx = ?1 LIMIT 1000)`, index)
-			more = gone > 0
+			more = removed > 0
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("read model %q: drop an index: %w", t.name, err)
 		}
 	}
-	done := form{SubID: t.form.SubID, Indexes: t.form.Indexes, Dropped: t.form.Dropped[1:]}
+	done := storedSpec{SubID: t.spec.SubID, Indexes: t.spec.Indexes, Dropped: t.spec.Dropped[1:]}
 	if err := t.p.write(ctx, func(x *tx) error { return t.store(x, done) }); err != nil {
 		return err
 	}
-	t.form = done
+	t.spec = done
 	return nil
 }
 
-// place is a row's place in an index, as it is stored. An index without a sort
-// field has the empty string there, which is no value of a sort field.
-type place struct{ key, sort any }
+// entry is the stored entry of a row in an index. In an index without a sort
+// field, sort is the empty string, which no sort field has as its value.
+type entry struct{ key, sort any }
 
-// places returns the row's places by index; nil where it is in none.
-func (s *shape) places(data string) []*place {
+// entries returns the row's entry in each index; nil means that it has none.
+func (s *shape) entries(data string) []*entry {
 	if len(s.Indexes) == 0 {
 		return nil
 	}
-	out := make([]*place, len(s.Indexes))
+	out := make([]*entry, len(s.Indexes))
 	fields, err := rows.Fields([]byte(data))
 	if err != nil {
-		return out // cannot be: it was checked
+		return out // impossible: the data was checked
 	}
 	for i, index := range s.Indexes {
-		// An error is a row that was there before the index: it is left out.
+		// A row that does not fit the index is older than the index: it is omitted.
 		if e, in, err := rows.IndexEntry(index, fields); in && err == nil {
-			out[i] = &place{key: e.Key, sort: e.Sort}
+			out[i] = &entry{key: e.Key, sort: e.Sort}
 			if e.Sort == nil {
 				out[i].sort = ""
 			}
@@ -310,9 +306,9 @@ func (s *shape) places(data string) []*place {
 	return out
 }
 
-// stored is a row as it is stored.
+// stored is a stored row.
 type stored struct {
-	n        int64 // 0 is none
+	n        int64 // 0: there is no row
 	key      driver.Key
 	revision int64
 	deadline int64
@@ -328,14 +324,14 @@ func storedRow(row []sqldriver.Value) stored {
 	}
 }
 
-// alive reports whether the row is there, for everybody but the store.
+// alive reports whether the row exists and has not expired.
 func (r stored) alive(now time.Time) bool { return r.n != 0 && !rows.Expired(r.deadline, now) }
 
 func (r stored) row() driver.Row {
 	return driver.Row{Key: r.key, Data: json.RawMessage(r.data), ExpiresAt: rows.ExpiresAt(r.deadline), Revision: uint64(r.revision)}
 }
 
-// get returns the row of a key, also one that has expired.
+// get returns the row of a key, even if it has expired.
 func (t *table) get(c *conn, key driver.Key) (r stored, err error) {
 	_, err = c.first("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND id = ? AND sub = ?", []any{t.id, key.ID, key.Sub},
 		func(row []sqldriver.Value) error {
@@ -345,8 +341,8 @@ func (t *table) get(c *conn, key driver.Key) (r stored, err error) {
 	return r, err
 }
 
-// load returns the row of a key to readers, and whether it is there at now. It
-// asks for no more columns than it needs: each costs, also by its name.
+// load returns the row of a key; ok is false if it is absent or has expired. It
+// selects only the columns that it needs, because each one costs time.
 func (t *table) load(c *conn, key driver.Key, now time.Time) (row driver.Row, ok bool, err error) {
 	_, err = c.first("SELECT rev, expires, data FROM rows WHERE tbl = ? AND id = ? AND sub = ?", []any{t.id, key.ID, key.Sub},
 		func(v []sqldriver.Value) error {
@@ -358,7 +354,7 @@ func (t *table) load(c *conn, key driver.Key, now time.Time) (row driver.Row, ok
 	return row, ok, err
 }
 
-// page returns rows in the order of their keys.
+// page returns the rows after a key, ordered by key, expired ones included.
 func (t *table) page(c *conn, after driver.Key, limit int) (page []stored, err error) {
 	size := 0
 	err = c.query("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND (id, sub) > (?, ?) ORDER BY id, sub LIMIT ?", []any{t.id, after.ID, after.Sub, int64(limit)},
@@ -373,37 +369,37 @@ func (t *table) page(c *conn, after driver.Key, limit int) (page []stored, err e
 	return page, err
 }
 
-// draft is a row to be written that was checked, with its places in the indexes
-// of a shape.
+// draft is a checked row to be written, with its entries in the indexes of a
+// shape.
 type draft struct {
 	key      driver.Key
 	data     string
 	deadline int64
 	shape    *shape
-	places   []*place
+	entries  []*entry
 }
 
-// draft checks a row.
+// draft checks a row and returns its draft.
 func (t *table) draft(row driver.Row) (draft, error) {
 	s := t.readable.Load()
 	if err := rows.Check(s.TableSpec, row, t.p.limits.MaxRowBytes); err != nil {
 		return draft{}, err
 	}
 	d := draft{key: row.Key, data: string(row.Data), deadline: rows.Deadline(row.ExpiresAt), shape: s}
-	d.places = s.places(d.data)
+	d.entries = s.entries(d.data)
 	return d, nil
 }
 
-// blind reports whether rows can be written without a look at what is there.
+// blind reports whether rows can be written without reading the old ones.
 func (t *table) blind() bool { return len(t.writing.Indexes) == 0 && !t.hub.listening() }
 
-// put writes a row over old, what get returned.
+// put replaces old, the result of get.
 func (t *table) put(x *tx, d draft, old stored, now time.Time) error {
 	revision, err := x.next()
 	if err != nil {
 		return err
 	}
-	t.expires(x, d)
+	t.noteExpiry(x, d)
 	n := old.n
 	if n != 0 {
 		_, _, err = x.exec("UPDATE rows SET rev = ?, expires = ?, data = ? WHERE n = ?", revision, d.deadline, d.data, n)
@@ -413,11 +409,11 @@ func (t *table) put(x *tx, d draft, old stored, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	var before []*place
+	var before []*entry
 	if old.n != 0 {
-		before = t.writing.places(old.data)
+		before = t.writing.entries(old.data)
 	}
-	if err := t.enterAll(x, t.placesOf(d), before, d.key, n); err != nil {
+	if err := t.updateEntries(x, before, t.entriesOf(d), d.key, n); err != nil {
 		return err
 	}
 	if t.hub.listening() {
@@ -425,74 +421,75 @@ func (t *table) put(x *tx, d draft, old stored, now time.Time) error {
 		if old.alive(now) {
 			kind = driver.Updated
 		}
-		t.tell(x, driver.StateChange{Kind: kind, ID: d.key.ID, SubID: d.key.Sub, Revision: uint64(revision), Row: json.RawMessage(d.data)})
+		t.publish(x, driver.StateChange{Kind: kind, ID: d.key.ID, SubID: d.key.Sub, Revision: uint64(revision), Row: json.RawMessage(d.data)})
 	}
 	return nil
 }
 
-// putBlind is put where blind holds.
+// putBlind is put for a table for which blind is true.
 func (t *table) putBlind(x *tx, d draft) error {
 	revision, err := x.next()
 	if err != nil {
 		return err
 	}
-	t.expires(x, d)
+	t.noteExpiry(x, d)
 	_, _, err = x.exec(`INSERT INTO rows (tbl, id, sub, rev, expires, data) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (tbl, id, sub) DO UPDATE SET rev = excluded.rev, expires = excluded.expires, data = excluded.data`,
 		t.id, d.key.ID, d.key.Sub, revision, d.deadline, d.data)
 	return err
 }
 
-func (t *table) expires(x *tx, d draft) {
+// noteExpiry makes the writer sweep the table if the row expires.
+func (t *table) noteExpiry(x *tx, d draft) {
 	if d.deadline != 0 && !t.expiring {
 		x.after(func() { t.expiring = true })
 	}
 }
 
-// placesOf returns the draft's places in the indexes that are kept up.
-func (t *table) placesOf(d draft) []*place {
+// entriesOf returns the draft's entries in the indexes that the writer maintains.
+func (t *table) entriesOf(d draft) []*entry {
 	if d.shape != t.writing && !slices.Equal(d.shape.ids, t.writing.ids) {
-		return t.writing.places(d.data) // the spec has changed since the check
+		return t.writing.entries(d.data) // the spec has changed since the check
 	}
-	return d.places
+	return d.entries
 }
 
-// drop removes a row that get returned.
-func (t *table) drop(x *tx, old stored, now time.Time) error {
+// remove removes old, the result of get.
+func (t *table) remove(x *tx, old stored, now time.Time) error {
 	if old.n == 0 {
 		return nil
 	}
 	if _, _, err := x.exec("DELETE FROM rows WHERE n = ?", old.n); err != nil {
 		return err
 	}
-	if err := t.enterAll(x, nil, t.writing.places(old.data), old.key, old.n); err != nil {
+	if err := t.updateEntries(x, t.writing.entries(old.data), nil, old.key, old.n); err != nil {
 		return err
 	}
 	if old.alive(now) && t.hub.listening() {
-		// A removal is a write: it comes after the row's last revision.
+		// A removal is a write: its revision is greater than the row's last one.
 		revision, err := x.next()
 		if err != nil {
 			return err
 		}
-		t.tell(x, driver.StateChange{Kind: driver.Removed, ID: old.key.ID, SubID: old.key.Sub, Revision: uint64(revision), Row: json.RawMessage(old.data)})
+		t.publish(x, driver.StateChange{Kind: driver.Removed, ID: old.key.ID, SubID: old.key.Sub, Revision: uint64(revision), Row: json.RawMessage(old.data)})
 	}
 	return nil
 }
 
-func (t *table) tell(x *tx, change driver.StateChange) {
+func (t *table) publish(x *tx, change driver.StateChange) {
 	change.ReadModel = t.name
-	x.after(func() { t.hub.emit(change) })
+	x.after(func() { t.hub.publish(change) })
 }
 
-// enterAll moves a row from its places before to those it has now.
-func (t *table) enterAll(x *tx, now, before []*place, key driver.Key, n int64) error {
+// updateEntries replaces the index entries of a row.
+func (t *table) updateEntries(x *tx, before, after []*entry, key driver.Key, n int64) error {
 	for i, index := range t.writing.ids {
-		var from, to *place
+		var from, to *entry
 		if before != nil {
 			from = before[i]
 		}
-		if now != nil {
-			to = now[i]
+		if after != nil {
+			to = after[i]
 		}
 		if from != nil && to != nil && *from == *to {
 			continue
@@ -503,7 +500,7 @@ func (t *table) enterAll(x *tx, now, before []*place, key driver.Key, n int64) e
 			}
 		}
 		if to != nil {
-			if err := t.enter(x, index, *to, key, n); err != nil {
+			if err := t.addEntry(x, index, *to, key, n); err != nil {
 				return err
 			}
 		}
@@ -511,13 +508,13 @@ func (t *table) enterAll(x *tx, now, before []*place, key driver.Key, n int64) e
 	return nil
 }
 
-func (t *table) enter(x *tx, index int64, p place, key driver.Key, n int64) error {
+func (t *table) addEntry(x *tx, index int64, e entry, key driver.Key, n int64) error {
 	_, _, err := x.exec("INSERT INTO entries (idx, key, sort, id, sub, n) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = excluded.n",
-		index, p.key, p.sort, key.ID, key.Sub, n)
+		index, e.key, e.sort, key.ID, key.Sub, n)
 	return err
 }
 
-// sweep removes a few rows that have expired. They are not told.
+// sweep removes a few expired rows without publishing their removal.
 func (t *table) sweep(x *tx, now time.Time) error {
 	if !t.expiring {
 		return nil
@@ -532,17 +529,17 @@ func (t *table) sweep(x *tx, now time.Time) error {
 		return err
 	}
 	for _, r := range expired {
-		if err := t.drop(x, r, now); err != nil {
+		if err := t.remove(x, r, now); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// hub tells the subscribers of a table's state topic.
+// hub publishes changes to the subscribers of a table's state topic.
 type hub struct {
 	mu sync.Mutex
-	// count is len(subscribers), for a look without the lock.
+	// count is len(subscribers), readable without the lock.
 	count       atomic.Int32
 	subscribers map[*subscriber]struct{}
 }
@@ -552,14 +549,14 @@ func newHub() *hub { return &hub{subscribers: map[*subscriber]struct{}{}} }
 func (h *hub) listening() bool { return h.count.Load() > 0 }
 
 const (
-	// subscriberChanges and subscriberBytes bound what a subscriber may be behind.
+	// subscriberChanges and subscriberBytes bound the queued changes of a subscriber.
 	subscriberChanges = 4096
 	subscriberBytes   = 16 << 20
 )
 
-// subscriber is one listener with what it has not taken yet.
+// subscriber is one subscription with the changes that it has not consumed yet.
 type subscriber struct {
-	wake chan struct{} // has one element when there is something new
+	wake chan struct{} // has one element after a change was queued
 
 	mu    sync.Mutex
 	queue []driver.StateChange
@@ -583,8 +580,8 @@ func (h *hub) remove(s *subscriber) {
 	h.count.Store(int32(len(h.subscribers)))
 }
 
-// emit tells a change to all subscribers, and waits for none.
-func (h *hub) emit(change driver.StateChange) {
+// publish queues a change for all subscribers without waiting for them.
+func (h *hub) publish(change driver.StateChange) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.subscribers {
@@ -610,7 +607,8 @@ func (s *subscriber) push(change driver.StateChange) {
 	}
 }
 
-// pop takes the next change. Each subscriber gets its own copy of the row.
+// pop removes the next change from the queue. Each subscriber gets its own copy of
+// the row.
 func (s *subscriber) pop() (change driver.StateChange, ok, lost bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -620,7 +618,7 @@ func (s *subscriber) pop() (change driver.StateChange, ok, lost bool) {
 	change = s.queue[0]
 	s.queue[0] = driver.StateChange{}
 	if s.queue = s.queue[1:]; len(s.queue) == 0 {
-		s.queue = nil // an idle subscriber costs little, whatever it had to take
+		s.queue = nil // releases the memory of a long queue
 	}
 	s.bytes -= len(change.Row)
 	change.Row = bytes.Clone(change.Row)

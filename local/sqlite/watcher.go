@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	// watchPause is how long changes of files are gathered before they are told.
-	watchPause = 20 * time.Millisecond
-	// watchRetry is when what could not be told is tried again.
+	// watchDelay is how long file changes are collected before they are reported.
+	watchDelay = 20 * time.Millisecond
+	// watchRetry is the delay before a failed report is retried.
 	watchRetry = time.Second
 )
 
-// watcher tells the buckets what other hands do to their files. It is started
-// with the first bucket.
+// watcher reports to the buckets the changes that other programs make to their
+// files. It starts with the first bucket.
 type watcher struct {
 	p      *Provider
 	cancel context.CancelFunc
@@ -32,7 +32,7 @@ type watcher struct {
 	done   chan struct{}
 
 	mu      sync.Mutex
-	files   *fsnotify.Watcher // nil: not started
+	files   *fsnotify.Watcher // nil until started
 	buckets []*bucket
 	cleaned bool
 }
@@ -42,8 +42,8 @@ func newWatcher(p *Provider) *watcher {
 	return &watcher{p: p, ctx: ctx, cancel: cancel, done: make(chan struct{})}
 }
 
-// prepare makes the directory in which objects are written, and removes from it
-// what an earlier process left.
+// prepare creates the directory in which new objects are written and removes the
+// files that an earlier process left there.
 func (w *watcher) prepare(temp string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -57,7 +57,7 @@ func (w *watcher) prepare(temp string) error {
 	return makeDirs(temp)
 }
 
-// add watches a bucket.
+// add starts to watch a bucket.
 func (w *watcher) add(b *bucket) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,7 +73,7 @@ func (w *watcher) add(b *bucket) error {
 	return w.addTree(w.files, b.dir)
 }
 
-// addTree watches a directory and those below it.
+// addTree watches a directory and its subdirectories.
 func (w *watcher) addTree(files *fsnotify.Watcher, dir string) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
@@ -94,15 +94,15 @@ func (w *watcher) stop() {
 	w.mu.Unlock()
 	if files != nil {
 		<-w.done
-		_ = files.Close() // nothing depends on it any more
+		_ = files.Close() // the result no longer matters
 	}
 }
 
-// run gathers events and has them looked into.
+// run collects events and handles them in batches.
 func (w *watcher) run(files *fsnotify.Watcher) {
 	defer close(w.done)
-	paths := map[string]bool{} // that changed
-	all := false               // anything may have changed
+	paths := map[string]bool{} // changed paths
+	all := false               // whether any path may have changed
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	for armed := false; ; {
@@ -118,31 +118,28 @@ func (w *watcher) run(files *fsnotify.Watcher) {
 			if !ok {
 				return
 			}
-			all = true // events were lost, most likely
+			all = true // most likely events were lost
 		case <-timer.C:
 			armed = false
-			pause := watchPause
-			if err := w.look(files, paths, all); err != nil {
-				pause = watchRetry // the database cannot be written, or a file not be seen
+			if err := w.handle(files, paths, all); err != nil {
+				// The database cannot be written, or a file cannot be read.
+				timer.Reset(watchRetry)
+				armed = true
 			} else {
 				clear(paths)
 				all = false
 			}
-			if len(paths) > 0 || all {
-				timer.Reset(pause)
-				armed = true
-			}
 			continue
 		}
 		if !armed {
-			timer.Reset(watchPause)
+			timer.Reset(watchDelay)
 			armed = true
 		}
 	}
 }
 
-// look looks into what may have changed.
-func (w *watcher) look(files *fsnotify.Watcher, paths map[string]bool, all bool) error {
+// handle synchronizes the buckets with the changed paths.
+func (w *watcher) handle(files *fsnotify.Watcher, paths map[string]bool, all bool) error {
 	w.mu.Lock()
 	buckets := append([]*bucket(nil), w.buckets...)
 	w.mu.Unlock()
@@ -153,7 +150,7 @@ func (w *watcher) look(files *fsnotify.Watcher, paths map[string]bool, all bool)
 			continue
 		}
 		if paths[b.dir] {
-			// The directory itself, most likely removed.
+			// Most likely the bucket's directory was removed.
 			errs = append(errs, makeDirs(b.dir), w.addTree(files, b.dir), b.scan(w.ctx))
 		}
 		var changed []string
@@ -162,20 +159,20 @@ func (w *watcher) look(files *fsnotify.Watcher, paths map[string]bool, all bool)
 				changed = append(changed, rel)
 			}
 		}
-		errs = append(errs, w.lookInto(files, b, changed))
+		errs = append(errs, w.handleBucket(files, b, changed))
 	}
 	return errors.Join(errs...)
 }
 
-// lookInto looks into some paths below a bucket's directory.
-func (w *watcher) lookInto(files *fsnotify.Watcher, b *bucket, changed []string) error {
+// handleBucket synchronizes a bucket with changed paths below its directory.
+func (w *watcher) handleBucket(files *fsnotify.Watcher, b *bucket, changed []string) error {
 	var keys []string
 	for _, rel := range changed {
 		path := filepath.Join(b.dir, rel)
 		info, err := os.Lstat(path)
 		switch {
 		case err == nil && info.IsDir():
-			// New ones have files already, perhaps.
+			// A new directory may already have files.
 			if err := w.addTree(files, path); err != nil {
 				return err
 			}
@@ -183,9 +180,9 @@ func (w *watcher) lookInto(files *fsnotify.Watcher, b *bucket, changed []string)
 				return err
 			}
 		case err != nil && absent(err):
-			// It may have been a directory, moved away with all that was in it.
+			// It may have been a directory that was moved with its files.
 			prefix := filepath.ToSlash(rel) + "/"
-			if marked(prefix) {
+			if escaped(prefix) {
 				prefix = ""
 			}
 			if err := b.scanKnown(w.ctx, prefix); err != nil {

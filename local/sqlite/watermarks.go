@@ -9,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// watermarks are those of one consumer, in the table marks.
+// watermarks stores the watermarks of one consumer in the table watermarks.
 type watermarks struct {
 	p        *Provider
 	consumer int64
@@ -29,7 +29,7 @@ func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.
 	}
 	var id int64
 	if err == nil {
-		id, err = p.intern(ctx, kindMarks, "consumer "+consumer)
+		id, err = p.intern(ctx, kindWatermarks, "consumer "+consumer)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("watermarks: open %q: %w", consumer, err)
@@ -39,8 +39,8 @@ func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.
 
 // Watermark implements [driver.Watermarks].
 func (w watermarks) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
-	marks, err := w.Watermarks(ctx, []driver.StreamKey{stream})
-	return marks[stream], err
+	found, err := w.Watermarks(ctx, []driver.StreamKey{stream})
+	return found[stream], err
 }
 
 // Watermarks implements [driver.Watermarks].
@@ -49,47 +49,47 @@ func (w watermarks) Watermarks(ctx context.Context, streams []driver.StreamKey) 
 		return nil, err
 	}
 	defer w.p.leave()
-	marks := make(map[driver.StreamKey]driver.Watermark, len(streams))
+	found := make(map[driver.StreamKey]driver.Watermark, len(streams))
 	if len(streams) == 0 {
-		return marks, nil
+		return found, nil
 	}
 	err := w.p.read(ctx, func(c *conn) error {
 		for _, s := range streams {
 			log, ok := w.p.names.known(kindLog, s.Log)
 			if !ok {
-				marks[s] = driver.Watermark{}
+				found[s] = driver.Watermark{}
 				continue
 			}
-			mark, err := w.mark(c, log, s.Stream)
+			watermark, err := w.get(c, log, s.Stream)
 			if err != nil {
 				return err
 			}
-			marks[s] = mark
+			found[s] = watermark
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watermarks: read %d watermarks: %w", len(streams), err)
 	}
-	return marks, nil
+	return found, nil
 }
 
-func (w watermarks) mark(c *conn, log int64, stream string) (mark driver.Watermark, err error) {
-	_, err = c.first("SELECT seq, blocked FROM marks WHERE consumer = ? AND log = ? AND stream = ?", []any{w.consumer, log, stream},
+func (w watermarks) get(c *conn, log int64, stream string) (watermark driver.Watermark, err error) {
+	_, err = c.first("SELECT seq, blocked FROM watermarks WHERE consumer = ? AND log = ? AND stream = ?", []any{w.consumer, log, stream},
 		func(row []sqldriver.Value) error {
-			mark = driver.Watermark{SequenceNr: uint64(number(row[0])), Blocked: number(row[1]) != 0}
+			watermark = driver.Watermark{SequenceNr: uint64(number(row[0])), Blocked: number(row[1]) != 0}
 			return nil
 		})
-	return mark, err
+	return watermark, err
 }
 
-// advance is an advance that was checked, with its log's number.
+// advance is a checked advance with the number of its log.
 type advance struct {
 	driver.Advance
 	log int64
 }
 
-// prepare checks advances.
+// prepare checks advances and looks up their logs.
 func (w watermarks) prepare(ctx context.Context, advances []driver.Advance) ([]advance, error) {
 	prepared := make([]advance, len(advances))
 	seen := make(map[driver.StreamKey]bool, len(advances))
@@ -110,16 +110,17 @@ func (w watermarks) prepare(ctx context.Context, advances []driver.Advance) ([]a
 	return prepared, nil
 }
 
-// move moves watermarks. A conflict may leave some of them moved.
+// move moves watermarks. After a conflict some of them may have moved: the caller
+// needs a savepoint for more than one.
 func (w watermarks) move(t *tx, advances []advance) error {
 	for _, a := range advances {
 		var moved int64
 		var err error
 		if a.From == 0 {
-			moved, _, err = t.exec(`INSERT INTO marks (consumer, log, stream, seq, blocked) VALUES (?, ?, ?, ?, 0)
+			moved, _, err = t.exec(`INSERT INTO watermarks (consumer, log, stream, seq, blocked) VALUES (?, ?, ?, ?, 0)
 				ON CONFLICT DO UPDATE SET seq = excluded.seq WHERE seq = 0 AND blocked = 0`, w.consumer, a.log, a.Stream, int64(a.To))
 		} else {
-			moved, _, err = t.exec("UPDATE marks SET seq = ? WHERE consumer = ? AND log = ? AND stream = ? AND seq = ? AND blocked = 0",
+			moved, _, err = t.exec("UPDATE watermarks SET seq = ? WHERE consumer = ? AND log = ? AND stream = ? AND seq = ? AND blocked = 0",
 				int64(a.To), w.consumer, a.log, a.Stream, int64(a.From))
 		}
 		if err != nil {
@@ -153,9 +154,9 @@ func (w watermarks) Advance(ctx context.Context, advances []driver.Advance) erro
 
 // Block implements [driver.Watermarks].
 func (w watermarks) Block(ctx context.Context, stream driver.StreamKey, at uint64) error {
-	return w.setBlocked(ctx, stream, "block", func(mark driver.Watermark) (bool, error) {
-		if mark.SequenceNr != at {
-			return false, fmt.Errorf("the watermark is at %d and not at %d: %w", mark.SequenceNr, at, driver.ErrConflict)
+	return w.setBlocked(ctx, stream, "block", func(current driver.Watermark) (bool, error) {
+		if current.SequenceNr != at {
+			return false, fmt.Errorf("the watermark is at %d, not at %d: %w", current.SequenceNr, at, driver.ErrConflict)
 		}
 		return true, nil
 	})
@@ -177,20 +178,20 @@ func (w watermarks) setBlocked(ctx context.Context, stream driver.StreamKey, ver
 			return err
 		}
 		return w.p.write(ctx, func(t *tx) error {
-			mark, err := w.mark(t.conn, log, stream.Stream)
+			current, err := w.get(t.conn, log, stream.Stream)
 			if err != nil {
 				return err
 			}
-			blocked, err := decide(mark)
-			if err != nil || blocked == mark.Blocked {
+			blocked, err := decide(current)
+			if err != nil || blocked == current.Blocked {
 				return err
 			}
 			n := int64(0)
 			if blocked {
 				n = 1
 			}
-			_, _, err = t.exec(`INSERT INTO marks (consumer, log, stream, seq, blocked) VALUES (?, ?, ?, ?, ?)
-				ON CONFLICT DO UPDATE SET blocked = excluded.blocked`, w.consumer, log, stream.Stream, int64(mark.SequenceNr), n)
+			_, _, err = t.exec(`INSERT INTO watermarks (consumer, log, stream, seq, blocked) VALUES (?, ?, ?, ?, ?)
+				ON CONFLICT DO UPDATE SET blocked = excluded.blocked`, w.consumer, log, stream.Stream, int64(current.SequenceNr), n)
 			return err
 		})
 	}()

@@ -15,31 +15,31 @@ import (
 const (
 	// maxGroup bounds the requests of one transaction.
 	maxGroup = 256
-	// maxLog is the size of the write-ahead log from which on it is written back
-	// with the readers held up for a moment. Below it SQLite does so when it can,
-	// which it cannot while readers overlap without end.
+	// maxLog is the size of the write-ahead log above which the writer briefly
+	// blocks the readers and writes the log back. Below it SQLite writes the log
+	// back on its own, which it cannot do while reads keep overlapping.
 	maxLog = 64 << 20
-	// idBlock is how many numbers are taken from the file's counter at once.
+	// idBlock is how many numbers are reserved in the file's counter at once.
 	idBlock = 4096
-	// maxYields bounds how often the writer steps aside before it commits a group.
+	// maxYields bounds how often the writer yields before it commits a group.
 	maxYields = 4
 )
 
-// request is one unit of writing: all of it takes effect, or nothing.
+// request is one atomic unit of writing.
 type request struct {
-	// run does the work. It may be called again, when another request of its
-	// group spoiled the transaction, and sets its results anew then. It runs in
-	// the writer's goroutine: it must not touch what a caller that has left may
-	// use or change.
+	// run does the work. It may run again if another request aborted the
+	// transaction, and must then overwrite its earlier results. It runs in the
+	// writer's goroutine, possibly after the caller has returned: it must not use
+	// memory that the caller may use or change.
 	run func(t *tx) error
-	// savepoint is set when run may return an error after it has written. What
-	// it wrote is taken back then; without it that costs the whole group a retry.
+	// savepoint is set if run may return an error after its first write. Its
+	// writes are then rolled back alone; otherwise the whole group is retried.
 	savepoint bool
 
 	state atomic.Int32
 	done  chan error
 
-	// These belong to the writer.
+	// Only the writer uses the fields below.
 	err       error
 	effects   []func()
 	receivers []string
@@ -51,27 +51,27 @@ const (
 	stateWithdrawn
 )
 
-// take claims the request for the writer; false when its caller withdrew it.
+// take claims the request for the writer; it returns false if the caller withdrew it.
 func (r *request) take() bool { return r.state.CompareAndSwap(stateWaiting, stateTaken) }
 
-// withdraw gives the request up; false when the writer has it already.
+// withdraw cancels the request; it returns false if the writer has taken it.
 func (r *request) withdraw() bool { return r.state.CompareAndSwap(stateWaiting, stateWithdrawn) }
 
-// tx is what a request sees of the transaction.
+// tx is a request's view of the transaction.
 type tx struct {
 	*conn
 	w *writer
 	r *request
 }
 
-// after has f called once the transaction is durable, in the order of the
+// after registers f to run once the transaction is durable, in the order of the
 // requests and before any caller gets its result.
 func (t *tx) after(f func()) { t.r.effects = append(t.r.effects, f) }
 
-// notify has the receiver notified once the transaction is durable.
+// notify registers a receiver to be notified once the transaction is durable.
 func (t *tx) notify(receiver string) { t.r.receivers = append(t.r.receivers, receiver) }
 
-// next returns a number that is above all that it ever returned for this file.
+// next returns a number greater than every earlier one of this file.
 func (t *tx) next() (int64, error) {
 	w := t.w
 	if w.last >= w.reserved {
@@ -85,30 +85,31 @@ func (t *tx) next() (int64, error) {
 	return w.last, nil
 }
 
-// writer runs the requests, in groups of one transaction each.
+// writer runs requests in groups, one transaction per group.
 type writer struct {
 	c        *conn
 	log      string // path of the write-ahead log
 	requests chan *request
 	stop     chan struct{}
 	done     chan struct{}
-	// pause keeps the readers away while f runs.
+	// pause blocks the readers while f runs.
 	pause func(f func() error) error
-	// told gets the names of receivers after a commit.
-	told func(receivers []string)
+	// notify gets the names of the receivers that a commit affects.
+	notify func(receivers []string)
 
-	// broken is set when it is not known what the file holds.
+	// broken is set when the content of the file is uncertain. It fails every
+	// later request.
 	broken error
 	groups int
-	// siblings is set while several write at a time.
-	siblings bool
-	maxLog   int64
-	// Numbers up to last are given out; up to reserved they may be, and up to
-	// durable a committed transaction says so.
+	// concurrent is set if the last group had more than one request.
+	concurrent bool
+	maxLog     int64
+	// Numbers up to last have been returned and numbers up to reserved may be.
+	// durable is the committed value of reserved.
 	last, reserved, durable int64
 }
 
-func newWriter(c *conn, path string, readers *pool, told func([]string)) (*writer, error) {
+func newWriter(c *conn, path string, readers *pool, notify func([]string)) (*writer, error) {
 	last, err := c.integer("SELECT value FROM meta WHERE key = 'counter'")
 	if err != nil {
 		return nil, err
@@ -117,12 +118,12 @@ func newWriter(c *conn, path string, readers *pool, told func([]string)) (*write
 		c: c, log: path + "-wal",
 		requests: make(chan *request, maxGroup),
 		stop:     make(chan struct{}), done: make(chan struct{}),
-		pause: readers.pause, told: told, maxLog: maxLog,
+		pause: readers.pause, notify: notify, maxLog: maxLog,
 		last: last, reserved: last, durable: last,
 	}, nil
 }
 
-// do hands r to the writer and waits for its end.
+// do sends r to the writer and waits for its result.
 func (w *writer) do(ctx context.Context, r *request) error {
 	r.done = make(chan error, 1)
 	select {
@@ -146,7 +147,7 @@ func (w *writer) do(ctx context.Context, r *request) error {
 	}
 }
 
-// serve runs requests until stop is closed and no request waits.
+// serve runs requests until stop is closed and the queue is empty.
 func (w *writer) serve() {
 	defer close(w.done)
 	for {
@@ -166,7 +167,7 @@ func (w *writer) serve() {
 	}
 }
 
-// group runs r, and with it what arrives until there is nothing to wait for.
+// group runs r and the requests that arrive in the meantime.
 func (w *writer) group(r *request) {
 	if !r.take() {
 		return
@@ -176,19 +177,20 @@ func (w *writer) group(r *request) {
 		queue, open = w.attempt(queue, open), false
 	}
 	if w.groups++; w.groups%16 == 0 {
-		w.bound()
+		w.truncateLog()
 	}
 }
 
-// attempt runs queue, and what waits beside it if open, in one transaction.
-// When a request spoils that, all others are returned, to be tried again.
-func (w *writer) attempt(queue []*request, open bool) (again []*request) {
+// attempt runs queue in one transaction; if open, waiting requests join it. If a
+// request aborts the transaction, attempt finishes that request and returns the
+// others for a retry.
+func (w *writer) attempt(queue []*request, open bool) (retry []*request) {
 	if w.broken != nil {
 		w.finish(queue, w.broken)
 		return nil
 	}
 	if err := w.c.control("BEGIN IMMEDIATE"); err != nil {
-		w.finish(queue, classed(err))
+		w.finish(queue, classify(err))
 		return nil
 	}
 	for i := 0; i < maxGroup; i++ {
@@ -197,8 +199,8 @@ func (w *writer) attempt(queue []*request, open bool) (again []*request) {
 				break
 			}
 			r := w.poll()
-			for yields := 0; r == nil && yields < maxYields && (i > 1 || w.siblings); yields++ {
-				runtime.Gosched() // those who are about to write share this commit
+			for yields := 0; r == nil && yields < maxYields && (i > 1 || w.concurrent); yields++ {
+				runtime.Gosched() // lets concurrent writers join this commit
 				r = w.poll()
 			}
 			if r == nil {
@@ -214,26 +216,26 @@ func (w *writer) attempt(queue []*request, open bool) (again []*request) {
 	}
 	if err := w.c.control("COMMIT"); err != nil {
 		code, _ := resultCode(err)
-		err = classed(err)
+		err = classify(err)
 		w.rollback()
 		if code&0xff == lib.SQLITE_IOERR && w.broken == nil {
-			// The system may have dropped what it could not write; a later
-			// commit that works proves nothing about this one.
-			w.broken = fmt.Errorf("a commit failed, the file has to be opened anew: %w", err)
+			// The operating system may have dropped the data that it could not
+			// write: the success of a later commit proves nothing about this one.
+			w.broken = fmt.Errorf("a commit failed, the database must be reopened: %w", err)
 		}
 		for _, r := range queue {
-			r.err = nil // decided by what is no more
+			r.err = nil // its decision was based on the rolled back transaction
 		}
 		w.finish(queue, err)
 		return nil
 	}
 	w.durable = w.reserved
-	w.siblings = len(queue) > 1
+	w.concurrent = len(queue) > 1
 	w.finish(queue, nil)
 	return nil
 }
 
-// poll returns a request that waits, or nil.
+// poll returns a waiting request, or nil.
 func (w *writer) poll() *request {
 	for {
 		select {
@@ -247,7 +249,8 @@ func (w *writer) poll() *request {
 	}
 }
 
-// run runs one request; false when the transaction now holds a part of it.
+// run runs one request. It returns false if the transaction may now contain part
+// of a failed request and must be rolled back.
 func (w *writer) run(r *request) (whole bool) {
 	r.effects, r.receivers = nil, nil
 	before := w.c.changed
@@ -257,7 +260,7 @@ func (w *writer) run(r *request) (whole bool) {
 		}
 		err := w.c.control(verb + " request")
 		if err != nil && r.err == nil {
-			r.err = classed(err)
+			r.err = classify(err)
 		}
 		return err == nil
 	}
@@ -272,7 +275,7 @@ func (w *writer) run(r *request) (whole bool) {
 	r.effects, r.receivers = nil, nil
 	if _, ok := resultCode(r.err); ok {
 		// SQLite may have ended the transaction on its own.
-		r.err = classed(r.err)
+		r.err = classify(r.err)
 		return false
 	}
 	if w.c.changed == before {
@@ -281,11 +284,11 @@ func (w *writer) run(r *request) (whole bool) {
 	return r.savepoint && savepoint("ROLLBACK TO") && savepoint("RELEASE")
 }
 
-// call runs r's function. A panic is that request's error.
+// call runs r's function and converts a panic into an error of the request.
 func (w *writer) call(r *request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			w.c.changed++ // nobody knows
+			w.c.changed++ // assume a write, so that run rolls back
 			err = fmt.Errorf("panic in a write: %v", p)
 		}
 	}()
@@ -298,16 +301,17 @@ func (w *writer) rollback() {
 	if err == nil {
 		return
 	}
-	// After some errors SQLite has rolled back already, which it reports like this.
+	// After some errors SQLite has already rolled back, and ROLLBACK fails. In that
+	// case a new transaction can begin.
 	if e := w.c.control("BEGIN"); e == nil {
 		err = w.c.control("ROLLBACK")
 	}
 	if err != nil {
-		w.broken = fmt.Errorf("a rollback failed, the file has to be opened anew: %w: %w", driver.ErrUnavailable, err)
+		w.broken = fmt.Errorf("a rollback failed, the database must be reopened: %w: %w", driver.ErrUnavailable, err)
 	}
 }
 
-// finish ends requests: with their own result, or with err if that is not nil.
+// finish ends requests with their own results, or with err if it is not nil.
 func (w *writer) finish(requests []*request, err error) {
 	var receivers []string
 	for _, r := range requests {
@@ -321,26 +325,26 @@ func (w *writer) finish(requests []*request, err error) {
 			receivers = append(receivers, r.receivers...)
 		}
 	}
-	w.told(receivers) // before the results: a caller that returns has been told of
+	w.notify(receivers) // before the results: Notify promises it before the call returns
 	for _, r := range requests {
 		r.done <- r.err
 	}
 }
 
-// bound keeps the write-ahead log from growing without end.
-func (w *writer) bound() {
+// truncateLog writes the write-ahead log back and truncates it if it is too large.
+func (w *writer) truncateLog() {
 	info, err := os.Stat(w.log)
 	if err != nil || info.Size() < w.maxLog {
 		return
 	}
-	// Best effort: the log is not wrong, only long.
+	// Best effort: a large log is still correct.
 	_ = w.pause(func() error {
 		_, err := w.c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
 		return err
 	})
 }
 
-// errClosed is the answer of a provider that was closed.
+// errClosed returns the error of every call after Close.
 func errClosed(path string) error {
 	return fmt.Errorf("%s is closed: %w", path, driver.ErrUnavailable)
 }

@@ -315,7 +315,7 @@ func TestTheWriteAheadLogStaysSmall(t *testing.T) {
 	for range 150 { // 3 MB
 		err := p.write(t.Context(), func(x *tx) error {
 			x.w.maxLog = limit
-			_, _, err := x.exec("INSERT OR REPLACE INTO letters (id, component, kind, log, stream, seq, reason, attempts, at) VALUES ('l', ?, '', '', '', 0, '', 0, '')", fill)
+			_, _, err := x.exec("INSERT OR REPLACE INTO dead_letters (id, component, kind, log, stream, seq, reason, attempts, at) VALUES ('l', ?, '', '', '', 0, '', 0, '')", fill)
 			return err
 		})
 		if err != nil {
