@@ -23,7 +23,6 @@ import (
 	"github.com/reventless-go/reventless/aws/deploy/deploytest"
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/naming"
-	"github.com/reventless-go/reventless/aws/internal/teststack"
 	"github.com/reventless-go/reventless/aws/lambdahost"
 	"github.com/reventless-go/reventless/examples/shop"
 	"github.com/reventless-go/reventless/internal/api"
@@ -69,7 +68,7 @@ func apply(t testing.TB, without func(r deploytest.Resource) bool) *deployed {
 		t.Fatal(err)
 	}
 	mini := awstest.MiniStackWithIAM(t)
-	d := &deployed{stack: stackOf(t, teststack.New(t, shop.App().Topology(), mini, mini)), recorder: newRecorder()}
+	d := &deployed{stack: stackOf(t, awstest.NewDeployment(t, shop.App().Topology(), mini, mini)), recorder: newRecorder()}
 	a := newApplier(t, mini, zips[1], func(function string) string { return awstest.Proxy(t, mini.Endpoint, d.recorder.of(function)) })
 	a.without = without
 	d.resources, err = deploytest.Graph(func(ctx *pulumi.Context) error {

@@ -21,7 +21,6 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/lambdarunner"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/internal/provider"
-	"github.com/reventless-go/reventless/aws/internal/teststack"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/examples/shop"
@@ -67,17 +66,17 @@ func build(path, arch string) error {
 
 // stack is the shop on emulators.
 type stack struct {
-	*teststack.Stack
+	*awstest.Deployment
 	t        testing.TB
 	provider *provider.Provider
 }
 
 func newStack(t testing.TB, dynamoDB, others *awstest.Emulator) *stack {
 	t.Helper()
-	return stackOf(t, teststack.Deploy(t, shop.App().Topology(), dynamoDB, others))
+	return stackOf(t, awstest.Deploy(t, shop.App().Topology(), dynamoDB, others))
 }
 
-func stackOf(t testing.TB, s *teststack.Stack) *stack {
+func stackOf(t testing.TB, s *awstest.Deployment) *stack {
 	t.Helper()
 	cfg := s.Others.Config(nil)
 	cfg.BaseEndpoint = nil
@@ -90,7 +89,7 @@ func stackOf(t testing.TB, s *teststack.Stack) *stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stack{Stack: s, t: t, provider: p}
+	return &stack{Deployment: s, t: t, provider: p}
 }
 
 // commands are what a file of invoices leads to, in its order.

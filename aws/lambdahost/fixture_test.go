@@ -28,7 +28,6 @@ import (
 	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/naming"
-	"github.com/reventless-go/reventless/aws/internal/teststack"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 	"github.com/reventless-go/reventless/counter"
 	"github.com/reventless-go/reventless/driver"
@@ -201,7 +200,7 @@ func app() *reventless.App {
 
 // stack is the App on emulators, with functions that run in this process.
 type stack struct {
-	*teststack.Stack
+	*awstest.Deployment
 	t     *testing.T
 	app   *reventless.App
 	spent func(operation string, c *types.ConsumedCapacity)
@@ -210,7 +209,7 @@ type stack struct {
 func newStack(t *testing.T) *stack {
 	t.Helper()
 	a := app()
-	return &stack{teststack.Deploy(t, a.Topology(), awstest.DynamoDB(t), awstest.MiniStack(t)), t, a, nil}
+	return &stack{awstest.Deploy(t, a.Topology(), awstest.DynamoDB(t), awstest.MiniStack(t)), t, a, nil}
 }
 
 // function is a function that runs in this process.
@@ -332,7 +331,7 @@ func (f *function) handles(payload string, failing ...string) {
 func (s *stack) messageOf(kind naming.Kind, component, id, group, body string) map[string]any {
 	return map[string]any{
 		"messageId": id, "receiptHandle": "receipt-" + id, "body": body, "eventSource": "aws:sqs", "awsRegion": awstest.Region,
-		"eventSourceARN": teststack.ARN("sqs", s.Resource(kind, component)),
+		"eventSourceARN": awstest.ARN("sqs", s.Resource(kind, component)),
 		"attributes": map[string]string{
 			"ApproximateReceiveCount": "1", "SentTimestamp": fmt.Sprint(time.Now().Add(-time.Second).UnixMilli()), "MessageGroupId": group,
 		},
