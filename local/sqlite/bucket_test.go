@@ -48,7 +48,7 @@ func object(t *testing.T, b driver.Bucket, key string) string {
 func wantEvents(t *testing.T, b driver.Bucket, want map[string]driver.ObjectEventKind) {
 	t.Helper()
 	got := map[string]driver.ObjectEventKind{}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		batch := must[driver.Batch[driver.ObjectEvent]](t)(b.Receive(t.Context(), 10))
 		var done []driver.Settlement
 		for _, d := range batch.Deliveries {
@@ -76,7 +76,7 @@ func wantEvents(t *testing.T, b driver.Bucket, want map[string]driver.ObjectEven
 
 func waitFor(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited too long for %s", what)
 		}

@@ -91,7 +91,7 @@ func TestCloseWithinItsTime(t *testing.T) {
 // waited for.
 func TestCallerThatDoesNotReadAFileHoldsUpNoStop(t *testing.T) {
 	t.Parallel()
-	s := serve(t, server.Options{Limits: server.Limits{Timeout: 200 * time.Millisecond}})
+	s := serve(t, server.Options{Limits: server.Limits{Timeout: time.Second}})
 	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
