@@ -156,7 +156,7 @@ func (s *stack) run(opts lambdarunner.Options, endpoints ...string) *lambdarunne
 			env = append(env, k+"="+v)
 		}
 		env = append(env, endpoints...) // the last one counts
-		if err := r.Function(lambdarunner.Function{Name: name, Env: env, Timeout: 10 * time.Second}); err != nil {
+		if err := r.Function(lambdarunner.Function{Name: name, Env: env, Timeout: 30 * time.Second}); err != nil {
 			s.t.Fatal(err)
 		}
 		for _, t := range f.Triggers {
@@ -333,7 +333,7 @@ func TestShopOnTheLocalRunner(t *testing.T) {
 	began := time.Now()
 	s.send(commands(t, file))
 	t.Logf("sent after %v", time.Since(began))
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	if err := r.WaitIdle(ctx); err != nil {
 		t.Errorf("%v\n%s", err, log.String()[max(0, log.Len()-3000):])

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -405,73 +404,7 @@ func fill(rng *rand.Rand, v reflect.Value, full bool, depth int) {
 	}
 }
 
-// conforms reports what in an answer does not fit its type.
-func conforms(r api.Ref, v any, path string) error {
-	if v == nil {
-		if r.NonNull {
-			return fmt.Errorf("%s: null is no %s", path, r)
-		}
-		return nil
-	}
-	bad := fmt.Errorf("%s: %v is no %s", path, v, r)
-	if r.List != nil {
-		list, ok := v.([]any)
-		if !ok {
-			return bad
-		}
-		for i, e := range list {
-			if err := conforms(*r.List, e, path+"["+strconv.Itoa(i)+"]"); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	t, ok := r.Type, false
-	switch t.Kind {
-	case api.Object, api.Union:
-		object, isObject := v.(map[string]any)
-		if !isObject {
-			return bad
-		}
-		if t.Kind == api.Union {
-			i := slices.IndexFunc(t.Members, func(m *api.Type) bool { return m.Name == object["__typename"] })
-			if i < 0 {
-				return bad
-			}
-			t = t.Members[i]
-		}
-		for _, f := range t.Fields {
-			e, given := object[f.Name]
-			if !given {
-				return fmt.Errorf("%s.%s is missing", path, f.Name)
-			}
-			if err := conforms(f.Type, e, path+"."+f.Name); err != nil {
-				return err
-			}
-		}
-		return nil
-	case api.Scalar:
-		switch t.Name {
-		case "Boolean":
-			_, ok = v.(bool)
-		case "Int", "Float":
-			n, isNumber := v.(json.Number)
-			if ok = isNumber; ok && r.Number.Bits > 0 {
-				whole, err := n.Int64()
-				ok = err == nil && whole <= 1<<53 && whole >= -1<<53 && (t.Name == "Float" || whole == int64(int32(whole)))
-			}
-		default:
-			_, ok = v.(string)
-		}
-	default:
-		_, ok = v.(string)
-	}
-	if !ok {
-		return bad
-	}
-	return nil
-}
-
+// Whatever is stored, the answer is JSON, or there is an error in its place.
 func FuzzWriter(f *testing.F) {
 	s := rich(f)
 	var refs []api.Ref
@@ -512,51 +445,8 @@ func FuzzWriter(f *testing.F) {
 			if len(w.Bytes()) > 0 || len(w.Errors) == 0 || !ref.NonNull {
 				t.Fatalf("no value of %v, but %q and the errors %v", ref, w.Bytes(), w.Errors)
 			}
-		} else {
-			var v any
-			if !json.Valid(w.Bytes()) {
-				t.Fatalf("no JSON: %q", w.Bytes())
-			}
-			if err := decoder(w.Bytes()).Decode(&v); err != nil {
-				t.Fatal(err)
-			}
-			if err := conforms(ref, v, "x"); err != nil {
-				t.Fatalf("%v: %s", err, w.Bytes())
-			}
-		}
-		var r Rich
-		if json.Unmarshal(data, &r) != nil || !small(reflect.ValueOf(r)) {
-			return
-		}
-		if _, err := json.Marshal(r); err == nil {
-			wantShown(t, s, r)
+		} else if !json.Valid(w.Bytes()) {
+			t.Fatalf("no JSON: %q", w.Bytes())
 		}
 	})
-}
-
-// small reports whether all whole numbers are within 2^53.
-func small(v reflect.Value) bool {
-	switch {
-	case v.CanInt():
-		return v.Int() <= 1<<53 && v.Int() >= -1<<53
-	case v.CanUint():
-		return v.Uint() <= 1<<53
-	}
-	switch v.Kind() {
-	case reflect.Pointer:
-		return v.IsNil() || small(v.Elem())
-	case reflect.Struct:
-		for i := range v.NumField() {
-			if !small(v.Field(i)) {
-				return false
-			}
-		}
-	case reflect.Slice, reflect.Array:
-		for i := range v.Len() {
-			if !small(v.Index(i)) {
-				return false
-			}
-		}
-	}
-	return true
 }

@@ -765,26 +765,3 @@ func TestSecretIsCopied(t *testing.T) {
 	who, err := v.Request(bearer(bySecret(secret, with(nil))))
 	wantUser(t, who, err, "u1")
 }
-
-func TestConcurrentCallers(t *testing.T) {
-	t.Parallel()
-	is := newIssuer(t)
-	v := newVerifier(t, identity.Options{Issuer: is.URL, Audience: "shop", Secret: secret})
-	tokens := []string{
-		bySecret(secret, with(nil)),
-		byKey(jwt.SigningMethodRS256, "rsa", rsaKey(), with(claims{"iss": is.URL})),
-		byKey(jwt.SigningMethodES256, "new", ecKey(), with(claims{"iss": is.URL})),
-	}
-	is.set(func() { is.keys = append(is.keys, jwk("new", ecKey().Public())) })
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for _, token := range tokens {
-				if who, err := v.Request(bearer(token)); err != nil || who.User != "u1" {
-					t.Errorf("got %+v, error %v; want user u1", who, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
