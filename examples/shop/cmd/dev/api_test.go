@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/reventless-go/reventless/internal/testenv"
 )
 
 // The schema that is printed, the one that is served, and what introspection tells
@@ -140,6 +142,7 @@ const productPage = `query ($first: Int, $after: String, $last: Int, $before: St
 
 func TestQueriesThroughURQL(t *testing.T) {
 	t.Parallel()
+	testenv.Needs(t, "node")
 	s := seededShop(t)
 	all := s.products()
 	if len(all) != 589 {

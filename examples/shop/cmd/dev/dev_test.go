@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/testenv"
 	"github.com/reventless-go/reventless/local/sqlite"
 )
 
@@ -78,6 +79,7 @@ func (s shopAt) rows(readModel string, id ...string) (rows []row) {
 // models hold after the seed.
 func expected(t *testing.T) map[string][]row {
 	t.Helper()
+	testenv.Needs(t, "python3")
 	cmd := exec.Command("python3", testdata+"/expected.py", sample)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

@@ -20,6 +20,7 @@ import (
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/examples/shop"
+	"github.com/reventless-go/reventless/internal/testenv"
 	"github.com/reventless-go/reventless/local/sqlite"
 )
 
@@ -39,6 +40,9 @@ var (
 func TestMain(m *testing.M) {
 	// One seed serves all tests; rapid prints its own when a test fails.
 	checks := "40"
+	if testenv.Long() {
+		checks = "400"
+	}
 	for _, a := range os.Args {
 		if strings.Contains(a, "test.short") {
 			checks = "10"
