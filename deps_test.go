@@ -14,6 +14,7 @@ var testHelpers = []string{
 	module + "/reventlesstest",
 	module + "/internal/deptest",
 	module + "/internal/doctest",
+	module + "/internal/testenv",
 }
 
 func TestImports(t *testing.T) {

@@ -44,6 +44,9 @@ type Options struct {
 	// Examples are documents that the first page of [Main]'s API shows; nil
 	// derives some.
 	Examples []Example
+	// Licences makes [Main] offer the command licences, which prints it: the
+	// licences of what is linked into the program, as cmd/notices writes them.
+	Licences string
 }
 
 // Host runs an App in this process, on one SQLite file. Its methods are safe for

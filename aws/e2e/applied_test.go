@@ -63,11 +63,11 @@ type deployed struct {
 // what it registers on MiniStack, but for what without says.
 func apply(t testing.TB, without func(r deploytest.Resource) bool) *deployed {
 	t.Helper()
+	mini := awstest.MiniStackWithIAM(t)
 	zips, err := packaged()
 	if err != nil {
 		t.Fatal(err)
 	}
-	mini := awstest.MiniStackWithIAM(t)
 	d := &deployed{stack: stackOf(t, awstest.NewDeployment(t, shop.App().Topology(), mini, mini)), recorder: newRecorder()}
 	a := newApplier(t, mini, zips[1], func(function string) string { return awstest.Proxy(t, mini.Endpoint, d.recorder.of(function)) })
 	a.without = without

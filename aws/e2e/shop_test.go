@@ -25,6 +25,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/examples/shop"
 	"github.com/reventless-go/reventless/examples/shop/seed"
+	"github.com/reventless-go/reventless/internal/testenv"
 	"github.com/reventless-go/reventless/message"
 )
 
@@ -217,6 +218,7 @@ func (s *stack) figures() map[string][]map[string]any {
 // expected are the figures that expected.py computes from a file of invoices.
 func expected(t testing.TB, file []byte) map[string][]map[string]any {
 	t.Helper()
+	testenv.Needs(t, "python3")
 	path := filepath.Join(t.TempDir(), "invoices.csv")
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
