@@ -318,7 +318,7 @@ func TestFaultyProjections(t *testing.T) {
 				readmodel.Put("ada", Reading{Book: "dune"}),
 				readmodel.UpdateRow("ada", "dune", func(r *Reading) { r.Book = "emma" }),
 			)
-		}, "is not the sub id"},
+		}, "does not equal the sub id"},
 		"two rows of one sub id": {func(message.Event[BookEvent]) changes {
 			return readmodel.UpdateRows("ada", func([]Reading) []Reading { return []Reading{{"dune", 1}, {"dune", 2}} })
 		}, `two rows have the sub id "dune"`},
