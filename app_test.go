@@ -145,7 +145,7 @@ func TestBrokenDeclarationsNameTheComponent(t *testing.T) {
 					plugin.New(plugin.Spec{Name: "A", Components: plugin.Components{n}}),
 					plugin.New(plugin.Spec{Name: "B", Components: plugin.Components{rowsOf("Rows", n, nil)}}))
 			},
-			[]string{"ReadModel B.Rows", "A.Note", "extension points"},
+			[]string{"ReadModel B.Rows", "A.Note", "use an extension point"},
 		},
 		"a component in two plugins": {
 			func() {
