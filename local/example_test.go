@@ -134,11 +134,11 @@ func run(ctx context.Context, file string) error {
 		}
 		fmt.Println(string(deposited.Kind) + answer)
 	}
-	refused, err := bank.Send(ctx, "", Account.To("acc-1", Open{Owner: "Bob"}))
+	rejected, err := bank.Send(ctx, "", Account.To("acc-1", Open{Owner: "Bob"}))
 	if err != nil {
 		return err
 	}
-	fmt.Println(refused.Kind, refused.Code)
+	fmt.Println(rejected.Kind, rejected.Code)
 	if err := bank.WaitIdle(ctx); err != nil { // until everything is projected
 		return err
 	}
