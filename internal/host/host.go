@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
@@ -68,7 +69,7 @@ func Open(ctx context.Context, app *component.App, provider driver.Provider, opt
 	}
 	h.triggers = &triggers.Triggers{Effects: h.effects}
 	h.sources, _ = provider.(driver.Sources)
-	h.workers.init()
+	h.workers.change = sync.NewCond(&h.workers.mu)
 	var err error
 	if h.core, err = core.New(ctx, running, opts, provider); err == nil {
 		h.effects.Core = h.core
