@@ -80,20 +80,6 @@ func TestOutcomeIsKeptThoughTheStoreFails(t *testing.T) {
 	}
 }
 
-func TestQueuedCommandsSurviveTheHost(t *testing.T) {
-	t.Parallel()
-	jar := newJar(asynchronous)
-	r := start(t, app(jar), asleep)
-	for i := range 10 {
-		r.accept(fmt.Sprint(i), jar.To(fmt.Sprint("a", i%2), Put{N: i}))
-	}
-	r.stop()
-	r = start(t, app(jar), on(r))
-	r.idle()
-	wantEqual(t, "events", fmt.Sprint(r.history("Shop.Jar", "a0")), `[Added{"n":0} Added{"n":2} Added{"n":4} Added{"n":6} Added{"n":8}]`)
-	wantEqual(t, "events", len(r.history("Shop.Jar", "a1")), 5)
-}
-
 // A synctest bubble fails the test when a goroutine is left in it, and shows the
 // real backoff without waiting for it.
 func TestNoGoroutineIsLeftAfterClose(t *testing.T) {

@@ -89,19 +89,6 @@ func TestAutomationSendsOncePerEventWhateverTheTransportDoes(t *testing.T) {
 	})
 }
 
-func TestTwoHostsThatBothReactSendOnce(t *testing.T) {
-	t.Parallel()
-	jar, crate := newJar(), newJar(named("Crate"))
-	one := start(t, app(jar, crate, copying(jar, crate)))
-	two := start(t, app(jar, crate, copying(jar, crate)), on(one), ownFeed)
-	for i := range 40 {
-		[]*run{one, two}[i%2].accept(fmt.Sprint(i), jar.To(fmt.Sprint("a", i%3), Put{N: i}))
-	}
-	rest(one, two)
-	one.noLetters()
-	wantCopies(one)
-}
-
 func TestSentCommandCarriesItsOrigin(t *testing.T) {
 	t.Parallel()
 	jar, crate := newJar(), newJar(named("Crate"))
@@ -118,29 +105,6 @@ func TestSentCommandCarriesItsOrigin(t *testing.T) {
 		m.Headers["k"] != "v" || m.Service != "Shop.Crate" || m.ID == "" || m.ID == "1" {
 		t.Errorf("got %+v", m)
 	}
-}
-
-func TestAutomationsThatTriggerOneAnotherFinish(t *testing.T) {
-	t.Parallel()
-	jar, crate := newJar(), newJar(named("Crate"))
-	down := func(to *jarAggregate) func(jarEvent) message.Actions {
-		return func(e jarEvent) message.Actions {
-			if n := e.Data.(Added).N; n > 0 {
-				return message.Actions{to.To(e.ID, Put{N: n - 1}), to.To(e.ID+"'", Put{N: 0})}
-			}
-			return nil
-		}
-	}
-	r := start(t, app(jar, crate,
-		automation.New("Ping", automation.Sends(crate), automation.On(jar, down(crate))),
-		automation.New("Pong", automation.Sends(jar), automation.On(crate, down(jar)))))
-	for i := range 5 {
-		r.accept(fmt.Sprint(i), jar.To(fmt.Sprint("a", i), Put{N: 40}))
-	}
-	r.idle()
-	r.noLetters()
-	wantEqual(t, "commits of jars", len(r.commits("Shop.Jar", "a0")), 21)
-	wantEqual(t, "commits of crates", len(r.commits("Shop.Crate", "a0")), 20)
 }
 
 func TestActionForAnUndeclaredTargetIsParkedNamingBoth(t *testing.T) {
@@ -319,26 +283,6 @@ func TestDelayedSendComesAtItsTimeOnceAndAcrossRestarts(t *testing.T) {
 	wantEqual(t, "schedules left", schedules(again, ""), "[]")
 }
 
-func TestDelayedSendOfACallerIsPendingAndKept(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	r := start(t, app(jar))
-	for range 2 { // the second under the same id
-		if o := r.send("1", jar.To("a", Put{N: 1}).After(5*time.Minute)); o.Kind != driver.Pending || o.CommandID != "1" {
-			t.Errorf("got %+v, want it pending", o)
-		}
-	}
-	r.advance(4 * time.Minute)
-	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{})
-	r.advance(time.Hour)
-	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`})
-	if o := r.send("1", jar.To("a", Put{N: 1})); o.SequenceNr != 1 {
-		t.Errorf("the same again: got %+v", o)
-	}
-	_, err := r.try("2", jar.To("", Put{N: 1}).After(time.Minute))
-	wantIs(t, err, driver.ErrInvalid)
-}
-
 func TestScheduleOfADelayedCommandIsRefused(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
@@ -451,21 +395,6 @@ func TestDeclaredScheduleIsPlannedOnceKeptChangedAndRemoved(t *testing.T) {
 	r.advance(24 * time.Hour)
 	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 4)
 	r.noLetters()
-}
-
-func TestFiringIsRetriedAndRunsOnce(t *testing.T) {
-	t.Parallel()
-	for _, w := range lostWays {
-		t.Run(w.name, func(t *testing.T) {
-			t.Parallel()
-			jar := newJar()
-			r := start(t, app(jar, schedule.New("Tick", schedule.Every(10*time.Minute), jar.To("a", Put{N: 1}))))
-			r.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Name: "Shop.Jar", Times: 20, Err: w.err, After: w.after})
-			r.advance(35 * time.Minute)
-			r.noLetters()
-			wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 3)
-		})
-	}
 }
 
 func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {

@@ -310,32 +310,6 @@ func TestTwoHostsThatBothApplyEveryRecordApplyItOnce(t *testing.T) {
 	})
 }
 
-func TestEveryBatchTwiceAndShiftedCountsOnce(t *testing.T) {
-	t.Parallel()
-	for name, d := range map[string]faults.Deliveries{
-		"twice":       {Seed: 1, Double: 1},
-		"shifted":     {Seed: 1, Hold: 0.7},
-		"shuffled":    {Seed: 1, Double: 1, Shuffle: true},
-		"doorbells":   {Seed: 1, Doorbell: 1},
-		"with gaps":   {Seed: 1, Drop: 0.6},
-		"with a twin": {Seed: 1, Double: 1, Doorbell: 0.5, Hold: 0.5, Shuffle: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newShelf()
-			r := start(t, s.app())
-			r.faults.Disturb(d)
-			s.traffic(r, 7, 80)
-			r.idle()
-			r.faults.Calm()
-			s.last(r, 0)
-			r.idle()
-			r.noLetters()
-			s.check(r)
-		})
-	}
-}
-
 func TestRecordThatCannotBeDecodedIsParkedAndTheOthersGoOn(t *testing.T) {
 	t.Parallel()
 	s := newShelf()

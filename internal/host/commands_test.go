@@ -12,9 +12,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/driver/memory"
 	"github.com/reventless-go/reventless/internal/faults"
-	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/message"
 )
 
@@ -106,51 +104,6 @@ func TestStoreFailureIsNeverAReasonToParkACommand(t *testing.T) {
 	}
 }
 
-func TestTenCommandsOfOneEntityAreOneCommit(t *testing.T) {
-	t.Parallel()
-	r := start(t, app(newJar()), asleep)
-	var batch []driver.Command
-	var want []string
-	for i := range 10 {
-		batch = append(batch, command(fmt.Sprint(i), "a", Put{N: i}))
-		want = append(want, fmt.Sprintf(`Added{"n":%d}`, i))
-	}
-	r.enqueue(batch...)
-	r.wake()
-	r.idle()
-	wantEqual(t, "appends", r.faults.Calls("EventLog.Append", "Shop.Jar"), 1)
-	wantEqual(t, "events", r.history("Shop.Jar", "a"), want)
-	c := r.commits("Shop.Jar", "a")[0]
-	for i, a := range c.Commands {
-		if a.Meta.ID != fmt.Sprint(i) || a.EventCount != 1 {
-			t.Errorf("command %d of the commit: got %+v", i, a)
-		}
-	}
-}
-
-func TestFailedAppendIsRepeatedInOrderAndHarmsNoOtherEntity(t *testing.T) {
-	t.Parallel()
-	for _, w := range lostWays {
-		t.Run(w.name, func(t *testing.T) {
-			t.Parallel()
-			r := start(t, app(newJar()), asleep)
-			r.faults.Inject(faults.Rule{Op: "EventLog.Append", Key: "a", Times: 3, Err: w.err, After: w.after})
-			var batch []driver.Command
-			var want []string
-			for i := range 6 {
-				batch = append(batch, command(fmt.Sprint("a", i), "a", Put{N: i}), command(fmt.Sprint("b", i), "b", Put{N: i}))
-				want = append(want, fmt.Sprintf(`Added{"n":%d}`, i))
-			}
-			r.enqueue(batch...)
-			r.wake()
-			r.idle()
-			wantEqual(t, "events of the failing entity", r.history("Shop.Jar", "a"), want)
-			wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), want)
-			r.noLetters()
-		})
-	}
-}
-
 func TestPanicFailsOnlyItsCommandAndLaterOnesComeInOrder(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []Command{Explode{Text: "boom"}, Crack{}} {
@@ -171,18 +124,6 @@ func TestPanicFailsOnlyItsCommandAndLaterOnesComeInOrder(t *testing.T) {
 			wantEqual(t, "attempts", l.Attempts, 5)
 		})
 	}
-}
-
-func TestPanicInDecideIsAnErrorOfTheCaller(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	r := start(t, app(jar))
-	_, err := r.try("1", jar.To("a", Explode{Text: "boom"}))
-	if err == nil {
-		t.Fatal("no error")
-	}
-	wantText(t, err.Error(), "Shop.Jar", "panic")
-	r.accept("2", jar.To("a", Put{N: 1}))
 }
 
 // A result that is missing must never be taken for a success. Nothing in the
@@ -289,48 +230,6 @@ func TestRefusalOfAWarmEntityIsOneRead(t *testing.T) {
 	wantEqual(t, "loads", r.faults.Calls("EventLog.Load", "Shop.Jar"), loads)
 }
 
-func TestEightRacersOneWinner(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	for round := range 10 {
-		first := start(t, app(jar))
-		hosts := []*run{first}
-		for range 3 {
-			hosts = append(hosts, start(t, app(jar), on(first)))
-		}
-		outcomes := make([]driver.Outcome, 8)
-		barrier := make(chan struct{})
-		var wg sync.WaitGroup
-		for i := range outcomes {
-			wg.Go(func() {
-				<-barrier
-				o, err := hosts[i%4].try(fmt.Sprint("racer", i), jar.To("a", Claim{By: fmt.Sprint(i)}))
-				if err != nil {
-					t.Errorf("racer %d: %v", i, err)
-				}
-				outcomes[i] = o
-			})
-		}
-		close(barrier)
-		wg.Wait()
-		won := -1
-		for i, o := range outcomes {
-			switch {
-			case o.Kind == driver.Accepted && won >= 0:
-				t.Errorf("round %d: %d and %d have both won", round, won, i)
-			case o.Kind == driver.Accepted:
-				won = i
-			}
-		}
-		for i, o := range outcomes {
-			if i != won && (o.Code != "Taken" || string(o.Detail) != fmt.Sprintf(`"%d"`, won)) {
-				t.Errorf("round %d: %d has won, %d got %+v", round, won, i, o)
-			}
-		}
-		wantEqual(t, "events", first.history("Shop.Jar", "a"), []string{fmt.Sprintf(`Claimed{"by":"%d"}`, won)})
-	}
-}
-
 func TestWritersWithClocksHoursApartLoseNoUpdate(t *testing.T) {
 	t.Parallel()
 	jar := newJar(func(s *jarSpec) { s.SnapshotEvery = 7 })
@@ -377,41 +276,6 @@ func TestWritersWithClocksHoursApartLoseNoUpdate(t *testing.T) {
 		}
 	}
 	t.Error("no snapshot was taken")
-}
-
-func TestAcknowledgedCommandsAreInTheLogWhateverFails(t *testing.T) {
-	t.Parallel()
-	jar := newJar(func(s *jarSpec) { s.SnapshotEvery = 5 })
-	r := start(t, app(jar))
-	for i, w := range lostWays {
-		r.faults.Inject(faults.Rule{Op: "EventLog.Append", Skip: 7 * i, Times: 3, Err: w.err, After: w.after})
-		r.faults.Inject(faults.Rule{Op: "EventLog.Load", Skip: 3 * i, Times: 2, Err: w.err})
-	}
-	for i := range 100 {
-		id := fmt.Sprint("c", i)
-		for attempt := 0; ; attempt++ {
-			o, err := r.try(id, jar.To(fmt.Sprint("jar", i%3), Put{N: i}))
-			if err != nil {
-				if attempt == 20 {
-					t.Fatal(err)
-				}
-				continue // the caller tries again, with the same id
-			}
-			found := 0
-			for _, c := range r.commits("Shop.Jar", o.EntityID) {
-				for _, a := range c.Commands {
-					if a.Meta.ID == id {
-						found++
-						wantEqual(t, "commit of "+id, o.SequenceNr, c.SequenceNr)
-					}
-				}
-			}
-			if found != 1 {
-				t.Errorf("command %s was acknowledged and is %d times in the log", id, found)
-			}
-			break
-		}
-	}
 }
 
 func TestClosedHostRefusesCommands(t *testing.T) {
@@ -534,19 +398,6 @@ func TestOversizedCommandFailsAloneInItsBatch(t *testing.T) {
 	wantEqual(t, "attempts", l.Attempts, 1)
 }
 
-func TestOversizedCommitIsATypedError(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	r := start(t, app(jar), limited(driver.Limits{MaxCommitBytes: 4 << 10}))
-	_, err := r.try("big", jar.To("a", Burst{N: 500}))
-	var large *driver.TooLargeError
-	if !errors.As(err, &large) || large.Limit != 4<<10 || large.What != "commit" {
-		t.Fatalf("got %v, want a commit too large for 4096", err)
-	}
-	r.accept("small", jar.To("a", Burst{N: 5}))
-	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 5)
-}
-
 func TestGroupCommitThatIsTooLargeIsSplit(t *testing.T) {
 	t.Parallel()
 	r := start(t, app(newJar()), limited(driver.Limits{MaxCommitBytes: 4 << 10}), asleep)
@@ -599,14 +450,4 @@ func TestSnapshotThatDoesNotFitIsLeftOut(t *testing.T) {
 	if o := again.accept("2", jar.To("a", Put{N: 2})); o.SequenceNr != 1 && o.SequenceNr != 2 {
 		t.Errorf("repetition: got %+v", o)
 	}
-}
-
-func TestHostOpensOnAClosedProvider(t *testing.T) {
-	t.Parallel()
-	p := memory.New(nil)
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err := host.Open(t.Context(), app(newJar()).Assembled(), p, nil)
-	wantIs(t, err, driver.ErrUnavailable)
 }

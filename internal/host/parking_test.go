@@ -230,40 +230,6 @@ func TestDiscardSkipsTheCommitAndAppliesWhatWaited(t *testing.T) {
 	r.noLetters()
 }
 
-func TestRedriveThatMeetsALaterPoisonParksThatOne(t *testing.T) {
-	t.Parallel()
-	bad := "1"
-	f := newFragile(nil)
-	f.fragile = readmodel.New(readmodel.Spec[FragileRow]{
-		Name: "Fragile", SubID: "sub", Access: access.Internal,
-		Projections: []readmodel.Projection[FragileRow]{readmodel.On(f.jar, func(e jarEvent) []readmodel.Change[FragileRow] {
-			a := e.Data.(Added)
-			if strings.Contains(bad, fmt.Sprint(a.N)) {
-				panic("poison")
-			}
-			return []readmodel.Change[FragileRow]{readmodel.UpdateOrCreate(e.ID, FragileRow{Sub: "s"}, func(r *FragileRow) { r.Seen += fmt.Sprint(a.N, " ") })}
-		})},
-	})
-	r := f.start(t)
-	for i := range 6 {
-		r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i}))
-	}
-	r.idle()
-	wantEqual(t, "parked commit", r.letter().SequenceNr, 2)
-	bad = "4"
-	if err := r.Redrive(t.Context(), r.letter().ID); err != nil {
-		t.Fatal(err)
-	}
-	wantEqual(t, "parked commit", r.letter().SequenceNr, 5)
-	f.wantSeen(r, map[string]string{"a": "0 1 2 3"})
-	bad = "none"
-	if err := r.Redrive(t.Context(), r.letter().ID); err != nil {
-		t.Fatal(err)
-	}
-	r.noLetters()
-	f.wantSeen(r, map[string]string{"a": "0 1 2 3 4 5"})
-}
-
 // While a letter is redriven or discarded the store fails: nothing may be
 // forgotten, and doing it again must repair it.
 func TestRedriveAndDiscardUnderStoreFailuresForgetNothing(t *testing.T) {
@@ -378,33 +344,6 @@ func TestStoreFailureIsNeverAReasonToParkACommit(t *testing.T) {
 	}
 }
 
-// Nothing consumes dead letters: parking one leads to no further call of anything.
-func TestParkingLeadsToNoLoop(t *testing.T) {
-	t.Parallel()
-	f := newFragile(poisons["panic in the projection"])
-	r := f.start(t)
-	r.accept("1", f.jar.To("a", Put{N: 1, Note: "poison"}))
-	r.enqueue(command("2", "b", Explode{Text: "boom"}))
-	r.idle()
-	wantEqual(t, "letters", len(r.letters()), 2)
-	count := func() (n int) {
-		for _, op := range []string{"DeadLetters.Park", "QueryDb.Watermarks", "QueryDb.Apply", "EventLog.Append", "EventLog.Load"} {
-			n += r.faults.Calls(op, "")
-		}
-		return n
-	}
-	before, tried := count(), f.tried.Load()
-	for range 5 {
-		r.Wake()
-		r.idle()
-	}
-	wantEqual(t, "calls", count(), before)
-	wantEqual(t, "attempts", f.tried.Load(), tried)
-	// Nor does it expire.
-	r.advance(400 * 24 * 3600e9)
-	wantEqual(t, "letters", len(r.letters()), 2)
-}
-
 func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
 	t.Parallel()
 	var mended atomic.Bool
@@ -462,27 +401,6 @@ func TestLetterOfAComponentThatIsGoneCanBeDiscarded(t *testing.T) {
 		t.Error(err)
 	}
 	next.noLetters()
-}
-
-// Two hosts meet the same poison: there is one letter, and one is enough to act on.
-func TestTwoHostsParkOnePoisonOnce(t *testing.T) {
-	t.Parallel()
-	f := newFragile(poisons["panic in the projection"])
-	one := f.start(t)
-	two := start(t, app(f.jar, f.fragile, f.sibling), on(one), ownFeed)
-	for i, note := range []string{"", "poison", ""} {
-		one.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i, Note: note}))
-	}
-	rest(one, two)
-	l := one.letter()
-	wantEqual(t, "parked commit", l.SequenceNr, 2)
-	f.mended.Store(true)
-	if err := two.Redrive(t.Context(), l.ID); err != nil {
-		t.Error(err)
-	}
-	rest(one, two)
-	one.noLetters()
-	f.wantSeen(one, map[string]string{"a": "0 1 2"})
 }
 
 // One host has the old code and fails, the other one the new code and does not:

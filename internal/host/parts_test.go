@@ -67,21 +67,6 @@ func TestCommitThatIsTooLargeForAStepIsAppliedInParts(t *testing.T) {
 	}
 }
 
-// An event that changes more rows than a step can is parked, as nothing else can be
-// done about it.
-func TestEventThatIsTooLargeForAStepIsParked(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	model := wide(jar, 12)
-	r := start(t, app(jar, model), limited(driver.Limits{MaxStep: 10}))
-	r.accept("1", jar.To("a", Put{N: 1}))
-	r.accept("2", jar.To("b", Burst{N: 2}))
-	r.idle()
-	if got := r.letters(); len(got) != 2 {
-		t.Errorf("parked are %v, want both", got)
-	}
-}
-
 // What changes all rows of an id writes as many as there are: a part with it that is too
 // large is made smaller.
 func TestPartThatIsTooLargeIsMadeSmaller(t *testing.T) {

@@ -228,28 +228,6 @@ func TestWaitAppliedDoesNotWaitForAHuman(t *testing.T) {
 	})
 }
 
-func TestWaitAppliedDuringARebuildWaitsForIt(t *testing.T) {
-	t.Parallel()
-	for _, with := range map[string][]func(*setup){"started": nil, "not started": {asleep}} {
-		synctest.Test(t, func(t *testing.T) {
-			jar := newJar()
-			r := start(t, app(jar, sums(jar)), with...)
-			for i := range 3 {
-				r.accept(fmt.Sprint(i), jar.To("a", Put{N: 1}))
-			}
-			synctest.Wait()
-			scanning := make(chan struct{})
-			r.faults.Inject(faults.Rule{Op: "EventLog.Scan", Name: "Shop.Jar", Do: func() { <-scanning }})
-			rebuild := waiting(func(*wait) error { return r.Rebuild(t.Context(), "Shop.Sums", nil) })
-			wantWaits(t, rebuild)
-			w := []*wait{r.applied("a", 3), r.applied("a", 1)}
-			wantWaits(t, w...)
-			close(scanning)
-			wantOver(t, nil, append(w, rebuild)...)
-		})
-	}
-}
-
 // A step that took effect though its answer was lost is told too, and a waiter
 // stands a store that is away.
 func TestWaitsStandFailuresOfTheStore(t *testing.T) {
@@ -437,32 +415,6 @@ func TestWaitOutcomeEndsWithTheOutcome(t *testing.T) {
 		wantEqual(t, "refused", fmt.Sprint(pending[1].outcome.Kind, pending[1].outcome.Code), "RejectedTaken")
 		wantEqual(t, "nothing to do", pending[2].outcome, driver.Outcome{Kind: driver.Accepted, CommandID: "3", EntityID: "b", Target: "Shop.Jar"})
 		wantOver(t, driver.ErrInvalid, r.outcomeOf(""), r.outcomeOf(strings.Repeat("x", 2000)))
-	})
-}
-
-// A command that is parked has no outcome until somebody redrives it.
-func TestWaitOutcomeEndsWithTheRedriveOfAParkedCommand(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		mended := false
-		jar := newJar(asynchronous, func(s *jarSpec) {
-			s.Decide = func(j Jar, c Command) ([]Event, error) {
-				if _, ok := c.(Explode); ok && mended {
-					return []Event{Added{N: 1}}, nil
-				}
-				return decide(j, c)
-			}
-		})
-		r := start(t, app(jar))
-		r.accept("1", jar.To("a", Explode{Text: "boom"}))
-		w := r.outcomeOf("1")
-		wantWaits(t, w)
-		mended = true
-		if err := r.Redrive(t.Context(), r.letter().ID); err != nil {
-			t.Error(err)
-		}
-		wantOver(t, nil, w)
-		wantEqual(t, "outcome", w.outcome.Kind, driver.Accepted)
 	})
 }
 
