@@ -3,8 +3,6 @@ package host_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -100,10 +98,7 @@ func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 		all := app(s.jar, s.crate, s.sums, s.totals, s.entries, jar, copying(s.jar, s.crate), inbox.bucket, inbox.task,
 			automation.NewSideEffect("Effect", automation.Do(s.jar, nil, func(context.Context, plugin.Env, jarEvent) error { return nil })),
 			schedule.New("Tick", schedule.Every(time.Hour), jar.To("a", Put{N: 1})))
-		h, err := host.Open(t.Context(), all.Assembled(), provider, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
+		h := open(t, all, provider, nil)
 		if err := h.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -141,9 +136,6 @@ func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 			n += len(c.Events)
 		}
 		wantEqual(t, "events", n, 5+3)
-		if err := provider.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 }
 

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -282,6 +281,27 @@ func start(t testing.TB, app *reventless.App, with ...func(*setup)) *run {
 	return r
 }
 
+// open opens a host that is not started, on a provider of its own, and closes both at the
+// end of the test; nil options are the defaults.
+func open(t testing.TB, a *reventless.App, provider driver.Provider, opts *host.Options) *host.Host {
+	t.Helper()
+	var o host.Options
+	if opts != nil {
+		o = *opts
+	}
+	o.Logger = slog.New(slog.DiscardHandler)
+	h, err := host.Open(t.Context(), a.Assembled(), provider, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(h.Close(), provider.Close()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return h
+}
+
 // wake starts the workers.
 func (r *run) wake() {
 	r.t.Helper()
@@ -345,19 +365,6 @@ func (r *run) advance(d time.Duration) {
 		}
 		r.clock.Advance(max(next.Sub(r.clock.Now()), 0))
 		r.Wake()
-	}
-}
-
-// untilHeld waits until a worker waits for messages whose hold must end first.
-func (r *run) untilHeld() {
-	r.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
-		if _, ok := r.Next(); ok {
-			return
-		}
-		if time.Now().After(end) {
-			r.t.Fatal("no worker waits for anything")
-		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -80,16 +79,7 @@ func (s *stuck) handed(t *testing.T, h *host.Host, component string, handle func
 func openStuck(t *testing.T, components ...plugin.Component) (*host.Host, driver.PullProvider) {
 	t.Helper()
 	provider := memory.New(nil)
-	h, err := host.Open(t.Context(), app(components...).Assembled(), provider, &host.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(h.Close(), provider.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	return h, provider
+	return open(t, app(components...), provider, nil), provider
 }
 
 // Code that does not return is given up with its message alone: what was handed

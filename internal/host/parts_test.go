@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -130,21 +129,12 @@ func TestPartsOfAStreamThatWasClearedHaveNoEffect(t *testing.T) {
 	const rows = 12
 	for _, commits := range [][]int{{1, 10}, {10, 10}} { // commands of each commit
 		provider := memory.New(&memory.Options{Limits: driver.Limits{MaxStep: 100}})
-		open := func(p driver.Provider) (*host.Host, *readmodel.ReadModel[SumRow]) {
+		wideOn := func(p driver.Provider) (*host.Host, *readmodel.ReadModel[SumRow]) {
 			jar := newJar()
 			model := wide(jar, rows)
-			h, err := host.Open(t.Context(), app(jar, model).Assembled(), p, &host.Options{Logger: slog.New(slog.DiscardHandler)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := h.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			return h, model
+			return open(t, app(jar, model), p, nil), model
 		}
-		one, model := open(provider)
+		one, model := wideOn(provider)
 		handle := func(h *host.Host, sequenceNr uint64) {
 			t.Helper()
 			if _, err := h.HandleRecords(t.Context(), "Shop.Wide", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", sequenceNr)}); err != nil {
@@ -166,7 +156,7 @@ func TestPartsOfAStreamThatWasClearedHaveNoEffect(t *testing.T) {
 			}
 		}
 		late := &beforeParts{Provider: provider}
-		two, _ := open(late)
+		two, _ := wideOn(late)
 		late.f = func() {
 			if err := one.Clear(t.Context(), "Shop.Wide"); err != nil {
 				t.Error(err)
@@ -186,9 +176,6 @@ func TestPartsOfAStreamThatWasClearedHaveNoEffect(t *testing.T) {
 					t.Fatalf("commits of %v commands: the row %s is %+v, %v, %v, want it once", commits, id, got, ok, err)
 				}
 			}
-		}
-		if err := provider.Close(); err != nil {
-			t.Error(err)
 		}
 	}
 }

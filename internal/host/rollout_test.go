@@ -2,7 +2,6 @@ package host_test
 
 import (
 	"encoding/json"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -21,17 +20,7 @@ func TestWhatOnlyNewerCodeKnowsWaitsForIt(t *testing.T) {
 	clock := reventlesstest.NewClock(time.Time{})
 	provider := memory.New(&memory.Options{Now: clock.Now})
 	jar := newJar()
-	h, err := host.Open(t.Context(), app(jar, sums(jar)).Assembled(), provider, &host.Options{
-		Now: clock.Now, Logger: slog.New(slog.DiscardHandler), MaxAttempts: 1, Rollout: rollout,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	h := open(t, app(jar, sums(jar)), provider, &host.Options{Now: clock.Now, MaxAttempts: 1, Rollout: rollout})
 	sent := clock.Now()
 	unheard := command("1", "a", Put{N: 1})
 	unheard.Type, unheard.Meta.Time = "Unheard", sent

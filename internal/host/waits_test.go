@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -281,17 +279,9 @@ func TestWaitsFindOutWhatAnotherHostDoes(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			jar := newJar(asynchronous)
 			provider := memory.New(nil)
-			open := func(p driver.Provider) *host.Host {
-				h, err := host.Open(t.Context(), app(jar, sums(jar)).Assembled(), p, &host.Options{
-					Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Poll: poll,
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return h
-			}
+			called := open(t, app(jar, sums(jar)), struct{ driver.Provider }{provider}, &host.Options{Poll: poll})
+			pulls := open(t, app(jar, sums(jar)), provider, &host.Options{Poll: poll})
 			poll := max(poll, time.Second)
-			called, pulls := open(struct{ driver.Provider }{provider}), open(provider)
 			if _, err := called.SendAction(t.Context(), "1", driver.Meta{}, jar.To("a", Put{N: 1}).Erased()); err != nil {
 				t.Fatal(err)
 			}
@@ -310,11 +300,6 @@ func TestWaitsFindOutWhatAnotherHostDoes(t *testing.T) {
 			for _, w := range waits {
 				if !w.ended.Load() || w.err != nil || w.took > 2*poll {
 					t.Errorf("got %v, %v after %v, want the end after no more than twice %v", w.ended.Load(), w.err, w.took, poll)
-				}
-			}
-			for _, c := range []io.Closer{called, pulls, provider} {
-				if err := c.Close(); err != nil {
-					t.Error(err)
 				}
 			}
 		})
