@@ -47,7 +47,7 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 	o, _ = r.Outcome(t.Context(), "1")
 	wantEqual(t, "outcome after the repetition", o, final)
 	if o, err := r.Outcome(t.Context(), "2"); err != nil || o.Kind != driver.Rejected || o.Code != "Taken" || string(o.Detail) != `"ada"` {
-		t.Errorf("outcome of the refused one: got %+v, %v", o, err)
+		t.Errorf("outcome of the rejected command: got %+v, %v", o, err)
 	}
 	r.advance(25 * time.Hour)
 	_, err = r.Outcome(t.Context(), "1")

@@ -68,7 +68,7 @@ func TestAutomationSendsOncePerEventWhateverTheTransportDoes(t *testing.T) {
 				Op: op, Skip: rng.IntN(25), Times: 1 + rng.IntN(3), Err: w.err, After: w.after && op != "EventCollector.Receive",
 			})
 		}
-		for _, id := range []string{"a", "b", "c"} { // some of a batch are refused, some accepted
+		for _, id := range []string{"a", "b", "c"} { // a part of a batch fails
 			r.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Key: id, Member: true, Skip: rng.IntN(10), Times: 2, Err: driver.ErrThrottled})
 		}
 		for i := range 60 {
@@ -215,7 +215,7 @@ func TestSideEffectIsSequentialPerStreamWithStableKeys(t *testing.T) {
 	s.fail = func(e jarEvent) error { // under the lock of seen
 		key := e.Meta.ID
 		if fails[key]++; fails[key] <= 2 && e.Data.(Added).N%3 == 0 {
-			return errors.New("the outside world is away")
+			return errors.New("the other system is unavailable")
 		}
 		return nil
 	}

@@ -238,7 +238,7 @@ func breakStores(p *faults.Provider, rng *rand.Rand) {
 	for range 40 {
 		w, op := lostWays[rng.IntN(len(lostWays))], ops[rng.IntN(len(ops))]
 		after := w.after
-		switch op { // what was handed out and is not settled is held for minutes
+		switch op { // what was delivered and is not settled stays leased for minutes
 		case "EventCollector.Receive":
 			after = false
 		case "EventCollector.Settle":

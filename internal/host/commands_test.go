@@ -147,10 +147,10 @@ func TestMissingResultIsAnInternalErrorAndTheEntityGoesOn(t *testing.T) {
 	r.accept("2", jar.To("a", Put{N: 1}))
 }
 
-func TestRefusalThatStandsOnAnUnsavedEventWaitsForIt(t *testing.T) {
+func TestRejectionThatDependsOnAnUnsavedEventWaitsForIt(t *testing.T) {
 	t.Parallel()
-	// The second claim is refused because of the first. The first is lost to a
-	// rival before it is stored, so the refusal must name the rival.
+	// The second claim is rejected because of the first. The first loses against a
+	// rival before it is stored, so the rejection must name the rival.
 	r := start(t, app(newJar(func(s *jarSpec) { s.Async = true })), asleep)
 	rival := start(t, app(newJar()), on(r), asleep)
 	r.faults.Inject(faults.Rule{Op: "EventLog.Append", Key: "a", Do: func() {
@@ -197,10 +197,10 @@ func TestWarmCommandIsOneCallAndColdOneTwo(t *testing.T) {
 	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 6)
 }
 
-func TestRefusalIsDecidedOnTheLatestState(t *testing.T) {
+func TestRejectionIsDecidedOnTheLatestState(t *testing.T) {
 	t.Parallel()
-	// Two hosts, both warm: what one of them remembers is out of date. A refusal
-	// or a no-op writes nothing, so that no lost condition would tell.
+	// Two warm hosts, one of them with an old state. A rejection or a no-op writes
+	// nothing, so no failed condition shows that the state is old.
 	jar := newJar()
 	one := start(t, app(jar))
 	two := start(t, app(jar), on(one))
@@ -215,7 +215,7 @@ func TestRefusalIsDecidedOnTheLatestState(t *testing.T) {
 	}
 }
 
-func TestRefusalOfAWarmEntityIsOneRead(t *testing.T) {
+func TestRejectionOfAWarmEntityIsOneRead(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	r := start(t, app(jar))
@@ -260,13 +260,13 @@ func TestWritersWithClocksHoursApartLoseNoUpdate(t *testing.T) {
 	}
 	for i, n := range numbers {
 		if !slices.IsSorted(n) {
-			t.Errorf("writer %d was told %v, which goes back", i, n)
+			t.Errorf("writer %d got the sequence numbers %v, which go back", i, n)
 		}
 	}
 	both := slices.Concat(numbers...)
 	slices.Sort(both)
 	if both = slices.Compact(both); len(both) != 2*each || both[0] != 1 || both[len(both)-1] != 2*each {
-		t.Errorf("the commits that were told are not 1 to %d, each once: %v", 2*each, both)
+		t.Errorf("the sequence numbers are not 1 to %d, each once: %v", 2*each, both)
 	}
 	// The last snapshot has counted them all.
 	for _, c := range slices.Backward(commits) {

@@ -46,13 +46,13 @@ type (
 	Burst struct {
 		N int `json:"n"`
 	}
-	// Claim takes the jar for somebody, once: who comes second is refused.
+	// Claim gives the jar an owner; a second claim is rejected.
 	Claim struct {
 		By string `json:"by"`
 	}
-	// Release gives the jar back; nothing happens when nobody has it.
+	// Release removes the owner; without an owner nothing happens.
 	Release struct{}
-	// Refuse is always refused.
+	// Refuse is always rejected.
 	Refuse struct {
 		Code string `json:"code"`
 	}
@@ -228,8 +228,8 @@ type setup struct {
 	asleep   bool // not started
 }
 
-// on lets a host share the provider of another one, as a second process or one
-// that was started anew.
+// on lets a host share the provider of another one, like a second process or a
+// restarted one.
 func on(other *run) func(*setup) {
 	return func(s *setup) { s.clock, s.memory = other.clock, other.memory }
 }
@@ -320,7 +320,7 @@ func (r *run) stop() {
 // idle waits until nothing is left to do.
 func (r *run) idle() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := r.WaitIdle(ctx); err != nil {
 		r.t.Fatalf("no rest: %v", err)
@@ -328,12 +328,12 @@ func (r *run) idle() {
 }
 
 // rest waits until nothing is left to do on any of several hosts of one provider.
-// What one of them holds looks like work to the others until they look again.
+// What one of them has leased looks like work to the others until they look again.
 func rest(hosts ...*run) {
 	t := hosts[0].t
 	t.Helper()
 	quiet := 0
-	for end := time.Now().Add(20 * time.Second); quiet < 3; quiet++ {
+	for end := time.Now().Add(2 * time.Minute); quiet < 3; quiet++ {
 		for _, r := range hosts {
 			r.Wake()
 		}

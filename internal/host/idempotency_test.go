@@ -61,7 +61,7 @@ func TestRandomFaultsAndRepetitionsLoseAndDoubleNoCommand(t *testing.T) {
 			ops := []string{"EventLog.Append", "EventLog.Append", "EventLog.Load", "EventLog.Read", "CommandTopic.Receive", "CommandTopic.Settle"}
 			op := ops[rng.IntN(len(ops))]
 			after := w.after
-			switch op { // what was handed out and is not settled is held for minutes
+			switch op { // what was delivered and is not settled stays leased for minutes
 			case "CommandTopic.Receive":
 				after = false
 			case "CommandTopic.Settle":

@@ -24,9 +24,9 @@ func (p hangingProvider) OpenEventLog(ctx context.Context, name string) (driver.
 	return hangingLog{l}, err
 }
 
-// When the time of a batch is over, the commands that are decided are told: only
-// those that wait for the store come again.
-func TestDecidedCommandsAreToldWhenTheTimeIsOver(t *testing.T) {
+// When the time of a batch is over, the commands that are decided are settled: only
+// those that wait for the store are retried.
+func TestDecidedCommandsAreSettledWhenTheTimeIsOver(t *testing.T) {
 	t.Parallel()
 	for range 20 { // of two that are ready, select takes any
 		synctest.Test(t, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestDecidedCommandsAreToldWhenTheTimeIsOver(t *testing.T) {
 			synctest.Wait()
 			cancel()
 			synctest.Wait()
-			wantEqual(t, "what comes again", again, map[string]bool{"hangs": true, "refused": false})
+			wantEqual(t, "retried", again, map[string]bool{"hangs": true, "refused": false})
 		})
 	}
 }

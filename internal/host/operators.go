@@ -180,7 +180,7 @@ func (h *Host) removeStale(ctx context.Context, component string) error {
 // Replay applies to a component what it has not applied yet of one segment of each of
 // its logs: see [driver.EventLog].Scan. It fills a read model that is new or was
 // cleared, and catches up with whatever was missed. It can be run again and beside
-// others; progress is that of [Host.Rebuild].
+// others; progress works as in [Host.Rebuild].
 func (h *Host) Replay(ctx context.Context, name string, segment, segments int, progress func(commits int)) error {
 	done, known := 0, false
 	for _, c := range h.consumers {

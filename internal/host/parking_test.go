@@ -218,7 +218,7 @@ func TestDiscardSkipsTheCommitAndAppliesWhatWaited(t *testing.T) {
 	}
 	r.idle()
 	f.wantSeen(r, map[string]string{"a": "0 2 3"})
-	// A later one that fails as well is parked in its turn, not lost.
+	// A later one that fails is parked, too.
 	l = r.letter()
 	wantEqual(t, "parked commit", l.SequenceNr, 5)
 	if err := r.Discard(t.Context(), l.ID); err != nil {
@@ -385,7 +385,7 @@ func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
 	wantIs(t, r.Discard(t.Context(), letters[1].ID), driver.ErrNotFound)
 }
 
-// A component that is gone leaves letters, which can be thrown away.
+// The dead letters of a component that is gone can be discarded.
 func TestLetterOfAComponentThatIsGoneCanBeDiscarded(t *testing.T) {
 	t.Parallel()
 	f := newFragile(poisons["panic in the projection"])
@@ -411,8 +411,7 @@ func TestCommitThatAnotherHostAppliedIsNotParked(t *testing.T) {
 	good.mended.Store(true)
 	one := bad.start(t, asleep)
 	two := start(t, app(good.jar, good.fragile, good.sibling), on(one), ownFeed, asleep)
-	// The old host gives up and is about to block the stream when the new one
-	// comes by.
+	// The new host applies the commit when the old one is about to block the stream.
 	one.faults.Inject(faults.Rule{Op: "QueryDb.Block", Do: func() {
 		two.wake()
 		two.idle()

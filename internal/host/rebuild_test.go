@@ -23,12 +23,12 @@ func TestRebuildWhileTrafficGoesOnEndsEqualToTheFold(t *testing.T) {
 		wg.Go(func() { s.traffic(r, seed+1_000_000, 30) })
 		for i := range 4 {
 			name := names[rng.IntN(len(names))]
-			told := 0
-			if err := r.insistOn(func() error { return r.Rebuild(t.Context(), name, func(n int) { told = n }) }); err != nil {
+			done := 0
+			if err := r.insistOn(func() error { return r.Rebuild(t.Context(), name, func(n int) { done = n }) }); err != nil {
 				t.Errorf("rebuild %d of %s: %v", i, name, err)
 			}
-			if told == 0 {
-				t.Errorf("rebuild of %s told no progress", name)
+			if done == 0 {
+				t.Errorf("rebuild of %s reported no progress", name)
 			}
 		}
 		wg.Wait()

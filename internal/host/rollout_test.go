@@ -11,9 +11,9 @@ import (
 	"github.com/reventless-go/reventless/reventlesstest"
 )
 
-// While a deployment replaces one process after the other, those that are not
-// replaced yet are handed what only newer code knows. It waits for that code, and is
-// parked when it is so old that there is none.
+// While a deployment replaces one process after the other, old processes get messages
+// that only newer code knows. Such a message is retried, and parked when it is older than
+// a deployment takes.
 func TestWhatOnlyNewerCodeKnowsWaitsForIt(t *testing.T) {
 	t.Parallel()
 	const rollout = 5 * time.Minute
@@ -46,7 +46,7 @@ func TestWhatOnlyNewerCodeKnowsWaitsForIt(t *testing.T) {
 			}
 			for _, s := range settlements {
 				if again[s.ID] = s.Retry; s.Retry && s.After == 0 {
-					t.Errorf("%s comes again at once", s.ID)
+					t.Errorf("%s is retried at once", s.ID)
 				}
 			}
 		}
@@ -67,14 +67,14 @@ func TestWhatOnlyNewerCodeKnowsWaitsForIt(t *testing.T) {
 	all := func(again bool) map[string]bool {
 		return map[string]bool{"command": again, "known": false, "state": again, "unheard1": again, "newer1": again, "task": again, "target": again}
 	}
-	wantEqual(t, "what comes again at first", handle(), all(true))
+	wantEqual(t, "retried at first", handle(), all(true))
 	clock.Advance(rollout - time.Second)
-	wantEqual(t, "what comes again in the end", handle(), all(true))
+	wantEqual(t, "retried in the end", handle(), all(true))
 	if letters, err := h.DeadLetters().List(t.Context(), "", "", 10); err != nil || len(letters) != 0 {
 		t.Errorf("parked are %v, %v, and newer code may come", letters, err)
 	}
 	clock.Advance(time.Second)
-	wantEqual(t, "what comes again afterwards", handle(), all(false))
+	wantEqual(t, "retried afterwards", handle(), all(false))
 	coming := unheard
 	coming.Meta = driver.Meta{ID: "coming", Time: clock.Now().Add(time.Hour)}
 	settlements, err := h.HandleCommands(t.Context(), "Shop.Jar", []driver.Delivery[driver.Command]{{ID: "coming", Attempt: 1, Message: coming}})

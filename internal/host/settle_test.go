@@ -22,7 +22,7 @@ type scripted struct {
 
 	mu      sync.Mutex
 	batches [][]driver.Delivery[driver.Record]
-	settled []map[string]bool // of each batch, by delivery: whether it comes again
+	settled []map[string]bool // of each batch, by delivery: whether it is retried
 }
 
 func (s *scripted) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.Receiver[driver.Record], error) {

@@ -39,7 +39,7 @@ func TestTopicsLeadToTheSameRows(t *testing.T) {
 
 // One envelope that is refused for good is one stream's trouble: others are
 // published, it is parked, and published when it is redriven.
-func TestEnvelopeThatIsRefusedIsParkedAndOthersAreTold(t *testing.T) {
+func TestEnvelopeThatIsRefusedIsParkedAndOthersArePublished(t *testing.T) {
 	t.Parallel()
 	s := newShelf()
 	r := start(t, s.app(), behindTopic, asleep)
@@ -75,7 +75,7 @@ func TestEnvelopeThatIsRefusedIsParkedAndOthersAreTold(t *testing.T) {
 	}
 	r.idle()
 	r.noLetters()
-	s.check(r) // what was discarded was a doorbell: the log has it
+	s.check(r) // the discarded record had no commit: the log has it
 }
 
 func TestRelayParksWhatItCannotDecode(t *testing.T) {

@@ -71,7 +71,7 @@ func newer(mods ...func(*jarSpec)) *jarAggregate {
 					return nil, message.Reject("Taken", j.By)
 				}
 				return []Event{claimed2(c)}, nil
-			case Refuse: // tells the state
+			case Refuse: // the rejection has the state
 				return nil, message.Reject("State", j)
 			}
 			return nil, nil
@@ -183,7 +183,7 @@ func TestStoredEventThatCannotBeReadFailsItsEntityOnly(t *testing.T) {
 			r.idle()
 			// Its consumer has seen what came before, and waits.
 			wantEqual(t, "events of the other", len(watch.of("good")), 4)
-			wantEqual(t, "events of the entity", len(watch.of("bad")), 1+1*5) // the good one of commit 2 comes again with every attempt
+			wantEqual(t, "events of the entity", len(watch.of("bad")), 1+1*5) // the good one of commit 2 is repeated by every attempt
 			l := r.letter()
 			if l.Kind != driver.DeadCommit || l.Stream != "bad" || l.SequenceNr != 2 {
 				t.Errorf("got letter %+v, want commit 2 of bad", l)

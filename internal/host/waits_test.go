@@ -148,7 +148,7 @@ func TestWaitsEndWithTheirContextAndSayWhatFor(t *testing.T) {
 		texts := [][]string{{"Shop.Sums", "Shop.Jar/a/7"}, {"known"}, {"unknown"}}
 		time.Sleep(59 * time.Minute) //nolint:forbidigo // the time of the bubble
 		wantWaits(t, waits...)
-		// What this process does itself is told: looking again is for what others do.
+		// What this process does is notified: polling is for what other processes do.
 		if n := r.faults.Calls("QueryDb.Watermark", ""); n > 1+59*60/10 {
 			t.Errorf("the store was asked %d times in an hour", n)
 		}
@@ -226,9 +226,9 @@ func TestWaitAppliedDoesNotWaitForAHuman(t *testing.T) {
 	})
 }
 
-// A step that took effect though its answer was lost is told too, and a waiter
-// stands a store that is away.
-func TestWaitsStandFailuresOfTheStore(t *testing.T) {
+// A step that took effect wakes the waiters even if its answer is lost, and a wait
+// outlasts a store that is unavailable.
+func TestWaitsOutlastFailuresOfTheStore(t *testing.T) {
 	t.Parallel()
 	for _, way := range lostWays {
 		t.Run(way.name, func(t *testing.T) {
@@ -263,7 +263,7 @@ func TestWaitsStandFailuresOfTheStore(t *testing.T) {
 				t.Errorf("got %v, %v, want the wait to outlast a store that is busy", w.ended.Load(), w.err)
 			}
 		}
-		// What is no matter of time is told.
+		// An error that no retry mends ends the wait.
 		broken := fmt.Errorf("disk: %w", driver.ErrInvalid)
 		for _, op := range []string{"QueryDb.Watermark", "Outcomes.Get"} {
 			r.faults.Inject(faults.Rule{Op: op, Err: broken})
@@ -397,7 +397,7 @@ func TestWaitOutcomeEndsWithTheOutcome(t *testing.T) {
 		for _, w := range []*wait{unknown, pending[0]} {
 			wantEqual(t, "accepted", w.outcome, driver.Outcome{Kind: driver.Accepted, CommandID: "1", EntityID: "a", Target: "Shop.Jar", SequenceNr: 1, EventCount: 1})
 		}
-		wantEqual(t, "refused", fmt.Sprint(pending[1].outcome.Kind, pending[1].outcome.Code), "RejectedTaken")
+		wantEqual(t, "rejected", fmt.Sprint(pending[1].outcome.Kind, pending[1].outcome.Code), "RejectedTaken")
 		wantEqual(t, "nothing to do", pending[2].outcome, driver.Outcome{Kind: driver.Accepted, CommandID: "3", EntityID: "b", Target: "Shop.Jar"})
 		wantOver(t, driver.ErrInvalid, r.outcomeOf(""), r.outcomeOf(strings.Repeat("x", 2000)))
 	})
@@ -452,8 +452,8 @@ func TestOutcomesNameTheUser(t *testing.T) {
 	}
 }
 
-// Who knows the id of somebody else's command learns whose it is, so that an API
-// can refuse to tell more.
+// The outcome of another user's command names that user, so that an API can hide the
+// rest of it.
 func TestOutcomeOfARepetitionNamesWhoSentItFirst(t *testing.T) {
 	t.Parallel()
 	for _, every := range []int{0, 2} {
@@ -475,7 +475,7 @@ func TestOutcomeOfARepetitionNamesWhoSentItFirst(t *testing.T) {
 				}
 			}
 			wantEqual(t, "commits", len(warm.commits("Shop.Jar", "a")), 4)
-			// It is not told without the user.
+			// Without the user there is no outcome.
 			unknown := fmt.Errorf("torn page")
 			warm.faults.Inject(faults.Rule{Op: "EventLog.Read", Key: "a", Err: unknown})
 			_, err := warm.SendAction(t.Context(), "1", driver.Meta{User: "eve"}, jar.To("a", Burst{N: 2}).Erased())
@@ -507,8 +507,8 @@ func TestOutcomesOfOneCommitNameTheirOwnUsers(t *testing.T) {
 	}
 }
 
-// A refused command is not remembered: sent again by somebody else it would be
-// decided again, and its outcome would stand where the first one's is.
+// A rejected command is not remembered. Sent again by another user it would be decided
+// again, and its outcome would replace that of the first one.
 func TestAsyncCommandUnderTheIDOfAnothersIsNotRun(t *testing.T) {
 	t.Parallel()
 	jar := newJar(asynchronous)
@@ -524,7 +524,7 @@ func TestAsyncCommandUnderTheIDOfAnothersIsNotRun(t *testing.T) {
 	}
 	o, err := r.WaitOutcome(t.Context(), "1")
 	if err != nil || o.Kind != driver.Rejected || o.User != "ada" {
-		t.Errorf("got %+v, %v, want the refusal that ada got", o, err)
+		t.Errorf("got %+v, %v, want the rejection that ada got", o, err)
 	}
 	wantEqual(t, "events of eve", len(r.history("Shop.Jar", "b")), 0)
 	r.advance(10 * time.Minute) // for so long the queue may remember the id

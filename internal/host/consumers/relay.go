@@ -28,7 +28,7 @@ func NewRelay(c *core.Core, log string, reader driver.EventLog, topic driver.Eve
 // the log's component.
 const relayed = "relayed/"
 
-// Parked reports whether a dead letter is of this relay.
+// Parked reports whether this relay parked a dead letter.
 func (r *Relay) Parked(l driver.DeadLetter) bool {
 	return r.Log == l.Log && strings.HasPrefix(l.ID, relayed)
 }
