@@ -33,8 +33,7 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 		t.Error(err)
 	}
 	wantEqual(t, "outcome while it waits", o, want)
-	r.wake()
-	r.idle()
+	r.work()
 	final := driver.Outcome{Kind: driver.Accepted, CommandID: "1", EntityID: "a", Target: "Shop.Jar", SequenceNr: 1, EventCount: 1}
 	o, err = r.Outcome(t.Context(), "1")
 	if err != nil {
@@ -66,8 +65,7 @@ func TestOutcomeIsKeptThoughTheStoreFails(t *testing.T) {
 			}
 			r.faults.Inject(faults.Rule{Op: "Outcomes.Put", Skip: 1, Times: 8, Err: w.err, After: w.after})
 			r.wake()
-			r.idle()
-			r.noLetters()
+			r.finish()
 			wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":0}`, `Added{"n":1}`, `Added{"n":2}`, `Added{"n":3}`})
 			for i := range 4 {
 				if o, err := r.Outcome(t.Context(), fmt.Sprint(i)); err != nil || o.Kind != driver.Accepted || o.SequenceNr != 1 {

@@ -83,8 +83,7 @@ func TestAutomationSendsOncePerEventWhateverTheTransportDoes(t *testing.T) {
 		for i, id := range []string{"a", "b", "c"} {
 			r.insist(fmt.Sprint("last", i), jar.To(id, Put{N: 1000}))
 		}
-		r.idle()
-		r.noLetters()
+		r.finish()
 		wantCopies(r)
 	})
 }
@@ -185,8 +184,7 @@ func TestPoisonEventBlocksItsStreamOfTheAutomationOnly(t *testing.T) {
 				r.accept(fmt.Sprint("a", i), jar.To("a", Put{N: i, Note: note}))
 				r.accept(fmt.Sprint("b", i), jar.To("b", Put{N: i}))
 			}
-			r.wake()
-			r.idle()
+			r.work()
 			wantEqual(t, "of the stream", r.history("Shop.Crate", "a"), []string{`Added{"n":0}`})
 			wantEqual(t, "of the other", len(r.history("Shop.Crate", "b")), 4)
 			wantEqual(t, "of the sibling", len(other.of("a")), 4)
@@ -195,11 +193,8 @@ func TestPoisonEventBlocksItsStreamOfTheAutomationOnly(t *testing.T) {
 				t.Errorf("got letter %+v", l)
 			}
 			mended.Store(true)
-			if err := r.Redrive(t.Context(), l.ID); err != nil {
-				t.Error(err)
-			}
-			r.idle()
-			r.noLetters()
+			r.redrive(l.ID)
+			r.finish()
 			wantEqual(t, "of the stream", len(r.history("Shop.Crate", "a")), 4)
 			wantEqual(t, "of the sibling", len(other.of("a")), 4)
 		})
@@ -235,8 +230,7 @@ func TestSideEffectIsSequentialPerStreamWithStableKeys(t *testing.T) {
 	r.faults.Disturb(faults.Deliveries{Seed: 5, Double: 0.5, Shuffle: true})
 	r.faults.Inject(faults.Rule{Op: "Watermarks.Advance", Name: "Shop.Effect", Skip: 2, Times: 2, Err: driver.ErrUnavailable})
 	r.wake()
-	r.idle()
-	r.noLetters()
+	r.finish()
 	if overlaps.Load() > 0 {
 		t.Errorf("%d calls of one stream ran at the same time", overlaps.Load())
 	}
@@ -356,8 +350,7 @@ func TestLongScheduleNamesAndIdsAreTaken(t *testing.T) {
 	for i, id := range ids {
 		r.accept(fmt.Sprint(i), jar.To(id, Put{N: 1}))
 	}
-	r.idle()
-	r.noLetters()
+	r.finish()
 	r.advance(2 * time.Minute)
 	for _, id := range ids {
 		wantEqual(t, "events", len(r.history("Shop.Crate", id)), 1)
@@ -440,8 +433,7 @@ func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
 		r.insist("release", jar.To("a", Release{}))
 		r.insist("again", jar.To("a", Claim{By: "bob"}))
 		r.insist("much", jar.To("a", Put{N: 7}))
-		r.idle()
-		r.noLetters()
+		r.finish()
 		wantEqual(t, "finished", r.history("Shop.Parcels", "a"), []string{`CountFinished{"target":5}`, `CountFinished{"target":10}`})
 		wantEqual(t, "finished", r.history("Shop.Parcels", "b"), []string{`CountFinished{"target":5}`})
 		wantEqual(t, "sent", r.history("Shop.Crate", "a"), []string{`Added{"n":5}`, `Added{"n":10}`})

@@ -50,8 +50,7 @@ func TestBatchWithOneOfEverythingHandlesEachCommandByItself(t *testing.T) {
 		command("behind", "failing", Put{N: 8}), command("4", "b", Put{N: 4}), command("idle", "f", Release{}),
 	}
 	r.enqueue(batch...)
-	r.wake()
-	r.idle()
+	r.work()
 
 	for stream, want := range map[string]string{
 		"a": `[Added{"n":1} Added{"n":2}]`, "b": `[Added{"n":4}]`, "c": "[]", "d": "[]", "e": `[Added{"n":3}]`, "f": "[]",
@@ -96,8 +95,7 @@ func TestStoreFailureIsNeverAReasonToParkACommand(t *testing.T) {
 				for fault.Hits() < 50 {
 					r.idle()
 				}
-				r.idle()
-				r.noLetters()
+				r.finish()
 				wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`})
 			})
 		}
@@ -114,8 +112,7 @@ func TestPanicFailsOnlyItsCommandAndLaterOnesComeInOrder(t *testing.T) {
 				command("1", "a", Put{N: 1}), command("bad", "a", bad), command("2", "a", Put{N: 2}),
 				command("3", "b", Put{N: 3}), command("4", "a", Put{N: 4}),
 			)
-			r.wake()
-			r.idle()
+			r.work()
 			wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":2}`, `Added{"n":4}`})
 			wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), []string{`Added{"n":3}`})
 			l := r.letter()
@@ -157,8 +154,7 @@ func TestRejectionThatDependsOnAnUnsavedEventWaitsForIt(t *testing.T) {
 		rival.accept("rival", newSend(rival, "a", Claim{By: "rival"}))
 	}})
 	r.enqueue(command("1", "a", Claim{By: "ada"}), command("2", "a", Claim{By: "bob"}))
-	r.wake()
-	r.idle()
+	r.work()
 	for _, id := range []string{"1", "2"} {
 		o, err := r.Outcome(t.Context(), id)
 		if err != nil || o.Kind != driver.Rejected || string(o.Detail) != `"rival"` {
@@ -388,8 +384,7 @@ func TestOversizedCommandFailsAloneInItsBatch(t *testing.T) {
 	r := start(t, app(newJar()), limited(driver.Limits{MaxCommitBytes: 4 << 10}), asleep)
 	big := command("big", "a", Put{N: 2, Note: strings.Repeat("x", 6<<10)})
 	r.enqueue(command("1", "a", Put{N: 1}), big, command("3", "a", Put{N: 3}), command("4", "b", Put{N: 4}), command("5", "a", Put{N: 5}))
-	r.wake()
-	r.idle()
+	r.work()
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":3}`, `Added{"n":5}`})
 	wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), []string{`Added{"n":4}`})
 	l := r.letter()
@@ -407,8 +402,7 @@ func TestGroupCommitThatIsTooLargeIsSplit(t *testing.T) {
 	}
 	r.enqueue(batch...)
 	r.wake()
-	r.idle()
-	r.noLetters()
+	r.finish()
 	commits := r.commits("Shop.Jar", "a")
 	if len(commits) < 4 || len(commits) > 10 {
 		t.Errorf("got %d commits, want a few that are well filled", len(commits))
@@ -436,8 +430,7 @@ func TestSnapshotThatDoesNotFitIsLeftOut(t *testing.T) {
 	r := start(t, app(jar), limited(driver.Limits{MaxCommitBytes: 3 << 10}), asleep)
 	r.enqueue(command("1", "a", Put{N: 1}), command("2", "a", Put{N: 2}), command("3", "b", Put{N: 3}))
 	r.wake()
-	r.idle()
-	r.noLetters()
+	r.finish()
 	r.accept("4", jar.To("a", Put{N: 4}))
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":2}`, `Added{"n":4}`})
 	for _, c := range r.commits("Shop.Jar", "") {

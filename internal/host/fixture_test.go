@@ -310,6 +310,35 @@ func (r *run) wake() {
 	}
 }
 
+// work starts the workers and waits until nothing is left to do.
+func (r *run) work() {
+	r.t.Helper()
+	r.wake()
+	r.idle()
+}
+
+// finish waits until nothing is left to do, and wants nothing parked.
+func (r *run) finish() {
+	r.t.Helper()
+	r.idle()
+	r.noLetters()
+}
+
+// redrive redrives a dead letter that can be handled now.
+func (r *run) redrive(id string) {
+	r.t.Helper()
+	if err := r.Redrive(r.t.Context(), id); err != nil {
+		r.t.Error(err)
+	}
+}
+
+func (r *run) discard(id string) {
+	r.t.Helper()
+	if err := r.Discard(r.t.Context(), id); err != nil {
+		r.t.Error(err)
+	}
+}
+
 // stop closes the host, as its end does.
 func (r *run) stop() {
 	if err := r.Close(); err != nil {

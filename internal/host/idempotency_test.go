@@ -140,7 +140,6 @@ func TestCommandThatFailsOnceKeepsItsPlace(t *testing.T) {
 	})), asleep)
 	r.enqueue(command("1", "a", Put{N: 1}), command("2", "a", Put{N: 2}), command("3", "a", Put{N: 3}))
 	r.wake()
-	r.idle()
-	r.noLetters()
+	r.finish()
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":2}`, `Added{"n":3}`})
 }

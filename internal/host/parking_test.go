@@ -157,8 +157,7 @@ func TestPoisonCommitIsParkedAndOnlyItsStreamWaits(t *testing.T) {
 			for _, id := range []string{"a", "bad", "b", "c"} {
 				put(id, "") // 6 to 9
 			}
-			r.wake()
-			r.idle()
+			r.work()
 			f.wantSeen(r, map[string]string{"a": "1 6", "bad": "2", "b": "3 8", "c": "4 9"})
 			l := r.letter()
 			if l.Kind != driver.DeadCommit || l.Component != "Shop.Fragile" || l.Log != "Shop.Jar" || l.Stream != "bad" || l.SequenceNr != 2 || l.Attempts != 5 {
@@ -191,9 +190,7 @@ func TestPoisonCommitIsParkedAndOnlyItsStreamWaits(t *testing.T) {
 
 			// Mended and redriven, everything that waited comes in order.
 			f.mended.Store(true)
-			if err := r.Redrive(t.Context(), l.ID); err != nil {
-				t.Error(err)
-			}
+			r.redrive(l.ID)
 			r.noLetters()
 			put("bad", "") // 12
 			r.idle()
@@ -213,17 +210,13 @@ func TestDiscardSkipsTheCommitAndAppliesWhatWaited(t *testing.T) {
 	r.idle()
 	l := r.letter()
 	wantEqual(t, "parked commit", l.SequenceNr, 2)
-	if err := r.Discard(t.Context(), l.ID); err != nil {
-		t.Fatal(err)
-	}
+	r.discard(l.ID)
 	r.idle()
 	f.wantSeen(r, map[string]string{"a": "0 2 3"})
 	// A later one that fails is parked, too.
 	l = r.letter()
 	wantEqual(t, "parked commit", l.SequenceNr, 5)
-	if err := r.Discard(t.Context(), l.ID); err != nil {
-		t.Fatal(err)
-	}
+	r.discard(l.ID)
 	r.accept("more", f.jar.To("a", Put{N: 6}))
 	r.idle()
 	f.wantSeen(r, map[string]string{"a": "0 2 3 5 6"})
@@ -300,8 +293,7 @@ func TestStreamThatCannotBeReadIsParkedAndOthersGoOn(t *testing.T) {
 			r.accept(fmt.Sprint(id, i), f.jar.To(id, Put{N: i}))
 		}
 	}
-	r.wake()
-	r.idle()
+	r.work()
 	seen := f.seen(r)
 	wantEqual(t, "others", []string{seen["a"], seen["b"]}, []string{"0 1 2 3", "0 1 2 3"})
 	letters := r.letters()
@@ -312,9 +304,7 @@ func TestStreamThatCannotBeReadIsParkedAndOthersGoOn(t *testing.T) {
 	}
 	fault.Stop()
 	for _, l := range letters {
-		if err := r.Redrive(t.Context(), l.ID); err != nil {
-			t.Error(err)
-		}
+		r.redrive(l.ID)
 	}
 	r.noLetters()
 	f.wantSeen(r, map[string]string{"a": "0 1 2 3", "bad": "0 1 2 3", "b": "0 1 2 3"})
@@ -335,8 +325,7 @@ func TestStoreFailureIsNeverAReasonToParkACommit(t *testing.T) {
 					r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i}))
 				}
 				r.wake()
-				r.idle()
-				r.noLetters()
+				r.finish()
 				wantEqual(t, "faults", fault.Hits(), 30)
 				f.wantSeen(r, map[string]string{"a": "0 1 2"})
 			})
@@ -369,14 +358,9 @@ func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
 	}
 	wantEqual(t, "attempts", r.letters()[0].Attempts, 6)
 	mended.Store(true)
-	if err := r.Redrive(t.Context(), letters[0].ID); err != nil {
-		t.Error(err)
-	}
-	if err := r.Discard(t.Context(), letters[1].ID); err != nil {
-		t.Error(err)
-	}
-	r.idle()
-	r.noLetters()
+	r.redrive(letters[0].ID)
+	r.discard(letters[1].ID)
+	r.finish()
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":100}`})
 	if o, err := r.Outcome(t.Context(), "1"); err != nil || o.Kind != driver.Accepted {
 		t.Errorf("outcome of the redriven command: got %+v, %v", o, err)
@@ -397,9 +381,7 @@ func TestLetterOfAComponentThatIsGoneCanBeDiscarded(t *testing.T) {
 	if err := next.Redrive(t.Context(), id); err == nil {
 		t.Error("redrive for a component that is gone: no error")
 	}
-	if err := next.Discard(t.Context(), id); err != nil {
-		t.Error(err)
-	}
+	next.discard(id)
 	next.noLetters()
 }
 
@@ -413,13 +395,11 @@ func TestCommitThatAnotherHostAppliedIsNotParked(t *testing.T) {
 	two := start(t, app(good.jar, good.fragile, good.sibling), on(one), ownFeed, asleep)
 	// The new host applies the commit when the old one is about to block the stream.
 	one.faults.Inject(faults.Rule{Op: "QueryDb.Block", Do: func() {
-		two.wake()
-		two.idle()
+		two.work()
 	}})
 	one.accept("1", bad.jar.To("a", Put{N: 1, Note: "poison"}))
 	one.wake()
-	one.idle()
-	one.noLetters()
+	one.finish()
 	bad.wantSeen(one, map[string]string{"a": "1"})
 	one.accept("2", bad.jar.To("a", Put{N: 2}))
 	rest(one, two)

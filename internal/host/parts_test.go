@@ -46,8 +46,7 @@ func TestCommitThatIsTooLargeForAStepIsAppliedInParts(t *testing.T) {
 			r.enqueue(queued...)
 			r.faults.Inject(faults.Rule{Op: "QueryDb.Apply", Skip: 1, Times: crashes, After: after, Err: errors.New("the process ends here")})
 			for range crashes + 1 { // each loses what the one before it had in memory
-				r.wake()
-				r.idle()
+				r.work()
 				r.stop()
 				r = start(t, app(jar, model), on(r), asleep)
 			}
@@ -90,8 +89,7 @@ func TestPartThatIsTooLargeIsMadeSmaller(t *testing.T) {
 	r := start(t, app(jar, model), asleep, limited(driver.Limits{MaxStep: 10}))
 	r.enqueue(command("1", "a", Put{N: 6, Note: "all"}), command("2", "a", Put{N: 3, Note: "x"}), command("3", "a", Put{N: 3, Note: "y"}))
 	r.wake()
-	r.idle()
-	r.noLetters()
+	r.finish()
 	if got := len(rows(r, model)); got != 12 {
 		t.Errorf("there are %d rows, want all 12", got)
 	}

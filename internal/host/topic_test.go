@@ -28,8 +28,7 @@ func TestTopicsLeadToTheSameRows(t *testing.T) {
 		r.idle()
 		r.faults.Calm()
 		s.last(r, 0)
-		r.idle()
-		r.noLetters()
+		r.finish()
 		s.check(r)
 		if r.faults.Calls("EventTopic.Publish", "Shop.Jar") == 0 {
 			t.Error("nothing went through the topic")
@@ -49,8 +48,7 @@ func TestEnvelopeThatIsRefusedIsParkedAndOthersArePublished(t *testing.T) {
 			r.accept(fmt.Sprint(id, i), s.jar.To(id, Put{N: i}))
 		}
 	}
-	r.wake()
-	r.idle()
+	r.work()
 	got := rows(r, s.sums)
 	wantEqual(t, "others", []SumRow{got["a"], got["b"], got["bad"]}, []SumRow{{3, 3}, {3, 3}, {}})
 	letters := r.letters()
@@ -64,17 +62,10 @@ func TestEnvelopeThatIsRefusedIsParkedAndOthersArePublished(t *testing.T) {
 		t.Error("redrive of what is still refused: no error")
 	}
 	fault.Stop()
-	if err := r.Redrive(t.Context(), letters[0].ID); err != nil {
-		t.Error(err)
-	}
-	if err := r.Discard(t.Context(), letters[1].ID); err != nil {
-		t.Error(err)
-	}
-	if err := r.Redrive(t.Context(), letters[2].ID); err != nil {
-		t.Error(err)
-	}
-	r.idle()
-	r.noLetters()
+	r.redrive(letters[0].ID)
+	r.discard(letters[1].ID)
+	r.redrive(letters[2].ID)
+	r.finish()
 	s.check(r) // the discarded record had no commit: the log has it
 }
 

@@ -135,8 +135,7 @@ func TestLogOfAnEarlierVersionIsReplayed(t *testing.T) {
 	r := start(t, app(jar, totals, watch), asleep)
 	r.golden("Shop.Jar", "earlier/jar.jsonl")
 	r.wake()
-	r.idle()
-	r.noLetters()
+	r.finish()
 
 	state := func(id string) string { return string(r.send("state of "+id, jar.To(id, Refuse{})).Detail) }
 	wantEqual(t, "state of a", state("a"), `{"sum":42,"count":3,"by":"ada"}`)
@@ -172,8 +171,7 @@ func TestStoredEventThatCannotBeReadFailsItsEntityOnly(t *testing.T) {
 			good := driver.Event{Type: "Added", Version: 3, Data: []byte(`{"n":1}`)}
 			r.store("Shop.Jar",
 				stored("bad", 1, good), stored("good", 1, good), stored("bad", 2, good, tc.event), stored("bad", 3, good), stored("good", 2, good))
-			r.wake()
-			r.idle()
+			r.work()
 			for _, id := range []string{"1", "2"} {
 				_, err := r.try(id, jar.To("bad", Put{N: 1}))
 				wantIs(t, err, tc.class)

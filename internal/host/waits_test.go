@@ -219,9 +219,7 @@ func TestWaitAppliedDoesNotWaitForAHuman(t *testing.T) {
 		bad = false
 		during := waiting(func(*wait) error { return nil })
 		r.faults.Inject(faults.Rule{Op: "QueryDb.Apply", Name: "Shop.Sums", Do: func() { during = r.applied("a", 3); wantWaits(t, during) }})
-		if err := r.Redrive(t.Context(), r.letter().ID); err != nil {
-			t.Error(err)
-		}
+		r.redrive(r.letter().ID)
 		wantOver(t, nil, during, r.applied("a", 3))
 	})
 }
@@ -496,8 +494,7 @@ func TestOutcomesOfOneCommitNameTheirOwnUsers(t *testing.T) {
 	for i, user := range users {
 		r.as(user, fmt.Sprint(i), jar.To("a", Put{N: i}))
 	}
-	r.wake()
-	r.idle()
+	r.work()
 	wantEqual(t, "commits", len(r.commits("Shop.Jar", "a")), 1)
 	for i, user := range users {
 		o, err := r.Outcome(t.Context(), fmt.Sprint(i))
