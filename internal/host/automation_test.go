@@ -88,24 +88,6 @@ func TestAutomationSendsOncePerEventWhateverTheTransportDoes(t *testing.T) {
 	})
 }
 
-func TestSentCommandCarriesItsOrigin(t *testing.T) {
-	t.Parallel()
-	jar, crate := newJar(), newJar(named("Crate"))
-	r := start(t, app(jar, crate, copying(jar, crate)))
-	_, err := r.SendAction(t.Context(), "1", driver.Meta{
-		CorrelationID: "root", User: "ada", IP: "10.0.0.1", TraceParent: "trace", Headers: map[string]string{"k": "v"},
-	}, jar.To("a", Put{N: 1}).Erased())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.idle()
-	m := r.commits("Shop.Crate", "a")[0].Commands[0].Meta
-	if m.CausationID != "Shop.Jar/a/1.0" || m.CorrelationID != "root" || m.User != "ada" || m.IP != "10.0.0.1" || m.TraceParent != "trace" ||
-		m.Headers["k"] != "v" || m.Service != "Shop.Crate" || m.ID == "" || m.ID == "1" {
-		t.Errorf("got %+v", m)
-	}
-}
-
 func TestActionForAnUndeclaredTargetIsParkedNamingBoth(t *testing.T) {
 	t.Parallel()
 	jar, crate, box := newJar(), newJar(named("Crate")), newJar(named("Box"))
