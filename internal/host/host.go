@@ -199,7 +199,7 @@ func (h *Host) Send(ctx context.Context, c driver.Command) (driver.Outcome, erro
 	if err != nil {
 		return driver.Outcome{}, err
 	}
-	if d, _ := h.app.Lookup(c.Target); !d.Aggregate.Async {
+	if !a.Async() {
 		return a.Handle(ctx, checked)
 	}
 	o, err := h.sendQueued(ctx, checked.Command)
@@ -288,10 +288,8 @@ func (h *Host) sendOrDelay(ctx context.Context, c effects.Delayed) (driver.Outco
 	if err != nil {
 		return driver.Outcome{}, err
 	}
-	if c.Command = checked.Command; err == nil {
-		err = h.effects.Delay(ctx, h.core.Now(), c)
-	}
-	if err != nil {
+	c.Command = checked.Command
+	if err := h.effects.Delay(ctx, h.core.Now(), c); err != nil {
 		return driver.Outcome{}, fmt.Errorf("send to %s: command %s: %w", c.Target, c.Meta.ID, err)
 	}
 	return pendingOutcome(c.Command), nil
