@@ -177,3 +177,33 @@ func TestPartsOfAStreamThatWasClearedHaveNoEffect(t *testing.T) {
 		}
 	}
 }
+
+// A step that is too large is halved. The half that has a commit in parts may stop before
+// it, and then the other half must not be applied yet.
+func TestHalfOfAStepThatStopsIsNotPassedOver(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	model := wide(jar, 12)
+	r := start(t, app(jar, model), asleep, limited(driver.Limits{MaxStep: 20}))
+	put := func(notes ...string) {
+		var batch []driver.Delivery[driver.Command]
+		for _, note := range notes {
+			batch = append(batch, driver.Delivery[driver.Command]{ID: note, Attempt: 1, Message: command(note, "a", Put{N: 1, Note: note})})
+		}
+		if _, err := r.HandleCommands(t.Context(), "Shop.Jar", batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := map[string]SumRow{}
+	for _, notes := range [][]string{{"a"}, {"b"}, {"c", "d"}, {"e"}, {"f"}, {"g"}} {
+		put(notes...)
+		for _, note := range notes {
+			for i := range 12 {
+				want[fmt.Sprint(note, i)] = SumRow{Sum: 1, Count: 1}
+			}
+		}
+	}
+	r.wake()
+	r.finish()
+	wantRows(r, model, want)
+}
