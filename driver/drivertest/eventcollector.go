@@ -103,12 +103,17 @@ func recordsCarryTheirCommit(e *env) {
 		e.must(l.Append(e.ctx, c), "append")
 		want = append(want, c)
 	}
-	c := e.collector("Test.Consumer", "Test.Log", false)
+	wantRecords(e, e.collector("Test.Consumer", "Test.Log", false), want)
+}
+
+// wantRecords receives and settles the records of commits of one stream of Test.Log.
+func wantRecords(e *env, c driver.Receiver[driver.Record], want []driver.Commit) {
+	e.Helper()
 	for i := 0; i < len(want) && !e.Failed(); {
 		ds := batch(e, c, 10)
 		for _, d := range ds {
 			if i == len(want) {
-				e.Fatalf("more records than commits")
+				e.Fatalf("got more records than commits")
 			}
 			wantRecord(e, d.Message, "Test.Log", want[i])
 			i++
@@ -271,13 +276,19 @@ func collectorKeepsStreamIDs(e *env) {
 	for _, id := range ids {
 		e.must(l.Append(e.ctx, commitOf(id, 1, "w")), "append to %s", short(id))
 	}
+	wantStreams(e, e.collector("Test.Consumer", "Test.Log", false), ids)
+}
+
+// wantStreams receives and settles one record of each stream.
+func wantStreams(e *env, c driver.Receiver[driver.Record], ids []string) {
+	e.Helper()
 	got := map[string]bool{}
-	for _, p := range drain(e, collected(e.collector("Test.Consumer", "Test.Log", false)), len(ids)) {
+	for _, p := range drain(e, collected(c), len(ids)) {
 		got[p.group] = true
 	}
 	for _, id := range ids {
 		if !got[id] {
-			e.Errorf("no record of stream %s came", short(id))
+			e.Errorf("no record of the stream %s was delivered", short(id))
 		}
 	}
 }
@@ -290,11 +301,7 @@ func largeCommitsAreDelivered(e *env) {
 	e.must(l.Append(e.ctx, want), "append")
 	e.fill(l, "s", 2, 2)
 	c := e.collector("Test.Consumer", "Test.Log", false)
-	ds := batch(e, c, 1)
-	wantRecord(e, ds[0].Message, "Test.Log", want)
-	settle(e, c, false, ds...)
-	ds = batch(e, c, 1)
-	wantRecord(e, ds[0].Message, "Test.Log", commitOf("s", 2, "fill"))
+	wantRecords(e, c, []driver.Commit{want, commitOf("s", 2, "fill")})
 }
 
 func recordsBelongToTheCaller(e *env) {

@@ -100,18 +100,7 @@ func publishedCommitsAreWhole(e *env) {
 		want = append(want, c)
 	}
 	e.relay(t, "Test.Log", want...)
-	c := e.collector("Test.A", "Test.Log", true)
-	for i := 0; i < len(want) && !e.Failed(); {
-		ds := batch(e, c, 10)
-		for _, d := range ds {
-			if i == len(want) {
-				e.Fatalf("more records than commits")
-			}
-			wantRecord(e, d.Message, "Test.Log", want[i])
-			i++
-		}
-		settle(e, c, false, ds...)
-	}
+	wantRecords(e, e.collector("Test.A", "Test.Log", true), want)
 }
 
 func largeBatchesKeepTheirOrder(e *env) {
@@ -131,21 +120,9 @@ func largeBatchesKeepTheirOrder(e *env) {
 func largeEnvelopesAreDelivered(e *env) {
 	t := e.eventTopic("Test.Log", "Test.A")
 	limit := e.testableLimit("MaxCommitBytes", e.Provider.Limits().MaxCommitBytes)
-	large := filled(commitOf("s", 2, "w"), almost(limit))
-	e.relay(t, "Test.Log", commitOf("s", 1, "w"), large, commitOf("s", 3, "w"))
-	c := e.collector("Test.A", "Test.Log", true)
-	for n := uint64(1); n <= 3 && !e.Failed(); {
-		ds := batch(e, c, 10)
-		for _, d := range ds {
-			want := commitOf("s", n, "w")
-			if n == 2 {
-				want = large
-			}
-			wantRecord(e, d.Message, "Test.Log", want)
-			n++
-		}
-		settle(e, c, false, ds...)
-	}
+	want := []driver.Commit{commitOf("s", 1, "w"), filled(commitOf("s", 2, "w"), almost(limit)), commitOf("s", 3, "w")}
+	e.relay(t, "Test.Log", want...)
+	wantRecords(e, e.collector("Test.A", "Test.Log", true), want)
 }
 
 func aRepeatedEnvelopeIsAccepted(e *env) {
@@ -207,15 +184,7 @@ func topicKeepsStreamIDs(e *env) {
 		cs = append(cs, commitOf(id, 1, "w"))
 	}
 	e.relay(t, "Test.Log", cs...)
-	got := map[string]bool{}
-	for _, p := range drain(e, collected(e.collector("Test.A", "Test.Log", true)), len(ids)) {
-		got[p.group] = true
-	}
-	for _, id := range ids {
-		if !got[id] {
-			e.Errorf("no record of stream %s came", short(id))
-		}
-	}
+	wantStreams(e, e.collector("Test.A", "Test.Log", true), ids)
 }
 
 func publishDoesNotKeepItsArguments(e *env) {

@@ -514,17 +514,11 @@ func engineFaults() []fault {
 		{"RepeatsTheRowAtTheBorder", "QueryEngine/PagesNeitherSkipNorRepeat", onToy(func(t *toy) {
 			t.goesOn = func(after int) bool { return after >= 0 }
 		})},
-		{"ScanRepeatsTheRowAtTheBorder", "QueryEngine/ScanPagesNeitherSkipNorRepeat", onToy(func(t *toy) {
-			t.goesOn = func(after int) bool { return after >= 0 }
-		})},
 		{"LimitsBeforeItFilters", "QueryEngine/LimitBoundsTheResultAfterFiltering", onToy(func(t *toy) {
 			t.page = func(rows []driver.Row, match func(driver.Row) bool, limit int) ([]driver.Row, bool) {
 				more := len(rows) > limit
 				return slices.DeleteFunc(slices.Clone(rows[:min(limit, len(rows))]), func(r driver.Row) bool { return !match(r) }), more
 			}
-		})},
-		{"HasNoDefaultLimit", "QueryEngine/TheDefaultLimitIs100", onToy(func(t *toy) {
-			t.limit = func(n int) int { return cmp.Or(n, 1_000_000) }
 		})},
 		{"CursorsCountRows", "QueryEngine/WritesBetweenPagesDisturbNoOtherRow", onToy(func(t *toy) {
 			t.position = func(n int) (int, bool) { return n, true }
@@ -576,16 +570,6 @@ func engineFaults() []fault {
 					return v
 				}
 				return ranked(field, r)
-			}
-		})},
-		{"OrderedScansSkipTies", "QueryEngine/OrderedScanPagesNeitherSkipNorRepeat", onToy(func(t *toy) {
-			t.ranks = func(a, b any) int { return 2 * toyRanks(a, b) }
-			t.goesOn = func(after int) bool { return after > 1 }
-		})},
-		{"OrderedScansLimitBeforeTheyFilter", "QueryEngine/OrderedScansFilter", onToy(func(t *toy) {
-			t.page = func(rows []driver.Row, match func(driver.Row) bool, limit int) ([]driver.Row, bool) {
-				more := len(rows) > limit
-				return slices.DeleteFunc(slices.Clone(rows[:min(limit, len(rows))]), func(r driver.Row) bool { return !match(r) }), more
 			}
 		})},
 		{"CursorsIgnoreFilters", "QueryEngine/CursorsOfOtherQueriesAreRefused", onToy(func(t *toy) {
