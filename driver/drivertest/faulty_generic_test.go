@@ -169,6 +169,65 @@ func everyReceiver[T any](suite string, several, topic bool, placeOf func(T) pla
 	return fs
 }
 
+// onMessages changes messages on their way out of receivers, or drops them.
+func onMessages[T any](change func(m *T, w *faulty) (drop bool)) plant {
+	return on(func(r *faults.Receiver[T], w *faulty) { r.OnReceive = changed(r, w, change) })
+}
+
+func changed[T any](r *faults.Receiver[T], w *faulty, change func(m *T, w *faulty) (drop bool)) func(context.Context, int) (driver.Batch[T], error) {
+	return func(ctx context.Context, max int) (driver.Batch[T], error) {
+		b, err := r.Receiver.Receive(ctx, max)
+		kept := b.Deliveries[:0:0]
+		for _, d := range b.Deliveries {
+			if change(&d.Message, w) {
+				_ = r.Receiver.Settle(ctx, []driver.Settlement{{ID: d.ID}})
+				continue
+			}
+			kept = append(kept, d)
+		}
+		b.Deliveries = kept
+		return b, err
+	}
+}
+
+// extras lets a receiver deliver messages that the wrapped one does not have.
+func extras[T any](r *faults.Receiver[T]) (add func(m T)) {
+	var mu sync.Mutex
+	var line []T
+	n := 0
+	receive := r.OnReceive
+	r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+		b, err := receive(ctx, max)
+		mu.Lock()
+		defer mu.Unlock()
+		for ; len(line) > 0 && len(b.Deliveries) < max; line = line[1:] {
+			n++
+			b.Deliveries = append(b.Deliveries, driver.Delivery[T]{ID: fmt.Sprintf("extra-%d", n), Attempt: 1, Message: line[0]})
+			b.Next = time.Time{}
+		}
+		return b, err
+	}
+	return func(m T) {
+		mu.Lock()
+		defer mu.Unlock()
+		line = append(line, m)
+	}
+}
+
+// delivered remembers the messages of deliveries by their ids.
+func delivered[T any](r *faults.Receiver[T]) map[string]T {
+	known := map[string]T{}
+	receive := r.OnReceive
+	r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+		b, err := receive(ctx, max)
+		for _, d := range b.Deliveries {
+			known[d.ID] = d.Message
+		}
+		return b, err
+	}
+	return known
+}
+
 // deliversWhatIsLeased delivers the last batch again when there is nothing else.
 func deliversWhatIsLeased[T any](r *faults.Receiver[T], _ *faulty) {
 	var mu sync.Mutex

@@ -215,22 +215,7 @@ func stateTopicFaults() []fault {
 
 func counterFaults() []fault {
 	finishing := func(drop func(f *driver.CounterFinished) bool) plant {
-		return onEnds(func(_ *faults.Counter, r *faults.Receiver[driver.CounterFinished], _ *faulty) {
-			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.CounterFinished], error) {
-				b, err := r.Receiver.Receive(ctx, max)
-				b.Deliveries = slices.DeleteFunc(b.Deliveries, func(d driver.Delivery[driver.CounterFinished]) bool {
-					if drop(&d.Message) {
-						_ = r.Receiver.Settle(ctx, []driver.Settlement{{ID: d.ID}})
-						return true
-					}
-					return false
-				})
-				for i := range b.Deliveries {
-					drop(&b.Deliveries[i].Message)
-				}
-				return b, err
-			}
-		})
+		return onMessages(func(f *driver.CounterFinished, _ *faulty) bool { return drop(f) })
 	}
 	// forgetful hides repeats from the store unless known says so.
 	forgetful := func(known func(w *faulty, ref string) bool) plant {
@@ -341,17 +326,6 @@ func schedulerFaults() []fault {
 			}
 		})
 	}
-	firing := func(change func(f *driver.Firing, w *faulty)) plant {
-		return onEnds(func(_ *faults.Scheduler, r *faults.Receiver[driver.Firing], w *faulty) {
-			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.Firing], error) {
-				b, err := r.Receiver.Receive(ctx, max)
-				for i := range b.Deliveries {
-					change(&b.Deliveries[i].Message, w)
-				}
-				return b, err
-			}
-		})
-	}
 	moved := func(d time.Duration) plant {
 		return creating(func(s *driver.Schedule) {
 			if t, err := time.Parse("at(2006-01-02T15:04:05)", s.Expression); err == nil && s.Zone == "" {
@@ -379,25 +353,21 @@ func schedulerFaults() []fault {
 			h.OnList = func(ctx context.Context) ([]driver.Schedule, error) { return kept, ctx.Err() }
 		})},
 		{"FiresOnce", "Scheduler/ARecurringScheduleGoesOn", onEnds(func(h *faults.Scheduler, r *faults.Receiver[driver.Firing], _ *faulty) {
-			names := map[string]string{}
-			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.Firing], error) {
-				b, err := r.Receiver.Receive(ctx, max)
-				for _, d := range b.Deliveries {
-					names[d.ID] = d.Message.Name
-				}
-				return b, err
-			}
+			firings := delivered(r)
 			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
 				err := r.Receiver.Settle(ctx, ss)
 				for _, s := range ss {
-					err = errors.Join(err, h.Scheduler.Delete(ctx, names[s.ID]))
+					err = errors.Join(err, h.Scheduler.Delete(ctx, firings[s.ID].Name))
 				}
 				return err
 			}
 		})},
 		{"RatesGoOnFromTheirDue", "Scheduler/RatesGoOnFromTheSettlement", repeatsFirings},
 		{"FiresForEveryMissedTime", "Scheduler/MissedTimesAreOneFiring", repeatsFirings},
-		{"ARetryIsDueNow", "Scheduler/ARetryHasTheSameDue", firing(func(f *driver.Firing, w *faulty) { f.Due = w.Now().Truncate(time.Minute) })},
+		{"ARetryIsDueNow", "Scheduler/ARetryHasTheSameDue", onMessages(func(f *driver.Firing, w *faulty) bool {
+			f.Due = w.Now().Truncate(time.Minute)
+			return false
+		})},
 		{"CreateReplacesThePayloadOnly", "Scheduler/CreateReplaces", on(func(h *faults.Scheduler, _ *faulty) {
 			known := map[string]string{}
 			h.OnCreate = func(ctx context.Context, s driver.Schedule) error {
@@ -410,24 +380,13 @@ func schedulerFaults() []fault {
 		})},
 		{"ReplacedFiringsAreDelivered", "Scheduler/AReplacedFiringIsGone", keepsFirings},
 		{"ReplacesFiringsOneByOne", "Scheduler/ConcurrentCreatesLeaveOneSchedule", onEnds(func(h *faults.Scheduler, r *faults.Receiver[driver.Firing], w *faulty) {
-			var mu sync.Mutex
-			created := map[string]int{}
-			var more []driver.Firing
+			add := extras(r)
+			var created sync.Map
 			h.OnCreate = func(ctx context.Context, s driver.Schedule) error {
-				mu.Lock()
-				if created[s.Name]++; created[s.Name] == 2 {
-					more = append(more, driver.Firing{Name: s.Name, Due: w.Now(), Payload: s.Payload})
+				if _, again := created.LoadOrStore(s.Name, true); again {
+					add(driver.Firing{Name: s.Name, Due: w.Now(), Payload: s.Payload})
 				}
-				mu.Unlock()
 				return h.Scheduler.Create(ctx, s)
-			}
-			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.Firing], error) {
-				b, err := r.Receiver.Receive(ctx, max)
-				if len(b.Deliveries) == 0 && len(more) > 0 {
-					b.Deliveries, more = []driver.Delivery[driver.Firing]{{ID: "more", Attempt: 1, Message: more[0]}}, more[1:]
-					b.Next = time.Time{}
-				}
-				return b, err
 			}
 		})},
 		{"DeletedFiringsAreDelivered", "Scheduler/DeleteRemovesTheFiring", keepsFirings},
@@ -480,24 +439,7 @@ func schedulerFaults() []fault {
 // as a scheduler does that goes on from the last due time.
 func repeatsFirings(w *faulty) {
 	onEnds(func(h *faults.Scheduler, r *faults.Receiver[driver.Firing], w *faulty) {
-		firings := map[string]driver.Firing{}
-		var line []driver.Firing
-		n := 0
-		r.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.Firing], error) {
-			b, err := r.Receiver.Receive(ctx, max)
-			for _, d := range b.Deliveries {
-				firings[d.ID] = d.Message
-			}
-			for len(line) > 0 && len(b.Deliveries) < max {
-				n++
-				b.Deliveries = append(b.Deliveries, driver.Delivery[driver.Firing]{ID: fmt.Sprintf("more-%d", n), Attempt: 1, Message: line[0]})
-				line = line[1:]
-			}
-			if len(b.Deliveries) > 0 {
-				b.Next = time.Time{}
-			}
-			return b, err
-		}
+		firings, add := delivered(r), extras(r)
 		r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
 			all, err := h.Scheduler.List(ctx)
 			for _, s := range ss {
@@ -508,7 +450,7 @@ func repeatsFirings(w *faulty) {
 				}
 				if w.Now().Sub(f.Due) > 20*time.Minute {
 					f.Due = f.Due.Add(20 * time.Minute)
-					line = append(line, f)
+					add(f)
 				}
 				delete(firings, s.ID)
 			}
@@ -520,12 +462,11 @@ func repeatsFirings(w *faulty) {
 // keepsFirings delivers firings of schedules that were replaced or deleted.
 func keepsFirings(w *faulty) {
 	onEnds(func(h *faults.Scheduler, r *faults.Receiver[driver.Firing], w *faulty) {
-		var line []driver.Firing
-		n := 0
+		add := extras(r)
 		past := map[string]driver.Firing{}
 		gone := func(name string) {
 			if f, ok := past[name]; ok {
-				line = append(line, f)
+				add(f)
 				delete(past, name)
 			}
 		}
@@ -539,18 +480,6 @@ func keepsFirings(w *faulty) {
 		h.OnDelete = func(ctx context.Context, name string) error {
 			gone(name)
 			return h.Scheduler.Delete(ctx, name)
-		}
-		r.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.Firing], error) {
-			b, err := r.Receiver.Receive(ctx, max)
-			for len(line) > 0 && len(b.Deliveries) < max {
-				n++
-				b.Deliveries = append(b.Deliveries, driver.Delivery[driver.Firing]{ID: fmt.Sprintf("gone-%d", n), Attempt: 1, Message: line[0]})
-				line = line[1:]
-			}
-			if len(b.Deliveries) > 0 {
-				b.Next = time.Time{}
-			}
-			return b, err
 		}
 	})(w)
 }
@@ -576,23 +505,7 @@ func bucketFaults() []fault {
 		})
 	}
 	events := func(drop func(o *driver.ObjectEvent) bool) plant {
-		return onEnds(func(_ *faults.Bucket, r *faults.Receiver[driver.ObjectEvent], _ *faulty) {
-			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.ObjectEvent], error) {
-				b, err := r.Receiver.Receive(ctx, max)
-				b.Deliveries = slices.DeleteFunc(b.Deliveries, func(d driver.Delivery[driver.ObjectEvent]) bool {
-					o := d.Message
-					if drop(&o) {
-						_ = r.Receiver.Settle(ctx, []driver.Settlement{{ID: d.ID}})
-						return true
-					}
-					return false
-				})
-				for i := range b.Deliveries {
-					drop(&b.Deliveries[i].Message)
-				}
-				return b, err
-			}
-		})
+		return onMessages(func(o *driver.ObjectEvent, _ *faulty) bool { return drop(o) })
 	}
 	return []fault{
 		{"ReadsOnce", "Bucket/PutThenGet", on(func(h *faults.Bucket, _ *faulty) {
