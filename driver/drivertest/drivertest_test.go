@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) {
 	before := runtime.NumGoroutine()
 	code := m.Run()
-	for end := time.Now().Add(5 * time.Second); code == 0 && runtime.NumGoroutine() > before; pause(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); code == 0 && runtime.NumGoroutine() > before; pause(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			buf := make([]byte, 64<<10)
 			fmt.Fprintf(os.Stderr, "%d goroutines are left:\n%s\n", runtime.NumGoroutine()-before, buf[:runtime.Stack(buf, true)])

@@ -278,9 +278,19 @@ func notifyFollowsSettlements(e *env) {
 	told[driver.Command](e, n, name, nil, func() error { return topic.Settle(e.ctx, []driver.Settlement{{ID: held[0].ID, Retry: true}}) })
 	held = batch(e, topic, 1)
 	told(e, n, name, topic, func() error { return topic.Settle(e.ctx, []driver.Settlement{{ID: held[0].ID}}) }) // the next of its group
-	e.must(topic.Send(e.ctx, []driver.Command{command("f", "c1")}), "Send")
-	held = batch(e, topic, 1)
-	told(e, n, name, topic, func() error { return topic.Settle(e.ctx, []driver.Settlement{{ID: held[0].ID, Retry: true}}) })
+	feed, files, schedules := e.collector("Test.Consumer", "Test.Log", false), e.bucket("Test.Files"), e.scheduler()
+	e.fill(e.eventLog("Test.Log"), "s", 1, 1)
+	e.putObject(files, "key", "content")
+	e.create(schedules, "past", at(e.Now().Add(-time.Hour)))
+	toldOfRetry(e, n, driver.ReceiverOf("EventCollector", "Test.Log"), feed)
+	toldOfRetry(e, n, driver.ReceiverOf("Bucket", "Test.Files"), files.Receiver)
+	toldOfRetry(e, n, driver.ReceiverOf("Scheduler", ""), schedules.Receiver)
+}
+
+func toldOfRetry[T any](e *env, n *notices, name string, r driver.Receiver[T]) {
+	e.Helper()
+	ds := batch(e, r, 1)
+	told(e, n, name, r, func() error { return r.Settle(e.ctx, []driver.Settlement{{ID: ds[0].ID, Retry: true}}) })
 }
 
 func notifyStops(e *env) {
