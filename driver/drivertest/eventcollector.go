@@ -55,12 +55,12 @@ func feedQueue(e *env) queue[driver.Record] {
 	}
 }
 
-// collected is a queue over a collector that nobody puts into.
+// collected is a queue over a collector, without a way to put messages into it.
 func collected(c driver.Receiver[driver.Record]) queue[driver.Record] {
 	return queue[driver.Record]{Receiver: c, place: placeOfRecord, repeats: true}
 }
 
-// wantRecord checks a record against the commit that it tells of.
+// wantRecord checks a record against its commit.
 func wantRecord(e *env, r driver.Record, log string, want driver.Commit) {
 	e.Helper()
 	if r.Err != nil || r.Raw != nil {
@@ -124,7 +124,8 @@ func wantRecords(e *env, c driver.Receiver[driver.Record], want []driver.Commit)
 
 func commitsThatFinishOutOfOrderAreNotSkipped(e *env) {
 	// Small and large commits side by side: their order of beginning is not that
-	// of finishing. A feed that takes the highest position seen as settled skips.
+	// of finishing. A feed that takes the highest
+	// number that it has seen as its checkpoint skips commits.
 	l := e.eventLog("Test.Log")
 	const writers, each = 8, 15
 	large := min(64<<10, e.Provider.Limits().MaxCommitBytes/2)
@@ -179,7 +180,7 @@ func aConsumerBesideWritersMissesNothing(e *env) {
 				last[r.Stream] = due
 				done++
 			case r.SequenceNr > due:
-				e.Errorf("of %s commit %d came where %d is due", r.Stream, r.SequenceNr, due)
+				e.Errorf("of the stream %s commit %d was delivered, want commit %d", r.Stream, r.SequenceNr, due)
 			}
 		}
 		settle(e, c, false, ds...)
@@ -198,12 +199,12 @@ func consumersAreIndependent(e *env) {
 	e.fill(l, "s", 1, 4)
 	inOrder(e, drain(e, first, 4), 1, 4)
 	second := collected(e.collector("Test.Second", "Test.Log", false))
-	held := batch(e, second.Receiver, 1) // one consumer's hold or retry is not the other's
+	leased := batch(e, second.Receiver, 1) // one consumer's lease or retry does not concern the other
 	e.fill(l, "s", 5, 6)
 	if got := drain(e, first, 2); len(got) == 2 && (got[0] != place{"s", 5} || got[1] != place{"s", 6}) {
 		e.Errorf("the first consumer got %v, want commits 5 and 6", got)
 	}
-	settle(e, second.Receiver, true, held...)
+	settle(e, second.Receiver, true, leased...)
 	inOrder(e, drain(e, second, 6), 1, 6)
 	nothing(e, first, "though all were settled")
 }
@@ -229,7 +230,7 @@ func handlesOfAConsumerShareItsCheckpoint(e *env) {
 	two := e.collector("Test.Consumer", "Test.Log", false)
 	e.fill(l, "s", 1, 3)
 	ds := batch(e, one, 1)
-	nothing(e, collected(two), "while another handle of the consumer holds its stream")
+	nothing(e, collected(two), "while another handle of the consumer leases its stream")
 	settle(e, one, false, ds...)
 	if got := drain(e, collected(two), 2); len(got) > 0 && got[0] != (place{"s", 2}) {
 		e.Errorf("the second handle starts with %v, want commit 2", got[0])
@@ -250,7 +251,7 @@ func theCheckpointIsDurable(e *env) {
 	e.fill(l, "a", 7, 8)
 	q = collected(e.collector("Test.Consumer", "Test.Log", false))
 	if got := drain(e, q, 2); len(got) != 2 || got[0] != (place{"a", 7}) || got[1] != (place{"a", 8}) {
-		e.Errorf("after reopening %v came, want commits 7 and 8 of a", got)
+		e.Errorf("after reopening %v was delivered, want commits 7 and 8 of a", got)
 	}
 	nothing(e, q, "though all were settled")
 	// Another consumer still starts at the beginning.

@@ -207,7 +207,7 @@ func (e *env) wantStream(l driver.EventLog, stream string, want []driver.Commit)
 }
 
 // scanAll reads all segments and checks that a stream lies in one of them and
-// its commits are in order without gaps. The commits come by stream.
+// its commits are in order without gaps. The result is keyed by stream.
 func (e *env) scanAll(l driver.EventLog, segments int) map[string][]driver.Commit {
 	e.Helper()
 	all := map[string][]driver.Commit{}
@@ -223,7 +223,7 @@ func (e *env) scanAll(l driver.EventLog, segments int) map[string][]driver.Commi
 			}
 			where[c.Stream] = seg
 			if got, want := c.SequenceNr, uint64(len(all[c.Stream])+1); got != want {
-				e.Errorf("Scan(%d, %d) yields commit %d of %s where %d is due", seg, segments, got, short(c.Stream), want)
+				e.Errorf("Scan(%d, %d) yields commit %d of %s, want commit %d", seg, segments, got, short(c.Stream), want)
 			}
 			all[c.Stream] = append(all[c.Stream], c)
 		}
@@ -256,7 +256,7 @@ func oneWinnerOfEightConcurrentAppends(e *env) {
 			winner = i
 		}
 		if winner < 0 {
-			e.Fatalf("at %d nobody won", n)
+			e.Fatalf("at %d no racer won", n)
 		}
 		got := e.read(l, "contended", n-1)
 		want := []driver.Commit{commitOf("contended", n, fmt.Sprintf("racer%d", winner))}
@@ -297,7 +297,7 @@ func conflictCarriesTheWinner(e *env) {
 		err := l.Append(e.ctx, commitOf("s", w.SequenceNr, "loser"))
 		wantWinner(e, err, w, fmt.Sprintf("append at the taken number %d", w.SequenceNr))
 	}
-	// A race must tell each loser who won, too.
+	// In a race, too, each loser gets the winner.
 	var won atomic.Pointer[driver.Commit]
 	errs := make([]error, 8)
 	race(8, func(i int) {
@@ -308,7 +308,7 @@ func conflictCarriesTheWinner(e *env) {
 	})
 	w := won.Load()
 	if w == nil {
-		e.Fatalf("nobody won: %v", errs)
+		e.Fatalf("no racer won: %v", errs)
 	}
 	for i, err := range errs {
 		if err != nil {
@@ -420,7 +420,7 @@ func anEmptyStreamReadsAsEmpty(e *env) {
 	check("somebody2")
 }
 
-// wantLoad checks Load against all commits of the stream and the position of
+// wantLoad checks Load against all commits of the stream and the index of
 // the commit at which it must start.
 func (e *env) wantLoad(l driver.EventLog, stream string, foldVersion int, all []driver.Commit, start int) {
 	e.Helper()
@@ -519,7 +519,7 @@ func loadNeverSkipsCommits(e *env) {
 		}
 		for i, c := range cs {
 			if c.SequenceNr != first.SequenceNr+uint64(i) {
-				e.Errorf("Load yields commit %d where %d is due", c.SequenceNr, first.SequenceNr+uint64(i))
+				e.Errorf("Load yields commit %d, want commit %d", c.SequenceNr, first.SequenceNr+uint64(i))
 			}
 		}
 		if end := cs[len(cs)-1].SequenceNr; end < before {
@@ -888,7 +888,7 @@ func aCancelledReadIsNotAShortStream(e *env) {
 func sequencesCanBeLeftEarly(e *env) {
 	l := e.eventLog("Test.Log")
 	want := e.fill(l, "s", 1, 10)
-	for range 20 { // a leak of whatever a sequence holds would show
+	for range 20 { // a leaked lock or reader would show
 		for c, err := range l.Read(e.ctx, "s", 0) {
 			e.must(err, "Read")
 			if c.SequenceNr == 2 {

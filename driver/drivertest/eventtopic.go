@@ -86,7 +86,7 @@ func anEmptyBatchOfEnvelopesIsNothing(e *env) {
 	e.must(t.Publish(e.ctx, nil), "publish nil")
 	e.must(t.Publish(e.ctx, []driver.Envelope{}), "publish an empty batch")
 	nothing(e, collected(e.collector("Test.A", "Test.Log", true)), "though none was published")
-	lonely := e.eventTopic("Test.Lonely") // a topic that nobody subscribed to
+	lonely := e.eventTopic("Test.Lonely") // a topic without subscribers
 	e.must(lonely.Publish(e.ctx, []driver.Envelope{envelope("Test.Lonely", commitOf("s", 1, "w"))}), "publish without subscribers")
 }
 

@@ -188,7 +188,7 @@ func eventLogFaults() []fault {
 				if err != nil || len(cs) == 0 {
 					return cs, err
 				}
-				others() // what comes now is behind the head it knows
+				others() // commits that are appended now lie behind the head that it knows
 				more, err := stored(h.EventLog.Read(ctx, stream, cs[len(cs)-1].SequenceNr+1))
 				return append(cs, more...), err
 			}

@@ -184,7 +184,7 @@ func stateTopicFaults() []fault {
 			on(func(h *faults.QueryDb, _ *faulty) {
 				h.OnApply = func(ctx context.Context, step driver.Step) error {
 					if left.Load() {
-						<-ctx.Done() // nobody reads the channel any more
+						<-ctx.Done() // the channel has no reader any more
 						return ctx.Err()
 					}
 					return h.Inner.Apply(ctx, step)

@@ -25,16 +25,17 @@ type Fixture struct {
 	Provider driver.PullProvider
 	// Now is the provider's clock; nil is time.Now.
 	Now func() time.Time
-	// Advance moves the provider's clock forward; nil where nobody can. With it,
+	// Advance moves the provider's clock forward; nil where that is
+	// impossible. With it,
 	// Now stands still between two calls of Advance.
 	Advance func(d time.Duration)
 	// Reopen closes the current provider, however often it was closed before,
-	// and opens the same data anew; nil where nothing survives.
+	// and opens the same data again; nil where nothing survives.
 	Reopen func(t *testing.T) driver.PullProvider
 	// Lag is how long what a returned call did may stay invisible to receivers,
 	// queries and subscribers. Embedded providers have none.
 	Lag time.Duration
-	// Patience is how long a suite waits for what has to come; 0 is 30 seconds.
+	// Patience is how long a suite waits for what has to happen; 0 is 30 seconds.
 	Patience time.Duration
 }
 
@@ -106,14 +107,14 @@ func newEnv(tb testing.TB, owner *testing.T, ctx context.Context, open Open) *en
 	return &env{TB: tb, Fixture: &f, ctx: ctx, owner: owner}
 }
 
-// advance moves the clock, or ends the property where nobody can.
+// advance moves the clock, or skips the rest of the property where that is impossible.
 func (e *env) advance(d time.Duration) {
 	e.Helper()
 	e.needClock()
 	e.Advance(d)
 }
 
-// needClock ends a property that is about time alone where nobody can move it.
+// needClock skips a property that is about time where the clock cannot be moved.
 func (e *env) needClock() {
 	e.Helper()
 	if e.Advance == nil {
@@ -121,8 +122,8 @@ func (e *env) needClock() {
 	}
 }
 
-// reopen closes the provider and opens its data anew, or ends the property
-// where nothing survives.
+// reopen closes the provider and opens its data again, or skips the rest of the
+// property where nothing survives.
 func (e *env) reopen() {
 	e.Helper()
 	e.needReopen()
@@ -306,7 +307,7 @@ func (e *env) poll(what string, f func() (done, progress bool)) bool {
 func (e *env) nap() time.Duration { return min(max(e.Lag/20, time.Millisecond), 200*time.Millisecond) }
 
 // quiet calls f until the fixture's lag has passed, at least once: f looks for
-// what must not come.
+// what must not happen.
 func (e *env) quiet(f func()) {
 	end := time.Now().Add(e.Lag)
 	for {

@@ -69,7 +69,7 @@ func (e *env) wantNoOutcome(o driver.Outcomes, id, why string) {
 
 func everythingOfAnOutcomeIsKept(e *env) {
 	o := e.outcomes()
-	e.wantNoOutcome(o, "nobody", "nobody put it")
+	e.wantNoOutcome(o, "nobody", "it was never put")
 	all := []driver.Outcome{
 		{Kind: driver.Pending, CommandID: "p"},
 		{Kind: driver.Pending, CommandID: "p of a user", EntityID: "e", User: "ada"},

@@ -121,8 +121,8 @@ func conflicting(there uint64) map[string]driver.Step {
 		"a delete of an absent row":           {Advances: as(), Writes: with(guardedBy(remove("absent"), there))},
 		"a guard at the head":                 {Advances: as(), Writes: append([]driver.RowWrite{guardedBy(put(numbered("there", 9)), there+1)}, good...)},
 		"a guard without any advance":         {Writes: with(guardedBy(put(numbered("there", 9)), there+1))},
-		"a guard held and a watermark not":    {Advances: as(advance("s", 4, 5)), Writes: with(guardedBy(put(numbered("there", 9)), there))},
-		"a watermark held and a guard not":    {Advances: as(advance("s", 3, 4)), Writes: with(guardedBy(put(numbered("there", 9)), there+5))},
+		"a guard that holds, a watermark not": {Advances: as(advance("s", 4, 5)), Writes: with(guardedBy(put(numbered("there", 9)), there))},
+		"a watermark that holds, a guard not": {Advances: as(advance("s", 3, 4)), Writes: with(guardedBy(put(numbered("there", 9)), there+5))},
 		"only a watermark that is elsewhere":  {Advances: []driver.Advance{advance("s", 0, 1)}},
 		"only a delete with a wrong revision": {Writes: []driver.RowWrite{guardedBy(remove("there"), there+1)}},
 	}
@@ -258,8 +258,8 @@ func noReaderSeesAPartOfAStep(e *env) {
 		e.try(err, "Watermark")
 		return int(w.SequenceNr)
 	}
-	// Whoever sees step n in one place sees it, or a later one, in all places
-	// that he looks at afterwards.
+	// A reader that sees step n in one place sees it, or a later one, in every place
+	// that it reads afterwards.
 	look := func(order ...func() int) func() bool {
 		return func() bool {
 			seen := 0
@@ -395,7 +395,7 @@ func ownRowStepsKeepTheWatermark(e *env) {
 	e.wantWatermark(db, streamKey("a"), 5, false)
 	e.must(db.Apply(e.ctx, ownStep("a", 5, guardedBy(put(numbered("a", 6)), 0))), "a guard of absence on a deleted row")
 	if now := e.wantRow(db, numbered("a", 6)); now <= rev {
-		e.Errorf("the row that came again has revision %d, had %d before", now, rev)
+		e.Errorf("the row that was written again has revision %d, had %d before", now, rev)
 	}
 	e.wantWatermark(db, streamKey("a"), 6, false)
 	// The stream begins without a row.
@@ -571,7 +571,7 @@ func ownRowStepsSurviveReopening(e *env) {
 	e.wantWatermark(db, streamKey("dead"), 2, false)
 	e.must(db.Apply(e.ctx, ownStep("dead", 2, put(numbered("dead", 3)))), "Apply")
 	if now := e.revision(db, "dead"); now <= rev {
-		e.Errorf("the row that came again has revision %d, had %d before", now, rev)
+		e.Errorf("the row that was written again has revision %d, had %d before", now, rev)
 	}
 }
 

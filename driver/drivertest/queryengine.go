@@ -992,7 +992,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 			if n > 60 {
 				e.Fatalf("%s: more than 60 pages", name)
 			}
-			// The row at the cursor goes, one elsewhere too, one moves to and fro, some come.
+			// Delete the row at the cursor and one elsewhere, move one to and fro, add some.
 			if last := p.Rows[len(p.Rows)-1]; n%2 == 0 {
 				e.delete(db, last.Key)
 			}

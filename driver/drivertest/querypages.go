@@ -230,7 +230,7 @@ func cursorsOutliveTheirRows(e *env) {
 			e.delete(db, gone.Key)
 			e.save(db, gone)
 			e.delete(db, gone.Key, whole.Rows[6].Key, whole.Rows[4].Key)
-			e.settled(d.name+" from a row that is gone", func() string {
+			e.settled(d.name+" from a row that was deleted", func() string {
 				if diff := diffRest(d.forth, 2, whole.Cursors[5], all[7:]); diff != "" || d.reverse == nil {
 					return diff
 				}

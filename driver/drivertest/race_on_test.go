@@ -2,5 +2,5 @@
 
 package drivertest
 
-// underRace tells that the race detector is on, which makes all this slow.
+// underRace is true when the race detector is on, which makes these tests slow.
 const underRace = true

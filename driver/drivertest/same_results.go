@@ -318,7 +318,7 @@ func showBatch(err error) string {
 	return "failed: " + b.String()
 }
 
-// available receives until nothing comes for the provider's lag.
+// available receives until nothing is delivered for the provider's lag.
 func available[T any](w *world, r driver.Receiver[T], each func(ds []driver.Delivery[T]) []driver.Settlement) error {
 	end := time.Now().Add(w.f.Lag)
 	for {
@@ -601,7 +601,7 @@ func opApply(r *rand.Rand) operation {
 		if len(as) == 0 && len(ws) == 0 {
 			return "an empty step is not tried"
 		}
-		// Which of two faults of a step is told is not defined.
+		// Of two errors in a step either may be returned.
 		switch c := classOf(db.Apply(w.ctx, step)); c {
 		case driver.ErrInvalid.Error(), driver.ErrConflict.Error():
 			return "refused"

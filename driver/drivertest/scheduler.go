@@ -99,7 +99,7 @@ func (e *env) wantSchedules(s schedulerEnds, want ...string) {
 		return
 	}
 	if list == nil != (len(want) == 0) {
-		e.Errorf("List is nil: %t, with %d schedules due", list == nil, len(want))
+		e.Errorf("List is nil: %t, want %d schedules", list == nil, len(want))
 	}
 	var got []string
 	for _, x := range list {
@@ -211,7 +211,7 @@ func aRecurringScheduleGoesOn(e *env) {
 		if !d.Message.Due.Equal(due) {
 			e.Errorf("Due = %v, want %v", d.Message.Due, due)
 		}
-		e.noFiring(s, "while its firing is held")
+		e.noFiring(s, "while its firing is leased")
 		settle(e, s, false, d)
 		e.noFiring(s, "though it was settled")
 		e.wantSchedules(s, "hourly")
@@ -289,7 +289,7 @@ func aRetryHasTheSameDue(e *env) {
 		if !first.Message.Due.Equal(due) || string(first.Message.Payload) != `{"of": "hourly"}` {
 			e.Errorf("retry %d is due at %v with %s, want %v", i, first.Message.Due, first.Message.Payload, due)
 		}
-		e.noFiring(s, "while its firing is held")
+		e.noFiring(s, "while its firing is leased")
 	}
 	settle(e, s, false, first)
 	e.noFiring(s, "though times that passed meanwhile are skipped")

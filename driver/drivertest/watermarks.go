@@ -87,7 +87,7 @@ func advanceMovesWatermarks(e *env, c driver.Watermarks) {
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("a", 1, 5), advance("b", 0, 3)}), "Advance")
 	e.wantWatermark(c, streamKey("a"), 5, false)
 	e.wantWatermark(c, streamKey("b"), 3, false)
-	// Beyond 32 bits, and beyond what a double holds.
+	// Beyond 32 bits, and beyond the exact integers of a float64.
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("b", 3, 1<<40+7)}), "Advance")
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("b", 1<<40+7, 1<<53+3)}), "Advance")
 	e.wantWatermark(c, streamKey("b"), 1<<53+3, false)

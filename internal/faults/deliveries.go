@@ -16,16 +16,16 @@ type Deliveries struct {
 	// Seed makes two runs alike, as far as the goroutines let it.
 	Seed uint64
 	// Double is the fraction that is delivered again: records at once or later,
-	// commands when they are settled and others have come since.
+	// commands when they are settled and others have been delivered since.
 	Double float64
 	// Hold is the fraction that is delivered later, after others of its group.
 	Hold float64
-	// Doorbell is the fraction that comes without its commit.
+	// Doorbell is the fraction of records that are delivered without their commit.
 	Doorbell float64
-	// Drop is the fraction that is not delivered at all. What follows on it in
-	// its stream makes good for it; see [Provider.Calm].
+	// Drop is the fraction that is not delivered at all. The next commit of
+	// the stream makes up for it; see [Provider.Calm].
 	Drop float64
-	// Garbage is how many undecodable records come along, per delivery.
+	// Garbage is how many undecodable records are added, per delivery.
 	Garbage float64
 	// Shuffle reorders every batch.
 	Shuffle bool
@@ -44,7 +44,7 @@ func (p *Provider) Disturb(d Deliveries) {
 }
 
 // Calm makes the transports reliable again, and delivers what was held back.
-// What was dropped comes to light with the next commit of its stream.
+// A dropped record is made up for by the next commit of its stream.
 func (p *Provider) Calm() {
 	p.mu.Lock()
 	p.disturb = Deliveries{}

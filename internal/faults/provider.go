@@ -84,7 +84,7 @@ type Rule struct {
 	Err error
 	// After lets the call take effect first: the answer is lost.
 	After bool
-	// Yield is how many elements of a sequence come before its error.
+	// Yield is how many elements a sequence yields before its error.
 	Yield int
 	// Member fails only the members of a batch that Key names, with a
 	// *[driver.BatchError]; the others go through.
