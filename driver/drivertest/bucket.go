@@ -207,7 +207,7 @@ func anOpenObjectStaysWhole(e *env) {
 		rest, err := io.ReadAll(r)
 		e.try(r.Close(), "close")
 		if err != nil {
-			continue // an error is not a part that looks whole
+			continue // an error is allowed, a part that looks complete is not
 		}
 		if got := string(first) + string(rest); got != old {
 			e.Errorf("an object that was %s while it was read has %d bytes, want the %d of the old one", name, len(got), len(old))
@@ -229,7 +229,7 @@ func deleteRemovesAnObject(e *env) {
 	e.wantObject(b, "a", "again")
 }
 
-// goodKeys are keys that every bucket takes.
+// goodKeys are keys that every bucket accepts.
 func goodKeys() []string {
 	keys := []string{
 		"a/b/c", "a/b/c/d", "a.b", "...", ".hidden", "..a", "a..", "a/..b/c", "a/.b", "a /b", "a/ b", "a+b", "a%2Fb", "a\\b", "a/b.txt",

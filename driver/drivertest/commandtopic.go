@@ -71,7 +71,7 @@ func commandQueue(e *env) queue[driver.Command] {
 }
 
 func commandQueuePlace(c driver.Command) place {
-	n, _ := strconv.Atoi(c.Meta.ID[strings.LastIndexByte(c.Meta.ID, '#')+1:]) // 0 for a stranger
+	n, _ := strconv.Atoi(c.Meta.ID[strings.LastIndexByte(c.Meta.ID, '#')+1:]) // 0 for another id
 	return place{c.Entity, n}
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// TestEventCollector runs the suite of [driver.EventCollector] on a log's change
-// feed. [TestEventTopic] runs it on a topic.
+// TestEventCollector runs the suite of event collectors, see [driver.Record], on a
+// log's change feed. [TestEventTopic] runs it on a topic.
 func TestEventCollector(t *testing.T, open Open) { eventCollectorSuite().run(t, open) }
 
 func eventCollectorSuite() suite {
@@ -123,9 +123,9 @@ func wantRecords(e *env, c driver.Receiver[driver.Record], want []driver.Commit)
 }
 
 func commitsThatFinishOutOfOrderAreNotSkipped(e *env) {
-	// Small and large commits side by side: their order of beginning is not that
-	// of finishing. A feed that takes the highest
-	// number that it has seen as its checkpoint skips commits.
+	// Small and large commits side by side finish in another order than they begin.
+	// A feed that takes the highest number that it has seen as its checkpoint skips
+	// commits.
 	l := e.eventLog("Test.Log")
 	const writers, each = 8, 15
 	large := min(64<<10, e.Provider.Limits().MaxCommitBytes/2)

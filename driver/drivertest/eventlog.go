@@ -58,7 +58,7 @@ func (e *env) eventLog(name string) driver.EventLog {
 	return l
 }
 
-// commitOf returns a valid commit whose event says who made it.
+// commitOf returns a valid commit whose event names its writer.
 func commitOf(stream string, n uint64, by string) driver.Commit {
 	return driver.Commit{
 		Stream:     stream,
@@ -104,7 +104,7 @@ func (e *env) read(l driver.EventLog, stream string, after uint64) []driver.Comm
 	return cs
 }
 
-// snapshots says what becomes of snapshots in a comparison.
+// snapshots is how a comparison treats snapshots.
 type snapshots int
 
 const (
@@ -360,7 +360,7 @@ func acknowledgedAppendsAreReadBackAtOnce(e *env) {
 func readIsAscendingWithoutGaps(e *env) {
 	l := e.eventLog("Test.Log")
 	all := e.fill(l, "s", 1, 12)
-	e.fill(l, "r", 1, 3) // neighbours in any order of keys
+	e.fill(l, "r", 1, 3) // streams before and after it in the order of keys
 	e.fill(l, "t", 1, 3)
 	for after := uint64(0); after <= 13; after++ {
 		want := all[min(after, 12):]
@@ -460,7 +460,7 @@ func loadStartsAtTheNewestMatchingSnapshot(e *env) {
 	if d := diffCommits(e.scanAll(l, 1)["s"], all, keepSnapshots); d != "" {
 		e.Errorf("Scan of a stream with snapshots: %s", d)
 	}
-	// A snapshot on the very first commit, and on each.
+	// A snapshot on every commit, the first one included.
 	var each []driver.Commit
 	for n := uint64(1); n <= 3; n++ {
 		c := withSnapshot(commitOf("each", n, "w"), 7)

@@ -8,8 +8,8 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// TestEventTopic runs the suite of [driver.EventTopic], and that of
-// [driver.EventCollector] on a topic.
+// TestEventTopic runs the suite of [driver.EventTopic], and that of event collectors
+// on a topic.
 func TestEventTopic(t *testing.T, open Open) { eventTopicSuite().run(t, open) }
 
 func eventTopicSuite() suite {
@@ -171,7 +171,7 @@ func onlyTheRelayFeedsATopic(e *env) {
 	e.must(t.Publish(e.ctx, []driver.Envelope{envelope("Test.Log", commitOf("s", 1, "fill"))}), "publish")
 	inOrder(e, drain(e, q, 1), 1, 1)
 	nothing(e, q, "though all were settled")
-	// A collector of the feed is another one than that of the topic.
+	// The collectors of the feed and of the topic have different checkpoints.
 	feed := collected(e.collector("Test.A", "Test.Log", false))
 	inOrder(e, drain(e, feed, 3), 1, 3)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// TestProvider runs all suites.
+// TestProvider runs all suites on one kind of provider.
 func TestProvider(t *testing.T, open Open) {
 	for _, s := range suites() {
 		t.Run(s.name, func(t *testing.T) { s.run(t, open) })
@@ -117,8 +117,7 @@ func similarNamesAreKeptApart(e *env) {
 		e.wantCounter(e.counter(name), "a", int64(i+1), 0, 0)
 		e.wantObject(e.bucket(name), "key", name)
 	}
-	// A name is one of its kind: the log, the read model and so on of one name
-	// have nothing in common.
+	// Names are separate for each kind of driver.
 	e.wantWatermark(e.table(driver.TableSpec{Name: names[0]}), streamKey("s"), 0, false)
 }
 

@@ -370,7 +370,7 @@ func rowIDsAreKeptApart(e *env) {
 		e.wantRow(plain, numbered(id, i))
 		e.wantRow(sub, lineOf(id, ids[len(ids)-1-i], i))
 	}
-	// The same text, cut in another place.
+	// The same text, split in another place.
 	for i, k := range []driver.Key{{ID: "a/b", Sub: "c"}, {ID: "a", Sub: "b/c"}, {ID: "a#b", Sub: "c"}, {ID: "a", Sub: "b#c"}, {ID: "a|b", Sub: "c"}, {ID: "a", Sub: "b|c"}, {ID: "ab", Sub: "c"}, {ID: "a", Sub: "bc"}} {
 		e.try(e.write(sub, guardedBy(put(lineOf(k.ID, k.Sub, i)), 0)), "first write of %v", k)
 	}

@@ -35,12 +35,12 @@ func stepProperties() []property {
 	}
 }
 
-// ownStep is a step as of an OwnRow read model: stream from at to at+1.
+// ownStep is a step of an OwnRow read model: it moves stream from at to at+1.
 func ownStep(stream string, at uint64, writes ...driver.RowWrite) driver.Step {
 	return driver.Step{Advances: []driver.Advance{advance(stream, at, at+1)}, Writes: writes}
 }
 
-// picture is all that can be seen of some rows and streams, as a text.
+// picture shows everything that can be read of some rows and streams as a text.
 func (e *env) picture(db driver.QueryDb, ids, streams []string) string {
 	e.Helper()
 	var b strings.Builder
@@ -188,7 +188,7 @@ func applyRefusesInvalidSteps(e *env) {
 			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
 		}
 	}
-	// The same stream of two logs is two streams, the same sub id of two ids two rows.
+	// One stream id in two logs names two streams, one sub id of two ids two rows.
 	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 1), {StreamKey: driver.StreamKey{Log: "Test.Other", Stream: "s"}, To: 1}}}), "Apply")
 	e.must(e.table(subTable).Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(lineOf("a", "s", 1)), put(lineOf("b", "s", 1)), put(lineOf("a", "t", 1))}}), "Apply")
 }

@@ -19,7 +19,7 @@ type queue[T any] struct {
 	put func(group string, n int)
 	// place is the inverse: which message it is.
 	place func(T) place
-	// repeats is set where a retry may bring settled messages again.
+	// repeats is set where a retry may redeliver settled messages.
 	repeats bool
 }
 
@@ -28,8 +28,8 @@ type place struct {
 	n     int
 }
 
-// receiverProperties are what [driver.Receiver] promises, for one of the
-// interfaces that embed it. opened is called again after a reopening; several
+// receiverProperties are the properties of [driver.Receiver], for one kind of
+// receiver. opened is called again after a reopening; several
 // is true where a group can have several messages at a time.
 func receiverProperties[T any](several bool, opened func(e *env) queue[T]) []property {
 	with := func(check func(e *env, q queue[T])) func(*env) {
@@ -80,8 +80,8 @@ func receive[T any](e *env, r driver.Receiver[T], max int) ([]driver.Delivery[T]
 	return b.Deliveries, b.Next
 }
 
-// take receives until n deliveries are in hand. They must be of different
-// groups where a provider may deliver a group one by one.
+// take receives until it has n deliveries. They must be of different groups, since a
+// provider may deliver the messages of a group one at a time.
 func take[T any](e *env, r driver.Receiver[T], n int) []driver.Delivery[T] {
 	e.Helper()
 	var got []driver.Delivery[T]
@@ -95,7 +95,7 @@ func take[T any](e *env, r driver.Receiver[T], n int) []driver.Delivery[T] {
 	return got
 }
 
-// batch receives until there is something.
+// batch receives until a batch is not empty.
 func batch[T any](e *env, r driver.Receiver[T], max int) []driver.Delivery[T] {
 	e.Helper()
 	var got []driver.Delivery[T]
@@ -108,7 +108,7 @@ func batch[T any](e *env, r driver.Receiver[T], max int) []driver.Delivery[T] {
 	return got
 }
 
-// settle ends deliveries with one outcome for all.
+// settle settles deliveries, all of them with or without a retry.
 func settle[T any](e *env, r driver.Receiver[T], retry bool, ds ...driver.Delivery[T]) {
 	e.Helper()
 	var ss []driver.Settlement
@@ -160,8 +160,8 @@ func nothing[T any](e *env, q queue[T], while string) {
 	})
 }
 
-// nothingNew is nothing after a retry: a receiver that may repeat settled
-// messages then still may, and they are settled again.
+// nothingNew is nothing for the time after a retry, when a receiver may redeliver
+// settled messages; it settles those again.
 func nothingNew[T any](e *env, q queue[T], while string) {
 	e.Helper()
 	if !q.repeats {
@@ -462,7 +462,7 @@ func noTwoCallersLeaseOneGroup[T any](e *env, q queue[T], several bool) {
 			holder[p.group] = me
 		}
 	}
-	// gives back deliveries; from a random one of each group on they are retried.
+	// gives returns settlements; from a random delivery of each group on it retries.
 	gives := func(ds []driver.Delivery[T], r *rand.Rand) []driver.Settlement {
 		mu.Lock()
 		defer mu.Unlock()
@@ -498,7 +498,7 @@ func noTwoCallersLeaseOneGroup[T any](e *env, q queue[T], several bool) {
 				ds, _ := receive(e, q.Receiver, 1+r.IntN(4))
 				if len(ds) > 0 {
 					took(me, ds)
-					if r.IntN(3) == 0 { // now and then it takes its time
+					if r.IntN(3) == 0 { // sometimes it is slow
 						pause(20 * time.Microsecond)
 					} else {
 						runtime.Gosched()
@@ -538,7 +538,7 @@ func unsettledMessagesSurviveReopening[T any](e *env, opened func(*env) queue[T]
 	q.put("untouched", 1)
 	e.reopen()
 	q = opened(e)
-	got := map[string]bool{} // whether a wait survives is not promised: it may end at once
+	got := map[string]bool{} // a retry may be available at once after reopening
 	e.poll("the unsettled messages", func() (bool, bool) {
 		ds, _ := receive(e, q.Receiver, 10)
 		for _, d := range ds {
@@ -602,7 +602,7 @@ func aLeasedMessageBlocksItsGroup[T any](e *env, q queue[T]) {
 	nothing(e, q, "while an earlier message of its group is leased")
 	settle(e, q.Receiver, false, first...)
 
-	// Settling a part of a batch leaves the group with the rest of it.
+	// Settling a part of a batch does not free the group.
 	next := 2
 	for next <= 4 && !e.Failed() {
 		ds := batch(e, q.Receiver, 10)
@@ -649,7 +649,7 @@ func retriesKeepTheOrder[T any](e *env, q queue[T]) {
 			default:
 				e.Errorf("of the group %s message %d was delivered, want message %d", p.group, p.n, next[p.group])
 			}
-			// From a random message of each group on all are retried.
+			// All messages of a group are retried from a random one on.
 			if round%3 == 0 || r.IntN(2) == 0 {
 				retried[p.group] = true
 			}

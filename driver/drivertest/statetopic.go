@@ -170,7 +170,7 @@ func removalsCarryTheRowBefore(e *env) {
 	data := func(n int) string { return fmt.Sprintf(` { "line" : "1", "n": %d.0, "odd":"<&>\u2028" }`, n) }
 	for n, remove := range []func() error{
 		func() error { return e.write(db, removal(key)) },
-		func() error { // what a removal says of the row does not matter
+		func() error { // the row data of a delete is ignored
 			return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{{Row: driver.Row{Key: key, Data: []byte(`{"line":"1","n":"no"}`)}, Delete: true}}})
 		},
 		func() error { return db.Clear(e.ctx) },
@@ -185,7 +185,7 @@ func removalsCarryTheRowBefore(e *env) {
 			e.Errorf("the removal has revision %d, the row had %d", c.Revision, last.Revision)
 		}
 	}
-	// Of an own row, which may leave something behind.
+	// An own row, whose watermark stays.
 	own := e.table(ownTable)
 	l = e.listen(ownTable)
 	e.must(own.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
@@ -400,8 +400,8 @@ func aSlowSubscriberDelaysNoWriter(e *env) {
 			return
 		}
 	}
-	// The subscriber gets all, or a beginning of each row's changes and then the
-	// error: never a gap.
+	// The subscriber gets all changes, or the first changes of each row and then the
+	// error, never a gap.
 	l := e.listenTo(seq, cancel)
 	next := map[string]int{}
 	got := 0

@@ -12,11 +12,11 @@ import (
 // Options change how a [Provider] works.
 type Options struct {
 	// Consumer, if set, renames the consumers of collectors, so that two hosts on
-	// one provider each get every record, in place of sharing them.
+	// one provider each get every record instead of sharing them.
 	Consumer func(name string) string
 }
 
-// Provider is a [driver.PullProvider] around another one that fails as its rules say.
+// Provider is a [driver.PullProvider] that wraps another one and fails by rules.
 type Provider struct {
 	driver.PullProvider
 	opts Options
@@ -26,7 +26,7 @@ type Provider struct {
 	calls     map[call]int
 	elements  map[string]int // commits read, by log
 	disturb   Deliveries
-	receivers map[string]int // notifications to give when the disturbance ends
+	receivers map[string]int // to be notified when the disturbance ends
 	listeners map[int]func(string)
 	last      int
 	changes   []func(d any)
@@ -63,8 +63,7 @@ func (p *Provider) Notify(f func(receiver string)) (stop func()) {
 	}
 }
 
-// Rule says which calls fail, and how. The zero Rule fails the next call of
-// anything with no error, that is, it does nothing.
+// Rule says which calls fail, and how. The zero Rule matches no call.
 type Rule struct {
 	// Op is the interface and method, such as "EventLog.Append".
 	Op string
@@ -89,14 +88,14 @@ type Rule struct {
 	// Member fails only the members of a batch that Key names, with a
 	// *[driver.BatchError]; the others go through.
 	Member bool
-	// Do is called in the place of the failure: before the call, or after it.
+	// Do is called where the failure would happen: before the call, or after it.
 	Do func()
 	// Map, if set, lets the call through and changes its error; nothing else of the
 	// rule is applied then.
 	Map func(err error) error
 }
 
-// Injected is a rule at work.
+// Injected is an active rule.
 type Injected struct {
 	p    *Provider
 	rule Rule
@@ -105,7 +104,7 @@ type Injected struct {
 	off  bool
 }
 
-// Inject puts a rule to work.
+// Inject activates a rule.
 func (p *Provider) Inject(r Rule) *Injected {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -132,7 +131,7 @@ func (in *Injected) Stop() {
 }
 
 // Calls is how often a method was called, by any driver of that name; an empty
-// name counts all. Methods that the engine was answered by a rule count too.
+// name counts all. Calls that a rule failed count, too.
 func (p *Provider) Calls(op, name string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,7 +160,7 @@ func (p *Provider) read(log string, commits int) {
 	p.elements[log] += commits
 }
 
-// match counts a call and returns the rule that it meets, if any.
+// match counts a call and returns the rule that it matches, if any.
 func (p *Provider) match(op, name string, keys []string) *Rule {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -189,7 +188,7 @@ func (r *Rule) err(op, name string) error {
 	return fmt.Errorf("injected %s %s of %s: %w", when, op, name, r.Err)
 }
 
-// site is where a driver is: its provider, its kind and what it was opened for.
+// site names a driver: its provider, its kind and what it was opened for.
 type site struct {
 	p          *Provider
 	kind, name string
