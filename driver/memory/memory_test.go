@@ -216,7 +216,7 @@ func TestFeedGoesOnBehindAStreamThatWaits(t *testing.T) {
 	clock.Advance(time.Minute)
 	ids2 := expect(3, "a2", "a3", "a4")
 	add("a7", "b3")
-	expect(10) // both streams are held
+	expect(10) // both streams are leased
 	settle(0, false, ids["b2"])
 	settle(0, false, ids2["a2"])
 	settle(0, true, ids2["a3"], ids2["a4"])
@@ -228,8 +228,8 @@ func TestFeedGoesOnBehindAStreamThatWaits(t *testing.T) {
 	expect(10)
 }
 
-// TestOrphanedFiring holds to the letter of Delete: a firing that is held stays
-// with its holder, also when it comes again.
+// TestOrphanedFiring tests Delete of a schedule whose firing is leased: the caller may
+// still settle or retry the firing.
 func TestOrphanedFiring(t *testing.T) {
 	t.Parallel()
 	clock := drivertest.NewClock()
@@ -270,7 +270,7 @@ func TestOrphanedFiring(t *testing.T) {
 	clock.Advance(time.Hour)
 	held = receive(1)
 	must(t, d.firings.Settle(ctx, []driver.Settlement{{ID: held, Retry: true, After: time.Minute}}))
-	must(t, d.schedules.Delete(ctx, "s")) // it waits and is not held
+	must(t, d.schedules.Delete(ctx, "s")) // it waits and is not leased
 	clock.Advance(time.Hour)
 	receive(0)
 }

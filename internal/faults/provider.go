@@ -273,6 +273,15 @@ func Change[D any](p *Provider, change func(d D)) {
 	})
 }
 
+// wrap makes a driver around what an open method returned.
+func wrap[D any](p *Provider, err error, make func() D) (D, error) {
+	if err != nil {
+		var none D
+		return none, err
+	}
+	return opened(p, make()), nil
+}
+
 func opened[D any](p *Provider, d D) D {
 	p.mu.Lock()
 	changes := slices.Clone(p.changes)
@@ -286,19 +295,15 @@ func opened[D any](p *Provider, d D) D {
 // OpenEventLog implements [driver.Provider].
 func (p *Provider) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
 	d, err := p.PullProvider.OpenEventLog(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &EventLog{d, site{p, "EventLog", name}, d.Append, d.Load, d.Read, d.Scan}), nil
+	return wrap(p, err, func() driver.EventLog {
+		return &EventLog{d, site{p, "EventLog", name}, d.Append, d.Load, d.Read, d.Scan}
+	})
 }
 
 // OpenCommandTopic implements [driver.Provider].
 func (p *Provider) OpenCommandTopic(ctx context.Context, name string) (driver.CommandTopic, error) {
 	d, err := p.PullProvider.OpenCommandTopic(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &CommandTopic{d, site{p, "CommandTopic", name}, d.Send}), nil
+	return wrap(p, err, func() driver.CommandTopic { return &CommandTopic{d, site{p, "CommandTopic", name}, d.Send} })
 }
 
 // OpenEventTopic implements [driver.Provider].
@@ -307,10 +312,7 @@ func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (d
 		spec.Subscribers = mapped(spec.Subscribers, p.opts.Consumer)
 	}
 	d, err := p.PullProvider.OpenEventTopic(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &EventTopic{d, site{p, "EventTopic", spec.Log}, d.Publish}), nil
+	return wrap(p, err, func() driver.EventTopic { return &EventTopic{d, site{p, "EventTopic", spec.Log}, d.Publish} })
 }
 
 // OpenWatermarks implements [driver.Provider].
@@ -335,64 +337,45 @@ func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driv
 // OpenQueryEngine implements [driver.Provider].
 func (p *Provider) OpenQueryEngine(ctx context.Context, specs []driver.TableSpec) (driver.QueryEngine, error) {
 	d, err := p.PullProvider.OpenQueryEngine(ctx, specs)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &QueryEngine{d, site{p, "QueryEngine", ""}, specs, d.Query, d.Scan}), nil
+	return wrap(p, err, func() driver.QueryEngine { return &QueryEngine{d, site{p, "QueryEngine", ""}, specs, d.Query, d.Scan} })
 }
 
 // OpenStateTopic implements [driver.Sources].
 func (p *Provider) OpenStateTopic(ctx context.Context, spec driver.TableSpec) (driver.StateTopic, error) {
 	d, err := p.PullProvider.OpenStateTopic(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &StateTopic{d, site{p, "StateTopic", spec.Name}, spec, d.Subscribe}), nil
+	return wrap(p, err, func() driver.StateTopic { return &StateTopic{d, site{p, "StateTopic", spec.Name}, spec, d.Subscribe} })
 }
 
 // OpenCounter implements [driver.Provider].
 func (p *Provider) OpenCounter(ctx context.Context, name string) (driver.Counter, error) {
 	d, err := p.PullProvider.OpenCounter(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &Counter{d, site{p, "Counter", name}, d.Count, d.AddTarget, d.State}), nil
+	return wrap(p, err, func() driver.Counter { return &Counter{d, site{p, "Counter", name}, d.Count, d.AddTarget, d.State} })
 }
 
 // OpenScheduler implements [driver.Provider].
 func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) {
 	d, err := p.PullProvider.OpenScheduler(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &Scheduler{d, site{p, "Scheduler", ""}, d.Create, d.Delete, d.List}), nil
+	return wrap(p, err, func() driver.Scheduler { return &Scheduler{d, site{p, "Scheduler", ""}, d.Create, d.Delete, d.List} })
 }
 
 // OpenBucket implements [driver.Provider].
 func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, error) {
 	d, err := p.PullProvider.OpenBucket(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &Bucket{d, site{p, "Bucket", name}, d.Put, d.Get, d.Delete, d.List}), nil
+	return wrap(p, err, func() driver.Bucket { return &Bucket{d, site{p, "Bucket", name}, d.Put, d.Get, d.Delete, d.List} })
 }
 
 // OpenDeadLetters implements [driver.Provider].
 func (p *Provider) OpenDeadLetters(ctx context.Context) (driver.DeadLetters, error) {
 	d, err := p.PullProvider.OpenDeadLetters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &DeadLetters{d, site{p, "DeadLetters", ""}, d.Park, d.Get, d.List, d.Remove}), nil
+	return wrap(p, err, func() driver.DeadLetters {
+		return &DeadLetters{d, site{p, "DeadLetters", ""}, d.Park, d.Get, d.List, d.Remove}
+	})
 }
 
 // OpenOutcomes implements [driver.Provider].
 func (p *Provider) OpenOutcomes(ctx context.Context) (driver.Outcomes, error) {
 	d, err := p.PullProvider.OpenOutcomes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &Outcomes{d, site{p, "Outcomes", ""}, d.Put, d.Get}), nil
+	return wrap(p, err, func() driver.Outcomes { return &Outcomes{d, site{p, "Outcomes", ""}, d.Put, d.Get} })
 }
 
 // OpenCommandReceiver implements [driver.Sources].

@@ -270,7 +270,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 	}
 }
 
-// restore makes the database's directory hold these files.
+// restore makes these the files of the database's directory.
 func restore(t *testing.T, path string, files map[string]string) {
 	t.Helper()
 	for _, suffix := range []string{"", "-wal", "-shm"} {
@@ -522,7 +522,7 @@ func TestAChangedPayloadIsAnError(t *testing.T) {
 	if failed != 1 {
 		t.Errorf("%d streams have an error, want 1", failed)
 	}
-	// A collector tells it, and goes on with the others.
+	// A collector delivers the damaged record and the others.
 	c := must[driver.Receiver[driver.Record]](t)(p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "Test.C", Source: driver.Source{Log: "Test.Log"}}))
 	bad, good := 0, 0
 	for {

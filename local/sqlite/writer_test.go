@@ -286,7 +286,7 @@ func TestTheWriteAheadLogStaysSmall(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.db")
 	p := mustOpen(t, path, nil)
 	fillLog(t, p, 1, 10)
-	// Readers that overlap without end keep SQLite from starting the log anew.
+	// Readers that always overlap keep SQLite from restarting the log.
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	for range 2 {
