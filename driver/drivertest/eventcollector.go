@@ -60,8 +60,9 @@ func collected(c driver.Receiver[driver.Record]) queue[driver.Record] {
 	return queue[driver.Record]{Receiver: c, place: placeOfRecord, repeats: true}
 }
 
-// wantRecord checks a record against its commit.
-func wantRecord(e *env, r driver.Record, log string, want driver.Commit) {
+// wantRecord checks a record of Test.Log against its commit.
+func wantRecord(e *env, r driver.Record, want driver.Commit) {
+	const log = "Test.Log"
 	e.Helper()
 	if r.Err != nil || r.Raw != nil {
 		e.Errorf("the record of commit %d of %s could not be decoded: %v", want.SequenceNr, short(want.Stream), r.Err)
@@ -115,7 +116,7 @@ func wantRecords(e *env, c driver.Receiver[driver.Record], want []driver.Commit)
 			if i == len(want) {
 				e.Fatalf("got more records than commits")
 			}
-			wantRecord(e, d.Message, "Test.Log", want[i])
+			wantRecord(e, d.Message, want[i])
 			i++
 		}
 		settle(e, c, false, ds...)
@@ -316,7 +317,7 @@ func recordsBelongToTheCaller(e *env) {
 		*cm = driver.Commit{}
 	}
 	settle(e, c, true, ds...)
-	wantRecord(e, batch(e, c, 1)[0].Message, "Test.Log", want)
+	wantRecord(e, batch(e, c, 1)[0].Message, want)
 	e.wantStream(l, "s", []driver.Commit{want})
-	wantRecord(e, batch(e, e.collector("Test.Other", "Test.Log", false), 1)[0].Message, "Test.Log", want)
+	wantRecord(e, batch(e, e.collector("Test.Other", "Test.Log", false), 1)[0].Message, want)
 }
