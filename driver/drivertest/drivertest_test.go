@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -97,33 +96,6 @@ func openMemory(t *testing.T) *Fixture {
 		}
 	})
 	return &Fixture{Provider: p, Now: clock.Now, Advance: clock.Advance}
-}
-
-// TestReopening runs the properties that reopen their provider. Memory survives
-// nothing; sessions over one memory behave as if it did.
-func TestReopening(t *testing.T) {
-	n := 0
-	for _, s := range suites() {
-		for _, p := range s.properties {
-			if !reopens(p.name) {
-				continue
-			}
-			n++
-			t.Run(s.name+"/"+p.name, func(t *testing.T) {
-				t.Parallel()
-				p.check(newEnv(t, t, t.Context(), openDurable))
-			})
-		}
-	}
-	if n < 15 {
-		t.Errorf("%d properties reopen their provider, there were more", n)
-	}
-}
-
-func reopens(property string) bool {
-	return strings.Contains(property, "Reopening") || slices.Contains([]string{
-		"TheCheckpointIsDurable", "CloseLosesNoAcknowledgedCall", "ClosingTwiceIsFine", "ANewIndexHasTheOldRows",
-	}, property)
 }
 
 // openDurable gives a memory whose data survive Reopen.

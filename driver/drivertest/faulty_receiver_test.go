@@ -323,9 +323,6 @@ func cancelledFaults() (fs []fault) {
 // TestLaggingReceivers is the control of how the suites wait: a provider on which
 // messages take a moment to appear passes, too.
 func TestLaggingReceivers(t *testing.T) {
-	if underRace {
-		t.Skip("it is about waiting only")
-	}
 	open := func(t *testing.T) *Fixture {
 		f := openFaulty(both(hesitant[driver.Command](), hesitant[driver.Record](), hesitant[driver.CounterFinished](), hesitant[driver.Firing](), hesitant[driver.ObjectEvent]()))(t)
 		f.Lag, f.Patience = 2*time.Millisecond, 30*time.Second

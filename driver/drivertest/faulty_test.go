@@ -181,12 +181,9 @@ func TestSuitesRejectFaults(t *testing.T) {
 	}
 }
 
-// TestPropertiesHoldWithoutFault is the control of the proof: in the same layers,
-// but without a fault, the same properties hold.
+// TestPropertiesHoldWithoutFault is the control of the proof: on the same provider
+// without a fault the same properties hold, also those that reopen it.
 func TestPropertiesHoldWithoutFault(t *testing.T) {
-	if underRace {
-		t.Skip("TestMemory runs them all, with more patience")
-	}
 	proved := map[string]bool{}
 	for _, f := range catalogue() {
 		proved[f.property] = true
