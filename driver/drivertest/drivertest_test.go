@@ -67,7 +67,7 @@ func TestSameResultsFindsFaults(t *testing.T) {
 			if !ok {
 				t.Fatal("there is no such fault")
 			}
-			report := difference(t, 1, 4, openMemory, openFaulty(f.plant))
+			report := difference(t, 1, 4, openMemory, openFaulty(f.plant, f.property))
 			if report == "" {
 				t.Fatal("the comparison does not find the fault")
 			}
@@ -98,9 +98,7 @@ func openMemory(t *testing.T) *Fixture {
 	return &Fixture{Provider: p, Now: clock.Now, Advance: clock.Advance}
 }
 
-// openDurable gives a memory whose data survive Reopen.
-func openDurable(t *testing.T) *Fixture { return durable(openMemory(t)) }
-
+// durable makes the data of a memory survive Reopen.
 func durable(f *Fixture) *Fixture {
 	store := f.Provider
 	current := newSession(store)

@@ -324,7 +324,7 @@ func cancelledFaults() (fs []fault) {
 // messages take a moment to appear passes, too.
 func TestLaggingReceivers(t *testing.T) {
 	open := func(t *testing.T) *Fixture {
-		f := openFaulty(both(hesitant[driver.Command](), hesitant[driver.Record](), hesitant[driver.CounterFinished](), hesitant[driver.Firing](), hesitant[driver.ObjectEvent]()))(t)
+		f := openFaulty(both(hesitant[driver.Command](), hesitant[driver.Record](), hesitant[driver.CounterFinished](), hesitant[driver.Firing](), hesitant[driver.ObjectEvent]()), "")(t)
 		f.Lag, f.Patience = 2*time.Millisecond, 30*time.Second
 		return f
 	}
