@@ -46,9 +46,9 @@ func TestCommandIsDecodedAndRowEncodedOnce(t *testing.T) {
 	})
 	model := readmodel.New(readmodel.Spec[WatchedRow]{
 		Name: "Watched", SubID: "sub", Access: access.Internal,
-		Projections: []readmodel.Projection[WatchedRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[WatchedRow] {
-			return append(readmodel.PutRows(e.ID, WatchedRow{Sub: "a"}, WatchedRow{Sub: "b"}),
-				readmodel.UpdateRows(e.ID, func(rows []WatchedRow) []WatchedRow { return append(rows, WatchedRow{Sub: "c"}) }))
+		Projections: []readmodel.Projection[WatchedRow]{readmodel.On(jar, func(e jarEvent) readmodel.Changes[WatchedRow] {
+			return append(readmodel.PutRows(e.EntityID, WatchedRow{Sub: "a"}, WatchedRow{Sub: "b"}),
+				readmodel.UpdateRows(e.EntityID, func(rows []WatchedRow) []WatchedRow { return append(rows, WatchedRow{Sub: "c"}) })...)
 		})},
 	})
 	r := start(t, app(jar, model), asleep)
