@@ -113,8 +113,8 @@ func component(spec driver.TableSpec) topology.Component {
 	return c
 }
 
-// rows makes the tables of a read model, and the indexes that are new.
-func (p *Provider) rows(spec driver.TableSpec) error {
+// Rows makes the tables of a read model, and the indexes that are new.
+func (p *Provider) Rows(spec driver.TableSpec) error {
 	if err := p.tables(component(spec)); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (p *Provider) rows(spec driver.TableSpec) error {
 
 // OpenQueryDb implements [driver.Provider].
 func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
-	if err := p.rows(spec); err != nil {
+	if err := p.Rows(spec); err != nil {
 		return nil, err
 	}
 	return p.Provider.OpenQueryDb(ctx, spec)
@@ -132,7 +132,7 @@ func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driv
 // OpenQueryEngine implements [driver.Provider].
 func (p *Provider) OpenQueryEngine(ctx context.Context, specs []driver.TableSpec) (driver.QueryEngine, error) {
 	for _, spec := range specs {
-		if err := p.rows(spec); err != nil {
+		if err := p.Rows(spec); err != nil {
 			return nil, err
 		}
 	}
