@@ -3,6 +3,7 @@ package lambdahost
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ type receiver[T any] struct {
 	clone  func(T) T
 	notify func()
 	closed <-chan struct{}
+	demand *demand
 
 	mu    sync.Mutex
 	calls []*call[T] // in order
@@ -59,6 +61,9 @@ func (r *receiver[T]) handle(ctx context.Context, deliveries []driver.Delivery[T
 	r.notify()
 	select {
 	case <-c.ended:
+		if c.retried() {
+			r.demand.wait(ctx, r.closed)
+		}
 	case <-ctx.Done():
 	case <-r.closed:
 	}
@@ -104,6 +109,7 @@ func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 	if max < 1 {
 		return batch, driver.ErrInvalid
 	}
+	defer r.demand.come()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	blocked := map[string]bool{}
@@ -181,6 +187,38 @@ func (r *receiver[T]) settle(c *call[T], ends map[string]driver.Settlement) (don
 	return done && c.open == 0
 }
 
+// retried reports whether an item of a call that has ended is retried.
+func (c *call[T]) retried() bool {
+	return slices.ContainsFunc(c.items, func(x *item[T]) bool { return x.end.Retry })
+}
+
+// demand has functions handle messages only when the test asks for some: what it does
+// before has its effect on them.
+type demand struct {
+	mu   sync.Mutex
+	came chan struct{}
+}
+
+// come says that the test asks.
+func (d *demand) come() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.came)
+	d.came = make(chan struct{})
+}
+
+// wait waits until the test asks.
+func (d *demand) wait(ctx context.Context, closed <-chan struct{}) {
+	d.mu.Lock()
+	came := d.came
+	d.mu.Unlock()
+	select {
+	case <-came:
+	case <-ctx.Done():
+	case <-closed:
+	}
+}
+
 // invocation is one of a function.
 type invocation struct {
 	mu   sync.Mutex
@@ -206,6 +244,7 @@ func (i *invocation) moved(next chan struct{}) {
 
 // pulledEngine is the engine of a function whose messages a test receives.
 type pulledEngine struct {
+	notify   func()
 	commands *receiver[driver.Command]
 	records  map[string]*receiver[driver.Record] // by log
 	firings  *receiver[driver.Firing]

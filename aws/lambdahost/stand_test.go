@@ -56,6 +56,7 @@ type opening struct {
 	stand  *stand
 	closed chan struct{}
 	once   sync.Once
+	demand *demand
 
 	mu        sync.Mutex
 	receivers map[string]any
@@ -96,7 +97,7 @@ func (s *stand) open(t *testing.T) *opening {
 		t.Fatal(err)
 	}
 	o := &opening{
-		Provider: p, stand: s, closed: make(chan struct{}),
+		Provider: p, stand: s, closed: make(chan struct{}), demand: &demand{came: make(chan struct{})},
 		receivers: map[string]any{}, topics: map[string]driver.StateTopic{}, logs: map[string][]string{}, listeners: map[int]func(string){},
 	}
 	t.Cleanup(func() { _ = o.Close() }) // it is never an error
@@ -155,7 +156,7 @@ func receiverOf[T any](o *opening, kind, name, id string, group func(T) string, 
 	if r, ok := o.receivers[kind+"/"+id].(*receiver[T]); ok {
 		return r, false
 	}
-	r = &receiver[T]{group: group, clone: clone, notify: o.notify(kind, name), closed: o.closed}
+	r = &receiver[T]{group: group, clone: clone, notify: o.notify(kind, name), closed: o.closed, demand: o.demand}
 	o.receivers[kind+"/"+id] = r
 	return r, true
 }
@@ -188,7 +189,7 @@ func (o *opening) OpenCommandReceiver(_ context.Context, name string) (driver.Re
 	if err := o.deploymentOf().Queue(trigger); err != nil {
 		return nil, err
 	}
-	return r, o.serve("commands/"+name, wiring.Commands, trigger, &pulledEngine{commands: r})
+	return r, o.serve("commands/"+name, wiring.Commands, trigger, &pulledEngine{notify: r.notify, commands: r})
 }
 
 func (o *opening) deploymentOf() *awstest.Deployment { return o.stand.deployment }
@@ -211,7 +212,7 @@ func (o *opening) OpenEventCollector(ctx context.Context, spec driver.CollectorS
 	if !made {
 		return r, nil
 	}
-	e := &pulledEngine{records: map[string]*receiver[driver.Record]{log: r}}
+	e := &pulledEngine{notify: r.notify, records: map[string]*receiver[driver.Record]{log: r}}
 	if !spec.Source.Topic {
 		if _, err := o.OpenEventLog(ctx, log); err != nil { // its table has to be there
 			return nil, err
@@ -250,7 +251,7 @@ func (o *opening) OpenCounterReceiver(ctx context.Context, name string) (driver.
 	if _, err := o.OpenCounter(ctx, name); err != nil { // its tables have to be there
 		return nil, err
 	}
-	return r, o.serve("counter/"+name, wiring.Counters, wiring.Trigger{Source: naming.Counts, Component: name}, &pulledEngine{finished: r})
+	return r, o.serve("counter/"+name, wiring.Counters, wiring.Trigger{Source: naming.Counts, Component: name}, &pulledEngine{notify: r.notify, finished: r})
 }
 
 // OpenScheduleReceiver implements [driver.Sources].
@@ -265,7 +266,7 @@ func (o *opening) OpenScheduleReceiver(context.Context) (driver.Receiver[driver.
 	if err := o.deploymentOf().Schedules(); err != nil {
 		return nil, err
 	}
-	return r, o.serve("timers", wiring.Timers, wiring.Trigger{Source: naming.Timers}, &pulledEngine{firings: r})
+	return r, o.serve("timers", wiring.Timers, wiring.Trigger{Source: naming.Timers}, &pulledEngine{notify: r.notify, firings: r})
 }
 
 // OpenBucketReceiver implements [driver.Sources].
@@ -277,7 +278,7 @@ func (o *opening) OpenBucketReceiver(_ context.Context, name string) (driver.Rec
 	if err := o.deploymentOf().Bucket(name, true); err != nil {
 		return nil, err
 	}
-	return r, o.serve("tasks/"+name, wiring.Tasks, wiring.Trigger{Source: naming.Objects, Component: name, Task: "Test.Task"}, &pulledEngine{objects: r})
+	return r, o.serve("tasks/"+name, wiring.Tasks, wiring.Trigger{Source: naming.Objects, Component: name, Task: "Test.Task"}, &pulledEngine{notify: r.notify, objects: r})
 }
 
 // serve has a function of one trigger hand its messages to e.
@@ -306,8 +307,11 @@ func (o *opening) serve(id string, role wiring.Role, trigger wiring.Trigger, e e
 		return err
 	}
 	if !trigger.Stream() {
-		d := s.deployment
-		return s.runner.Queue(name, d.QueueURL(trigger.Source, trigger.Component), d.Source(trigger), lambdarunner.QueueMapping{Visibility: lease})
+		d, o := s.deployment, lambdarunner.QueueMapping{Visibility: lease}
+		if trigger.Source == naming.Timers {
+			o.BatchSize = 1 // a schedule removes itself when its firing is settled, whatever becomes of others
+		}
+		return s.runner.Queue(name, d.QueueURL(trigger.Source, trigger.Component), d.Source(trigger), o)
 	}
 	key := "id"
 	if trigger.Source == naming.Counts {
@@ -331,9 +335,7 @@ func (f *standFunction) handle(ctx context.Context, payload []byte) ([]byte, err
 		f.mu.Lock()
 		o, h, changed := f.opening, f.handler, f.changed
 		f.mu.Unlock()
-		i := &invocation{}
-		answer, err := h.Invoke(context.WithValue(ctx, invocationKey{}, i), payload)
-		i.moved(nil)
+		answer, err := o.invoke(ctx, h, payload)
 		select {
 		case <-o.closed:
 		default:
@@ -351,6 +353,25 @@ func (f *standFunction) handle(ctx context.Context, payload []byte) ([]byte, err
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// invoke calls a handler, once the test asks for messages and until the provider is
+// closed.
+func (o *opening) invoke(ctx context.Context, h *handler, payload []byte) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-o.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	h.engine.(*pulledEngine).notify()
+	o.demand.wait(ctx, o.closed)
+	i := &invocation{}
+	defer i.moved(nil)
+	return h.Invoke(context.WithValue(ctx, invocationKey{}, i), payload)
 }
 
 // left is the event of the records that an answer says have failed; nil when there are

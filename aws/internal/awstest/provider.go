@@ -97,8 +97,10 @@ func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (d
 	return p.Provider.OpenEventTopic(ctx, spec)
 }
 
-// OpenWatermarks implements [driver.Provider].
+// OpenWatermarks implements [driver.Provider]. In an application no consumer has the
+// name of a read model: here it may.
 func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.Watermarks, error) {
+	consumer += "Consumer"
 	if err := p.tables(topology.Component{Name: consumer, Kind: "Automation"}); err != nil {
 		return nil, err
 	}
