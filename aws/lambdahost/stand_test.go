@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/lambdarunner"
 	"github.com/reventless-go/reventless/aws/internal/naming"
@@ -35,7 +33,7 @@ const lease = 15 * time.Minute
 type stand struct {
 	t          *testing.T
 	deployment *awstest.Deployment
-	cfg        aws.Config // of the clients under test
+	backend    awstest.Backend
 	runner     *lambdarunner.Runner
 
 	mu        sync.Mutex
@@ -70,7 +68,7 @@ var _ driver.PullProvider = (*opening)(nil)
 
 func newStand(t *testing.T, b awstest.Backend, others *awstest.Emulator) *stand {
 	t.Helper()
-	s := &stand{t: t, deployment: awstest.NewDeployment(t, topology.App{Name: "test"}, b.DynamoDB, others), cfg: b.Config, functions: map[string]*standFunction{}}
+	s := &stand{t: t, deployment: awstest.NewDeployment(t, topology.App{Name: "test"}, b.DynamoDB, others), backend: b, functions: map[string]*standFunction{}}
 	s.runner = s.newRunner()
 	return s
 }
@@ -92,7 +90,7 @@ func (s *stand) newRunner() *lambdarunner.Runner {
 
 func (s *stand) open(t *testing.T) *opening {
 	t.Helper()
-	p, err := s.deployment.Provider(s.cfg, time.Now)
+	p, err := s.deployment.Provider(s.backend.Config, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,6 +145,29 @@ func (o *opening) notify(kind, name string) func() {
 			f(driver.ReceiverOf(kind, name))
 		}
 	}
+}
+
+// Under faults writes are used as the engine uses them.
+func (o *opening) used() driver.Provider { return awstest.Repeats(o.stand.backend, o.Provider) }
+
+// OpenEventLog implements [driver.Provider].
+func (o *opening) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
+	return o.used().OpenEventLog(ctx, name)
+}
+
+// OpenEventTopic implements [driver.Provider].
+func (o *opening) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (driver.EventTopic, error) {
+	return o.used().OpenEventTopic(ctx, spec)
+}
+
+// OpenWatermarks implements [driver.Provider].
+func (o *opening) OpenWatermarks(ctx context.Context, consumer string) (driver.Watermarks, error) {
+	return o.used().OpenWatermarks(ctx, consumer)
+}
+
+// OpenQueryDb implements [driver.Provider].
+func (o *opening) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
+	return o.used().OpenQueryDb(ctx, spec)
 }
 
 // receiverOf returns the receiver of that name, made by its first opening.
