@@ -1,8 +1,6 @@
 package drivertest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -24,12 +22,12 @@ func eventCollectorSuite() suite {
 		{"AConsumerBesideWritersMissesNothing", aConsumerBesideWritersMissesNothing},
 		{"ConsumersAreIndependent", consumersAreIndependent},
 		{"LogsAreCollectedApart", logsAreCollectedApart},
-		{"HandlesOfAConsumerShareItsPosition", handlesOfAConsumerShareItsPosition},
-		{"ThePositionIsDurable", thePositionIsDurable},
+		{"HandlesOfAConsumerShareItsCheckpoint", handlesOfAConsumerShareItsCheckpoint},
+		{"TheCheckpointIsDurable", theCheckpointIsDurable},
 		{"RefusedAppendsAreNotDelivered", refusedAppendsAreNotDelivered},
 		{"StreamIDsAreKept", collectorKeepsStreamIDs},
 		{"LargeCommitsAreDelivered", largeCommitsAreDelivered},
-		{"CancelledCallsFail", cancelledCollectorCallsFail},
+		cancelledCallsFail(eventCollectorCalls),
 		{"RecordsBelongToTheCaller", recordsBelongToTheCaller},
 		{"LagCountsWhatIsNotSettled", lagCountsWhatIsNotSettled},
 	}...)}
@@ -105,12 +103,17 @@ func recordsCarryTheirCommit(e *env) {
 		e.must(l.Append(e.ctx, c), "append")
 		want = append(want, c)
 	}
-	c := e.collector("Test.Consumer", "Test.Log", false)
+	wantRecords(e, e.collector("Test.Consumer", "Test.Log", false), want)
+}
+
+// wantRecords receives and settles the records of commits of one stream of Test.Log.
+func wantRecords(e *env, c driver.Receiver[driver.Record], want []driver.Commit) {
+	e.Helper()
 	for i := 0; i < len(want) && !e.Failed(); {
 		ds := batch(e, c, 10)
 		for _, d := range ds {
 			if i == len(want) {
-				e.Fatalf("more records than commits")
+				e.Fatalf("got more records than commits")
 			}
 			wantRecord(e, d.Message, "Test.Log", want[i])
 			i++
@@ -220,7 +223,7 @@ func logsAreCollectedApart(e *env) {
 	}
 }
 
-func handlesOfAConsumerShareItsPosition(e *env) {
+func handlesOfAConsumerShareItsCheckpoint(e *env) {
 	l := e.eventLog("Test.Log")
 	one := e.collector("Test.Consumer", "Test.Log", false)
 	two := e.collector("Test.Consumer", "Test.Log", false)
@@ -234,7 +237,7 @@ func handlesOfAConsumerShareItsPosition(e *env) {
 	nothing(e, collected(one), "though the other handle settled it")
 }
 
-func thePositionIsDurable(e *env) {
+func theCheckpointIsDurable(e *env) {
 	e.needReopen()
 	l := e.eventLog("Test.Log")
 	e.fill(l, "a", 1, 6)
@@ -273,13 +276,19 @@ func collectorKeepsStreamIDs(e *env) {
 	for _, id := range ids {
 		e.must(l.Append(e.ctx, commitOf(id, 1, "w")), "append to %s", short(id))
 	}
+	wantStreams(e, e.collector("Test.Consumer", "Test.Log", false), ids)
+}
+
+// wantStreams receives and settles one record of each stream.
+func wantStreams(e *env, c driver.Receiver[driver.Record], ids []string) {
+	e.Helper()
 	got := map[string]bool{}
-	for _, p := range drain(e, collected(e.collector("Test.Consumer", "Test.Log", false)), len(ids)) {
+	for _, p := range drain(e, collected(c), len(ids)) {
 		got[p.group] = true
 	}
 	for _, id := range ids {
 		if !got[id] {
-			e.Errorf("no record of stream %s came", short(id))
+			e.Errorf("no record of the stream %s was delivered", short(id))
 		}
 	}
 }
@@ -292,26 +301,7 @@ func largeCommitsAreDelivered(e *env) {
 	e.must(l.Append(e.ctx, want), "append")
 	e.fill(l, "s", 2, 2)
 	c := e.collector("Test.Consumer", "Test.Log", false)
-	ds := batch(e, c, 1)
-	wantRecord(e, ds[0].Message, "Test.Log", want)
-	settle(e, c, false, ds...)
-	ds = batch(e, c, 1)
-	wantRecord(e, ds[0].Message, "Test.Log", commitOf("s", 2, "fill"))
-}
-
-func cancelledCollectorCallsFail(e *env) {
-	l := e.eventLog("Test.Log")
-	e.fill(l, "s", 1, 1)
-	c := e.collector("Test.Consumer", "Test.Log", false)
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	if b, err := c.Receive(ctx, 1); !errors.Is(err, context.Canceled) {
-		e.Errorf("Receive with a cancelled context = %d deliveries, %v, want context.Canceled", len(b.Deliveries), err)
-	}
-	d := batch(e, c, 1)
-	if err := c.Settle(ctx, []driver.Settlement{{ID: d[0].ID}}); !errors.Is(err, context.Canceled) {
-		e.Errorf("Settle with a cancelled context = %v, want context.Canceled", err)
-	}
+	wantRecords(e, c, []driver.Commit{want, commitOf("s", 2, "fill")})
 }
 
 func recordsBelongToTheCaller(e *env) {

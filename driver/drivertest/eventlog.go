@@ -24,10 +24,8 @@ func eventLogSuite() suite {
 	return suite{"EventLog", []property{
 		{"OneWinnerOfEightConcurrentAppends", oneWinnerOfEightConcurrentAppends},
 		{"ConflictCarriesTheWinner", conflictCarriesTheWinner},
-		{"EqualCommitsConflictToo", equalCommitsConflictToo},
 		{"CommitsAreNeverChanged", commitsAreNeverChanged},
 		{"AcknowledgedAppendsAreReadBackAtOnce", acknowledgedAppendsAreReadBackAtOnce},
-		{"ConcurrentAppendsToOtherStreamsDoNotConflict", concurrentAppendsToOtherStreamsDoNotConflict},
 		{"ReadIsAscendingWithoutGaps", readIsAscendingWithoutGaps},
 		{"ReadersSeeWholeCommits", readersSeeWholeCommits},
 		{"AnEmptyStreamReadsAsEmpty", anEmptyStreamReadsAsEmpty},
@@ -43,14 +41,12 @@ func eventLogSuite() suite {
 		{"RecordedAtIsTheStoresTime", recordedAtIsTheStoresTime},
 		{"InvalidCommitsAreRefused", invalidCommitsAreRefused},
 		{"StreamIDsAreKeptApart", streamIDsAreKeptApart},
-		{"BadStreamIDsAreRefused", badStreamIDsAreRefused},
 		{"CommitsUpToTheLimitAreStored", commitsUpToTheLimitAreStored},
 		{"CommitsOverTheLimitAreRefused", commitsOverTheLimitAreRefused},
-		{"ErrorsAreNotEmptyResults", logErrorsAreNotEmptyResults},
+		cancelledCallsFail(eventLogCalls),
 		{"ACancelledReadIsNotAShortStream", aCancelledReadIsNotAShortStream},
 		{"SequencesCanBeLeftEarly", sequencesCanBeLeftEarly},
-		{"ArgumentsAreNotKept", appendDoesNotKeepItsArgument},
-		{"ResultsBelongToTheCaller", commitsBelongToTheCaller},
+		{"CommitsAreCopied", commitsAreCopied},
 		{"CommitsSurviveReopening", commitsSurviveReopening},
 	}}
 }
@@ -321,19 +317,12 @@ func conflictCarriesTheWinner(e *env) {
 	}
 }
 
-func equalCommitsConflictToo(e *env) {
-	l := e.eventLog("Test.Log")
-	c := commitOf("s", 1, "twin")
-	e.must(l.Append(e.ctx, c), "append")
-	wantWinner(e, l.Append(e.ctx, c), c, "append of the same commit")
-	e.wantStream(l, "s", []driver.Commit{c})
-}
-
 func commitsAreNeverChanged(e *env) {
 	l := e.eventLog("Test.Log")
 	want := e.fill(l, "s", 1, 5)
-	for n := uint64(1); n <= 5; n++ {
-		e.wantClass(l.Append(e.ctx, commitOf("s", n, "intruder")), driver.ErrConflict, "append at the taken number %d", n)
+	for _, c := range want {
+		wantWinner(e, l.Append(e.ctx, c), c, "append of the same commit")
+		wantWinner(e, l.Append(e.ctx, commitOf("s", c.SequenceNr, "intruder")), c, "append of another commit")
 	}
 	e.wantStream(l, "s", want)
 	if d := diffCommits(e.scanAll(l, 1)["s"], want, keepSnapshots); d != "" {
@@ -366,21 +355,6 @@ func acknowledgedAppendsAreReadBackAtOnce(e *env) {
 			e.Errorf("Scan of %s: %s", stream, d)
 		}
 	})
-}
-
-func concurrentAppendsToOtherStreamsDoNotConflict(e *env) {
-	l := e.eventLog("Test.Log")
-	race(8, func(i int) {
-		for n := uint64(1); n <= 10; n++ {
-			e.try(l.Append(e.ctx, commitOf(fmt.Sprintf("s%d", i), n, "w")), "append s%d at %d", i, n)
-		}
-	})
-	all := e.scanAll(l, 2)
-	for i := range 8 {
-		if got := len(all[fmt.Sprintf("s%d", i)]); got != 10 {
-			e.Errorf("stream s%d has %d commits, want 10", i, got)
-		}
-	}
 }
 
 func readIsAscendingWithoutGaps(e *env) {
@@ -783,8 +757,8 @@ func invalidCommitsAreRefused(e *env) {
 		spoil(&c)
 		e.wantClass(l.Append(e.ctx, c), driver.ErrInvalid, "append with %s", name)
 	}
-	if got := e.read(l, "s", 0); len(got) != 0 {
-		e.Errorf("%d refused commits are stored", len(got))
+	for name, id := range badIDs() {
+		e.wantClass(l.Append(e.ctx, commitOf(id, 1, "w")), driver.ErrInvalid, "append to a stream id that is %s", name)
 	}
 	if all := e.scanAll(l, 1); len(all) != 0 {
 		e.Errorf("%d streams of refused commits are stored", len(all))
@@ -814,16 +788,6 @@ func streamIDsAreKeptApart(e *env) {
 		if d := diffCommits(all[id], cs, keepSnapshots); d != "" {
 			e.Errorf("Scan: %s: %s", short(id), d)
 		}
-	}
-}
-
-func badStreamIDsAreRefused(e *env) {
-	l := e.eventLog("Test.Log")
-	for name, id := range badIDs() {
-		e.wantClass(l.Append(e.ctx, commitOf(id, 1, "w")), driver.ErrInvalid, "append to a stream id that is %s", name)
-	}
-	if all := e.scanAll(l, 1); len(all) != 0 {
-		e.Errorf("%d streams of refused ids are stored", len(all))
 	}
 }
 
@@ -888,28 +852,6 @@ func commitsOverTheLimitAreRefused(e *env) {
 	e.wantStream(l, "s", want)
 }
 
-func logErrorsAreNotEmptyResults(e *env) {
-	l := e.eventLog("Test.Log")
-	e.fill(l, "s", 1, 3)
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	for name, stream := range map[string]string{"a stream": "s", "an empty stream": "nobody"} {
-		got, err := collect(e, l.Read(ctx, stream, 0))
-		if !errors.Is(err, context.Canceled) {
-			e.Errorf("Read of %s with a cancelled context yields %d commits and the error %v, want context.Canceled", name, len(got), err)
-		}
-		if got, err := l.Load(ctx, stream, 1); !errors.Is(err, context.Canceled) || got != nil {
-			e.Errorf("Load of %s with a cancelled context = %d commits, %v, want none and context.Canceled", name, len(got), err)
-		}
-	}
-	if got, err := collect(e, l.Scan(ctx, 0, 1)); !errors.Is(err, context.Canceled) {
-		e.Errorf("Scan with a cancelled context yields %d commits and the error %v, want context.Canceled", len(got), err)
-	}
-	if err := l.Append(ctx, commitOf("t", 1, "w")); !errors.Is(err, context.Canceled) {
-		e.Errorf("Append with a cancelled context = %v, want context.Canceled", err)
-	}
-}
-
 func aCancelledReadIsNotAShortStream(e *env) {
 	l := e.eventLog("Test.Log")
 	const commits = 150
@@ -968,25 +910,6 @@ func sequencesCanBeLeftEarly(e *env) {
 	e.wantStream(l, "s", want)
 }
 
-func appendDoesNotKeepItsArgument(e *env) {
-	l := e.eventLog("Test.Log")
-	build := func() driver.Commit {
-		c := withSnapshot(commitOf("s", 1, "w"), 1)
-		c.Commands[0].Meta.Headers = map[string]string{"h": "1"}
-		return c
-	}
-	c := build()
-	e.must(l.Append(e.ctx, c), "append")
-	if d := diffCommit(c, build(), keepSnapshots); d != "" || !c.RecordedAt.IsZero() {
-		e.Errorf("Append changed its argument: %s, RecordedAt %v", d, c.RecordedAt)
-	}
-	scribble(c)
-	e.wantLoad(l, "s", 1, []driver.Commit{build()}, 0)
-	if d := diffCommits(e.read(l, "s", 0), []driver.Commit{build()}, keepSnapshots); d != "" {
-		e.Errorf("Read after the argument was overwritten: %s", d)
-	}
-}
-
 // scribble overwrites all that c points to.
 func scribble(c driver.Commit) {
 	wipe := func(b []byte) {
@@ -1009,37 +932,40 @@ func scribble(c driver.Commit) {
 	}
 }
 
-func commitsBelongToTheCaller(e *env) {
+// commitsAreCopied overwrites what Append was given and what each method returned.
+func commitsAreCopied(e *env) {
 	l := e.eventLog("Test.Log")
-	c := withSnapshot(commitOf("s", 1, "w"), 1)
-	c.Commands[0].Meta.Headers = map[string]string{"h": "1"}
+	build := func() driver.Commit {
+		c := withSnapshot(commitOf("s", 1, "w"), 1)
+		c.Commands[0].Meta.Headers = map[string]string{"h": "1"}
+		return c
+	}
+	want := []driver.Commit{build()}
+	c := build()
 	e.must(l.Append(e.ctx, c), "append")
-	want := []driver.Commit{c}
-	check := func(after string) {
+	if d := diffCommit(c, build(), keepSnapshots); d != "" || !c.RecordedAt.IsZero() {
+		e.Errorf("Append changed its argument: %s, RecordedAt %v", d, c.RecordedAt)
+	}
+	check := func(what string, overwritten ...driver.Commit) {
+		e.Helper()
+		for _, c := range overwritten {
+			scribble(c)
+		}
 		if d := diffCommits(e.read(l, "s", 0), want, keepSnapshots); d != "" {
-			e.Errorf("after what %s returned was overwritten: %s", after, d)
+			e.Errorf("after %s was overwritten: %s", what, d)
 		}
 		e.wantLoad(l, "s", 1, want, 0)
 	}
-	for _, got := range e.read(l, "s", 0) {
-		scribble(got)
-	}
-	check("Read")
+	check("the argument of Append", c)
+	check("the result of Read", e.read(l, "s", 0)...)
 	loaded, err := l.Load(e.ctx, "s", 1)
 	e.must(err, "Load")
-	for _, got := range loaded {
-		scribble(got)
-	}
-	check("Load")
-	for _, got := range e.scanAll(l, 1)["s"] {
-		scribble(got)
-	}
-	check("Scan")
+	check("the result of Load", loaded...)
+	check("the result of Scan", e.scanAll(l, 1)["s"]...)
 	var conflict *driver.ConflictError
 	if errors.As(l.Append(e.ctx, commitOf("s", 1, "loser")), &conflict) {
-		scribble(conflict.Winner)
+		check("the winner of a conflict", conflict.Winner)
 	}
-	check("a conflict")
 }
 
 func commitsSurviveReopening(e *env) {

@@ -2,9 +2,7 @@ package drivertest
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,9 +32,7 @@ func queryEngineSuite() suite {
 		{"IncludeBoundsTheFields", includeBoundsTheFields},
 		{"RowsAreWhole", queriedRowsAreWhole},
 		{"PagesNeitherSkipNorRepeat", pagesNeitherSkipNorRepeat},
-		{"ScanPagesNeitherSkipNorRepeat", scanPagesNeitherSkipNorRepeat},
 		{"LimitBoundsTheResultAfterFiltering", limitBoundsTheResultAfterFiltering},
-		{"TheDefaultLimitIs100", theDefaultLimitIs100},
 		{"WritesBetweenPagesDisturbNoOtherRow", writesBetweenPagesDisturbNoOtherRow},
 		{"WritesBesideAQueryDisturbNoOtherRow", writesBesideAQueryDisturbNoOtherRow},
 		{"EveryRowHasACursor", everyRowHasACursor},
@@ -44,14 +40,12 @@ func queryEngineSuite() suite {
 		{"CursorsOutliveTheirRows", cursorsOutliveTheirRows},
 		{"ScansOrderByAField", scansOrderByAField},
 		{"OrdersAreByNames", ordersAreByNames},
-		{"OrderedScanPagesNeitherSkipNorRepeat", orderedScanPagesNeitherSkipNorRepeat},
-		{"OrderedScansFilter", orderedScansFilter},
 		{"CursorsOfOtherQueriesAreRefused", cursorsOfOtherQueriesAreRefused},
 		{"UnknownNamesAreNotFound", unknownNamesAreNotFound},
 		{"MalformedQueriesAreRefused", malformedQueriesAreRefused},
 		{"ExpiredRowsAreNotReturned", expiredRowsAreNotReturned},
 		{"ANewIndexHasTheOldRows", aNewIndexHasTheOldRows},
-		{"ErrorsAreNotEmptyPages", errorsAreNotEmptyPages},
+		cancelledCallsFail(queryEngineCalls),
 		{"PagesBelongToTheCaller", pagesBelongToTheCaller},
 	}}
 }
@@ -434,71 +428,58 @@ func equalSortValuesOrderByIDAndSubID(e *env) {
 	slices.Reverse(want)
 	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}, want...)
 	// An index without a sort field orders by id and sub id alone.
-	slices.SortFunc(want, func(a, b string) int {
-		aID, aSub, _ := strings.Cut(a, "/")
-		bID, bSub, _ := strings.Cut(b, "/")
-		return cmpOr(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
-	})
+	slices.SortFunc(want, compareNames)
 	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red"}, want...)
 	slices.Reverse(want)
 	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: true}, want...)
 }
 
-func pagesNeitherSkipNorRepeat(e *env) {
-	db, q := e.table(goods), e.engine(goods)
-	want := e.equalSorts(db)
-	for _, descending := range []bool{false, true} {
-		if descending {
-			slices.Reverse(want)
-		}
-		for limit := 1; limit <= len(want)+1; limit++ {
-			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: descending, Limit: limit}, want...)
-			if e.Failed() {
-				return
-			}
-		}
-	}
-	var subs, colors []string
-	for _, n := range want {
-		if id, sub, _ := strings.Cut(n, "/"); id == "a" {
-			subs = append(subs, id+"/"+sub)
-		}
-		colors = append(colors, n)
-	}
-	slices.Sort(subs)
-	slices.SortFunc(colors, func(a, b string) int {
-		aID, aSub, _ := strings.Cut(a, "/")
-		bID, bSub, _ := strings.Cut(b, "/")
-		return cmpOr(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
-	})
-	for _, descending := range []bool{false, true} {
-		if descending {
-			slices.Reverse(subs)
-			slices.Reverse(colors)
-		}
-		for limit := 1; limit <= len(subs)+1; limit++ {
-			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "a", Descending: descending, Limit: limit}, subs...)
-		}
-		for _, limit := range []int{1, 2, 7, 10, 11, len(colors)} {
-			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: descending, Limit: limit}, colors...)
-		}
-	}
+func compareNames(a, b string) int {
+	aID, aSub, _ := strings.Cut(a, "/")
+	bID, bSub, _ := strings.Cut(b, "/")
+	return cmpOr(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
 }
 
-func scanPagesNeitherSkipNorRepeat(e *env) {
+func pagesNeitherSkipNorRepeat(e *env) {
 	db, q := e.table(goods), e.engine(goods)
-	want := e.equalSorts(db)
-	for limit := 1; limit <= len(want)+1 && !e.Failed(); limit++ {
-		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Limit: limit}, want...)
+	byPrice := e.equalSorts(db)
+	byKey := slices.SortedFunc(slices.Values(byPrice), compareNames)
+	var ofA []string
+	for _, n := range byKey {
+		if strings.HasPrefix(n, "a/") {
+			ofA = append(ofA, n)
+		}
 	}
-	// The order is the same for all pages: whatever the page size.
-	first, diff := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), len(want))
+	for limit := 1; limit <= len(byPrice)+1 && !e.Failed(); limit++ {
+		for _, descending := range []bool{false, true} {
+			for _, x := range []struct {
+				query driver.Query
+				want  []string
+			}{
+				{driver.Query{Index: "byShop", Value: "s"}, byPrice},
+				{driver.Query{Index: "byColor", Value: "red"}, byKey},
+				{driver.Query{Value: "a"}, ofA},
+			} {
+				x.query.ReadModel, x.query.Limit, x.query.Descending = goods.Name, limit, descending
+				if descending {
+					x.want = reversed(x.want)
+				}
+				e.wantIDs(q, x.query, x.want...)
+			}
+		}
+		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Limit: limit}, slices.Clone(byPrice)...)
+		for field, want := range map[string][]string{"price": byPrice, "": byKey, "color": byKey, "nobody": byKey} {
+			e.wantOrdered(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: field}, Limit: limit}, want...)
+		}
+	}
+	// A scan without an order has one order for all pages, whatever their size.
+	first, diff := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), len(byPrice))
 	again, diff2 := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), 7)
 	if diff != "" || diff2 != "" {
 		e.Errorf("Scan: %s %s", diff, diff2)
 	}
 	if d := diffNames(names(again), names(first)); d != "" && e.Lag == 0 {
-		e.Errorf("Scan in pages of 7 has another order than in one: %s", d)
+		e.Errorf("Scan in pages of 7 has another order than in one page: %s", d)
 	}
 }
 
@@ -921,59 +902,41 @@ func limitBoundsTheResultAfterFiltering(e *env) {
 	db, q := e.table(goods), e.engine(goods)
 	fill := strings.Repeat("x", min(12<<10, e.Provider.Limits().MaxRowBytes/2)) // together more than a page of 1 MB
 	var rows []driver.Row
-	var all []string
-	for i := range 90 {
-		rare := i%30 == 29
-		rows = append(rows, lineData("id", fmt.Sprintf("%03d", i), fmt.Sprintf(`,"shop":"s","price":%d,"rare":%t,"fill":%q`, i, rare, fill)))
-		if rare {
-			all = append(all, fmt.Sprintf("id/%03d", i))
+	var all, rare []string
+	for i := range 130 {
+		rows = append(rows, lineData("id", fmt.Sprintf("%03d", i), fmt.Sprintf(`,"shop":"s","price":%d,"rare":%t,"fill":%q`, i/2, i%40 == 29, fill)))
+		all = append(all, fmt.Sprintf("id/%03d", i))
+		if i%40 == 29 {
+			rare = append(rare, all[i])
 		}
 	}
 	e.fillTable(db, rows)
 	fs := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{true}}}
-	for _, limit := range []int{1, 2} {
-		for _, index := range []string{"", "keysOnly"} {
-			query := driver.Query{ReadModel: goods.Name, Index: index, Value: "s", Filters: fs, Limit: limit}
-			if index == "" {
-				query.Value = "id"
-			}
-			e.wantIDs(q, query, all...) // pages are full unless they are the last
+	for limit, want := range map[int][]string{1: rare, 2: rare, 0: all, 1000: all} { // 0 is 100, which walk knows
+		filters := fs
+		if limit == 0 || limit == 1000 {
+			filters = nil
 		}
-		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Filters: fs, Limit: limit}, all...)
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "id", Filters: filters, Limit: limit}, want...)
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "keysOnly", Value: "s", Filters: filters, Limit: limit}, want...)
+		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Filters: filters, Limit: limit}, slices.Clone(want)...)
+		e.wantOrdered(q, driver.Scan{ReadModel: goods.Name, Filters: filters, Order: &driver.Order{Field: "price"}, Limit: limit}, want...)
 	}
-	// A page is empty only when nothing matches.
-	p, err := q.Query(e.ctx, driver.Query{ReadModel: goods.Name, Value: "id", Filters: fs, Limit: 1})
-	e.must(err, "Query")
-	if len(p.Rows) != 1 && e.Lag == 0 {
-		e.Errorf("the first page has %d rows, want 1", len(p.Rows))
-	}
-	none := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{"never"}}}
-	p, err = q.Scan(e.ctx, driver.Scan{ReadModel: goods.Name, Filters: none, Limit: 1})
-	if err != nil || len(p.Rows) != 0 || p.Cursor != "" {
-		e.Errorf("a scan that matches nothing = %d rows, cursor %q, %v, want an empty last page", len(p.Rows), p.Cursor, err)
-	}
-}
-
-func theDefaultLimitIs100(e *env) {
-	db, q := e.table(subTable), e.engine(subTable)
-	var rows []driver.Row
-	var want []string
-	for i := range 130 {
-		rows = append(rows, lineOf("id", fmt.Sprintf("%03d", i), i))
-		want = append(want, fmt.Sprintf("id/%03d", i))
-	}
-	e.fillTable(db, rows)
-	e.wantIDs(q, driver.Query{ReadModel: subTable.Name, Value: "id"}, want...) // walk knows the default
-	e.wantIDs(q, driver.Query{ReadModel: subTable.Name, Value: "id", Limit: 1000}, want...)
-	e.wantScanIDs(q, driver.Scan{ReadModel: subTable.Name}, want...)
 	for name, page := range map[string]pageOf{
-		"Query": e.queryPages(q, driver.Query{ReadModel: subTable.Name, Value: "id"}),
-		"Scan":  e.scanPages(q, driver.Scan{ReadModel: subTable.Name}),
+		"Query":        e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id"}),
+		"Scan":         e.scanPages(q, driver.Scan{ReadModel: goods.Name}),
+		"ordered Scan": e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}),
 	} {
 		p, err := page(0, "")
 		if err != nil || len(p.Rows) != 100 || p.Cursor == "" {
 			e.Errorf("%s with limit 0 returned %d rows, cursor %q, %v, want 100 and a cursor", name, len(p.Rows), p.Cursor, err)
 		}
+	}
+	// A page is empty only when nothing matches.
+	none := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{"never"}}}
+	p, err := q.Scan(e.ctx, driver.Scan{ReadModel: goods.Name, Filters: none, Limit: 1})
+	if err != nil || len(p.Rows) != 0 || p.Cursor != "" {
+		e.Errorf("a scan that matches nothing = %d rows, cursor %q, %v, want an empty last page", len(p.Rows), p.Cursor, err)
 	}
 }
 
@@ -1338,25 +1301,6 @@ func aNewIndexHasTheOldRows(e *env) {
 		e.reopen()
 		e.table(spec)
 		e.wantIDs(e.engine(spec), driver.Query{ReadModel: spec.Name, Index: "byColor", Value: "c1"}, want...)
-	}
-}
-
-func errorsAreNotEmptyPages(e *env) {
-	db, q := e.table(goods), e.engine(goods)
-	e.save(db, lineData("id", "1", `,"shop":"s","price":1`))
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	for _, query := range []driver.Query{
-		{ReadModel: goods.Name, Value: "id"}, {ReadModel: goods.Name, Value: "nobody"}, {ReadModel: goods.Name, Index: "byShop", Value: "s"},
-	} {
-		if p, err := q.Query(ctx, query); !errors.Is(err, context.Canceled) {
-			e.Errorf("%s with a cancelled context = %d rows, %v, want context.Canceled", describe(query), len(p.Rows), err)
-		}
-	}
-	for _, scan := range []driver.Scan{{ReadModel: goods.Name}, {ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}} {
-		if p, err := q.Scan(ctx, scan); !errors.Is(err, context.Canceled) {
-			e.Errorf("%s with a cancelled context = %d rows, %v, want context.Canceled", describeScan(scan), len(p.Rows), err)
-		}
 	}
 }
 

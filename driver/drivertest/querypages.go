@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/reventless-go/reventless/driver"
 )
@@ -360,52 +359,4 @@ func ordersAreByNames(e *env) {
 	}
 	e.save(db, rowOf("none", `{"rank":1,"rank":null}`))
 	e.wantOrdered(q, driver.Scan{ReadModel: plainTable.Name, Order: &driver.Order{Field: "rank"}}, "none", "id4", "id3", "id2", "id1", "id0")
-}
-
-func orderedScanPagesNeitherSkipNorRepeat(e *env) {
-	db, q := e.table(goods), e.engine(goods)
-	byPrice := e.equalSorts(db)
-	byKey := slices.Clone(byPrice)
-	slices.SortFunc(byKey, func(a, b string) int {
-		aID, aSub, _ := strings.Cut(a, "/")
-		bID, bSub, _ := strings.Cut(b, "/")
-		return cmpOr(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
-	})
-	for limit := 1; limit <= len(byKey)+1; limit++ {
-		e.wantOrdered(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}, Limit: limit}, byPrice...)
-		e.wantOrdered(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{}, Limit: limit}, byKey...)
-		if limit%5 == 1 {
-			e.wantOrdered(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "color"}, Limit: limit}, byKey...) // all equal
-			e.wantOrdered(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "nobody"}, Limit: limit}, byKey...)
-		}
-		if e.Failed() {
-			return
-		}
-	}
-}
-
-func orderedScansFilter(e *env) {
-	db, q := e.table(plainTable), e.engine(plainTable)
-	var want []string
-	var rows []driver.Row
-	for i := range 250 {
-		rows = append(rows, rowOf(fmt.Sprintf("id%03d", i), fmt.Sprintf(`{"rank":%d,"rare":%t}`, -i/2, i%50 == 7)))
-		if i%50 == 7 {
-			want = append(want, fmt.Sprintf("id%03d", i))
-		}
-	}
-	e.fillTable(db, rows)
-	fs := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{true}}}
-	slices.Reverse(want)
-	for _, limit := range []int{0, 1, 2, 5} {
-		e.wantOrdered(q, driver.Scan{ReadModel: plainTable.Name, Filters: fs, Order: &driver.Order{Field: "rank"}, Limit: limit}, want...)
-		e.wantOrdered(q, driver.Scan{ReadModel: plainTable.Name, Filters: fs, Order: &driver.Order{}, Limit: limit}, reversed(want)...)
-	}
-	for _, field := range []string{"", "rank"} {
-		scan := driver.Scan{ReadModel: plainTable.Name, Order: &driver.Order{Field: field}}
-		p, err := q.Scan(e.ctx, scan)
-		if err != nil || len(p.Rows) != 100 || p.Cursor == "" {
-			e.Errorf("%s returned %d rows, cursor %q, %v, want 100 and a cursor", describeScan(scan), len(p.Rows), p.Cursor, err)
-		}
-	}
 }

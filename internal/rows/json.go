@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math"
 	"strconv"
 	"unicode/utf8"
 
@@ -144,16 +143,3 @@ func scalar(raw json.RawMessage) any {
 
 // absent reports whether a field is not there or null.
 func absent(raw json.RawMessage) bool { return len(raw) == 0 || raw[0] == 'n' }
-
-// whole returns the whole number that raw stands for, also in forms such as 2.0
-// and 1e3 as long as float64 holds them exactly.
-func whole(raw json.RawMessage) (int64, bool) {
-	if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
-		return n, true
-	}
-	f, ok := scalar(raw).(float64)
-	if !ok || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
-		return 0, false
-	}
-	return int64(f), true
-}

@@ -13,11 +13,9 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/internal/jsontext"
 )
 
 // CheckSpec reports whether spec describes a table that can be: a name, indexes
@@ -197,65 +195,6 @@ func appendMember(b []byte, name string, value []byte) []byte {
 	b = append(b, quote(name)...)
 	b = append(b, ':')
 	return append(b, value...)
-}
-
-// Blank returns the data of a row that [driver.QueryDb].Count creates: an object
-// with the sub id field, if the table has one.
-func Blank(spec driver.TableSpec, key driver.Key) json.RawMessage {
-	b := []byte{'{'}
-	if spec.SubID != "" {
-		b = appendMember(b, spec.SubID, quote(key.Sub))
-	}
-	return append(b, '}')
-}
-
-// AddCount returns data with inc added to its whole number field, all other
-// bytes kept, and the new value. An absent field counts from 0 and comes last.
-// A field that is not a whole number, or a sum beyond int64, is an
-// [driver.ErrInvalid].
-func AddCount(data json.RawMessage, field string, inc int64) (json.RawMessage, int64, error) {
-	if field == "" {
-		return nil, 0, fmt.Errorf("count of a field without a name: %w", driver.ErrInvalid)
-	}
-	start, end, last, count := -1, -1, -1, 0
-	err := members(data, func(name string, s, e int) {
-		if name == field {
-			start, end = s, e
-		}
-		last = e
-		count++
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	var old int64
-	if start >= 0 {
-		var ok bool
-		if old, ok = whole(data[start:end]); !ok {
-			return nil, 0, fmt.Errorf("field %q is not a whole number: %w", field, driver.ErrInvalid)
-		}
-	}
-	sum := old + inc
-	if (sum > old) != (inc > 0) && inc != 0 {
-		return nil, 0, fmt.Errorf("field %q is over the range of whole numbers: %w", field, driver.ErrInvalid)
-	}
-	value := strconv.AppendInt(nil, sum, 10)
-	if start < 0 {
-		var member []byte
-		if count == 0 {
-			last = jsontext.SkipSpace(data, 0) + 1
-		} else {
-			member = append(member, ',')
-		}
-		member = append(member, quote(field)...)
-		member = append(member, ':')
-		value = append(member, value...)
-		start, end = last, last
-	}
-	out := make([]byte, 0, len(data)+len(value))
-	out = append(out, data[:start]...)
-	out = append(out, value...)
-	return append(out, data[end:]...), sum, nil
 }
 
 // Deadline is when a row ends, in seconds since 1970, for a store that keeps a

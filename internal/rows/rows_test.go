@@ -200,67 +200,7 @@ func FuzzFields(f *testing.F) {
 		if !maps.EqualFunc(got, want, func(a, b json.RawMessage) bool { return string(a) == string(b) }) {
 			t.Fatalf("Fields(%q) = %q, want %q", data, got, want)
 		}
-		next, _, err := rows.AddCount(json.RawMessage(data), "a", 1)
-		if err == nil && !json.Valid(next) {
-			t.Fatalf("AddCount(%q) = %q", data, next)
-		}
 	})
-}
-
-func TestAddCount(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		name, data string
-		inc        int64
-		want       string
-		value      int64
-	}{
-		{"present", `{ "n" : 41 , "x":1.0}`, 1, `{ "n" : 42 , "x":1.0}`, 42},
-		{"negative", `{"n":1}`, -3, `{"n":-2}`, -2},
-		{"by nothing", `{"n":1}`, 0, `{"n":1}`, 1},
-		{"whole in another form", `{"n":1.0e2}`, 1, `{"n":101}`, 101},
-		{"absent", `{"x":1 }`, 2, `{"x":1,"n":2 }`, 2},
-		{"absent by nothing", `{}`, 0, `{"n":0}`, 0},
-		{"empty object", ` { } `, 2, ` {"n":2 } `, 2},
-		{"nested name", `{"x":{"n":1}}`, 2, `{"x":{"n":1},"n":2}`, 2},
-		{"escaped name", `{"\u006e":1}`, 2, `{"\u006e":3}`, 3},
-		{"last of two", `{"n":1,"n":2}`, 1, `{"n":1,"n":3}`, 3},
-		{"up to the end", `{"n":9223372036854775806}`, 1, `{"n":9223372036854775807}`, math.MaxInt64},
-		{"overflow", `{"n":9223372036854775807}`, 1, "", 0},
-		{"underflow", `{"n":-9223372036854775808}`, -1, "", 0},
-		{"beyond int64", `{"n":9223372036854775808}`, -1, "", 0},
-		{"fraction", `{"n":1.5}`, 1, "", 0},
-		{"string", `{"n":"1"}`, 1, "", 0},
-		{"boolean", `{"n":true}`, 1, "", 0},
-		{"null", `{"n":null}`, 1, "", 0},
-		{"list", `{"n":[1]}`, 1, "", 0},
-		{"no object", `[]`, 1, "", 0},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			in := []byte(test.data)
-			got, value, err := rows.AddCount(in, "n", test.inc)
-			if string(got) != test.want || value != test.value {
-				t.Errorf("got %s, %d, want %s, %d", got, value, test.want, test.value)
-			}
-			if wantErr := test.want == ""; wantErr != errors.Is(err, driver.ErrInvalid) {
-				t.Errorf("got the error %v, want one: %t", err, wantErr)
-			}
-			if string(in) != test.data {
-				t.Errorf("the argument became %s", in)
-			}
-		})
-	}
-}
-
-func TestBlank(t *testing.T) {
-	t.Parallel()
-	if got := string(rows.Blank(plain, driver.Key{ID: "a"})); got != `{}` {
-		t.Errorf("got %s", got)
-	}
-	if got := string(rows.Blank(sub, driver.Key{ID: "a", Sub: `<"1>`})); got != `{"line":"<\"1>"}` {
-		t.Errorf("got %s", got)
-	}
 }
 
 func TestDeadline(t *testing.T) {
