@@ -8,6 +8,7 @@ import (
 
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/driver/drivertest"
+	"github.com/reventless-go/reventless/driver/memory"
 )
 
 // lag is how long the mappings may take to bring what a call did.
@@ -47,4 +48,15 @@ func TestDeliveries(t *testing.T) {
 		"S3.GetObject", "S3.ListObjectsV2", "S3.DeleteObject", "S3.CreateMultipartUpload", "S3.UploadPart",
 	)
 	awstest.TestBackends(t, drivertest.TestProvider, 1, append(after, awstest.Before()...), onStand)
+}
+
+// Nobody can tell from the results whether an application runs on AWS or in memory.
+func TestSameResults(t *testing.T) {
+	t.Parallel()
+	drivertest.TestSameResults(t, func(*testing.T) *drivertest.Fixture {
+		return &drivertest.Fixture{Provider: memory.New(nil)}
+	}, func(t *testing.T) *drivertest.Fixture {
+		b := awstest.Backend{DynamoDB: awstest.DynamoDB(t), Config: awstest.DynamoDB(t).Config(nil)}
+		return newStand(t, b, awstest.MiniStack(t)).fixture(t, 300*time.Millisecond)
+	}, 2)
 }

@@ -23,10 +23,13 @@ const SeedVariable = "REVENTLESS_SEED"
 // TestSameResults runs lists of random operations on two providers and requires
 // that every visible result is the same; of revisions, only that they grow
 // alike. A list that fails is cut down as far as it still fails, and reported
-// with its seed.
-func TestSameResults(t *testing.T, a, b Open) {
+// with its seed. The number of lists is 12, or fewer for a provider that takes its time.
+func TestSameResults(t *testing.T, a, b Open, fewer ...int) {
 	seed := rand.Uint64()
 	lists := 12
+	for _, n := range fewer {
+		lists = n
+	}
 	if s := os.Getenv(SeedVariable); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
