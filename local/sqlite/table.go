@@ -293,11 +293,16 @@ func (s *shape) places(data string) []*place {
 	if len(s.Indexes) == 0 {
 		return nil
 	}
-	out := make([]*place, len(s.Indexes))
 	fields, err := rows.Fields([]byte(data))
 	if err != nil {
-		return out // cannot be: it was checked
+		fields = nil // cannot be: it was checked
 	}
+	return s.placesIn(fields)
+}
+
+// placesIn returns the places of a row with these fields.
+func (s *shape) placesIn(fields map[string]json.RawMessage) []*place {
+	out := make([]*place, len(s.Indexes))
 	for i, index := range s.Indexes {
 		// An error is a row that was there before the index: it is left out.
 		if e, in, err := rows.IndexEntry(index, fields); in && err == nil {
@@ -386,11 +391,12 @@ type draft struct {
 // draft checks a row.
 func (t *table) draft(row driver.Row) (draft, error) {
 	s := t.readable.Load()
-	if err := rows.Check(s.TableSpec, row, t.p.limits.MaxRowBytes); err != nil {
+	fields, err := rows.Checked(s.TableSpec, row, t.p.limits.MaxRowBytes)
+	if err != nil {
 		return draft{}, err
 	}
 	d := draft{key: row.Key, data: string(row.Data), deadline: rows.Deadline(row.ExpiresAt), shape: s}
-	d.places = s.places(d.data)
+	d.places = s.placesIn(fields)
 	return d, nil
 }
 
