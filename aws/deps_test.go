@@ -14,10 +14,6 @@ const (
 // testHelpers are packages that only tests may link.
 var testHelpers = []string{
 	self + "/internal/awstest",
-	self + "/internal/awstables",
-	self + "/internal/awsqueues",
-	self + "/internal/awsstack",
-	self + "/internal/teststack",
 	self + "/internal/lambdarunner",
 }
 

@@ -3,9 +3,9 @@ package lambdahost
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/reventless-go/reventless/aws/counter"
 	"github.com/reventless-go/reventless/aws/eventcollector"
@@ -107,13 +107,16 @@ func (h *handler) counted(ctx context.Context, component string, changes []strea
 		retrying := map[string]bool{}
 		for i, d := range deliveries {
 			id := d.Message
-			if !retrying[id] {
-				if err := h.finish(ctx, component, d); err != nil {
-					retrying[id] = true
-					h.log.Warn("counter is tried again", "counter", component, "id", clip(id), "error", clip(err.Error()))
-				}
+			settlements[i] = driver.Settlement{ID: d.ID, Retry: true}
+			if retrying[id] {
+				continue
 			}
-			settlements[i] = driver.Settlement{ID: d.ID, Retry: retrying[id], After: backoff(d.Attempt)}
+			again, after, err := h.finish(ctx, component, d)
+			if err != nil {
+				again, after = true, backoff(d.Attempt)
+				h.log.Warn("counter is tried again", "counter", component, "id", clip(id), "error", clip(err.Error()))
+			}
+			retrying[id], settlements[i].Retry, settlements[i].After = again, again, after
 		}
 		return settlements, nil
 	})
@@ -123,13 +126,12 @@ func (h *handler) counted(ctx context.Context, component string, changes []strea
 	return failed
 }
 
-var errFinish = errors.New("a finish is to be handled again")
-
-// finish handles the finishes that a counter has now, and removes them from it.
-func (h *handler) finish(ctx context.Context, component string, d driver.Delivery[string]) error {
+// finish handles the finishes that a counter has now, in order, and removes those that
+// are done from it. It reports whether one is to be handled again, and after how long.
+func (h *handler) finish(ctx context.Context, component string, d driver.Delivery[string]) (again bool, after time.Duration, err error) {
 	finished, err := h.counters[component].Pending(ctx, d.Message)
 	if err != nil || len(finished) == 0 {
-		return err
+		return false, 0, err
 	}
 	deliveries := make([]driver.Delivery[driver.CounterFinished], len(finished))
 	for i, f := range finished {
@@ -137,23 +139,21 @@ func (h *handler) finish(ctx context.Context, component string, d driver.Deliver
 	}
 	settlements, err := h.engine.HandleFinished(ctx, component, deliveries)
 	if err != nil {
-		return err
+		return false, 0, err
 	}
-	// They are handled in order: those before the first to be retried are done.
-	retry := map[string]bool{}
+	ends := map[string]driver.Settlement{}
 	for _, s := range settlements {
-		retry[s.ID] = s.Retry
+		ends[s.ID] = s
 	}
-	done := slices.IndexFunc(deliveries, func(x driver.Delivery[driver.CounterFinished]) bool {
-		again, settled := retry[x.ID]
-		return again || !settled
-	})
-	if done == 0 {
-		return errFinish
+	done := 0
+	for ; done < len(deliveries); done++ {
+		if s, ok := ends[deliveries[done].ID]; !ok || s.Retry {
+			again, after = true, s.After
+			break
+		}
 	}
-	last := len(finished) - 1
 	if done > 0 {
-		last, err = done-1, errFinish
+		err = h.counters[component].Done(ctx, d.Message, finished[done-1].Ordinal)
 	}
-	return errors.Join(h.counters[component].Done(ctx, d.Message, finished[last].Ordinal), err)
+	return again, after, err
 }

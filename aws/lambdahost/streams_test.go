@@ -1,8 +1,10 @@
 package lambdahost
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -131,6 +133,48 @@ func TestRecordsComeAgainWhenTheStoreIsAway(t *testing.T) {
 	faults.Stop()
 	f.handles(event)
 	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":3}` {
+		t.Errorf("the row is %s", got)
+	}
+}
+
+// missing is a transport for which a table of rows does not exist.
+type missing struct{ table string }
+
+func (m missing) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if !bytes.Contains(body, []byte(`"`+m.table+`"`)) {
+		return awstest.Transport().RoundTrip(r)
+	}
+	answer := `{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"Requested resource not found"}`
+	return &http.Response{
+		StatusCode: http.StatusBadRequest, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}}, Body: io.NopCloser(strings.NewReader(answer)), ContentLength: int64(len(answer)),
+	}, nil
+}
+
+// A deployment that adds a read model makes its functions and its table side by side.
+func TestATableThatIsNotThereYetParksNothing(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	commands := s.start("commands/P", nil)
+	s.fill(commands, "a", 1)
+	event := records(s.change(commands, "P.Box", "a", 1, "101"))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	f := s.start("projections/P", missing{s.Resource(naming.Rows, "P.Boxes")})
+	if got, err := f.invokeIn(ctx, event); err != nil || !slices.Equal(got, []string{"101"}) {
+		t.Errorf("failed are %q, %v, want the record", got, err)
+	}
+	if got := f.letters(""); len(got) != 0 {
+		t.Errorf("parked are %q", got)
+	}
+	f = s.start("projections/P", nil)
+	f.handles(event)
+	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":1}` {
 		t.Errorf("the row is %s", got)
 	}
 }

@@ -336,8 +336,8 @@ func retriesWaitForAfter[T any](e *env, q queue[T]) {
 	q.put("g2", 1)
 	ds := take(e, q.Receiver, 2)
 	e.must(q.Settle(e.ctx, []driver.Settlement{
-		{ID: ds[0].ID, Retry: true, After: 10 * time.Minute},
-		{ID: ds[1].ID, Retry: true, After: 20 * time.Minute},
+		{ID: ds[0].ID, Retry: true, After: 7 * time.Minute},
+		{ID: ds[1].ID, Retry: true, After: 14 * time.Minute},
 	}), "Settle")
 	nothing(e, q, "while it waits for its retry")
 	q.put("g3", 1) // other groups go on
@@ -346,7 +346,7 @@ func retriesWaitForAfter[T any](e *env, q queue[T]) {
 		e.Errorf("message %v was delivered while it waits for its retry", got)
 	}
 	settle(e, q.Receiver, false, other...)
-	e.advance(10*time.Minute - time.Second)
+	e.advance(7*time.Minute - time.Second)
 	nothing(e, q, "a second before its retry is due")
 	e.advance(time.Second)
 	for i, d := range ds {
@@ -356,7 +356,7 @@ func retriesWaitForAfter[T any](e *env, q queue[T]) {
 		}
 		settle(e, q.Receiver, false, again...)
 		nothing(e, q, "though the other one still waits, or all were settled")
-		e.advance(10 * time.Minute)
+		e.advance(7 * time.Minute)
 	}
 }
 

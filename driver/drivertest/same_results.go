@@ -24,10 +24,14 @@ const SeedVariable = "REVENTLESS_SEED"
 // TestSameResults runs lists of random operations on two providers and requires
 // that every visible result is the same. Of revisions it requires only that they
 // grow alike. It reduces a list that fails as far as it still fails, and reports it
-// with its seed.
-func TestSameResults(t *testing.T, a, b Open) {
+// with its seed. It runs 12 lists, or fewer for a slow provider, and 100 in the long
+// form of the tests.
+func TestSameResults(t *testing.T, a, b Open, fewer ...int) {
 	seed := rand.Uint64()
 	lists := 12
+	for _, n := range fewer {
+		lists = n
+	}
 	if testenv.Long() {
 		lists = 100
 	}

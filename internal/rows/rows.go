@@ -77,27 +77,33 @@ func Size(r driver.Row) int { return len(r.ID) + len(r.Sub) + len(r.Data) }
 // [driver.QueryDb] demands; the error is an [driver.ErrInvalid] or
 // [driver.ErrTooLarge]. A maxBytes of 0 means no limit.
 func Check(spec driver.TableSpec, r driver.Row, maxBytes int) error {
+	_, err := Checked(spec, r, maxBytes)
+	return err
+}
+
+// Checked is Check, and returns the fields of the row, which it has parsed.
+func Checked(spec driver.TableSpec, r driver.Row, maxBytes int) (map[string]json.RawMessage, error) {
 	if err := CheckKey(spec, r.Key); err != nil {
-		return err
+		return nil, err
 	}
 	if size := Size(r); maxBytes > 0 && size > maxBytes {
-		return fmt.Errorf("row %q: %w", r.Key, &driver.TooLargeError{What: "row", Size: size, Limit: maxBytes})
+		return nil, fmt.Errorf("row %q: %w", r.Key, &driver.TooLargeError{What: "row", Size: size, Limit: maxBytes})
 	}
 	fields, err := Fields(r.Data)
 	if err != nil {
-		return fmt.Errorf("row %q: %w", r.Key, err)
+		return nil, fmt.Errorf("row %q: %w", r.Key, err)
 	}
 	if spec.SubID != "" {
 		if sub, ok := scalar(fields[spec.SubID]).(string); !ok || sub != r.Sub {
-			return fmt.Errorf("row %q: field %q does not equal the sub id: %w", r.Key, spec.SubID, driver.ErrInvalid)
+			return nil, fmt.Errorf("row %q: field %q does not equal the sub id: %w", r.Key, spec.SubID, driver.ErrInvalid)
 		}
 	}
 	for _, index := range spec.Indexes {
 		if _, _, err := IndexEntry(index, fields); err != nil {
-			return fmt.Errorf("row %q: %w", r.Key, err)
+			return nil, fmt.Errorf("row %q: %w", r.Key, err)
 		}
 	}
-	return nil
+	return fields, nil
 }
 
 // Entry is the entry of a row in an index.

@@ -289,11 +289,16 @@ func (s *shape) entries(data string) []*entry {
 	if len(s.Indexes) == 0 {
 		return nil
 	}
-	out := make([]*entry, len(s.Indexes))
 	fields, err := rows.Fields([]byte(data))
 	if err != nil {
-		return out // impossible: the data was checked
+		fields = nil // impossible: the data was checked
 	}
+	return s.entriesOf(fields)
+}
+
+// entriesOf returns the index entries of a row with these fields.
+func (s *shape) entriesOf(fields map[string]json.RawMessage) []*entry {
+	out := make([]*entry, len(s.Indexes))
 	for i, index := range s.Indexes {
 		// A row that does not fit the index is older than the index: it is omitted.
 		if e, in, err := rows.IndexEntry(index, fields); in && err == nil {
@@ -382,11 +387,12 @@ type draft struct {
 // draft checks a row and returns its draft.
 func (t *table) draft(row driver.Row) (draft, error) {
 	s := t.readable.Load()
-	if err := rows.Check(s.TableSpec, row, t.p.limits.MaxRowBytes); err != nil {
+	fields, err := rows.Checked(s.TableSpec, row, t.p.limits.MaxRowBytes)
+	if err != nil {
 		return draft{}, err
 	}
 	d := draft{key: row.Key, data: string(row.Data), deadline: rows.Deadline(row.ExpiresAt), shape: s}
-	d.entries = s.entries(d.data)
+	d.entries = s.entriesOf(fields)
 	return d, nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"flag"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -190,7 +191,28 @@ func (w whole) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := errors.Join(err, r.Body.Close()); err != nil {
 		return nil, err
 	}
-	r = r.Clone(r.Context())
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	return w.next.RoundTrip(r)
+	for n := 1; ; n++ {
+		again := r.Clone(r.Context())
+		again.Body = io.NopCloser(bytes.NewReader(body))
+		resp, err := w.next.RoundTrip(again)
+		if err != nil || resp.StatusCode != http.StatusInternalServerError || n == maxLocks {
+			return resp, err
+		}
+		answer, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			return nil, err
+		}
+		resp.Body = io.NopCloser(bytes.NewReader(answer))
+		if !lockTimeout.Match(answer) {
+			return resp, nil
+		}
+	}
 }
+
+// maxLocks bounds how often a request is sent that could not have a lock.
+const maxLocks = 20
+
+// lockTimeout is what DynamoDB Local says, as an internal error, when a table's lock was
+// not to be had on a busy machine. The request had no effect then. DynamoDB has no such
+// error.
+var lockTimeout = regexp.MustCompile(`(?i)time(d )?-?out.{0,40}lock|lock.{0,40}time(d )?-?out`)

@@ -110,10 +110,7 @@ func (f *Faults) Injected() map[string]int {
 	return maps.Clone(f.counts)
 }
 
-type (
-	watched struct{}
-	spared  struct{}
-)
+type watched struct{}
 
 // Watch returns a context for the requests of one call, and whether the answer to
 // one of them was lost that had its effect. What such a call says of conditions
@@ -122,10 +119,6 @@ func Watch(ctx context.Context) (context.Context, func() bool) {
 	lost := new(atomic.Bool)
 	return context.WithValue(ctx, watched{}, lost), lost.Load
 }
-
-// Spare returns a context whose requests do not fail after their effect: for what
-// must not be sent again.
-func Spare(ctx context.Context) context.Context { return context.WithValue(ctx, spared{}, true) }
 
 // RoundTrip hands the request on, unless or although it fails.
 func (f *Faults) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -144,9 +137,6 @@ func (f *Faults) RoundTrip(r *http.Request) (*http.Response, error) {
 		drop(r)
 		return nil, timeout{}
 	case InternalAfter, ResetAfter, TimeoutAfter:
-		if r.Context().Value(spared{}) != nil {
-			break
-		}
 		if err := f.swallow(r); err != nil {
 			return nil, err
 		}

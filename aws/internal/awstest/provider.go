@@ -97,8 +97,10 @@ func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (d
 	return p.Provider.OpenEventTopic(ctx, spec)
 }
 
-// OpenWatermarks implements [driver.Provider].
+// OpenWatermarks implements [driver.Provider]. In an application no consumer has the
+// name of a read model: here it may.
 func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.Watermarks, error) {
+	consumer += "Consumer"
 	if err := p.tables(topology.Component{Name: consumer, Kind: "Automation"}); err != nil {
 		return nil, err
 	}
@@ -113,8 +115,8 @@ func component(spec driver.TableSpec) topology.Component {
 	return c
 }
 
-// rows makes the tables of a read model, and the indexes that are new.
-func (p *Provider) rows(spec driver.TableSpec) error {
+// Rows makes the tables of a read model, and the indexes that are new.
+func (p *Provider) Rows(spec driver.TableSpec) error {
 	if err := p.tables(component(spec)); err != nil {
 		return err
 	}
@@ -123,7 +125,7 @@ func (p *Provider) rows(spec driver.TableSpec) error {
 
 // OpenQueryDb implements [driver.Provider].
 func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
-	if err := p.rows(spec); err != nil {
+	if err := p.Rows(spec); err != nil {
 		return nil, err
 	}
 	return p.Provider.OpenQueryDb(ctx, spec)
@@ -132,7 +134,7 @@ func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driv
 // OpenQueryEngine implements [driver.Provider].
 func (p *Provider) OpenQueryEngine(ctx context.Context, specs []driver.TableSpec) (driver.QueryEngine, error) {
 	for _, spec := range specs {
-		if err := p.rows(spec); err != nil {
+		if err := p.Rows(spec); err != nil {
 			return nil, err
 		}
 	}

@@ -3,6 +3,7 @@ package awstest
 import (
 	"context"
 	"errors"
+	"reflect"
 
 	"github.com/reventless-go/reventless/driver"
 )
@@ -37,6 +38,68 @@ func (p repeats) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver
 
 // watermarks is a name for embedding: the interface has a method of its own name.
 type watermarks = driver.Watermarks
+
+func (p repeats) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
+	l, err := p.Provider.OpenEventLog(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return repeatedLog{l}, nil
+}
+
+func (p repeats) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (driver.EventTopic, error) {
+	t, err := p.Provider.OpenEventTopic(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return repeatedTopic{t}, nil
+}
+
+// repeatedLog recognizes its own commit in a conflict, as the engine does.
+type repeatedLog struct{ driver.EventLog }
+
+func (l repeatedLog) Append(ctx context.Context, c driver.Commit) error {
+	ctx, lost := Watch(ctx)
+	err := l.EventLog.Append(ctx, c)
+	var conflict *driver.ConflictError
+	if errors.As(err, &conflict) && lost() && reflect.DeepEqual(conflict.Winner.Commands, c.Commands) {
+		return nil
+	}
+	return err
+}
+
+// repeatedTopic publishes again what failed and passes, as a relay does: the SDK does
+// not know all the ways in which SNS says that it is throttled.
+type repeatedTopic struct{ driver.EventTopic }
+
+func (t repeatedTopic) Publish(ctx context.Context, envelopes []driver.Envelope) error {
+	refused := map[string]error{}
+	err := Again(ctx, func() error {
+		err := t.EventTopic.Publish(ctx, envelopes)
+		var some *driver.BatchError
+		if !errors.As(err, &some) {
+			return err
+		}
+		var again []driver.Envelope
+		for _, e := range envelopes {
+			switch err := some.Failed[e.Key()]; {
+			case err == nil:
+			case errors.Is(err, driver.ErrThrottled) || errors.Is(err, driver.ErrUnavailable):
+				again = append(again, e)
+			default:
+				refused[e.Key()] = err
+			}
+		}
+		if envelopes = again; len(again) == 0 {
+			return nil
+		}
+		return err
+	})
+	if err == nil && len(refused) > 0 {
+		return &driver.BatchError{Failed: refused}
+	}
+	return err
+}
 
 type repeatedWatermarks struct{ watermarks }
 

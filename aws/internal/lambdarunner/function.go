@@ -117,6 +117,9 @@ func (f *function) run(payload []byte, d draws) ([]byte, error) {
 	case !json.Valid(payload):
 		return nil, fmt.Errorf("lambdarunner: function %s: the payload is no JSON", f.Name)
 	}
+	if f.Handler != nil {
+		return f.runHere(payload, d)
+	}
 	if d.recycle {
 		if e := f.pop(); e != nil {
 			f.count(&f.stats.Recycles)
@@ -154,6 +157,20 @@ func (f *function) run(payload []byte, d draws) ([]byte, error) {
 		}
 		return inv.body, err
 	}
+}
+
+// runHere hands payload to the function's handler.
+func (f *function) runHere(payload []byte, d draws) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(f.r.ctx, f.Timeout)
+	defer cancel()
+	start := now()
+	body, err := f.Handler(ctx, payload)
+	f.finished(&invocation{took: now().Sub(start)}, true)
+	if err == nil && d.lose {
+		f.count(&f.stats.LostAnswers)
+		return nil, ErrAnswerLost
+	}
+	return body, err
 }
 
 func (f *function) finished(inv *invocation, began bool) {

@@ -83,6 +83,9 @@ type Function struct {
 	// Concurrency is how many processes it has at most, each with one invocation at
 	// a time; 0 is 2.
 	Concurrency int
+	// Handler, unless it is nil, handles the invocations in this process, in place of
+	// processes of the binary. Of the faults it meets with those of answers alone.
+	Handler func(ctx context.Context, payload []byte) ([]byte, error)
 }
 
 // Stats tell what came of one function's invocations.

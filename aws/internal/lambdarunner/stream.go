@@ -45,6 +45,9 @@ type StreamMapping struct {
 	MaxRetries int
 	// Bisect halves a batch that failed as a whole, which costs it no retry.
 	Bisect bool
+	// ShardBy, unless it is empty, splits the stream into a shard for each value of this
+	// attribute of the key, as that of a large table is split.
+	ShardBy string
 }
 
 // Dropped is what a stream gave up: in Lambda it would be at the destination for
@@ -68,7 +71,10 @@ type stream struct {
 
 	mu     sync.Mutex
 	shards *shards
+
+	laning sync.Mutex
 	lanes  []*lane
+	keyed  map[string]*lane // by the value of ShardBy
 }
 
 // lane is a shard as the function sees it.
@@ -108,7 +114,10 @@ func (r *Runner) Stream(function, table string, o StreamMapping) error {
 	}
 	s.arn = "arn:aws:dynamodb:" + r.opts.Region + ":" + r.opts.Account + ":table/" + table + "/stream/" + s.shards.label
 	n := 1
-	if r.opts.Faults.Shuffle {
+	switch {
+	case o.ShardBy != "":
+		n, s.keyed = 0, map[string]*lane{}
+	case r.opts.Faults.Shuffle:
 		n = shuffled
 	}
 	for i := range n {
@@ -194,6 +203,9 @@ func (s *stream) add(page []streamtypes.Record) {
 }
 
 func (s *stream) laneOf(r streamtypes.Record) *lane {
+	if s.keyed != nil {
+		return s.laneBy(r.Dynamodb.Keys[s.ShardBy])
+	}
 	if len(s.lanes) == 1 {
 		return s.lanes[0]
 	}
@@ -203,10 +215,28 @@ func (s *stream) laneOf(r streamtypes.Record) *lane {
 	return s.lanes[h.Sum64()>>32%uint64(len(s.lanes))]
 }
 
+// laneBy returns the lane of a value of ShardBy.
+func (s *stream) laneBy(v streamtypes.AttributeValue) *lane {
+	value, _ := json.Marshal(typedValue(v)) // attributes have JSON
+	s.laning.Lock()
+	defer s.laning.Unlock()
+	l := s.keyed[string(value)]
+	if l == nil {
+		l = &lane{s: s, random: s.r.random(s.f.Name+"@"+s.table+string(value), 0), wake: make(chan struct{}, 1)}
+		s.keyed[string(value)] = l
+		s.lanes = append(s.lanes, l)
+		s.r.spawn(l.run)
+	}
+	return l
+}
+
 // waiting is how many records were not handled yet.
 func (s *stream) waiting() int {
 	n := 0
-	for _, l := range s.lanes {
+	s.laning.Lock()
+	lanes := slices.Clone(s.lanes)
+	s.laning.Unlock()
+	for _, l := range lanes {
 		l.mu.Lock()
 		n += len(l.queue)
 		l.mu.Unlock()
@@ -283,7 +313,9 @@ func (l *lane) linger(ctx context.Context) {
 	}
 }
 
-func (l *lane) shuffles() bool { return len(l.s.lanes) > 1 && !l.s.r.calm.Load() }
+func (l *lane) shuffles() bool {
+	return l.s.r.opts.Faults.Shuffle && l.s.keyed == nil && !l.s.r.calm.Load()
+}
 
 // head returns the next batch, which stays in the queue: of a size, or of any.
 func (l *lane) head(size int) []record {

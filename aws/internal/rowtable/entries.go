@@ -11,17 +11,10 @@ import (
 	"github.com/reventless-go/reventless/internal/rows"
 )
 
-// enter adds the attributes of the indexes that a row is in.
-func (t Table) enter(item dynamo.Item, row driver.Row) error {
-	if len(t.Spec.Indexes) == 0 {
-		return nil
-	}
-	fields, err := rows.Fields(row.Data)
-	if err != nil {
-		return err
-	}
+// enter adds the attributes of the indexes that a row with these fields is in.
+func (t Table) enter(item dynamo.Item, key driver.Key, fields map[string]json.RawMessage) error {
 	for _, index := range t.Spec.Indexes {
-		if err := enterOne(item, index, row.Key, fields); err != nil {
+		if err := enterOne(item, index, key, fields); err != nil {
 			return fmt.Errorf("index %q: %w", index.Name, err)
 		}
 	}

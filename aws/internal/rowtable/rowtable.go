@@ -116,7 +116,8 @@ func (t Table) At(e *dynamo.Expression, revision uint64, now time.Time) string {
 // size. A revision that is not there begins with the microseconds of now, so that
 // those of a row that was removed do not come again.
 func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size int, err error) {
-	if err := rows.Check(t.Spec, row, MaxRowBytes); err != nil {
+	fields, err := rows.Checked(t.Spec, row, MaxRowBytes)
+	if err != nil {
 		return 0, err
 	}
 	item := t.Key(row.Key)
@@ -127,7 +128,7 @@ func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size in
 	if deadline != 0 {
 		item[t.Expiry()] = dynamo.Number(deadline)
 	}
-	if err := t.enter(item, row); err != nil {
+	if err := t.enter(item, row.Key, fields); err != nil {
 		return 0, fmt.Errorf("row %.100q: %w", row.Key, err)
 	}
 	size = dynamo.Size(item)
