@@ -437,6 +437,8 @@ func TestFilters(t *testing.T) {
 		{`{"title":{"notContains":"lpha"}}`, "b"},
 		{`{"note":{"exists":true}}`, "a c"},
 		{`{"note":{"exists":false}}`, "b"},
+		{`{"note":{"unequal":"n"}}`, "b c"},
+		{`{"size":{"lessOrEqual":1}}`, "a c"},
 		{`{"size":{"equal":2}}`, "b"},
 		{`{"size":{"greater":-3.5}}`, "a b"},
 		{`{"size":{"greaterOrEqual":-3.5,"less":2}}`, "a c"},
