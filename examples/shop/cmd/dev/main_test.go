@@ -188,7 +188,7 @@ func (p *process) end() {
 	}
 }
 
-// terminate tells the program to end and does not wait for it.
+// terminate sends SIGTERM and does not wait for the end of the program.
 func (p *process) terminate() {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
