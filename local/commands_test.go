@@ -265,12 +265,15 @@ func TestCommandsOnStandardInput(t *testing.T) {
 			t.Errorf("%q is answered %q, want a line with %q and %q", c.line, got, id, c.want)
 		}
 	}
-	// Many at a time: each line is answered once.
+	// Many at a time, beside the API: each line is answered once.
 	lines := ""
 	for n := range 200 {
 		lines += fmt.Sprintf(`{"commandId":"n%d","aggregate":"Note","command":"Write","id":"%d","data":{"Text":"x"}}`+"\n", n, n%7)
 	}
-	got := b.run(lines, "run", "--stdin")
+	got := b.run(lines, "run", "--stdin", "--addr", "127.0.0.1:0")
+	if strings.Count(got, "\n") != 200 {
+		t.Errorf("200 lines are answered with\n%s", got)
+	}
 	for n := range 200 {
 		if strings.Count(got, fmt.Sprintf(`"commandId":"n%d"`, n)) != 1 {
 			t.Errorf("command n%d is not answered once", n)

@@ -250,22 +250,6 @@ func TestRunKeepsDevUsersOnThisMachine(t *testing.T) {
 	}
 }
 
-func TestRunReadsLinesBesideTheAPI(t *testing.T) {
-	t.Parallel()
-	// Without --addr it serves nothing, so that several may run.
-	c := newCommand(clocks(), &Options{Logger: slog.New(slog.DiscardHandler)})
-	c.SetArgs([]string{"--data", filepath.Join(t.TempDir(), "clocks.db"), "run", "--stdin", "--addr", "127.0.0.1:0"})
-	var out strings.Builder
-	c.SetOut(&out)
-	c.SetIn(strings.NewReader(`{"aggregate": "Clock", "command": "Tick", "id": "a", "commandId": "one"}` + "\n"))
-	if err := c.ExecuteContext(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := out.String(); !strings.Contains(got, "Accepted") || strings.Count(got, "\n") != 1 {
-		t.Errorf("standard output has %q", got)
-	}
-}
-
 // pipes is a listener whose connections are pipes, for tests in which no time
 // passes.
 type pipes struct {

@@ -210,87 +210,6 @@ func TestEveryComponentHasAllThatItNeeds(t *testing.T) {
 	})
 }
 
-func TestFunctions(t *testing.T) {
-	both(t, func(t *testing.T, _ Strategy, r *deploytest.Resources) {
-		roles, codes := map[string]string{}, map[string]bool{}
-		for _, f := range byType(r, functionType) {
-			for k, want := range map[string]any{
-				"runtime": "provided.al2023", "architectures": []any{"arm64"}, "handler": "bootstrap", "memorySize": 512.0, "timeout": 30.0,
-				"tracingConfig": map[string]any{"mode": "PassThrough"}, "reservedConcurrentExecutions": nil,
-			} {
-				if got := f.Inputs[k]; fmt.Sprint(got) != fmt.Sprint(want) {
-					t.Errorf("%s: %s is %v, want %v", f, k, got, want)
-				}
-			}
-			logs := f.Inputs["loggingConfig"].(map[string]any)
-			if logs["logFormat"] != "JSON" || logs["applicationLogLevel"] != "INFO" || logs["logGroup"] != "/aws/lambda/"+f.Inputs["name"].(string) {
-				t.Errorf("%s: its logs are %v", f, logs)
-			}
-			env := f.Inputs["environment"].(map[string]any)["variables"].(map[string]any)
-			size := 0
-			for k, v := range env {
-				size += len(k) + len(v.(string))
-			}
-			if len(env) != 3 || size > 1<<10 || env[wiring.EnvStack] != "dev" || env[wiring.EnvAccount] != "123456789012" {
-				t.Errorf("%s: the environment has %d bytes: %v", f, size, env)
-			}
-			if served, err := wiring.Parse(shop(t), env[wiring.EnvFunction].(string)); err != nil || must(devNames.FunctionName(string(served.Role), served.Subject)) != f.Inputs["name"] {
-				t.Errorf("%s: it is told to be %v: %v", f, env[wiring.EnvFunction], err)
-			}
-			if other := roles[f.Inputs["role"].(string)]; other != "" {
-				t.Errorf("%s and %s have one role", f, other)
-			}
-			roles[f.Inputs["role"].(string)] = f.Name
-			codes[f.Inputs["code"].(string)] = true
-			for _, before := range []string{logGroupType, rolePolicyType} {
-				if !slices.Contains(f.DependsOn, before+" "+f.Name) {
-					t.Errorf("%s does not wait for its %s", f, before)
-				}
-			}
-		}
-		if len(codes) != 1 {
-			t.Errorf("the codes are %v, want one for all", codes)
-		}
-		for _, g := range byType(r, logGroupType) {
-			if g.Inputs["retentionInDays"] != 30.0 {
-				t.Errorf("%s is kept for %v days", g, g.Inputs["retentionInDays"])
-			}
-		}
-	})
-}
-
-func TestMappings(t *testing.T) {
-	both(t, func(t *testing.T, _ Strategy, r *deploytest.Resources) {
-		for _, m := range byType(r, mappingType) {
-			want := map[string]any{"functionResponseTypes": []any{"ReportBatchItemFailures"}, "batchSize": 10.0, "startingPosition": nil, "parallelizationFactor": nil, "maximumBatchingWindowInSeconds": nil, "metricsConfig": nil, "scalingConfig": nil}
-			stream := strings.Contains(m.Inputs["eventSourceArn"].(string), "/stream/")
-			if stream {
-				want = map[string]any{
-					"functionResponseTypes": []any{"ReportBatchItemFailures"}, "batchSize": 100.0, "startingPosition": "TRIM_HORIZON", "parallelizationFactor": 1.0,
-					"bisectBatchOnFunctionError": true, "maximumRetryAttempts": 100.0, "maximumRecordAgeInSeconds": 21600.0,
-					"metricsConfig":     map[string]any{"metrics": []any{"EventCount"}},
-					"destinationConfig": map[string]any{"onFailure": map[string]any{"destinationArn": "arn:aws:s3:::shop-dev-failures-123456789012"}},
-				}
-				// Records that are kept do not count as dropped.
-				for what, metric := range map[string]string{"dropped": "OnFailureDestinationDeliveredEventCount", "gone": "DroppedEventCount"} {
-					alarm := find(t, r, alarmType, m.Name+"-"+what)
-					if d := alarm.Inputs["dimensions"].(map[string]any); d["EventSourceMappingUUID"] != "uuid-of-"+m.Name || alarm.Inputs["metricName"] != metric {
-						t.Errorf("%s watches %v of %v", alarm, alarm.Inputs["metricName"], d)
-					}
-				}
-			}
-			for k, v := range want {
-				if got := m.Inputs[k]; fmt.Sprint(got) != fmt.Sprint(v) {
-					t.Errorf("%s: %s is %v, want %v", m, k, got, v)
-				}
-			}
-			if !slices.ContainsFunc(m.DependsOn, func(d string) bool { return strings.HasPrefix(d, rolePolicyType) }) {
-				t.Errorf("%s does not wait for the rights to read", m)
-			}
-		}
-	})
-}
-
 // What feeds a topic begins with the records of the last 24 hours: who is subscribed
 // later would miss them.
 func TestRelaysWaitForTheSubscriptions(t *testing.T) {
@@ -308,57 +227,6 @@ func TestRelaysWaitForTheSubscriptions(t *testing.T) {
 	}
 	if n == 0 {
 		t.Error("nobody is subscribed")
-	}
-}
-
-func TestQueues(t *testing.T) {
-	t.Parallel()
-	args := &AppArgs{Overrides: map[string]Settings{"commands/Ordering": {Timeout: time.Minute}}}
-	r := graph(t, shop(t), args, nil)
-	letters := map[any]bool{}
-	for _, p := range byType(r, "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy") {
-		var allow struct {
-			RedrivePermission string
-			SourceQueueArns   []string
-		}
-		if err := json.Unmarshal([]byte(p.Inputs["redriveAllowPolicy"].(string)), &allow); err != nil || allow.RedrivePermission != "byQueue" || len(allow.SourceQueueArns) != 1 {
-			t.Errorf("%s: %v %v", p, allow, err)
-		}
-		letters[p.Inputs["queueUrl"]] = true
-	}
-	for _, q := range byType(r, queueType) {
-		name := q.Inputs["name"].(string)
-		fifo := strings.HasSuffix(name, ".fifo")
-		want := map[string]any{"sqsManagedSseEnabled": true, "fifoQueue": nil, "deduplicationScope": nil, "fifoThroughputLimit": nil, "messageRetentionSeconds": nil, "visibilityTimeoutSeconds": 180.0}
-		if fifo {
-			want["fifoQueue"], want["deduplicationScope"], want["fifoThroughputLimit"] = true, "messageGroup", "perMessageGroupId"
-		}
-		if strings.HasPrefix(name, "shop-dev-Ordering-") && strings.HasSuffix(name, "-commands.fifo") {
-			want["visibilityTimeoutSeconds"] = 360.0
-		}
-		if strings.HasSuffix(strings.TrimSuffix(name, ".fifo"), "dlq") {
-			want["messageRetentionSeconds"], want["visibilityTimeoutSeconds"] = 1209600.0, nil
-			if !letters["https://sqs.eu-central-1.amazonaws.com/123456789012/"+name] {
-				t.Errorf("%s: any queue may use it", q)
-			}
-		} else {
-			var redrive struct {
-				DeadLetterTargetArn string
-				MaxReceiveCount     int
-			}
-			dlq := strings.TrimSuffix(name, ".fifo") + "dlq"
-			if fifo {
-				dlq += ".fifo"
-			}
-			if err := json.Unmarshal([]byte(q.Inputs["redrivePolicy"].(string)), &redrive); err != nil || redrive.MaxReceiveCount != 12 || redrive.DeadLetterTargetArn != "arn:aws:sqs:eu-central-1:123456789012:"+dlq {
-				t.Errorf("%s: its letters go to %v: %v", q, redrive, err)
-			}
-		}
-		for k, v := range want {
-			if got := q.Inputs[k]; got != v {
-				t.Errorf("%s: %s is %v, want %v", q, k, got, v)
-			}
-		}
 	}
 }
 
@@ -549,22 +417,6 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
-func TestCollectorsTakeTheirTopicsOnly(t *testing.T) {
-	t.Parallel()
-	r := graph(t, shop(t), nil, nil)
-	got := find(t, r, queuePolicyType, "shop-Ordering.CustomerTotals-collector").Inputs["policy"]
-	want := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sns.amazonaws.com"},"Action":["sqs:SendMessage"],"Resource":["arn:aws:sqs:eu-central-1:123456789012:shop-dev-Ordering-CustomerTotals-collector.fifo"],` +
-		`"Condition":{"ArnEquals":{"aws:SourceArn":["arn:aws:sns:eu-central-1:123456789012:shop-dev-Ordering-Order-events.fifo","arn:aws:sns:eu-central-1:123456789012:shop-dev-Ordering-Return-events.fifo"]}}}]}`
-	if got != want {
-		t.Errorf("it allows\n%s, want\n%s", got, want)
-	}
-	for _, x := range byType(r, topicType) {
-		if x.Inputs["fifoTopic"] != true || x.Inputs["contentBasedDeduplication"] != nil {
-			t.Errorf("%s: %v", x, x.Inputs)
-		}
-	}
-}
-
 func TestAlarms(t *testing.T) {
 	t.Parallel()
 	const topic = "arn:aws:sns:eu-central-1:123456789012:ops"
@@ -645,6 +497,12 @@ func TestSettingsReachTheirResources(t *testing.T) {
 		in := find(t, r, mappingType, name).Inputs
 		if got := fmt.Sprint(in["batchSize"], " ", in["scalingConfig"]); got != want {
 			t.Errorf("%s has %s, want %s", name, got, want)
+		}
+	}
+	// A message is invisible for six times as long as its function may take.
+	for name, want := range map[string]any{"shop-Ordering.Order-commands": 720.0, "shop-Catalog.Category-commands": 180.0} {
+		if got := find(t, r, queueType, name).Inputs["visibilityTimeoutSeconds"]; got != want {
+			t.Errorf("%s hides messages for %v seconds, want %v", name, got, want)
 		}
 	}
 	if g := find(t, r, logGroupType, "shop-api"); g.Inputs["retentionInDays"] != 0.0 {

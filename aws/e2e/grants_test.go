@@ -508,62 +508,6 @@ func checkServices(t *testing.T, g *deploytest.Resources) {
 	}
 }
 
-// TestRecordedRights is about the reading of requests.
-func TestRecordedRights(t *testing.T) {
-	table := awstest.ARN("dynamodb", "table/")
-	for _, test := range []struct {
-		method, url, target, form, body string
-		status                          int
-		want                            []right
-	}{
-		{target: "DynamoDB_20120810.PutItem", body: `{"TableName":"a"}`, want: []right{{action: "dynamodb:PutItem", resource: table + "a"}}},
-		{target: "DynamoDB_20120810.Query", body: `{"TableName":"a","IndexName":"i"}`, want: []right{{action: "dynamodb:Query", resource: table + "a/index/i"}}},
-		{target: "DynamoDB_20120810.BatchGetItem", body: `{"RequestItems":{"a":{}}}`, want: []right{{action: "dynamodb:BatchGetItem", resource: table + "a"}}},
-		{
-			target: "DynamoDB_20120810.TransactWriteItems", body: `{"TransactItems":[{"Put":{"TableName":"a"}},{"ConditionCheck":{"TableName":"b"}}]}`,
-			want: []right{{action: "dynamodb:PutItem", resource: table + "a"}, {action: "dynamodb:ConditionCheckItem", resource: table + "b"}},
-		},
-		{target: "DynamoDB_20120810.DescribeTable", body: `{"TableName":"a"}`},
-		{target: "AmazonSQS.SendMessageBatch", body: `{"QueueUrl":"https://sqs/1/a.fifo"}`, want: []right{{action: "sqs:SendMessage", resource: awstest.ARN("sqs", "a.fifo")}}},
-		{target: "AmazonSQS.PurgeQueue", body: `{"QueueUrl":"https://sqs/1/a.fifo"}`},
-		{form: "Action=PublishBatch&TopicArn=arn%3Aa", want: []right{{action: "sns:Publish", resource: "arn:a"}}},
-		{form: "Action=Subscribe&TopicArn=arn%3Aa"},
-		{
-			method: http.MethodPost, url: "/schedules/s", body: `{"GroupName":"g","Target":{"RoleArn":"arn:r"}}`,
-			want: []right{{action: "scheduler:CreateSchedule", resource: awstest.ARN("scheduler", "schedule/g/s")}, {action: "iam:PassRole", resource: "arn:r", service: "scheduler.amazonaws.com"}},
-		},
-		{method: http.MethodDelete, url: "/schedules/s?groupName=g", want: []right{{action: "scheduler:DeleteSchedule", resource: awstest.ARN("scheduler", "schedule/g/s")}}},
-		{method: http.MethodGet, url: "/b/k/l", want: []right{{action: "s3:GetObject", resource: "arn:aws:s3:::b/k/l"}}},
-		{
-			method: http.MethodGet, url: "/b/k", status: http.StatusNotFound,
-			want: []right{{action: "s3:GetObject", resource: "arn:aws:s3:::b/k"}, {action: "s3:ListBucket", resource: "arn:aws:s3:::b"}},
-		},
-		{method: http.MethodPost, url: "/b/k?uploadId=1", want: []right{{action: "s3:PutObject", resource: "arn:aws:s3:::b/k"}}},
-		{method: http.MethodDelete, url: "/b/k?uploadId=1", want: []right{{action: "s3:AbortMultipartUpload", resource: "arn:aws:s3:::b/k"}}},
-		{method: http.MethodGet, url: "/b?list-type=2", want: []right{{action: "s3:ListBucket", resource: "arn:aws:s3:::b"}}},
-		{method: http.MethodGet, url: "/b?acl"},
-		{method: http.MethodDelete, url: "/b"},
-	} {
-		if test.method == "" {
-			test.method, test.url = http.MethodPost, "/"
-		}
-		r, err := http.NewRequestWithContext(t.Context(), test.method, "http://localhost"+test.url, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if test.target != "" {
-			r.Header.Set("X-Amz-Target", test.target)
-		}
-		if test.form != "" {
-			test.body = test.form
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		}
-		if got, err := rightsOf(r, []byte(test.body), test.status); !slices.Equal(got, test.want) || (err == nil) == (test.want == nil) {
-			t.Errorf("%s %s %s%s takes %v (%v), want %v", test.method, test.url, test.target, test.form, got, err, test.want)
-		}
-	}
-}
-
 // TestPoliciesDeny is about the reading of policies.
 func TestPoliciesDeny(t *testing.T) {
 	p, err := parsePolicies([]any{

@@ -7,6 +7,7 @@ import (
 	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/aggregate"
 	"github.com/reventless-go/reventless/internal/api"
+	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/readmodel"
 )
 
@@ -35,108 +36,57 @@ func (takesID) MessageType() string        { return "TakeID" }
 func (takesCommandID) MessageType() string { return "TakeCommandID" }
 func (otherPing) MessageType() string      { return "OtherPing" }
 
+// one is a plugin with an aggregate and a read model of rows R.
+func one[R any](plugged, name string, mods ...func(*readmodel.Spec[R])) *plugin.Plugin {
+	e := entity("Thing", nil, Ping{})
+	return plug(plugged, e, rows(name, e, mods...))
+}
+
+// indexed gives a read model these indexes.
+func indexed[R any](indexes ...readmodel.Index) func(*readmodel.Spec[R]) {
+	return func(s *readmodel.Spec[R]) { s.Indexes = indexes }
+}
+
 func TestNamesThatCollide(t *testing.T) {
 	t.Parallel()
-	e := func() *entities { return entity("Thing", nil, Ping{}) }
+	type line struct{ Other string }
+	e := entity("Thing", nil, Ping{})
 	for name, tt := range map[string]struct {
-		text string
-		says []string
+		plugins []*plugin.Plugin
+		says    []string
 	}{
 		"two Go types of one name": {
-			func() string {
-				type Line struct{ Other string }
-				e := e()
-				_, text := derive(plug("Shop", e, rows[holder[Line]]("Holders", e), rows[Rich]("Riches", e)))
-				return text
-			}(), []string{"api of Shop.Riches: ", "api_test.Line", "both become the type ShopLine"},
+			[]*plugin.Plugin{plug("Shop", e, rows[holder[line]]("Holders", e), rows[holder[Line]]("Others", e))},
+			[]string{"api of Shop.Others: ", "api_test.Line", "both become the type ShopLine"},
 		},
-		"a row and a part of a row": {
-			func() string {
-				e := e()
-				_, text := derive(plug("Shop", e, rows[holder[Line]]("Lines", e)))
-				return text
-			}(), []string{"api of Shop.Lines: ", "api_test.Line", "both become the type ShopLine"},
-		},
-		"two operations": {
-			func() string {
-				e := e()
-				_, text := derive(plug("Shop", e, rows[plain]("ThingEvents", e)))
-				return text
-			}(), []string{"api of Shop.ThingEvents: the query shopThingEvents already exists, of Shop.Thing"},
-		},
-		"two commands": {
-			func() string {
-				_, text := derive(plug("Shop", entity("Thing", nil, otherPing{}), entity("ThingOther", nil, Ping{})))
-				return text
-			}(), []string{"api of Shop.ThingOther: the mutation shopThingOtherPing already exists, of Shop.Thing"},
-		},
-		"singular and plural of two read models": {
-			func() string {
-				e := e()
-				_, text := derive(plug("Shop", e, rows[plain]("Order", e), rows[plain]("Orders", e)))
-				return text
-			}(), []string{"api of Shop.Orders: ", "ShopOrder"},
-		},
-		"a command field id": {
-			func() string { _, text := derive(plug("Shop", entity("Thing", nil, takesID{}))); return text }(),
-			[]string{"api of Shop.Thing: command TakeID: the field ID of api_test.takesID has the name of an argument"},
-		},
-		"a command field commandId": {
-			func() string { _, text := derive(plug("Shop", entity("Thing", nil, takesCommandID{}))); return text }(),
-			[]string{"api of Shop.Thing: command TakeCommandID: the field commandId of api_test.takesCommandID has the name of an argument"},
-		},
-		"plugins whose names run together": {
-			func() string {
-				a, b := entity("Thing", nil, Ping{}), entity("Thing", nil, Ping{})
-				_, text := derive(plug("A", a, rows[plain]("BC", a)), plug("AB", b, rows[plain]("C", b)))
-				return text
-			}(), []string{"api of AB.C: ", "both become the type ABC"},
-		},
-		"a name of GraphQL": {
-			func() string {
-				e := e()
-				_, text := derive(plug("AWS", e, rows[plain]("JSON", e)))
-				return text
-			}(), []string{"api of AWS.JSON: ", "the type name AWSJSON is reserved by GraphQL"},
-		},
+		"a row and a part of a row":              {[]*plugin.Plugin{one[holder[Line]]("Shop", "Lines")}, []string{"api of Shop.Lines: ", "api_test.Line", "both become the type ShopLine"}},
+		"two operations":                         {[]*plugin.Plugin{one[plain]("Shop", "ThingEvents")}, []string{"api of Shop.ThingEvents: the query shopThingEvents already exists, of Shop.Thing"}},
+		"two commands":                           {[]*plugin.Plugin{plug("Shop", entity("Thing", nil, otherPing{}), entity("ThingOther", nil, Ping{}))}, []string{"api of Shop.ThingOther: the mutation shopThingOtherPing already exists, of Shop.Thing"}},
+		"singular and plural of two read models": {[]*plugin.Plugin{plug("Shop", e, rows[plain]("Order", e), rows[plain]("Orders", e))}, []string{"api of Shop.Orders: ", "ShopOrder"}},
+		"a command field id":                     {[]*plugin.Plugin{plug("Shop", entity("Thing", nil, takesID{}))}, []string{"api of Shop.Thing: command TakeID: the field ID of api_test.takesID has the name of an argument"}},
+		"a command field commandId":              {[]*plugin.Plugin{plug("Shop", entity("Thing", nil, takesCommandID{}))}, []string{"api of Shop.Thing: command TakeCommandID: the field commandId of api_test.takesCommandID has the name of an argument"}},
+		"plugins whose names run together":       {[]*plugin.Plugin{one[plain]("A", "BC"), one[plain]("AB", "C")}, []string{"api of AB.C: ", "both become the type ABC"}},
+		"a name of GraphQL":                      {[]*plugin.Plugin{one[plain]("AWS", "JSON")}, []string{"api of AWS.JSON: ", "the type name AWSJSON is reserved by GraphQL"}},
 		"a name that every API has": {
-			func() string {
-				e, f, g := e(), e(), e()
-				_, text := derive(plug("Page", e, rows[plain]("Infos", e)), plug("Command", f, rows[plain]("Results", f)), plug("String", g, rows[plain]("Filter", g)))
-				return text
-			}(), []string{"api of Page.Infos: ", "two types named PageInfo", "api of Command.Results: ", "two types named CommandResult", "api of String.Filter: ", "two types named StringFilter"},
+			[]*plugin.Plugin{one[plain]("Page", "Infos"), one[plain]("Command", "Results"), one[plain]("String", "Filter")},
+			[]string{"api of Page.Infos: ", "two types named PageInfo", "api of Command.Results: ", "two types named CommandResult", "api of String.Filter: ", "two types named StringFilter"},
 		},
 		"an index by a field that is named as an argument": {
-			func() string {
-				e := e()
-				_, text := derive(plug("Shop", e, rows("Lists", e, func(s *readmodel.Spec[first]) {
-					s.Indexes = []readmodel.Index{{Name: "first", Key: "first"}}
-				})))
-				return text
-			}(), []string{"api of Shop.Lists: ", "shopListsByFirst: two arguments are named first"},
+			[]*plugin.Plugin{one("Shop", "Lists", indexed[first](readmodel.Index{Name: "first", Key: "first"}))},
+			[]string{"api of Shop.Lists: ", "shopListsByFirst: two arguments are named first"},
 		},
 		"an index that is named as another with a capital": {
-			func() string {
-				e := e()
-				_, text := derive(plug("Shop", e, rows("Lists", e, func(s *readmodel.Spec[plain]) {
-					s.Indexes = []readmodel.Index{{Name: "byOwner", Key: "owner"}, {Name: "ByOwner", Key: "owner"}}
-				})))
-				return text
-			}(), []string{"api of Shop.Lists: the query shopListsByByOwner already exists"},
+			[]*plugin.Plugin{one("Shop", "Lists", indexed[plain](readmodel.Index{Name: "byOwner", Key: "owner"}, readmodel.Index{Name: "ByOwner", Key: "owner"}))},
+			[]string{"api of Shop.Lists: the query shopListsByByOwner already exists"},
 		},
-		"a field id that is no string": {
-			func() string {
-				e := e()
-				_, text := derive(plug("Shop", e, rows[withID]("Lists", e)))
-				return text
-			}(), []string{"api of Shop.Lists: the field id of api_test.withID has the name of the row's id and is not a string"},
-		},
+		"a field id that is no string": {[]*plugin.Plugin{one[withID]("Shop", "Lists")}, []string{"api of Shop.Lists: the field id of api_test.withID has the name of the row's id and is not a string"}},
 	} {
-		if tt.text == "" {
+		_, text := derive(tt.plugins...)
+		if text == "" {
 			t.Errorf("%s: there is an API", name)
 			continue
 		}
-		wantTexts(t, tt.text, tt.says...)
+		wantTexts(t, text, tt.says...)
 	}
 }
 

@@ -16,10 +16,7 @@ import (
 // roleVariable makes the test binary another process with a role of its own.
 const roleVariable = "REVENTLESS_SQLITE_TEST_ROLE"
 
-var roles = map[string]func(path string){
-	"hold":  holdRole,
-	"crash": crashRole,
-}
+var roles = map[string]func(path string){"hold": holdRole}
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVariable); role != "" {

@@ -211,7 +211,7 @@ func TestConnectionsThatComeAndGoLeaveNothing(t *testing.T) {
 	}
 	base := left()
 	start := time.Now()
-	n := times(10_000)
+	n := times(2_000)
 	parallel(t, n, socket)
 	t.Logf("%d WebSockets in %s", n, time.Since(start))
 	start = time.Now()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"github.com/reventless-go/reventless/local/internal/server"
 )
@@ -468,7 +469,7 @@ func FuzzDocuments(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), schema: schema, known: known, variables: map[string]any{}}
 		text, operation := g.document()
-		document, wrong := gqlparser.LoadQuery(schema, text)
+		document, wrong := gqlparser.LoadQueryWithRules(schema, text, rules.NewDefaultRules())
 		if wrong != nil {
 			t.Fatalf("the document is not valid: %v\n%s", wrong, text)
 		}

@@ -249,14 +249,16 @@ func TestIntrospection(t *testing.T) {
 
 func TestOtherPages(t *testing.T) {
 	t.Parallel()
-	s := serve(t, server.Options{})
+	s := serve(t, server.Options{Examples: []server.Example{{Title: "What <b>is</b> it", Query: "{ __typename }"}}})
 	for _, c := range []struct {
 		method, path string
 		status       int
 		contentType  string
 		has          string
 	}{
-		{"GET", "/", 200, "text/html; charset=utf-8", "depot"},
+		{"GET", "/", 200, "text/html; charset=utf-8", "<h1>depot</h1>"},
+		{"GET", "/", 200, "text/html; charset=utf-8", "What &lt;b&gt;is&lt;/b&gt; it"},
+		{"GET", "/", 200, "text/html; charset=utf-8", "query=%7B&#43;__typename&#43;%7D"},
 		{"HEAD", "/", 200, "text/html; charset=utf-8", ""},
 		{"GET", "/sdl", 200, "text/plain; charset=utf-8", "type Query {"},
 		{"GET", "/healthz", 200, "application/json", `{"app":"depot","status":"ok"}`},

@@ -206,7 +206,6 @@ func TestAccess(t *testing.T) {
 	if text != string(want) {
 		t.Errorf("who may do what differs from %s:\n%s\nif it is meant to, run go test with -update and look at the difference", path, text)
 	}
-
 }
 
 func key(o *api.Operation) string { return string(o.Kind) + " " + o.Name }

@@ -162,23 +162,6 @@ func (b *tab) shows(words ...string) {
 	}
 }
 
-// complains waits for a complaint.
-func (b *tab) complains(words string) {
-	b.t.Helper()
-	for deadline := time.Now().Add(patience / 2); ; time.Sleep(20 * time.Millisecond) {
-		b.mu.Lock()
-		all := strings.Join(b.complaints, "\n")
-		b.mu.Unlock()
-		if strings.Contains(all, words) {
-			return
-		}
-		if time.Now().After(deadline) {
-			b.t.Errorf("%s: nobody complains of %q, but of\n%s", b.name, words, all)
-			return
-		}
-	}
-}
-
 // end closes the tab, which has to have behaved.
 func (b *tab) end() {
 	b.t.Helper()
@@ -224,13 +207,6 @@ func TestExamplesInABrowser(t *testing.T) {
 
 	second.end()
 
-	// A page that did what it should not would be found out.
-	bad := newTab(first.ctx, t, "third tab", "elsewhere")
-	bad.do("GraphiQL", chromedp.Navigate(served.url+"graphiql/"))
-	bad.do("misbehave", chromedp.Evaluate[chromedp.Void](`console.error("oh"); fetch("http://shop.invalid/").catch(() => {}); setTimeout(() => { throw new Error("no") })`))
-	for _, want := range []string{"it asked for " + served.url, "console: error", "Content Security Policy", "exception"} {
-		bad.complains(want)
-	}
 	first.end()
 	served.stop()
 }

@@ -368,8 +368,8 @@ func (k *killed) check() {
 		}
 	}
 	checkRebuilds(k.t, k.shop)
-	if letters := k.shop.run("parked", "--json"); letters != "" {
-		k.t.Errorf("parked: %s", letters)
+	if parked := k.shop.run("parked", "--json"); parked != "" {
+		k.t.Errorf("parked: %s", parked)
 	}
 	mails, orders := k.shop.outbox(), k.shop.rows("Orders")
 	for _, o := range orders {

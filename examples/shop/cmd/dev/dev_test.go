@@ -269,7 +269,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A process that is told to stop while its standard input is open ends, and what
+// A process that is stopped while its standard input is open ends, and what
 // it has answered is stored.
 func TestTerminatedWhileItWaitsForCommands(t *testing.T) {
 	t.Parallel()

@@ -178,18 +178,17 @@ func (p *process) line() string {
 }
 
 // end waits for the end of the program, which has to be a good one.
-func (p *process) end() (lines []string) {
+func (p *process) end() {
 	p.t.Helper()
 	for p.out.Scan() {
-		lines = append(lines, p.out.Text())
+		continue
 	}
 	if err := p.cmd.Wait(); err != nil {
 		p.t.Fatalf("the program ended: %v\n%s", err, &p.err)
 	}
-	return lines
 }
 
-// terminate tells the program to end and does not wait for it.
+// terminate sends SIGTERM and does not wait for the end of the program.
 func (p *process) terminate() {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
