@@ -47,7 +47,7 @@ ifdef RACE
 # those that run without it.
 RUNS  = $(call plain,tools) $(foreach m,$(RACED),$(call raced,$m)) $(call plain,aws/deploy) \
 	'aws -race -timeout $(TIMEOUT) $(RACEDAWS:%=./%)' \
-	"aws -timeout $(TIMEOUT) $$(go list -C aws ./... | grep -vxE '.*/aws/($(subst $() ,|,$(RACEDAWS)))' | xargs)" \
+	"aws -timeout $(TIMEOUT) $$(go list -C aws ./... | sed 's,.*/reventless/aws,.,' | grep -vxE '\./($(subst $() ,|,$(RACEDAWS)))' | xargs)" \
 	$(call plain,aws/e2e)
 endif
 

@@ -33,7 +33,7 @@ func TestDocumentsNameTargetsOfTheMakefile(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^([a-z-]+):.*## `).FindAllStringSubmatch(read("Makefile"), -1) {
 		targets = append(targets, m[1])
 	}
-	for _, path := range []string{"README.md", "CONTRIBUTING.md", "docs/aws.md"} {
+	for _, path := range []string{"README.md", "CONTRIBUTING.md", "AGENTS.md", "docs/aws.md"} {
 		named := regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)").FindAllStringSubmatch(read(path), -1)
 		if len(named) == 0 {
 			t.Errorf("%s names no target: it does not say how to run or test", path)

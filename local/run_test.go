@@ -250,6 +250,24 @@ func TestRunKeepsDevUsersOnThisMachine(t *testing.T) {
 	}
 }
 
+func TestLicencesAreThoseOfTheOptions(t *testing.T) {
+	t.Parallel()
+	licences := func(opts *Options) (string, error) {
+		c := newCommand(clocks(), opts)
+		c.SetArgs([]string{"licences"})
+		var out strings.Builder
+		c.SetOut(&out)
+		err := c.ExecuteContext(t.Context())
+		return out.String(), err
+	}
+	if got, err := licences(&Options{Licences: "as is\n"}); err != nil || got != "as is\n" {
+		t.Errorf("it prints %q, %v", got, err)
+	}
+	if _, err := licences(nil); err == nil {
+		t.Error("without licences there is a command that prints them")
+	}
+}
+
 // pipes is a listener whose connections are pipes, for tests in which no time
 // passes.
 type pipes struct {

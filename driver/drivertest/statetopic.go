@@ -318,7 +318,9 @@ func everySubscriberGetsEveryChange(e *env) {
 		}
 	}
 	one.cancel()
-	<-one.ended
+	if err := <-one.ended; err != nil {
+		e.Errorf("a cancelled subscription ended with %v, want no error", err)
+	}
 	e.save(db, numbered("late", 1))
 	two.want(driver.Added, driver.Key{ID: "late"}, `{"n":1}`)
 }

@@ -70,10 +70,13 @@ func TestReadersHoldNoViewWhileTheirConsumersWork(t *testing.T) {
 	t.Parallel()
 	p := mustOpen(t, filepath.Join(t.TempDir(), "app.db"), nil)
 	l := bulk(t, p, "Test.Log", 2000)
-	for range l.Scan(t.Context(), 0, 1) {
+	for _, err := range l.Scan(t.Context(), 0, 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		// With a view open this could not write all of the log back.
 		busy := int64(-1)
-		err := p.writer.pause(func() (err error) {
+		err = p.writer.pause(func() (err error) {
 			busy, err = p.writer.c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
 			return err
 		})
@@ -99,8 +102,8 @@ func TestStatementsUseIndexes(t *testing.T) {
 	l := fillLog(t, p, 2, 3)
 	must[[]driver.Commit](t)(l.Load(ctx, "s0", 1))
 	for _, seq := range []func(func(driver.Commit, error) bool){l.Read(ctx, "s0", 1), l.Scan(ctx, 0, 2)} {
-		for range seq {
-			continue
+		for _, err := range seq {
+			ok(err)
 		}
 	}
 	if err := l.Append(ctx, commitOf("s0", 1)); !errors.Is(err, driver.ErrConflict) {

@@ -152,6 +152,7 @@ func (delays) IsErrorRetryable(error) bool                    { return true }
 func (delays) MaxAttempts() int                               { return 3 }
 func (d delays) RetryDelay(int, error) (time.Duration, error) { return time.Duration(d), nil }
 func (delays) GetInitialToken() func(error) error             { return func(error) error { return nil } }
+
 func (delays) GetRetryToken(context.Context, error) (func(error) error, error) {
 	return func(error) error { return nil }, nil
 }
