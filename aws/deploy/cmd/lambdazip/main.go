@@ -1,7 +1,7 @@
-// Command lambdazip puts a program into a zip as Lambda takes it: under the name
-// bootstrap, executable. The same program gives the same bytes, whenever and
-// wherever that is, so that a deployment changes functions only when their program
-// changes. Build the program reproducibly, too, with one Go version:
+// Command lambdazip packs a program into a zip for Lambda, as an executable file named
+// bootstrap. The same program always gives the same bytes, so that a deployment changes
+// functions only if their program changed. Build the program reproducibly as well, with
+// one Go version:
 //
 //	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags "-s -w" -o bin/bootstrap ./cmd/lambda
 //	go run github.com/reventless-go/reventless/aws/deploy/cmd/lambdazip -o bin/lambda.zip bin/bootstrap
@@ -35,17 +35,17 @@ func run(args []string, stderr io.Writer) error {
 		return err
 	}
 	if flags.NArg() != 1 {
-		return fmt.Errorf("it takes the program as its one argument, and got %d", flags.NArg())
+		return fmt.Errorf("want one argument, the program; got %d", flags.NArg())
 	}
 	program, err := os.Open(flags.Arg(0))
 	if err != nil {
 		return err
 	}
-	defer func() { _ = program.Close() }() // it was read
+	defer func() { _ = program.Close() }() // opened for reading
 	if err := os.MkdirAll(filepath.Dir(*out), 0o755); err != nil {
 		return err
 	}
-	// By a rename, so that nobody deploys half of it.
+	// Written to another file and renamed, so that an incomplete zip is never deployed.
 	temporary, err := os.CreateTemp(filepath.Dir(*out), filepath.Base(*out)+".*")
 	if err != nil {
 		return err
@@ -60,14 +60,14 @@ func run(args []string, stderr io.Writer) error {
 	return nil
 }
 
-// began is the time of all files: the first that a zip can have.
-var began = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+// modified is the time of the file in the zip: the earliest that a zip can have.
+var modified = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// write writes the zip of a program. Nothing of the file that it comes from is in it
-// but its bytes.
+// write writes the zip of a program. Nothing but the content of the program's file
+// affects it.
 func write(w io.Writer, program io.Reader) error {
 	z := zip.NewWriter(w)
-	h := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate, Modified: began}
+	h := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate, Modified: modified}
 	h.SetMode(0o755)
 	f, err := z.CreateHeader(h)
 	if err != nil {
