@@ -55,7 +55,7 @@ func TestSameProgramSameBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := io.ReadAll(r)
-	if err != nil || !bytes.Equal(got, content) || f.Name != "bootstrap" || f.Mode() != 0o755 || !f.Modified.Equal(began) {
+	if err != nil || !bytes.Equal(got, content) || f.Name != "bootstrap" || f.Mode() != 0o755 || !f.Modified.Equal(modified) {
 		t.Errorf("it has %s %v %v, of %d bytes: %v", f.Name, f.Mode(), f.Modified, len(got), err)
 	}
 }
