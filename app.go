@@ -3,7 +3,7 @@ package reventless
 import (
 	"fmt"
 
-	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/platform"
 	"github.com/reventless-go/reventless/plugin"
@@ -12,9 +12,14 @@ import (
 
 // App is a declared application: named plugins. It is inert; hosts run it.
 type App struct {
-	assembled *component.App
-	api       *api.Schema
+	assembled
+	derived
 }
+
+type (
+	assembled = component.Assembled
+	derived   = api.Derived
+)
 
 // New assembles an application. The name starts with a letter and has letters
 // and digits only; resources are named after it.
@@ -36,28 +41,47 @@ func New(name string, plugins ...*plugin.Plugin) *App {
 		}
 		s := p.Spec()
 		all = append(all, component.Plugin{
-			Name: s.Name, Doc: s.Doc, Heartbeat: s.Heartbeat, Components: plugin.Definitions(s.Components),
+			Name: s.Name, Doc: s.Doc, Heartbeat: s.Heartbeat, Components: component.Definitions(s.Components),
 		})
 	}
-	assembled, err := component.Assemble(name, append(all, platform.Plugin()))
+	app, err := component.Assemble(name, append(all, platform.Plugin()))
 	if err != nil {
 		panic(fmt.Sprintf("app %s: %v", name, err))
 	}
-	schema, err := api.New(assembled)
+	schema, err := api.New(app)
 	if err != nil {
 		panic(fmt.Sprintf("app %s: %v", name, err))
 	}
-	return &App{assembled, schema}
+	return &App{component.Wrap(app), api.Wrap(schema)}
 }
 
 // Name returns the application's name.
-func (a *App) Name() string { return a.assembled.Name }
+func (a *App) Name() string { return a.Assembled().Name }
 
 // Topology returns the application as plain data.
-func (a *App) Topology() topology.App { return a.assembled.Topology() }
+func (a *App) Topology() topology.App { return a.Assembled().Topology() }
 
-// API returns the GraphQL API that is derived from the application.
-func (a *App) API() *api.Schema { return a.api }
-
-// Assembled returns the application for hosts.
-func (a *App) Assembled() *component.App { return a.assembled }
+// SDL returns the schema of the application's GraphQL API in GraphQL's schema
+// definition language.
+//
+// Each command is a mutation. Each read model is a query by id, a query that lists
+// rows, a query per index, and a subscription to its changes. The schema has only
+// what AppSync can express. Go types map to GraphQL types like this:
+//
+//	string                              String
+//	bool                                Boolean
+//	int8, int16, int32, uint8, uint16   Int
+//	int, int64, uint, uint32, uint64    Float, whole and within ±2^53
+//	float32, float64, json.Number       Float
+//	time.Time                           AWSDateTime
+//	json.RawMessage                     AWSJSON
+//	[]byte                              String, in base64
+//	encoding.TextMarshaler              String
+//	slice, array                        list
+//	struct                              object; in arguments, input object
+//	pointer                             nullable
+//
+// A field has its JSON name, with a lower-case first letter. Maps, interfaces and
+// types that implement json.Marshaler cannot be expressed: use a list of structs or
+// json.RawMessage, or exclude the component from the API with access.Internal.
+func (a *App) SDL() string { return a.API().SDL() }

@@ -52,7 +52,7 @@ type row struct {
 	Size  int       `json:"size"`
 	Tags  []string  `json:"tags"`
 	At    time.Time `json:"at"`
-	inner string    //nolint:unused // shows that it is no field of the row
+	inner string    //nolint:unused // shows that it is not a field of the row
 }
 
 func rowsOf(name string, source message.Source[note], edit func(*readmodel.Spec[row])) *readmodel.ReadModel[row] {
@@ -121,7 +121,7 @@ func TestBrokenDeclarationsNameTheComponent(t *testing.T) {
 		"an extension nobody offers": {
 			func() {
 				n := notes("Note")
-				app(n, extension.New("Follow", point, func(message.Event[written]) message.Actions { return nil }, n))
+				app(n, extension.New(point, extension.Spec[written]{Name: "Follow", React: func(message.Event[written]) message.Actions { return nil }, Sends: plugin.Components{n}}))
 			},
 			[]string{"Main.Follow", "extension point Notes", "no plugin offers"},
 		},
@@ -160,26 +160,28 @@ func TestBrokenDeclarationsNameTheComponent(t *testing.T) {
 			func() {
 				n := notes("Note")
 				r := rowsOf("Rows", n, nil)
-				app(n, r, automation.New("React", automation.On(n, nothing), automation.Sends(r)))
+				app(n, r, automation.New(automation.Spec{Name: "React", Rules: automation.Rules{automation.On(n, nothing)}, Sends: plugin.Components{r}}))
 			},
 			[]string{"Automation Main.React", "Rows", "ReadModel"},
 		},
 		"a target that is in no plugin": {
 			func() {
 				n := notes("Note")
-				app(n, automation.New("React", automation.On(n, nothing), automation.Sends(counter.New("Count"))))
+				app(n, automation.New(automation.Spec{Name: "React", Rules: automation.Rules{automation.On(n, nothing)}, Sends: plugin.Components{counter.New(counter.Spec{Name: "Count"})}}))
 			},
 			[]string{"Automation Main.React", "Counter Count"},
 		},
 		"two tasks on one bucket": {
 			func() {
-				b := task.NewBucket("Files")
+				b := task.NewBucket(task.BucketSpec{Name: "Files"})
 				app(b, task.New(task.Spec{Name: "One", Bucket: b, Created: created}), task.New(task.Spec{Name: "Two", Bucket: b, Created: created}))
 			},
 			[]string{"bucket Files", "Main.One", "Main.Two"},
 		},
 		"a bucket that is in no plugin": {
-			func() { app(task.New(task.Spec{Name: "One", Bucket: task.NewBucket("Files"), Created: created})) },
+			func() {
+				app(task.New(task.Spec{Name: "One", Bucket: task.NewBucket(task.BucketSpec{Name: "Files"}), Created: created}))
+			},
 			[]string{"Task Main.One", "Bucket Files"},
 		},
 		"a task that does nothing":      {func() { task.New(task.Spec{Name: "Idle"}) }, []string{"task Idle"}},
@@ -207,12 +209,16 @@ func TestBrokenDeclarationsNameTheComponent(t *testing.T) {
 			func() { s := spec[struct{}]("Note"); s.Decide = nil; aggregate.New(s) }, []string{"aggregate Note", "Decide"},
 		},
 		"a name that is no name":   {func() { notes("my notes") }, []string{"Aggregate", "my notes"}},
-		"an automation of nothing": {func() { automation.New("Idle") }, []string{"Automation Idle"}},
+		"an automation of nothing": {func() { automation.New(automation.Spec{Name: "Idle"}) }, []string{"Automation Idle"}},
 		"a schedule that is not valid": {
-			func() { schedule.New("Often", schedule.Every(time.Second), notes("Note").To("1", written{})) }, []string{"schedule Often"},
+			func() {
+				schedule.New(schedule.Spec{Name: "Often", Rate: schedule.Every(time.Second), Send: notes("Note").To("1", written{})})
+			}, []string{"schedule Often"},
 		},
 		"a schedule of a message nobody listed": {
-			func() { schedule.New("Daily", schedule.Daily(1, 0, ""), notes("Note").To("1", badVersions{})) }, []string{"schedule Daily", "badVersions"},
+			func() {
+				schedule.New(schedule.Spec{Name: "Daily", Rate: schedule.Daily(1, 0, ""), Send: notes("Note").To("1", badVersions{})})
+			}, []string{"schedule Daily", "badVersions"},
 		},
 		"a heartbeat in seconds": {
 			func() { plugin.New(plugin.Spec{Name: "Main", Heartbeat: 90 * time.Second}) }, []string{"plugin Main", "1m30s"},

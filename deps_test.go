@@ -14,6 +14,7 @@ var testHelpers = []string{
 	module + "/reventlesstest",
 	module + "/internal/deptest",
 	module + "/internal/doctest",
+	module + "/internal/testenv",
 }
 
 func TestImports(t *testing.T) {
@@ -44,7 +45,7 @@ func TestImports(t *testing.T) {
 		},
 		deptest.Rule{
 			Why:   "declarations are inert values: a domain package links no engine, so that a deploy program does not either",
-			Pkgs:  []string{".", "./access", "./aggregate", "./api", "./automation", "./counter", "./extension", "./message", "./plugin", "./readmodel", "./schedule", "./task", "./topology"},
+			Pkgs:  []string{".", "./access", "./aggregate", "./automation", "./counter", "./extension", "./internal/api", "./message", "./plugin", "./readmodel", "./schedule", "./task", "./topology"},
 			Never: []string{module + "/internal/host"},
 		},
 		deptest.Rule{

@@ -77,35 +77,43 @@ var openOrders = readmodel.New(readmodel.Spec[openOrder]{
 		readmodel.On(orders, func(e message.Event[exampleEvent]) readmodel.Changes[openOrder] {
 			switch d := e.Data.(type) {
 			case placed:
-				return readmodel.Changes[openOrder]{readmodel.Put(e.ID, openOrder{e.ID, d.Parcels})}
+				return readmodel.Put(e.EntityID, openOrder{e.EntityID, d.Parcels})
 			case finished:
-				return readmodel.Changes[openOrder]{readmodel.Delete[openOrder](e.ID)}
+				return readmodel.Delete[openOrder](e.EntityID)
 			}
 			return nil
 		}),
 	},
 })
 
-var parcels = counter.New("Parcels")
+var parcels = counter.New(counter.Spec{Name: "Parcels"})
 
-var countParcels = automation.New("CountParcels", automation.Sends(parcels),
-	automation.On(orders, func(e message.Event[exampleEvent]) message.Actions {
+var countParcels = automation.New(automation.Spec{
+	Name: "CountParcels",
+	Rules: automation.Rules{automation.On(orders, func(e message.Event[exampleEvent]) message.Actions {
 		if p, ok := e.Data.(placed); ok {
-			return message.Actions{parcels.AddTarget(e.ID, "order", int64(p.Parcels))}
+			return message.Actions{parcels.AddTarget(e.EntityID, "order", int64(p.Parcels))}
 		}
 		return nil
-	}))
+	})},
+	Sends: plugin.Components{parcels},
+})
 
-var finishOrders = automation.New("FinishOrders", automation.Sends(orders),
-	automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
-		return message.Actions{orders.To(e.ID, finish{})}
-	}))
+var finishOrders = automation.New(automation.Spec{
+	Name: "FinishOrders",
+	Rules: automation.Rules{automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
+		return message.Actions{orders.To(e.EntityID, finish{})}
+	})},
+	Sends: plugin.Components{orders},
+})
 
-var mails = automation.NewSideEffect("Mails",
-	automation.Do(orders, nil, func(_ context.Context, env plugin.Env, e message.Event[exampleEvent]) error {
+var mails = automation.NewSideEffect(automation.SideEffectSpec{
+	Name: "Mails",
+	Effects: automation.Effects{automation.Do(orders, func(_ context.Context, env plugin.Env, e message.Event[exampleEvent]) error {
 		_ = env.IdempotencyKey() // goes with the request, so that a repetition sends no second mail
 		return nil
-	}))
+	})},
+})
 
 // An App is inert: here it is only described.
 func ExampleApp_Topology() {

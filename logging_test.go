@@ -61,12 +61,12 @@ func TestLogLinesAreBoundedAndHoldNoPayload(t *testing.T) {
 	rows := readmodel.New(readmodel.Spec[secret]{Name: "Rows", Projections: readmodel.Projections[secret]{
 		readmodel.On(vaults, func(e message.Event[msg]) readmodel.Changes[secret] {
 			switch {
-			case e.ID == "poison":
+			case e.EntityID == "poison":
 				panic(errors.New(strings.Repeat("a very long reason ", 1000)))
-			case e.ID == "missing":
-				return readmodel.Changes[secret]{readmodel.Update("nobody", func(*secret) {})}
+			case e.EntityID == "missing":
+				return readmodel.Update("nobody", func(*secret) {})
 			}
-			return readmodel.Changes[secret]{readmodel.Put(e.ID, e.Data.(secret))}
+			return readmodel.Put(e.EntityID, e.Data.(secret))
 		}),
 	}})
 	out := &lines{}

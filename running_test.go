@@ -20,6 +20,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
 	"github.com/reventless-go/reventless/extension"
+	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/internal/platform"
 	"github.com/reventless-go/reventless/message"
@@ -64,7 +65,7 @@ type sum struct {
 func sumsOf(name string, source message.Source[tallyMsg]) *readmodel.ReadModel[sum] {
 	return readmodel.New(readmodel.Spec[sum]{Name: name, Projections: readmodel.Projections[sum]{
 		readmodel.On(source, func(e message.Event[tallyMsg]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.ID, sum{ID: e.ID}, func(r *sum) { r.Sum += e.Data.(added).N })}
+			return readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(added).N })
 		}),
 	}})
 }
@@ -87,9 +88,13 @@ func TestDelayedCommandComesWhenItsTimeHasCome(t *testing.T) {
 	t.Parallel()
 	from, to := aggregate.New(tallySpec("From")), aggregate.New(tallySpec("To"))
 	sums := sumsOf("Sums", to)
-	later := automation.New("Later", automation.Sends(to), automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
-		return message.Actions{to.To(e.ID, add(e.Data.(added))).After(10 * time.Minute)}
-	}))
+	later := automation.New(automation.Spec{
+		Name: "Later",
+		Rules: automation.Rules{automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
+			return message.Actions{to.To(e.EntityID, add(e.Data.(added))).After(10 * time.Minute)}
+		})},
+		Sends: plugin.Components{to},
+	})
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", from, to, sums, later)))
 	app.Send(from.To("a", add{3}))
 	app.Advance(9 * time.Minute)
@@ -104,12 +109,16 @@ func TestScheduleOfAnAutomationIsReplacedAndDeletedByItsName(t *testing.T) {
 	t.Parallel()
 	from, to := aggregate.New(tallySpec("From")), aggregate.New(tallySpec("To"))
 	sums := sumsOf("Sums", to)
-	plan := automation.New("Plan", automation.Sends(to), automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
-		if n := e.Data.(added).N; n < 100 {
-			return message.Actions{schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(time.Duration(n)*time.Minute)), to.To(e.ID, add{n}))}
-		}
-		return message.Actions{schedule.Delete(e.ID)}
-	}))
+	plan := automation.New(automation.Spec{
+		Name: "Plan",
+		Rules: automation.Rules{automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
+			if n := e.Data.(added).N; n < 100 {
+				return message.Actions{schedule.Create(e.EntityID, schedule.At(e.RecordedAt.Add(time.Duration(n)*time.Minute)), to.To(e.EntityID, add{n}))}
+			}
+			return message.Actions{schedule.Delete(e.EntityID)}
+		})},
+		Sends: plugin.Components{to},
+	})
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", from, to, sums, plan)))
 	app.Send(from.To("replaced", add{10}))
 	app.Send(from.To("deleted", add{10}))
@@ -127,7 +136,7 @@ func TestDeclaredScheduleSendsAtItsRate(t *testing.T) {
 	t.Parallel()
 	to := aggregate.New(tallySpec("To"))
 	sums := sumsOf("Sums", to)
-	app := reventlesstest.Start(t, reventless.New("test", in("Main", to, sums, schedule.New("Hourly", schedule.Every(time.Hour), to.To("a", add{1})))))
+	app := reventlesstest.Start(t, reventless.New("test", in("Main", to, sums, schedule.New(schedule.Spec{Name: "Hourly", Rate: schedule.Every(time.Hour), Send: to.To("a", add{1})}))))
 	app.Advance(59 * time.Minute)
 	want(t, app, sums, "a", sum{})
 	app.Advance(time.Minute)
@@ -139,23 +148,28 @@ func TestDeclaredScheduleSendsAtItsRate(t *testing.T) {
 func TestCounterFinishesOnceAndIsASource(t *testing.T) {
 	t.Parallel()
 	parts, done := aggregate.New(tallySpec("Parts")), aggregate.New(tallySpec("Done"))
-	latch := counter.New("Latch")
+	latch := counter.New(counter.Spec{Name: "Latch"})
 	sums := sumsOf("Sums", done)
 	finished := readmodel.New(readmodel.Spec[sum]{Name: "Finished", Projections: readmodel.Projections[sum]{
 		readmodel.On(latch, func(e message.Event[counter.Finished]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.Put(e.ID, sum{e.ID, int(e.Data.Target)})}
+			return readmodel.Put(e.EntityID, sum{e.EntityID, int(e.Data.Target)})
 		}),
 	}})
-	count := automation.New("Count", automation.Sends(latch, done),
-		automation.On(parts, func(e message.Event[tallyMsg]) message.Actions {
-			if n := e.Data.(added).N; n > 10 {
-				return message.Actions{latch.AddTarget(e.ID, "target", int64(n-10))}
-			}
-			return message.Actions{latch.Count(e.ID, e.Position.String(), 1)}
-		}),
-		automation.On(latch, func(e message.Event[counter.Finished]) message.Actions {
-			return message.Actions{done.To(e.ID, add{1})}
-		}))
+	count := automation.New(automation.Spec{
+		Name: "Count",
+		Rules: automation.Rules{
+			automation.On(parts, func(e message.Event[tallyMsg]) message.Actions {
+				if n := e.Data.(added).N; n > 10 {
+					return message.Actions{latch.AddTarget(e.EntityID, "target", int64(n-10))}
+				}
+				return message.Actions{latch.Count(e.EntityID, e.Position.String(), 1)}
+			}),
+			automation.On(latch, func(e message.Event[counter.Finished]) message.Actions {
+				return message.Actions{done.To(e.EntityID, add{1})}
+			}),
+		},
+		Sends: plugin.Components{latch, done},
+	})
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", parts, done, latch, count, sums, finished)))
 	for range 2 {
 		app.Send(parts.To("a", add{1})) // before the target
@@ -175,15 +189,15 @@ func TestAutomationsThatTriggerOneAnotherFinish(t *testing.T) {
 	hit := func(to *aggregate.Aggregate[tally, tallyMsg, tallyMsg]) func(message.Event[tallyMsg]) message.Actions {
 		return func(e message.Event[tallyMsg]) message.Actions {
 			if n := e.Data.(added).N; n > 1 {
-				return message.Actions{to.To(e.ID, add{n - 1})}
+				return message.Actions{to.To(e.EntityID, add{n - 1})}
 			}
 			return nil
 		}
 	}
 	sums := sumsOf("Sums", pong)
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", ping, pong, sums,
-		automation.New("There", automation.Sends(pong), automation.On(ping, hit(pong))),
-		automation.New("Back", automation.Sends(ping), automation.On(pong, hit(ping))))))
+		automation.New(automation.Spec{Name: "There", Rules: automation.Rules{automation.On(ping, hit(pong))}, Sends: plugin.Components{pong}}),
+		automation.New(automation.Spec{Name: "Back", Rules: automation.Rules{automation.On(pong, hit(ping))}, Sends: plugin.Components{ping}}))))
 	app.Send(ping.To("a", add{10}))
 	want(t, app, sums, "a", sum{"a", 9 + 7 + 5 + 3 + 1})
 }
@@ -192,9 +206,12 @@ func TestUndeclaredTargetIsParkedWithBothNames(t *testing.T) {
 	t.Parallel()
 	from, to := aggregate.New(tallySpec("From")), aggregate.New(tallySpec("Elsewhere"))
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", from, to,
-		automation.New("Sneak", automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
-			return message.Actions{to.To(e.ID, add{1})}
-		})))))
+		automation.New(automation.Spec{
+			Name: "Sneak",
+			Rules: automation.Rules{automation.On(from, func(e message.Event[tallyMsg]) message.Actions {
+				return message.Actions{to.To(e.EntityID, add{1})}
+			})},
+		}))))
 	app.Send(from.To("a", add{1}))
 	app.WaitIdle()
 	parked := app.Parked()
@@ -226,7 +243,7 @@ func TestPluginsMeetAtExtensionPoints(t *testing.T) {
 		}, inner))
 	sums, direct := sumsOf("Sums", outer), readmodel.New(readmodel.Spec[sum]{Name: "Direct", Projections: readmodel.Projections[sum]{
 		readmodel.On(point, func(e message.Event[public]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.ID, sum{ID: e.ID}, func(r *sum) { r.Sum += e.Data.(added).N })}
+			return readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(added).N })
 		}),
 	}})
 	ask := aggregate.New(tallySpec("Ask"))
@@ -236,12 +253,20 @@ func TestPluginsMeetAtExtensionPoints(t *testing.T) {
 			app := reventless.New("test",
 				in("A", inner, offer),
 				in("B", outer, ask, sums, direct,
-					extension.New("Follow", point, func(e message.Event[public]) message.Actions {
-						return message.Actions{outer.To(e.ID, add(e.Data.(added)))}
-					}, outer),
-					automation.New("Forward", automation.Sends(point), automation.On(ask, func(e message.Event[tallyMsg]) message.Actions {
-						return message.Actions{point.To(e.ID, add(e.Data.(added)))}
-					}))))
+					extension.New(point, extension.Spec[public]{
+						Name: "Follow",
+						React: func(e message.Event[public]) message.Actions {
+							return message.Actions{outer.To(e.EntityID, add(e.Data.(added)))}
+						},
+						Sends: plugin.Components{outer},
+					}),
+					automation.New(automation.Spec{
+						Name: "Forward",
+						Rules: automation.Rules{automation.On(ask, func(e message.Event[tallyMsg]) message.Actions {
+							return message.Actions{point.To(e.EntityID, add(e.Data.(added)))}
+						})},
+						Sends: plugin.Components{point},
+					})))
 			h, p := startHost(t, app, &memory.Options{Limits: driver.Limits{MaxFeedReaders: readers}})
 			for _, n := range []int{1, 2, 3} {
 				sendTo(t, h, inner.To("a", add{n}))
@@ -285,7 +310,7 @@ func startOn(t *testing.T, app *reventless.App, p driver.Provider, now func() ti
 	return h
 }
 
-func sendTo(t *testing.T, h *host.Host, s message.Send) message.Outcome {
+func sendTo(t *testing.T, h *host.Host, s message.Send) driver.Outcome {
 	t.Helper()
 	o, err := h.SendAction(t.Context(), "", driver.Meta{}, s.Erased())
 	if err != nil {
@@ -351,7 +376,7 @@ func TestTaskIsCalledForEachFileAndABadOneIsParked(t *testing.T) {
 	t.Parallel()
 	to := aggregate.New(tallySpec("To"))
 	sums := sumsOf("Sums", to)
-	files := task.NewBucket("Files")
+	files := task.NewBucket(task.BucketSpec{Name: "Files"})
 	var mu sync.Mutex
 	broken, calls := true, map[string]int{}
 	load := task.New(task.Spec{
@@ -418,15 +443,18 @@ func TestSideEffectHasOneKeyForAllItsAttempts(t *testing.T) {
 	from := aggregate.New(tallySpec("From"))
 	var mu sync.Mutex
 	var seen []string
-	effect := automation.NewSideEffect("Mail", automation.Do(from, nil, func(_ context.Context, env plugin.Env, e message.Event[tallyMsg]) error {
-		mu.Lock()
-		defer mu.Unlock()
-		seen = append(seen, env.IdempotencyKey())
-		if len(seen) == 1 {
-			return errors.New("the mail server is away")
-		}
-		return nil
-	}))
+	effect := automation.NewSideEffect(automation.SideEffectSpec{
+		Name: "Mail",
+		Effects: automation.Effects{automation.Do(from, func(_ context.Context, env plugin.Env, e message.Event[tallyMsg]) error {
+			mu.Lock()
+			defer mu.Unlock()
+			seen = append(seen, env.IdempotencyKey())
+			if len(seen) == 1 {
+				return errors.New("the mail server is away")
+			}
+			return nil
+		})},
+	})
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", from, effect)))
 	app.Send(from.To("a", add{1}))
 	app.Send(from.To("a", add{2}))
@@ -554,7 +582,7 @@ func TestChangedFoldIsNotMadeFromAnOldSnapshot(t *testing.T) {
 		sendTo(t, h, old.To("a", add{1}))
 	}
 	s.Evolve = func(st tally, e tallyMsg) tally { st.Sum += 10 * e.(added).N; return st }
-	s.FoldVersion = 1
+	s.StateVersion = 1
 	changed := aggregate.New(s)
 	h = openOn(t, p, changed)
 	if o := sendTo(t, h, changed.To("a", add{-60})); string(o.Detail) != "50" {
@@ -614,7 +642,7 @@ func TestEventsOfEarlierVersionsAreReadAsTheyAreNow(t *testing.T) {
 	})
 	rows := readmodel.New(readmodel.Spec[sum]{Name: "Sums", Projections: readmodel.Projections[sum]{
 		readmodel.On(account, func(e message.Event[msg]) readmodel.Changes[sum] {
-			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.ID, sum{ID: e.ID}, func(r *sum) { r.Sum += e.Data.(renamedEvent).Amount })}
+			return readmodel.UpdateOrCreate(e.EntityID, sum{ID: e.EntityID}, func(r *sum) { r.Sum += e.Data.(renamedEvent).Amount })
 		}),
 	}})
 	p := memory.New(nil)
@@ -647,7 +675,7 @@ func TestEventsOfEarlierVersionsAreReadAsTheyAreNow(t *testing.T) {
 	if r, err := db.LoadRow(t.Context(), driver.Key{ID: "a"}); err != nil || string(r.Data) != `{"id":"a","sum":345}` {
 		t.Errorf("projected row = %s, %v", r.Data, err)
 	}
-	for stream, class := range map[string]error{"unknown": message.ErrUnknownType, "future": message.ErrFutureVersion, "broken": message.ErrMalformed} {
+	for stream, class := range map[string]error{"unknown": component.ErrUnknownType, "future": component.ErrFutureVersion, "broken": component.ErrMalformed} {
 		_, err := h.SendAction(t.Context(), "", driver.Meta{}, account.To(stream, renamedEvent{}).Erased())
 		if !errors.Is(err, class) || !strings.Contains(fmt.Sprint(err), "Main.Account/"+stream+"/1.0") {
 			t.Errorf("command on %s: %v, want %v naming Main.Account/%s/1.0", stream, err, class, stream)
@@ -696,9 +724,9 @@ func TestOwnRowRefusesOtherRows(t *testing.T) {
 	own := readmodel.New(readmodel.Spec[sum]{Name: "Own", OwnRow: true, Projections: readmodel.Projections[sum]{
 		readmodel.On(tallies, func(e message.Event[tallyMsg]) readmodel.Changes[sum] {
 			if e.Data.(added).N > 1 {
-				return readmodel.Changes[sum]{readmodel.Put("other", sum{ID: "other"})}
+				return readmodel.Put("other", sum{ID: "other"})
 			}
-			return readmodel.Changes[sum]{readmodel.Put(e.ID, sum{ID: e.ID, Sum: 1})}
+			return readmodel.Put(e.EntityID, sum{ID: e.EntityID, Sum: 1})
 		}),
 	}})
 	app := reventlesstest.Start(t, reventless.New("test", in("Main", tallies, own)))
@@ -727,10 +755,10 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"control character":  {func(c *driver.Command) { c.Entity = "a\n" }, driver.ErrInvalid, "control"},
 		"command id of 2 KB": {func(c *driver.Command) { c.Meta.ID = strings.Repeat("x", 2<<10) }, driver.ErrInvalid, "command id"},
 		"unknown aggregate":  {func(c *driver.Command) { c.Target = "Main.Nobody" }, driver.ErrNotFound, "Main.Nobody"},
-		"unknown type":       {func(c *driver.Command) { c.Type = "Subtract" }, message.ErrUnknownType, "Subtract"},
-		"future version":     {func(c *driver.Command) { c.Version = 7 }, message.ErrFutureVersion, "version 7"},
-		"no JSON":            {func(c *driver.Command) { c.Data = json.RawMessage(`{"N":`) }, message.ErrMalformed, "Add"},
-		"another shape":      {func(c *driver.Command) { c.Data = json.RawMessage(`{"N":"one"}`) }, message.ErrMalformed, "N"},
+		"unknown type":       {func(c *driver.Command) { c.Type = "Subtract" }, component.ErrUnknownType, "Subtract"},
+		"future version":     {func(c *driver.Command) { c.Version = 7 }, component.ErrFutureVersion, "version 7"},
+		"no JSON":            {func(c *driver.Command) { c.Data = json.RawMessage(`{"N":`) }, component.ErrMalformed, "Add"},
+		"another shape":      {func(c *driver.Command) { c.Data = json.RawMessage(`{"N":"one"}`) }, component.ErrMalformed, "N"},
 		"too large":          {func(c *driver.Command) { c.Data = json.RawMessage(`{"N":1,"x":"` + strings.Repeat("x", 3000) + `"}`) }, driver.ErrTooLarge, "2000"},
 	} {
 		c := good

@@ -1,172 +1,89 @@
-// Package access declares who may send which command and read which rows over
-// an API.
+// Package access declares who may send which commands and read which rows through
+// the GraphQL API.
 //
-// A rule is a value in the declaration of an aggregate or a read model, and every
-// transport enforces it on the server. What has no rule of its own is for
-// authenticated callers. Rules are for callers from outside: automations,
-// schedules and tasks send what they declare.
+// Rules are values in the declaration of an aggregate or a read model, and the
+// server enforces them. Anything without a rule requires an authenticated caller:
+//
+//	Access: access.Rules{
+//		access.Owner("customerId").Or(access.Roles("Clerk")),
+//		access.Roles("Clerk").For(Cancel{}),
+//		access.Internal.For(Expire{}),
+//	},
+//
+// Rules apply to callers of the API only. Automations, schedules and tasks may send
+// every command to the targets that they declare.
 package access
 
 import (
 	"slices"
-	"strings"
-	"time"
+
+	"github.com/reventless-go/reventless/internal/authz"
 )
 
-// Rule says who may do something. The zero Rule is no rule: the default applies,
-// which is [Authenticated].
-type Rule struct {
-	kind     kind
-	roles    []string
-	owners   []string
-	commands []string
-}
+// Rule says which callers may send a command or read a row. The zero Rule is the
+// same as [Authenticated].
+type Rule struct{ rule }
 
-// Admin is the role that the framework itself asks for: it reads the history of
-// events, the state of the plugins, and the outcome of anybody's command.
+type rule = authz.Rule
+
+// Rules are the rules of an aggregate. A rule without [Rule.For] applies to all
+// commands that no other rule names; there is at most one.
+type Rules []Rule
+
+// Admin is the role that the framework itself requires for reading the history of
+// events, the state of the plugins, and the outcomes of other users' commands.
 const Admin = "Admin"
 
-type kind int
-
-const (
-	unset kind = iota
-	internal
-	listed // by roles and owners only
-	authenticated
-	anyone
-)
-
-// The rules without parameters.
 var (
-	// Anyone lets everybody in, without a token too.
-	Anyone = Rule{kind: anyone}
-	// Authenticated lets in whoever is known.
-	Authenticated = Rule{kind: authenticated}
-	// Internal keeps commands or rows out of the API. The history of an aggregate's
-	// events stays with administrators.
-	Internal = Rule{kind: internal}
+	// Anyone allows every caller, authenticated or not.
+	Anyone = Rule{authz.Anyone}
+	// Authenticated allows every authenticated caller.
+	Authenticated = Rule{authz.Authenticated}
+	// Internal excludes commands or a read model from the API. Callers with the
+	// role [Admin] can still read the aggregate's events.
+	Internal = Rule{authz.Internal}
 )
 
-// Roles lets in callers that have one of the roles. It panics when there is none.
+// Roles allows callers that have at least one of the roles. It panics when there
+// are no roles, and when one is empty.
 func Roles(roles ...string) Rule {
 	if len(roles) == 0 || slices.Contains(roles, "") {
 		panic("access: Roles needs roles, none of them empty")
 	}
-	return Rule{kind: listed, roles: slices.Clone(roles)}
+	return Rule{authz.Roles(roles...)}
 }
 
-// Owner lets in the caller whose user id is the value of a field, by its JSON
-// name: of the row, for a read model, such that others neither find the row nor
-// count it; of the command, where "id" is the entity. The field is a string.
+// Owner allows the caller whose user id is the value of a field. The field is a
+// string, given by its JSON name.
+//
+// For a read model it is a field of the row: other callers do not get the row, and
+// counts do not include it. For an aggregate it is a field of the command, or "id"
+// for the entity id.
 func Owner(field string) Rule {
 	if field == "" {
 		panic("access: Owner needs a field")
 	}
-	return Rule{kind: listed, owners: []string{field}}
+	return Rule{authz.Owner(field)}
 }
 
-// Or lets in whoever one of the two rules lets in. It panics for [Internal], which
-// has no callers to add to.
+// Or allows what at least one of the two rules allows. It panics when one of them is
+// [Internal].
 func (r Rule) Or(other Rule) Rule {
-	if r.kind == internal || other.kind == internal {
+	if r.IsInternal() || other.IsInternal() {
 		panic("access: Internal cannot be combined with another rule")
 	}
-	return Rule{
-		kind:   max(r.kind, other.kind),
-		roles:  slices.Concat(r.roles, other.roles),
-		owners: slices.Concat(r.owners, other.owners), commands: slices.Concat(r.commands, other.commands),
-	}
+	return Rule{r.rule.Or(other.rule)}
 }
 
-// For narrows the rule of an aggregate to some of its commands, which are zero
-// values. It panics when there is none.
+// For narrows a rule of an aggregate to some of its commands, given as zero values.
+// It panics when there are none.
 func (r Rule) For(commands ...interface{ MessageType() string }) Rule {
 	if len(commands) == 0 {
 		panic("access: For needs commands")
 	}
-	r.commands = nil
-	for _, c := range commands {
-		r.commands = append(r.commands, c.MessageType())
+	names := make([]string, len(commands))
+	for i, c := range commands {
+		names[i] = c.MessageType()
 	}
-	return r
-}
-
-// Rules are the rules of an aggregate. One without For is for all commands that
-// no other one names; there is one such rule at most.
-type Rules []Rule
-
-// Commands returns the names that the rule is narrowed to.
-func (r Rule) Commands() []string { return r.commands }
-
-// IsZero reports whether there is no rule.
-func (r Rule) IsZero() bool { return r.kind == unset }
-
-// IsInternal reports whether the rule keeps its component out of the API.
-func (r Rule) IsInternal() bool { return r.kind == internal }
-
-// Owners returns the fields of the rule's owners.
-func (r Rule) Owners() []string { return r.owners }
-
-// String describes the rule in words.
-func (r Rule) String() string {
-	switch r.kind {
-	case anyone:
-		return "anyone"
-	case internal:
-		return "nobody"
-	case unset, authenticated:
-		return "authenticated callers"
-	}
-	var parts []string
-	for _, f := range r.owners {
-		parts = append(parts, "the owner ("+f+")")
-	}
-	if len(r.roles) > 0 {
-		parts = append(parts, "callers with the role "+strings.Join(r.roles, " or "))
-	}
-	return strings.Join(parts, ", or ")
-}
-
-// Identity is who calls. The zero Identity is nobody: a caller without a token.
-type Identity struct {
-	// User is the caller's id; empty is nobody.
-	User string
-	// Roles are what the caller may act as.
-	Roles []string
-	// Expires is when the identity ends; zero is never.
-	Expires time.Time
-}
-
-// Decision is what a rule says to a caller.
-type Decision int
-
-// The decisions.
-const (
-	// Deny: the caller is known and may not.
-	Deny Decision = iota
-	// Unauthenticated: the caller is nobody, and may be let in when known.
-	Unauthenticated
-	// AsOwner: only where a field of [Rule.Owners] is the caller's user id.
-	AsOwner
-	// Allow: everything.
-	Allow
-)
-
-// Decide says what the rule allows who to do.
-func (r Rule) Decide(who Identity) Decision {
-	switch {
-	case r.kind == internal:
-		return Deny
-	case r.kind == anyone:
-		return Allow
-	case who.User == "":
-		return Unauthenticated
-	case r.kind == authenticated || r.kind == unset:
-		return Allow
-	case slices.ContainsFunc(r.roles, func(role string) bool { return slices.Contains(who.Roles, role) }):
-		return Allow
-	case len(r.owners) > 0:
-		return AsOwner
-	}
-	return Deny
+	return Rule{r.rule.For(names)}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/reventless-go/reventless/access"
+	"github.com/reventless-go/reventless/internal/authz"
 )
 
 type (
@@ -16,26 +17,26 @@ func (open) MessageType() string  { return "Open" }
 func (close) MessageType() string { return "Close" }
 
 var (
-	nobody = access.Identity{}
+	nobody = authz.Caller{}
 	// A role without a user id is not somebody who is known.
-	ghost = access.Identity{Roles: []string{"Clerk", access.Admin}}
-	ada   = access.Identity{User: "ada"}
-	clerk = access.Identity{User: "carl", Roles: []string{"Clerk"}}
-	admin = access.Identity{User: "root", Roles: []string{"Other", access.Admin}}
+	ghost = authz.Caller{Roles: []string{"Clerk", access.Admin}}
+	ada   = authz.Caller{User: "ada"}
+	clerk = authz.Caller{User: "carl", Roles: []string{"Clerk"}}
+	admin = authz.Caller{User: "root", Roles: []string{"Other", access.Admin}}
 )
 
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	const (
-		deny  = access.Deny
-		who   = access.Unauthenticated
-		owner = access.AsOwner
-		allow = access.Allow
+		deny  = authz.Deny
+		who   = authz.Unauthenticated
+		owner = authz.AsOwner
+		allow = authz.Allow
 	)
 	for _, tt := range []struct {
 		name                             string
 		rule                             access.Rule
-		nobody, ghost, ada, clerk, admin access.Decision
+		nobody, ghost, ada, clerk, admin authz.Decision
 		says                             string
 	}{
 		{"no rule", access.Rule{}, who, who, allow, allow, allow, "authenticated callers"},
@@ -58,8 +59,8 @@ func TestDecide(t *testing.T) {
 			t.Parallel()
 			for _, c := range []struct {
 				name string
-				who  access.Identity
-				want access.Decision
+				who  authz.Caller
+				want authz.Decision
 			}{{"nobody", nobody, tt.nobody}, {"ghost", ghost, tt.ghost}, {"ada", ada, tt.ada}, {"clerk", clerk, tt.clerk}, {"admin", admin, tt.admin}} {
 				if got := tt.rule.Decide(c.who); got != c.want {
 					t.Errorf("%s: got %d, want %d", c.name, got, c.want)
@@ -78,7 +79,7 @@ func TestOrIsTheMoreGenerousOfTwo(t *testing.T) {
 	rules := []access.Rule{access.Anyone, access.Authenticated, access.Roles("Clerk"), access.Roles("Other"), access.Owner("by"), access.Owner("id").Or(access.Roles("Clerk"))}
 	for _, a := range rules {
 		for _, b := range rules {
-			for _, who := range []access.Identity{nobody, ghost, ada, clerk, admin} {
+			for _, who := range []authz.Caller{nobody, ghost, ada, clerk, admin} {
 				if got, want := a.Or(b).Decide(who), max(a.Decide(who), b.Decide(who)); got != want {
 					t.Errorf("(%v) or (%v) says %d to %v, want %d", a, b, got, who, want)
 				}
@@ -92,7 +93,7 @@ func TestRulesAreValues(t *testing.T) {
 	roles := []string{"Clerk"}
 	one := access.Roles(roles...)
 	roles[0] = access.Admin
-	if one.Decide(clerk) != access.Allow {
+	if one.Decide(clerk) != authz.Allow {
 		t.Error("the rule follows the slice that it was made of")
 	}
 	both := one.Or(access.Owner("by"))

@@ -14,12 +14,17 @@ func Example() {
 	rules := access.Rules{
 		access.Owner("customer").Or(access.Roles("Clerk")),
 		access.Roles("Clerk").For(cancel{}),
+		access.Internal.For(expire{}),
 	}
-	customer := access.Identity{User: "ada"}
 	for _, r := range rules {
-		fmt.Println(r.Commands(), r, r.Decide(customer) == access.AsOwner)
+		fmt.Println(r)
 	}
 	// Output:
-	// [] the owner (customer), or callers with the role Clerk true
-	// [Cancel] callers with the role Clerk false
+	// the owner (customer), or callers with the role Clerk
+	// callers with the role Clerk
+	// nobody
 }
+
+type expire struct{}
+
+func (expire) MessageType() string { return "Expire" }

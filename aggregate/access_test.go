@@ -82,10 +82,10 @@ func TestRulesThatDoNotFitTheCommands(t *testing.T) {
 	}{
 		{[]access.Rule{access.Anyone, {}}, "access rule 2 is empty"},
 		{[]access.Rule{access.Anyone, access.Authenticated}, "two access rules are for all commands"},
-		{[]access.Rule{access.Anyone.For(other{})}, `access rule 1 is for "Other", which is no command of it`},
+		{[]access.Rule{access.Anyone.For(other{})}, `access rule 1 is for "Other", which is not one of its commands`},
 		{[]access.Rule{access.Anyone.For(fire{}), access.Authenticated.For(hire{}, fire{})}, "two access rules are for Fire"},
 		{[]access.Rule{access.Anyone.For(fire{}, fire{})}, "two access rules are for Fire"},
-		{[]access.Rule{access.Owner("by")}, `access of Fire: the owner "by" is no string field of it`},
+		{[]access.Rule{access.Owner("by")}, `access of Fire: the owner "by" is not a string field of it`},
 		{[]access.Rule{access.Owner("nobody").For(hire{})}, `access of Hire: the owner "nobody"`},
 		{[]access.Rule{access.Owner("pay").For(hire{})}, `access of Hire: the owner "pay"`},
 		{[]access.Rule{access.Owner("maybe").For(hire{})}, `access of Hire: the owner "maybe"`},

@@ -1,5 +1,26 @@
-// Package aggregate declares event-sourced aggregates: the state of one entity,
-// the commands it takes and the events that happen to it.
+// Package aggregate declares aggregates: the commands that an entity takes, the
+// events that happen to it, and the state that decisions depend on.
+//
+//	var Order = aggregate.New(aggregate.Spec[State, Command, Event]{
+//		Name:     "Order",
+//		Commands: message.NewSet[Command](Place{}, Cancel{}),
+//		Events:   message.NewSet[Event](Placed{}, Cancelled{}),
+//		Decide:   Decide,
+//		Evolve:   Evolve,
+//	})
+//
+// An aggregate has many entities, each with an id and a stream of commits. A command
+// is addressed to an entity: Order.To("o1", Cancel{}). Decide gets the entity's
+// state, which Evolve has folded from the entity's events, and the command, and
+// returns the events that the command leads to. They are appended to the entity's
+// stream as one commit, atomically.
+//
+// The commands of one entity are handled one after the other. If another process
+// appends to the stream at the same time, one of the two is first, and the other
+// decides again on the new state.
+//
+// The id of a command is its idempotency key: a command that is sent again with the
+// same id takes effect once and gets the same answer.
 package aggregate
 
 import (
@@ -10,53 +31,59 @@ import (
 	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 )
 
-// DefaultSnapshotEvery is how many events lie between two snapshots of a stream
-// if the Spec says nothing else.
+// DefaultSnapshotEvery is the default of [Spec].SnapshotEvery.
 const DefaultSnapshotEvery = 100
 
 // Spec declares an aggregate with state S, commands C and events E.
 type Spec[S any, C, E message.Typed] struct {
-	// Name is a capital letter followed by letters and digits; it names the log
-	// and never changes once events are stored.
+	// Name is a capital letter followed by letters and digits. It names the event
+	// log, and never changes once events are stored.
 	Name string
-	// Doc is a sentence for those who read the API or the topology.
+	// Doc is a sentence for readers of the API and the topology.
 	Doc string
-	// Commands and Events are the closed sets of messages.
+	// Commands and Events are the types of messages.
 	Commands *message.Set[C]
 	Events   *message.Set[E]
-	// Initial is the state of an entity to which nothing has happened.
+	// Initial is the state of an entity without events.
 	Initial S
-	// Decide answers a command: with the events that it leads to, with none when
-	// there is nothing to do, or with an error, which is the refusal of the
-	// command and not a failure (see [message.Reject]). It is pure.
+	// Decide returns the events that a command leads to, none if there is nothing
+	// to do. An error rejects the command: it is an outcome and not a failure (see
+	// [message.Reject]). Decide is pure.
 	Decide func(S, C) ([]E, error)
-	// Evolve folds an event into the state. It is pure: a state may be cached and
-	// used again, so maps and slices in it are copied before they are changed.
+	// Evolve returns the state after an event. It is pure. States are cached, so
+	// Evolve copies a map or slice of the state before changing it.
 	Evolve func(S, E) S
-	// FoldVersion is raised when S or Evolve changes its meaning; snapshots of
-	// other versions are then no longer used.
-	FoldVersion int
-	// SnapshotEvery is how many events lie between two snapshots: 0 is
-	// [DefaultSnapshotEvery], negative is none. S must survive encoding/json.
+	// StateVersion is increased whenever the meaning of S or Evolve changes.
+	// Snapshots with another version are ignored.
+	StateVersion int
+	// SnapshotEvery is the number of events between two snapshots of a stream: 0
+	// means [DefaultSnapshotEvery], negative means no snapshots. A snapshot bounds
+	// how many events a cold start reads. It stores S as JSON.
 	SnapshotEvery int
-	// Async sends commands through the queue: callers get Pending, and ask for
-	// the outcome by the command's id.
+	// Async handles commands through a queue. Send then returns the outcome
+	// Pending, and the final outcome can be queried by the command's id for a day.
 	Async bool
-	// Access says who may send which command over the API; a command without a
-	// rule takes [access.Authenticated] callers.
+	// Access says who may send which commands through the API. A command without
+	// a rule requires an authenticated caller.
 	Access access.Rules
 }
 
-// Aggregate is a declared aggregate. It is inert: an App runs it.
+// Aggregate is a declared aggregate.
 type Aggregate[S any, C, E message.Typed] struct {
+	source[E]
+
 	spec Spec[S, C, E]
-	def  *component.Definition
 }
 
-// New declares an aggregate. It panics, naming it, when the Spec is incomplete.
+type source[E message.Typed] = component.Source[E]
+
+// New declares an aggregate. It panics, naming the aggregate, when the Spec is
+// incomplete, when an access rule is invalid, or when JSON would lose a part of S and
+// snapshots are on.
 func New[S any, C, E message.Typed](spec Spec[S, C, E]) *Aggregate[S, C, E] {
 	component.CheckName(component.KindAggregate, spec.Name)
 	for what, missing := range map[string]bool{
@@ -74,7 +101,7 @@ func New[S any, C, E message.Typed](spec Spec[S, C, E]) *Aggregate[S, C, E] {
 	if spec.SnapshotEvery > 0 {
 		err := lossless(reflect.TypeFor[S](), "State", map[reflect.Type]bool{})
 		if err == nil {
-			err = (&fold[S, C, E]{&a.spec, spec.Initial}).roundTrip()
+			err = (&state[S, C, E]{&a.spec, spec.Initial}).roundTrip()
 		}
 		if err != nil {
 			panic(fmt.Sprintf("aggregate %s: the state cannot be kept in a snapshot: %v (set SnapshotEvery to -1 to have none)", spec.Name, err))
@@ -84,87 +111,82 @@ func New[S any, C, E message.Typed](spec Spec[S, C, E]) *Aggregate[S, C, E] {
 	if err != nil {
 		panic(fmt.Sprintf("aggregate %s: %v", spec.Name, err))
 	}
-	a.def = &component.Definition{
+	a.source = component.DeclareSource(&component.Definition{
 		Kind: component.KindAggregate, Name: spec.Name, Doc: spec.Doc,
 		Aggregate: &component.Aggregate{
 			Commands: spec.Commands.Types(), Events: spec.Events.Types(),
-			FoldVersion: spec.FoldVersion, SnapshotEvery: spec.SnapshotEvery, Async: spec.Async, Access: rules,
-			NewFold: func() component.Fold { return &fold[S, C, E]{&a.spec, a.spec.Initial} },
+			StateVersion: spec.StateVersion, SnapshotEvery: spec.SnapshotEvery, Async: spec.Async, Access: rules,
+			NewState: func() component.State { return &state[S, C, E]{&a.spec, a.spec.Initial} },
 			DecodeCommand: func(c driver.Command) (any, error) {
 				return a.spec.Commands.Decode(driver.Event{Type: c.Type, Version: c.Version, Data: c.Data})
 			},
 		},
-	}
+	}, spec.Events.Erased())
 	return a
 }
 
-// Definition returns the erased declaration.
-func (a *Aggregate[S, C, E]) Definition() *component.Definition { return a.def }
-
-// EventSet returns the events that happen to the aggregate.
-func (a *Aggregate[S, C, E]) EventSet() *message.Set[E] { return a.spec.Events }
-
-// Spec returns the declaration, with defaults filled in.
+// Spec returns the declaration with its defaults.
 func (a *Aggregate[S, C, E]) Spec() Spec[S, C, E] { return a.spec }
 
-// To addresses a command to the entity with this id.
+// To addresses a command to the entity with this id. An id has 1 to 1,024 bytes of
+// UTF-8 without control characters.
 func (a *Aggregate[S, C, E]) To(id string, command C) message.Send {
-	return message.NewSend(a.def, id, a.spec.Commands, command)
+	return typed.Send(a.Definition(), id, a.spec.Commands.Erased(), command)
 }
 
-// fold is the state of one entity. The type parameters end here: what the
-// engine sees is component.Fold, and no state is ever boxed.
-type fold[S any, C, E message.Typed] struct {
+// state is the state of one entity. The engine sees it as a component.State, without
+// type parameters, and never boxes an S.
+type state[S any, C, E message.Typed] struct {
 	spec  *Spec[S, C, E]
-	state S
+	value S
 }
 
-func (f *fold[S, C, E]) Apply(e driver.Event) error {
-	event, err := f.spec.Events.Decode(e)
+func (s *state[S, C, E]) Apply(e driver.Event) error {
+	event, err := s.spec.Events.Decode(e)
 	if err != nil {
 		return err
 	}
-	f.state = f.spec.Evolve(f.state, event)
+	s.value = s.spec.Evolve(s.value, event)
 	return nil
 }
 
-func (f *fold[S, C, E]) Decide(decoded any) ([]driver.Event, *component.Refusal, error) {
+func (s *state[S, C, E]) Decide(decoded any) ([]driver.Event, *component.Rejection, error) {
 	command := decoded.(C)
-	events, refused := f.spec.Decide(f.state, command)
-	if refused != nil {
-		refusal, err := message.Refusal(refused)
-		return nil, refusal, err
+	events, rejected := s.spec.Decide(s.value, command)
+	if rejected != nil {
+		rejection, err := typed.Rejection(rejected)
+		return nil, rejection, err
 	}
 	out := make([]driver.Event, len(events))
 	for i, e := range events {
 		var err error
-		if out[i], err = f.spec.Events.Encode(e); err != nil {
+		if out[i], err = s.spec.Events.Encode(e); err != nil {
 			return nil, nil, fmt.Errorf("event %d of %s: %w", i+1, command.MessageType(), err)
 		}
 	}
 	return out, nil, nil
 }
 
-func (f *fold[S, C, E]) Clone() component.Fold {
-	c := *f
+func (s *state[S, C, E]) Clone() component.State {
+	c := *s
 	return &c
 }
 
-func (f *fold[S, C, E]) Snapshot() (json.RawMessage, error) { return json.Marshal(f.state) }
+func (s *state[S, C, E]) Snapshot() (json.RawMessage, error) { return json.Marshal(s.value) }
 
-func (f *fold[S, C, E]) Restore(data json.RawMessage) error {
-	var s S
-	if err := json.Unmarshal(data, &s); err != nil {
+func (s *state[S, C, E]) Restore(data json.RawMessage) error {
+	var value S
+	if err := json.Unmarshal(data, &value); err != nil {
 		return err
 	}
-	f.state = s
+	s.value = value
 	return nil
 }
 
-func (f *fold[S, C, E]) roundTrip() error {
-	data, err := f.Snapshot()
+func (s *state[S, C, E]) roundTrip() error {
+	data, err := s.Snapshot()
 	if err != nil {
 		return err
 	}
-	return f.Clone().Restore(data)
+	return s.Clone().Restore(data)
 }

@@ -12,9 +12,9 @@ var (
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
-// lossless reports why a value of t would not come back whole from JSON: a
-// snapshot that silently loses an unexported field would make Decide answer
-// differently on a cold start, which is the worst kind of fault.
+// lossless returns an error if JSON would lose a part of a value of type t. A snapshot
+// without an unexported field would make Decide answer differently after a cold
+// start.
 func lossless(t reflect.Type, path string, seen map[reflect.Type]bool) error {
 	if seen[t] {
 		return nil

@@ -1,15 +1,24 @@
-// Package automation declares what happens because something happened.
+// Package automation declares reactions to events.
 //
-// An automation turns events into commands and other actions; it is pure unless
-// it reads a read model. A side effect calls the outside world. Both see the
-// events of a stream in order, and are repeated and finally parked when they
-// fail.
+// An automation turns events into commands and other actions. Its rules are pure
+// functions, unless they look something up in a read model. A side effect calls
+// the outside world: it sends a mail, or writes a file. Both process the events
+// of one stream in order.
+//
+// # Errors
+//
+// When a rule or effect returns an error, it is called again with backoff. After
+// the last attempt the event is parked with its reason, and the following events
+// of its stream wait until an operator redrives or discards it.
 //
 // An error that wraps driver.ErrUnavailable or driver.ErrThrottled says that
-// the outside is away or busy, and nothing about the event: it is tried again, and
-// not parked, for as long as its transport keeps it. What has not ended when its
-// time is over, which functions in the cloud have and a single process does not, has
-// failed like with any other error. Give what it waits for a timeout.
+// an outside service is unavailable or overloaded, not that the event is at fault.
+// The event is then retried and not parked, for as long as its queue or stream
+// retains it.
+//
+// A Lambda function has a time limit. A rule or effect that exceeds it counts as
+// failed, like one that returned any other error; so set a timeout on every call
+// of an outside service.
 package automation
 
 import (
@@ -17,35 +26,53 @@ import (
 	"fmt"
 
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// Rule reacts to the events of one source, or says what the automation sends to.
-type Rule struct {
-	rule    component.Rule
-	targets []*component.Definition
+// Spec declares an automation.
+type Spec struct {
+	// Name is a capital letter followed by letters and digits.
+	Name string
+	// Doc is a sentence for readers of the topology.
+	Doc string
+	// Rules react to events. Several rules may have the same source: all of them
+	// run, in this order.
+	Rules Rules
+	// Uses lists the read models and buckets that rules open with their env.
+	Uses plugin.Components
+	// Sends lists the aggregates, extension points and counters that the actions
+	// may address. Any other target is an error of the rule. On AWS, these are the
+	// only ones that the automation's function has permission for.
+	Sends plugin.Components
 }
 
-// On turns the events of source into actions. react is pure: the ids of the
-// commands it sends are derived from the event, so that a repetition sends
-// nothing twice.
+// Rules are the rules of an automation.
+type Rules = []Rule
+
+// Rule reacts to the events of one source. [On] and [OnWith] make rules.
+type Rule struct{ rule component.Rule }
+
+// On returns a rule that turns each event of source into actions. react is pure.
+// The ids of the commands that it sends are derived from the event, so that a
+// repeated call sends nothing twice.
 func On[E message.Typed](source message.Source[E], react func(message.Event[E]) message.Actions) Rule {
-	return OnWith(source, nil, func(_ context.Context, _ plugin.Env, e message.Event[E]) (message.Actions, error) {
+	return OnWith(source, func(_ context.Context, _ plugin.Env, e message.Event[E]) (message.Actions, error) {
 		return react(e), nil
 	})
 }
 
-// OnWith is [On] for a rule that looks things up: uses are the read models that
-// it opens with env. An error is retried, then the event is parked.
-func OnWith[E message.Typed](source message.Source[E], uses plugin.Components,
+// OnWith is [On] for a rule that looks things up in the read models that the Spec
+// lists under Uses. Package automation describes what an error leads to.
+func OnWith[E message.Typed](source message.Source[E],
 	react func(context.Context, plugin.Env, message.Event[E]) (message.Actions, error),
 ) Rule {
 	set := source.EventSet()
-	return Rule{rule: component.Rule{
-		Source: source.Definition(), Uses: plugin.Definitions(uses),
+	return Rule{component.Rule{
+		Source: source.Definition(),
 		React: func(ctx context.Context, env component.Env, e component.Event) ([]component.Action, error) {
-			event, err := message.Decode(set, e)
+			event, err := typed.Event(set, e)
 			if err != nil {
 				return nil, err
 			}
@@ -53,80 +80,80 @@ func OnWith[E message.Typed](source message.Source[E], uses plugin.Components,
 			if err != nil {
 				return nil, err
 			}
-			return message.Erase(actions), nil
+			return typed.Actions(actions), nil
 		},
 	}}
 }
 
-// Sends declares the aggregates, extension points and counters that the
-// automation's actions address. The engine refuses any other: what a function
-// may do in the cloud is computed from here.
-func Sends(targets ...plugin.Component) Rule {
-	return Rule{targets: plugin.Definitions(targets)}
-}
-
 // Automation is a declared automation.
-type Automation struct{ def *component.Definition }
+type Automation struct{ declared }
 
-// New declares an automation. All rules of a source run. It panics, naming the
-// automation, when there is no rule.
-func New(name string, rules ...Rule) *Automation {
-	component.CheckName(component.KindAutomation, name)
-	return &Automation{&component.Definition{
-		Kind: component.KindAutomation, Name: name,
-		Automation: erase(component.KindAutomation, name, rules),
-	}}
+type declared = component.Declared
+
+// New declares an automation. It panics, naming the automation, when it has no
+// rules.
+func New(spec Spec) *Automation {
+	a := erase(component.KindAutomation, spec.Name, spec.Rules, spec.Uses)
+	a.Targets = component.Definitions(spec.Sends)
+	return &Automation{component.Declare(&component.Definition{
+		Kind: component.KindAutomation, Name: spec.Name, Doc: spec.Doc, Automation: a,
+	})}
 }
 
-// Definition returns the erased declaration.
-func (a *Automation) Definition() *component.Definition { return a.def }
+// SideEffectSpec declares a side effect.
+type SideEffectSpec struct {
+	// Name is a capital letter followed by letters and digits.
+	Name string
+	// Doc is a sentence for readers of the topology.
+	Doc string
+	// Effects are called for events. Several may have the same source: all of them
+	// are called, in this order.
+	Effects Effects
+	// Uses lists the read models and buckets that effects open with their env.
+	Uses plugin.Components
+}
 
-// Effect calls the outside world for the events of one source.
+// Effects are the effects of a side effect.
+type Effects = []Effect
+
+// Effect calls the outside world for the events of one source. [Do] makes it.
 type Effect struct{ rule Rule }
 
-// Do calls effect for every event of source, at least once and sequentially
-// within a stream. env.IdempotencyKey is the event's id, the same at every
-// repetition. An error is retried with backoff, then the event is parked and
-// its stream waits; see the package for one that is not. uses are the buckets and read models that effect opens.
-func Do[E message.Typed](source message.Source[E], uses plugin.Components,
+// Do calls effect for each event of source at least once, and for the events of
+// one stream one after the other. env.IdempotencyKey is the event's id, the same
+// at every repetition. Package automation describes what an error leads to.
+func Do[E message.Typed](source message.Source[E],
 	effect func(context.Context, plugin.Env, message.Event[E]) error,
 ) Effect {
-	return Effect{OnWith(source, uses, func(ctx context.Context, env plugin.Env, e message.Event[E]) (message.Actions, error) {
+	return Effect{OnWith(source, func(ctx context.Context, env plugin.Env, e message.Event[E]) (message.Actions, error) {
 		return nil, effect(ctx, env, e)
 	})}
 }
 
 // SideEffect is a declared side effect.
-type SideEffect struct{ def *component.Definition }
+type SideEffect struct{ declared }
 
-// NewSideEffect declares a side effect. It panics, naming it, when there is no
-// effect.
-func NewSideEffect(name string, effects ...Effect) *SideEffect {
-	component.CheckName(component.KindSideEffect, name)
-	rules := make([]Rule, len(effects))
-	for i, e := range effects {
+// NewSideEffect declares a side effect. It panics, naming the side effect, when it
+// has no effects.
+func NewSideEffect(spec SideEffectSpec) *SideEffect {
+	rules := make(Rules, len(spec.Effects))
+	for i, e := range spec.Effects {
 		rules[i] = e.rule
 	}
-	return &SideEffect{&component.Definition{
-		Kind: component.KindSideEffect, Name: name,
-		Automation: erase(component.KindSideEffect, name, rules),
-	}}
+	return &SideEffect{component.Declare(&component.Definition{
+		Kind: component.KindSideEffect, Name: spec.Name, Doc: spec.Doc,
+		Automation: erase(component.KindSideEffect, spec.Name, rules, spec.Uses),
+	})}
 }
 
-// Definition returns the erased declaration.
-func (s *SideEffect) Definition() *component.Definition { return s.def }
-
-func erase(kind component.Kind, name string, rules []Rule) *component.Automation {
-	a := &component.Automation{}
+func erase(kind component.Kind, name string, rules Rules, uses plugin.Components) *component.Automation {
+	component.CheckName(kind, name)
+	a := &component.Automation{Uses: component.Definitions(uses)}
 	for i, r := range rules {
-		switch {
-		case r.rule.React != nil:
-			a.Rules = append(a.Rules, r.rule)
-		case r.targets != nil:
-			a.Targets = append(a.Targets, r.targets...)
-		default:
+		if r.rule.React == nil {
 			panic(fmt.Sprintf("%s %s: rule %d is empty", kind, name, i+1))
 		}
+		a.Rules = append(a.Rules, r.rule)
 	}
 	if len(a.Rules) == 0 {
 		panic(fmt.Sprintf("%s %s: it reacts to nothing", kind, name))

@@ -33,26 +33,30 @@ var order = aggregate.New(aggregate.Spec[struct{}, msg, msg]{
 // Parcels are counted towards the number of the order; whichever comes first,
 // all packed or a day gone, closes it.
 func Example() {
-	parcels := counter.New("Parcels")
-	closing := automation.New("CloseOrders",
-		automation.On(order, func(e message.Event[msg]) message.Actions {
-			switch d := e.Data.(type) {
-			case placed:
-				return message.Actions{
-					parcels.AddTarget(e.ID, "placed", int64(d.Parcels)),
-					schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(24*time.Hour)), order.To(e.ID, shut{})),
+	parcels := counter.New(counter.Spec{Name: "Parcels"})
+	closing := automation.New(automation.Spec{
+		Name: "CloseOrders",
+		Rules: automation.Rules{
+			automation.On(order, func(e message.Event[msg]) message.Actions {
+				switch d := e.Data.(type) {
+				case placed:
+					return message.Actions{
+						parcels.AddTarget(e.EntityID, "placed", int64(d.Parcels)),
+						schedule.Create(e.EntityID, schedule.At(e.RecordedAt.Add(24*time.Hour)), order.To(e.EntityID, shut{})),
+					}
+				case packed:
+					return message.Actions{parcels.Count(e.EntityID, d.Parcel, 1)}
+				case shut:
+					return message.Actions{schedule.Delete(e.EntityID)}
 				}
-			case packed:
-				return message.Actions{parcels.Count(e.ID, d.Parcel, 1)}
-			case shut:
-				return message.Actions{schedule.Delete(e.ID)}
-			}
-			return nil
-		}),
-		automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
-			return message.Actions{order.To(e.ID, shut{})}
-		}),
-		automation.Sends(parcels, order))
+				return nil
+			}),
+			automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
+				return message.Actions{order.To(e.EntityID, shut{})}
+			}),
+		},
+		Sends: plugin.Components{parcels, order},
+	})
 
 	app := reventless.New("depot", plugin.New(plugin.Spec{
 		Name: "Depot", Components: plugin.Components{order, parcels, closing},

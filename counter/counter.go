@@ -1,10 +1,16 @@
-// Package counter declares counters: latches that count events towards a target
-// and tell, once, that it was reached.
+// Package counter declares counters, which count towards a target and publish one
+// event when they reach it.
 //
-// A counter component holds any number of counters, told apart by id. Counts and
-// targets come from automations and are idempotent by their reference; counts
-// may come before the target. A counter is a source: the event [Finished]
-// happens to the entity of its id.
+//	var ShippedLines = counter.New(counter.Spec{Name: "ShippedLines"})
+//
+//	ShippedLines.AddTarget(orderID, "paid", 3)    // an action: wait for 3 lines
+//	ShippedLines.Count(orderID, "line-1", 1)      // an action: one is shipped
+//
+// A counter component has any number of counters, each with an id. Automations and
+// tasks count and set targets. Each count and each target has a reference: an action
+// that is repeated with the same reference has no effect. Counts may precede the
+// target. A counter is a source of events: when the sum of its counts reaches the
+// sum of its targets, the event [Finished] happens to the entity of the counter's id.
 package counter
 
 import (
@@ -12,41 +18,47 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Finished happens to a counter once for every target that it reaches.
+// Finished happens to a counter when it reaches its target.
 type Finished struct {
-	// Target is the target that was reached.
+	// Target is the target that the counter reached.
 	Target int64 `json:"target"`
 }
 
-// MessageType is the wire name.
+// MessageType returns the wire name.
 func (Finished) MessageType() string { return "CountFinished" }
 
-var events = message.NewSet(Finished{})
+var events = component.NewSet(Finished{})
 
 // Counter is a declared counter.
-type Counter struct{ def *component.Definition }
+type Counter struct{ source }
 
-// New declares a counter. It panics when the name is bad.
-func New(name string) *Counter {
-	component.CheckName(component.KindCounter, name)
-	return &Counter{&component.Definition{
-		Kind: component.KindCounter, Name: name, Counter: &component.Counter{Events: events.Types()},
-	}}
+type source = component.Source[Finished]
+
+// Spec declares a counter.
+type Spec struct {
+	// Name is a capital letter followed by letters and digits; it names the log
+	// of the counter's events and never changes once events are stored.
+	Name string
+	// Doc is a sentence for readers of the topology.
+	Doc string
 }
 
-// Definition returns the erased declaration.
-func (c *Counter) Definition() *component.Definition { return c.def }
+// New declares a counter. It panics when the name is invalid.
+func New(spec Spec) *Counter {
+	component.CheckName(component.KindCounter, spec.Name)
+	return &Counter{component.DeclareSource(&component.Definition{
+		Kind: component.KindCounter, Name: spec.Name, Doc: spec.Doc, Counter: &component.Counter{Events: events.Types()},
+	}, events)}
+}
 
-// EventSet returns the one event of a counter.
-func (c *Counter) EventSet() *message.Set[Finished] { return events }
-
-// Count adds n, at least 1, to the counter of id, once per reference.
+// Count returns the action that adds n, which is at least 1, to the counter of id. A
+// counter counts each reference once.
 func (c *Counter) Count(id, reference string, n int64) message.Action {
-	return message.NewAction(component.Action{Kind: component.AddCount, Target: c.def, ID: id, Ref: reference, N: n})
+	return component.Request(component.Action{Kind: component.AddCount, Target: c.Definition(), ID: id, Ref: reference, N: n})
 }
 
-// AddTarget adds target, at least 1, to the target of the counter of id, once
-// per reference.
+// AddTarget returns the action that adds target, which is at least 1, to the target
+// of the counter of id. A counter adds each reference once.
 func (c *Counter) AddTarget(id, reference string, target int64) message.Action {
-	return message.NewAction(component.Action{Kind: component.AddTarget, Target: c.def, ID: id, Ref: reference, N: target})
+	return component.Request(component.Action{Kind: component.AddTarget, Target: c.Definition(), ID: id, Ref: reference, N: target})
 }

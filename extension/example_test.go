@@ -40,9 +40,13 @@ func Example() {
 		func(e message.Event[private]) []listed { return []listed{{Name: e.Data.(added).Name}} }))
 
 	listing := declare("Listing")
-	follow := extension.New("Listings", protocol, func(e message.Event[listed]) message.Actions {
-		return message.Actions{listing.To(e.ID, added{Name: e.Data.Name})}
-	}, listing)
+	follow := extension.New(protocol, extension.Spec[listed]{
+		Name: "Listings",
+		React: func(e message.Event[listed]) message.Actions {
+			return message.Actions{listing.To(e.EntityID, added{Name: e.Data.Name})}
+		},
+		Sends: plugin.Components{listing},
+	})
 
 	app := reventless.New("shop",
 		plugin.New(plugin.Spec{Name: "Catalog", Components: plugin.Components{product, offer}}),

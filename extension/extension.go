@@ -1,14 +1,14 @@
-// Package extension lets plugins talk to one another through a protocol.
+// Package extension connects plugins through protocols.
 //
-// A [Point] is the protocol: public commands in, public events out. It lives in
-// a package of its own, which is all that the two sides share. The plugin that
-// owns it makes an [Offer], which maps private events to public ones and public
-// commands to private ones. Another plugin declares an [Extension], or uses the
-// point as a source or target like any other.
+// An extension point ([Point]) is a protocol of public commands and public events. It
+// is declared in a package of its own, the only one that both plugins import. One
+// plugin serves it with an [Offer], which maps its private events to public events,
+// and public commands to its private commands. Other plugins declare an [Extension],
+// or use the point as a source of events and a target of commands like an aggregate.
 //
-// A public event is not stored a second time: it is mapped when a consumer
-// reads the private commit. So nothing can be lost between the two, and a
-// mended mapping mends what is rebuilt.
+// Public events are not stored. They are mapped from the private events whenever a
+// consumer reads these. So no public event can be lost, and a corrected mapping
+// applies to everything that is rebuilt.
 package extension
 
 import (
@@ -17,30 +17,39 @@ import (
 	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// PointSpec declares a protocol of commands C in and events E out.
+// PointSpec declares a protocol of commands C and events E.
 type PointSpec[C, E message.Typed] struct {
 	// Name is a capital letter followed by letters and digits.
 	Name string
-	// Doc is a sentence for those who read the topology.
+	// Doc is a sentence for readers of the topology.
 	Doc string
-	// Version is told to the platform; 0 is 1.
+	// Version is the version of the protocol, which the read model Platform.Plugins
+	// shows; 0 means 1.
 	Version int
-	// Commands may be nil when the protocol has none.
+	// Commands are the public commands; nil if there are none.
 	Commands *message.Set[C]
-	Events   *message.Set[E]
+	// Events are the public events.
+	Events *message.Set[E]
 }
 
-// Point is a declared protocol: a source of E and a target of C.
+// Point is a declared extension point: a source of E and a target of C.
 type Point[C, E message.Typed] struct {
+	source[E]
+
 	spec PointSpec[C, E]
-	def  *component.Definition
 }
 
-// NewPoint declares a protocol. It panics, naming it, when it has no events.
+type (
+	declared                = component.Declared
+	source[E message.Typed] = component.Source[E]
+)
+
+// NewPoint declares an extension point. It panics, naming it, when it has no events.
 func NewPoint[C, E message.Typed](spec PointSpec[C, E]) *Point[C, E] {
 	component.CheckName(component.KindExtensionPoint, spec.Name)
 	if spec.Events == nil {
@@ -50,46 +59,41 @@ func NewPoint[C, E message.Typed](spec PointSpec[C, E]) *Point[C, E] {
 	if spec.Commands != nil {
 		p.Commands = spec.Commands.Types()
 	}
-	return &Point[C, E]{spec, &component.Definition{
+	return &Point[C, E]{component.DeclareSource(&component.Definition{
 		Kind: component.KindExtensionPoint, Name: spec.Name, Doc: spec.Doc, Point: p,
-	}}
+	}, spec.Events.Erased()), spec}
 }
 
-// Definition returns the erased declaration.
-func (p *Point[C, E]) Definition() *component.Definition { return p.def }
-
-// EventSet returns the public events.
-func (p *Point[C, E]) EventSet() *message.Set[E] { return p.spec.Events }
-
-// To addresses a public command to the entity with this id.
+// To addresses a public command to the entity with this id. It panics when the
+// protocol has no commands.
 func (p *Point[C, E]) To(id string, command C) message.Send {
 	if p.spec.Commands == nil {
 		panic(fmt.Sprintf("extension point %s takes no commands", p.spec.Name))
 	}
-	return message.NewSend(p.def, id, p.spec.Commands, command)
+	return typed.Send(p.Definition(), id, p.spec.Commands.Erased(), command)
 }
 
-// NoCommand is the command type of a protocol without commands.
+// NoCommand is the type C of a protocol without commands.
 type NoCommand interface {
 	message.Typed
 	noCommand()
 }
 
-// Side is one part of an offer, made by [Publish] or [Accept].
+// Side is a part of an offer. [Publish] and [Accept] make it.
 type Side[C, E message.Typed] struct {
 	publish *component.Publication
 	targets []*component.Definition
 	accept  func(*Point[C, E]) func(string, driver.Event) ([]component.Action, error)
 }
 
-// Publish maps the private events of source to public events of p: the entity
-// stays the same. publish is pure.
+// Publish maps each private event of source to public events of p, which happen to the
+// entity of the same id. publish is pure.
 func Publish[C, E, S message.Typed](p *Point[C, E], source message.Source[S], publish func(message.Event[S]) []E) Side[C, E] {
 	private, public := source.EventSet(), p.spec.Events
 	return Side[C, E]{publish: &component.Publication{
 		Source: source.Definition(),
 		Map: func(e component.Event) ([]driver.Event, error) {
-			event, err := message.Decode(private, e)
+			event, err := typed.Event(private, e)
 			if err != nil {
 				return nil, err
 			}
@@ -105,10 +109,10 @@ func Publish[C, E, S message.Typed](p *Point[C, E], source message.Source[S], pu
 	}}
 }
 
-// Accept maps the public commands of p to commands for targets, which are of the
-// same plugin. accept is pure.
+// Accept maps each public command of p to commands for targets, which belong to the
+// plugin of the offer. accept is pure.
 func Accept[C, E message.Typed](p *Point[C, E], accept func(id string, command C) []message.Send, targets ...plugin.Component) Side[C, E] {
-	return Side[C, E]{targets: plugin.Definitions(targets), accept: func(p *Point[C, E]) func(string, driver.Event) ([]component.Action, error) {
+	return Side[C, E]{targets: component.Definitions(targets), accept: func(p *Point[C, E]) func(string, driver.Event) ([]component.Action, error) {
 		return func(id string, e driver.Event) ([]component.Action, error) {
 			command, err := p.spec.Commands.Decode(e)
 			if err != nil {
@@ -124,15 +128,15 @@ func Accept[C, E message.Typed](p *Point[C, E], accept func(id string, command C
 	}}
 }
 
-// Offer is a plugin's promise to serve a protocol.
-type Offer struct{ def *component.Definition }
+// Offer is the implementation of an extension point by a plugin.
+type Offer struct{ declared }
 
-// NewOffer declares that the plugin serves p: with what it publishes, and, if p
-// has commands, with one [Accept]. It panics, naming the point, when a side is
-// missing or doubled. As a component the offer has the point's name.
+// NewOffer declares that the plugin serves p: with one [Publish] per source of public
+// events and, if p has commands, one [Accept]. Its component has the name and Doc of
+// the point. NewOffer panics, naming the point, when a side is missing or duplicate.
 func NewOffer[C, E message.Typed](p *Point[C, E], sides ...Side[C, E]) *Offer {
 	fail := func(what string) { panic(fmt.Sprintf("offer of extension point %s: %s", p.spec.Name, what)) }
-	offer := &component.Offer{Point: p.def}
+	offer := &component.Offer{Point: p.Definition()}
 	for _, s := range sides {
 		switch {
 		case s.publish != nil:
@@ -157,25 +161,38 @@ func NewOffer[C, E message.Typed](p *Point[C, E], sides ...Side[C, E]) *Offer {
 	if (offer.Accept != nil) != (p.spec.Commands != nil) {
 		fail("Accept goes with a protocol that has commands")
 	}
-	return &Offer{&component.Definition{
+	return &Offer{component.Declare(&component.Definition{
 		Kind: component.KindExtensionPoint, Name: p.spec.Name, Doc: p.spec.Doc, Offer: offer,
-	}}
+	})}
 }
 
-// Definition returns the erased declaration.
-func (o *Offer) Definition() *component.Definition { return o.def }
+// Extension is a declared extension: it reacts to the public events of a point.
+type Extension struct{ declared }
 
-// Extension is a plugin's use of another plugin's protocol.
-type Extension struct{ def *component.Definition }
-
-// New declares an extension of p: its public events lead to actions, like those
-// of any source in an automation. targets are what the actions address.
-func New[C, E message.Typed](name string, p *Point[C, E], react func(message.Event[E]) message.Actions, targets ...plugin.Component) *Extension {
-	component.CheckName(component.KindExtension, name)
-	a := automation.New(name, automation.On(p, react), automation.Sends(targets...)).Definition().Automation
-	a.Point = p.def
-	return &Extension{&component.Definition{Kind: component.KindExtension, Name: name, Automation: a}}
+// Spec declares an extension of a point with public events E.
+type Spec[E message.Typed] struct {
+	// Name is a capital letter followed by letters and digits.
+	Name string
+	// Doc is a sentence for readers of the topology.
+	Doc string
+	// React turns a public event into actions, as a rule of an automation does
+	// (see [automation.On]).
+	React func(message.Event[E]) message.Actions
+	// Sends lists the aggregates, extension points and counters that the actions
+	// may address.
+	Sends plugin.Components
 }
 
-// Definition returns the erased declaration.
-func (e *Extension) Definition() *component.Definition { return e.def }
+// New declares an extension of p. It panics, naming the extension, when React is
+// missing.
+func New[C, E message.Typed](p *Point[C, E], spec Spec[E]) *Extension {
+	component.CheckName(component.KindExtension, spec.Name)
+	if spec.React == nil {
+		panic(fmt.Sprintf("extension %s: React is required", spec.Name))
+	}
+	a := automation.New(automation.Spec{
+		Name: spec.Name, Rules: automation.Rules{automation.On(p, spec.React)}, Sends: spec.Sends,
+	}).Definition().Automation
+	a.Point = p.Definition()
+	return &Extension{component.Declare(&component.Definition{Kind: component.KindExtension, Name: spec.Name, Doc: spec.Doc, Automation: a})}
+}

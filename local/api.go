@@ -38,10 +38,35 @@ type APIOptions struct {
 }
 
 // Example is a GraphQL document with a title.
-type Example = server.Example
+type Example struct{ Title, Query string }
 
-// Limits bound what a caller of an [API] may ask for.
-type Limits = server.Limits
+// Limits limit what a caller of an [API] may request. A field that is 0 has its
+// default.
+type Limits struct {
+	// BodyBytes is the maximum size of a request body and of a WebSocket message;
+	// the default is 1 MiB.
+	BodyBytes int64
+	// Tokens is the maximum number of tokens in a document; the default is 4,000.
+	Tokens int
+	// Depth is the maximum depth of nested fields; the default is 15.
+	Depth int
+	// Aliases is the maximum number of aliased fields; the default is 50.
+	Aliases int
+	// Complexity is the maximum number of fields in a response; the default is
+	// 5,000.
+	Complexity int
+	// DefaultPage is the number of rows in a page when the query does not say, and
+	// Page the maximum; the defaults are 20 and 100.
+	DefaultPage, Page int
+	// Subscriptions is the maximum number of subscriptions of one connection, and
+	// also of queries and mutations that run at the same time on one WebSocket; the
+	// default is 100.
+	Subscriptions int
+	// Timeout is the time limit of a query or mutation; the default is 30 seconds.
+	Timeout time.Duration
+	// Wait is the maximum time that waitFor waits; the default is 5 seconds.
+	Wait time.Duration
+}
 
 // API serves the GraphQL API of an App over HTTP: /graphql (POST, GET, WebSocket,
 // server-sent events), /sdl, /healthz, /graphiql/, and a first page. It is a
@@ -61,8 +86,12 @@ func (h *Host) API(ctx context.Context, opts *APIOptions) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
+	examples := make([]server.Example, len(o.Examples))
+	for i, e := range o.Examples {
+		examples[i] = server.Example(e)
+	}
 	s, err := server.New(h.app, h.host, server.Options{
-		Identity: who, DevUsers: o.DevUsers, Origins: o.Origins, Examples: o.Examples, Limits: o.Limits, Logger: h.opts.Logger, Now: h.opts.Now,
+		Identity: who, DevUsers: o.DevUsers, Origins: o.Origins, Examples: examples, Limits: server.Limits(o.Limits), Logger: h.opts.Logger, Now: h.opts.Now,
 	})
 	if err != nil {
 		return nil, err

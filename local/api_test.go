@@ -41,20 +41,6 @@ func serveCells(t *testing.T, opts *local.APIOptions) *httptest.Server {
 	return s
 }
 
-// ask posts a document as a dev user.
-func ask(t *testing.T, s *httptest.Server, user, query string) string {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/graphql", strings.NewReader(`{"query": "`+query+`"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	if user != "" {
-		r.Header.Set("X-User", user)
-	}
-	return answerOf(t, s, r)
-}
-
 func answerOf(t *testing.T, s *httptest.Server, r *http.Request) string {
 	t.Helper()
 	response, err := s.Client().Do(r)
@@ -67,27 +53,6 @@ func answerOf(t *testing.T, s *httptest.Server, r *http.Request) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-func TestAPIOnAFile(t *testing.T) {
-	t.Parallel()
-	s := serveCells(t, &local.APIOptions{DevUsers: true})
-	const add = `mutation {testCellAdd(id: \"a\", n: 3) {... on CommandAccepted {sequenceNr}}}`
-	for _, c := range []struct{ user, query, want string }{
-		{"user", add, `{"data":{"testCellAdd":{"sequenceNr":1}}}`},
-		{"user", `mutation {testCellSwap(id: \"a\", old: 5, new: 6) {... on CommandRejected {code detail}}}`, `{"data":{"testCellSwap":{"code":"Other","detail":"0"}}}`},
-		{"admin", `{testCellEvents(id: \"a\") {edges {node {type data user}}}}`, `{"data":{"testCellEvents":{"edges":[{"node":{"type":"Added","data":"{\"N\":3}","user":"user"}}]}}}`},
-	} {
-		if got := ask(t, s, c.user, c.query); got != c.want {
-			t.Errorf("%s\nanswered %s\nwant %s", c.query, got, c.want)
-		}
-	}
-	if got := ask(t, s, "", add); !strings.Contains(got, `"code":"UNAUTHENTICATED"`) {
-		t.Errorf("nobody is answered %s", got)
-	}
-	if got := ask(t, s, "user", `{testCellEvents(id: \"a\") {edges {cursor}}}`); !strings.Contains(got, `"code":"FORBIDDEN"`) {
-		t.Errorf("the user is answered %s", got)
-	}
 }
 
 func TestAPIShowsExamples(t *testing.T) {

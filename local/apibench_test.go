@@ -113,7 +113,7 @@ var retailAccounts = readmodel.New(readmodel.Spec[retailAccount]{
 	Projections: readmodel.Projections[retailAccount]{
 		readmodel.On(tally, func(e message.Event[cellEvent]) readmodel.Changes[retailAccount] {
 			n := e.Data.(added).N
-			return readmodel.Changes[retailAccount]{readmodel.UpdateOrCreate(e.ID, retailAccount{}, func(r *retailAccount) { r.Balance += float64(n) })}
+			return readmodel.UpdateOrCreate(e.EntityID, retailAccount{}, func(r *retailAccount) { r.Balance += float64(n) })
 		}),
 	},
 })

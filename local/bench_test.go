@@ -40,10 +40,10 @@ var sums = readmodel.New(readmodel.Spec[sum]{
 	Projections: readmodel.Projections[sum]{
 		readmodel.On(tally, func(e message.Event[cellEvent]) readmodel.Changes[sum] {
 			n := e.Data.(added).N
-			return readmodel.Changes[sum]{readmodel.UpdateOrCreate(e.ID, sum{}, func(r *sum) {
+			return readmodel.UpdateOrCreate(e.EntityID, sum{}, func(r *sum) {
 				r.Sum += n
 				r.Events++
-			})}
+			})
 		}),
 	},
 })
@@ -96,7 +96,7 @@ func fill(b *testing.B, path string, streams []string, commits, events int) {
 		b.Fatal(err)
 	}
 	for _, stream := range streams {
-		fold := tally.Definition().Aggregate.NewFold()
+		fold := tally.Definition().Aggregate.NewState()
 		var recent []driver.RecentCommand
 		unsnapped := 0
 		for n := uint64(1); n <= uint64(commits); n++ {
@@ -375,7 +375,7 @@ func BenchmarkFold(b *testing.B) {
 		}
 	}
 	fold := func() {
-		f := tally.Definition().Aggregate.NewFold()
+		f := tally.Definition().Aggregate.NewState()
 		for _, e := range events {
 			if err := f.Apply(e); err != nil {
 				b.Fatal(err)

@@ -78,13 +78,13 @@ func newNotebook(t *testing.T) *notebook {
 			if b.shout {
 				w.Text = strings.ToUpper(w.Text)
 			}
-			return readmodel.Changes[noteRow]{readmodel.UpdateOrCreate(e.ID, noteRow{}, func(r *noteRow) {
+			return readmodel.UpdateOrCreate(e.EntityID, noteRow{}, func(r *noteRow) {
 				if writes {
 					r.Text = w.Text
 				} else {
 					r.Filed = true
 				}
-			})}
+			})
 		}),
 	}})
 	b.app = reventless.New("notebook", plugin.New(plugin.Spec{Name: "Book", Heartbeat: -1, Components: plugin.Components{note, of("Later", true), notes}}))

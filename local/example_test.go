@@ -17,18 +17,14 @@ import (
 
 // region declaration
 type Command interface{ message.Typed }
-
 type Open struct{ Owner string }
-
 type Deposit struct{ Amount int }
 
 func (Open) MessageType() string    { return "Open" }
 func (Deposit) MessageType() string { return "Deposit" }
 
 type Event interface{ message.Typed }
-
 type Opened struct{ Owner string }
-
 type Deposited struct{ Amount int }
 
 func (Opened) MessageType() string    { return "Opened" }
@@ -79,9 +75,9 @@ var Balances = readmodel.New(readmodel.Spec[Row]{
 		readmodel.On(Account, func(e message.Event[Event]) readmodel.Changes[Row] {
 			switch d := e.Data.(type) {
 			case Opened:
-				return readmodel.Changes[Row]{readmodel.Put(e.ID, Row{Owner: d.Owner})}
+				return readmodel.Put(e.EntityID, Row{Owner: d.Owner})
 			case Deposited:
-				return readmodel.Changes[Row]{readmodel.Update(e.ID, func(r *Row) { r.Balance += d.Amount })}
+				return readmodel.Update(e.EntityID, func(r *Row) { r.Balance += d.Amount })
 			}
 			return nil
 		}),
@@ -105,10 +101,10 @@ func ExampleOpen() {
 		log.Fatal(err)
 	}
 	// Output:
-	// Accepted
-	// Accepted
-	// Accepted again, applied once
-	// Rejected AlreadyOpen
+	// open-1 Accepted
+	// deposit-1 Accepted
+	// deposit-1 Accepted
+	// open-2 Rejected
 	// {Ada 100}
 }
 
@@ -122,23 +118,17 @@ func run(ctx context.Context, file string) error {
 	if err := bank.Start(ctx); err != nil {
 		return err
 	}
-	opened, err := bank.Send(ctx, "", Account.To("acc-1", Open{Owner: "Ada"}))
-	if err != nil {
-		return err
-	}
-	fmt.Println(opened.Kind)
-	for _, answer := range []string{"", " again, applied once"} { // the same command id twice
-		deposited, err := bank.Send(ctx, "deposit-1", Account.To("acc-1", Deposit{Amount: 100}))
+	open, deposit := Account.To("acc-1", Open{Owner: "Ada"}), Account.To("acc-1", Deposit{Amount: 100})
+	for _, c := range []struct {
+		id string
+		message.Send
+	}{{"open-1", open}, {"deposit-1", deposit}, {"deposit-1", deposit}, {"open-2", open}} {
+		outcome, err := bank.Send(ctx, c.id, c.Send)
 		if err != nil {
 			return err
 		}
-		fmt.Println(string(deposited.Kind) + answer)
+		fmt.Println(c.id, outcome.Kind)
 	}
-	refused, err := bank.Send(ctx, "", Account.To("acc-1", Open{Owner: "Bob"}))
-	if err != nil {
-		return err
-	}
-	fmt.Println(refused.Kind, refused.Code)
 	if err := bank.WaitIdle(ctx); err != nil { // until everything is projected
 		return err
 	}

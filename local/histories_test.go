@@ -38,7 +38,8 @@ type skewed struct {
 }
 
 func (s skewed) Send(ctx context.Context, commandID string, send message.Send) (message.Outcome, error) {
-	return s.SendAction(ctx, commandID, driver.Meta{Time: s.now()}, send.Erased())
+	o, err := s.SendAction(ctx, commandID, driver.Meta{Time: s.now()}, send.Erased())
+	return message.Outcome(o), err
 }
 
 // world is a place to run cells on, with what can be seen of it from behind.
@@ -219,7 +220,7 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 			if w.faults != nil {
 				injectFaults(w.faults, random)
 			}
-			h := &history{t: t, w: w, accepted: map[string]driver.Outcome{}}
+			h := &history{t: t, w: w, accepted: map[string]message.Outcome{}}
 			var wg sync.WaitGroup
 			for i := range 6 {
 				own := rand.New(rand.NewPCG(random.Uint64(), 0))
@@ -262,7 +263,7 @@ type history struct {
 
 	mu                        sync.Mutex
 	operations                []porcupine.Operation
-	accepted                  map[string]driver.Outcome // by command id, with events
+	accepted                  map[string]message.Outcome // by command id, with events
 	unknown, repeated, failed int
 }
 
@@ -306,7 +307,7 @@ func (h *history) client(n int, random *rand.Rand) {
 func (h *history) send(id string, in asked, random *rand.Rand) told {
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
-	var first driver.Outcome
+	var first message.Outcome
 	for attempt, answers := 0, 0; attempt < 4; attempt++ {
 		o, err := h.w.hosts[random.IntN(len(h.w.hosts))].Send(ctx, id, cell.To(in.entity, in.command))
 		h.mu.Lock()
@@ -369,66 +370,5 @@ func (h *history) checkLog() {
 		if c, ok := where[id]; !ok || c.Stream != o.EntityID || c.SequenceNr != o.SequenceNr {
 			h.t.Errorf("command %s was acknowledged with %+v, and lies in commit %d of %q", id, o, c.SequenceNr, c.Stream)
 		}
-	}
-}
-
-func TestOfEightRacersOneWins(t *testing.T) {
-	t.Parallel()
-	const racers = 8
-	for name, open := range map[string]func(t *testing.T) world{
-		"local":          localWorld,
-		"memory/8 hosts": func(t *testing.T) world { return providerWorld(t, memory.New(nil), racers) },
-		"sqlite/8 hosts": func(t *testing.T) world { return providerWorld(t, openSQLite(t), racers) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := open(t)
-			won := map[string]string{} // race to the winner's command
-			for race := range 25 {
-				id := fmt.Sprintf("race%d", race)
-				outcomes := make([]driver.Outcome, racers)
-				var wg sync.WaitGroup
-				barrier := make(chan struct{})
-				for i := range racers {
-					wg.Go(func() {
-						h := w.hosts[i%len(w.hosts)]
-						<-barrier
-						var err error
-						outcomes[i], err = h.Send(t.Context(), fmt.Sprintf("%s-%d", id, i), cell.To(id, take{"the name"}))
-						if err != nil {
-							t.Error(err)
-						}
-					})
-				}
-				close(barrier)
-				wg.Wait()
-				winners := 0
-				for _, o := range outcomes {
-					switch {
-					case o.Kind == driver.Accepted && o.SequenceNr == 1 && o.EventCount == 1:
-						winners++
-						won[id] = o.CommandID
-					case o.Kind != driver.Rejected || o.Code != "Taken":
-						t.Errorf("%s: got %+v, want the name taken or refused", id, o)
-					}
-				}
-				if winners != 1 {
-					t.Errorf("%s has %d winners", id, winners)
-				}
-			}
-			commits := 0
-			for c, err := range w.log().Scan(t.Context(), 0, 1) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				commits++
-				if len(c.Events) != 1 || c.Commands[0].Meta.ID != won[c.Stream] {
-					t.Errorf("%s: the log has %+v, the winner was told %s", c.Stream, c.Commands, won[c.Stream])
-				}
-			}
-			if commits != len(won) {
-				t.Errorf("%d commits for %d races", commits, len(won))
-			}
-		})
 	}
 }

@@ -44,6 +44,9 @@ type Options struct {
 	// Examples are documents that the first page of [Main]'s API shows; nil
 	// derives some.
 	Examples []Example
+	// Licences makes [Main] offer the command licences, which prints it: the
+	// licences of what is linked into the program, as cmd/notices writes them.
+	Licences string
 }
 
 // Host runs an App in this process, on one SQLite file. Its methods are safe for
@@ -97,7 +100,8 @@ func (h *Host) WaitIdle(ctx context.Context) error { return h.host.WaitIdle(ctx)
 // is a failure, not a refusal; after one the command may or may not have taken
 // effect, and may be sent again with the same id.
 func (h *Host) Send(ctx context.Context, commandID string, s message.Send) (message.Outcome, error) {
-	return h.host.SendAction(ctx, commandID, driver.Meta{}, s.Erased())
+	o, err := h.host.SendAction(ctx, commandID, driver.Meta{}, s.Erased())
+	return message.Outcome(o), err
 }
 
 // SendJSON is [Host.Send] for a command by name: aggregate is its component, or
@@ -124,15 +128,17 @@ func (h *Host) SendJSON(ctx context.Context, commandID, aggregate, command, id s
 	if !json.Valid(data) || !utf8.Valid(data) {
 		return message.Outcome{}, fmt.Errorf("the data of %s is not JSON: %w", command, driver.ErrInvalid)
 	}
-	return h.host.Send(ctx, driver.Command{
+	o, err := h.host.Send(ctx, driver.Command{
 		Target: name, Entity: id, Type: command, Version: version, Data: data, Meta: driver.Meta{ID: commandID},
 	})
+	return message.Outcome(o), err
 }
 
 // Outcome returns the outcome of an asynchronous command, kept for a day;
 // [driver.ErrNotFound] when there is none.
 func (h *Host) Outcome(ctx context.Context, commandID string) (message.Outcome, error) {
-	return h.host.Outcome(ctx, commandID)
+	o, err := h.host.Outcome(ctx, commandID)
+	return message.Outcome(o), err
 }
 
 // Env opens read models and buckets: views.Orders.Open(h.Env()).

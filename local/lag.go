@@ -7,15 +7,30 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/reventless-go/reventless/internal/host"
 )
 
-// Lag says how far a component is behind the events of one of its sources.
-type Lag = host.Lag
+// Lag is how far a component is behind the events of one of its sources.
+type Lag struct {
+	// Component is the component that consumes the events, and Log the one that
+	// produces them: "<Plugin>.<Component>".
+	Component, Log string
+	// Commits is the number of commits that the component has not processed.
+	Commits int64
+	// Oldest is when the oldest of them was stored; zero when there are none.
+	Oldest time.Time
+	// Blocked reports whether a parked commit blocks one of the streams.
+	Blocked bool
+}
 
-// Lags returns how far every component that consumes events is behind.
-func (h *Host) Lags(ctx context.Context) ([]Lag, error) { return h.host.Lags(ctx) }
+// Lags returns how far each component that consumes events is behind.
+func (h *Host) Lags(ctx context.Context) ([]Lag, error) {
+	lags, err := h.host.Lags(ctx)
+	out := make([]Lag, len(lags))
+	for i, l := range lags {
+		out[i] = Lag{Component: l.Component, Log: l.Log, Commits: l.Commits, Oldest: l.Oldest, Blocked: l.Blocked}
+	}
+	return out, err
+}
 
 func (p *program) lagCommand() *cobra.Command {
 	return &cobra.Command{

@@ -23,6 +23,7 @@ import (
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/message"
 )
 
 // Main is a whole program that runs app in one process on one SQLite file; its
@@ -79,6 +80,9 @@ func newCommand(app *reventless.App, opts *Options) *cobra.Command {
 	add(p.lagCommand(), false)
 	add(p.topologyCommand(), false)
 	add(p.schemaCommand(), false)
+	if p.opts.Licences != "" {
+		add(p.licencesCommand(), false)
+	}
 	return root
 }
 
@@ -112,6 +116,18 @@ func (p *program) seed(ctx context.Context, h *Host, path string, out io.Writer)
 		return fmt.Errorf("seed from %s: %w", path, err)
 	}
 	return h.WaitIdle(ctx)
+}
+
+func (p *program) licencesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "licences",
+		Short: "Print the licences of what is linked into this program",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := io.WriteString(c.OutOrStdout(), p.opts.Licences)
+			return err
+		},
+	}
 }
 
 func (p *program) seedCommand() *cobra.Command {
@@ -474,7 +490,7 @@ type line struct {
 }
 
 type outcomeLine struct {
-	*driver.Outcome
+	*message.Outcome
 	// CommandID is the line's own, so that failures can be matched as well.
 	CommandID string `json:"commandId"`
 	Error     string `json:"error,omitempty"`

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 // settledAt waits until no more than n goroutines run: those that were told to
 // end need a moment.
 func settledAt(n int) bool {
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
+	for end := time.Now().Add(patience); time.Now().Before(end); runtime.Gosched() {
 		if runtime.NumGoroutine() <= n {
 			return true
 		}
@@ -36,9 +36,8 @@ func settledAt(n int) bool {
 	return false
 }
 
-// patience is how long a test waits for what has to come. It is only ever used
-// up by a fault.
-const patience = 30 * time.Second
+// patience is how long a test waits for what has to come. Only a fault uses it up.
+const patience = 2 * time.Minute
 
 var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
 

@@ -65,7 +65,7 @@ type depot struct {
 type noteRow struct{ Texts []string }
 
 func newDepot() *depot {
-	d := &depot{drop: task.NewBucket("Drop")}
+	d := &depot{drop: task.NewBucket(task.BucketSpec{Name: "Drop"})}
 	notesOf := func(name string, async bool) *aggregate.Aggregate[notes, noteCommand, noteEvent] {
 		return aggregate.New(aggregate.Spec[notes, noteCommand, noteEvent]{
 			Name: name, Async: async,
@@ -86,37 +86,43 @@ func newDepot() *depot {
 			readmodel.On(d.desk, d.project), readmodel.On(d.post, d.project),
 		},
 	})
-	latch := counter.New("Latch")
-	policy := automation.New("Policy",
-		automation.On(d.desk, func(e message.Event[noteEvent]) message.Actions {
-			verb, _, _ := strings.Cut(e.Data.(noted).Text, " ")
-			switch verb {
-			case "forward":
-				return message.Actions{d.post.To(e.ID, note{"forwarded"})}
-			case "remind":
-				return message.Actions{schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(time.Hour)), d.post.To(e.ID, note{"reminder"}))}
-			case "forget":
-				return message.Actions{schedule.Delete(e.ID)}
-			case "later":
-				return message.Actions{d.post.To(e.ID, note{"at last"}).After(2 * time.Hour)}
-			case "expect":
-				return message.Actions{latch.AddTarget(e.ID, e.Position.String(), 3)}
-			case "count":
-				return message.Actions{latch.Count(e.ID, e.Position.String(), 1)}
-			}
-			return nil
-		}),
-		automation.On(latch, func(e message.Event[counter.Finished]) message.Actions {
-			return message.Actions{d.desk.To(e.ID, note{"finished"})}
-		}),
-		automation.Sends(d.desk, d.post, latch))
-	effect := automation.NewSideEffect("Effect", automation.Do(d.desk, nil,
-		func(_ context.Context, env plugin.Env, _ message.Event[noteEvent]) error {
+	latch := counter.New(counter.Spec{Name: "Latch"})
+	policy := automation.New(automation.Spec{
+		Name: "Policy",
+		Rules: automation.Rules{
+			automation.On(d.desk, func(e message.Event[noteEvent]) message.Actions {
+				verb, _, _ := strings.Cut(e.Data.(noted).Text, " ")
+				switch verb {
+				case "forward":
+					return message.Actions{d.post.To(e.EntityID, note{"forwarded"})}
+				case "remind":
+					return message.Actions{schedule.Create(e.EntityID, schedule.At(e.RecordedAt.Add(time.Hour)), d.post.To(e.EntityID, note{"reminder"}))}
+				case "forget":
+					return message.Actions{schedule.Delete(e.EntityID)}
+				case "later":
+					return message.Actions{d.post.To(e.EntityID, note{"at last"}).After(2 * time.Hour)}
+				case "expect":
+					return message.Actions{latch.AddTarget(e.EntityID, e.Position.String(), 3)}
+				case "count":
+					return message.Actions{latch.Count(e.EntityID, e.Position.String(), 1)}
+				}
+				return nil
+			}),
+			automation.On(latch, func(e message.Event[counter.Finished]) message.Actions {
+				return message.Actions{d.desk.To(e.EntityID, note{"finished"})}
+			}),
+		},
+		Sends: plugin.Components{d.desk, d.post, latch},
+	})
+	effect := automation.NewSideEffect(automation.SideEffectSpec{
+		Name: "Effect",
+		Effects: automation.Effects{automation.Do(d.desk, func(_ context.Context, env plugin.Env, _ message.Event[noteEvent]) error {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			d.effects = append(d.effects, env.IdempotencyKey())
 			return nil
-		}))
+		})},
+	})
 	intake := task.New(task.Spec{
 		Name: "Intake", Bucket: d.drop, Suffix: ".txt", Sends: plugin.Components{d.post},
 		Created: func(ctx context.Context, env plugin.Env, o task.Object) (message.Actions, error) {
@@ -140,7 +146,7 @@ func newDepot() *depot {
 			return nil, nil
 		},
 	})
-	hourly := schedule.New("Hourly", schedule.Every(time.Hour), d.post.To("clock", note{"tick"}))
+	hourly := schedule.New(schedule.Spec{Name: "Hourly", Rate: schedule.Every(time.Hour), Send: d.post.To("clock", note{"tick"})})
 	d.app = reventless.New("depot", plugin.New(plugin.Spec{
 		Name: "Test", Heartbeat: -1, Components: plugin.Components{d.desk, d.post, d.rows, latch, policy, effect, d.drop, intake, hourly},
 	}))
@@ -152,7 +158,7 @@ func (d *depot) project(e message.Event[noteEvent]) readmodel.Changes[noteRow] {
 	if text == "spoilt" && d.broken.Load() {
 		panic("broken")
 	}
-	return readmodel.Changes[noteRow]{readmodel.UpdateOrCreate(e.ID, noteRow{}, func(r *noteRow) { r.Texts = append(r.Texts, text) })}
+	return readmodel.UpdateOrCreate(e.EntityID, noteRow{}, func(r *noteRow) { r.Texts = append(r.Texts, text) })
 }
 
 func (d *depot) saw(file string) {

@@ -182,7 +182,7 @@ func (p *program) schemaCommand() *cobra.Command {
 		Short: "Print the GraphQL schema of the API",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := io.WriteString(c.OutOrStdout(), p.app.API().SDL())
+			_, err := io.WriteString(c.OutOrStdout(), p.app.SDL())
 			return err
 		},
 	}

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/message"
 )
 
 type event interface{ message.Typed }
 
-// renamed was stored as NameChanged at first, and had one name in place of two.
+// renamed had the wire name NameChanged and a single name at first.
 type renamed struct {
 	First string `json:"first"`
 	Last  string `json:"last"`
@@ -19,6 +18,7 @@ type renamed struct {
 
 func (renamed) MessageType() string      { return "Renamed" }
 func (renamed) MessageAliases() []string { return []string{"NameChanged"} }
+
 func (renamed) Upcasts() map[int]message.Upcast {
 	return map[int]message.Upcast{
 		1: func(old json.RawMessage) (json.RawMessage, error) {
@@ -31,21 +31,16 @@ func (renamed) Upcasts() map[int]message.Upcast {
 	}
 }
 
-func ExampleSet() {
+// A stored event of a type that has since been renamed and changed still decodes:
+// test it with reventlesstest.Decode.
+func ExampleVersioned() {
 	events := message.NewSet[event](renamed{})
-	stored, _ := events.Encode(renamed{"Ada", "Lovelace"})
-	fmt.Println(stored.Type, stored.Version, string(stored.Data))
-
-	old := driver.Event{Type: "NameChanged", Version: 1, Data: []byte(`{"name":"Hopper"}`)}
-	e, err := events.Decode(old)
-	fmt.Println(e, err)
-
-	_, err = events.Decode(driver.Event{Type: "Renamed", Version: 3, Data: []byte(`{}`)})
-	fmt.Println(errors.Is(err, message.ErrFutureVersion))
+	fmt.Println(events)
+	v2, err := renamed{}.Upcasts()[1]([]byte(`{"name":"Hopper"}`))
+	fmt.Println(string(v2), err)
 	// Output:
-	// Renamed 2 {"first":"Ada","last":"Lovelace"}
-	// { Hopper} <nil>
-	// true
+	// Renamed
+	// {"first":"","last":"Hopper"} <nil>
 }
 
 func ExampleReject() {

@@ -4,116 +4,94 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
 )
 
-// Meta is what a message carries beside its payload.
-type Meta = driver.Meta
-
-// Outcome is the answer to a command: accepted, rejected or pending.
-type Outcome = driver.Outcome
-
-// Event is an event of type E as a projection or automation sees it.
+// Event is an event of type E, with its envelope, as a projection or automation
+// gets it.
 type Event[E any] struct {
-	// ID is the entity that the event happened to.
-	ID string
-	// Position is where in the entity's history the event lies.
+	// EntityID is the id of the entity that the event happened to.
+	EntityID string
+	// Position is the event's place in the entity's stream.
 	Position Position
 	// Data is the event.
 	Data E
-	// Meta is the event's meta; Meta.ID is unique and stable, and serves as an
+	// Meta describes the event. Meta.ID is unique, never changes, and serves as an
 	// idempotency key.
 	Meta Meta
-	// RecordedAt is when the store took the event, in UTC. It informs.
+	// RecordedAt is when the event log stored the event, in UTC. Streams are not
+	// ordered by it.
 	RecordedAt time.Time
 }
 
 // Position is the place of an event in its stream.
 type Position struct {
-	// SequenceNr is the commit, from 1.
+	// SequenceNr is the sequence number of the commit, from 1.
 	SequenceNr uint64
 	// Index is the event's place in the commit, from 0.
 	Index int
 }
 
-// String returns the position with leading zeros, such that positions of one
-// stream sort as text in the order in which the events happened.
+// String returns the position with leading zeros, so that the positions of one
+// stream sort as text in the order of the events.
 func (p Position) String() string { return fmt.Sprintf("%012d.%04d", p.SequenceNr, p.Index) }
 
-// Source is anything that produces events of type E: an aggregate, an extension
-// point, a counter. Only this module implements it.
-type Source[E Typed] interface {
-	// Definition returns the erased declaration.
+// Meta describes a message: what caused it, and who.
+type Meta struct {
+	// ID is the id of the command or event itself.
+	ID string
+	// Service is the component that produced the event or that the command is
+	// addressed to: "<Plugin>.<Component>".
+	Service string
+	// CorrelationID is the id of the first message of the causal chain.
+	CorrelationID string
+	// CausationID is the id of the message that led directly to this one.
+	CausationID string
+	// Time is when the message was created, in UTC. Nothing is decided or ordered
+	// by it.
+	Time time.Time
+	// Target is the aggregate that was addressed: "<Plugin>.<Component>".
+	Target string
+	// User is the authenticated user at the start of the chain.
+	User string
+	// IP is that user's address.
+	IP string
+	// TraceParent is the W3C trace context.
+	TraceParent string
+	// Headers are the application's own.
+	Headers map[string]string
+}
+
+// Source is a component that produces events of type E: an aggregate, an extension
+// point or a counter.
+type Source[E Typed] interface{ source[E] }
+
+type source[E Typed] interface {
 	Definition() *component.Definition
-	// EventSet returns the types that the source produces.
-	EventSet() *Set[E]
+	EventSet() *component.Set[E]
 }
 
-// Action is something that an automation or task wants done: a [Send], or what
-// packages counter and schedule make.
-type Action interface {
-	// Erased returns the action for the engine.
-	Erased() component.Action
-}
+// Action is what an automation or task asks for: a [Send], or what the functions
+// of packages counter and schedule return.
+type Action interface{ action }
 
-// Actions is what an automation or task wants done, in order.
+type action interface{ Erased() component.Action }
+
+// Actions are carried out in their order.
 type Actions = []Action
 
-// Send is a command on its way to an entity. Aggregates and extension points
-// make them (To), so that the compiler checks the pairing of target and command.
-type Send struct{ action component.Action }
+// Send is a command with the entity that it is addressed to. The method To of
+// aggregates and extension points returns it, so that the compiler checks that the
+// target takes the command.
+type Send struct{ requested }
 
-// NewSend is for the packages whose components are targets.
-func NewSend[C Typed](target *component.Definition, id string, set *Set[C], command C) Send {
-	a := component.Action{Kind: component.SendCommand, Target: target, ID: id}
-	a.Command, a.Err = set.Encode(command)
-	if a.Err == nil {
-		a.Err = driver.CheckID("entity", id)
-	}
-	if a.Err != nil {
-		a.Err = fmt.Errorf("send to %s: %w", target.Name, a.Err)
-	}
-	return Send{a}
-}
+type requested = component.Requested
 
-// After returns the send with a delay: the command is handed to its target when
-// d has passed, at a precision of a minute or better, also across restarts.
+// After returns s with a delay: the target gets the command when d has passed,
+// with a precision of one minute or better. The delay survives restarts.
 func (s Send) After(d time.Duration) Send {
-	s.action.Delay = d
+	a := s.Erased()
+	a.Delay = d
+	s.Replace(a)
 	return s
 }
-
-// Erased returns the send for the engine.
-func (s Send) Erased() component.Action { return s.action }
-
-// Decode turns an erased event into a typed one, with the source's set.
-func Decode[E Typed](set *Set[E], e component.Event) (Event[E], error) {
-	data, err := set.Decode(e.Event)
-	if err != nil {
-		return Event[E]{}, fmt.Errorf("event %s: %w", e.Meta.ID, err)
-	}
-	return Event[E]{
-		ID: e.Stream, Position: Position{e.SequenceNr, e.Index},
-		Data: data, Meta: e.Meta, RecordedAt: e.RecordedAt,
-	}, nil
-}
-
-// Erase is for the packages whose components return actions.
-func Erase(actions []Action) []component.Action {
-	if len(actions) == 0 {
-		return nil
-	}
-	out := make([]component.Action, len(actions))
-	for i, a := range actions {
-		out[i] = a.Erased()
-	}
-	return out
-}
-
-// NewAction is for the packages whose components make actions.
-func NewAction(a component.Action) Action { return erased(a) }
-
-type erased component.Action
-
-func (a erased) Erased() component.Action { return component.Action(a) }

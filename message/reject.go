@@ -2,29 +2,25 @@ package message
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-
-	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/internal/component"
 )
 
-// Rejection is a domain's refusal of a command, made by [Reject].
+// Rejection is the error by which Decide rejects a command. [Reject] makes it.
 type Rejection struct {
-	// Code is the refusal's stable name, such as "AlreadyExists".
+	// Code is the rejection's stable name, such as "AlreadyExists".
 	Code string
-	// Detail is a value that explains it; nil when there is none. It is shown to
-	// the caller as JSON.
+	// Detail explains the rejection; nil is no detail. Callers get it as JSON.
 	Detail any
 }
 
-// Reject returns the refusal that Decide answers a command with. A detail, of
-// which there may be one, is any value that encodes to JSON.
+// Reject returns the error by which Decide rejects a command: a *[Rejection]. detail
+// is at most one value that can be encoded as JSON.
 //
-// A refusal is an outcome: it is reported to the caller and never retried.
+// A rejection is an outcome, not a failure: it is reported to the caller and never
+// retried.
 func Reject(code string, detail ...any) error {
 	if len(detail) > 1 {
-		panic(fmt.Sprintf("message: Reject(%q) takes one detail at most", code))
+		panic(fmt.Sprintf("message: Reject(%q) takes at most one detail", code))
 	}
 	r := &Rejection{Code: code}
 	if len(detail) == 1 {
@@ -33,6 +29,7 @@ func Reject(code string, detail ...any) error {
 	return r
 }
 
+// Error returns the code and the detail.
 func (r *Rejection) Error() string {
 	if r.Detail == nil {
 		return r.Code
@@ -43,40 +40,9 @@ func (r *Rejection) Error() string {
 	return fmt.Sprintf("%s: %v", r.Code, r.Detail)
 }
 
-// Is reports whether target is a rejection of the same code, so that
-// errors.Is(err, message.Reject("NotFound")) holds whatever the detail is.
+// Is reports whether target is a rejection with the same code, whatever the
+// details are: errors.Is(err, message.Reject("NotFound")).
 func (r *Rejection) Is(target error) bool {
 	t, ok := target.(*Rejection)
 	return ok && t.Code == r.Code
-}
-
-// Refused returns the refusal that an outcome tells of, to be compared with
-// errors.Is; nil when the command was not rejected.
-func Refused(o Outcome) error {
-	if o.Kind != driver.Rejected {
-		return nil
-	}
-	r := &Rejection{Code: o.Code}
-	if o.Detail != nil {
-		r.Detail = o.Detail
-	}
-	return r
-}
-
-// Refusal is for the aggregate package: it turns the error that Decide returned
-// into what the outcome says. A plain error has the code "Rejected".
-func Refusal(err error) (*component.Refusal, error) {
-	var r *Rejection
-	if !errors.As(err, &r) {
-		return &component.Refusal{Code: "Rejected", Message: err.Error()}, nil
-	}
-	out := &component.Refusal{Code: r.Code, Message: err.Error()}
-	if r.Detail != nil {
-		d, encErr := json.Marshal(r.Detail)
-		if encErr != nil {
-			return nil, fmt.Errorf("detail of rejection %s: %w", r.Code, encErr)
-		}
-		out.Detail = d
-	}
-	return out, nil
 }

@@ -2,160 +2,34 @@ package message
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
-	"reflect"
-	"slices"
-	"strings"
 
-	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
 )
 
-// Typed is implemented by every command and event, on the value: the wire name,
-// which never changes once it is stored.
+// Typed is implemented by every command and event, on the value. MessageType
+// returns the wire name: a capital letter followed by letters and digits, which
+// never changes once a message is stored.
 type Typed interface{ MessageType() string }
 
-// Aliaser is implemented by a type that was renamed: its old wire names, which
-// still decode.
+// Aliaser is implemented by a type that was renamed. MessageAliases returns its
+// former wire names, which can still be decoded.
 type Aliaser interface{ MessageAliases() []string }
 
-// Versioned is implemented by a type whose shape changed. Upcasts()[n] turns the
-// JSON of version n into that of version n+1; the current version is one above
-// the highest key, and there is an upcast for every version from 1 on. A type
-// without it has version 1.
+// Versioned is implemented by a type whose JSON form has changed. Upcasts()[n]
+// turns the JSON of version n into that of version n+1. The current version is one
+// above the highest key, and every version from 1 on needs an upcast. A type that
+// does not implement Versioned has version 1.
 type Versioned interface{ Upcasts() map[int]Upcast }
 
-// Upcast turns the JSON of one version of a type into that of the next.
-type Upcast func(json.RawMessage) (json.RawMessage, error)
-
-// The errors of decoding. They are found with errors.Is; the error that carries
-// one names the type, and, for a stored event, log, stream and position.
-var (
-	// ErrUnknownType says that a wire name is in no set.
-	ErrUnknownType = errors.New("unknown type")
-	// ErrFutureVersion says that a payload was written by newer code.
-	ErrFutureVersion = errors.New("version is newer than this code")
-	// ErrMalformed says that a payload does not fit its type.
-	ErrMalformed = errors.New("malformed payload")
-)
+// Upcast turns the JSON of one version of a type into that of the next version.
+type Upcast = func(json.RawMessage) (json.RawMessage, error)
 
 // Set is the closed set of types behind a sealed interface T.
-type Set[T Typed] struct {
-	types  []component.MessageType
-	byName map[string]member
-	goType map[reflect.Type]int // index in types
-}
+type Set[T Typed] struct{ set[T] }
 
-type member struct {
-	index   int
-	upcasts map[int]Upcast
-}
+type set[T Typed] = component.Set[T]
 
-// NewSet returns the set of the types of the members, which are zero values.
-// Each is a struct, not a pointer. It panics when two members share a wire name
-// or alias, or a name is empty: a set is program text.
-func NewSet[T Typed](members ...T) *Set[T] {
-	s := &Set[T]{byName: map[string]member{}, goType: map[reflect.Type]int{}}
-	fail := func(format string, args ...any) {
-		panic(fmt.Sprintf("message.NewSet[%v]: ", reflect.TypeFor[T]()) + fmt.Sprintf(format, args...))
-	}
-	if len(members) == 0 {
-		fail("a set has at least one type")
-	}
-	for i, m := range members {
-		t := reflect.TypeOf(m)
-		if t == nil || t.Kind() != reflect.Struct {
-			fail("member %d is a %v; members are struct values", i+1, t)
-		}
-		mt := component.MessageType{Name: m.MessageType(), Version: 1, Go: t}
-		entry := member{index: i}
-		if v, ok := any(m).(Versioned); ok {
-			entry.upcasts = v.Upcasts()
-			for from := 1; from <= len(entry.upcasts); from++ {
-				if entry.upcasts[from] == nil {
-					fail("%v has no upcast from version %d", t, from)
-				}
-			}
-			mt.Version = len(entry.upcasts) + 1
-		}
-		if a, ok := any(m).(Aliaser); ok {
-			mt.Aliases = a.MessageAliases()
-		}
-		for _, name := range append([]string{mt.Name}, mt.Aliases...) {
-			if err := component.ValidName(name); err != nil {
-				fail("%v has the wire name %q: %v", t, name, err)
-			}
-			if old, dup := s.byName[name]; dup {
-				fail("%q is the wire name of both %v and %v", name, s.types[old.index].Go, t)
-			}
-			s.byName[name] = entry
-			if len(s.types) == i {
-				s.types = append(s.types, mt)
-			}
-		}
-		s.goType[t] = i
-	}
-	return s
-}
-
-// Types describes the members in the order of their declaration.
-func (s *Set[T]) Types() []component.MessageType { return slices.Clone(s.types) }
-
-// Has reports whether v's type is a member.
-func (s *Set[T]) Has(v T) bool {
-	_, ok := s.goType[reflect.TypeOf(v)]
-	return ok
-}
-
-// Encode returns the wire form of v. The error is [ErrUnknownType] when v's type
-// is no member (it satisfies the interface but was not listed), or that of
-// json.Marshal.
-func (s *Set[T]) Encode(v T) (driver.Event, error) {
-	i, ok := s.goType[reflect.TypeOf(v)]
-	if !ok {
-		return driver.Event{}, fmt.Errorf("%w: %T is not listed in the set of %v", ErrUnknownType, v, reflect.TypeFor[T]())
-	}
-	data, err := json.Marshal(v)
-	if err != nil {
-		return driver.Event{}, fmt.Errorf("encode %s: %w", s.types[i].Name, err)
-	}
-	return driver.Event{Type: s.types[i].Name, Version: s.types[i].Version, Data: data}, nil
-}
-
-// Decode returns the value of a wire form, through the upcasts when it is of an
-// older version. Unknown fields are ignored, absent ones are zero. The errors
-// are [ErrUnknownType], [ErrFutureVersion] and [ErrMalformed].
-func (s *Set[T]) Decode(e driver.Event) (T, error) {
-	var zero T
-	m, ok := s.byName[e.Type]
-	if !ok {
-		return zero, fmt.Errorf("decode %q: %w", e.Type, ErrUnknownType)
-	}
-	t := s.types[m.index]
-	version, data := max(e.Version, 1), e.Data
-	if version > t.Version {
-		return zero, fmt.Errorf("decode %s version %d, the newest known is %d: %w", e.Type, version, t.Version, ErrFutureVersion)
-	}
-	for ; version < t.Version; version++ {
-		up, err := m.upcasts[version](data)
-		if err != nil {
-			return zero, fmt.Errorf("upcast %s from version %d: %w: %w", e.Type, version, ErrMalformed, err)
-		}
-		data = up
-	}
-	p := reflect.New(t.Go)
-	if err := json.Unmarshal(data, p.Interface()); err != nil {
-		return zero, fmt.Errorf("decode %s: %w: %w", e.Type, ErrMalformed, err)
-	}
-	return p.Elem().Interface().(T), nil
-}
-
-// String lists the wire names.
-func (s *Set[T]) String() string {
-	names := make([]string, len(s.types))
-	for i, t := range s.types {
-		names[i] = t.Name
-	}
-	return strings.Join(names, ", ")
-}
+// NewSet returns the set of the types of members, which are zero values of structs,
+// not pointers. It panics when two members share a wire name or alias, when a name
+// is invalid, and when an upcast is missing.
+func NewSet[T Typed](members ...T) *Set[T] { return &Set[T]{*component.NewSet(members...)} }

@@ -1,8 +1,13 @@
-// Package plugin groups components into a bounded context.
+// Package plugin groups components into a plugin, which is a bounded context.
 //
-// A plugin is named, and the logical name of each of its components is
-// "<Plugin>.<Component>". Plugins know of one another only what package
-// extension lets them share.
+//	var Ordering = plugin.New(plugin.Spec{
+//		Name:       "Ordering",
+//		Components: plugin.Components{order.Aggregate, views.Orders},
+//	})
+//
+// The logical name of a component is "<Plugin>.<Component>". A component refers to
+// components of its own plugin only. To work with another plugin it uses an
+// extension point; see package extension.
 package plugin
 
 import (
@@ -12,29 +17,42 @@ import (
 	"github.com/reventless-go/reventless/internal/component"
 )
 
-// Component is a declared component. Only this module implements it.
-type Component interface {
-	// Definition returns the erased declaration.
-	Definition() *component.Definition
-}
+// Component is a declared component, such as an aggregate or a read model. The
+// packages of this module make them.
+type Component interface{ declared }
+
+type declared interface{ Definition() *component.Definition }
 
 // Components is a list of components.
 type Components []Component
 
-// Env is what impure functions (side effects, tasks) receive; components that
-// were declared under Uses open their runtime side with it.
-type Env = component.Env
+// Env is what side effects, tasks and other impure functions get from the host. The
+// read models and buckets that the component lists under Uses are opened with it:
+// views.Orders.Open(env).
+type Env interface {
+	// Now returns the time of the host's clock.
+	Now() time.Time
+	// IdempotencyKey returns a key that is the same at every repetition of this
+	// call. Outside services recognize a repeated request by it.
+	IdempotencyKey() string
+
+	opener
+}
+
+type opener = component.Opener
 
 // Spec declares a plugin.
 type Spec struct {
 	// Name is a capital letter followed by letters and digits.
 	Name string
-	// Doc is a sentence for those who read the topology.
+	// Doc is a sentence for readers of the topology.
 	Doc string
-	// Components belong to the plugin. Their order does not matter.
+	// Components belong to the plugin, in any order. A component belongs to one
+	// plugin only.
 	Components Components
-	// Heartbeat is how often the plugin reports to the platform, in whole
-	// minutes; 0 is every 5 minutes, negative is never.
+	// Heartbeat is the interval in which the plugin reports to the plugin Platform
+	// that it is running, in whole minutes: 0 means [DefaultHeartbeat], negative
+	// means never.
 	Heartbeat time.Duration
 }
 
@@ -44,8 +62,8 @@ const DefaultHeartbeat = 5 * time.Minute
 // Plugin is a declared plugin.
 type Plugin struct{ spec Spec }
 
-// New declares a plugin. It panics, naming plugin and component, when the name
-// is bad, two components share a name, or the heartbeat is not in whole minutes.
+// New declares a plugin. It panics, naming the plugin, when a name is invalid, when
+// two components have the same name, and when Heartbeat is not in whole minutes.
 func New(spec Spec) *Plugin {
 	if err := component.ValidName(spec.Name); err != nil {
 		panic(fmt.Sprintf("plugin %q: %v", spec.Name, err))
@@ -59,7 +77,7 @@ func New(spec Spec) *Plugin {
 	seen := map[string]component.Kind{}
 	for i, c := range spec.Components {
 		if c == nil {
-			panic(fmt.Sprintf("plugin %s: component %d is nil; package variables of one another's file may be initialised in an order that you did not expect", spec.Name, i+1))
+			panic(fmt.Sprintf("plugin %s: component %d is nil; check the initialization order of the package variables", spec.Name, i+1))
 		}
 		d := c.Definition()
 		if other, dup := seen[d.Name]; dup {
@@ -73,14 +91,5 @@ func New(spec Spec) *Plugin {
 // Name returns the plugin's name.
 func (p *Plugin) Name() string { return p.spec.Name }
 
-// Spec returns the declaration, with defaults filled in.
+// Spec returns the declaration with its defaults.
 func (p *Plugin) Spec() Spec { return p.spec }
-
-// Definitions returns the erased declarations of components.
-func Definitions(components Components) []*component.Definition {
-	defs := make([]*component.Definition, len(components))
-	for i, c := range components {
-		defs[i] = c.Definition()
-	}
-	return defs
-}

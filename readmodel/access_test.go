@@ -57,10 +57,10 @@ func TestAccessAndSingularOfReadModels(t *testing.T) {
 		{access.Internal, "", "nobody, "},
 		{access.Owner("by"), "", "the owner (by), "},
 		{access.Owner("Bare").Or(access.Roles("Clerk")), "X1", "the owner (Bare), or callers with the role Clerk, X1"},
-		{access.Owner("size"), "", `read model Things: access: the owner "size" is no string field of readmodel_test.thing`},
-		{access.Owner("maybe"), "", `the owner "maybe" is no string field`},
-		{access.Owner("nobody"), "", `the owner "nobody" is no string field`},
-		{access.Owner("id"), "", `the owner "id" is no string field`}, // the id is no field of the row
+		{access.Owner("size"), "", `read model Things: access: the owner "size" is not a string field of readmodel_test.thing`},
+		{access.Owner("maybe"), "", `the owner "maybe" is not a string field`},
+		{access.Owner("nobody"), "", `the owner "nobody" is not a string field`},
+		{access.Owner("id"), "", `the owner "id" is not a string field`}, // the id is not a field of the row
 		{access.Owner("by").Or(access.Owner("Bare")), "", "a row has one owner, not 2"},
 		{access.Anyone.For(touch{}), "", "narrowed to commands"},
 		{access.Anyone, "item", `read model Things: singular "item": `},

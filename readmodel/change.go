@@ -9,10 +9,15 @@ import (
 	"github.com/reventless-go/reventless/internal/component"
 )
 
-// Change is one change of a read model of rows R, made by the functions below.
-// The functions that it holds may run more than once: they only change the row
-// that they are given.
-type Change[R any] struct {
+// Changes are the changes of rows that an event leads to, applied in their order.
+// [Put], [Update] and the other functions return them; several are joined by
+// [slices.Concat]. nil is no change.
+//
+// The functions passed to them may be called more than once, and change nothing but
+// the rows that they get.
+type Changes[R any] []change[R]
+
+type change[R any] struct {
 	id, sub  string
 	row      *R // names the sub id, for a change that says what the row is
 	blind    bool
@@ -21,143 +26,110 @@ type Change[R any] struct {
 	editRows func(rows []R) ([]R, error)
 }
 
-// Changes is what a projection makes of an event: changes in order, or none.
-type Changes[R any] = []Change[R]
+// Put stores row under id, replacing any row that is there.
+func Put[R any](id string, row R) Changes[R] { return PutRows(id, row) }
 
-// Put stores row under id, whatever was there.
-func Put[R any](id string, row R) Change[R] {
-	return Change[R]{id: id, row: &row, blind: true, editRow: func(*R) (*R, error) {
-		r := row
-		return &r, nil
-	}}
-}
-
-// PutMany is Put for every entry of rows.
-func PutMany[R any](rows map[string]R) Changes[R] {
-	changes := make(Changes[R], 0, len(rows))
-	for id, row := range rows {
-		changes = append(changes, Put(id, row))
+// PutRows is [Put] for several rows of an id with sub ids. Other rows of the id stay.
+func PutRows[R any](id string, rows ...R) Changes[R] {
+	changes := make(Changes[R], len(rows))
+	for i, row := range rows {
+		changes[i] = change[R]{id: id, row: &row, blind: true, editRow: func(*R) (*R, error) {
+			r := row
+			return &r, nil
+		}}
 	}
 	return changes
 }
 
-// Create stores row under id; a row that is there already is an error of the
-// projection.
-func Create[R any](id string, row R) Change[R] {
-	return Change[R]{id: id, row: &row, editRow: func(old *R) (*R, error) {
+// Create stores row under id. If there is a row already, the event fails with
+// [driver.ErrExists].
+func Create[R any](id string, row R) Changes[R] {
+	return Changes[R]{{id: id, row: &row, editRow: func(old *R) (*R, error) {
 		if old != nil {
 			return nil, fmt.Errorf("create: %w", driver.ErrExists)
 		}
 		r := row
 		return &r, nil
-	}}
+	}}}
 }
 
-// Update changes the row of id; a missing row is an error of the projection,
-// unless the change is [Change.IgnoreMissing].
-func Update[R any](id string, f func(*R)) Change[R] {
-	return Change[R]{id: id, editRow: func(row *R) (*R, error) {
+// Update changes the row of id. If there is no row, the event fails with
+// [driver.ErrNotFound]; see [Changes.IgnoreMissing].
+func Update[R any](id string, f func(*R)) Changes[R] { return UpdateRow(id, "", f) }
+
+// UpdateRow is [Update] for one row of an id with sub ids.
+func UpdateRow[R any](id, sub string, f func(*R)) Changes[R] {
+	return Changes[R]{{id: id, sub: sub, editRow: func(row *R) (*R, error) {
 		if row == nil {
 			return nil, errMissing
 		}
 		f(row)
 		return row, nil
-	}}
+	}}}
 }
 
-// UpdateMany is Update for every id.
-func UpdateMany[R any](ids []string, f func(*R)) Changes[R] {
-	changes := make(Changes[R], len(ids))
-	for i, id := range ids {
-		changes[i] = Update(id, f)
-	}
-	return changes
+// UpdateRows replaces all rows of an id with sub ids by the rows that f returns. f
+// gets them in the order of their sub ids.
+func UpdateRows[R any](id string, f func([]R) []R) Changes[R] {
+	return Changes[R]{{id: id, editRows: func(rows []R) ([]R, error) { return f(rows), nil }}}
 }
 
-// UpdateOrCreate changes the row of id; a missing row is created as initial first.
-func UpdateOrCreate[R any](id string, initial R, f func(*R)) Change[R] {
-	return Change[R]{id: id, row: &initial, editRow: func(row *R) (*R, error) {
+// UpdateOrCreate changes the row of id. If there is no row, it first creates initial.
+func UpdateOrCreate[R any](id string, initial R, f func(*R)) Changes[R] {
+	return Changes[R]{{id: id, row: &initial, editRow: func(row *R) (*R, error) {
 		if row == nil {
 			created := initial
 			row = &created
 		}
 		f(row)
 		return row, nil
-	}}
+	}}}
 }
 
-// Delete removes the row of id, all its rows in a read model with sub ids; none
-// is fine.
-func Delete[R any](id string) Change[R] {
-	return Change[R]{
+// Delete deletes the row of id; in a read model with sub ids, all rows of id. Rows
+// that do not exist are not an error.
+func Delete[R any](id string) Changes[R] {
+	return Changes[R]{{
 		id: id, blind: true,
 		editRow:  func(*R) (*R, error) { return nil, nil },
 		editRows: func([]R) ([]R, error) { return nil, nil },
-	}
+	}}
 }
 
-// DeleteMany is Delete for every id.
-func DeleteMany[R any](ids ...string) Changes[R] {
-	changes := make(Changes[R], len(ids))
-	for i, id := range ids {
-		changes[i] = Delete[R](id)
-	}
-	return changes
+// DeleteRow deletes one row of an id with sub ids. A row that does not exist is not
+// an error.
+func DeleteRow[R any](id, sub string) Changes[R] {
+	return Changes[R]{{id: id, sub: sub, blind: true, editRow: func(*R) (*R, error) { return nil, nil }}}
 }
 
-// DeleteIf removes the row of id if pred holds for it, in a read model with sub
-// ids each of its rows for which pred holds; a missing row is fine.
-func DeleteIf[R any](id string, pred func(R) bool) Change[R] {
-	return Change[R]{id: id, editRows: func(rows []R) ([]R, error) {
+// DeleteIf deletes the row of id if pred returns true for it; in a read model with
+// sub ids, every such row of id. Rows that do not exist are not an error.
+func DeleteIf[R any](id string, pred func(R) bool) Changes[R] {
+	return Changes[R]{{id: id, editRows: func(rows []R) ([]R, error) {
 		return slices.DeleteFunc(rows, pred), nil
 	}, editRow: func(row *R) (*R, error) {
 		if row == nil || pred(*row) {
 			return nil, nil
 		}
 		return row, nil
-	}}
+	}}}
 }
 
-// PutRows is [Put] for several rows of an id with sub ids; rows of the id that are
-// not among them stay.
-func PutRows[R any](id string, rows ...R) Changes[R] {
-	changes := make(Changes[R], len(rows))
-	for i, row := range rows {
-		changes[i] = Put(id, row)
+// IgnoreMissing returns the changes such that an update of a row that does not exist
+// does nothing instead of failing.
+func (c Changes[R]) IgnoreMissing() Changes[R] {
+	out := slices.Clone(c)
+	for i := range out {
+		out[i].lenient = true
 	}
-	return changes
-}
-
-// UpdateRow is [Update] for one row of an id with sub ids.
-func UpdateRow[R any](id, sub string, f func(*R)) Change[R] {
-	c := Update(id, f)
-	c.sub = sub
-	return c
-}
-
-// DeleteRow removes one row of an id with sub ids; absent is fine.
-func DeleteRow[R any](id, sub string) Change[R] {
-	return Change[R]{id: id, sub: sub, blind: true, editRow: func(*R) (*R, error) { return nil, nil }}
-}
-
-// UpdateRows replaces all rows of an id with sub ids by what f makes of them.
-// The rows come ascending by sub id.
-func UpdateRows[R any](id string, f func([]R) []R) Change[R] {
-	return Change[R]{id: id, editRows: func(rows []R) ([]R, error) { return f(rows), nil }}
-}
-
-// IgnoreMissing returns the change such that a missing row is no error: then
-// nothing is done.
-func (c Change[R]) IgnoreMissing() Change[R] {
-	c.lenient = true
-	return c
+	return out
 }
 
 var errMissing = fmt.Errorf("update: the row is missing: %w", driver.ErrNotFound)
 
-// erase hands the change to the engine: typed rows become any. subIDOf returns a row's
-// sub id; it is nil in a read model without sub ids.
-func (c Change[R]) erase(subIDOf func(*R) (string, error)) (component.Change, error) {
+// erase returns the change with rows of type any. subIDOf returns a row's sub id; it is
+// nil in a read model without sub ids.
+func (c change[R]) erase(subIDOf func(*R) (string, error)) (component.Change, error) {
 	out := component.Change{ID: c.id, Sub: c.sub, Blind: c.blind}
 	switch {
 	case subIDOf == nil && c.sub != "", subIDOf == nil && c.editRow == nil:
@@ -183,14 +155,14 @@ func (c Change[R]) erase(subIDOf func(*R) (string, error)) (component.Change, er
 			return row, nil
 		}
 		if err != nil || result == nil {
-			return nil, err // an untyped nil: the row is to go
+			return nil, err // an untyped nil: the row is deleted
 		}
 		return result, nil
 	}
 	return out, nil
 }
 
-func (c Change[R]) eraseAll(rows []any) ([]any, error) {
+func (c change[R]) eraseAll(rows []any) ([]any, error) {
 	typed := make([]R, len(rows))
 	for i, r := range rows {
 		typed[i] = *r.(*R)

@@ -27,7 +27,7 @@ type sales struct {
 	Orders  int    `json:"orders"`
 }
 
-// A row that many streams feed: additions commute, so the order across streams
+// Events of many orders change one row. Additions commute, so the order across streams
 // does not matter.
 func Example() {
 	byCountry := readmodel.New(readmodel.Spec[sales]{
@@ -35,9 +35,7 @@ func Example() {
 		Projections: readmodel.Projections[sales]{
 			readmodel.On(orders, func(e message.Event[order]) readmodel.Changes[sales] {
 				p := e.Data.(placed)
-				return readmodel.Changes[sales]{
-					readmodel.UpdateOrCreate(p.Country, sales{Country: p.Country}, func(r *sales) { r.Orders++ }),
-				}
+				return readmodel.UpdateOrCreate(p.Country, sales{Country: p.Country}, func(r *sales) { r.Orders++ })
 			}),
 		},
 		Indexes: []readmodel.Index{{Name: "byOrders", Key: "country", Sort: "orders"}},
@@ -52,5 +50,5 @@ func Example() {
 	})
 	// Output:
 	// SalesByCountry 1
-	// read model Broken: index byCity: key "city" is no field of readmodel_test.sales
+	// read model Broken: index byCity: key "city" is not a field of readmodel_test.sales
 }

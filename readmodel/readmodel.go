@@ -11,66 +11,68 @@ import (
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/jsonfield"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 )
 
 // Spec declares a read model of rows R.
 type Spec[R any] struct {
-	// Name is a capital letter followed by letters and digits, and is a plural
-	// by convention.
+	// Name is a capital letter followed by letters and digits; by convention, a
+	// plural.
 	Name string
-	// Doc is a sentence for those who read the API or the topology.
+	// Doc is a sentence for readers of the API and the topology.
 	Doc string
-	// Singular is what one row is called in the API, such as "Datum" of Data; empty
-	// is by plain English rules: "Category" of Categories.
+	// Singular is the name of one row in the API. Empty derives it from Name by the
+	// rules of English: "Category" from "Categories".
 	Singular string
-	// Projections are what fills the read model, one for each source.
+	// Projections fill the read model, one for each source.
 	Projections Projections[R]
-	// SubID is the JSON name of the string field that tells apart the rows of
-	// one id; empty when there is one row per id.
+	// SubID is the JSON name of the string field that distinguishes the rows of one
+	// id; empty if an id has one row at most.
 	SubID string
-	// Indexes are the ways to query beside the id.
+	// Indexes are the queries other than by id.
 	Indexes []Index
-	// Expires, if set, says when a row ends, at a precision of a second; the zero
-	// time is never. An expired row is gone for every reader.
+	// Expires, if not nil, returns when a row expires, with a precision of one second;
+	// the zero time means never. Readers do not get expired rows.
 	Expires func(R) time.Time
-	// OwnRow promises that an event touches only the row of its own entity. Then
-	// a projection step is a single write on stores where that matters. The
-	// engine refuses any other change.
+	// OwnRow declares that an event changes only the row whose id is its entity id. On
+	// DynamoDB, the commits of an entity are then applied by a single write. An event
+	// with any other change fails. It cannot be combined with SubID.
 	OwnRow bool
-	// Access says who may read which rows over the API; none is
-	// [access.Authenticated].
+	// Access says who may read which rows through the API. A read model without a
+	// rule requires an authenticated caller.
 	Access access.Rule
 }
 
-// Index is a secondary index over fields of the row, by their JSON names. A row
-// is in it when the fields are present and neither null nor empty.
+// Index is a secondary index over fields of the row, given by their JSON names. It has
+// the rows in which Key and Sort are neither absent, null nor empty.
 type Index struct {
 	// Name is unique in the read model.
 	Name string
-	// Key is the field that a query names the value of: a string or a number.
+	// Key is the field that a query selects by: a string or a number.
 	Key string
-	// Sort is the field by which the rows of one key are ordered; empty is by id. A
-	// time is ordered as its text, so keep it in UTC and in whole seconds.
+	// Sort is the field that orders the rows of one key; empty orders by id. Times are
+	// ordered as text: store them in UTC and in whole seconds.
 	Sort string
-	// Include are the fields that a query returns; nil is all of them.
+	// Include lists the fields that a query of the index returns; nil means all.
 	Include []string
 }
 
-// Projection is a projection of one source, made by [On].
+// Projection is a projection of the events of one source. [On] makes it.
 type Projection[R any] struct {
 	source  *component.Definition
-	project func(component.Event) ([]Change[R], error)
+	project func(component.Event) (Changes[R], error)
 }
 
 // Projections are the projections of a read model, one for each source.
 type Projections[R any] = []Projection[R]
 
-// On projects the events of source. project is pure.
+// On projects the events of source. project is pure: it is called again after a
+// failure, and by a rebuild.
 func On[E message.Typed, R any](source message.Source[E], project func(message.Event[E]) Changes[R]) Projection[R] {
 	set := source.EventSet()
-	return Projection[R]{source.Definition(), func(e component.Event) ([]Change[R], error) {
-		event, err := message.Decode(set, e)
+	return Projection[R]{source.Definition(), func(e component.Event) (Changes[R], error) {
+		event, err := typed.Event(set, e)
 		if err != nil {
 			return nil, err
 		}
@@ -78,16 +80,19 @@ func On[E message.Typed, R any](source message.Source[E], project func(message.E
 	}}
 }
 
-// ReadModel is a declared read model. It is inert: an App runs it.
+// ReadModel is a declared read model.
 type ReadModel[R any] struct {
+	declared
+
 	spec    Spec[R]
-	def     *component.Definition
 	subIDOf func(*R) (string, error) // nil without a SubID
 }
 
-// New declares a read model. It panics, naming it, when the Spec is incomplete,
-// or when an index or the sub id names a field that R does not have or that is
-// of another type than string or number.
+type declared = component.Declared
+
+// New declares a read model. It panics, naming the read model, when the Spec is
+// incomplete, or when it refers to a field that R does not have or that has the wrong
+// type.
 func New[R any](spec Spec[R]) *ReadModel[R] {
 	component.CheckName(component.KindReadModel, spec.Name)
 	fail := func(format string, args ...any) {
@@ -142,7 +147,7 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 	}
 	if spec.SubID != "" {
 		if t, ok := fields[spec.SubID]; !ok || t.Kind() != reflect.String {
-			fail("the sub id %q is no string field of %v", spec.SubID, row)
+			fail("the sub id %q is not a string field of %v", spec.SubID, row)
 		}
 	}
 	indexes, names := make([]driver.Index, len(spec.Indexes)), map[string]bool{}
@@ -157,7 +162,7 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 		field := func(what, name string) driver.Field {
 			t, ok := fields[name]
 			if !ok {
-				fail("index %s: %s %q is no field of %v", x.Name, what, name, row)
+				fail("index %s: %s %q is not a field of %v", x.Name, what, name, row)
 			}
 			number, ok := scalar(t)
 			if !ok {
@@ -172,7 +177,7 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 		}
 		for _, name := range x.Include {
 			if _, ok := fields[name]; !ok {
-				fail("index %s: included %q is no field of %v", x.Name, name, row)
+				fail("index %s: included %q is not a field of %v", x.Name, name, row)
 			}
 		}
 	}
@@ -180,7 +185,7 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 		fail("OwnRow and SubID exclude each other")
 	}
 	if len(spec.Access.Commands()) > 0 {
-		fail("its access rule is narrowed to commands; For is for aggregates")
+		fail("its access rule is narrowed to commands; For applies to aggregates only")
 	}
 	if spec.Access.IsZero() {
 		spec.Access = access.Authenticated
@@ -190,13 +195,13 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 	}
 	for _, owner := range spec.Access.Owners() {
 		if t, ok := fields[owner]; !ok || t.Kind() != reflect.String {
-			fail("access: the owner %q is no string field of %v", owner, row)
+			fail("access: the owner %q is not a string field of %v", owner, row)
 		}
 	}
-	m.def = &component.Definition{
+	m.declared = component.Declare(&component.Definition{
 		Kind: component.KindReadModel, Name: spec.Name, Doc: spec.Doc,
 		ReadModel: &component.ReadModel{
-			Row: row, Singular: spec.Singular, SubID: spec.SubID, Indexes: indexes, OwnRow: spec.OwnRow, Access: spec.Access, Projections: projections,
+			Row: row, Singular: spec.Singular, SubID: spec.SubID, Indexes: indexes, OwnRow: spec.OwnRow, Access: spec.Access.Erased(), Projections: projections,
 			Decode: func(data json.RawMessage) (any, error) {
 				r := new(R)
 				return r, json.Unmarshal(data, r)
@@ -204,12 +209,9 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 			Encode:  m.encode,
 			SubIDOf: func(row any) (string, error) { return m.subIDOf(row.(*R)) },
 		},
-	}
+	})
 	return m
 }
-
-// Definition returns the erased declaration.
-func (m *ReadModel[R]) Definition() *component.Definition { return m.def }
 
 // Spec returns the declaration.
 func (m *ReadModel[R]) Spec() Spec[R] { return m.spec }
@@ -236,8 +238,8 @@ func (m *ReadModel[R]) encode(row any) (driver.Row, error) {
 
 var timeType = reflect.TypeFor[time.Time]()
 
-// scalar reports whether t is encoded as a JSON number, and whether it can be
-// an index field at all. A time is its RFC 3339 text.
+// scalar reports whether t is encoded as a JSON number, and whether it can be an index
+// field at all. A time is encoded as RFC 3339 text.
 func scalar(t reflect.Type) (number, ok bool) {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()

@@ -8,10 +8,11 @@ import (
 	"iter"
 
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/plugin"
 )
 
-// View reads the rows of a read model.
+// View reads the rows of a read model. Reads are eventually consistent: a row shows
+// an event some time after the event was stored.
 type View[R any] struct {
 	name   string
 	db     driver.QueryDb
@@ -19,21 +20,22 @@ type View[R any] struct {
 	err    error
 }
 
-// Open returns the rows of the read model. A component gets its env from the
-// engine and must have declared the read model as used; otherwise every method
-// of the view returns an error that says so.
-func (m *ReadModel[R]) Open(env component.Env) View[R] {
+// Open returns a view of the read model's rows. A component that opens it must list
+// the read model under Uses; otherwise every method of the view returns an error
+// that wraps [driver.ErrInvalid].
+func (m *ReadModel[R]) Open(env plugin.Env) View[R] {
 	v := View[R]{}
-	v.db, v.engine, v.name, v.err = env.OpenRows(m.def)
+	v.db, v.engine, v.name, v.err = env.OpenRows(m.Definition())
 	return v
 }
 
-// Get returns the row of an id; ok is false when there is none.
+// Get returns the row of an id; ok reports whether it exists. In a read model with
+// sub ids, use [View.GetRow] or [View.Rows].
 func (v View[R]) Get(ctx context.Context, id string) (row R, ok bool, err error) {
 	return v.GetRow(ctx, id, "")
 }
 
-// GetRow is [View.Get] for one row of an id with sub ids.
+// GetRow is [View.Get] for a read model with sub ids: it returns one row of the id.
 func (v View[R]) GetRow(ctx context.Context, id, sub string) (row R, ok bool, err error) {
 	if v.err != nil {
 		return row, false, v.err
@@ -49,19 +51,33 @@ func (v View[R]) GetRow(ctx context.Context, id, sub string) (row R, ok bool, er
 	return row, err == nil, err
 }
 
-// Query asks for the rows of one id or index key.
-type Query = driver.Query
+// Query selects the rows of one id or of one index key.
+type Query struct {
+	// Index is the name of an index; empty queries by id.
+	Index string
+	// Value is what the id or the index key must equal: a string, or a float64 or
+	// int64 where the key is a number.
+	Value any
+	// Sort, if not nil, is a condition on the sort field of the index, or on the
+	// sub id when Index is empty. Its Field is ignored.
+	Sort *driver.Filter
+	// Filters are conditions on any fields of the row. All of them must hold.
+	Filters []driver.Filter
+	// Descending reverses the order, which is by the sort field of the index, or by
+	// the sub id.
+	Descending bool
+}
 
-// Rows yields the rows that q asks for, all pages of them: q.Limit bounds one
-// page only. ReadModel and Cursor are filled in. An error ends the sequence.
+// Rows yields the rows that q selects. An error ends the sequence.
 func (v View[R]) Rows(ctx context.Context, q Query) iter.Seq2[R, error] {
 	return v.pages(func(cursor string) (driver.Page, error) {
-		q.ReadModel, q.Cursor = v.name, cursor
-		return v.engine.Query(ctx, q)
+		return v.engine.Query(ctx, driver.Query{
+			ReadModel: v.name, Index: q.Index, Value: q.Value, Sort: q.Sort, Filters: q.Filters, Descending: q.Descending, Cursor: cursor,
+		})
 	})
 }
 
-// All yields all rows that match every filter, in no particular order. An error
+// All yields every row for which all filters hold, in no particular order. An error
 // ends the sequence.
 func (v View[R]) All(ctx context.Context, filters ...driver.Filter) iter.Seq2[R, error] {
 	return v.pages(func(cursor string) (driver.Page, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/reventless-go/reventless/aggregate"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 )
 
@@ -25,13 +26,13 @@ type AggregateTest[S any, C, E message.Typed] struct {
 
 // answer is what Decide made of a command.
 type answer struct {
-	events  []driver.Event
-	refusal *component.Refusal
+	events    []driver.Event
+	rejection *component.Rejection
 }
 
 func (a *answer) show() []string {
-	if a.refusal != nil {
-		return []string{showRefusal(a.refusal)}
+	if a.rejection != nil {
+		return []string{showRejection(a.rejection)}
 	}
 	return showEvents(a.events)
 }
@@ -45,7 +46,7 @@ func Aggregate[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S
 	}
 	t.Cleanup(func() {
 		if !t.Failed() && out.unasked() {
-			t.Error(out.text("the command was refused, and no Then asked about it: " + showRefusal(out.answer.refusal)))
+			t.Error(out.text("the command was rejected, and no Then asked about it: " + showRejection(out.answer.rejection)))
 		}
 	})
 	return out
@@ -58,7 +59,7 @@ func (a *AggregateTest[S, C, E]) Given(events ...E) *AggregateTest[S, C, E] {
 	wires := make([]driver.Event, len(events))
 	for i, e := range events {
 		var err error
-		if wires[i], _, err = throughWire(a.spec.Events, e); err != nil {
+		if wires[i], _, err = throughWire(a.spec.Events.Erased(), e); err != nil {
 			a.step("Given")
 			a.fatal("event %d: %v", i+1, err)
 		}
@@ -73,7 +74,7 @@ func (a *AggregateTest[S, C, E]) Given(events ...E) *AggregateTest[S, C, E] {
 func (a *AggregateTest[S, C, E]) When(command C) *AggregateTest[S, C, E] {
 	a.t.Helper()
 	a.settle()
-	wire, _, err := throughWire(a.spec.Commands, command)
+	wire, _, err := throughWire(a.spec.Commands.Erased(), command)
 	if err != nil {
 		a.step("When")
 		a.fatal("%v", err)
@@ -117,12 +118,12 @@ func (a *AggregateTest[S, C, E]) ThenNothing() *AggregateTest[S, C, E] {
 	return a.Then()
 }
 
-// ThenRejected expects that the command was refused with this code, and, if it is
+// ThenRejected expects that the command was rejected with this code, and, if it is
 // given, this detail. The code of a plain error is "Rejected".
 func (a *AggregateTest[S, C, E]) ThenRejected(code string, detail ...any) *AggregateTest[S, C, E] {
 	a.t.Helper()
 	got := a.ask("ThenRejected")
-	want := &component.Refusal{Code: code, Message: code}
+	want := &component.Rejection{Code: code, Message: code}
 	if len(detail) > 1 {
 		a.fatal("ThenRejected takes one detail at most")
 	}
@@ -133,9 +134,9 @@ func (a *AggregateTest[S, C, E]) ThenRejected(code string, detail ...any) *Aggre
 		}
 		want.Detail = data
 	}
-	r := got.refusal
+	r := got.rejection
 	if r == nil || r.Code != code || len(detail) == 1 && canonical(r.Detail) != canonical(want.Detail) {
-		a.differs("the answer is another one", []string{showRefusal(want)}, got.show())
+		a.differs("the answer is another one", []string{showRejection(want)}, got.show())
 	}
 	return a
 }
@@ -150,16 +151,16 @@ func (a *AggregateTest[S, C, E]) ask(then string) *answer {
 	return a.answer
 }
 
-// unasked reports whether a refusal would go unnoticed.
+// unasked reports whether a rejection would go unnoticed.
 func (a *AggregateTest[S, C, E]) unasked() bool {
-	return a.answer != nil && a.answer.refusal != nil && !a.asked
+	return a.answer != nil && a.answer.rejection != nil && !a.asked
 }
 
 // settle ends the step before.
 func (a *AggregateTest[S, C, E]) settle() {
 	a.t.Helper()
 	if a.unasked() {
-		a.fatal("the command was refused, and no Then asked about it: %s", showRefusal(a.answer.refusal))
+		a.fatal("the command was rejected, and no Then asked about it: %s", showRejection(a.answer.rejection))
 	}
 	a.answer = nil
 }
@@ -207,21 +208,21 @@ func decide[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, w
 		return nil, err
 	}
 	before := dump(reflect.ValueOf(state))
-	events, refused := spec.Decide(state, command)
+	events, rejected := spec.Decide(state, command)
 	if after := dump(reflect.ValueOf(state)); after != before {
 		return nil, fmt.Errorf("Decide of %s changes the state that it is given\n%s", wire.Type,
 			mismatch("before", "after", []string{before}, []string{after}))
 	}
 	out := &answer{}
-	if refused != nil {
+	if rejected != nil {
 		if len(events) > 0 {
-			return nil, fmt.Errorf("Decide of %s returns %d events together with the refusal %w", wire.Type, len(events), refused)
+			return nil, fmt.Errorf("Decide of %s returns %d events together with the rejection %w", wire.Type, len(events), rejected)
 		}
-		out.refusal, err = message.Refusal(refused)
+		out.rejection, err = typed.Rejection(rejected)
 		return out, err
 	}
 	for i, e := range events {
-		event, _, err := throughWire(spec.Events, e)
+		event, _, err := throughWire(spec.Events.Erased(), e)
 		if err != nil {
 			return nil, fmt.Errorf("event %d that Decide of %s returns: %w", i+1, wire.Type, err)
 		}

@@ -57,7 +57,7 @@ func Start(t testing.TB, app *reventless.App) *App {
 }
 
 // Send sends a command and returns its outcome; what it leads to has not
-// necessarily happened yet. A failure, which is no refusal, ends the test.
+// necessarily happened yet. A failure, which is not a rejection, ends the test.
 func (a *App) Send(s message.Send) message.Outcome {
 	a.t.Helper()
 	return a.SendAs("", s)
@@ -70,7 +70,7 @@ func (a *App) SendAs(commandID string, s message.Send) message.Outcome {
 	if err != nil {
 		a.t.Fatalf("send: %v", err)
 	}
-	return o
+	return message.Outcome(o)
 }
 
 // WaitIdle returns when nothing is left to do at the present time of the clock.

@@ -55,7 +55,7 @@ func (a *AutomationTest) When(facts ...Fact) *AutomationTest {
 		events, commit := a.w.record(f)
 		for _, e := range events {
 			for _, r := range rules {
-				ok := a.call(e.Meta.ID, r.Uses, func(ctx context.Context, env component.Env) ([]component.Action, error) {
+				ok := a.call(e.Meta.ID, a.def.Automation.Uses, func(ctx context.Context, env component.Env) ([]component.Action, error) {
 					return r.React(ctx, env, e)
 				})
 				if !ok {

@@ -118,7 +118,7 @@ func (h *history) record(f Fact) (events []component.Event, commit func()) {
 	for i, e := range f.events {
 		meta := command.Derive(fmt.Sprintf("%s/%s/%d.%d", f.source.Name, f.id, nr, i), f.source.Name, at)
 		for _, edit := range f.edits {
-			edit(&meta)
+			edit((*message.Meta)(&meta))
 		}
 		events = append(events, component.Event{
 			Log: f.source.Name, Stream: f.id, SequenceNr: nr, Index: i, RecordedAt: at, Meta: meta, Event: e,
@@ -129,7 +129,7 @@ func (h *history) record(f Fact) (events []component.Event, commit func()) {
 
 // throughWire returns the wire form of v and what comes back from it. The error
 // says what is lost on the way.
-func throughWire[T message.Typed](set *message.Set[T], v T) (driver.Event, T, error) {
+func throughWire[T message.Typed](set *component.Set[T], v T) (driver.Event, T, error) {
 	wire, err := set.Encode(v)
 	if err != nil {
 		return wire, v, err

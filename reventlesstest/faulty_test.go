@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -102,12 +103,12 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.Given(Lent{}) },
 			"Evolve of Lent is not pure",
 		},
-		"Decide answers with a refusal and events": {
+		"Decide answers with a rejection and events": {
 			func(s *bookSpecOf) {
 				s.Decide = func(BookState, BookCommand) ([]BookEvent, error) { return []BookEvent{Lent{}}, io.EOF }
 			},
 			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.When(TakeBack{}) },
-			"returns 1 events together with the refusal EOF",
+			"returns 1 events together with the rejection EOF",
 		},
 		"Decide answers with an event of no set": {
 			func(s *bookSpecOf) {
@@ -131,7 +132,7 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.Given(leaky{Note: "lost"}) },
 			"Leaky does not survive JSON",
 		},
-		"a refusal whose detail is no JSON": {
+		"a rejection whose detail is not JSON": {
 			func(s *bookSpecOf) {
 				s.Decide = func(BookState, BookCommand) ([]BookEvent, error) {
 					return nil, message.Reject("Bad", func() {})
@@ -285,41 +286,41 @@ type leakyRow struct {
 
 func TestFaultyProjections(t *testing.T) {
 	t.Parallel()
-	type change = readmodel.Change[Reading]
+	type changes = readmodel.Changes[Reading]
 	dune := event("dune", Lent{Member: "ada"})
 	calls := 0
 	for name, c := range map[string]struct {
-		project func(message.Event[BookEvent]) []change
+		project func(message.Event[BookEvent]) changes
 		want    string
 	}{
-		"not pure": {func(message.Event[BookEvent]) []change {
+		"not pure": {func(message.Event[BookEvent]) changes {
 			calls++
-			return []change{readmodel.Put("ada", Reading{"dune", calls})}
+			return readmodel.Put("ada", Reading{"dune", calls})
 		}, "the projection is not pure: rows become others when it is projected once more"},
-		"a change that counts its calls": {func(message.Event[BookEvent]) []change {
+		"a change that counts its calls": {func(message.Event[BookEvent]) changes {
 			n := 0
-			return []change{readmodel.UpdateOrCreate("ada", Reading{Book: "dune"}, func(r *Reading) { n++; r.Times = n })}
+			return readmodel.UpdateOrCreate("ada", Reading{Book: "dune"}, func(r *Reading) { n++; r.Times = n })
 		}, "rows become others when its changes are applied once more, as after a lost race"},
-		"without sub id": {func(message.Event[BookEvent]) []change {
-			return []change{readmodel.Put("ada", Reading{})}
+		"without sub id": {func(message.Event[BookEvent]) changes {
+			return readmodel.Put("ada", Reading{})
 		}, "sub id is empty"},
-		"without id": {func(message.Event[BookEvent]) []change {
-			return []change{readmodel.Put("", Reading{Book: "dune"})}
+		"without id": {func(message.Event[BookEvent]) changes {
+			return readmodel.Put("", Reading{Book: "dune"})
 		}, "row id is empty"},
-		"an update of all": {func(message.Event[BookEvent]) []change {
-			return []change{readmodel.Update("ada", func(*Reading) {})}
+		"an update of all": {func(message.Event[BookEvent]) changes {
+			return readmodel.Update("ada", func(*Reading) {})
 		}, "needs UpdateRow or UpdateRows"},
-		"an update of none": {func(message.Event[BookEvent]) []change {
-			return []change{readmodel.UpdateRow("ada", "dune", func(*Reading) {})}
+		"an update of none": {func(message.Event[BookEvent]) changes {
+			return readmodel.UpdateRow("ada", "dune", func(*Reading) {})
 		}, `row "ada"/"dune": update: the row is missing: not found`},
-		"an update that moves the row": {func(message.Event[BookEvent]) []change {
-			return []change{
+		"an update that moves the row": {func(message.Event[BookEvent]) changes {
+			return slices.Concat(
 				readmodel.Put("ada", Reading{Book: "dune"}),
 				readmodel.UpdateRow("ada", "dune", func(r *Reading) { r.Book = "emma" }),
-			}
-		}, "is not the sub id"},
-		"two rows of one sub id": {func(message.Event[BookEvent]) []change {
-			return []change{readmodel.UpdateRows("ada", func([]Reading) []Reading { return []Reading{{"dune", 1}, {"dune", 2}} })}
+			)
+		}, "does not equal the sub id"},
+		"two rows of one sub id": {func(message.Event[BookEvent]) changes {
+			return readmodel.UpdateRows("ada", func([]Reading) []Reading { return []Reading{{"dune", 1}, {"dune", 2}} })
 		}, `two rows have the sub id "dune"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -331,7 +332,7 @@ func TestFaultyProjections(t *testing.T) {
 		t.Parallel()
 		m := readmodel.New(readmodel.Spec[Loan]{Name: "Own", OwnRow: true, Projections: readmodel.Projections[Loan]{
 			readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Loan] {
-				return readmodel.Changes[Loan]{readmodel.Put("emma", Loan{})}
+				return readmodel.Put("emma", Loan{})
 			}),
 		}})
 		fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, m).Given(dune).ThenRowCount(1) },
@@ -344,7 +345,7 @@ func TestFaultyProjections(t *testing.T) {
 		t.Parallel()
 		m := readmodel.New(readmodel.Spec[leakyRow]{Name: "Leaks", Projections: readmodel.Projections[leakyRow]{
 			readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[leakyRow] {
-				return readmodel.Changes[leakyRow]{readmodel.Put(e.ID, leakyRow{"ada", "lost"})}
+				return readmodel.Put(e.EntityID, leakyRow{"ada", "lost"})
 			}),
 		}})
 		fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, m).Given(dune).ThenRowCount(1) }, "does not survive JSON", `lost`)
@@ -353,18 +354,18 @@ func TestFaultyProjections(t *testing.T) {
 
 func TestChangesOfRowsBySubID(t *testing.T) {
 	t.Parallel()
-	type change = readmodel.Change[Reading]
-	next := func(changes ...change) func(message.Event[BookEvent]) []change {
-		return func(e message.Event[BookEvent]) []change {
+	type changes = readmodel.Changes[Reading]
+	next := func(after changes) func(message.Event[BookEvent]) changes {
+		return func(e message.Event[BookEvent]) changes {
 			if _, ok := e.Data.(Lent); ok {
 				return readmodel.PutRows("ada", Reading{"dune", 1}, Reading{"emma", 2}, Reading{"ulysses", 3})
 			}
-			return changes
+			return after
 		}
 	}
 	for name, c := range map[string]struct {
-		change change
-		want   []Reading
+		changes changes
+		want    []Reading
 	}{
 		"UpdateRow": {readmodel.UpdateRow("ada", "emma", func(r *Reading) { r.Times = 9 }), []Reading{{"dune", 1}, {"emma", 9}, {"ulysses", 3}}},
 		"UpdateRow of none": {
@@ -382,7 +383,7 @@ func TestChangesOfRowsBySubID(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := projecting(next(c.change))
+			m := projecting(next(c.changes))
 			reventlesstest.ReadModel(t, m).
 				Given(event("x", Lent{}), event("y", Returned{})).
 				ThenRows("ada", c.want...)
@@ -399,7 +400,7 @@ func TestRowsExpire(t *testing.T) {
 		Name: "Loans", Expires: func(r Loan) time.Time { return r.Due },
 		Projections: readmodel.Projections[Loan]{
 			readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Loan] {
-				return readmodel.Changes[Loan]{readmodel.Put(e.ID, Loan{Due: e.RecordedAt.Add(time.Hour)})}
+				return readmodel.Put(e.EntityID, Loan{Due: e.RecordedAt.Add(time.Hour)})
 			}),
 		},
 	})
@@ -421,11 +422,13 @@ func TestFaultyReactions(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
 	dune := event("dune", Lent{Member: "ada"})
-	other := counter.New("Returns")
+	other := counter.New(counter.Spec{Name: "Returns"})
 	react := func(actions func() message.Actions, sends ...plugin.Component) *automation.Automation {
-		return automation.New("Faulty",
-			automation.On(Book, func(message.Event[BookEvent]) message.Actions { return actions() }),
-			automation.Sends(sends...))
+		return automation.New(automation.Spec{
+			Name:  "Faulty",
+			Rules: automation.Rules{automation.On(Book, func(message.Event[BookEvent]) message.Actions { return actions() })},
+			Sends: sends,
+		})
 	}
 	for name, c := range map[string]struct {
 		component plugin.Component
@@ -457,28 +460,40 @@ func TestFaultyReactions(t *testing.T) {
 			}, Returns),
 			`it returns other actions when it is called once more for the same "Book/dune/1.0"`,
 		},
-		"fails": {automation.NewSideEffect("Faulty", automation.Do(Book, nil,
-			func(context.Context, plugin.Env, message.Event[BookEvent]) error { return errors.New("no paper") })), "no paper"},
-		"fails the second time": {automation.NewSideEffect("Faulty", automation.Do(Book, nil,
-			func(_ context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+		"fails": {automation.NewSideEffect(automation.SideEffectSpec{
+			Name:    "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(context.Context, plugin.Env, message.Event[BookEvent]) error { return errors.New("no paper") })},
+		}), "no paper"},
+		"fails the second time": {automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(_ context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
 				if calls.Add(1)%2 == 0 {
 					return errors.New("printed already")
 				}
 				return nil
-			})), `it succeeds, and fails when it is called once more for the same "Book/dune/1.0": printed already`},
-		"a file for each call": {automation.NewSideEffect("Faulty", automation.Do(Book, plugin.Components{Outbox},
-			func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+			})},
+		}), `it succeeds, and fails when it is called once more for the same "Book/dune/1.0": printed already`},
+		"a file for each call": {automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
 				return Outbox.Open(env).Put(ctx, fmt.Sprint("mail", calls.Add(1)), strings.NewReader("hello"))
-			})), "it leaves other files when it is called once more"},
-		"reads what it does not use": {automation.NewSideEffect("Faulty", automation.Do(Book, nil,
-			func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+			})},
+			Uses: plugin.Components{Outbox},
+		}), "it leaves other files when it is called once more"},
+		"reads what it does not use": {automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
 				_, _, err := Loans.Open(env).Get(ctx, "dune")
 				return err
-			})), "SideEffect Faulty does not declare that it uses ReadModel Loans"},
-		"writes what it does not use": {automation.NewSideEffect("Faulty", automation.Do(Book, plugin.Components{Desk},
-			func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+			})},
+		}), "SideEffect Faulty does not declare that it uses ReadModel Loans"},
+		"writes what it does not use": {automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
 				return Outbox.Open(env).Put(ctx, "a", strings.NewReader(""))
-			})), "SideEffect Faulty does not declare that it uses Bucket Outbox"},
+			})},
+			Uses: plugin.Components{Desk},
+		}), "SideEffect Faulty does not declare that it uses Bucket Outbox"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fails(t, func(t testing.TB) { reventlesstest.Automation(t, c.component).When(dune).ThenNothing() }, " Faulty, step 1 (When)", c.want)
@@ -486,10 +501,12 @@ func TestFaultyReactions(t *testing.T) {
 	}
 	t.Run("the error is found", func(t *testing.T) {
 		t.Parallel()
-		s := automation.NewSideEffect("Faulty", automation.Do(Book, nil,
-			func(context.Context, plugin.Env, message.Event[BookEvent]) error {
+		s := automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Faulty",
+			Effects: automation.Effects{automation.Do(Book, func(context.Context, plugin.Env, message.Event[BookEvent]) error {
 				return fmt.Errorf("mail: %w", io.EOF)
-			}))
+			})},
+		})
 		passes(t, func(t testing.TB) { reventlesstest.SideEffect(t, s).When(dune).ThenError(io.EOF) })
 	})
 	t.Run("another target of the name", func(t *testing.T) {
@@ -501,17 +518,20 @@ func TestFaultyReactions(t *testing.T) {
 	t.Run("the env", func(t *testing.T) {
 		t.Parallel()
 		at := time.Date(2026, time.March, 2, 10, 0, 0, 0, time.UTC)
-		s := automation.NewSideEffect("Stamp", automation.Do(Book, plugin.Components{Outbox},
-			func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) error {
+		s := automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Stamp",
+			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) error {
 				return Outbox.Open(env).Put(ctx, "stamp", strings.NewReader(env.IdempotencyKey()+" "+env.Now().Format(time.RFC3339)))
-			}))
+			})},
+			Uses: plugin.Components{Outbox},
+		})
 		reventlesstest.SideEffect(t, s).When(dune.At(at)).ThenFile(Outbox, "stamp", "Book/dune/1.0 2026-03-02T10:00:00Z")
 	})
 }
 
 func TestTaskWithoutTriggers(t *testing.T) {
 	t.Parallel()
-	bucket := task.NewBucket("In")
+	bucket := task.NewBucket(task.BucketSpec{Name: "In"})
 	c := task.New(task.Spec{Name: "Half", Bucket: bucket, Created: func(ctx context.Context, env plugin.Env, o task.Object) (message.Actions, error) {
 		if o.Version != "00000001" && o.Key == "a" {
 			return nil, errors.New("version " + o.Version)

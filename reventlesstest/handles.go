@@ -25,12 +25,12 @@ func Handles[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S, 
 		t.Errorf("aggregate %s: %s", spec.Name, fmt.Sprintf(format, args...))
 	}
 	for _, m := range spec.Commands.Types() {
-		if err := keeps(spec.Commands, m); err != nil {
+		if err := keeps(spec.Commands.Erased(), m); err != nil {
 			report("command %v", err)
 		}
 	}
 	for _, m := range spec.Events.Types() {
-		if err := keeps(spec.Events, m); err != nil {
+		if err := keeps(spec.Events.Erased(), m); err != nil {
 			report("event %v", err)
 		}
 	}
@@ -41,7 +41,7 @@ func Handles[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S, 
 	}
 	situations := []situation{{"in the beginning", spec.Initial}}
 	for _, m := range spec.Events.Types() {
-		wire, err := zero(spec.Events, m)
+		wire, err := zero(spec.Events.Erased(), m)
 		if err != nil {
 			report("event %v", err)
 			continue
@@ -58,7 +58,7 @@ func Handles[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S, 
 		situations = append(situations, situation{"after a zero " + m.Name, next})
 	}
 	for _, m := range spec.Commands.Types() {
-		wire, err := zero(spec.Commands, m)
+		wire, err := zero(spec.Commands.Erased(), m)
 		if err != nil {
 			report("command %v", err)
 			continue
@@ -77,7 +77,7 @@ func Handles[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S, 
 }
 
 // zero is the wire form of a type's zero value.
-func zero[T message.Typed](set *message.Set[T], m component.MessageType) (driver.Event, error) {
+func zero[T message.Typed](set *component.Set[T], m component.MessageType) (driver.Event, error) {
 	v, ok := reflect.Zero(m.Go).Interface().(T)
 	if !ok {
 		return driver.Event{}, fmt.Errorf("%s: %v is not of the set's type", m.Name, m.Go)
@@ -86,7 +86,7 @@ func zero[T message.Typed](set *message.Set[T], m component.MessageType) (driver
 }
 
 // keeps reports what a type loses on its way through JSON.
-func keeps[T message.Typed](set *message.Set[T], m component.MessageType) error {
+func keeps[T message.Typed](set *component.Set[T], m component.MessageType) error {
 	v := reflect.New(m.Go).Elem()
 	if err := fill(v, m.Name, 0); err != nil {
 		return err

@@ -119,12 +119,12 @@ var Loans = readmodel.New(readmodel.Spec[Loan]{
 		readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Loan] {
 			switch d := e.Data.(type) {
 			case Lent:
-				return readmodel.Changes[Loan]{readmodel.Create(e.ID, Loan{d.Member, e.RecordedAt.AddDate(0, 0, d.Days)})}
+				return readmodel.Create(e.EntityID, Loan{d.Member, e.RecordedAt.AddDate(0, 0, d.Days)})
 			case Returned:
-				return readmodel.Changes[Loan]{
-					readmodel.Update(e.ID, func(r *Loan) { r.Due = time.Time{} }),
-					readmodel.DeleteIf(e.ID, func(r Loan) bool { return r.Due.IsZero() }),
-				}
+				return slices.Concat(
+					readmodel.Update(e.EntityID, func(r *Loan) { r.Due = time.Time{} }),
+					readmodel.DeleteIf(e.EntityID, func(r Loan) bool { return r.Due.IsZero() }),
+				)
 			}
 			return nil
 		}),
@@ -144,54 +144,59 @@ var Readings = readmodel.New(readmodel.Spec[Reading]{
 	Projections: readmodel.Projections[Reading]{
 		readmodel.On(Book, func(e message.Event[BookEvent]) readmodel.Changes[Reading] {
 			if d, ok := e.Data.(Lent); ok {
-				return readmodel.Changes[Reading]{
-					readmodel.UpdateOrCreate(d.Member, Reading{Book: e.ID}, func(r *Reading) { r.Times++ }),
-				}
+				return readmodel.UpdateOrCreate(d.Member, Reading{Book: e.EntityID}, func(r *Reading) { r.Times++ })
 			}
 			return nil
 		}),
 	},
 })
 
-var Returns = counter.New("Returns")
+var Returns = counter.New(counter.Spec{Name: "Returns"})
 
-var Remind = automation.New("Remind",
-	automation.On(Book, func(e message.Event[BookEvent]) message.Actions {
-		switch d := e.Data.(type) {
-		case Lent:
-			due := schedule.At(e.RecordedAt.AddDate(0, 0, d.Days))
-			return message.Actions{schedule.Create(e.ID, due, Book.To(e.ID, TakeBack{}))}
-		case Returned:
-			return message.Actions{schedule.Delete(e.ID), Returns.Count(d.Member, e.Position.String(), 1)}
-		}
-		return nil
-	}),
-	automation.OnWith(Returns, plugin.Components{Loans},
-		func(ctx context.Context, env plugin.Env, e message.Event[counter.Finished]) (message.Actions, error) {
+var Remind = automation.New(automation.Spec{
+	Name: "Remind",
+	Rules: automation.Rules{
+		automation.On(Book, func(e message.Event[BookEvent]) message.Actions {
+			switch d := e.Data.(type) {
+			case Lent:
+				due := schedule.At(e.RecordedAt.AddDate(0, 0, d.Days))
+				return message.Actions{schedule.Create(e.EntityID, due, Book.To(e.EntityID, TakeBack{}))}
+			case Returned:
+				return message.Actions{schedule.Delete(e.EntityID), Returns.Count(d.Member, e.Position.String(), 1)}
+			}
+			return nil
+		}),
+		automation.OnWith(Returns, func(ctx context.Context, env plugin.Env, e message.Event[counter.Finished]) (message.Actions, error) {
 			loan, ok, err := Loans.Open(env).Get(ctx, "prize")
 			if err != nil {
 				return nil, err
 			}
-			if ok && loan.Member != e.ID {
+			if ok && loan.Member != e.EntityID {
 				return message.Actions{Book.To("prize", TakeBack{}).After(time.Hour)}, nil
 			}
 			return nil, nil
 		}),
-	automation.Sends(Book, Returns))
+	},
+	Uses:  plugin.Components{Loans},
+	Sends: plugin.Components{Book, Returns},
+})
 
-var Outbox = task.NewBucket("Outbox")
+var Outbox = task.NewBucket(task.BucketSpec{Name: "Outbox"})
 
-var Receipt = automation.NewSideEffect("Receipt",
-	automation.Do(Book, plugin.Components{Outbox}, func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) error {
+var Receipt = automation.NewSideEffect(automation.SideEffectSpec{
+	Name: "Receipt",
+	Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) error {
 		d, ok := e.Data.(Lent)
 		if !ok {
 			return nil
 		}
-		text := fmt.Sprintf("%s has %s\nfor %d days\n", d.Member, e.ID, d.Days)
-		return Outbox.Open(env).Put(ctx, e.ID+".txt", strings.NewReader(text))
-	}))
+		text := fmt.Sprintf("%s has %s\nfor %d days\n", d.Member, e.EntityID, d.Days)
+		return Outbox.Open(env).Put(ctx, e.EntityID+".txt", strings.NewReader(text))
+	})},
+	Uses: plugin.Components{Outbox},
+})
 
-var Desk = task.NewBucket("Desk")
+var Desk = task.NewBucket(task.BucketSpec{Name: "Desk"})
 
 // LendList lends the books of a file: a member, then the books, one per line.
 var LendList = task.New(task.Spec{
@@ -286,9 +291,13 @@ var LendingOffer = extension.NewOffer(Lending,
 		return []message.Send{Book.To(id, TakeBack{})}
 	}, Book))
 
-var Recaller = extension.New("Recaller", Lending, func(e message.Event[PublicEvent]) message.Actions {
-	if d, ok := e.Data.(BookGone); ok && d.Days > 20 {
-		return message.Actions{Lending.To(e.ID, Recall{})}
-	}
-	return nil
-}, Lending)
+var Recaller = extension.New(Lending, extension.Spec[PublicEvent]{
+	Name: "Recaller",
+	React: func(e message.Event[PublicEvent]) message.Actions {
+		if d, ok := e.Data.(BookGone); ok && d.Days > 20 {
+			return message.Actions{Lending.To(e.EntityID, Recall{})}
+		}
+		return nil
+	},
+	Sends: plugin.Components{Lending},
+})

@@ -142,7 +142,7 @@ func TestEventsAreNumberedAndTimed(t *testing.T) {
 	}
 	var got []row
 	for _, e := range seen {
-		r := row{e.ID, e.Position.String(), e.Meta.ID, e.RecordedAt, e.Meta.User}
+		r := row{e.EntityID, e.Position.String(), e.Meta.ID, e.RecordedAt, e.Meta.User}
 		if len(got) == 0 || got[len(got)-1] != r && !contains(got, r) {
 			got = append(got, r)
 		}
@@ -508,22 +508,24 @@ func TestRichMessages(t *testing.T) {
 func TestTwoComponentsOfOneName(t *testing.T) {
 	t.Parallel()
 	one, other := newNotes(), newNotes()
-	counts := automation.New("Counts",
-		automation.OnWith(Book, plugin.Components{one, other},
-			func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) (message.Actions, error) {
-				var actions message.Actions
-				for i, m := range []*readmodel.ReadModel[Loan]{one, other} {
-					row, ok, err := m.Open(env).Get(ctx, "dune")
-					if err != nil {
-						return nil, err
-					}
-					if ok {
-						actions = append(actions, Returns.Count(row.Member, fmt.Sprint(i), 1))
-					}
+	counts := automation.New(automation.Spec{
+		Name: "Counts",
+		Rules: automation.Rules{automation.OnWith(Book, func(ctx context.Context, env plugin.Env, e message.Event[BookEvent]) (message.Actions, error) {
+			var actions message.Actions
+			for i, m := range []*readmodel.ReadModel[Loan]{one, other} {
+				row, ok, err := m.Open(env).Get(ctx, "dune")
+				if err != nil {
+					return nil, err
 				}
-				return actions, nil
-			}),
-		automation.Sends(Returns))
+				if ok {
+					actions = append(actions, Returns.Count(row.Member, fmt.Sprint(i), 1))
+				}
+			}
+			return actions, nil
+		})},
+		Uses:  plugin.Components{one, other},
+		Sends: plugin.Components{Returns},
+	})
 	reventlesstest.Automation(t, counts).
 		Given(reventlesstest.Rows(other, "dune", Loan{Member: "ada"})).
 		When(event("x", Lent{})).Then(Returns.Count("ada", "1", 1)).

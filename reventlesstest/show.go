@@ -31,7 +31,7 @@ func showEvents(events []driver.Event) []string {
 	return out
 }
 
-func showRefusal(r *component.Refusal) string {
+func showRejection(r *component.Rejection) string {
 	s := "rejected " + r.Code
 	if r.Detail != nil {
 		return s + " " + canonical(r.Detail)

@@ -25,9 +25,13 @@ const (
 	kindCron
 )
 
-// Rate is a plan of one time or of many. It is a value: it can be copied, and
-// compared with ==, which holds when expression and zone are the same. The zero
-// Rate is not valid. All methods may be called concurrently.
+// Rate is a plan: one time or a sequence of times. It is a value; two Rates are equal
+// (==) if they have the same expression and zone. The zero Rate is invalid. Methods
+// may be called concurrently.
+//
+// The functions that return a Rate do not fail: they return an invalid Rate, whose
+// [Rate.Err] says what is wrong. [New] panics for an invalid Rate. An event whose
+// action has one is parked.
 type Rate struct {
 	kind  kind
 	text  string
@@ -39,22 +43,22 @@ type Rate struct {
 	err   *Error
 }
 
-// Error says what is wrong with an expression.
+// Error describes an invalid expression.
 type Error struct {
-	// Expression is what was given.
+	// Expression is the invalid expression.
 	Expression string
-	// Field is the part that is wrong: one of minutes, hours, day-of-month,
-	// month, day-of-week, year, rate, at and zone, or expression for the whole.
+	// Field is the invalid part: minutes, hours, day-of-month, month, day-of-week,
+	// year, rate, at or zone; or expression for the whole.
 	Field string
-	// Value is the wrong text in that field; it may be empty.
+	// Value is the invalid text in that field; it may be empty.
 	Value string
 	// Reason says what is wrong with Value.
 	Reason string
-	// Hint says what was probably meant; it may be empty.
+	// Hint suggests a correction; it may be empty.
 	Hint string
 }
 
-// Error returns all parts in one line.
+// Error returns all fields in one line.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.Expression != "" {
@@ -71,7 +75,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// quote keeps errors readable when a whole document was given by mistake.
+// quote truncates long values, such as a document that was passed by mistake.
 func quote(s string) string {
 	const most = 80
 	if len(s) > most {
@@ -80,8 +84,8 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// At returns the plan of the one time t, or the next whole second after it, so
-// that it never fires early. It is written in UTC. The year must be one of 1970-9999.
+// At plans the single time t, in UTC and rounded up to a whole second. The year is
+// from 1970 to 9999.
 func At(t time.Time) Rate {
 	given := t.UTC()
 	t = given.Truncate(time.Second)
@@ -98,8 +102,7 @@ func At(t time.Time) Rate {
 	return Rate{kind: kindAt, text: "at(" + text + ")", at: t.Unix()}
 }
 
-// Every returns the plan of a time every d after the one before. A d that is not
-// a positive number of whole minutes is not valid.
+// Every plans a time every d, which is a positive number of whole minutes.
 func Every(d time.Duration) Rate {
 	text := d.String()
 	switch {
@@ -124,10 +127,10 @@ func Every(d time.Duration) Rate {
 	return Rate{kind: kindEvery, text: fmt.Sprintf("rate(%d %s)", n, unit), every: d}
 }
 
-// day is what EventBridge means by a day of a rate, whatever the clocks do.
+// day is the length of a day in a rate, as in EventBridge.
 const day = 24 * time.Hour
 
-// Daily returns the plan of every day at hour and minute by the clocks of zone.
+// Daily plans every day at hour and minute in a time zone.
 func Daily(hour, minute int, zone string) Rate {
 	given := fmt.Sprintf("%d %d * * ? *", minute, hour)
 	if err := checkClock(hour, minute); err != nil {
@@ -136,8 +139,7 @@ func Daily(hour, minute int, zone string) Rate {
 	return Cron(given, zone)
 }
 
-// Weekly returns the plan of every such day of the week at hour and minute by
-// the clocks of zone.
+// Weekly plans every such day of the week at hour and minute in a time zone.
 func Weekly(day time.Weekday, hour, minute int, zone string) Rate {
 	if day < time.Sunday || day > time.Saturday {
 		value := strconv.Itoa(int(day))
@@ -152,7 +154,7 @@ func Weekly(day time.Weekday, hour, minute int, zone string) Rate {
 	return Cron(given, zone)
 }
 
-// checkClock exists beside the parser because -1 would be read as a range there.
+// checkClock is needed because the parser would read -1 as a range.
 func checkClock(hour, minute int) *Error {
 	if minute < fieldMinutes.min || minute > fieldMinutes.max {
 		return fieldMinutes.outside(strconv.Itoa(minute))
@@ -163,8 +165,8 @@ func checkClock(hour, minute int) *Error {
 	return nil
 }
 
-// Cron returns the plan of a cron expression, its six fields without cron(...),
-// by the clocks of zone.
+// Cron plans the times of a cron expression in a time zone. The expression has the
+// six fields without cron(...).
 func Cron(expression, zone string) Rate {
 	c, text, err := parseCron(expression)
 	if err != nil {
@@ -184,11 +186,10 @@ func Cron(expression, zone string) Rate {
 	return Rate{kind: kindCron, text: text, zone: zone, loc: loc, cron: c}
 }
 
-// Parse returns the plan of an expression of one of the forms at(...), rate(...)
-// and cron(...), as [Rate.Expression] and [Rate.Zone] give them. It takes other
-// spellings of the same plan too, and brings them to that form: it is the form to
-// store. A zone must be valid, but makes no difference to a rate, which forgets
-// it. The error is an *[Error].
+// Parse returns the plan of an expression of the form at(...), rate(...) or
+// cron(...). The Rate has the canonical form of the expression, which is the one to
+// store: [Rate.Expression] and [Rate.Zone]. The zone must be valid, but a rate(...)
+// ignores it. The error is an *[Error].
 func Parse(expression, zone string) (Rate, error) {
 	r := parse(expression, zone)
 	if r.err != nil {
@@ -345,16 +346,15 @@ func loadZone(name string) (string, *time.Location, *Error) {
 	return name, kept.(*time.Location), nil
 }
 
-// Expression returns the plan as at(...), rate(...) or cron(...), always in the
-// same spelling. It is empty if r is not valid.
+// Expression returns the plan as at(...), rate(...) or cron(...) in its canonical
+// form; empty if r is invalid.
 func (r Rate) Expression() string { return r.text }
 
-// Zone returns the IANA name of the time zone in which Expression is meant;
-// empty is UTC.
+// Zone returns the IANA name of the expression's time zone; empty means UTC.
 func (r Rate) Zone() string { return r.zone }
 
-// Err returns why r is not valid, as an *[Error], or nil. A plan whose times are
-// all in the past, or that has none such as the 31st of February, is valid.
+// Err returns an *[Error] if r is invalid, otherwise nil. A plan without future times
+// is valid, even one that never has a time, such as the 31st of February.
 func (r Rate) Err() error {
 	switch {
 	case r.err != nil:
@@ -368,8 +368,8 @@ func (r Rate) Err() error {
 	return nil
 }
 
-// Next returns the first time after after, in UTC; ok is false if there is none,
-// and if r is not valid. A rate counts from after.
+// Next returns the first planned time after after, in UTC. The times of a rate(...)
+// count from after. ok is false if there is no such time, and if r is invalid.
 func (r Rate) Next(after time.Time) (next time.Time, ok bool) {
 	switch r.kind {
 	case kindAt:
@@ -384,7 +384,7 @@ func (r Rate) Next(after time.Time) (next time.Time, ok bool) {
 	return time.Time{}, false
 }
 
-// Time returns the planned time of a one-time plan in UTC; ok is false for all others.
+// Time returns the time of a one-time plan, in UTC; ok is false for all other plans.
 func (r Rate) Time() (t time.Time, ok bool) {
 	if r.kind != kindAt {
 		return time.Time{}, false
@@ -392,10 +392,10 @@ func (r Rate) Time() (t time.Time, ok bool) {
 	return time.Unix(r.at, 0).UTC(), true
 }
 
-// Recurring reports whether r is valid and a plan of many times.
+// Recurring reports whether r is a valid plan of more than one time.
 func (r Rate) Recurring() bool { return r.kind == kindEvery || r.kind == kindCron }
 
-// String returns the expression with the zone, or why r is not valid.
+// String returns the expression with the zone, or why r is invalid.
 func (r Rate) String() string {
 	if err := r.Err(); err != nil {
 		return "invalid: " + err.Error()

@@ -8,32 +8,45 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Schedule is a declared schedule: a command that is sent by the clock.
-type Schedule struct{ def *component.Definition }
+// Schedule is a declared schedule: a command that is sent at planned times.
+type Schedule struct{ declared }
 
-// New declares a schedule that sends a command at rate, for as long as the App
-// declares it. It panics, naming the schedule, when the rate or the command is
-// not valid.
-func New(name string, rate Rate, send message.Send) *Schedule {
-	component.CheckName(component.KindSchedule, name)
-	action := send.Erased()
-	for _, err := range []error{rate.Err(), action.Err} {
-		if err != nil {
-			panic(fmt.Sprintf("schedule %s: %v", name, err))
-		}
-	}
-	return &Schedule{&component.Definition{
-		Kind: component.KindSchedule, Name: name,
-		Schedule: &component.Schedule{Expression: rate.Expression(), Zone: rate.Zone(), Action: action},
-	}}
+type declared = component.Declared
+
+// Spec declares a schedule.
+type Spec struct {
+	// Name is a capital letter followed by letters and digits.
+	Name string
+	// Doc is a sentence for readers of the topology.
+	Doc string
+	// Rate says when the command is sent.
+	Rate Rate
+	// Send is the command.
+	Send message.Send
 }
 
-// Definition returns the erased declaration.
-func (s *Schedule) Definition() *component.Definition { return s.def }
+// New declares a schedule. It sends the command for as long as the App declares
+// it. New panics, naming the schedule, when the rate or the command is invalid.
+func New(spec Spec) *Schedule {
+	component.CheckName(component.KindSchedule, spec.Name)
+	action := spec.Send.Erased()
+	for _, err := range []error{spec.Rate.Err(), action.Err} {
+		if err != nil {
+			panic(fmt.Sprintf("schedule %s: %v", spec.Name, err))
+		}
+	}
+	if action.Target == nil {
+		panic(fmt.Sprintf("schedule %s: Send is required", spec.Name))
+	}
+	return &Schedule{component.Declare(&component.Definition{
+		Kind: component.KindSchedule, Name: spec.Name, Doc: spec.Doc,
+		Schedule: &component.Schedule{Expression: spec.Rate.Expression(), Zone: spec.Rate.Zone(), Action: action},
+	})}
+}
 
-// Create returns the action that plans a command at run time. The name is
-// unique within the component that returns the action; a schedule of the same
-// name is replaced. A one-time schedule removes itself.
+// Create returns the action that schedules a command at run time. The name is unique
+// within the component that returns the action; a schedule with the same name is
+// replaced. A one-time schedule is deleted when its command has been sent.
 func Create(name string, rate Rate, send message.Send) message.Action {
 	a := send.Erased()
 	plan := component.Action{
@@ -46,13 +59,13 @@ func Create(name string, rate Rate, send message.Send) message.Action {
 	if plan.Err == nil {
 		plan.Err = driver.CheckID("schedule", name)
 	}
-	return message.NewAction(plan)
+	return component.Request(plan)
 }
 
-// Delete returns the action that removes what [Create] planned under name, in
-// the same component; nothing there is fine.
+// Delete returns the action that deletes the schedule that the same component has
+// created under name. A schedule that does not exist is not an error.
 func Delete(name string) message.Action {
-	return message.NewAction(component.Action{
+	return component.Request(component.Action{
 		Kind: component.DeleteSchedule, Ref: name, Err: driver.CheckID("schedule", name),
 	})
 }

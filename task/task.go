@@ -1,7 +1,18 @@
-// Package task declares work on files and by the clock.
+// Package task declares tasks, which process files or run at planned times, and the
+// buckets that store the files.
 //
-// A bucket holds files; a task is called for each one that comes or goes, or at
-// a rate, and returns actions like an automation does.
+// A task is called for each file that is created in or removed from its bucket, or at
+// the times of its Rate. It returns actions, as an automation does.
+//
+//	var Imports = task.NewBucket(task.BucketSpec{Name: "Imports"})
+//
+//	var ImportProducts = task.New(task.Spec{
+//		Name:    "ImportProducts",
+//		Bucket:  Imports,
+//		Suffix:  ".csv",
+//		Created: importFile,
+//		Sends:   plugin.Components{product.Aggregate},
+//	})
 package task
 
 import (
@@ -13,22 +24,31 @@ import (
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/schedule"
 )
 
-// Bucket is a declared bucket of files.
-type Bucket struct{ def *component.Definition }
+// Bucket is a declared bucket: a store of files, each under a key.
+type Bucket struct{ declared }
 
-// NewBucket declares a bucket. It panics when the name is bad.
-func NewBucket(name string) *Bucket {
-	component.CheckName(component.KindBucket, name)
-	return &Bucket{&component.Definition{Kind: component.KindBucket, Name: name}}
+type declared = component.Declared
+
+// BucketSpec declares a bucket.
+type BucketSpec struct {
+	// Name is a capital letter followed by letters and digits; it never changes
+	// once files are stored.
+	Name string
+	// Doc is a sentence for readers of the topology.
+	Doc string
 }
 
-// Definition returns the erased declaration.
-func (b *Bucket) Definition() *component.Definition { return b.def }
+// NewBucket declares a bucket. It panics when the name is invalid.
+func NewBucket(spec BucketSpec) *Bucket {
+	component.CheckName(component.KindBucket, spec.Name)
+	return &Bucket{component.Declare(&component.Definition{Kind: component.KindBucket, Name: spec.Name, Doc: spec.Doc})}
+}
 
 // Files reads and writes the files of a bucket.
 type Files struct {
@@ -36,17 +56,17 @@ type Files struct {
 	err    error
 }
 
-// Open returns the files of the bucket. A component gets its env from the engine
-// and must have declared the bucket as used; otherwise every method of the files
-// returns an error that says so.
+// Open returns the files of the bucket. A component that opens it must list the
+// bucket under Uses, or be the task of the bucket; otherwise every method of Files
+// returns an error that wraps [driver.ErrInvalid].
 func (b *Bucket) Open(env plugin.Env) Files {
 	f := Files{}
-	f.bucket, f.err = env.OpenBucket(b.def)
+	f.bucket, f.err = env.OpenBucket(b.Definition())
 	return f
 }
 
-// Put stores a file, replacing what is there. A reader sees the old or the new
-// content as a whole.
+// Put stores a file, replacing any file of the key. A reader gets the old or the new
+// content, never a mixture.
 func (f Files) Put(ctx context.Context, key string, body io.Reader) error {
 	if f.err != nil {
 		return f.err
@@ -54,7 +74,8 @@ func (f Files) Put(ctx context.Context, key string, body io.Reader) error {
 	return f.bucket.Put(ctx, key, body)
 }
 
-// Get opens a file; the caller closes it. [driver.ErrNotFound] when there is none.
+// Get opens a file; the caller closes it. The error wraps [driver.ErrNotFound] when
+// there is no file of the key.
 func (f Files) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	if f.err != nil {
 		return nil, f.err
@@ -63,7 +84,7 @@ func (f Files) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	return body, err
 }
 
-// Delete removes a file; absent is fine.
+// Delete deletes a file. A file that does not exist is not an error.
 func (f Files) Delete(ctx context.Context, key string) error {
 	if f.err != nil {
 		return f.err
@@ -71,7 +92,7 @@ func (f Files) Delete(ctx context.Context, key string) error {
 	return f.bucket.Delete(ctx, key)
 }
 
-// List yields the files whose keys start with prefix, ascending. An error ends
+// List yields the files whose keys start with prefix, ordered by key. An error ends
 // the sequence.
 func (f Files) List(ctx context.Context, prefix string) iter.Seq2[driver.Object, error] {
 	return func(yield func(driver.Object, error) bool) {
@@ -98,45 +119,48 @@ func (f Files) List(ctx context.Context, prefix string) iter.Seq2[driver.Object,
 	}
 }
 
-// Object is a file that came or went.
+// Object is a file that was created or removed.
 type Object struct {
-	// Key is the decoded key.
+	// Key is the file's key.
 	Key string
-	// Version tells one change of a key from another.
+	// Version distinguishes the changes of a key.
 	Version string
 }
 
-// Spec declares a task: Created or Removed with a Bucket, or Run with a Rate, or
-// both.
+// Spec declares a task. It has Created or Removed and a Bucket, or Run and a Rate, or
+// all of them.
 type Spec struct {
 	// Name is a capital letter followed by letters and digits.
 	Name string
-	// Doc is a sentence for those who read the topology.
+	// Doc is a sentence for readers of the topology.
 	Doc string
-	// Bucket is watched. One task watches a bucket.
+	// Bucket is the bucket whose files the task processes. A bucket has at most one
+	// task.
 	Bucket *Bucket
-	// Prefix and Suffix narrow the keys that the task is called for.
+	// Prefix and Suffix limit the task to files whose keys begin and end with them.
 	Prefix, Suffix string
-	// Created and Removed are called for each object, at least once.
-	// env.IdempotencyKey is the same at every repetition. An error is retried
-	// with backoff, then the object is parked; other objects go on, several at a
-	// time. It is not parked for what passes: see package automation.
+	// Created and Removed are called at least once for each file that is created
+	// (or replaced) and removed, for several files at the same time.
+	// env.IdempotencyKey is the same at every repetition. After an error they are
+	// called again with backoff, and finally the change is parked; see package
+	// automation.
 	Created func(ctx context.Context, env plugin.Env, o Object) (message.Actions, error)
 	Removed func(ctx context.Context, env plugin.Env, o Object) (message.Actions, error)
-	// Rate says when Run is called; due is the planned time.
+	// Rate says when Run is called. due is the planned time.
 	Rate schedule.Rate
 	Run  func(ctx context.Context, env plugin.Env, due time.Time) (message.Actions, error)
-	// Uses are the read models and buckets, beside Bucket, that the functions open.
+	// Uses lists the read models and buckets, other than Bucket, that the functions
+	// open.
 	Uses plugin.Components
-	// Sends are the aggregates, extension points and counters that the actions
-	// address; the engine refuses any other.
+	// Sends lists the aggregates, extension points and counters that the actions may
+	// address.
 	Sends plugin.Components
 }
 
 // Task is a declared task.
-type Task struct{ def *component.Definition }
+type Task struct{ declared }
 
-// New declares a task. It panics, naming it, when the Spec is incomplete.
+// New declares a task. It panics, naming the task, when the Spec is incomplete.
 func New(spec Spec) *Task {
 	component.CheckName(component.KindTask, spec.Name)
 	fail := func(what string) { panic(fmt.Sprintf("task %s: %s", spec.Name, what)) }
@@ -150,11 +174,11 @@ func New(spec Spec) *Task {
 		fail("it does nothing")
 	}
 	t := &component.Task{
-		Prefix: spec.Prefix, Suffix: spec.Suffix, Uses: plugin.Definitions(spec.Uses), Targets: plugin.Definitions(spec.Sends),
+		Prefix: spec.Prefix, Suffix: spec.Suffix, Uses: component.Definitions(spec.Uses), Targets: component.Definitions(spec.Sends),
 		Created: onObject(spec.Created), Removed: onObject(spec.Removed),
 	}
 	if spec.Bucket != nil {
-		t.Bucket = spec.Bucket.def
+		t.Bucket = spec.Bucket.Definition()
 	}
 	if spec.Run != nil {
 		if err := spec.Rate.Err(); err != nil {
@@ -163,14 +187,11 @@ func New(spec Spec) *Task {
 		t.Expression, t.Zone = spec.Rate.Expression(), spec.Rate.Zone()
 		t.Scheduled = func(ctx context.Context, env component.Env, due time.Time) ([]component.Action, error) {
 			actions, err := spec.Run(ctx, env, due)
-			return message.Erase(actions), err
+			return typed.Actions(actions), err
 		}
 	}
-	return &Task{&component.Definition{Kind: component.KindTask, Name: spec.Name, Doc: spec.Doc, Task: t}}
+	return &Task{component.Declare(&component.Definition{Kind: component.KindTask, Name: spec.Name, Doc: spec.Doc, Task: t})}
 }
-
-// Definition returns the erased declaration.
-func (t *Task) Definition() *component.Definition { return t.def }
 
 func onObject(f func(context.Context, plugin.Env, Object) (message.Actions, error),
 ) func(context.Context, component.Env, component.Object) ([]component.Action, error) {
@@ -179,6 +200,6 @@ func onObject(f func(context.Context, plugin.Env, Object) (message.Actions, erro
 	}
 	return func(ctx context.Context, env component.Env, o component.Object) ([]component.Action, error) {
 		actions, err := f(ctx, env, Object(o))
-		return message.Erase(actions), err
+		return typed.Actions(actions), err
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Mermaid renders the App as a Mermaid flow chart: plugins as boxes, solid
-// arrows for events, dashed ones for what is sent.
+// Mermaid returns the App as a Mermaid flow chart: a box for each plugin, solid arrows
+// for events, dashed arrows for commands and counts.
 func (a App) Mermaid() string {
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")

@@ -2,24 +2,24 @@ package topology
 
 import "slices"
 
-// Route is how a consumer reads a log.
+// Route says how a component consumes a log.
 type Route struct {
-	// Log is the component whose log is read.
+	// Log is the component that the log belongs to.
 	Log string `json:"log"`
-	// Consumer is the component that reads it.
+	// Consumer is the component that consumes it.
 	Consumer string `json:"consumer"`
-	// Topic is true where it reads through the log's event topic, which a relay
-	// feeds; false where it reads the log's change feed itself.
+	// Topic reports whether it reads the log's event topic, which a relay publishes to,
+	// instead of the log's change feed.
 	Topic bool `json:"topic,omitempty"`
 }
 
-// Routes returns how every consumer reads each of its logs where at most
-// maxFeedReaders may read one change feed; 0 is no bound, and no topics.
+// Routes returns how every component consumes each of its logs if a change feed has at
+// most maxFeedReaders readers. 0 means no limit, and no topics; a limit is at least 2,
+// because the relay that publishes to a topic reads the feed itself.
 //
-// With a bound, a consumer at an extension point reads through the topic, and so
-// do all consumers of a log that has more of them than the bound. The relay that
-// feeds a topic reads the feed itself, so that the bound has to be 2 at least.
-// The routes of a log follow one another, those without the topic first.
+// With a limit, a component reads the topic if it consumes the log through an extension
+// point, or if the log has more consumers than the limit. The routes of a log are
+// consecutive, those without a topic first.
 func (a App) Routes(maxFeedReaders int) []Route {
 	type reader struct {
 		name     string

@@ -1,26 +1,26 @@
-// Package topology is an App as plain data: what exists, who reads whom, and
-// what each component may do. It is stable as JSON.
+// Package topology describes an application as plain data: its components, which of
+// them consume the events of which, and what each may do. Its JSON form is stable.
 //
-// Hosts wire by it and deploy programs provision by it, so that wiring, grants
-// and handlers cannot disagree.
+// Hosts connect components by it and deployments create resources by it. So the code
+// that runs, its connections and its permissions cannot disagree.
 package topology
 
-// App is a described application.
+// App describes an application.
 type App struct {
 	Name    string   `json:"name"`
 	Plugins []Plugin `json:"plugins"`
 }
 
-// Plugin is a described plugin.
+// Plugin describes a plugin.
 type Plugin struct {
 	Name string `json:"name"`
 	Doc  string `json:"doc,omitempty"`
-	// HeartbeatSeconds is the interval of its heartbeat; 0 is none.
+	// HeartbeatSeconds is the interval of its heartbeats; 0 means none.
 	HeartbeatSeconds int         `json:"heartbeatSeconds,omitempty"`
 	Components       []Component `json:"components"`
 }
 
-// Component is a described component.
+// Component describes a component.
 type Component struct {
 	// Name is the logical name: "<Plugin>.<Component>".
 	Name string `json:"name"`
@@ -30,18 +30,18 @@ type Component struct {
 	Doc  string `json:"doc,omitempty"`
 	// Sources are the components whose events it consumes.
 	Sources []Source `json:"sources,omitempty"`
-	// Targets are the components that it addresses.
+	// Targets are the components that it may address.
 	Targets []string `json:"targets,omitempty"`
-	// Grants are what it may do, and nothing else.
+	// Grants are all operations that it may perform.
 	Grants []Grant `json:"grants,omitempty"`
 
-	// Commands and Events are the messages of an aggregate, counter or point.
+	// Commands and Events are the messages of an aggregate, counter or extension point.
 	Commands []Message `json:"commands,omitempty"`
 	Events   []Message `json:"events,omitempty"`
-	// Async says that an aggregate's commands go through the queue.
+	// Async reports whether an aggregate's commands are handled through a queue.
 	Async bool `json:"async,omitempty"`
-	// FoldVersion and SnapshotEvery are an aggregate's.
-	FoldVersion   int `json:"foldVersion,omitempty"`
+	// StateVersion and SnapshotEvery are an aggregate's.
+	StateVersion  int `json:"stateVersion,omitempty"`
 	SnapshotEvery int `json:"snapshotEvery,omitempty"`
 	// SubID, Indexes and OwnRow are a read model's.
 	SubID   string  `json:"subId,omitempty"`
@@ -50,7 +50,7 @@ type Component struct {
 	// Expression and Zone are a schedule's or a task's.
 	Expression string `json:"expression,omitempty"`
 	Zone       string `json:"zone,omitempty"`
-	// Bucket, Prefix and Suffix say what a task watches.
+	// Bucket, Prefix and Suffix are the files that a task processes.
 	Bucket string `json:"bucket,omitempty"`
 	Prefix string `json:"prefix,omitempty"`
 	Suffix string `json:"suffix,omitempty"`
@@ -58,22 +58,23 @@ type Component struct {
 	Version int `json:"version,omitempty"`
 }
 
-// Source is where a component's events come from.
+// Source is a log whose events a component consumes.
 type Source struct {
-	// Log is the component whose log is read.
+	// Log is the component that the log belongs to.
 	Log string `json:"log"`
-	// Point is the extension point through which it is read, if there is one.
+	// Point is the extension point through which the component consumes the log; empty
+	// if there is none.
 	Point string `json:"point,omitempty"`
 }
 
-// Message is a type of a command or event.
+// Message describes a type of commands or events.
 type Message struct {
 	Name    string   `json:"name"`
 	Version int      `json:"version"`
 	Aliases []string `json:"aliases,omitempty"`
 }
 
-// Index is an index of a read model.
+// Index describes an index of a read model.
 type Index struct {
 	Name    string   `json:"name"`
 	Key     string   `json:"key"`
@@ -81,12 +82,13 @@ type Index struct {
 	Include []string `json:"include,omitempty"`
 }
 
-// Grant allows operations of one driver of one component.
+// Grant permits operations on a resource of a component.
 type Grant struct {
-	// Driver is the driver interface: EventLog, CommandTopic, QueryDb and so on.
+	// Driver is the name of the interface in package driver: EventLog, QueryDb, ...
 	Driver string `json:"driver"`
-	// Component is whose it is; empty for those of the whole App.
+	// Component is the component that the resource belongs to; empty if it belongs to
+	// the whole App.
 	Component string `json:"component,omitempty"`
-	// Operations are methods of the interface.
+	// Operations are the permitted methods of the interface.
 	Operations []string `json:"operations"`
 }

@@ -47,7 +47,7 @@ func declared(name string, models ...readmodel.Spec[row]) *reventless.App {
 	components := plugin.Components{item}
 	for _, m := range models {
 		m.Projections = readmodel.Projections[row]{readmodel.On(item, func(e message.Event[event]) readmodel.Changes[row] {
-			return readmodel.Changes[row]{readmodel.Put(e.ID, row{})}
+			return readmodel.Put(e.EntityID, row{})
 		})}
 		components = append(components, readmodel.New(m))
 	}

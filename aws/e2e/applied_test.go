@@ -19,14 +19,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/aws/deploy"
 	"github.com/reventless-go/reventless/aws/deploy/deploytest"
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/naming"
-	"github.com/reventless-go/reventless/aws/internal/teststack"
 	"github.com/reventless-go/reventless/aws/lambdahost"
 	"github.com/reventless-go/reventless/examples/shop"
+	"github.com/reventless-go/reventless/internal/api"
 )
 
 // packaged are the paths of the shop's zip for arm64, as make package builds it, and
@@ -64,12 +63,12 @@ type deployed struct {
 // what it registers on MiniStack, but for what without says.
 func apply(t testing.TB, without func(r deploytest.Resource) bool) *deployed {
 	t.Helper()
+	mini := awstest.MiniStackWithIAM(t)
 	zips, err := packaged()
 	if err != nil {
 		t.Fatal(err)
 	}
-	mini := awstest.MiniStackWithIAM(t)
-	d := &deployed{stack: stackOf(t, teststack.New(t, shop.App().Topology(), mini, mini)), recorder: newRecorder()}
+	d := &deployed{stack: stackOf(t, awstest.NewDeployment(t, shop.App().Topology(), mini, mini)), recorder: newRecorder()}
 	a := newApplier(t, mini, zips[1], func(function string) string { return awstest.Proxy(t, mini.Endpoint, d.recorder.of(function)) })
 	a.without = without
 	d.resources, err = deploytest.Graph(func(ctx *pulumi.Context) error {

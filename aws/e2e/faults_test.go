@@ -11,15 +11,15 @@ import (
 
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/lambdarunner"
+	"github.com/reventless-go/reventless/internal/testenv"
 )
 
 var (
-	seeds = flag.Int("seeds", 100, "how many seeds of faults there are, from 1 on")
+	seeds = flag.Int("seeds", 0, "how many seeds of faults there are, from 1 on; 0 is one for each part, and three in the long form")
 	only  = flag.Uint64("seed", 0, "run this seed of faults alone")
 )
 
-// parts is into how many parts the file of invoices is cut: a seed has one of them,
-// and every part has several seeds.
+// parts is into how many parts the file of invoices is cut: a seed has one of them.
 const parts = 33
 
 // together is how many seeds have a DynamoDB Local together.
@@ -34,7 +34,15 @@ var slots = make(chan struct{}, 2)
 // before and after they did what was asked: what the read models hold is what the
 // file says.
 func TestShopUnderFaults(t *testing.T) {
-	first, last := uint64(1), uint64(*seeds) //nolint:gosec // nobody asks for fewer than none
+	n := *seeds
+	switch {
+	case n > 0:
+	case testenv.Long():
+		n = 3 * parts
+	default:
+		n = parts
+	}
+	first, last := uint64(1), uint64(n) //nolint:gosec // it is not negative
 	if *only > 0 {
 		first, last = *only, *only
 	}
@@ -76,7 +84,7 @@ func underFaults(t *testing.T, n uint64, dynamoDB *awstest.Emulator, file []byte
 	}, "AWS_ENDPOINT_URL="+awstest.Proxy(t, s.Others.Endpoint, stores), "AWS_ENDPOINT_URL_DYNAMODB="+awstest.Proxy(t, s.DynamoDB.Endpoint, stores))
 	began := time.Now()
 	s.send(commands(t, file))
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if err := r.WaitIdle(ctx); err != nil {
 		t.Fatalf("%v; the log ends with\n%s", err, log.tail())

@@ -17,7 +17,6 @@ import (
 
 	"github.com/reventless-go/reventless/aws/deploy/deploytest"
 	"github.com/reventless-go/reventless/aws/internal/awstest"
-	"github.com/reventless-go/reventless/aws/internal/teststack"
 )
 
 // right is what IAM is asked for: an action on a resource.
@@ -119,7 +118,7 @@ func rightsOfDynamoDB(operation string, body []byte) ([]right, error) {
 		return nil, err
 	}
 	on := func(action, table string) right {
-		return right{action: "dynamodb:" + action, resource: teststack.ARN("dynamodb", "table/"+table)}
+		return right{action: "dynamodb:" + action, resource: awstest.ARN("dynamodb", "table/"+table)}
 	}
 	var rights []right
 	switch operation {
@@ -158,7 +157,7 @@ func rightsOfSQS(operation string, body []byte) ([]right, error) {
 	if err := json.Unmarshal(body, &in); err != nil || !known || in.QueueURL == "" {
 		return nil, errors.Join(fmt.Errorf("nobody has said what SQS.%s takes", operation), err)
 	}
-	return []right{{action: "sqs:" + action, resource: teststack.ARN("sqs", path.Base(in.QueueURL))}}, nil
+	return []right{{action: "sqs:" + action, resource: awstest.ARN("sqs", path.Base(in.QueueURL))}}, nil
 }
 
 func rightsOfSNS(form url.Values) ([]right, error) {
@@ -184,7 +183,7 @@ func rightsOfScheduler(r *http.Request, body []byte) ([]right, error) {
 	if !known || in.GroupName == "" {
 		return nil, fmt.Errorf("nobody has said what %s of a schedule takes", r.Method)
 	}
-	rights := []right{{action: "scheduler:" + action, resource: teststack.ARN("scheduler", "schedule/"+in.GroupName+"/"+path.Base(r.URL.Path))}}
+	rights := []right{{action: "scheduler:" + action, resource: awstest.ARN("scheduler", "schedule/"+in.GroupName+"/"+path.Base(r.URL.Path))}}
 	if in.Target.RoleARN != "" {
 		rights = append(rights, right{action: "iam:PassRole", resource: in.Target.RoleARN, service: "scheduler.amazonaws.com"})
 	}
@@ -372,7 +371,7 @@ func called(r *deploytest.Resources, function string) []right {
 		case x.Type == "aws:lambda/function:Function" && x.Inputs["name"] == function:
 			group := x.Inputs["loggingConfig"].(map[string]any)["logGroup"].(string)
 			for _, action := range []string{"logs:CreateLogStream", "logs:PutLogEvents"} {
-				rights = append(rights, right{action: action, resource: teststack.ARN("logs", "log-group:"+group+":log-stream:2026/11/01/[$LATEST]0")})
+				rights = append(rights, right{action: action, resource: awstest.ARN("logs", "log-group:"+group+":log-stream:2026/11/01/[$LATEST]0")})
 			}
 		case x.Type == "aws:lambda/eventSourceMapping:EventSourceMapping" && x.Inputs["functionName"] == function:
 			rights = append(rights, mapped(x)...)
@@ -495,7 +494,7 @@ func checkServices(t *testing.T, g *deploytest.Resources) {
 				send(x, "s3.amazonaws.com", "arn:aws:s3:::"+text("bucket"), q.(map[string]any)["queueArn"].(string))
 			}
 		case "aws:cloudwatch/eventTarget:EventTarget":
-			send(x, "events.amazonaws.com", teststack.ARN("events", "rule/"+text("rule")), text("arn"))
+			send(x, "events.amazonaws.com", awstest.ARN("events", "rule/"+text("rule")), text("arn"))
 		case "aws:scheduler/schedule:Schedule":
 			target := x.Inputs["target"].(map[string]any)
 			policies, err := policiesOf(g, path.Base(target["roleArn"].(string)))
@@ -511,7 +510,7 @@ func checkServices(t *testing.T, g *deploytest.Resources) {
 
 // TestRecordedRights is about the reading of requests.
 func TestRecordedRights(t *testing.T) {
-	table := teststack.ARN("dynamodb", "table/")
+	table := awstest.ARN("dynamodb", "table/")
 	for _, test := range []struct {
 		method, url, target, form, body string
 		status                          int
@@ -525,15 +524,15 @@ func TestRecordedRights(t *testing.T) {
 			want: []right{{action: "dynamodb:PutItem", resource: table + "a"}, {action: "dynamodb:ConditionCheckItem", resource: table + "b"}},
 		},
 		{target: "DynamoDB_20120810.DescribeTable", body: `{"TableName":"a"}`},
-		{target: "AmazonSQS.SendMessageBatch", body: `{"QueueUrl":"https://sqs/1/a.fifo"}`, want: []right{{action: "sqs:SendMessage", resource: teststack.ARN("sqs", "a.fifo")}}},
+		{target: "AmazonSQS.SendMessageBatch", body: `{"QueueUrl":"https://sqs/1/a.fifo"}`, want: []right{{action: "sqs:SendMessage", resource: awstest.ARN("sqs", "a.fifo")}}},
 		{target: "AmazonSQS.PurgeQueue", body: `{"QueueUrl":"https://sqs/1/a.fifo"}`},
 		{form: "Action=PublishBatch&TopicArn=arn%3Aa", want: []right{{action: "sns:Publish", resource: "arn:a"}}},
 		{form: "Action=Subscribe&TopicArn=arn%3Aa"},
 		{
 			method: http.MethodPost, url: "/schedules/s", body: `{"GroupName":"g","Target":{"RoleArn":"arn:r"}}`,
-			want: []right{{action: "scheduler:CreateSchedule", resource: teststack.ARN("scheduler", "schedule/g/s")}, {action: "iam:PassRole", resource: "arn:r", service: "scheduler.amazonaws.com"}},
+			want: []right{{action: "scheduler:CreateSchedule", resource: awstest.ARN("scheduler", "schedule/g/s")}, {action: "iam:PassRole", resource: "arn:r", service: "scheduler.amazonaws.com"}},
 		},
-		{method: http.MethodDelete, url: "/schedules/s?groupName=g", want: []right{{action: "scheduler:DeleteSchedule", resource: teststack.ARN("scheduler", "schedule/g/s")}}},
+		{method: http.MethodDelete, url: "/schedules/s?groupName=g", want: []right{{action: "scheduler:DeleteSchedule", resource: awstest.ARN("scheduler", "schedule/g/s")}}},
 		{method: http.MethodGet, url: "/b/k/l", want: []right{{action: "s3:GetObject", resource: "arn:aws:s3:::b/k/l"}}},
 		{
 			method: http.MethodGet, url: "/b/k", status: http.StatusNotFound,

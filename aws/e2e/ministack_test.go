@@ -42,7 +42,7 @@ func (s *stack) wait(want map[string][]map[string]any) {
 	s.t.Helper()
 	again := time.NewTicker(time.Second)
 	defer again.Stop()
-	deadline := time.After(5 * time.Minute)
+	deadline := time.After(15 * time.Minute)
 	for {
 		found := s.differences(want)
 		if len(found) == 0 {
@@ -51,7 +51,7 @@ func (s *stack) wait(want map[string][]map[string]any) {
 		select {
 		case <-again.C:
 		case <-deadline:
-			s.t.Fatalf("it is not done after five minutes: %s", strings.Join(found, "; "))
+			s.t.Fatalf("it is not done after 15 minutes: %s", strings.Join(found, "; "))
 		}
 	}
 }
@@ -61,12 +61,12 @@ func (s *stack) until(what string, is func() bool) {
 	s.t.Helper()
 	again := time.NewTicker(100 * time.Millisecond)
 	defer again.Stop()
-	deadline := time.After(time.Minute)
+	deadline := time.After(10 * time.Minute)
 	for !is() {
 		select {
 		case <-again.C:
 		case <-deadline:
-			s.t.Fatalf("after a minute it is not so that %s", what)
+			s.t.Fatalf("after ten minutes it is not so that %s", what)
 		}
 	}
 }

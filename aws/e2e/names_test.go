@@ -19,7 +19,6 @@ import (
 	"github.com/reventless-go/reventless/aws/deploy/deploytest"
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/provider"
-	"github.com/reventless-go/reventless/aws/internal/teststack"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/examples/shop"
@@ -103,9 +102,9 @@ func TestDeployedNamesAreTheRuntimes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			of := teststack.ARN("sqs", name)
+			of := awstest.ARN("sqs", name)
 			if trigger.Stream() {
-				of = teststack.ARN("dynamodb", "table/"+name)
+				of = awstest.ARN("dynamodb", "table/"+name)
 			}
 			if !there[of] {
 				t.Errorf("%s is called by %s, which nobody registers", f, of)
@@ -121,15 +120,15 @@ func registered(g *deploytest.Resources) map[string]bool {
 		name, _ := r.Inputs["name"].(string)
 		switch r.Type {
 		case "aws:dynamodb/table:Table":
-			there[teststack.ARN("dynamodb", "table/"+name)] = true
+			there[awstest.ARN("dynamodb", "table/"+name)] = true
 		case "aws:sqs/queue:Queue":
-			there[teststack.ARN("sqs", name)] = true
+			there[awstest.ARN("sqs", name)] = true
 		case "aws:sns/topic:Topic":
-			there[teststack.ARN("sns", name)] = true
+			there[awstest.ARN("sns", name)] = true
 		case "aws:s3/bucket:Bucket":
 			there[fmt.Sprint("arn:aws:s3:::", r.Inputs["bucket"])] = true
 		case "aws:scheduler/scheduleGroup:ScheduleGroup":
-			there[teststack.ARN("scheduler", "schedule/"+name)] = true
+			there[awstest.ARN("scheduler", "schedule/"+name)] = true
 		case "aws:iam/role:Role":
 			there["arn:aws:iam::"+awstest.Account+":role/"+name] = true
 		}

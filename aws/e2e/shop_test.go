@@ -21,11 +21,11 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/lambdarunner"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/internal/provider"
-	"github.com/reventless-go/reventless/aws/internal/teststack"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/examples/shop"
 	"github.com/reventless-go/reventless/examples/shop/seed"
+	"github.com/reventless-go/reventless/internal/testenv"
 	"github.com/reventless-go/reventless/message"
 )
 
@@ -67,17 +67,17 @@ func build(path, arch string) error {
 
 // stack is the shop on emulators.
 type stack struct {
-	*teststack.Stack
+	*awstest.Deployment
 	t        testing.TB
 	provider *provider.Provider
 }
 
 func newStack(t testing.TB, dynamoDB, others *awstest.Emulator) *stack {
 	t.Helper()
-	return stackOf(t, teststack.Deploy(t, shop.App().Topology(), dynamoDB, others))
+	return stackOf(t, awstest.Deploy(t, shop.App().Topology(), dynamoDB, others))
 }
 
-func stackOf(t testing.TB, s *teststack.Stack) *stack {
+func stackOf(t testing.TB, s *awstest.Deployment) *stack {
 	t.Helper()
 	cfg := s.Others.Config(nil)
 	cfg.BaseEndpoint = nil
@@ -90,7 +90,7 @@ func stackOf(t testing.TB, s *teststack.Stack) *stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stack{Stack: s, t: t, provider: p}
+	return &stack{Deployment: s, t: t, provider: p}
 }
 
 // commands are what a file of invoices leads to, in its order.
@@ -104,7 +104,7 @@ func commands(t testing.TB, file []byte) []driver.Command {
 			Target: app.NameOf(a.Target), Entity: a.ID, Type: a.Command.Type, Version: a.Command.Version, Data: a.Command.Data,
 			Meta: driver.Meta{ID: id, Time: time.Now().UTC()},
 		})
-		return message.Outcome{Kind: driver.Accepted}, nil // a refusal would show in the figures
+		return message.Outcome{Kind: message.Accepted}, nil // a rejection would show in the figures
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +157,7 @@ func (s *stack) run(opts lambdarunner.Options, endpoints ...string) *lambdarunne
 			env = append(env, k+"="+v)
 		}
 		env = append(env, endpoints...) // the last one counts
-		if err := r.Function(lambdarunner.Function{Name: name, Env: env, Timeout: 10 * time.Second}); err != nil {
+		if err := r.Function(lambdarunner.Function{Name: name, Env: env, Timeout: 30 * time.Second}); err != nil {
 			s.t.Fatal(err)
 		}
 		for _, t := range f.Triggers {
@@ -218,6 +218,7 @@ func (s *stack) figures() map[string][]map[string]any {
 // expected are the figures that expected.py computes from a file of invoices.
 func expected(t testing.TB, file []byte) map[string][]map[string]any {
 	t.Helper()
+	testenv.Needs(t, "python3")
 	path := filepath.Join(t.TempDir(), "invoices.csv")
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
@@ -334,7 +335,7 @@ func TestShopOnTheLocalRunner(t *testing.T) {
 	began := time.Now()
 	s.send(commands(t, file))
 	t.Logf("sent after %v", time.Since(began))
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	if err := r.WaitIdle(ctx); err != nil {
 		t.Errorf("%v\n%s", err, log.String()[max(0, log.Len()-3000):])

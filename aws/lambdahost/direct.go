@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 
@@ -191,7 +191,7 @@ func (h *handler) call(ctx context.Context, r Request) (json.RawMessage, error) 
 		}
 	}
 	value, err := h.resolver.Resolve(ctx, resolver.Call{
-		Operation: op, Args: args, Who: access.Identity{User: r.Identity.User, Roles: r.Identity.Roles},
+		Operation: op, Args: args, Who: authz.Caller{User: r.Identity.User, Roles: r.Identity.Roles},
 		CommandID: r.IdempotencyKey, IP: r.IP, TraceParent: r.TraceParent,
 	})
 	if err != nil {

@@ -28,7 +28,6 @@ import (
 	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/naming"
-	"github.com/reventless-go/reventless/aws/internal/teststack"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 	"github.com/reventless-go/reventless/counter"
 	"github.com/reventless-go/reventless/driver"
@@ -130,36 +129,43 @@ func app() *reventless.App {
 					var all readmodel.Changes[row]
 					for i := range 12 {
 						id := fmt.Sprint(e.Position, "-", i)
-						all = append(all, readmodel.UpdateOrCreate(id, row{ID: id}, func(r *row) { r.Sum++ }))
+						all = append(all, readmodel.UpdateOrCreate(id, row{ID: id}, func(r *row) { r.Sum++ })...)
 					}
 					return all
 				}
-				id := key(e.ID)
-				return readmodel.Changes[row]{readmodel.UpdateOrCreate(id, row{ID: id}, func(r *row) { r.Sum += a.N })}
+				id := key(e.EntityID)
+				return readmodel.UpdateOrCreate(id, row{ID: id}, func(r *row) { r.Sum += a.N })
 			})},
 		})
 	}
 	self := func(id string) string { return id }
 	one := func(string) string { return "all" }
-	full := counter.New("Full")
-	files, out := task.NewBucket("Files"), task.NewBucket("Out")
+	full := counter.New(counter.Spec{Name: "Full"})
+	files, out := task.NewBucket(task.BucketSpec{Name: "Files"}), task.NewBucket(task.BucketSpec{Name: "Out"})
 	return reventless.New("test", plugin.New(plugin.Spec{Name: "P", Heartbeat: 5 * time.Minute, Components: plugin.Components{
 		jar, box, full, files, out,
 		sums("Jars", true, jar, self), sums("Total", false, jar, one),
 		sums("Boxes", true, box, self), sums("BoxTotal", false, box, one),
-		automation.New("Forward", automation.On(jar, func(e message.Event[typed]) message.Actions {
-			a, ok := e.Data.(Added)
-			if !ok {
-				return nil
-			}
-			actions := message.Actions{full.Count(e.ID, e.Position.String(), int64(a.N)), box.To(e.ID, Put{N: a.N})}
-			if a.N == 1 {
-				actions = append(actions, full.AddTarget(e.ID, "one", 3), schedule.Create("later-"+e.ID, schedule.At(e.RecordedAt.Add(-time.Hour)), box.To(e.ID, Put{N: 100})))
-			}
-			return actions
-		}), automation.On(full, func(e message.Event[counter.Finished]) message.Actions {
-			return message.Actions{box.To(e.ID, Close{})}
-		}), automation.Sends(full, box)),
+		automation.New(automation.Spec{
+			Name: "Forward",
+			Rules: automation.Rules{
+				automation.On(jar, func(e message.Event[typed]) message.Actions {
+					a, ok := e.Data.(Added)
+					if !ok {
+						return nil
+					}
+					actions := message.Actions{full.Count(e.EntityID, e.Position.String(), int64(a.N)), box.To(e.EntityID, Put{N: a.N})}
+					if a.N == 1 {
+						actions = append(actions, full.AddTarget(e.EntityID, "one", 3), schedule.Create("later-"+e.EntityID, schedule.At(e.RecordedAt.Add(-time.Hour)), box.To(e.EntityID, Put{N: 100})))
+					}
+					return actions
+				}),
+				automation.On(full, func(e message.Event[counter.Finished]) message.Actions {
+					return message.Actions{box.To(e.EntityID, Close{})}
+				}),
+			},
+			Sends: plugin.Components{full, box},
+		}),
 		task.New(task.Spec{
 			Name: "Import", Bucket: files, Sends: plugin.Components{jar},
 			Created: func(ctx context.Context, env plugin.Env, o task.Object) (message.Actions, error) {
@@ -188,13 +194,13 @@ func app() *reventless.App {
 				return nil, out.Open(env).Put(ctx, due.Format(time.RFC3339), strings.NewReader("fine"))
 			},
 		}),
-		schedule.New("Tick", schedule.Every(time.Minute), jar.To("ticked", Put{N: 5})),
+		schedule.New(schedule.Spec{Name: "Tick", Rate: schedule.Every(time.Minute), Send: jar.To("ticked", Put{N: 5})}),
 	}}))
 }
 
 // stack is the App on emulators, with functions that run in this process.
 type stack struct {
-	*teststack.Stack
+	*awstest.Deployment
 	t     *testing.T
 	app   *reventless.App
 	spent func(operation string, c *types.ConsumedCapacity)
@@ -203,7 +209,7 @@ type stack struct {
 func newStack(t *testing.T) *stack {
 	t.Helper()
 	a := app()
-	return &stack{teststack.Deploy(t, a.Topology(), awstest.DynamoDB(t), awstest.MiniStack(t)), t, a, nil}
+	return &stack{awstest.Deploy(t, a.Topology(), awstest.DynamoDB(t), awstest.MiniStack(t)), t, a, nil}
 }
 
 // function is a function that runs in this process.
@@ -325,7 +331,7 @@ func (f *function) handles(payload string, failing ...string) {
 func (s *stack) messageOf(kind naming.Kind, component, id, group, body string) map[string]any {
 	return map[string]any{
 		"messageId": id, "receiptHandle": "receipt-" + id, "body": body, "eventSource": "aws:sqs", "awsRegion": awstest.Region,
-		"eventSourceARN": teststack.ARN("sqs", s.Resource(kind, component)),
+		"eventSourceARN": awstest.ARN("sqs", s.Resource(kind, component)),
 		"attributes": map[string]string{
 			"ApproximateReceiveCount": "1", "SentTimestamp": fmt.Sprint(time.Now().Add(-time.Second).UnixMilli()), "MessageGroupId": group,
 		},

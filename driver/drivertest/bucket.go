@@ -2,7 +2,6 @@ package drivertest
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,11 +29,11 @@ func bucketSuite() suite {
 		{"BadKeysAreRefused", badKeysAreRefused},
 		{"ListIsAscendingAndBounded", listIsAscendingAndBounded},
 		{"ObjectsAreDescribed", objectsAreDescribed},
-		{"EveryChangeIsTold", everyChangeIsTold},
-		{"TheLastOfQuickChangesIsTold", theLastOfQuickChangesIsTold},
+		{"EveryChangeIsDelivered", everyChangeIsDelivered},
+		{"TheLastOfQuickChangesIsDelivered", theLastOfQuickChangesIsDelivered},
 		{"BucketsAreKeptApart", bucketsAreKeptApart},
 		{"ObjectsSurviveReopening", objectsSurviveReopening},
-		{"CancelledCallsFail", cancelledBucketCallsFail},
+		cancelledCallsFail(bucketCalls),
 	}...)}
 }
 
@@ -391,7 +390,7 @@ func (e *env) objectEvents(b bucketEnds, until func(map[string][]driver.ObjectEv
 	})
 }
 
-func everyChangeIsTold(e *env) {
+func everyChangeIsDelivered(e *env) {
 	b := e.bucket("Test.Files")
 	step := func(kind driver.ObjectEventKind, change func() error) string {
 		e.Helper()
@@ -426,7 +425,7 @@ func everyChangeIsTold(e *env) {
 	}
 }
 
-func theLastOfQuickChangesIsTold(e *env) {
+func theLastOfQuickChangesIsDelivered(e *env) {
 	b := e.bucket("Test.Files")
 	for i := range 10 {
 		for n := range 5 {
@@ -511,25 +510,4 @@ func objectsSurviveReopening(e *env) {
 		gone := got["gone"]
 		return len(got["a/b"]) > 0 && len(gone) > 0 && gone[len(gone)-1].Kind == driver.ObjectRemoved
 	})
-}
-
-func cancelledBucketCallsFail(e *env) {
-	b := e.bucket("Test.Files")
-	e.putObject(b, "a", "a")
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	_, _, get := b.Get(ctx, "a")
-	_, list := b.List(ctx, "", "", 1)
-	_, receive := b.Receive(ctx, 1)
-	for name, err := range map[string]error{
-		"Put":     b.Put(ctx, "b", strings.NewReader("b")),
-		"Get":     get,
-		"Delete":  b.Delete(ctx, "c"),
-		"List":    list,
-		"Receive": receive,
-	} {
-		if !errors.Is(err, context.Canceled) {
-			e.Errorf("%s with a cancelled context = %v, want context.Canceled", name, err)
-		}
-	}
 }

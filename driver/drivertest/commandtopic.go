@@ -2,7 +2,6 @@ package drivertest
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,7 +30,7 @@ func commandTopicSuite() suite {
 		{"CommandsUpToTheLimitAreAccepted", commandsUpToTheLimitAreAccepted},
 		{"BadIDsAreRefused", badCommandIDsAreRefused},
 		{"EntitiesAndCommandIDsAreKeptApart", entitiesAndCommandIDsAreKeptApart},
-		{"CancelledCallsFail", cancelledCommandCallsFail},
+		cancelledCallsFail(commandTopicCalls),
 		{"ArgumentsAreNotKept", sendDoesNotKeepItsArguments},
 	}...)}
 }
@@ -409,23 +408,6 @@ func entitiesAndCommandIDsAreKeptApart(e *env) {
 		e.Errorf("two commands whose long ids differ in the last byte are not both delivered")
 	}
 	noCommands(e, t, "though it is a repeat")
-}
-
-func cancelledCommandCallsFail(e *env) {
-	t := e.commandTopic("Test.Thing")
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	if err := t.Send(ctx, []driver.Command{command("g", "c")}); !errors.Is(err, context.Canceled) {
-		e.Errorf("Send with a cancelled context = %v, want context.Canceled", err)
-	}
-	e.must(t.Send(e.ctx, []driver.Command{command("h", "c")}), "send")
-	if b, err := t.Receive(ctx, 1); !errors.Is(err, context.Canceled) {
-		e.Errorf("Receive with a cancelled context = %d deliveries, %v, want context.Canceled", len(b.Deliveries), err)
-	}
-	d := batch(e, t, 1)
-	if err := t.Settle(ctx, []driver.Settlement{{ID: d[0].ID}}); !errors.Is(err, context.Canceled) {
-		e.Errorf("Settle with a cancelled context = %v, want context.Canceled", err)
-	}
 }
 
 func sendDoesNotKeepItsArguments(e *env) {

@@ -1,8 +1,6 @@
 package drivertest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -26,7 +24,7 @@ func counterSuite() suite {
 		{"CountersAreKeptApart", countersAreKeptApart},
 		{"BadArgumentsAreRefused", badCounterArgumentsAreRefused},
 		{"FinishesSurviveReopening", finishesSurviveReopening},
-		{"CancelledCallsFail", cancelledCounterCallsFail},
+		cancelledCallsFail(counterCalls),
 	}...)}
 }
 
@@ -315,23 +313,4 @@ func finishesSurviveReopening(e *env) {
 	e.wantFinished(c, finished("b", 1, 2))
 	e.reopen()
 	e.wantFinished(e.counter("Test.Counter"))
-}
-
-func cancelledCounterCallsFail(e *env) {
-	c := e.counter("Test.Counter")
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	e.count(c, "a", "1", 1)
-	_, state := c.State(ctx, "a")
-	_, receive := c.Receive(ctx, 1)
-	for name, err := range map[string]error{
-		"Count":     c.Count(ctx, "a", "2", 1),
-		"AddTarget": c.AddTarget(ctx, "a", "2", 1),
-		"State":     state,
-		"Receive":   receive,
-	} {
-		if !errors.Is(err, context.Canceled) {
-			e.Errorf("%s with a cancelled context = %v, want context.Canceled", name, err)
-		}
-	}
 }

@@ -2,8 +2,6 @@ package drivertest
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,7 +24,7 @@ func deadLettersSuite() suite {
 		{"LetterIDsAreKeptApart", letterIDsAreKeptApart},
 		{"LargeLettersAreKept", largeLettersAreKept},
 		{"LettersDoNotExpire", lettersDoNotExpire},
-		{"ErrorsAreNotEmptyLists", errorsAreNotEmptyLists},
+		cancelledCallsFail(deadLettersCalls),
 		{"ArgumentsAreNotKept", parkDoesNotKeepItsArgument},
 		{"LettersSurviveReopening", lettersSurviveReopening},
 	}}
@@ -234,22 +232,6 @@ func lettersDoNotExpire(e *env) {
 	e.park(d, l)
 	e.advance(10 * 365 * 24 * time.Hour)
 	e.wantLetter(d, l)
-}
-
-func errorsAreNotEmptyLists(e *env) {
-	d := e.deadLetters()
-	e.park(d, letterOf("a", "Test.A"))
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	_, get := d.Get(ctx, "a")
-	list, listed := d.List(ctx, "", "", 10)
-	for name, err := range map[string]error{
-		"Get": get, "List": listed, "Park": d.Park(ctx, letterOf("b", "Test.A")), "Remove": d.Remove(ctx, "b"),
-	} {
-		if !errors.Is(err, context.Canceled) {
-			e.Errorf("%s with a cancelled context = %v, want context.Canceled (%d letters)", name, err, len(list))
-		}
-	}
 }
 
 func parkDoesNotKeepItsArgument(e *env) {

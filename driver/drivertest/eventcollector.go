@@ -1,8 +1,6 @@
 package drivertest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -24,12 +22,12 @@ func eventCollectorSuite() suite {
 		{"AConsumerBesideWritersMissesNothing", aConsumerBesideWritersMissesNothing},
 		{"ConsumersAreIndependent", consumersAreIndependent},
 		{"LogsAreCollectedApart", logsAreCollectedApart},
-		{"HandlesOfAConsumerShareItsPosition", handlesOfAConsumerShareItsPosition},
-		{"ThePositionIsDurable", thePositionIsDurable},
+		{"HandlesOfAConsumerShareItsCheckpoint", handlesOfAConsumerShareItsCheckpoint},
+		{"TheCheckpointIsDurable", theCheckpointIsDurable},
 		{"RefusedAppendsAreNotDelivered", refusedAppendsAreNotDelivered},
 		{"StreamIDsAreKept", collectorKeepsStreamIDs},
 		{"LargeCommitsAreDelivered", largeCommitsAreDelivered},
-		{"CancelledCallsFail", cancelledCollectorCallsFail},
+		cancelledCallsFail(eventCollectorCalls),
 		{"RecordsBelongToTheCaller", recordsBelongToTheCaller},
 		{"LagCountsWhatIsNotSettled", lagCountsWhatIsNotSettled},
 	}...)}
@@ -220,7 +218,7 @@ func logsAreCollectedApart(e *env) {
 	}
 }
 
-func handlesOfAConsumerShareItsPosition(e *env) {
+func handlesOfAConsumerShareItsCheckpoint(e *env) {
 	l := e.eventLog("Test.Log")
 	one := e.collector("Test.Consumer", "Test.Log", false)
 	two := e.collector("Test.Consumer", "Test.Log", false)
@@ -234,7 +232,7 @@ func handlesOfAConsumerShareItsPosition(e *env) {
 	nothing(e, collected(one), "though the other handle settled it")
 }
 
-func thePositionIsDurable(e *env) {
+func theCheckpointIsDurable(e *env) {
 	e.needReopen()
 	l := e.eventLog("Test.Log")
 	e.fill(l, "a", 1, 6)
@@ -297,21 +295,6 @@ func largeCommitsAreDelivered(e *env) {
 	settle(e, c, false, ds...)
 	ds = batch(e, c, 1)
 	wantRecord(e, ds[0].Message, "Test.Log", commitOf("s", 2, "fill"))
-}
-
-func cancelledCollectorCallsFail(e *env) {
-	l := e.eventLog("Test.Log")
-	e.fill(l, "s", 1, 1)
-	c := e.collector("Test.Consumer", "Test.Log", false)
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	if b, err := c.Receive(ctx, 1); !errors.Is(err, context.Canceled) {
-		e.Errorf("Receive with a cancelled context = %d deliveries, %v, want context.Canceled", len(b.Deliveries), err)
-	}
-	d := batch(e, c, 1)
-	if err := c.Settle(ctx, []driver.Settlement{{ID: d[0].ID}}); !errors.Is(err, context.Canceled) {
-		e.Errorf("Settle with a cancelled context = %v, want context.Canceled", err)
-	}
 }
 
 func recordsBelongToTheCaller(e *env) {

@@ -46,7 +46,7 @@ func eventLogSuite() suite {
 		{"BadStreamIDsAreRefused", badStreamIDsAreRefused},
 		{"CommitsUpToTheLimitAreStored", commitsUpToTheLimitAreStored},
 		{"CommitsOverTheLimitAreRefused", commitsOverTheLimitAreRefused},
-		{"ErrorsAreNotEmptyResults", logErrorsAreNotEmptyResults},
+		cancelledCallsFail(eventLogCalls),
 		{"ACancelledReadIsNotAShortStream", aCancelledReadIsNotAShortStream},
 		{"SequencesCanBeLeftEarly", sequencesCanBeLeftEarly},
 		{"ArgumentsAreNotKept", appendDoesNotKeepItsArgument},
@@ -886,28 +886,6 @@ func commitsOverTheLimitAreRefused(e *env) {
 	}
 	want := append([]driver.Commit{commitOf("s", 1, "fill")}, e.fill(l, "s", 2, 2)...)
 	e.wantStream(l, "s", want)
-}
-
-func logErrorsAreNotEmptyResults(e *env) {
-	l := e.eventLog("Test.Log")
-	e.fill(l, "s", 1, 3)
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	for name, stream := range map[string]string{"a stream": "s", "an empty stream": "nobody"} {
-		got, err := collect(e, l.Read(ctx, stream, 0))
-		if !errors.Is(err, context.Canceled) {
-			e.Errorf("Read of %s with a cancelled context yields %d commits and the error %v, want context.Canceled", name, len(got), err)
-		}
-		if got, err := l.Load(ctx, stream, 1); !errors.Is(err, context.Canceled) || got != nil {
-			e.Errorf("Load of %s with a cancelled context = %d commits, %v, want none and context.Canceled", name, len(got), err)
-		}
-	}
-	if got, err := collect(e, l.Scan(ctx, 0, 1)); !errors.Is(err, context.Canceled) {
-		e.Errorf("Scan with a cancelled context yields %d commits and the error %v, want context.Canceled", len(got), err)
-	}
-	if err := l.Append(ctx, commitOf("t", 1, "w")); !errors.Is(err, context.Canceled) {
-		e.Errorf("Append with a cancelled context = %v, want context.Canceled", err)
-	}
 }
 
 func aCancelledReadIsNotAShortStream(e *env) {

@@ -1,8 +1,6 @@
 package drivertest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -26,7 +24,7 @@ func eventTopicSuite() suite {
 		{"ANewSubscriptionStartsWhenItIsMade", aNewSubscriptionStartsWhenItIsMade},
 		{"OnlyTheRelayFeedsATopic", onlyTheRelayFeedsATopic},
 		{"StreamIDsAreKept", topicKeepsStreamIDs},
-		{"CancelledCallsFail", cancelledTopicCallsFail},
+		cancelledCallsFail(eventTopicCalls),
 		{"ArgumentsAreNotKept", publishDoesNotKeepItsArguments},
 	}...)}
 }
@@ -217,15 +215,6 @@ func topicKeepsStreamIDs(e *env) {
 		if !got[id] {
 			e.Errorf("no record of stream %s came", short(id))
 		}
-	}
-}
-
-func cancelledTopicCallsFail(e *env) {
-	t := e.eventTopic("Test.Log", "Test.A")
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	if err := t.Publish(ctx, []driver.Envelope{envelope("Test.Log", commitOf("s", 1, "w"))}); !errors.Is(err, context.Canceled) {
-		e.Errorf("Publish with a cancelled context = %v, want context.Canceled", err)
 	}
 }
 

@@ -1,5 +1,3 @@
-//go:build faults
-
 package drivertest
 
 import (
@@ -8,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
-	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -16,48 +13,38 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/faults"
 )
 
-// onLog injects a fault into every log.
-func onLog(tamper func(h *logHook, w *faulty)) func(*hooked, *faulty) {
-	return func(p *hooked, w *faulty) {
-		p.eventLog = func(l driver.EventLog, _ string) driver.EventLog {
-			h := &logHook{EventLog: l}
-			tamper(h, w)
-			return h
-		}
-	}
-}
-
 // onCommits changes what is stored.
-func onCommits(change func(c driver.Commit) driver.Commit) func(*hooked, *faulty) {
-	return onLog(func(h *logHook, _ *faulty) {
-		h.append = func(ctx context.Context, c driver.Commit) error { return h.EventLog.Append(ctx, change(c)) }
+func onCommits(change func(c driver.Commit) driver.Commit) plant {
+	return on(func(h *faults.EventLog, _ *faulty) {
+		h.OnAppend = func(ctx context.Context, c driver.Commit) error { return h.EventLog.Append(ctx, change(c)) }
 	})
 }
 
 // onRead changes what Read yields.
-func onRead(change func(cs []driver.Commit, err error) ([]driver.Commit, error)) func(*hooked, *faulty) {
-	return onLog(func(h *logHook, _ *faulty) {
-		h.read = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+func onRead(change func(cs []driver.Commit, err error) ([]driver.Commit, error)) plant {
+	return on(func(h *faults.EventLog, _ *faulty) {
+		h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
 			return again(change(stored(h.EventLog.Read(ctx, stream, after))))
 		}
 	})
 }
 
 // onLoad changes what Load returns.
-func onLoad(change func(cs []driver.Commit, err error) ([]driver.Commit, error)) func(*hooked, *faulty) {
-	return onLog(func(h *logHook, _ *faulty) {
-		h.load = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+func onLoad(change func(cs []driver.Commit, err error) ([]driver.Commit, error)) plant {
+	return on(func(h *faults.EventLog, _ *faulty) {
+		h.OnLoad = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
 			return change(h.EventLog.Load(ctx, stream, foldVersion))
 		}
 	})
 }
 
 // onScan changes what Scan yields.
-func onScan(change func(cs []driver.Commit, err error) ([]driver.Commit, error)) func(*hooked, *faulty) {
-	return onLog(func(h *logHook, _ *faulty) {
-		h.scan = func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
+func onScan(change func(cs []driver.Commit, err error) ([]driver.Commit, error)) plant {
+	return on(func(h *faults.EventLog, _ *faulty) {
+		h.OnScan = func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
 			return again(change(stored(h.EventLog.Scan(ctx, segment, segments))))
 		}
 	})
@@ -85,18 +72,12 @@ func compact(text []byte) json.RawMessage {
 }
 
 func eventLogFaults() []fault {
-	appending := func(tamper func(ctx context.Context, l driver.EventLog, c driver.Commit) error) func(*hooked, *faulty) {
-		return onLog(func(h *logHook, _ *faulty) {
-			h.append = func(ctx context.Context, c driver.Commit) error { return tamper(ctx, h.EventLog, c) }
+	appending := func(tamper func(ctx context.Context, l driver.EventLog, c driver.Commit) error) plant {
+		return on(func(h *faults.EventLog, _ *faulty) {
+			h.OnAppend = func(ctx context.Context, c driver.Commit) error { return tamper(ctx, h.EventLog, c) }
 		})
 	}
 	return []fault{
-		{"DropsTheConflictCheck", "EventLog/OneWinnerOfEightConcurrentAppends", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
-			if err := l.Append(ctx, c); !errors.Is(err, driver.ErrConflict) {
-				return err
-			}
-			return nil
-		})},
 		{"ChecksThenInserts", "EventLog/OneWinnerOfEightConcurrentAppends", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
 			cs, err := stored(l.Read(ctx, c.Stream, c.SequenceNr-1))
 			if err != nil || len(cs) > 0 {
@@ -105,12 +86,6 @@ func eventLogFaults() []fault {
 			others()
 			_ = l.Append(ctx, c) // a plain insert that overwrites or is lost
 			return nil
-		})},
-		{"ConflictWithoutWinner", "EventLog/ConflictCarriesTheWinner", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
-			if err := l.Append(ctx, c); !errors.Is(err, driver.ErrConflict) {
-				return err
-			}
-			return driver.ErrConflict
 		})},
 		{"ConflictWithTheLoser", "EventLog/ConflictCarriesTheWinner", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
 			err := l.Append(ctx, c)
@@ -128,10 +103,10 @@ func eventLogFaults() []fault {
 			}
 			return err
 		})},
-		{"TheLoserOverwrites", "EventLog/CommitsAreNeverChanged", onLog(func(h *logHook, _ *faulty) {
+		{"TheLoserOverwrites", "EventLog/CommitsAreNeverChanged", on(func(h *faults.EventLog, _ *faulty) {
 			var mu sync.Mutex
 			var over []driver.Commit
-			h.append = func(ctx context.Context, c driver.Commit) error {
+			h.OnAppend = func(ctx context.Context, c driver.Commit) error {
 				err := h.EventLog.Append(ctx, c)
 				if errors.Is(err, driver.ErrConflict) {
 					mu.Lock()
@@ -140,7 +115,7 @@ func eventLogFaults() []fault {
 				}
 				return err
 			}
-			h.read = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+			h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
 				cs, err := stored(h.EventLog.Read(ctx, stream, after))
 				mu.Lock()
 				defer mu.Unlock()
@@ -154,28 +129,18 @@ func eventLogFaults() []fault {
 				return again(cs, err)
 			}
 		})},
-		{"AcknowledgesWithoutStoring", "EventLog/AcknowledgedAppendsAreReadBackAtOnce", onLog(func(h *logHook, _ *faulty) {
+		{"AcknowledgesWithoutStoring", "EventLog/AcknowledgedAppendsAreReadBackAtOnce", on(func(h *faults.EventLog, _ *faulty) {
 			var n atomic.Int32
-			h.append = func(ctx context.Context, c driver.Commit) error {
+			h.OnAppend = func(ctx context.Context, c driver.Commit) error {
 				if n.Add(1)%50 == 0 {
 					return nil
 				}
 				return h.EventLog.Append(ctx, c)
 			}
 		})},
-		{"ReadsAStaleCopy", "EventLog/AcknowledgedAppendsAreReadBackAtOnce", onLog(func(h *logHook, _ *faulty) {
-			var cached sync.Map
-			h.load = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
-				cs, err := h.EventLog.Load(ctx, stream, foldVersion)
-				if old, ok := cached.Swap(stream, cs); ok && err == nil {
-					return old.([]driver.Commit), nil
-				}
-				return cs, err
-			}
-		})},
-		{"LocksTheWholeLog", "EventLog/ConcurrentAppendsToOtherStreamsDoNotConflict", onLog(func(h *logHook, _ *faulty) {
+		{"LocksTheWholeLog", "EventLog/ConcurrentAppendsToOtherStreamsDoNotConflict", on(func(h *faults.EventLog, _ *faulty) {
 			var mu sync.Mutex
-			h.append = func(ctx context.Context, c driver.Commit) error {
+			h.OnAppend = func(ctx context.Context, c driver.Commit) error {
 				if !mu.TryLock() {
 					return &driver.ConflictError{Winner: c}
 				}
@@ -184,40 +149,22 @@ func eventLogFaults() []fault {
 				return h.EventLog.Append(ctx, c)
 			}
 		})},
-		{"ReadsBackwards", "EventLog/ReadIsAscendingWithoutGaps", onRead(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
-			slices.Reverse(cs)
-			return cs, err
-		})},
-		{"OrdersNumbersAsText", "EventLog/ReadIsAscendingWithoutGaps", onRead(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
-			slices.SortFunc(cs, func(a, b driver.Commit) int {
-				return strings.Compare(string(canonical([]byte(jsonOf(a.SequenceNr)))), string(canonical([]byte(jsonOf(b.SequenceNr)))))
-			})
-			return cs, err
-		})},
 		{"SkipsACommit", "EventLog/ReadIsAscendingWithoutGaps", onRead(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
 			if len(cs) > 9 {
 				cs = slices.Delete(cs, 7, 8)
 			}
 			return cs, err
 		})},
-		{"OverflowsAtLargeNumbers", "EventLog/ReadIsAscendingWithoutGaps", onLog(func(h *logHook, _ *faulty) {
-			h.read = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
-				if after > math.MaxInt64 {
-					after = 0 // a negative number, in the store's eyes
-				}
-				return h.EventLog.Read(ctx, stream, after)
-			}
-		})},
-		{"WritesEventByEvent", "EventLog/ReadersSeeWholeCommits", onLog(func(h *logHook, _ *faulty) {
+		{"WritesEventByEvent", "EventLog/ReadersSeeWholeCommits", on(func(h *faults.EventLog, _ *faulty) {
 			var writing atomic.Bool
-			h.append = func(ctx context.Context, c driver.Commit) error {
+			h.OnAppend = func(ctx context.Context, c driver.Commit) error {
 				writing.Store(true)
 				defer writing.Store(false)
 				err := h.EventLog.Append(ctx, c)
 				others()
 				return err
 			}
-			h.read = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+			h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
 				cs, err := stored(h.EventLog.Read(ctx, stream, after))
 				if writing.Load() && len(cs) > 0 {
 					last := &cs[len(cs)-1]
@@ -232,11 +179,8 @@ func eventLogFaults() []fault {
 			}
 			return cs, err
 		})},
-		{"AnEmptyStreamIsNotNil", "EventLog/AnEmptyStreamReadsAsEmpty", onLoad(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
-			return append([]driver.Commit{}, cs...), err
-		})},
-		{"LoadsFromAStaleSnapshot", "EventLog/LoadStartsAtTheNewestMatchingSnapshot", onLog(func(h *logHook, _ *faulty) {
-			h.load = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+		{"LoadsFromAStaleSnapshot", "EventLog/LoadStartsAtTheNewestMatchingSnapshot", on(func(h *faults.EventLog, _ *faulty) {
+			h.OnLoad = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
 				cs, err := stored(h.EventLog.Read(ctx, stream, 0))
 				for i, c := range cs { // the oldest one that matches
 					if c.Snapshot != nil && c.Snapshot.FoldVersion == foldVersion {
@@ -246,23 +190,8 @@ func eventLogFaults() []fault {
 				return cs, err
 			}
 		})},
-		{"LoadsAllAlways", "EventLog/LoadStartsAtTheNewestMatchingSnapshot", onLog(func(h *logHook, _ *faulty) {
-			h.load = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
-				return h.EventLog.Load(ctx, stream, foldVersion+1000)
-			}
-		})},
-		{"LoadsAfterTheSnapshot", "EventLog/LoadStartsAtTheNewestMatchingSnapshot", onLoad(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
-			if len(cs) > 1 && cs[0].Snapshot != nil {
-				cs = cs[1:]
-			}
-			return cs, err
-		})},
-		{"LosesSnapshots", "EventLog/LoadStartsAtTheNewestMatchingSnapshot", onCommits(func(c driver.Commit) driver.Commit {
-			c.Snapshot = nil
-			return c
-		})},
-		{"IgnoresTheFoldVersion", "EventLog/LoadOfAnotherFoldVersionReadsFurtherBack", onLog(func(h *logHook, _ *faulty) {
-			h.load = func(ctx context.Context, stream string, _ int) ([]driver.Commit, error) {
+		{"IgnoresTheFoldVersion", "EventLog/LoadOfAnotherFoldVersionReadsFurtherBack", on(func(h *faults.EventLog, _ *faulty) {
+			h.OnLoad = func(ctx context.Context, stream string, _ int) ([]driver.Commit, error) {
 				cs, err := stored(h.EventLog.Read(ctx, stream, 0))
 				for i := len(cs) - 1; i >= 0; i-- {
 					if cs[i].Snapshot != nil {
@@ -272,19 +201,8 @@ func eventLogFaults() []fault {
 				return cs, err
 			}
 		})},
-		{"AcceptsOlderFoldVersions", "EventLog/LoadOfAnotherFoldVersionReadsFurtherBack", onLog(func(h *logHook, _ *faulty) {
-			h.load = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
-				cs, err := stored(h.EventLog.Read(ctx, stream, 0))
-				for i := len(cs) - 1; i >= 0; i-- {
-					if cs[i].Snapshot != nil && cs[i].Snapshot.FoldVersion <= foldVersion {
-						return cs[i:], err
-					}
-				}
-				return cs, err
-			}
-		})},
-		{"LoadsInTwoReads", "EventLog/LoadNeverSkipsCommits", onLog(func(h *logHook, _ *faulty) {
-			h.load = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+		{"LoadsInTwoReads", "EventLog/LoadNeverSkipsCommits", on(func(h *faults.EventLog, _ *faulty) {
+			h.OnLoad = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
 				cs, err := h.EventLog.Load(ctx, stream, foldVersion)
 				if err != nil || len(cs) == 0 {
 					return cs, err
@@ -294,41 +212,17 @@ func eventLogFaults() []fault {
 				return append(cs, more...), err
 			}
 		})},
-		{"LoadIgnoresWhatIsNew", "EventLog/LoadNeverSkipsCommits", onLog(func(h *logHook, _ *faulty) {
-			var n atomic.Int32
-			h.load = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
-				cs, err := h.EventLog.Load(ctx, stream, foldVersion)
-				if len(cs) > 1 && n.Add(1)%2 == 0 {
-					cs = cs[:len(cs)-1] // a lagging replica, now and then
-				}
-				return cs, err
-			}
-		})},
 		{"ScanSkipsAStream", "EventLog/ScanYieldsEveryStreamInOneSegment", onScan(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
 			return slices.DeleteFunc(cs, func(c driver.Commit) bool { return c.Stream == "stream-13" }), err
-		})},
-		{"ScanYieldsAStreamInTwoSegments", "EventLog/ScanYieldsEveryStreamInOneSegment", onLog(func(h *logHook, _ *faulty) {
-			h.scan = func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
-				cs, err := stored(h.EventLog.Scan(ctx, 0, 1))
-				return again(slices.DeleteFunc(cs, func(c driver.Commit) bool { return int(c.SequenceNr)%segments != segment }), err)
-			}
 		})},
 		{"ScanIsOutOfOrder", "EventLog/ScanYieldsEveryStreamInOneSegment", onScan(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
 			slices.Reverse(cs)
 			return cs, err
 		})},
-		{"ScanForgetsTheLastSegment", "EventLog/ScanYieldsEveryStreamInOneSegment", onLog(func(h *logHook, _ *faulty) {
-			h.scan = func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
-				if segments == 4 && segment == 3 {
-					return again(nil, nil)
-				}
-				return h.EventLog.Scan(ctx, segment, segments)
-			}
-		})},
-		{"ScanIsOfAnOldSnapshot", "EventLog/ScanSeesWhatWasStoredWhenItWasCalled", onLog(func(h *logHook, _ *faulty) {
+		{"ScanIsOfAnOldSnapshot", "EventLog/ScanSeesWhatWasStoredWhenItWasCalled", on(func(h *faults.EventLog, _ *faulty) {
 			var mu sync.Mutex
 			var old []driver.Commit
-			h.scan = func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
+			h.OnScan = func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
 				if segments > 1 {
 					return h.EventLog.Scan(ctx, segment, segments)
 				}
@@ -350,40 +244,9 @@ func eventLogFaults() []fault {
 		{"ReadsOnePage", "EventLog/LongStreamsAreWhole", onRead(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
 			return cs[:min(len(cs), 100)], err // the error of the second page is swallowed
 		})},
-		{"LoadsOnePage", "EventLog/LongStreamsAreWhole", onLoad(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
-			return cs[max(0, len(cs)-150):], err
-		})},
 		{"LosesTheLastEvent", "EventLog/EverythingOfACommitIsKept", onCommits(func(c driver.Commit) driver.Commit {
 			if len(c.Events) > 1 {
 				c.Events = c.Events[:len(c.Events)-1]
-			}
-			return c
-		})},
-		{"LosesHeaders", "EventLog/EverythingOfACommitIsKept", onCommits(func(c driver.Commit) driver.Commit {
-			c.Commands = slices.Clone(c.Commands)
-			for i := range c.Commands {
-				c.Commands[i].Meta.Headers = nil
-			}
-			return c
-		})},
-		{"RoundsTimes", "EventLog/EverythingOfACommitIsKept", onCommits(func(c driver.Commit) driver.Commit {
-			c.Commands = slices.Clone(c.Commands)
-			for i := range c.Commands {
-				c.Commands[i].Meta.Time = c.Commands[i].Meta.Time.Truncate(time.Millisecond)
-			}
-			return c
-		})},
-		{"CompactsJSON", "EventLog/PayloadsAreKeptByteForByte", onCommits(func(c driver.Commit) driver.Commit {
-			c.Events = slices.Clone(c.Events)
-			for i := range c.Events {
-				c.Events[i].Data = compact(c.Events[i].Data)
-			}
-			return c
-		})},
-		{"TrimsJSON", "EventLog/PayloadsAreKeptByteForByte", onCommits(func(c driver.Commit) driver.Commit {
-			c.Events = slices.Clone(c.Events)
-			for i := range c.Events {
-				c.Events[i].Data = bytes.TrimSpace(c.Events[i].Data)
 			}
 			return c
 		})},
@@ -397,21 +260,13 @@ func eventLogFaults() []fault {
 			}
 			return c
 		})},
-		{"CompactsSnapshots", "EventLog/PayloadsAreKeptByteForByte", onCommits(func(c driver.Commit) driver.Commit {
-			if c.Snapshot != nil {
-				s := *c.Snapshot
-				s.State = compact(s.State)
-				c.Snapshot = &s
-			}
-			return c
-		})},
-		{"BelievesTheCallersClock", "EventLog/RecordedAtIsTheStoresTime", onLog(func(h *logHook, _ *faulty) {
+		{"BelievesTheCallersClock", "EventLog/RecordedAtIsTheStoresTime", on(func(h *faults.EventLog, _ *faulty) {
 			var at sync.Map
-			h.append = func(ctx context.Context, c driver.Commit) error {
+			h.OnAppend = func(ctx context.Context, c driver.Commit) error {
 				at.Store(c.SequenceNr, c.RecordedAt)
 				return h.EventLog.Append(ctx, c)
 			}
-			h.read = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+			h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
 				cs, err := stored(h.EventLog.Read(ctx, stream, after))
 				for i := range cs {
 					if t, ok := at.Load(cs[i].SequenceNr); ok {
@@ -421,53 +276,19 @@ func eventLogFaults() []fault {
 				return again(cs, err)
 			}
 		})},
-		{"RecordsLocalTime", "EventLog/RecordedAtIsTheStoresTime", onRead(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
-			for i := range cs {
-				cs[i].RecordedAt = cs[i].RecordedAt.In(time.FixedZone("here", 7200))
-			}
-			return cs, err
-		})},
 		{"AcceptsWhatIsInvalid", "EventLog/InvalidCommitsAreRefused", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
 			if err := l.Append(ctx, c); !errors.Is(err, driver.ErrInvalid) {
 				return err
 			}
 			return nil
 		})},
-		{"RefusesWithoutClass", "EventLog/InvalidCommitsAreRefused", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
-			err := l.Append(ctx, c)
-			if errors.Is(err, driver.ErrInvalid) {
-				return errors.New("no")
-			}
-			return err
-		})},
-		{"RefusesWithTwoClasses", "EventLog/InvalidCommitsAreRefused", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
-			err := l.Append(ctx, c)
-			if errors.Is(err, driver.ErrInvalid) {
-				return errors.Join(err, driver.ErrUnsupported)
-			}
-			return err
-		})},
 		{"IgnoresTheCaseOfIDs", "EventLog/StreamIDsAreKeptApart", onStreams(strings.ToLower)},
-		{"TrimsIDs", "EventLog/StreamIDsAreKeptApart", onStreams(func(s string) string {
-			if t := strings.TrimSpace(s); t != "" {
-				return t
-			}
-			return s
-		})},
-		{"CutsLongIDs", "EventLog/StreamIDsAreKeptApart", onStreams(func(s string) string { return s[:min(len(s), 1000)] })},
 		{"CleansBadIDs", "EventLog/BadStreamIDsAreRefused", onStreams(func(s string) string { return strings.ToValidUTF8(s, "?") })},
 		{"HasAHalfLimit", "EventLog/CommitsUpToTheLimitAreStored", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
 			if b, err := driver.EncodeCommit(c); err == nil && len(b) > 200<<10 {
 				return &driver.TooLargeError{What: "commit", Size: len(b), Limit: 200 << 10}
 			}
 			return l.Append(ctx, c)
-		})},
-		{"TooLargeWithoutFigures", "EventLog/CommitsOverTheLimitAreRefused", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
-			err := l.Append(ctx, c)
-			if errors.Is(err, driver.ErrTooLarge) {
-				return driver.ErrTooLarge
-			}
-			return err
 		})},
 		{"DoesNotMeasureSnapshots", "EventLog/CommitsOverTheLimitAreRefused", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
 			err := l.Append(ctx, c)
@@ -477,14 +298,8 @@ func eventLogFaults() []fault {
 			}
 			return err
 		})},
-		{"ReadSwallowsErrors", "EventLog/ErrorsAreNotEmptyResults", onRead(func(cs []driver.Commit, _ error) ([]driver.Commit, error) { return cs, nil })},
-		{"LoadSwallowsErrors", "EventLog/ErrorsAreNotEmptyResults", onLoad(func(cs []driver.Commit, _ error) ([]driver.Commit, error) { return cs, nil })},
-		{"ScanSwallowsErrors", "EventLog/ErrorsAreNotEmptyResults", onScan(func(cs []driver.Commit, _ error) ([]driver.Commit, error) { return cs, nil })},
-		{"IgnoresTheContext", "EventLog/ErrorsAreNotEmptyResults", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
-			return l.Append(context.WithoutCancel(ctx), c)
-		})},
-		{"EndsQuietlyWhenCancelled", "EventLog/ACancelledReadIsNotAShortStream", onLog(func(h *logHook, _ *faulty) {
-			h.read = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+		{"EndsQuietlyWhenCancelled", "EventLog/ACancelledReadIsNotAShortStream", on(func(h *faults.EventLog, _ *faulty) {
+			h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
 				return func(yield func(driver.Commit, error) bool) {
 					for c, err := range h.EventLog.Read(ctx, stream, after) {
 						if ctx.Err() != nil || !yield(c, err) {
@@ -494,32 +309,15 @@ func eventLogFaults() []fault {
 				}
 			}
 		})},
-		{"LocksWhileItReads", "EventLog/SequencesCanBeLeftEarly", onLog(func(h *logHook, _ *faulty) {
-			var mu sync.Mutex
-			h.append = func(ctx context.Context, c driver.Commit) error {
-				if !mu.TryLock() {
-					return driver.ErrUnavailable // a deadlock, but for the test's sake
-				}
-				defer mu.Unlock()
-				return h.EventLog.Append(ctx, c)
-			}
-			h.read = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
-				return func(yield func(driver.Commit, error) bool) {
-					mu.Lock()
-					defer mu.Unlock()
-					h.EventLog.Read(ctx, stream, after)(yield)
-				}
-			}
-		})},
-		{"LeavesTheLockWhenLeft", "EventLog/SequencesCanBeLeftEarly", onLog(func(h *logHook, _ *faulty) {
+		{"LeavesTheLockWhenLeft", "EventLog/SequencesCanBeLeftEarly", on(func(h *faults.EventLog, _ *faulty) {
 			var left atomic.Bool
-			h.append = func(ctx context.Context, c driver.Commit) error {
+			h.OnAppend = func(ctx context.Context, c driver.Commit) error {
 				if left.Load() {
 					return driver.ErrUnavailable
 				}
 				return h.EventLog.Append(ctx, c)
 			}
-			h.scan = func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
+			h.OnScan = func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
 				return func(yield func(driver.Commit, error) bool) {
 					for c, err := range h.EventLog.Scan(ctx, segment, segments) {
 						if !yield(c, err) {
@@ -530,17 +328,17 @@ func eventLogFaults() []fault {
 				}
 			}
 		})},
-		{"KeepsWhatItIsGiven", "EventLog/ArgumentsAreNotKept", onLog(func(h *logHook, _ *faulty) {
+		{"KeepsWhatItIsGiven", "EventLog/ArgumentsAreNotKept", on(func(h *faults.EventLog, _ *faulty) {
 			var kept []driver.Commit
-			h.append = func(ctx context.Context, c driver.Commit) error {
+			h.OnAppend = func(ctx context.Context, c driver.Commit) error {
 				kept = append(kept, c)
 				return h.EventLog.Append(ctx, c)
 			}
-			h.read = func(context.Context, string, uint64) iter.Seq2[driver.Commit, error] { return again(kept, nil) }
+			h.OnRead = func(context.Context, string, uint64) iter.Seq2[driver.Commit, error] { return again(kept, nil) }
 		})},
-		{"ReturnsWhatItKeeps", "EventLog/ResultsBelongToTheCaller", onLog(func(h *logHook, _ *faulty) {
+		{"ReturnsWhatItKeeps", "EventLog/ResultsBelongToTheCaller", on(func(h *faults.EventLog, _ *faulty) {
 			var kept []driver.Commit
-			h.load = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+			h.OnLoad = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
 				if kept != nil {
 					return kept, nil
 				}
@@ -549,8 +347,8 @@ func eventLogFaults() []fault {
 				return kept, err
 			}
 		})},
-		{"LosesTheEndWhenClosed", "EventLog/CommitsSurviveReopening", onLog(func(h *logHook, w *faulty) {
-			h.read = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+		{"LosesTheEndWhenClosed", "EventLog/CommitsSurviveReopening", on(func(h *faults.EventLog, w *faulty) {
+			h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
 				cs, err := stored(h.EventLog.Read(ctx, stream, after))
 				if w.session > 1 && len(cs) > 0 {
 					cs = cs[:len(cs)-1]
@@ -561,22 +359,17 @@ func eventLogFaults() []fault {
 	}
 }
 
-func jsonOf(v any) string {
-	b, _ := json.Marshal(v)
-	return `"` + string(b) + `"`
-}
-
 // onStreams maps stream ids to other ones.
-func onStreams(to func(string) string) func(*hooked, *faulty) {
-	return onLog(func(h *logHook, _ *faulty) {
-		h.append = func(ctx context.Context, c driver.Commit) error {
+func onStreams(to func(string) string) plant {
+	return on(func(h *faults.EventLog, _ *faulty) {
+		h.OnAppend = func(ctx context.Context, c driver.Commit) error {
 			c.Stream = to(c.Stream)
 			return h.EventLog.Append(ctx, c)
 		}
-		h.read = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+		h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
 			return h.EventLog.Read(ctx, to(stream), after)
 		}
-		h.load = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+		h.OnLoad = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
 			return h.EventLog.Load(ctx, to(stream), foldVersion)
 		}
 	})

@@ -1,5 +1,3 @@
-//go:build faults
-
 package drivertest
 
 import (
@@ -12,162 +10,158 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/faults"
 )
 
-// tampered are the methods of a receiver with a fault; nil is the receiver's own.
-type tampered[T any] struct {
-	receive func(ctx context.Context, max int) (driver.Batch[T], error)
-	settle  func(ctx context.Context, ss []driver.Settlement) error
-}
-
-// everyReceiver returns the faults that every receiver can have, for one kind.
-func everyReceiver[T any](suite string, several bool, placeOf func(T) place, on func(tamper func(r driver.Receiver[T], w *faulty) tampered[T]) func(*hooked, *faulty)) []fault {
-	received := func(change func(b *driver.Batch[T])) func(*hooked, *faulty) {
-		return on(func(r driver.Receiver[T], _ *faulty) tampered[T] {
-			return tampered[T]{receive: func(ctx context.Context, max int) (driver.Batch[T], error) {
-				b, err := r.Receive(ctx, max)
-				change(&b)
-				return b, err
-			}}
+// everyReceiver returns one fault for each property of receivers, for one kind.
+func everyReceiver[T any](suite string, several, topic bool, placeOf func(T) place) []fault {
+	// receiver changes the receivers of the kind: those of change feeds and those of
+	// topics are apart.
+	receiver := func(change func(r *faults.Receiver[T], w *faulty)) plant {
+		return on(func(r *faults.Receiver[T], w *faulty) {
+			if r.Spec.Source.Topic == topic {
+				change(r, w)
+			}
 		})
 	}
-	settled := func(change func(s *driver.Settlement)) func(*hooked, *faulty) {
-		return on(func(r driver.Receiver[T], _ *faulty) tampered[T] {
-			return tampered[T]{settle: func(ctx context.Context, ss []driver.Settlement) error {
+	received := func(change func(b *driver.Batch[T])) plant {
+		return receiver(func(r *faults.Receiver[T], _ *faulty) {
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+				b, err := r.Receiver.Receive(ctx, max)
+				change(&b)
+				return b, err
+			}
+		})
+	}
+	settled := func(change func(s *driver.Settlement)) plant {
+		return receiver(func(r *faults.Receiver[T], _ *faulty) {
+			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
 				ss = slices.Clone(ss)
 				for i := range ss {
 					change(&ss[i])
 				}
-				return r.Settle(ctx, ss)
-			}}
+				return r.Receiver.Settle(ctx, ss)
+			}
 		})
 	}
 	fs := []fault{
-		{"TellsNextOfNothing", "AnEmptyReceiverDeliversNothing", received(func(b *driver.Batch[T]) {
+		{"ReportsNextOfNothing", "AnEmptyReceiverDeliversNothing", received(func(b *driver.Batch[T]) {
 			if len(b.Deliveries) == 0 && b.Next.IsZero() {
 				b.Next = time.Now()
 			}
 		})},
-		{"EverythingComesTwice", "SettledMessagesDoNotComeAgain", on(func(r driver.Receiver[T], _ *faulty) tampered[T] {
+		{"DeliversEverythingTwice", "SettledMessagesAreNotRedelivered", receiver(func(r *faults.Receiver[T], _ *faulty) {
 			first := map[string]bool{}
-			return tampered[T]{
-				receive: func(ctx context.Context, max int) (driver.Batch[T], error) {
-					b, err := r.Receive(ctx, max)
-					for _, d := range b.Deliveries {
-						first[d.ID] = d.Attempt == 1
-					}
-					return b, err
-				},
-				settle: func(ctx context.Context, ss []driver.Settlement) error {
-					ss = slices.Clone(ss)
-					for i := range ss {
-						ss[i].Retry = ss[i].Retry || first[ss[i].ID]
-					}
-					return r.Settle(ctx, ss)
-				},
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+				b, err := r.Receiver.Receive(ctx, max)
+				for _, d := range b.Deliveries {
+					first[d.ID] = d.Attempt == 1
+				}
+				return b, err
+			}
+			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+				ss = slices.Clone(ss)
+				for i := range ss {
+					ss[i].Retry = ss[i].Retry || first[ss[i].ID]
+				}
+				return r.Receiver.Settle(ctx, ss)
 			}
 		})},
-		{"IgnoresMax", "MaxBoundsABatch", on(func(r driver.Receiver[T], _ *faulty) tampered[T] {
-			return tampered[T]{receive: func(ctx context.Context, max int) (driver.Batch[T], error) { return r.Receive(ctx, max+1) }}
+		{"IgnoresMax", "MaxBoundsABatch", receiver(func(r *faults.Receiver[T], _ *faulty) {
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) { return r.Receiver.Receive(ctx, max+1) }
 		})},
-		{"MatchesByPosition", "DeliveryIDsAreUnique", on(func(r driver.Receiver[T], _ *faulty) tampered[T] {
+		{"MatchesByPosition", "DeliveryIDsAreUnique", receiver(func(r *faults.Receiver[T], _ *faulty) {
 			var order []string
-			return tampered[T]{
-				receive: func(ctx context.Context, max int) (driver.Batch[T], error) {
-					b, err := r.Receive(ctx, max)
-					for _, d := range b.Deliveries {
-						order = append(order, d.ID)
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+				b, err := r.Receiver.Receive(ctx, max)
+				for _, d := range b.Deliveries {
+					order = append(order, d.ID)
+				}
+				return b, err
+			}
+			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+				ss = slices.Clone(ss)
+				for i := range ss {
+					if len(order) > 0 {
+						ss[i].ID, order = order[0], order[1:]
 					}
-					return b, err
-				},
-				settle: func(ctx context.Context, ss []driver.Settlement) error {
-					ss = slices.Clone(ss)
-					for i := range ss {
-						if len(order) > 0 {
-							ss[i].ID, order = order[0], order[1:]
-						}
-					}
-					return r.Settle(ctx, ss)
-				},
+				}
+				return r.Receiver.Settle(ctx, ss)
 			}
 		})},
-		{"DeliversWhatIsHeld", "HeldMessagesAreNotDeliveredTwice", deliversWhatIsHeld(on)},
-		{"DeliversToTwo", "NoTwoCallersHoldOneGroup", deliversWhatIsHeld(on)},
-		{"LosesWhatIsRetried", "RetriedMessagesComeAgain", settled(func(s *driver.Settlement) { s.Retry = false })},
+		{"DeliversWhatIsLeased", "LeasedMessagesAreNotDeliveredTwice", receiver(deliversWhatIsLeased[T])},
+		{"DeliversToTwo", "NoTwoCallersLeaseOneGroup", receiver(deliversWhatIsLeased[T])},
+		{"LosesWhatIsRetried", "RetriedMessagesAreRedelivered", settled(func(s *driver.Settlement) { s.Retry = false })},
 		{"IgnoresAfter", "RetriesWaitForAfter", settled(func(s *driver.Settlement) { s.After = 0 })},
-		{"NeverTellsNext", "NextTellsWhenARetryIsDue", received(func(b *driver.Batch[T]) { b.Next = time.Time{} })},
-		{"RefusesUnknownSettlements", "UnknownSettlementsAreIgnored", on(func(r driver.Receiver[T], _ *faulty) tampered[T] {
-			return tampered[T]{settle: func(ctx context.Context, ss []driver.Settlement) error {
+		{"NeverReportsNext", "NextIsWhenARetryIsDue", received(func(b *driver.Batch[T]) { b.Next = time.Time{} })},
+		{"RefusesUnknownSettlements", "UnknownSettlementsAreIgnored", receiver(func(r *faults.Receiver[T], _ *faulty) {
+			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
 				if slices.ContainsFunc(ss, func(s driver.Settlement) bool { return s.ID == "nobody" }) {
 					return driver.ErrNotFound
 				}
-				return r.Settle(ctx, ss)
-			}}
-		})},
-		{"NamesDeliveriesByMessage", "HoldsEndAfterTheVisibilityTimeout", on(func(r driver.Receiver[T], _ *faulty) tampered[T] {
-			real := map[string]string{}
-			return tampered[T]{
-				receive: func(ctx context.Context, max int) (driver.Batch[T], error) {
-					b, err := r.Receive(ctx, max)
-					for i := range b.Deliveries {
-						name := fmt.Sprint(placeOf(b.Deliveries[i].Message))
-						real[name] = b.Deliveries[i].ID
-						b.Deliveries[i].ID = name
-					}
-					return b, err
-				},
-				settle: func(ctx context.Context, ss []driver.Settlement) error {
-					ss = slices.Clone(ss)
-					for i := range ss {
-						ss[i].ID = real[ss[i].ID]
-					}
-					return r.Settle(ctx, ss)
-				},
+				return r.Receiver.Settle(ctx, ss)
 			}
 		})},
-		{"LosesWhatIsHeldWhenClosed", "UnsettledMessagesSurviveReopening", on(func(r driver.Receiver[T], w *faulty) tampered[T] {
-			held := memoOf(w, "held", func() map[place]bool { return map[place]bool{} })
-			return tampered[T]{receive: func(ctx context.Context, max int) (driver.Batch[T], error) {
-				b, err := r.Receive(ctx, max)
+		{"NamesDeliveriesByMessage", "LeasesExpire", receiver(func(r *faults.Receiver[T], _ *faulty) {
+			real := map[string]string{}
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+				b, err := r.Receiver.Receive(ctx, max)
+				for i := range b.Deliveries {
+					name := fmt.Sprint(placeOf(b.Deliveries[i].Message))
+					real[name] = b.Deliveries[i].ID
+					b.Deliveries[i].ID = name
+				}
+				return b, err
+			}
+			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+				ss = slices.Clone(ss)
+				for i := range ss {
+					ss[i].ID = real[ss[i].ID]
+				}
+				return r.Receiver.Settle(ctx, ss)
+			}
+		})},
+		{"LosesWhatIsLeasedWhenClosed", "UnsettledMessagesSurviveReopening", receiver(func(r *faults.Receiver[T], w *faulty) {
+			leased := memoOf(w, "leased", func() map[place]bool { return map[place]bool{} })
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+				b, err := r.Receiver.Receive(ctx, max)
 				b.Deliveries = slices.DeleteFunc(b.Deliveries, func(d driver.Delivery[T]) bool {
 					p := placeOf(d.Message)
-					if w.session > 1 && held[p] {
-						_ = r.Settle(ctx, []driver.Settlement{{ID: d.ID}})
+					if w.session > 1 && leased[p] {
+						_ = r.Receiver.Settle(ctx, []driver.Settlement{{ID: d.ID}})
 						return true
 					}
-					held[p] = true
+					leased[p] = true
 					return false
 				})
 				return b, err
-			}}
+			}
 		})},
 	}
 	if several {
 		fs = append(fs,
 			fault{"DeliversTheLastFirst", "GroupsAreDeliveredInOrder", received(func(b *driver.Batch[T]) { slices.Reverse(b.Deliveries) })},
-			fault{"PartialSettlementFreesTheGroup", "AHeldMessageBlocksItsGroup", on(func(r driver.Receiver[T], _ *faulty) tampered[T] {
-				var held []string
-				return tampered[T]{
-					receive: func(ctx context.Context, max int) (driver.Batch[T], error) {
-						b, err := r.Receive(ctx, max)
-						for _, d := range b.Deliveries {
-							held = append(held, d.ID)
+			fault{"PartialSettlementFreesTheGroup", "ALeasedMessageBlocksItsGroup", receiver(func(r *faults.Receiver[T], _ *faulty) {
+				var leased []string
+				r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+					b, err := r.Receiver.Receive(ctx, max)
+					for _, d := range b.Deliveries {
+						leased = append(leased, d.ID)
+					}
+					return b, err
+				}
+				r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+					for _, id := range leased {
+						if !slices.ContainsFunc(ss, func(s driver.Settlement) bool { return s.ID == id }) {
+							ss = append(ss, driver.Settlement{ID: id, Retry: true})
 						}
-						return b, err
-					},
-					settle: func(ctx context.Context, ss []driver.Settlement) error {
-						for _, id := range held {
-							if !slices.ContainsFunc(ss, func(s driver.Settlement) bool { return s.ID == id }) {
-								ss = append(ss, driver.Settlement{ID: id, Retry: true})
-							}
-						}
-						held = nil
-						return r.Settle(ctx, ss)
-					},
+					}
+					leased = nil
+					return r.Receiver.Settle(ctx, ss)
 				}
 			})},
-			fault{"RetriesGoToTheEnd", "RetriesKeepTheOrder", on(retriesLeave[T])},
-			fault{"WaitingRetriesLeaveTheirGroup", "AWaitingRetryBlocksItsGroup", on(retriesLeave[T])})
+			fault{"RetriesGoToTheEnd", "RetriesKeepTheOrder", receiver(retriesLeave[T])},
+			fault{"WaitingRetriesLeaveTheirGroup", "AWaitingRetryBlocksItsGroup", receiver(retriesLeave[T])})
 	}
 	for i := range fs {
 		fs[i].property = suite + "/" + fs[i].property
@@ -175,155 +169,97 @@ func everyReceiver[T any](suite string, several bool, placeOf func(T) place, on 
 	return fs
 }
 
-// deliversWhatIsHeld delivers the last batch again when there is nothing else.
-func deliversWhatIsHeld[T any](on func(tamper func(r driver.Receiver[T], w *faulty) tampered[T]) func(*hooked, *faulty)) func(*hooked, *faulty) {
-	return on(func(r driver.Receiver[T], _ *faulty) tampered[T] {
-		var mu sync.Mutex
-		var last []driver.Delivery[T]
-		return tampered[T]{receive: func(ctx context.Context, max int) (driver.Batch[T], error) {
-			b, err := r.Receive(ctx, max)
-			mu.Lock()
-			defer mu.Unlock()
-			if len(b.Deliveries) > 0 {
-				last = slices.Clone(b.Deliveries)
-			} else if err == nil {
-				b.Deliveries, b.Next, last = last[:min(max, len(last))], time.Time{}, nil
-			}
-			return b, err
-		}}
-	})
+// deliversWhatIsLeased delivers the last batch again when there is nothing else.
+func deliversWhatIsLeased[T any](r *faults.Receiver[T], _ *faulty) {
+	var mu sync.Mutex
+	var last []driver.Delivery[T]
+	r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+		b, err := r.Receiver.Receive(ctx, max)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(b.Deliveries) > 0 {
+			last = slices.Clone(b.Deliveries)
+		} else if err == nil {
+			b.Deliveries, b.Next, last = last[:min(max, len(last))], time.Time{}, nil
+		}
+		return b, err
+	}
 }
 
 // retriesLeave settles what is retried and delivers it again by itself.
-func retriesLeave[T any](r driver.Receiver[T], w *faulty) tampered[T] {
+func retriesLeave[T any](r *faults.Receiver[T], w *faulty) {
 	type waiting struct {
 		m   T
 		due time.Time
 		n   int
 	}
 	var mu sync.Mutex
-	held := map[string]waiting{}
+	leased := map[string]waiting{}
 	var line []waiting
 	ids := 0
-	return tampered[T]{
-		receive: func(ctx context.Context, max int) (driver.Batch[T], error) {
-			b, err := r.Receive(ctx, max)
-			mu.Lock()
-			defer mu.Unlock()
-			for _, d := range b.Deliveries {
-				held[d.ID] = waiting{m: d.Message, n: d.Attempt}
+	r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+		b, err := r.Receiver.Receive(ctx, max)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, d := range b.Deliveries {
+			leased[d.ID] = waiting{m: d.Message, n: d.Attempt}
+		}
+		for i := 0; i < len(line) && len(b.Deliveries) < max; i++ {
+			if x := line[i]; !x.due.After(w.Now()) {
+				ids++
+				x.n++
+				id := fmt.Sprintf("again-%d", ids)
+				leased[id] = x
+				b.Deliveries = append(b.Deliveries, driver.Delivery[T]{ID: id, Attempt: x.n, Message: x.m})
+				line = slices.Delete(line, i, i+1)
+				i--
 			}
-			for i := 0; i < len(line) && len(b.Deliveries) < max; i++ {
-				if x := line[i]; !x.due.After(w.Now()) {
-					ids++
-					x.n++
-					id := fmt.Sprintf("again-%d", ids)
-					held[id] = x
-					b.Deliveries = append(b.Deliveries, driver.Delivery[T]{ID: id, Attempt: x.n, Message: x.m})
-					line = slices.Delete(line, i, i+1)
-					i--
-				}
+		}
+		if len(b.Deliveries) > 0 {
+			b.Next = time.Time{}
+		}
+		return b, err
+	}
+	r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+		mu.Lock()
+		var done []driver.Settlement
+		for _, s := range ss {
+			if x, ok := leased[s.ID]; ok && s.Retry {
+				x.due = w.Now().Add(s.After)
+				line = append(line, x)
 			}
-			if len(b.Deliveries) > 0 {
-				b.Next = time.Time{}
-			}
-			return b, err
-		},
-		settle: func(ctx context.Context, ss []driver.Settlement) error {
-			mu.Lock()
-			var done []driver.Settlement
-			for _, s := range ss {
-				if x, ok := held[s.ID]; ok && s.Retry {
-					x.due = w.Now().Add(s.After)
-					line = append(line, x)
-				}
-				delete(held, s.ID)
-				done = append(done, driver.Settlement{ID: s.ID})
-			}
-			mu.Unlock()
-			return r.Settle(ctx, done)
-		},
+			delete(leased, s.ID)
+			done = append(done, driver.Settlement{ID: s.ID})
+		}
+		mu.Unlock()
+		return r.Receiver.Settle(ctx, done)
 	}
 }
 
-// genericFaults are those of [everyReceiver] for all kinds of receivers, and
-// those of the checkpoints for the ones of a read model.
-func genericFaults() []fault {
-	collectors := func(topic bool) func(tamper func(r driver.Receiver[driver.Record], w *faulty) tampered[driver.Record]) func(*hooked, *faulty) {
-		return func(tamper func(r driver.Receiver[driver.Record], w *faulty) tampered[driver.Record]) func(*hooked, *faulty) {
-			return onCollector(topic, func(h *collectorHook, _ driver.CollectorSpec, w *faulty) {
-				t := tamper(h.EventCollector, w)
-				h.receive, h.settle = t.receive, t.settle
-			})
-		}
-	}
-	fs := slices.Concat(
-		everyReceiver("CommandTopic", true, commandQueuePlace, func(tamper func(r driver.Receiver[driver.Command], w *faulty) tampered[driver.Command]) func(*hooked, *faulty) {
-			return onTopic(func(h *topicHook, w *faulty) {
-				t := tamper(h.CommandTopic, w)
-				h.receive, h.settle = t.receive, t.settle
-			})
-		}),
-		everyReceiver("EventCollector", true, placeOfRecord, collectors(false)),
-		everyReceiver("EventTopic", true, placeOfRecord, collectors(true)),
-		everyReceiver("Counter", true, func(f driver.CounterFinished) place { return place{f.CounterID, int(f.Ordinal)} },
-			func(tamper func(r driver.Receiver[driver.CounterFinished], w *faulty) tampered[driver.CounterFinished]) func(*hooked, *faulty) {
-				return onCounter(func(h *counterHook, w *faulty) {
-					t := tamper(h.Counter, w)
-					h.receive, h.settle = t.receive, t.settle
-				})
-			}),
-		everyReceiver("Scheduler", false, func(f driver.Firing) place { return place{f.Name, 1} },
-			func(tamper func(r driver.Receiver[driver.Firing], w *faulty) tampered[driver.Firing]) func(*hooked, *faulty) {
-				return onScheduler(func(h *schedulerHook, w *faulty) {
-					t := tamper(h.Scheduler, w)
-					h.receive, h.settle = t.receive, t.settle
-				})
-			}),
-		everyReceiver("Bucket", false, func(o driver.ObjectEvent) place { return place{o.Key, 1} },
-			func(tamper func(r driver.Receiver[driver.ObjectEvent], w *faulty) tampered[driver.ObjectEvent]) func(*hooked, *faulty) {
-				return onBucket(func(h *bucketHook, w *faulty) {
-					t := tamper(h.Bucket, w)
-					h.receive, h.settle = t.receive, t.settle
-				})
-			}),
+// receiverFaults are those of [everyReceiver] for all kinds of receivers.
+func receiverFaults() []fault {
+	return slices.Concat(
+		everyReceiver("CommandTopic", true, false, commandQueuePlace),
+		everyReceiver("EventCollector", true, false, placeOfRecord),
+		everyReceiver("EventTopic", true, true, placeOfRecord),
+		everyReceiver("Counter", true, false, func(f driver.CounterFinished) place { return place{f.CounterID, int(f.Ordinal)} }),
+		everyReceiver("Scheduler", false, false, func(f driver.Firing) place { return place{f.Name, 1} }),
+		everyReceiver("Bucket", false, false, func(o driver.ObjectEvent) place { return place{o.Key, 1} }),
 	)
-	for _, f := range checkpointsFaults() {
-		if f.property == "Checkpoints/ConsumersAreKeptApart" {
-			continue
-		}
-		fs = append(fs, fault{f.name, "QueryDb" + f.property[len("Checkpoints"):], func(p *hooked, w *faulty) {
-			var on hooked
-			f.inject(&on, w)
-			p.queryDb = func(db driver.QueryDb, spec driver.TableSpec) driver.QueryDb {
-				return &dbWith{db, on.checkpoints(db, spec.Name)}
-			}
-		}})
+}
+
+// cancelledFaults answer one call of each component with a cancelled context as if
+// there were nothing.
+func cancelledFaults() (fs []fault) {
+	for suite, op := range map[string]string{
+		"EventLog": "EventLog.Load", "CommandTopic": "CommandTopic.Receive", "EventTopic": "EventTopic.Publish", "EventCollector": "EventCollector.Settle",
+		"Watermarks": "Watermarks.Watermark", "QueryDb": "QueryDb.Load", "QueryEngine": "QueryEngine.Scan", "StateTopic": "StateTopic.Subscribe",
+		"Counter": "Counter.State", "Scheduler": "Scheduler.List", "Bucket": "Bucket.Put", "DeadLetters": "DeadLetters.List", "Outcomes": "Outcomes.Get",
+	} {
+		fs = append(fs, fault{"IgnoresTheContext", suite + "/CancelledCallsFail", answers(op, context.Canceled, nil)})
 	}
 	return fs
 }
-
-// dbWith is a read model's store with checkpoints of another hand.
-type dbWith struct {
-	driver.QueryDb
-	c driver.Checkpoints
-}
-
-func (d *dbWith) Watermark(ctx context.Context, s driver.StreamKey) (driver.Watermark, error) {
-	return d.c.Watermark(ctx, s)
-}
-
-func (d *dbWith) Watermarks(ctx context.Context, ss []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
-	return d.c.Watermarks(ctx, ss)
-}
-
-func (d *dbWith) Advance(ctx context.Context, as []driver.Advance) error { return d.c.Advance(ctx, as) }
-
-func (d *dbWith) Block(ctx context.Context, s driver.StreamKey, at uint64) error {
-	return d.c.Block(ctx, s, at)
-}
-
-func (d *dbWith) Unblock(ctx context.Context, s driver.StreamKey) error { return d.c.Unblock(ctx, s) }
 
 // TestLaggingReceivers is the control of how the suites wait: a provider on which
 // messages take a moment to appear passes, too.
@@ -332,24 +268,8 @@ func TestLaggingReceivers(t *testing.T) {
 		t.Skip("it is about waiting only")
 	}
 	open := func(t *testing.T) *Fixture {
-		f := openFaulty(func(p *hooked, w *faulty) {
-			p.commandTopic = func(d driver.CommandTopic, _ string) driver.CommandTopic {
-				return &topicHook{CommandTopic: d, receive: hesitant(d)}
-			}
-			p.collector = func(d driver.EventCollector, _ driver.CollectorSpec) driver.EventCollector {
-				return &collectorHook{EventCollector: d, receive: hesitant(d)}
-			}
-			p.counter = func(d driver.Counter, _ string) driver.Counter {
-				return &counterHook{Counter: d, receive: hesitant(d)}
-			}
-			p.scheduler = func(d driver.Scheduler) driver.Scheduler {
-				return &schedulerHook{Scheduler: d, receive: hesitant(d)}
-			}
-			p.bucket = func(d driver.Bucket, _ string) driver.Bucket {
-				return &bucketHook{Bucket: d, receive: hesitant(d)}
-			}
-		})(t)
-		f.Lag, f.Patience = 2*time.Millisecond, 5*time.Second
+		f := openFaulty(both(hesitant[driver.Command](), hesitant[driver.Record](), hesitant[driver.CounterFinished](), hesitant[driver.Firing](), hesitant[driver.ObjectEvent]()))(t)
+		f.Lag, f.Patience = 2*time.Millisecond, 30*time.Second
 		return f
 	}
 	for _, s := range []suite{commandTopicSuite(), eventTopicSuite(), eventCollectorSuite(), counterSuite(), schedulerSuite(), bucketSuite()} {
@@ -357,13 +277,15 @@ func TestLaggingReceivers(t *testing.T) {
 	}
 }
 
-// hesitant finds something at its second look only.
-func hesitant[T any](r driver.Receiver[T]) func(ctx context.Context, max int) (driver.Batch[T], error) {
-	var looks atomic.Int64
-	return func(ctx context.Context, max int) (driver.Batch[T], error) {
-		if err := ctx.Err(); err != nil || looks.Add(1)%2 == 1 {
-			return driver.Batch[T]{}, err
+// hesitant receivers find something at their second look only.
+func hesitant[T any]() plant {
+	return on(func(r *faults.Receiver[T], _ *faulty) {
+		var looks atomic.Int64
+		r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+			if err := ctx.Err(); err != nil || looks.Add(1)%2 == 1 {
+				return driver.Batch[T]{}, err
+			}
+			return r.Receiver.Receive(ctx, max)
 		}
-		return r.Receive(ctx, max)
-	}
+	})
 }

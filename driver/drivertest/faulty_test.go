@@ -1,9 +1,8 @@
-//go:build faults
-
 package drivertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -14,24 +13,65 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/faults"
 )
 
 // fault is one thing that a provider does wrong, and the property that must
-// find it.
+// reject it.
 type fault struct {
 	name     string
 	property string // "<suite>/<property>"
-	inject   func(h *hooked, w *faulty)
+	plant    plant
 }
 
-// faulty is what a fault knows of the fixture it is injected into.
+// plant makes the provider of w faulty, each time that it is opened.
+type plant func(w *faulty)
+
+// faulty is what a fault knows of the fixture that it is planted into.
 type faulty struct {
 	*Fixture
+	p *faults.Provider
 	// session counts how often the provider was opened, from 1.
 	session int
 	// memo survives a reopening.
 	memo map[string]any
 	mu   sync.Mutex
+}
+
+// on changes each driver of type D that is opened.
+func on[D any](change func(h D, w *faulty)) plant {
+	return func(w *faulty) { faults.Change(w.p, func(h D) { change(h, w) }) }
+}
+
+// onEnds changes a sender together with the receiver that is opened after it.
+func onEnds[S, T any](change func(h S, r *faults.Receiver[T], w *faulty)) plant {
+	return func(w *faulty) {
+		var sender S
+		faults.Change(w.p, func(h S) { sender = h })
+		faults.Change(w.p, func(r *faults.Receiver[T]) { change(sender, r, w) })
+	}
+}
+
+// answers makes the calls of op, such as "EventLog.Append", that fail with a class
+// end with another error, or with none.
+func answers(op string, class, with error) plant {
+	return func(w *faulty) {
+		w.p.Inject(faults.Rule{Op: op, Times: -1, Map: func(err error) error {
+			if errors.Is(err, class) {
+				return with
+			}
+			return err
+		}})
+	}
+}
+
+// both plants several faults that work together.
+func both(plants ...plant) plant {
+	return func(w *faulty) {
+		for _, p := range plants {
+			p(w)
+		}
+	}
 }
 
 // memoOf returns what is remembered under a name, made at its first use.
@@ -46,28 +86,28 @@ func memoOf[T any](w *faulty, name string, first func() T) T {
 	return v
 }
 
-func faults() []fault {
-	return slices.Concat(eventLogFaults(), receiverFaults(), commandTopicFaults(), collectorFaults(), checkpointsFaults(),
+func catalogue() []fault {
+	return slices.Concat(eventLogFaults(), receiverFaults(), commandTopicFaults(), collectorFaults(), eventTopicFaults(), watermarksFaults(),
 		rowFaults(), stepFaults(), engineFaults(), stateTopicFaults(), counterFaults(), schedulerFaults(), bucketFaults(),
-		deadLettersFaults(), outcomesFaults(), providerFaults(), genericFaults())
+		deadLettersFaults(), outcomesFaults(), providerFaults(), cancelledFaults())
 }
 
 // openFaulty opens a memory with a fault.
-func openFaulty(inject func(*hooked, *faulty)) Open {
+func openFaulty(f plant) Open {
 	return func(t *testing.T) *Fixture {
-		f := openDurable(t)
-		w := &faulty{Fixture: f, memo: map[string]any{}}
-		patch := func(p driver.Provider) driver.Provider {
+		fixture := openDurable(t)
+		w := &faulty{Fixture: fixture, memo: map[string]any{}}
+		wrapped := func(p driver.PullProvider) driver.PullProvider {
 			w.session++
-			h := &hooked{Provider: p}
-			inject(h, w)
-			return h
+			w.p = faults.New(p, nil)
+			f(w)
+			return w.p
 		}
-		reopen := f.Reopen
-		f.Reopen = func(t *testing.T) driver.Provider { return patch(reopen(t)) }
-		f.Provider = patch(f.Provider)
-		f.Patience = 50 * time.Millisecond // what is lost is not waited for
-		return f
+		reopen := fixture.Reopen
+		fixture.Reopen = func(t *testing.T) driver.PullProvider { return wrapped(reopen(t)) }
+		fixture.Provider = wrapped(fixture.Provider)
+		fixture.Patience = 50 * time.Millisecond // what is lost is not waited for
+		return fixture
 	}
 }
 
@@ -75,7 +115,7 @@ func openFaulty(inject func(*hooked, *faulty)) Open {
 func patient(open Open) Open {
 	return func(t *testing.T) *Fixture {
 		f := open(t)
-		f.Patience = 5 * time.Second
+		f.Patience = 30 * time.Second
 		return f
 	}
 }
@@ -96,7 +136,7 @@ func TestSuitesRejectFaults(t *testing.T) {
 	all := os.Getenv("REVENTLESS_FAULTS") == "all"
 	proved := map[string]bool{}
 	names := map[string]bool{}
-	for _, f := range faults() {
+	for _, f := range catalogue() {
 		p, ok := properties[f.property]
 		if !ok {
 			t.Errorf("%s: there is no property %s", f.name, f.property)
@@ -111,7 +151,7 @@ func TestSuitesRejectFaults(t *testing.T) {
 			t.Parallel()
 			var r *recorder
 			for range 3 { // a race may be missed once
-				if r = record(t, openFaulty(f.inject), p); r.failed {
+				if r = record(t, openFaulty(f.plant), p); r.failed {
 					break
 				}
 			}
@@ -125,7 +165,7 @@ func TestSuitesRejectFaults(t *testing.T) {
 			suite, _, _ := strings.Cut(f.property, "/")
 			for _, s := range suites() {
 				for _, other := range s.properties {
-					if s.name == suite && other.name != p.name && record(t, openFaulty(f.inject), other).failed {
+					if s.name == suite && other.name != p.name && record(t, openFaulty(f.plant), other).failed {
 						t.Logf("also fails %s", other.name)
 					}
 				}
@@ -148,10 +188,10 @@ func TestPropertiesHoldWithoutFault(t *testing.T) {
 		t.Skip("TestMemory runs them all, with more patience")
 	}
 	proved := map[string]bool{}
-	for _, f := range faults() {
+	for _, f := range catalogue() {
 		proved[f.property] = true
 	}
-	none := patient(openFaulty(func(*hooked, *faulty) {}))
+	none := patient(openFaulty(func(*faulty) {}))
 	for _, s := range suites() {
 		for _, p := range s.properties {
 			if name := s.name + "/" + p.name; proved[name] && name != "Provider/ClosedDriversAreUnavailable" && name != "Provider/CloseEndsSubscriptions" {

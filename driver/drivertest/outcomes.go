@@ -1,9 +1,7 @@
 package drivertest
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -22,7 +20,7 @@ func outcomesSuite() suite {
 		{"PendingLosesEveryRace", pendingLosesEveryRace},
 		{"OutcomesExpire", outcomesExpire},
 		{"CommandIDsAreKeptApart", outcomeIDsAreKeptApart},
-		{"ErrorsAreNotMissingOutcomes", errorsAreNotMissingOutcomes},
+		cancelledCallsFail(outcomesCalls),
 		{"ArgumentsAreNotKept", outcomePutDoesNotKeepItsArgument},
 		{"OutcomesSurviveReopening", outcomesSurviveReopening},
 	}}
@@ -160,19 +158,6 @@ func outcomeIDsAreKeptApart(e *env) {
 	}
 	for i, id := range goodIDs() {
 		e.wantOutcome(o, accepted(id, uint64(i+1)))
-	}
-}
-
-func errorsAreNotMissingOutcomes(e *env) {
-	o := e.outcomes()
-	e.putOutcome(o, accepted("a", 1), time.Hour)
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	if _, err := o.Get(ctx, "a"); !errors.Is(err, context.Canceled) {
-		e.Errorf("Get with a cancelled context = %v, want context.Canceled", err)
-	}
-	if err := o.Put(ctx, accepted("b", 1), e.Now().Add(time.Hour)); !errors.Is(err, context.Canceled) {
-		e.Errorf("Put with a cancelled context = %v, want context.Canceled", err)
 	}
 }
 

@@ -37,8 +37,8 @@ func providerSuite() suite {
 		{"ClosingTwiceIsFine", closingTwiceIsFine},
 		{"CloseLosesNoAcknowledgedCall", closeLosesNoAcknowledgedCall},
 		{"CloseEndsSubscriptions", closeEndsSubscriptions},
-		{"NotifyTellsOfEveryReceiver", notifyTellsOfEveryReceiver},
-		{"NotifyTellsOfSettlements", notifyTellsOfSettlements},
+		{"NotifyNamesEveryReceiver", notifyNamesEveryReceiver},
+		{"NotifyFollowsSettlements", notifyFollowsSettlements},
 		{"NotifyStops", notifyStops},
 	}}
 }
@@ -123,96 +123,10 @@ func similarNamesAreKeptApart(e *env) {
 }
 
 func closedDriversAreUnavailable(e *env) {
-	l := e.eventLog("Test.Log")
-	topic := e.commandTopic("Test.Thing")
-	eventTopic := e.eventTopic("Test.Log", "Test.Consumer")
-	feed := e.collector("Test.Consumer", "Test.Log", false)
-	sub := e.collector("Test.Consumer", "Test.Log", true)
-	points := e.watermarks("Test.Consumer")
-	db := e.table(plainTable)
-	engine := e.engine(plainTable)
-	state, err := e.Provider.OpenStateTopic(e.ctx, plainTable)
-	e.must(err, "OpenStateTopic")
-	counter := e.counter("Test.Counter")
-	scheduler := e.scheduler()
-	bucket := e.bucket("Test.Files")
-	letters := e.deadLetters()
-	outcomes := e.outcomes()
-	e.fill(l, "s", 1, 1)
-	e.save(db, numbered("id", 1))
-	e.putObject(bucket, "a", "a")
+	cs := everyCall(e)
 	e.must(e.Provider.Close(), "Close")
-
-	type call struct {
-		name string
-		f    func() error
-	}
-	one := []driver.Settlement{{ID: "x"}}
-	seq := func(s func(func(driver.Commit, error) bool)) func() error {
-		return func() error { _, err := collect(e, s); return err }
-	}
-	key := driver.Key{ID: "id"}
-	for _, c := range []call{
-		{"EventLog.Append", func() error { return l.Append(e.ctx, commitOf("s", 2, "w")) }},
-		{"EventLog.Read", seq(l.Read(e.ctx, "s", 0))},
-		{"EventLog.Read of an empty stream", seq(l.Read(e.ctx, "nobody", 0))},
-		{"EventLog.Scan", seq(l.Scan(e.ctx, 0, 1))},
-		{"EventLog.Load", func() error { _, err := l.Load(e.ctx, "s", 1); return err }},
-		{"EventLog.Load of an empty stream", func() error { _, err := l.Load(e.ctx, "nobody", 1); return err }},
-		{"CommandTopic.Send", func() error { return topic.Send(e.ctx, []driver.Command{command("e", "c")}) }},
-		{"CommandTopic.Receive", func() error { _, err := topic.Receive(e.ctx, 1); return err }},
-		{"CommandTopic.Settle", func() error { return topic.Settle(e.ctx, one) }},
-		{"EventTopic.Publish", func() error {
-			return eventTopic.Publish(e.ctx, []driver.Envelope{envelope("Test.Log", commitOf("s", 1, "fill"))})
-		}},
-		{"EventCollector.Receive", func() error { _, err := feed.Receive(e.ctx, 1); return err }},
-		{"EventCollector.Settle", func() error { return feed.Settle(e.ctx, one) }},
-		{"EventCollector.Receive of a topic", func() error { _, err := sub.Receive(e.ctx, 1); return err }},
-		{"EventCollector.Settle of a topic", func() error { return sub.Settle(e.ctx, one) }},
-		{"Watermarks.Watermark", func() error { _, err := points.Watermark(e.ctx, streamKey("s")); return err }},
-		{"Watermarks.Watermarks", func() error { _, err := points.Watermarks(e.ctx, []driver.StreamKey{streamKey("s")}); return err }},
-		{"Watermarks.Advance", func() error { return points.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}) }},
-		{"Watermarks.Block", func() error { return points.Block(e.ctx, streamKey("s"), 0) }},
-		{"Watermarks.Unblock", func() error { return points.Unblock(e.ctx, streamKey("s")) }},
-		{"QueryDb.Load", func() error { _, err := db.Load(e.ctx, "id"); return err }},
-		{"QueryDb.LoadRow", func() error { _, err := db.LoadRow(e.ctx, key); return err }},
-		{"QueryDb.LoadRows", func() error { _, err := db.LoadRows(e.ctx, []driver.Key{key}); return err }},
-		{"QueryDb.Apply", func() error { return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("id", 1))}}) }},
-		{"QueryDb.Clear", func() error { return db.Clear(e.ctx) }},
-		{"QueryDb.Watermark", func() error { _, err := db.Watermark(e.ctx, streamKey("s")); return err }},
-		{"QueryDb.Advance", func() error { return db.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}) }},
-		{"QueryEngine.Query", func() error {
-			_, err := engine.Query(e.ctx, driver.Query{ReadModel: plainTable.Name, Value: "id"})
-			return err
-		}},
-		{"QueryEngine.Scan", func() error { _, err := engine.Scan(e.ctx, driver.Scan{ReadModel: plainTable.Name}); return err }},
-		{"StateTopic.Subscribe", func() error { _, err := state.Subscribe(e.ctx); return err }},
-		{"Counter.Count", func() error { return counter.Count(e.ctx, "a", "r", 1) }},
-		{"Counter.AddTarget", func() error { return counter.AddTarget(e.ctx, "a", "r", 1) }},
-		{"Counter.State", func() error { _, err := counter.State(e.ctx, "a"); return err }},
-		{"Counter.Receive", func() error { _, err := counter.Receive(e.ctx, 1); return err }},
-		{"Counter.Settle", func() error { return counter.Settle(e.ctx, one) }},
-		{"Scheduler.Create", func() error {
-			return scheduler.Create(e.ctx, driver.Schedule{Name: "a", Expression: "rate(1 day)", Payload: json.RawMessage(`{}`)})
-		}},
-		{"Scheduler.Delete", func() error { return scheduler.Delete(e.ctx, "a") }},
-		{"Scheduler.List", func() error { _, err := scheduler.List(e.ctx); return err }},
-		{"Scheduler.Receive", func() error { _, err := scheduler.Receive(e.ctx, 1); return err }},
-		{"Scheduler.Settle", func() error { return scheduler.Settle(e.ctx, one) }},
-		{"Bucket.Put", func() error { return bucket.Put(e.ctx, "a", strings.NewReader("a")) }},
-		{"Bucket.Get", func() error { _, _, err := bucket.Get(e.ctx, "a"); return err }},
-		{"Bucket.Delete", func() error { return bucket.Delete(e.ctx, "a") }},
-		{"Bucket.List", func() error { _, err := bucket.List(e.ctx, "", "", 1); return err }},
-		{"Bucket.Receive", func() error { _, err := bucket.Receive(e.ctx, 1); return err }},
-		{"Bucket.Settle", func() error { return bucket.Settle(e.ctx, one) }},
-		{"DeadLetters.Park", func() error { return letters.Park(e.ctx, letterOf("a", "Test.A")) }},
-		{"DeadLetters.Get", func() error { _, err := letters.Get(e.ctx, "a"); return err }},
-		{"DeadLetters.List", func() error { _, err := letters.List(e.ctx, "", "", 1); return err }},
-		{"DeadLetters.Remove", func() error { return letters.Remove(e.ctx, "a") }},
-		{"Outcomes.Put", func() error { return outcomes.Put(e.ctx, accepted("a", 1), e.Now().Add(time.Hour)) }},
-		{"Outcomes.Get", func() error { _, err := outcomes.Get(e.ctx, "a"); return err }},
-	} {
-		e.wantClass(c.f(), driver.ErrUnavailable, "%s after Close", c.name)
+	for _, c := range cs {
+		e.wantClass(c.do(e.ctx), driver.ErrUnavailable, "%s after Close", c.name)
 	}
 }
 
@@ -328,7 +242,7 @@ func told[T any](e *env, n *notices, receiver string, r driver.Receiver[T], chan
 	settle(e, r, false, ds...)
 }
 
-func notifyTellsOfEveryReceiver(e *env) {
+func notifyNamesEveryReceiver(e *env) {
 	l := e.eventLog("Test.Log")
 	topic := e.commandTopic("Test.Thing")
 	eventTopic := e.eventTopic("Test.Log", "Test.Consumer")
@@ -354,7 +268,7 @@ func notifyTellsOfEveryReceiver(e *env) {
 	told(e, n, driver.ReceiverOf("Bucket", "Test.Files"), bucket, func() error { return bucket.Delete(e.ctx, "key") })
 }
 
-func notifyTellsOfSettlements(e *env) {
+func notifyFollowsSettlements(e *env) {
 	topic := e.commandTopic("Test.Thing")
 	name := driver.ReceiverOf("CommandTopic", "Test.Thing")
 	e.must(topic.Send(e.ctx, []driver.Command{command("e", "c1"), command("e", "c2")}), "Send")

@@ -2,7 +2,6 @@ package drivertest
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +44,7 @@ func rowProperties() []property {
 		{"RevisionsAreNotReusedAfterReopening", revisionsAreNotReusedAfterReopening},
 		{"ExpiredRowsAreAbsentInEveryRespect", expiredRowsAreAbsentInEveryRespect},
 		{"TheLastWriteSetsTheExpiry", theLastWriteSetsTheExpiry},
-		{"RowErrorsAreNotEmptyResults", rowErrorsAreNotEmptyResults},
+		cancelledCallsFail(queryDbCalls),
 		{"ArgumentsAreNotKept", applyDoesNotKeepItsArguments},
 		{"RowsSurviveReopening", rowsSurviveReopening},
 		{"ReadModelsAreKeptApart", readModelsAreKeptApart},
@@ -719,26 +718,6 @@ func theLastWriteSetsTheExpiry(e *env) {
 	e.wantRow(db, expiring("longer", time.Hour))
 	e.wantNoRow(db, driver.Key{ID: "shorter"}, "though it has expired")
 	e.wantRow(db, expiring("never", 0))
-}
-
-func rowErrorsAreNotEmptyResults(e *env) {
-	db := e.table(plainTable)
-	e.save(db, numbered("id", 1))
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	key := driver.Key{ID: "id"}
-	_, load := db.Load(ctx, "id")
-	_, loadRow := db.LoadRow(ctx, key)
-	_, loadRows := db.LoadRows(ctx, []driver.Key{key})
-	for name, err := range map[string]error{
-		"Load": load, "LoadRow": loadRow, "LoadRows": loadRows,
-		"Apply": db.Apply(ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("new", 1))}}),
-		"Clear": db.Clear(ctx),
-	} {
-		if !errors.Is(err, context.Canceled) {
-			e.Errorf("%s with a cancelled context = %v, want context.Canceled", name, err)
-		}
-	}
 }
 
 func applyDoesNotKeepItsArguments(e *env) {

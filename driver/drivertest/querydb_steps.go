@@ -18,7 +18,7 @@ func stepProperties() []property {
 		{"ApplyIsAllOrNothingUnderConflict", applyIsAllOrNothingUnderConflict},
 		{"ApplyRefusesABlockedStream", applyRefusesABlockedStream},
 		{"ApplyHonoursGuards", applyHonoursGuards},
-		{"AStepStaysOutWhereAStreamDoesNotStay", aStepStaysOutWhereAStreamDoesNotStay},
+		{"AnAdvanceThatStaysIsAConditionOfApply", anAdvanceThatStaysIsAConditionOfApply},
 		{"ApplyRefusesInvalidSteps", applyRefusesInvalidSteps},
 		{"ApplyTakesStepsUpToTheLimit", applyTakesStepsUpToTheLimit},
 		{"NoReaderSeesAPartOfAStep", noReaderSeesAPartOfAStep},
@@ -181,7 +181,7 @@ func applyHonoursGuards(e *env) {
 	e.must(apply(guardedBy(remove("nobody"), 0)), "a delete guarded by absence")
 }
 
-func aStepStaysOutWhereAStreamDoesNotStay(e *env) {
+func anAdvanceThatStaysIsAConditionOfApply(e *env) {
 	db := e.table(plainTable)
 	step := func(at uint64, w driver.RowWrite) driver.Step {
 		return driver.Step{Advances: []driver.Advance{advance("s", at, at), advance("part", 0, 1)}, Writes: []driver.RowWrite{w}}

@@ -2,9 +2,7 @@ package drivertest
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,7 +49,7 @@ func queryEngineSuite() suite {
 		{"MalformedQueriesAreRefused", malformedQueriesAreRefused},
 		{"ExpiredRowsAreNotReturned", expiredRowsAreNotReturned},
 		{"ANewIndexHasTheOldRows", aNewIndexHasTheOldRows},
-		{"ErrorsAreNotEmptyPages", errorsAreNotEmptyPages},
+		cancelledCallsFail(queryEngineCalls),
 		{"PagesBelongToTheCaller", pagesBelongToTheCaller},
 	}}
 }
@@ -1338,25 +1336,6 @@ func aNewIndexHasTheOldRows(e *env) {
 		e.reopen()
 		e.table(spec)
 		e.wantIDs(e.engine(spec), driver.Query{ReadModel: spec.Name, Index: "byColor", Value: "c1"}, want...)
-	}
-}
-
-func errorsAreNotEmptyPages(e *env) {
-	db, q := e.table(goods), e.engine(goods)
-	e.save(db, lineData("id", "1", `,"shop":"s","price":1`))
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	for _, query := range []driver.Query{
-		{ReadModel: goods.Name, Value: "id"}, {ReadModel: goods.Name, Value: "nobody"}, {ReadModel: goods.Name, Index: "byShop", Value: "s"},
-	} {
-		if p, err := q.Query(ctx, query); !errors.Is(err, context.Canceled) {
-			e.Errorf("%s with a cancelled context = %d rows, %v, want context.Canceled", describe(query), len(p.Rows), err)
-		}
-	}
-	for _, scan := range []driver.Scan{{ReadModel: goods.Name}, {ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}} {
-		if p, err := q.Scan(ctx, scan); !errors.Is(err, context.Canceled) {
-			e.Errorf("%s with a cancelled context = %d rows, %v, want context.Canceled", describeScan(scan), len(p.Rows), err)
-		}
 	}
 }
 

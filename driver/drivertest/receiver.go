@@ -37,22 +37,22 @@ func receiverProperties[T any](several bool, opened func(e *env) queue[T]) []pro
 	}
 	ps := []property{
 		{"AnEmptyReceiverDeliversNothing", with(anEmptyReceiverDeliversNothing)},
-		{"SettledMessagesDoNotComeAgain", with(settledMessagesDoNotComeAgain)},
+		{"SettledMessagesAreNotRedelivered", with(settledMessagesAreNotRedelivered)},
 		{"MaxBoundsABatch", with(maxBoundsABatch)},
 		{"DeliveryIDsAreUnique", with(deliveryIDsAreUnique)},
-		{"HeldMessagesAreNotDeliveredTwice", with(heldMessagesAreNotDeliveredTwice)},
-		{"RetriedMessagesComeAgain", with(retriedMessagesComeAgain)},
+		{"LeasedMessagesAreNotDeliveredTwice", with(leasedMessagesAreNotDeliveredTwice)},
+		{"RetriedMessagesAreRedelivered", with(retriedMessagesAreRedelivered)},
 		{"RetriesWaitForAfter", with(retriesWaitForAfter)},
-		{"NextTellsWhenARetryIsDue", with(nextTellsWhenARetryIsDue)},
+		{"NextIsWhenARetryIsDue", with(nextIsWhenARetryIsDue)},
 		{"UnknownSettlementsAreIgnored", with(unknownSettlementsAreIgnored)},
-		{"HoldsEndAfterTheVisibilityTimeout", with(holdsEndAfterTheVisibilityTimeout)},
-		{"NoTwoCallersHoldOneGroup", with(func(e *env, q queue[T]) { noTwoCallersHoldOneGroup(e, q, several) })},
+		{"LeasesExpire", with(leasesExpire)},
+		{"NoTwoCallersLeaseOneGroup", with(func(e *env, q queue[T]) { noTwoCallersLeaseOneGroup(e, q, several) })},
 		{"UnsettledMessagesSurviveReopening", func(e *env) { unsettledMessagesSurviveReopening(e, opened) }},
 	}
 	if several {
 		ps = append(ps,
 			property{"GroupsAreDeliveredInOrder", with(groupsAreDeliveredInOrder)},
-			property{"AHeldMessageBlocksItsGroup", with(aHeldMessageBlocksItsGroup)},
+			property{"ALeasedMessageBlocksItsGroup", with(aLeasedMessageBlocksItsGroup)},
 			property{"RetriesKeepTheOrder", with(retriesKeepTheOrder)},
 			property{"AWaitingRetryBlocksItsGroup", with(aWaitingRetryBlocksItsGroup)})
 	}
@@ -208,7 +208,7 @@ func anEmptyReceiverDeliversNothing[T any](e *env, q queue[T]) {
 	}
 }
 
-func settledMessagesDoNotComeAgain[T any](e *env, q queue[T]) {
+func settledMessagesAreNotRedelivered[T any](e *env, q queue[T]) {
 	for _, g := range []string{"g1", "g2", "g3"} {
 		q.put(g, 1)
 	}
@@ -280,7 +280,7 @@ func deliveryIDsAreUnique[T any](e *env, q queue[T]) {
 	nothingNew(e, q, "though all were settled")
 }
 
-func heldMessagesAreNotDeliveredTwice[T any](e *env, q queue[T]) {
+func leasedMessagesAreNotDeliveredTwice[T any](e *env, q queue[T]) {
 	q.put("g1", 1)
 	q.put("g2", 1)
 	first := take(e, q.Receiver, 2)
@@ -291,7 +291,7 @@ func heldMessagesAreNotDeliveredTwice[T any](e *env, q queue[T]) {
 	nothing(e, q, "though it was settled")
 }
 
-func retriedMessagesComeAgain[T any](e *env, q queue[T]) {
+func retriedMessagesAreRedelivered[T any](e *env, q queue[T]) {
 	q.put("g1", 1)
 	q.put("g2", 1)
 	first := take(e, q.Receiver, 2)
@@ -360,7 +360,7 @@ func retriesWaitForAfter[T any](e *env, q queue[T]) {
 	}
 }
 
-func nextTellsWhenARetryIsDue[T any](e *env, q queue[T]) {
+func nextIsWhenARetryIsDue[T any](e *env, q queue[T]) {
 	e.needClock()
 	q.put("g1", 1)
 	q.put("g2", 1)
@@ -415,7 +415,7 @@ func unknownSettlementsAreIgnored[T any](e *env, q queue[T]) {
 	nothing(e, q, "though it was settled")
 }
 
-func holdsEndAfterTheVisibilityTimeout[T any](e *env, q queue[T]) {
+func leasesExpire[T any](e *env, q queue[T]) {
 	e.needClock()
 	q.put("g", 1)
 	first := take(e, q.Receiver, 1)[0]
@@ -433,7 +433,7 @@ func holdsEndAfterTheVisibilityTimeout[T any](e *env, q queue[T]) {
 	nothing(e, q, "though it was settled")
 }
 
-func noTwoCallersHoldOneGroup[T any](e *env, q queue[T], several bool) {
+func noTwoCallersLeaseOneGroup[T any](e *env, q queue[T], several bool) {
 	groups, each := 40, 1
 	if several {
 		groups, each = 4, 10
@@ -583,7 +583,7 @@ func groupsAreDeliveredInOrder[T any](e *env, q queue[T]) {
 	nothing(e, q, "though all were settled")
 }
 
-func aHeldMessageBlocksItsGroup[T any](e *env, q queue[T]) {
+func aLeasedMessageBlocksItsGroup[T any](e *env, q queue[T]) {
 	for n := 1; n <= 3; n++ {
 		q.put("g", n)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/testenv"
 )
 
 // SeedVariable is the environment variable that sets the seed of
@@ -27,6 +28,9 @@ const SeedVariable = "REVENTLESS_SEED"
 func TestSameResults(t *testing.T, a, b Open) {
 	seed := rand.Uint64()
 	lists := 12
+	if testenv.Long() {
+		lists = 100
+	}
 	if s := os.Getenv(SeedVariable); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {

@@ -2,9 +2,7 @@ package drivertest
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -34,7 +32,7 @@ func schedulerSuite() suite {
 		{"InvalidSchedulesAreRefused", invalidSchedulesAreRefused},
 		{"ValidSchedulesAreAccepted", validSchedulesAreAccepted},
 		{"SchedulesSurviveReopening", schedulesSurviveReopening},
-		{"CancelledCallsFail", cancelledSchedulerCallsFail},
+		cancelledCallsFail(schedulerCalls),
 		{"ArgumentsAreNotKept", createDoesNotKeepItsArgument},
 	}...)}
 }
@@ -542,25 +540,6 @@ func schedulesSurviveReopening(e *env) {
 	}
 	e.noFiring(s, "though the missed times are one firing")
 	e.wantSchedules(s, "hourly")
-}
-
-func cancelledSchedulerCallsFail(e *env) {
-	s := e.scheduler()
-	e.create(s, "a", at(e.Now().Add(-time.Hour)))
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	_, list := s.List(ctx)
-	_, receive := s.Receive(ctx, 1)
-	for name, err := range map[string]error{
-		"Create":  s.Create(ctx, driver.Schedule{Name: "b", Expression: "rate(1 day)", Payload: json.RawMessage(`{}`)}),
-		"Delete":  s.Delete(ctx, "b"),
-		"List":    list,
-		"Receive": receive,
-	} {
-		if !errors.Is(err, context.Canceled) {
-			e.Errorf("%s with a cancelled context = %v, want context.Canceled", name, err)
-		}
-	}
 }
 
 func createDoesNotKeepItsArgument(e *env) {

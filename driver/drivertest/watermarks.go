@@ -1,8 +1,6 @@
 package drivertest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"testing"
 
@@ -16,7 +14,7 @@ func TestWatermarks(t *testing.T, open Open) { watermarksSuite().run(t, open) }
 func watermarksSuite() suite {
 	return suite{"Watermarks", append(watermarksProperties(func(e *env) driver.Watermarks {
 		return e.watermarks("Test.Consumer")
-	}), property{"ConsumersAreKeptApart", consumersPositionsAreKeptApart})}
+	}), property{"ConsumersAreKeptApart", consumersAreKeptApart}, cancelledCallsFail(consumerCalls))}
 }
 
 func (e *env) watermarks(consumer string) driver.Watermarks {
@@ -46,7 +44,6 @@ func watermarksProperties(kinds ...func(e *env) driver.Watermarks) []property {
 		{"BlockNeedsTheWatermark", with(blockNeedsTheWatermark)},
 		{"WatermarksHasEveryKey", with(watermarksHasEveryKey)},
 		{"StreamsAreKeptApart", with(watermarksOfStreamsAreKeptApart)},
-		{"WatermarkErrorsAreNotZeroes", with(watermarkErrorsAreNotZeroes)},
 		{"WatermarksSurviveReopening", func(e *env) {
 			for _, opened := range kinds {
 				watermarksSurviveReopening(e, opened)
@@ -278,25 +275,6 @@ func watermarksOfStreamsAreKeptApart(e *env, c driver.Watermarks) {
 	}
 }
 
-func watermarkErrorsAreNotZeroes(e *env, c driver.Watermarks) {
-	e.must(c.Advance(e.ctx, []driver.Advance{advance("s", 0, 4)}), "Advance")
-	ctx, cancel := context.WithCancel(e.ctx)
-	cancel()
-	_, err1 := c.Watermark(ctx, streamKey("s"))
-	_, err2 := c.Watermarks(ctx, []driver.StreamKey{streamKey("s")})
-	for name, err := range map[string]error{
-		"Watermark":  err1,
-		"Watermarks": err2,
-		"Advance":    c.Advance(ctx, []driver.Advance{advance("t", 0, 1)}),
-		"Block":      c.Block(ctx, streamKey("u"), 0),
-		"Unblock":    c.Unblock(ctx, streamKey("u")),
-	} {
-		if !errors.Is(err, context.Canceled) {
-			e.Errorf("%s with a cancelled context = %v, want context.Canceled", name, err)
-		}
-	}
-}
-
 func watermarksSurviveReopening(e *env, opened func(*env) driver.Watermarks) {
 	e.needReopen()
 	c := opened(e)
@@ -313,7 +291,7 @@ func watermarksSurviveReopening(e *env, opened func(*env) driver.Watermarks) {
 	e.must(opened(e).Advance(e.ctx, []driver.Advance{advance("a", 3, 4), advance("b", 5, 6)}), "Advance")
 }
 
-func consumersPositionsAreKeptApart(e *env) {
+func consumersAreKeptApart(e *env) {
 	one, two := e.watermarks("Test.One"), e.watermarks("Test.Two")
 	e.must(one.Advance(e.ctx, []driver.Advance{advance("s", 0, 3)}), "Advance")
 	e.must(one.Block(e.ctx, streamKey("s"), 3), "Block")

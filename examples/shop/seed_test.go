@@ -17,6 +17,7 @@ import (
 	"github.com/reventless-go/reventless/examples/shop/ordering/policy"
 	"github.com/reventless-go/reventless/examples/shop/ordering/views"
 	"github.com/reventless-go/reventless/examples/shop/seed"
+	"github.com/reventless-go/reventless/internal/testenv"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/readmodel"
 	"github.com/reventless-go/reventless/reventlesstest"
@@ -142,11 +143,8 @@ func TestSeed(t *testing.T) {
 	// The read models equal what a script in another language computes straight
 	// from the file.
 	t.Run("agrees with script", func(t *testing.T) {
-		python, err := exec.LookPath("python3")
-		if err != nil {
-			t.Skip("there is no python3 to run testdata/expected.py with")
-		}
-		output, err := exec.CommandContext(t.Context(), python, "testdata/expected.py").Output()
+		testenv.Needs(t, "python3")
+		output, err := exec.CommandContext(t.Context(), "python3", "testdata/expected.py").Output()
 		if err != nil {
 			t.Fatal(err)
 		}

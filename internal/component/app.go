@@ -197,9 +197,7 @@ func (d *Definition) Uses() []*Definition {
 	var out []*Definition
 	switch {
 	case d.Automation != nil:
-		for _, r := range d.Automation.Rules {
-			out = append(out, r.Uses...)
-		}
+		out = append(out, d.Automation.Uses...)
 	case d.Task != nil:
 		out = append(out, d.Task.Uses...)
 		if d.Task.Bucket != nil {

@@ -14,8 +14,8 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/authz"
 )
 
 // Kind is the kind of a component.
@@ -74,33 +74,33 @@ type Event struct {
 // Aggregate is an erased aggregate.
 type Aggregate struct {
 	Commands, Events []MessageType
-	FoldVersion      int
+	StateVersion     int
 	SnapshotEvery    int // events; negative is never
 	Async            bool
 	// Access has the rule of every command, by its name.
-	Access map[string]access.Rule
-	// NewFold returns the fold of an empty stream.
-	NewFold func() Fold
-	// DecodeCommand decodes a command into the value that [Fold].Decide takes.
+	Access map[string]authz.Rule
+	// NewState returns the state of an empty stream.
+	NewState func() State
+	// DecodeCommand decodes a command into the value that [State].Decide takes.
 	DecodeCommand func(driver.Command) (any, error)
 }
 
-// Fold is the state of one stream. It is not safe for concurrent use.
-type Fold interface {
+// State is the state of one stream. It is not safe for concurrent use.
+type State interface {
 	// Apply folds one stored event.
 	Apply(driver.Event) error
 	// Decide runs a decoded command on the state and returns its events, or the
 	// rejection. The state is not changed.
-	Decide(command any) ([]driver.Event, *Refusal, error)
+	Decide(command any) ([]driver.Event, *Rejection, error)
 	// Clone returns a fold that may be changed without changing this one.
-	Clone() Fold
+	Clone() State
 	// Snapshot and Restore turn the state into JSON and back.
 	Snapshot() (json.RawMessage, error)
 	Restore(json.RawMessage) error
 }
 
-// Refusal is a domain's no.
-type Refusal struct {
+// Rejection is how Decide rejects a command.
+type Rejection struct {
 	Code    string
 	Message string
 	Detail  json.RawMessage
@@ -114,7 +114,7 @@ type ReadModel struct {
 	SubID       string
 	Indexes     []driver.Index
 	OwnRow      bool
-	Access      access.Rule
+	Access      authz.Rule
 	Projections []Projection
 	// Decode and Encode turn a row into a *R and back; Encode fills everything
 	// of the driver's row but the key's id. SubIDOf returns the sub id of a *R.
@@ -144,6 +144,8 @@ type Change struct {
 // Automation is an erased automation, side effect or extension.
 type Automation struct {
 	Rules []Rule
+	// Uses are the read models and buckets that the rules may open.
+	Uses []*Definition
 	// Targets are what the actions may address.
 	Targets []*Definition
 	// Point is what an extension extends.
@@ -153,7 +155,6 @@ type Automation struct {
 // Rule reacts to the events of one source.
 type Rule struct {
 	Source *Definition
-	Uses   []*Definition
 	// React runs once for an event; for a side effect it returns no actions.
 	React func(context.Context, Env, Event) ([]Action, error)
 }
@@ -244,6 +245,11 @@ type Env interface {
 	Now() time.Time
 	// IdempotencyKey is the same at every repetition of the running call.
 	IdempotencyKey() string
+	Opener
+}
+
+// Opener opens what a component uses.
+type Opener interface {
 	OpenRows(*Definition) (driver.QueryDb, driver.QueryEngine, string, error)
 	OpenBucket(*Definition) (driver.Bucket, error)
 }

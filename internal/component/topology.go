@@ -32,7 +32,7 @@ func (a *App) describe(name string, d *Definition) topology.Component {
 	switch {
 	case d.Aggregate != nil:
 		c.Commands, c.Events = messages(d.Aggregate.Commands), messages(d.Aggregate.Events)
-		c.Async, c.FoldVersion, c.SnapshotEvery = d.Aggregate.Async, d.Aggregate.FoldVersion, d.Aggregate.SnapshotEvery
+		c.Async, c.StateVersion, c.SnapshotEvery = d.Aggregate.Async, d.Aggregate.StateVersion, d.Aggregate.SnapshotEvery
 	case d.ReadModel != nil:
 		c.SubID, c.OwnRow = d.ReadModel.SubID, d.ReadModel.OwnRow
 		for _, x := range d.ReadModel.Indexes {

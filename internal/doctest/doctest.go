@@ -1,14 +1,18 @@
-// Package doctest holds the Go code in documents to the source it was taken
-// from. A block of such code has a line before it that says where that is:
+// Package doctest compares the Go code in documents with the source that it was
+// taken from. A line before such a block of code names that source:
 //
 //	<!-- from example_test.go#Example -->
 //	```go
 //	...
 //	```
 //
-// The name is that of a region in the file, between the lines "// region NAME"
-// and "// endregion", or else of a function, whose body it is. The file is
-// looked for beside the document.
+// The name is one of these:
+//   - a region in the file, between the lines "// region NAME" and "// endregion"
+//   - a function: the block is its body
+//   - a method, as Type.Method, or a type: the block is the declaration without its
+//     comment
+//
+// The path of the file is relative to the document.
 package doctest
 
 import (
@@ -97,7 +101,7 @@ func parse(text string) ([]block, error) {
 	return blocks, nil
 }
 
-// source returns the lines of a region or a function's body.
+// source returns the lines of a region, a function's body, a method or a type.
 func source(path, name string) ([]string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -121,12 +125,48 @@ func source(path, name string) ([]string, error) {
 		return nil, err
 	}
 	for _, d := range file.Decls {
+		if from, to := declaration(d, name); from.IsValid() {
+			return lines[files.Position(from).Line-1 : files.Position(to).Line], nil
+		}
 		if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == name && f.Body != nil {
 			from, to := files.Position(f.Body.Lbrace).Line, files.Position(f.Body.Rbrace).Line
 			return lines[from : to-1], nil
 		}
 	}
-	return nil, fmt.Errorf("%s has no region and no function %s: %w", path, name, errDocument)
+	return nil, fmt.Errorf("%s has no region, function, method or type %s: %w", path, name, errDocument)
+}
+
+// declaration returns where d begins and ends if it declares the method or type
+// called name.
+func declaration(d ast.Decl, name string) (from, to token.Pos) {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if d.Recv != nil && receiver(d.Recv.List[0].Type)+"."+d.Name.Name == name {
+			return d.Pos(), d.End()
+		}
+	case *ast.GenDecl:
+		if len(d.Specs) != 1 {
+			break
+		}
+		if t, ok := d.Specs[0].(*ast.TypeSpec); ok && t.Name.Name == name {
+			return d.Pos(), d.End()
+		}
+	}
+	return token.NoPos, token.NoPos
+}
+
+// receiver returns the name of a receiver's type, without its star and its type
+// parameters.
+func receiver(t ast.Expr) string {
+	switch t := t.(type) {
+	case *ast.StarExpr:
+		return receiver(t.X)
+	case *ast.IndexExpr:
+		return receiver(t.X)
+	case *ast.Ident:
+		return t.Name
+	}
+	return ""
 }
 
 // difference returns the first line in which two pieces of code differ, counted

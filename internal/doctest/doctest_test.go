@@ -28,7 +28,14 @@ func Example() {
 	// Output: 1
 }
 
+// Method has a comment.
 func (A) Method() { panic(1) }
+
+type G[T any] struct{ t T }
+
+func (g *G[T]) Get() T {
+	return g.t
+}
 
 // region open
 `
@@ -48,13 +55,16 @@ func TestSameAsTheSource(t *testing.T) {
 		"a region":             {text: document("<!-- from x.go#types -->", "type A struct {", "\tB int", "}")},
 		"a function's body":    {text: document("<!-- from x.go#Example -->", "a := A{}", "if a.B == 0 {", "", "\t// region inner", "\ta.B++", "\t// endregion", "}", "// Output: 1")},
 		"indentation":          {text: document("<!-- from x.go#inner -->", "\ta.B++", "")},
+		"a method":             {text: document("<!-- from x.go#A.Method -->", "func (A) Method() { panic(1) }")},
+		"a generic method":     {text: document("<!-- from x.go#G.Get -->", "func (g *G[T]) Get() T {", "\treturn g.t", "}")},
+		"a type":               {text: document("<!-- from x.go#G -->", "type G[T any] struct{ t T }")},
 		"another line":         {text: document("<!-- from x.go#types -->", "type A struct {", "\tB uint", "}"), line: 6},
 		"other indentation":    {text: document("<!-- from x.go#types -->", "type A struct {", "B int", "}"), line: 6},
 		"a line too few":       {text: document("<!-- from x.go#types -->", "type A struct {", "\tB int"), line: 7},
 		"a line too many":      {text: document("<!-- from x.go#inner -->", "", "a.B++", "a.B--"), line: 7},
 		"an empty block":       {text: document("<!-- from x.go#inner -->"), line: 6},
 		"no such name":         {text: document("<!-- from x.go#gone -->", "a"), err: errDocument},
-		"a method":             {text: document("<!-- from x.go#Method -->", "a"), err: errDocument},
+		"a method's name":      {text: document("<!-- from x.go#Method -->", "a"), err: errDocument},
 		"a region with no end": {text: document("<!-- from x.go#open -->", "a"), err: errDocument},
 		"no such file":         {text: document("<!-- from gone.go#types -->", "a"), err: os.ErrNotExist},
 		"nothing marked":       {text: document("", "a"), err: errDocument},

@@ -70,44 +70,58 @@ func (p *Provider) disturbance() Deliveries {
 	return p.disturb
 }
 
-// receiver is a [driver.Receiver] that delivers another one's messages badly.
-type receiver[T any] struct {
-	p          *Provider
-	kind, name string
-	inner      driver.Receiver[T]
+// Receiver is a [driver.Receiver] under the rules of its provider, whose deliveries
+// may be disturbed.
+type Receiver[T any] struct {
+	driver.Receiver[T]
+	site
+	OnReceive func(ctx context.Context, max int) (driver.Batch[T], error)
+	OnSettle  func(ctx context.Context, settlements []driver.Settlement) error
+	// Spec and OnLag are set on event collectors, OnLag on a [driver.Lagger] only.
+	Spec  driver.CollectorSpec
+	OnLag func(ctx context.Context) (driver.Lag, error)
 
-	wanted  func(Deliveries) bool
-	ordered bool // a queue, which keeps its order and loses nothing
-	strip   func(T) T
-	garbage func(n int) T
+	disturbed func(Deliveries) bool // nil is never
+	ordered   bool                  // a queue, which keeps its order and loses nothing
+	strip     func(T) T
+	garbage   func(n int) T
 
 	mu    sync.Mutex
 	rng   *rand.Rand
 	seed  uint64
-	held  []driver.Delivery[T]          // of inner, to be delivered later
+	later []driver.Delivery[T]          // of the wrapped receiver, to be delivered later
 	again []driver.Delivery[T]          // repeats, to be delivered later
-	extra map[string]bool               // deliveries that inner knows nothing of
+	extra map[string]bool               // deliveries that the wrapped receiver does not know
 	out   map[string]driver.Delivery[T] // those of a queue that are not settled
 	made  int
 }
 
-func newReceiver[T any](p *Provider, kind, name, bell string, inner driver.Receiver[T]) *receiver[T] {
-	p.mu.Lock()
-	p.receivers[driver.ReceiverOf(kind, bell)]++
-	p.mu.Unlock()
-	return &receiver[T]{
-		p: p, kind: kind, name: name, inner: inner, extra: map[string]bool{}, out: map[string]driver.Delivery[T]{},
+// newReceiver wraps what an open method returned; setUp may set more of it.
+func newReceiver[T any](inner driver.Receiver[T], err error, at site, source string, setUp func(*Receiver[T])) (driver.Receiver[T], error) {
+	if err != nil {
+		return nil, err
 	}
+	at.p.mu.Lock()
+	at.p.receivers[driver.ReceiverOf(at.kind, source)]++
+	at.p.mu.Unlock()
+	r := &Receiver[T]{
+		Receiver: inner, site: at, OnReceive: inner.Receive, OnSettle: inner.Settle,
+		extra: map[string]bool{}, out: map[string]driver.Delivery[T]{},
+	}
+	if setUp != nil {
+		setUp(r)
+	}
+	return opened(at.p, r), nil
 }
 
 // Receive implements [driver.Receiver].
-func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], error) {
-	b, err := get(r.p, r.kind+".Receive", r.name, nil, func() (driver.Batch[T], error) { return r.inner.Receive(ctx, max) })
+func (r *Receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], error) {
+	b, err := get(r.site, "Receive", func() (driver.Batch[T], error) { return r.OnReceive(ctx, max) })
 	if err != nil {
 		return b, err
 	}
 	d := r.p.disturbance()
-	on := r.wanted == nil || r.wanted(d)
+	on := r.disturbed != nil && r.disturbed(d)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.rng == nil || r.seed != d.Seed {
@@ -117,8 +131,8 @@ func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 	}
 	var out []driver.Delivery[T]
 	if len(b.Deliveries) == 0 || r.rng.IntN(3) == 0 { // what was left for later
-		out = append(append(out, r.held...), r.again...)
-		r.held, r.again = nil, nil
+		out = append(append(out, r.later...), r.again...)
+		r.later, r.again = nil, nil
 	}
 	var dropped []driver.Settlement
 	for _, del := range b.Deliveries {
@@ -148,7 +162,7 @@ func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 		case r.chance(d.Drop):
 			dropped = append(dropped, driver.Settlement{ID: del.ID})
 		case r.chance(d.Hold):
-			r.held = append(r.held, del)
+			r.later = append(r.later, del)
 		default:
 			out = append(out, del)
 		}
@@ -157,13 +171,13 @@ func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 		r.rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	}
 	if len(dropped) > 0 {
-		if err := r.inner.Settle(ctx, dropped); err != nil {
+		if err := r.Receiver.Settle(ctx, dropped); err != nil {
 			return driver.Batch[T]{}, err
 		}
 	}
-	if len(out) == 0 && len(r.held)+len(r.again) > 0 { // an empty batch says that nothing is left
-		out = append(append(out, r.held...), r.again...)
-		r.held, r.again = nil, nil
+	if len(out) == 0 && len(r.later)+len(r.again) > 0 { // an empty batch says that nothing is left
+		out = append(append(out, r.later...), r.again...)
+		r.later, r.again = nil, nil
 	}
 	if len(out) > 0 || len(b.Deliveries) == 0 {
 		b.Deliveries = out
@@ -171,15 +185,15 @@ func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 	}
 	// All were dropped: look again, for an empty batch would say that there is
 	// nothing more.
-	return r.inner.Receive(ctx, max)
+	return r.OnReceive(ctx, max)
 }
 
-func (r *receiver[T]) chance(fraction float64) bool {
+func (r *Receiver[T]) chance(fraction float64) bool {
 	return fraction > 0 && r.rng.Float64() < fraction
 }
 
-// repeat is a delivery that inner knows nothing of.
-func (r *receiver[T]) repeat(d driver.Delivery[T]) driver.Delivery[T] {
+// repeat is a delivery that the wrapped receiver does not know.
+func (r *Receiver[T]) repeat(d driver.Delivery[T]) driver.Delivery[T] {
 	r.made++
 	d.ID = "again-" + strconv.Itoa(r.made) + "-" + d.ID
 	d.Attempt++
@@ -188,7 +202,7 @@ func (r *receiver[T]) repeat(d driver.Delivery[T]) driver.Delivery[T] {
 }
 
 // Settle implements [driver.Receiver].
-func (r *receiver[T]) Settle(ctx context.Context, settlements []driver.Settlement) error {
+func (r *Receiver[T]) Settle(ctx context.Context, settlements []driver.Settlement) error {
 	r.mu.Lock()
 	known := make([]driver.Settlement, 0, len(settlements))
 	for _, s := range settlements {
@@ -198,12 +212,12 @@ func (r *receiver[T]) Settle(ctx context.Context, settlements []driver.Settlemen
 		}
 		if del, ok := r.out[s.ID]; ok {
 			delete(r.out, s.ID)
-			if d := r.p.disturbance(); !s.Retry && r.wanted(d) && r.chance(d.Double) {
+			if d := r.p.disturbance(); !s.Retry && r.disturbed(d) && r.chance(d.Double) {
 				r.again = append(r.again, r.repeat(del))
 			}
 		}
 		known = append(known, s)
 	}
 	r.mu.Unlock()
-	return r.p.do(r.kind+".Settle", r.name, nil, func() error { return r.inner.Settle(ctx, known) })
+	return r.do("Settle", func() error { return r.OnSettle(ctx, known) })
 }

@@ -9,35 +9,46 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-type eventLog struct {
-	p     *Provider
-	name  string
-	inner driver.EventLog
+// EventLog is a [driver.EventLog] under the rules of its provider. As in all
+// drivers of this package a test may replace the methods of what is wrapped by the
+// function fields, see [Change].
+type EventLog struct {
+	driver.EventLog
+	site
+	OnAppend func(ctx context.Context, c driver.Commit) error
+	OnLoad   func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error)
+	OnRead   func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error]
+	OnScan   func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error]
 }
 
-func (l *eventLog) Append(ctx context.Context, c driver.Commit) error {
-	return l.p.do("EventLog.Append", l.name, []string{c.Stream}, func() error { return l.inner.Append(ctx, c) })
+// Append implements [driver.EventLog].
+func (l *EventLog) Append(ctx context.Context, c driver.Commit) error {
+	return l.do("Append", func() error { return l.OnAppend(ctx, c) }, c.Stream)
 }
 
-func (l *eventLog) Load(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
-	return get(l.p, "EventLog.Load", l.name, []string{stream}, func() ([]driver.Commit, error) {
-		commits, err := l.inner.Load(ctx, stream, foldVersion)
+// Load implements [driver.EventLog].
+func (l *EventLog) Load(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+	return get(l.site, "Load", func() ([]driver.Commit, error) {
+		commits, err := l.OnLoad(ctx, stream, foldVersion)
 		l.p.read(l.name, len(commits))
 		return commits, err
-	})
+	}, stream)
 }
 
-func (l *eventLog) Read(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
-	return l.sequence("EventLog.Read", []string{stream}, func() iter.Seq2[driver.Commit, error] { return l.inner.Read(ctx, stream, after) })
+// Read implements [driver.EventLog].
+func (l *EventLog) Read(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+	return l.sequence("Read", func() iter.Seq2[driver.Commit, error] { return l.OnRead(ctx, stream, after) }, stream)
 }
 
-func (l *eventLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
-	return l.sequence("EventLog.Scan", nil, func() iter.Seq2[driver.Commit, error] { return l.inner.Scan(ctx, segment, segments) })
+// Scan implements [driver.EventLog].
+func (l *EventLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
+	return l.sequence("Scan", func() iter.Seq2[driver.Commit, error] { return l.OnScan(ctx, segment, segments) })
 }
 
 // sequence fails as a sequence does: after some elements, as the last one.
-func (l *eventLog) sequence(op string, keys []string, f func() iter.Seq2[driver.Commit, error]) iter.Seq2[driver.Commit, error] {
+func (l *EventLog) sequence(method string, f func() iter.Seq2[driver.Commit, error], keys ...string) iter.Seq2[driver.Commit, error] {
 	return func(yield func(driver.Commit, error) bool) {
+		op := l.kind + "." + method
 		r := l.p.match(op, l.name, keys)
 		if r != nil && r.Do != nil {
 			r.Do()
@@ -64,210 +75,285 @@ func (l *eventLog) sequence(op string, keys []string, f func() iter.Seq2[driver.
 	}
 }
 
-type commandTopic struct {
-	p     *Provider
-	name  string
-	inner driver.CommandTopic
+// CommandTopic is a [driver.CommandTopic] under the rules of its provider.
+type CommandTopic struct {
+	driver.CommandTopic
+	site
+	OnSend func(ctx context.Context, commands []driver.Command) error
 }
 
-func (t *commandTopic) Send(ctx context.Context, commands []driver.Command) error {
-	return batch(t.p, "CommandTopic.Send", t.name, commands,
+// Send implements [driver.CommandTopic].
+func (t *CommandTopic) Send(ctx context.Context, commands []driver.Command) error {
+	return batch(t.site, "Send", commands,
 		func(c driver.Command) string { return c.Entity }, func(c driver.Command) string { return c.Meta.ID },
-		func(cs []driver.Command) error { return t.inner.Send(ctx, cs) })
+		func(cs []driver.Command) error { return t.OnSend(ctx, cs) })
 }
 
-type eventTopic struct {
-	p     *Provider
-	log   string
-	inner driver.EventTopic
+// EventTopic is a [driver.EventTopic] under the rules of its provider.
+type EventTopic struct {
+	driver.EventTopic
+	site
+	OnPublish func(ctx context.Context, envelopes []driver.Envelope) error
 }
 
-func (t *eventTopic) Publish(ctx context.Context, envelopes []driver.Envelope) error {
-	return batch(t.p, "EventTopic.Publish", t.log, envelopes,
+// Publish implements [driver.EventTopic].
+func (t *EventTopic) Publish(ctx context.Context, envelopes []driver.Envelope) error {
+	return batch(t.site, "Publish", envelopes,
 		func(e driver.Envelope) string { return e.Commit.Stream }, driver.Envelope.Key,
-		func(es []driver.Envelope) error { return t.inner.Publish(ctx, es) })
+		func(es []driver.Envelope) error { return t.OnPublish(ctx, es) })
 }
 
-type watermarks struct {
-	p          *Provider
-	kind, name string
-	inner      driver.Watermarks
+// StreamWatermarks are [driver.Watermarks] under the rules of their provider, those
+// of a consumer or of a read model.
+type StreamWatermarks struct {
+	Inner driver.Watermarks
+	site
+	OnWatermark  func(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error)
+	OnWatermarks func(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error)
+	OnAdvance    func(ctx context.Context, advances []driver.Advance) error
+	OnBlock      func(ctx context.Context, stream driver.StreamKey, at uint64) error
+	OnUnblock    func(ctx context.Context, stream driver.StreamKey) error
 }
 
-func (c *watermarks) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
-	return get(c.p, c.kind+".Watermark", c.name, []string{stream.Stream}, func() (driver.Watermark, error) {
-		return c.inner.Watermark(ctx, stream)
-	})
+func newWatermarks(inner driver.Watermarks, at site) *StreamWatermarks {
+	return opened(at.p, &StreamWatermarks{inner, at, inner.Watermark, inner.Watermarks, inner.Advance, inner.Block, inner.Unblock})
 }
 
-func (c *watermarks) Watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
-	keys := make([]string, len(streams))
-	for i, s := range streams {
-		keys[i] = s.Stream
-	}
-	return get(c.p, c.kind+".Watermarks", c.name, keys, func() (map[driver.StreamKey]driver.Watermark, error) {
-		return c.inner.Watermarks(ctx, streams)
-	})
+// Watermark implements [driver.Watermarks].
+func (w *StreamWatermarks) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
+	return get(w.site, "Watermark", func() (driver.Watermark, error) { return w.OnWatermark(ctx, stream) }, stream.Stream)
 }
 
-func (c *watermarks) Advance(ctx context.Context, advances []driver.Advance) error {
-	return c.p.do(c.kind+".Advance", c.name, streamsOf(advances), func() error { return c.inner.Advance(ctx, advances) })
+// Watermarks implements [driver.Watermarks].
+func (w *StreamWatermarks) Watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
+	keys := mapped(streams, func(s driver.StreamKey) string { return s.Stream })
+	return get(w.site, "Watermarks", func() (map[driver.StreamKey]driver.Watermark, error) { return w.OnWatermarks(ctx, streams) }, keys...)
 }
 
-func (c *watermarks) Block(ctx context.Context, stream driver.StreamKey, at uint64) error {
-	return c.p.do(c.kind+".Block", c.name, []string{stream.Stream}, func() error { return c.inner.Block(ctx, stream, at) })
+// Advance implements [driver.Watermarks].
+func (w *StreamWatermarks) Advance(ctx context.Context, advances []driver.Advance) error {
+	return w.do("Advance", func() error { return w.OnAdvance(ctx, advances) }, streamsOf(advances)...)
 }
 
-func (c *watermarks) Unblock(ctx context.Context, stream driver.StreamKey) error {
-	return c.p.do(c.kind+".Unblock", c.name, []string{stream.Stream}, func() error { return c.inner.Unblock(ctx, stream) })
+// Block implements [driver.Watermarks].
+func (w *StreamWatermarks) Block(ctx context.Context, stream driver.StreamKey, at uint64) error {
+	return w.do("Block", func() error { return w.OnBlock(ctx, stream, at) }, stream.Stream)
+}
+
+// Unblock implements [driver.Watermarks].
+func (w *StreamWatermarks) Unblock(ctx context.Context, stream driver.StreamKey) error {
+	return w.do("Unblock", func() error { return w.OnUnblock(ctx, stream) }, stream.Stream)
 }
 
 func streamsOf(advances []driver.Advance) []string {
-	out := make([]string, len(advances))
-	for i, a := range advances {
-		out[i] = a.Stream
+	return mapped(advances, func(a driver.Advance) string { return a.Stream })
+}
+
+func mapped[T any](list []T, f func(T) string) []string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = f(v)
 	}
 	return out
 }
 
-// queryDb is inner with the methods that the engine writes and reads through.
-type queryDb struct {
-	driver.QueryDb
-	watermarks
+// QueryDb is a [driver.QueryDb] under the rules of its provider.
+type QueryDb struct {
+	*StreamWatermarks
+	Inner      driver.QueryDb
+	Spec       driver.TableSpec
+	OnLoad     func(ctx context.Context, id string) ([]driver.Row, error)
+	OnLoadRow  func(ctx context.Context, key driver.Key) (driver.Row, error)
+	OnLoadRows func(ctx context.Context, keys []driver.Key) ([]driver.Row, error)
+	OnApply    func(ctx context.Context, step driver.Step) error
+	OnClear    func(ctx context.Context) error
 }
 
-var _ driver.QueryDb = (*queryDb)(nil)
-
-func (db *queryDb) Watermark(ctx context.Context, stream driver.StreamKey) (driver.Watermark, error) {
-	return db.watermarks.Watermark(ctx, stream)
+// Load implements [driver.QueryDb].
+func (db *QueryDb) Load(ctx context.Context, id string) ([]driver.Row, error) {
+	return get(db.site, "Load", func() ([]driver.Row, error) { return db.OnLoad(ctx, id) }, id)
 }
 
-func (db *queryDb) Watermarks(ctx context.Context, streams []driver.StreamKey) (map[driver.StreamKey]driver.Watermark, error) {
-	return db.watermarks.Watermarks(ctx, streams)
+// LoadRow implements [driver.QueryDb].
+func (db *QueryDb) LoadRow(ctx context.Context, key driver.Key) (driver.Row, error) {
+	return get(db.site, "LoadRow", func() (driver.Row, error) { return db.OnLoadRow(ctx, key) }, key.ID)
 }
 
-func (db *queryDb) Advance(ctx context.Context, advances []driver.Advance) error {
-	return db.watermarks.Advance(ctx, advances)
+// LoadRows implements [driver.QueryDb].
+func (db *QueryDb) LoadRows(ctx context.Context, keys []driver.Key) ([]driver.Row, error) {
+	ids := mapped(keys, func(k driver.Key) string { return k.ID })
+	return get(db.site, "LoadRows", func() ([]driver.Row, error) { return db.OnLoadRows(ctx, keys) }, ids...)
 }
 
-func (db *queryDb) Block(ctx context.Context, stream driver.StreamKey, at uint64) error {
-	return db.watermarks.Block(ctx, stream, at)
+// Apply implements [driver.QueryDb]; a call is about the streams that it advances.
+func (db *QueryDb) Apply(ctx context.Context, step driver.Step) error {
+	return db.do("Apply", func() error { return db.OnApply(ctx, step) }, streamsOf(step.Advances)...)
 }
 
-func (db *queryDb) Unblock(ctx context.Context, stream driver.StreamKey) error {
-	return db.watermarks.Unblock(ctx, stream)
+// Clear implements [driver.QueryDb].
+func (db *QueryDb) Clear(ctx context.Context) error {
+	return db.do("Clear", func() error { return db.OnClear(ctx) })
 }
 
-func (db *queryDb) Load(ctx context.Context, id string) ([]driver.Row, error) {
-	return get(db.p, "QueryDb.Load", db.name, []string{id}, func() ([]driver.Row, error) { return db.QueryDb.Load(ctx, id) })
+// QueryEngine is a [driver.QueryEngine] under the rules of its provider.
+type QueryEngine struct {
+	driver.QueryEngine
+	site
+	Specs   []driver.TableSpec
+	OnQuery func(ctx context.Context, q driver.Query) (driver.Page, error)
+	OnScan  func(ctx context.Context, s driver.Scan) (driver.Page, error)
 }
 
-func (db *queryDb) LoadRow(ctx context.Context, key driver.Key) (driver.Row, error) {
-	return get(db.p, "QueryDb.LoadRow", db.name, []string{key.ID}, func() (driver.Row, error) { return db.QueryDb.LoadRow(ctx, key) })
+// Query implements [driver.QueryEngine].
+func (e *QueryEngine) Query(ctx context.Context, q driver.Query) (driver.Page, error) {
+	return get(e.site, "Query", func() (driver.Page, error) { return e.OnQuery(ctx, q) }, q.ReadModel)
 }
 
-func (db *queryDb) LoadRows(ctx context.Context, rows []driver.Key) ([]driver.Row, error) {
-	keys := make([]string, len(rows))
-	for i, k := range rows {
-		keys[i] = k.ID
-	}
-	return get(db.p, "QueryDb.LoadRows", db.name, keys, func() ([]driver.Row, error) { return db.QueryDb.LoadRows(ctx, rows) })
+// Scan implements [driver.QueryEngine].
+func (e *QueryEngine) Scan(ctx context.Context, s driver.Scan) (driver.Page, error) {
+	return get(e.site, "Scan", func() (driver.Page, error) { return e.OnScan(ctx, s) }, s.ReadModel)
 }
 
-// Apply is about the streams that the step advances.
-func (db *queryDb) Apply(ctx context.Context, step driver.Step) error {
-	return db.p.do("QueryDb.Apply", db.name, streamsOf(step.Advances), func() error { return db.QueryDb.Apply(ctx, step) })
+// StateTopic is a [driver.StateTopic] under the rules of its provider.
+type StateTopic struct {
+	driver.StateTopic
+	site
+	Spec        driver.TableSpec
+	OnSubscribe func(ctx context.Context) (iter.Seq2[driver.StateChange, error], error)
 }
 
-func (db *queryDb) Clear(ctx context.Context) error {
-	return db.p.do("QueryDb.Clear", db.name, nil, func() error { return db.QueryDb.Clear(ctx) })
+// Subscribe implements [driver.StateTopic].
+func (t *StateTopic) Subscribe(ctx context.Context) (iter.Seq2[driver.StateChange, error], error) {
+	return get(t.site, "Subscribe", func() (iter.Seq2[driver.StateChange, error], error) { return t.OnSubscribe(ctx) })
 }
 
-type counter struct {
-	p     *Provider
-	name  string
-	inner driver.Counter
+// Counter is a [driver.Counter] under the rules of its provider.
+type Counter struct {
+	driver.Counter
+	site
+	OnCount     func(ctx context.Context, counterID, reference string, n int64) error
+	OnAddTarget func(ctx context.Context, counterID, reference string, target int64) error
+	OnState     func(ctx context.Context, counterID string) (driver.CounterState, error)
 }
 
-func (c *counter) Count(ctx context.Context, counterID, reference string, n int64) error {
-	return c.p.do("Counter.Count", c.name, []string{counterID}, func() error { return c.inner.Count(ctx, counterID, reference, n) })
+// Count implements [driver.Counter].
+func (c *Counter) Count(ctx context.Context, counterID, reference string, n int64) error {
+	return c.do("Count", func() error { return c.OnCount(ctx, counterID, reference, n) }, counterID)
 }
 
-func (c *counter) AddTarget(ctx context.Context, counterID, reference string, target int64) error {
-	return c.p.do("Counter.AddTarget", c.name, []string{counterID}, func() error {
-		return c.inner.AddTarget(ctx, counterID, reference, target)
-	})
+// AddTarget implements [driver.Counter].
+func (c *Counter) AddTarget(ctx context.Context, counterID, reference string, target int64) error {
+	return c.do("AddTarget", func() error { return c.OnAddTarget(ctx, counterID, reference, target) }, counterID)
 }
 
-func (c *counter) State(ctx context.Context, counterID string) (driver.CounterState, error) {
-	return c.inner.State(ctx, counterID)
+// State implements [driver.Counter].
+func (c *Counter) State(ctx context.Context, counterID string) (driver.CounterState, error) {
+	return get(c.site, "State", func() (driver.CounterState, error) { return c.OnState(ctx, counterID) }, counterID)
 }
 
-type scheduler struct {
-	p     *Provider
-	inner driver.Scheduler
+// Scheduler is a [driver.Scheduler] under the rules of its provider.
+type Scheduler struct {
+	driver.Scheduler
+	site
+	OnCreate func(ctx context.Context, s driver.Schedule) error
+	OnDelete func(ctx context.Context, name string) error
+	OnList   func(ctx context.Context) ([]driver.Schedule, error)
 }
 
-func (s *scheduler) Create(ctx context.Context, schedule driver.Schedule) error {
-	return s.p.do("Scheduler.Create", "", []string{schedule.Name}, func() error { return s.inner.Create(ctx, schedule) })
+// Create implements [driver.Scheduler].
+func (s *Scheduler) Create(ctx context.Context, schedule driver.Schedule) error {
+	return s.do("Create", func() error { return s.OnCreate(ctx, schedule) }, schedule.Name)
 }
 
-func (s *scheduler) Delete(ctx context.Context, name string) error {
-	return s.p.do("Scheduler.Delete", "", []string{name}, func() error { return s.inner.Delete(ctx, name) })
+// Delete implements [driver.Scheduler].
+func (s *Scheduler) Delete(ctx context.Context, name string) error {
+	return s.do("Delete", func() error { return s.OnDelete(ctx, name) }, name)
 }
 
-func (s *scheduler) List(ctx context.Context) ([]driver.Schedule, error) {
-	return get(s.p, "Scheduler.List", "", nil, func() ([]driver.Schedule, error) { return s.inner.List(ctx) })
+// List implements [driver.Scheduler].
+func (s *Scheduler) List(ctx context.Context) ([]driver.Schedule, error) {
+	return get(s.site, "List", func() ([]driver.Schedule, error) { return s.OnList(ctx) })
 }
 
-type bucket struct {
-	p     *Provider
-	name  string
-	inner driver.Bucket
+// Bucket is a [driver.Bucket] under the rules of its provider.
+type Bucket struct {
+	driver.Bucket
+	site
+	OnPut    func(ctx context.Context, key string, body io.Reader) error
+	OnGet    func(ctx context.Context, key string) (io.ReadCloser, driver.Object, error)
+	OnDelete func(ctx context.Context, key string) error
+	OnList   func(ctx context.Context, prefix, after string, limit int) ([]driver.Object, error)
 }
 
-func (b *bucket) Put(ctx context.Context, key string, body io.Reader) error {
-	return b.p.do("Bucket.Put", b.name, []string{key}, func() error { return b.inner.Put(ctx, key, body) })
+// Put implements [driver.Bucket].
+func (b *Bucket) Put(ctx context.Context, key string, body io.Reader) error {
+	return b.do("Put", func() error { return b.OnPut(ctx, key, body) }, key)
 }
 
-func (b *bucket) Get(ctx context.Context, key string) (body io.ReadCloser, object driver.Object, err error) {
-	err = b.p.do("Bucket.Get", b.name, []string{key}, func() (err error) {
-		body, object, err = b.inner.Get(ctx, key)
+// Get implements [driver.Bucket].
+func (b *Bucket) Get(ctx context.Context, key string) (body io.ReadCloser, object driver.Object, err error) {
+	err = b.do("Get", func() (err error) {
+		body, object, err = b.OnGet(ctx, key)
 		return err
-	})
+	}, key)
 	return body, object, err
 }
 
-func (b *bucket) Delete(ctx context.Context, key string) error {
-	return b.p.do("Bucket.Delete", b.name, []string{key}, func() error { return b.inner.Delete(ctx, key) })
+// Delete implements [driver.Bucket].
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	return b.do("Delete", func() error { return b.OnDelete(ctx, key) }, key)
 }
 
-func (b *bucket) List(ctx context.Context, prefix, after string, limit int) ([]driver.Object, error) {
-	return get(b.p, "Bucket.List", b.name, nil, func() ([]driver.Object, error) { return b.inner.List(ctx, prefix, after, limit) })
+// List implements [driver.Bucket].
+func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) ([]driver.Object, error) {
+	return get(b.site, "List", func() ([]driver.Object, error) { return b.OnList(ctx, prefix, after, limit) })
 }
 
-type deadLetters struct {
+// DeadLetters are [driver.DeadLetters] under the rules of their provider.
+type DeadLetters struct {
 	driver.DeadLetters
-	p *Provider
+	site
+	OnPark   func(ctx context.Context, letter driver.DeadLetter) error
+	OnGet    func(ctx context.Context, id string) (driver.DeadLetter, error)
+	OnList   func(ctx context.Context, component, after string, limit int) ([]driver.DeadLetter, error)
+	OnRemove func(ctx context.Context, id string) error
 }
 
-func (d *deadLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
-	return d.p.do("DeadLetters.Park", letter.Component, []string{letter.ID}, func() error { return d.DeadLetters.Park(ctx, letter) })
+// Park implements [driver.DeadLetters]; the name of the call is the letter's component.
+func (d *DeadLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
+	at := site{d.p, d.kind, letter.Component}
+	return at.do("Park", func() error { return d.OnPark(ctx, letter) }, letter.ID)
 }
 
-func (d *deadLetters) Remove(ctx context.Context, id string) error {
-	return d.p.do("DeadLetters.Remove", "", []string{id}, func() error { return d.DeadLetters.Remove(ctx, id) })
+// Get implements [driver.DeadLetters].
+func (d *DeadLetters) Get(ctx context.Context, id string) (driver.DeadLetter, error) {
+	return get(d.site, "Get", func() (driver.DeadLetter, error) { return d.OnGet(ctx, id) }, id)
 }
 
-type outcomes struct {
-	p     *Provider
-	inner driver.Outcomes
+// List implements [driver.DeadLetters].
+func (d *DeadLetters) List(ctx context.Context, component, after string, limit int) ([]driver.DeadLetter, error) {
+	return get(d.site, "List", func() ([]driver.DeadLetter, error) { return d.OnList(ctx, component, after, limit) })
 }
 
-func (o *outcomes) Put(ctx context.Context, outcome driver.Outcome, expires time.Time) error {
-	return o.p.do("Outcomes.Put", "", []string{outcome.CommandID}, func() error { return o.inner.Put(ctx, outcome, expires) })
+// Remove implements [driver.DeadLetters].
+func (d *DeadLetters) Remove(ctx context.Context, id string) error {
+	return d.do("Remove", func() error { return d.OnRemove(ctx, id) }, id)
 }
 
-func (o *outcomes) Get(ctx context.Context, commandID string) (driver.Outcome, error) {
-	return get(o.p, "Outcomes.Get", "", []string{commandID}, func() (driver.Outcome, error) { return o.inner.Get(ctx, commandID) })
+// Outcomes are [driver.Outcomes] under the rules of their provider.
+type Outcomes struct {
+	driver.Outcomes
+	site
+	OnPut func(ctx context.Context, outcome driver.Outcome, expires time.Time) error
+	OnGet func(ctx context.Context, commandID string) (driver.Outcome, error)
+}
+
+// Put implements [driver.Outcomes].
+func (o *Outcomes) Put(ctx context.Context, outcome driver.Outcome, expires time.Time) error {
+	return o.do("Put", func() error { return o.OnPut(ctx, outcome, expires) }, outcome.CommandID)
+}
+
+// Get implements [driver.Outcomes].
+func (o *Outcomes) Get(ctx context.Context, commandID string) (driver.Outcome, error) {
+	return get(o.site, "Get", func() (driver.Outcome, error) { return o.OnGet(ctx, commandID) }, commandID)
 }

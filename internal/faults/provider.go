@@ -23,21 +23,23 @@ type Provider struct {
 
 	mu        sync.Mutex
 	rules     []*Injected
-	calls     map[site]int
+	calls     map[call]int
 	elements  map[string]int // commits read, by log
 	disturb   Deliveries
 	receivers map[string]int // notifications to give when the disturbance ends
 	listeners map[int]func(string)
 	last      int
+	changes   []func(d any)
 }
 
-type site struct{ op, name string }
+// call names a method of the drivers of one name.
+type call struct{ op, name string }
 
 // New returns a provider around inner; nil opts are the defaults. Without rules it
 // behaves as inner does.
 func New(inner driver.PullProvider, opts *Options) *Provider {
 	p := &Provider{
-		PullProvider: inner, calls: map[site]int{}, elements: map[string]int{}, receivers: map[string]int{}, listeners: map[int]func(string){},
+		PullProvider: inner, calls: map[call]int{}, elements: map[string]int{}, receivers: map[string]int{}, listeners: map[int]func(string){},
 	}
 	if opts != nil {
 		p.opts = *opts
@@ -89,6 +91,9 @@ type Rule struct {
 	Member bool
 	// Do is called in the place of the failure: before the call, or after it.
 	Do func()
+	// Map, if set, lets the call through and changes its error; nothing else of the
+	// rule is applied then.
+	Map func(err error) error
 }
 
 // Injected is a rule at work.
@@ -132,7 +137,7 @@ func (p *Provider) Calls(op, name string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if name != "" {
-		return p.calls[site{op, name}]
+		return p.calls[call{op, name}]
 	}
 	n := 0
 	for s, calls := range p.calls {
@@ -160,7 +165,7 @@ func (p *Provider) read(log string, commits int) {
 func (p *Provider) match(op, name string, keys []string) *Rule {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.calls[site{op, name}]++
+	p.calls[call{op, name}]++
 	for _, in := range p.rules {
 		r := &in.rule
 		if in.off || r.Op != op || r.Name != "" && r.Name != name || r.Key != "" && !slices.Contains(keys, r.Key) {
@@ -184,11 +189,24 @@ func (r *Rule) err(op, name string) error {
 	return fmt.Errorf("injected %s %s of %s: %w", when, op, name, r.Err)
 }
 
+// site is where a driver is: its provider, its kind and what it was opened for.
+type site struct {
+	p          *Provider
+	kind, name string
+}
+
 // do runs a call under the rules.
-func (p *Provider) do(op, name string, keys []string, f func() error) error {
-	r := p.match(op, name, keys)
-	if r == nil {
+func (s site) do(method string, f func() error, keys ...string) error {
+	op := s.kind + "." + method
+	return s.under(s.p.match(op, s.name, keys), op, f)
+}
+
+func (s site) under(r *Rule, op string, f func() error) error {
+	switch {
+	case r == nil:
 		return f()
+	case r.Map != nil:
+		return r.Map(f())
 	}
 	if r.After {
 		if err := f(); err != nil {
@@ -199,7 +217,7 @@ func (p *Provider) do(op, name string, keys []string, f func() error) error {
 		r.Do()
 	}
 	if r.Err != nil {
-		return r.err(op, name)
+		return r.err(op, s.name)
 	}
 	if r.After {
 		return nil
@@ -208,12 +226,12 @@ func (p *Provider) do(op, name string, keys []string, f func() error) error {
 }
 
 // get is do for a call with a result.
-func get[T any](p *Provider, op, name string, keys []string, f func() (T, error)) (T, error) {
+func get[T any](s site, method string, f func() (T, error), keys ...string) (T, error) {
 	var out T
-	err := p.do(op, name, keys, func() (err error) {
+	err := s.do(method, func() (err error) {
 		out, err = f()
 		return err
-	})
+	}, keys...)
 	if err != nil {
 		var none T
 		return none, err
@@ -222,37 +240,17 @@ func get[T any](p *Provider, op, name string, keys []string, f func() (T, error)
 }
 
 // batch is do for a call with members, each with a key of its own in the error.
-func batch[T any](p *Provider, op, name string, members []T, about, errorKey func(T) string, f func([]T) error) error {
-	keys := make([]string, len(members))
-	for i, m := range members {
-		keys[i] = about(m)
-	}
-	r := p.match(op, name, keys)
-	switch {
-	case r == nil:
-		return f(members)
-	case !r.Member:
-		if r.After {
-			if err := f(members); err != nil {
-				return err
-			}
-		}
-		if r.Do != nil {
-			r.Do()
-		}
-		if r.Err != nil {
-			return r.err(op, name)
-		}
-		if r.After {
-			return nil
-		}
-		return f(members)
+func batch[T any](s site, method string, members []T, about, errorKey func(T) string, f func([]T) error) error {
+	op := s.kind + "." + method
+	r := s.p.match(op, s.name, mapped(members, about))
+	if r == nil || !r.Member {
+		return s.under(r, op, func() error { return f(members) })
 	}
 	failed := map[string]error{}
 	var rest []T
 	for _, m := range members {
 		if about(m) == r.Key {
-			failed[errorKey(m)] = r.err(op, name)
+			failed[errorKey(m)] = r.err(op, s.name)
 		} else {
 			rest = append(rest, m)
 		}
@@ -263,129 +261,198 @@ func batch[T any](p *Provider, op, name string, members []T, about, errorKey fun
 	return &driver.BatchError{Failed: failed}
 }
 
+// Change has change called with each driver of type D, such as *[EventLog], that p
+// opens from now on, before it is returned. It sets the On... functions, which take
+// the place of the methods of the wrapped driver.
+func Change[D any](p *Provider, change func(d D)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changes = append(p.changes, func(d any) {
+		if d, ok := d.(D); ok {
+			change(d)
+		}
+	})
+}
+
+func opened[D any](p *Provider, d D) D {
+	p.mu.Lock()
+	changes := slices.Clone(p.changes)
+	p.mu.Unlock()
+	for _, change := range changes {
+		change(d)
+	}
+	return d
+}
+
 // OpenEventLog implements [driver.Provider].
 func (p *Provider) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
-	inner, err := p.PullProvider.OpenEventLog(ctx, name)
-	return &eventLog{p, name, inner}, err
+	d, err := p.PullProvider.OpenEventLog(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return opened(p, &EventLog{d, site{p, "EventLog", name}, d.Append, d.Load, d.Read, d.Scan}), nil
 }
 
 // OpenCommandTopic implements [driver.Provider].
 func (p *Provider) OpenCommandTopic(ctx context.Context, name string) (driver.CommandTopic, error) {
-	inner, err := p.PullProvider.OpenCommandTopic(ctx, name)
-	return &commandTopic{p, name, inner}, err
-}
-
-// OpenCommandReceiver implements [driver.Sources].
-func (p *Provider) OpenCommandReceiver(ctx context.Context, name string) (driver.Receiver[driver.Command], error) {
-	inner, err := p.PullProvider.OpenCommandReceiver(ctx, name)
+	d, err := p.PullProvider.OpenCommandTopic(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	r := newReceiver(p, "CommandTopic", name, name, inner)
-	r.ordered, r.wanted = true, func(d Deliveries) bool { return d.Commands }
-	return r, nil
+	return opened(p, &CommandTopic{d, site{p, "CommandTopic", name}, d.Send}), nil
 }
 
 // OpenEventTopic implements [driver.Provider].
 func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (driver.EventTopic, error) {
 	if p.opts.Consumer != nil {
-		spec.Subscribers = slices.Clone(spec.Subscribers)
-		for i, s := range spec.Subscribers {
-			spec.Subscribers[i] = p.opts.Consumer(s)
-		}
+		spec.Subscribers = mapped(spec.Subscribers, p.opts.Consumer)
 	}
-	inner, err := p.PullProvider.OpenEventTopic(ctx, spec)
-	return &eventTopic{p, spec.Log, inner}, err
+	d, err := p.PullProvider.OpenEventTopic(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return opened(p, &EventTopic{d, site{p, "EventTopic", spec.Log}, d.Publish}), nil
 }
 
-// OpenEventCollector implements [driver.Provider].
+// OpenWatermarks implements [driver.Provider].
+func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.Watermarks, error) {
+	d, err := p.PullProvider.OpenWatermarks(ctx, consumer)
+	if err != nil {
+		return nil, err
+	}
+	return newWatermarks(d, site{p, "Watermarks", consumer}), nil
+}
+
+// OpenQueryDb implements [driver.Provider].
+func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
+	d, err := p.PullProvider.OpenQueryDb(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	w := newWatermarks(d, site{p, "QueryDb", spec.Name})
+	return opened(p, &QueryDb{w, d, spec, d.Load, d.LoadRow, d.LoadRows, d.Apply, d.Clear}), nil
+}
+
+// OpenQueryEngine implements [driver.Provider].
+func (p *Provider) OpenQueryEngine(ctx context.Context, specs []driver.TableSpec) (driver.QueryEngine, error) {
+	d, err := p.PullProvider.OpenQueryEngine(ctx, specs)
+	if err != nil {
+		return nil, err
+	}
+	return opened(p, &QueryEngine{d, site{p, "QueryEngine", ""}, specs, d.Query, d.Scan}), nil
+}
+
+// OpenStateTopic implements [driver.Sources].
+func (p *Provider) OpenStateTopic(ctx context.Context, spec driver.TableSpec) (driver.StateTopic, error) {
+	d, err := p.PullProvider.OpenStateTopic(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return opened(p, &StateTopic{d, site{p, "StateTopic", spec.Name}, spec, d.Subscribe}), nil
+}
+
+// OpenCounter implements [driver.Provider].
+func (p *Provider) OpenCounter(ctx context.Context, name string) (driver.Counter, error) {
+	d, err := p.PullProvider.OpenCounter(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return opened(p, &Counter{d, site{p, "Counter", name}, d.Count, d.AddTarget, d.State}), nil
+}
+
+// OpenScheduler implements [driver.Provider].
+func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) {
+	d, err := p.PullProvider.OpenScheduler(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return opened(p, &Scheduler{d, site{p, "Scheduler", ""}, d.Create, d.Delete, d.List}), nil
+}
+
+// OpenBucket implements [driver.Provider].
+func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, error) {
+	d, err := p.PullProvider.OpenBucket(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return opened(p, &Bucket{d, site{p, "Bucket", name}, d.Put, d.Get, d.Delete, d.List}), nil
+}
+
+// OpenDeadLetters implements [driver.Provider].
+func (p *Provider) OpenDeadLetters(ctx context.Context) (driver.DeadLetters, error) {
+	d, err := p.PullProvider.OpenDeadLetters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return opened(p, &DeadLetters{d, site{p, "DeadLetters", ""}, d.Park, d.Get, d.List, d.Remove}), nil
+}
+
+// OpenOutcomes implements [driver.Provider].
+func (p *Provider) OpenOutcomes(ctx context.Context) (driver.Outcomes, error) {
+	d, err := p.PullProvider.OpenOutcomes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return opened(p, &Outcomes{d, site{p, "Outcomes", ""}, d.Put, d.Get}), nil
+}
+
+// OpenCommandReceiver implements [driver.Sources].
+func (p *Provider) OpenCommandReceiver(ctx context.Context, name string) (driver.Receiver[driver.Command], error) {
+	d, err := p.PullProvider.OpenCommandReceiver(ctx, name)
+	return newReceiver(d, err, site{p, "CommandTopic", name}, name, func(r *Receiver[driver.Command]) {
+		r.ordered, r.disturbed = true, func(d Deliveries) bool { return d.Commands }
+	})
+}
+
+// OpenEventCollector implements [driver.Sources]. Where the inner receiver is a
+// [driver.Lagger] this one is, too.
 func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.Receiver[driver.Record], error) {
 	name := spec.Consumer
 	if p.opts.Consumer != nil {
 		spec.Consumer = p.opts.Consumer(spec.Consumer)
 	}
-	inner, err := p.PullProvider.OpenEventCollector(ctx, spec)
-	if err != nil {
-		return nil, err
+	d, err := p.PullProvider.OpenEventCollector(ctx, spec)
+	l, lags := d.(driver.Lagger)
+	r, err := newReceiver(d, err, site{p, "EventCollector", name}, spec.Source.Log, func(r *Receiver[driver.Record]) {
+		r.Spec = spec
+		if lags {
+			r.OnLag = l.Lag
+		}
+		r.disturbed = func(d Deliveries) bool { return d.Only == nil || d.Only(name) }
+		r.strip = func(r driver.Record) driver.Record {
+			r.Commit = nil
+			return r
+		}
+		r.garbage = func(n int) driver.Record {
+			return driver.Record{Raw: fmt.Appendf(nil, "garbage %d for %s", n, name), Err: fmt.Errorf("injected garbage: %w", driver.ErrInvalid)}
+		}
+	})
+	if err != nil || !lags {
+		return r, err
 	}
-	c := newReceiver(p, "EventCollector", name, spec.Source.Log, inner)
-	c.wanted = func(d Deliveries) bool { return d.Only == nil || d.Only(name) }
-	c.strip = func(r driver.Record) driver.Record {
-		r.Commit = nil
-		return r
-	}
-	c.garbage = func(n int) driver.Record {
-		return driver.Record{Raw: fmt.Appendf(nil, "garbage %d for %s", n, name), Err: fmt.Errorf("injected garbage: %w", driver.ErrInvalid)}
-	}
-	return c, nil
+	return lagger{r.(*Receiver[driver.Record])}, nil
 }
 
-// OpenWatermarks implements [driver.Provider].
-func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.Watermarks, error) {
-	inner, err := p.PullProvider.OpenWatermarks(ctx, consumer)
-	return &watermarks{p, "Watermarks", consumer, inner}, err
-}
+// lagger is a receiver that knows how far it is behind its source.
+type lagger struct{ *Receiver[driver.Record] }
 
-// OpenQueryDb implements [driver.Provider].
-func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
-	inner, err := p.PullProvider.OpenQueryDb(ctx, spec)
-	return &queryDb{inner, watermarks{p, "QueryDb", spec.Name, inner}}, err
-}
-
-// OpenCounter implements [driver.Provider].
-func (p *Provider) OpenCounter(ctx context.Context, name string) (driver.Counter, error) {
-	inner, err := p.PullProvider.OpenCounter(ctx, name)
-	return &counter{p, name, inner}, err
-}
+// Lag implements [driver.Lagger].
+func (l lagger) Lag(ctx context.Context) (driver.Lag, error) { return l.OnLag(ctx) }
 
 // OpenCounterReceiver implements [driver.Sources].
 func (p *Provider) OpenCounterReceiver(ctx context.Context, name string) (driver.Receiver[driver.CounterFinished], error) {
-	inner, err := p.PullProvider.OpenCounterReceiver(ctx, name)
-	return undisturbed(p, "Counter", name, inner, err)
-}
-
-// OpenScheduler implements [driver.Provider].
-func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) {
-	inner, err := p.PullProvider.OpenScheduler(ctx)
-	return &scheduler{p, inner}, err
+	d, err := p.PullProvider.OpenCounterReceiver(ctx, name)
+	return newReceiver(d, err, site{p, "Counter", name}, name, nil)
 }
 
 // OpenScheduleReceiver implements [driver.Sources].
 func (p *Provider) OpenScheduleReceiver(ctx context.Context) (driver.Receiver[driver.Firing], error) {
-	inner, err := p.PullProvider.OpenScheduleReceiver(ctx)
-	return undisturbed(p, "Scheduler", "", inner, err)
-}
-
-// OpenBucket implements [driver.Provider].
-func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, error) {
-	inner, err := p.PullProvider.OpenBucket(ctx, name)
-	return &bucket{p, name, inner}, err
+	d, err := p.PullProvider.OpenScheduleReceiver(ctx)
+	return newReceiver(d, err, site{p, "Scheduler", ""}, "", nil)
 }
 
 // OpenBucketReceiver implements [driver.Sources].
 func (p *Provider) OpenBucketReceiver(ctx context.Context, name string) (driver.Receiver[driver.ObjectEvent], error) {
-	inner, err := p.PullProvider.OpenBucketReceiver(ctx, name)
-	return undisturbed(p, "Bucket", name, inner, err)
-}
-
-// undisturbed is a receiver whose calls can fail and whose deliveries are left alone.
-func undisturbed[T any](p *Provider, kind, name string, inner driver.Receiver[T], err error) (driver.Receiver[T], error) {
-	if err != nil {
-		return nil, err
-	}
-	r := newReceiver(p, kind, name, name, inner)
-	r.wanted = func(Deliveries) bool { return false }
-	return r, nil
-}
-
-// OpenDeadLetters implements [driver.Provider].
-func (p *Provider) OpenDeadLetters(ctx context.Context) (driver.DeadLetters, error) {
-	inner, err := p.PullProvider.OpenDeadLetters(ctx)
-	return &deadLetters{inner, p}, err
-}
-
-// OpenOutcomes implements [driver.Provider].
-func (p *Provider) OpenOutcomes(ctx context.Context) (driver.Outcomes, error) {
-	inner, err := p.PullProvider.OpenOutcomes(ctx)
-	return &outcomes{p, inner}, err
+	d, err := p.PullProvider.OpenBucketReceiver(ctx, name)
+	return newReceiver(d, err, site{p, "Bucket", name}, name, nil)
 }

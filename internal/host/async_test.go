@@ -112,8 +112,8 @@ func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 		inbox := inboxOf(s.jar)
 		provider := memory.New(nil)
 		all := app(s.jar, s.crate, s.sums, s.totals, s.entries, jar, copying(s.jar, s.crate), inbox.bucket, inbox.task,
-			automation.NewSideEffect("Effect", automation.Do(s.jar, nil, func(context.Context, plugin.Env, jarEvent) error { return nil })),
-			schedule.New("Tick", schedule.Every(time.Hour), jar.To("a", Put{N: 1})))
+			automation.NewSideEffect(automation.SideEffectSpec{Name: "Effect", Effects: automation.Effects{automation.Do(s.jar, func(context.Context, plugin.Env, jarEvent) error { return nil })}}),
+			schedule.New(schedule.Spec{Name: "Tick", Rate: schedule.Every(time.Hour), Send: jar.To("a", Put{N: 1})}))
 		h, err := host.Open(t.Context(), all.Assembled(), provider, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 		if err != nil {
 			t.Fatal(err)

@@ -22,12 +22,16 @@ import (
 
 // copying sends what is put into a jar on to a crate of the same name.
 func copying(jar, crate *jarAggregate) *automation.Automation {
-	return automation.New("Copying", automation.Sends(crate), automation.On(jar, func(e jarEvent) message.Actions {
-		if a, ok := e.Data.(Added); ok {
-			return message.Actions{crate.To(e.ID, Put(a))}
-		}
-		return nil
-	}))
+	return automation.New(automation.Spec{
+		Name: "Copying",
+		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
+			if a, ok := e.Data.(Added); ok {
+				return message.Actions{crate.To(e.EntityID, Put(a))}
+			}
+			return nil
+		})},
+		Sends: plugin.Components{crate},
+	})
 }
 
 // wantCopies checks that each crate has what its jar has, in the same order.
@@ -126,14 +130,14 @@ func TestAutomationsThatTriggerOneAnotherFinish(t *testing.T) {
 	down := func(to *jarAggregate) func(jarEvent) message.Actions {
 		return func(e jarEvent) message.Actions {
 			if n := e.Data.(Added).N; n > 0 {
-				return message.Actions{to.To(e.ID, Put{N: n - 1}), to.To(e.ID+"'", Put{N: 0})}
+				return message.Actions{to.To(e.EntityID, Put{N: n - 1}), to.To(e.EntityID+"'", Put{N: 0})}
 			}
 			return nil
 		}
 	}
 	r := start(t, app(jar, crate,
-		automation.New("Ping", automation.Sends(crate), automation.On(jar, down(crate))),
-		automation.New("Pong", automation.Sends(jar), automation.On(crate, down(jar)))))
+		automation.New(automation.Spec{Name: "Ping", Rules: automation.Rules{automation.On(jar, down(crate))}, Sends: plugin.Components{crate}}),
+		automation.New(automation.Spec{Name: "Pong", Rules: automation.Rules{automation.On(crate, down(jar))}, Sends: plugin.Components{jar}})))
 	for i := range 5 {
 		r.accept(fmt.Sprint(i), jar.To(fmt.Sprint("a", i), Put{N: 40}))
 	}
@@ -146,7 +150,7 @@ func TestAutomationsThatTriggerOneAnotherFinish(t *testing.T) {
 func TestActionForAnUndeclaredTargetIsParkedNamingBoth(t *testing.T) {
 	t.Parallel()
 	jar, crate, box := newJar(), newJar(named("Crate")), newJar(named("Box"))
-	count := counter.New("Parcels")
+	count := counter.New(counter.Spec{Name: "Parcels"})
 	for name, act := range map[string]func(id string) message.Action{
 		"Crate":   func(id string) message.Action { return crate.To(id, Put{N: 1}) },
 		"Parcels": func(id string) message.Action { return count.Count(id, "ref", 1) },
@@ -156,9 +160,13 @@ func TestActionForAnUndeclaredTargetIsParkedNamingBoth(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := start(t, app(jar, crate, box, count, automation.New("Sneaky", automation.Sends(jar), automation.On(jar, func(e jarEvent) message.Actions {
-				return message.Actions{act(e.ID)}
-			}))))
+			r := start(t, app(jar, crate, box, count, automation.New(automation.Spec{
+				Name: "Sneaky",
+				Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
+					return message.Actions{act(e.EntityID)}
+				})},
+				Sends: plugin.Components{jar},
+			})))
 			r.accept("1", jar.To("a", Put{N: 1}))
 			r.idle()
 			wantText(t, r.letter().Reason, "Shop.Sneaky", name)
@@ -172,13 +180,17 @@ func TestReadModelThatIsNotDeclaredCannotBeOpened(t *testing.T) {
 	jar := newJar()
 	declared := sums(jar)
 	hidden := sums(jar, func(s *readmodel.Spec[SumRow]) { s.Name = "Hidden" })
-	look := func(m *readmodel.ReadModel[SumRow]) automation.Rule {
-		return automation.OnWith(jar, plugin.Components{declared}, func(ctx context.Context, env plugin.Env, e jarEvent) (message.Actions, error) {
-			_, _, err := m.Open(env).Get(ctx, e.ID)
-			return nil, err
+	opens := func(name string, m *readmodel.ReadModel[SumRow]) *automation.Automation {
+		return automation.New(automation.Spec{
+			Name: name,
+			Rules: automation.Rules{automation.OnWith(jar, func(ctx context.Context, env plugin.Env, e jarEvent) (message.Actions, error) {
+				_, _, err := m.Open(env).Get(ctx, e.EntityID)
+				return nil, err
+			})},
+			Uses: plugin.Components{declared},
 		})
 	}
-	r := start(t, app(jar, declared, hidden, automation.New("Open", look(declared)), automation.New("Peeping", look(hidden))))
+	r := start(t, app(jar, declared, hidden, opens("Open", declared), opens("Peeping", hidden)))
 	r.accept("1", jar.To("a", Put{N: 1}))
 	r.idle()
 	l := r.letter()
@@ -194,8 +206,9 @@ func TestPoisonEventBlocksItsStreamOfTheAutomationOnly(t *testing.T) {
 			var mended atomic.Bool
 			jar, crate := newJar(), newJar(named("Crate"))
 			other := &seen{}
-			bad := automation.New("Bad", automation.Sends(crate), automation.OnWith(jar, nil,
-				func(_ context.Context, _ plugin.Env, e jarEvent) (message.Actions, error) {
+			bad := automation.New(automation.Spec{
+				Name: "Bad",
+				Rules: automation.Rules{automation.OnWith(jar, func(_ context.Context, _ plugin.Env, e jarEvent) (message.Actions, error) {
 					a := e.Data.(Added)
 					if a.Note == "poison" && !mended.Load() {
 						switch kind {
@@ -206,12 +219,14 @@ func TestPoisonEventBlocksItsStreamOfTheAutomationOnly(t *testing.T) {
 						case "bad action":
 							return message.Actions{crate.To("", Put{N: 1})}, nil
 						default:
-							return message.Actions{crate.To(e.ID, Put{Note: strings.Repeat("x", 20<<10)})}, nil
+							return message.Actions{crate.To(e.EntityID, Put{Note: strings.Repeat("x", 20<<10)})}, nil
 						}
 					}
-					return message.Actions{crate.To(e.ID, Put{N: a.N})}, nil
-				}))
-			r := start(t, app(jar, crate, bad, automation.NewSideEffect("Other", automation.Do(jar, nil, other.effect))),
+					return message.Actions{crate.To(e.EntityID, Put{N: a.N})}, nil
+				})},
+				Sends: plugin.Components{crate},
+			})
+			r := start(t, app(jar, crate, bad, automation.NewSideEffect(automation.SideEffectSpec{Name: "Other", Effects: automation.Effects{automation.Do(jar, other.effect)}})),
 				limited(driver.Limits{MaxCommandBytes: 10 << 10}), asleep)
 			for i := range 4 {
 				note := ""
@@ -258,13 +273,13 @@ func TestSideEffectIsSequentialPerStreamWithStableKeys(t *testing.T) {
 	busy := map[string]*atomic.Int64{"a": {}, "b": {}, "c": {}}
 	effect := func(ctx context.Context, env plugin.Env, e jarEvent) error {
 		running.Add(1)
-		if busy[e.ID].Add(1) > 1 {
+		if busy[e.EntityID].Add(1) > 1 {
 			overlaps.Add(1)
 		}
-		defer busy[e.ID].Add(-1)
+		defer busy[e.EntityID].Add(-1)
 		return s.effect(ctx, env, e)
 	}
-	r := start(t, app(jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, effect))), asleep)
+	r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{Name: "Effect", Effects: automation.Effects{automation.Do(jar, effect)}})), asleep)
 	for i := range 12 {
 		r.accept(fmt.Sprint(i), jar.To(string("abc"[i%3]), Put{N: i}))
 	}
@@ -295,9 +310,13 @@ func TestSideEffectIsSequentialPerStreamWithStableKeys(t *testing.T) {
 func TestDelayedSendComesAtItsTimeOnceAndAcrossRestarts(t *testing.T) {
 	t.Parallel()
 	jar, crate := newJar(), newJar(named("Crate"))
-	later := automation.New("Later", automation.Sends(crate), automation.On(jar, func(e jarEvent) message.Actions {
-		return message.Actions{crate.To(e.ID, Put{N: 1}).After(10 * time.Minute), crate.To(e.ID, Put{N: 0})}
-	}))
+	later := automation.New(automation.Spec{
+		Name: "Later",
+		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
+			return message.Actions{crate.To(e.EntityID, Put{N: 1}).After(10 * time.Minute), crate.To(e.EntityID, Put{N: 0})}
+		})},
+		Sends: plugin.Components{crate},
+	})
 	build := func() *run { return start(t, app(jar, crate, later)) }
 	r := build()
 	r.faults.Disturb(faults.Deliveries{Seed: 1, Double: 1})
@@ -342,7 +361,7 @@ func TestDelayedSendOfACallerIsPendingAndKept(t *testing.T) {
 func TestScheduleOfADelayedCommandIsRefused(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
-	r := start(t, app(jar, schedule.New("Tick", schedule.Every(time.Minute), jar.To("a", Put{N: 1}).After(time.Minute))), asleep)
+	r := start(t, app(jar, schedule.New(schedule.Spec{Name: "Tick", Rate: schedule.Every(time.Minute), Send: jar.To("a", Put{N: 1}).After(time.Minute)})), asleep)
 	err := r.Start(t.Context())
 	wantIs(t, err, driver.ErrInvalid)
 	wantText(t, err.Error(), "Shop.Tick", "delayed")
@@ -367,20 +386,24 @@ func schedules(r *run, prefix string) string {
 func TestAutomationCreatesAndDeletesSchedules(t *testing.T) {
 	t.Parallel()
 	jar, crate := newJar(), newJar(named("Crate"))
-	plan := automation.New("Plan", automation.Sends(crate), automation.On(jar, func(e jarEvent) message.Actions {
-		switch d := e.Data.(type) {
-		case Claimed:
-			return message.Actions{
-				schedule.Create("every/"+e.ID, schedule.Every(10*time.Minute), crate.To(e.ID, Put{N: 1})),
-				schedule.Create("once/"+e.ID, schedule.At(e.RecordedAt.Add(25*time.Minute)), crate.To(e.ID, Put{N: 25})),
+	plan := automation.New(automation.Spec{
+		Name: "Plan",
+		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
+			switch d := e.Data.(type) {
+			case Claimed:
+				return message.Actions{
+					schedule.Create("every/"+e.EntityID, schedule.Every(10*time.Minute), crate.To(e.EntityID, Put{N: 1})),
+					schedule.Create("once/"+e.EntityID, schedule.At(e.RecordedAt.Add(25*time.Minute)), crate.To(e.EntityID, Put{N: 25})),
+				}
+			case Added: // another rate under the same name
+				return message.Actions{schedule.Create("every/"+e.EntityID, schedule.Every(time.Duration(d.N)*time.Minute), crate.To(e.EntityID, Put{N: 2}))}
+			case Released:
+				return message.Actions{schedule.Delete("every/" + e.EntityID), schedule.Delete("never there")}
 			}
-		case Added: // another rate under the same name
-			return message.Actions{schedule.Create("every/"+e.ID, schedule.Every(time.Duration(d.N)*time.Minute), crate.To(e.ID, Put{N: 2}))}
-		case Released:
-			return message.Actions{schedule.Delete("every/" + e.ID), schedule.Delete("never there")}
-		}
-		return nil
-	}))
+			return nil
+		})},
+		Sends: plugin.Components{crate},
+	})
 	r := start(t, app(jar, crate, plan))
 	r.faults.Disturb(faults.Deliveries{Seed: 2, Double: 1})
 	r.accept("1", jar.To("a", Claim{By: "ada"}))
@@ -401,9 +424,13 @@ func TestAutomationCreatesAndDeletesSchedules(t *testing.T) {
 func TestLongScheduleNamesAndIdsAreTaken(t *testing.T) {
 	t.Parallel()
 	jar, crate := newJar(), newJar(named("Crate"))
-	plan := automation.New("Plan", automation.Sends(crate), automation.On(jar, func(e jarEvent) message.Actions {
-		return message.Actions{schedule.Create(e.ID, schedule.At(e.RecordedAt.Add(time.Minute)), crate.To(e.ID, Put{N: 1}))}
-	}))
+	plan := automation.New(automation.Spec{
+		Name: "Plan",
+		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
+			return message.Actions{schedule.Create(e.EntityID, schedule.At(e.RecordedAt.Add(time.Minute)), crate.To(e.EntityID, Put{N: 1}))}
+		})},
+		Sends: plugin.Components{crate},
+	})
 	r := start(t, app(jar, crate, plan))
 	ids := []string{}
 	for i := range 4 { // wherever a name is cut, it is not in the middle of a letter
@@ -424,7 +451,7 @@ func TestDeclaredScheduleIsPlannedOnceKeptChangedAndRemoved(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	tick := func(rate schedule.Rate, n int) *schedule.Schedule {
-		return schedule.New("Tick", rate, jar.To("a", Put{N: n}))
+		return schedule.New(schedule.Spec{Name: "Tick", Rate: rate, Send: jar.To("a", Put{N: n})})
 	}
 	r := start(t, app(jar, tick(schedule.Every(10*time.Minute), 1)))
 	r.advance(25 * time.Minute)
@@ -459,7 +486,7 @@ func TestFiringIsRetriedAndRunsOnce(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			jar := newJar()
-			r := start(t, app(jar, schedule.New("Tick", schedule.Every(10*time.Minute), jar.To("a", Put{N: 1}))))
+			r := start(t, app(jar, schedule.New(schedule.Spec{Name: "Tick", Rate: schedule.Every(10 * time.Minute), Send: jar.To("a", Put{N: 1})})))
 			r.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Name: "Shop.Jar", Times: 20, Err: w.err, After: w.after})
 			r.advance(35 * time.Minute)
 			r.noLetters()
@@ -472,22 +499,30 @@ func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
 	t.Parallel()
 	seeds(t, 8, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		jar, crate := newJar(), newJar(named("Crate"))
-		parcels := counter.New("Parcels")
-		counting := automation.New("Counting", automation.Sends(parcels), automation.On(jar, func(e jarEvent) message.Actions {
-			switch d := e.Data.(type) {
-			case Claimed: // the target, which may come late
-				return message.Actions{parcels.AddTarget(e.ID, d.By, 5)}
-			case Added:
-				return message.Actions{parcels.Count(e.ID, e.Meta.ID, int64(d.N))}
-			}
-			return nil
-		}))
-		finished := automation.New("Closing", automation.Sends(crate), automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
-			return message.Actions{crate.To(e.ID, Put{N: int(e.Data.Target)})}
-		}))
+		parcels := counter.New(counter.Spec{Name: "Parcels"})
+		counting := automation.New(automation.Spec{
+			Name: "Counting",
+			Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
+				switch d := e.Data.(type) {
+				case Claimed: // the target, which may come late
+					return message.Actions{parcels.AddTarget(e.EntityID, d.By, 5)}
+				case Added:
+					return message.Actions{parcels.Count(e.EntityID, e.Meta.ID, int64(d.N))}
+				}
+				return nil
+			})},
+			Sends: plugin.Components{parcels},
+		})
+		finished := automation.New(automation.Spec{
+			Name: "Closing",
+			Rules: automation.Rules{automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
+				return message.Actions{crate.To(e.EntityID, Put{N: int(e.Data.Target)})}
+			})},
+			Sends: plugin.Components{crate},
+		})
 		done := readmodel.New(readmodel.Spec[SumRow]{Name: "Done", Projections: []readmodel.Projection[SumRow]{
-			readmodel.On(parcels, func(e message.Event[counter.Finished]) []readmodel.Change[SumRow] {
-				return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(e.ID, SumRow{}, func(r *SumRow) { r.Sum, r.Count = int(e.Data.Target), r.Count+1 })}
+			readmodel.On(parcels, func(e message.Event[counter.Finished]) readmodel.Changes[SumRow] {
+				return readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(r *SumRow) { r.Sum, r.Count = int(e.Data.Target), r.Count+1 })
 			}),
 		}})
 		r := start(t, app(jar, crate, parcels, counting, finished, done))

@@ -52,15 +52,15 @@ func lastTwo(rows []EntryRow) []EntryRow { return rows[max(0, len(rows)-2):] }
 func newShelf() *shelf {
 	s := &shelf{jar: newJar(), crate: newJar(named("Crate"))}
 	s.sums = sums(s.jar, func(spec *readmodel.Spec[SumRow]) { spec.OwnRow = true })
-	total := func(e jarEvent) []readmodel.Change[SumRow] {
-		return slices.Concat(addTo("all", e), addTo("in "+e.ID[:1], e))
+	total := func(e jarEvent) readmodel.Changes[SumRow] {
+		return slices.Concat(addTo("all", e), addTo("in "+e.EntityID[:1], e))
 	}
 	s.totals = readmodel.New(readmodel.Spec[SumRow]{
 		Name: "Totals", Projections: []readmodel.Projection[SumRow]{readmodel.On(s.jar, total), readmodel.On(s.crate, total)},
 	})
-	put := func(e jarEvent) []readmodel.Change[EntryRow] {
+	put := func(e jarEvent) readmodel.Changes[EntryRow] {
 		if a, ok := e.Data.(Added); ok {
-			return []readmodel.Change[EntryRow]{readmodel.Put(e.ID, EntryRow{e.Position.String(), a.N})}
+			return readmodel.Put(e.EntityID, EntryRow{e.Position.String(), a.N})
 		}
 		return nil
 	}
@@ -69,35 +69,35 @@ func newShelf() *shelf {
 	})
 	s.latest = readmodel.New(readmodel.Spec[EntryRow]{
 		Name: "Latest", SubID: "at",
-		Projections: []readmodel.Projection[EntryRow]{readmodel.On(s.jar, func(e jarEvent) []readmodel.Change[EntryRow] {
+		Projections: []readmodel.Projection[EntryRow]{readmodel.On(s.jar, func(e jarEvent) readmodel.Changes[EntryRow] {
 			a, ok := e.Data.(Added)
 			if !ok {
 				return nil
 			}
 			// A row is overwritten without a look at it, then all rows are looked at.
-			return []readmodel.Change[EntryRow]{
-				readmodel.Put(e.ID, EntryRow{slot(a.N), a.N}),
-				readmodel.UpdateRows(e.ID, lastTwo),
-			}
+			return slices.Concat(
+				readmodel.Put(e.EntityID, EntryRow{slot(a.N), a.N}),
+				readmodel.UpdateRows(e.EntityID, lastTwo),
+			)
 		})},
 	})
-	kind := func(e jarEvent) []readmodel.Change[KindRow] {
+	kind := func(e jarEvent) readmodel.Changes[KindRow] {
 		kind := e.Data.MessageType()
-		return []readmodel.Change[KindRow]{
+		return slices.Concat(
 			readmodel.UpdateOrCreate("all", KindRow{Kind: kind}, func(r *KindRow) { r.N++ }),
-			readmodel.UpdateOrCreate("in "+e.ID[:1], KindRow{Kind: kind}, func(r *KindRow) { r.N++ }),
-		}
+			readmodel.UpdateOrCreate("in "+e.EntityID[:1], KindRow{Kind: kind}, func(r *KindRow) { r.N++ }),
+		)
 	}
 	s.kinds = readmodel.New(readmodel.Spec[KindRow]{
 		Name: "Kinds", SubID: "kind", Projections: []readmodel.Projection[KindRow]{readmodel.On(s.jar, kind), readmodel.On(s.crate, kind)},
 	})
 	s.owners = readmodel.New(readmodel.Spec[OwnerRow]{
-		Name: "Owners", Projections: []readmodel.Projection[OwnerRow]{readmodel.On(s.jar, func(e jarEvent) []readmodel.Change[OwnerRow] {
+		Name: "Owners", Projections: []readmodel.Projection[OwnerRow]{readmodel.On(s.jar, func(e jarEvent) readmodel.Changes[OwnerRow] {
 			switch d := e.Data.(type) {
 			case Claimed:
-				return []readmodel.Change[OwnerRow]{readmodel.Create(e.ID, OwnerRow(d))}
+				return readmodel.Create(e.EntityID, OwnerRow(d))
 			case Released:
-				return []readmodel.Change[OwnerRow]{readmodel.Delete[OwnerRow](e.ID)}
+				return readmodel.Delete[OwnerRow](e.EntityID)
 			}
 			return nil
 		})},

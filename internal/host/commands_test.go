@@ -13,8 +13,10 @@ import (
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
+	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 )
 
@@ -229,7 +231,7 @@ func TestRefusalThatStandsOnAnUnsavedEventWaitsForIt(t *testing.T) {
 // newSend addresses a command to the Jar of whatever App r runs.
 func newSend(r *run, id string, c Command) message.Send {
 	d, _ := r.App().Lookup("Shop.Jar")
-	return message.NewSend(d, id, newJar().Spec().Commands, c)
+	return typed.Send(d, id, newJar().Spec().Commands.Erased(), c)
 }
 
 func TestWarmCommandIsOneCallAndColdOneTwo(t *testing.T) {
@@ -483,12 +485,12 @@ func TestBadInputIsRefusedAndNothingIsStored(t *testing.T) {
 		"entity with a newline": {with(func(c *driver.Command) { c.Entity = "a\nb" }), driver.ErrInvalid, nil},
 		"10 KB command id":      {with(func(c *driver.Command) { c.Meta.ID = long }), driver.ErrInvalid, nil},
 		"command id not UTF-8":  {with(func(c *driver.Command) { c.Meta.ID = "\xff" }), driver.ErrInvalid, nil},
-		"unknown type":          {with(func(c *driver.Command) { c.Type = "Smash" }), driver.ErrInvalid, message.ErrUnknownType},
-		"no type":               {with(func(c *driver.Command) { c.Type = "" }), driver.ErrInvalid, message.ErrUnknownType},
-		"future version":        {with(func(c *driver.Command) { c.Version = 2 }), driver.ErrInvalid, message.ErrFutureVersion},
-		"no JSON":               {with(func(c *driver.Command) { c.Data = []byte(`{"n":`) }), driver.ErrInvalid, message.ErrMalformed},
-		"other JSON":            {with(func(c *driver.Command) { c.Data = []byte(`[]`) }), driver.ErrInvalid, message.ErrMalformed},
-		"deep JSON":             {with(func(c *driver.Command) { c.Data = []byte(strings.Repeat("[", 20_000)) }), driver.ErrInvalid, message.ErrMalformed},
+		"unknown type":          {with(func(c *driver.Command) { c.Type = "Smash" }), driver.ErrInvalid, component.ErrUnknownType},
+		"no type":               {with(func(c *driver.Command) { c.Type = "" }), driver.ErrInvalid, component.ErrUnknownType},
+		"future version":        {with(func(c *driver.Command) { c.Version = 2 }), driver.ErrInvalid, component.ErrFutureVersion},
+		"no JSON":               {with(func(c *driver.Command) { c.Data = []byte(`{"n":`) }), driver.ErrInvalid, component.ErrMalformed},
+		"other JSON":            {with(func(c *driver.Command) { c.Data = []byte(`[]`) }), driver.ErrInvalid, component.ErrMalformed},
+		"deep JSON":             {with(func(c *driver.Command) { c.Data = []byte(strings.Repeat("[", 20_000)) }), driver.ErrInvalid, component.ErrMalformed},
 		"oversized": {with(func(c *driver.Command) {
 			c.Data = fmt.Appendf(nil, `{"n":1,"note":%q}`, strings.Repeat("x", 70<<10))
 		}), driver.ErrTooLarge, nil},

@@ -73,32 +73,40 @@ func newMarket() *market {
 		}, m.jar))
 	m.private = sums(m.jar)
 	m.rows = readmodel.New(readmodel.Spec[SumRow]{Name: "Fillings", Projections: []readmodel.Projection[SumRow]{
-		readmodel.On(m.point, func(e message.Event[Filled]) []readmodel.Change[SumRow] {
-			return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(e.ID, SumRow{}, func(r *SumRow) {
+		readmodel.On(m.point, func(e message.Event[Filled]) readmodel.Changes[SumRow] {
+			return readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(r *SumRow) {
 				r.Sum += max(e.Data.Total, 0)
 				r.Count++
-			})}
+			})
 		}),
 	}})
-	follow := extension.New("Follow", m.point, func(e message.Event[Filled]) message.Actions {
-		return message.Actions{m.crate.To(e.ID, Put{N: e.Data.Total, Note: e.Meta.ID})}
-	}, m.crate)
-	answer := automation.New("Answer", automation.Sends(m.point), automation.On(m.crate, func(e jarEvent) message.Actions {
-		switch d := e.Data.(type) {
-		case Claimed:
-			return message.Actions{m.point.To(d.By, Order{N: 10, Half: 5}), m.point.To(d.By, Order{N: 2, Half: 1})}
-		case Released:
-			return message.Actions{
-				schedule.Create("s", schedule.Every(time.Hour), m.point.To("planned", Order{N: 1, Half: 2})),
-				m.point.To("later", Order{N: 7, How: "later"}),
+	follow := extension.New(m.point, extension.Spec[Filled]{
+		Name: "Follow",
+		React: func(e message.Event[Filled]) message.Actions {
+			return message.Actions{m.crate.To(e.EntityID, Put{N: e.Data.Total, Note: e.Meta.ID})}
+		},
+		Sends: plugin.Components{m.crate},
+	})
+	answer := automation.New(automation.Spec{
+		Name: "Answer",
+		Rules: automation.Rules{automation.On(m.crate, func(e jarEvent) message.Actions {
+			switch d := e.Data.(type) {
+			case Claimed:
+				return message.Actions{m.point.To(d.By, Order{N: 10, Half: 5}), m.point.To(d.By, Order{N: 2, Half: 1})}
+			case Released:
+				return message.Actions{
+					schedule.Create("s", schedule.Every(time.Hour), m.point.To("planned", Order{N: 1, Half: 2})),
+					m.point.To("later", Order{N: 7, How: "later"}),
+				}
+			case Added:
+				if d.Note == "stop" {
+					return message.Actions{schedule.Delete("s")}
+				}
 			}
-		case Added:
-			if d.Note == "stop" {
-				return message.Actions{schedule.Delete("s")}
-			}
-		}
-		return nil
-	}))
+			return nil
+		})},
+		Sends: plugin.Components{m.point},
+	})
 	m.app = reventless.New("test",
 		plugin.New(plugin.Spec{Name: "Shop", Heartbeat: -1, Components: plugin.Components{m.jar, offer, m.private}}),
 		plugin.New(plugin.Spec{Name: "Ordering", Heartbeat: -1, Components: plugin.Components{m.crate, m.rows, follow, answer}}))

@@ -185,7 +185,7 @@ type SumRow struct {
 func sums(source message.Source[Event], mods ...func(*readmodel.Spec[SumRow])) *readmodel.ReadModel[SumRow] {
 	spec := readmodel.Spec[SumRow]{
 		Name:        "Sums",
-		Projections: []readmodel.Projection[SumRow]{readmodel.On(source, func(e jarEvent) []readmodel.Change[SumRow] { return addTo(e.ID, e) })},
+		Projections: []readmodel.Projection[SumRow]{readmodel.On(source, func(e jarEvent) readmodel.Changes[SumRow] { return addTo(e.EntityID, e) })},
 	}
 	for _, m := range mods {
 		m(&spec)
@@ -193,15 +193,15 @@ func sums(source message.Source[Event], mods ...func(*readmodel.Spec[SumRow])) *
 	return readmodel.New(spec)
 }
 
-func addTo(id string, e jarEvent) []readmodel.Change[SumRow] {
+func addTo(id string, e jarEvent) readmodel.Changes[SumRow] {
 	a, ok := e.Data.(Added)
 	if !ok {
 		return nil
 	}
-	return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(id, SumRow{}, func(r *SumRow) {
+	return readmodel.UpdateOrCreate(id, SumRow{}, func(r *SumRow) {
 		r.Sum += a.N
 		r.Count++
-	})}
+	})
 }
 
 // app is an App of one plugin Shop, which has no heartbeat.

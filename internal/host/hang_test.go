@@ -100,10 +100,13 @@ func TestAnEffectThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
 		jar := newJar()
-		h, provider := openStuck(t, jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, func(_ context.Context, _ plugin.Env, e jarEvent) error {
-			s.call(e.ID)
-			return nil
-		})))
+		h, provider := openStuck(t, jar, automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Effect",
+			Effects: automation.Effects{automation.Do(jar, func(_ context.Context, _ plugin.Env, e jarEvent) error {
+				s.call(e.EntityID)
+				return nil
+			})},
+		}))
 		for _, id := range []string{"stuck", "b", "c"} {
 			if _, err := h.Send(t.Context(), command("put "+id, id, Put{N: 1})); err != nil {
 				t.Fatal(err)
@@ -153,10 +156,13 @@ func TestWhatWaitsForItsTimeToEndIsParkedWhenItHadSome(t *testing.T) {
 	for budget, parked := range map[time.Duration]int{30 * time.Second: 1, time.Second: 0} {
 		synctest.Test(t, func(t *testing.T) {
 			jar := newJar()
-			h, _ := openStuck(t, jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, func(ctx context.Context, _ plugin.Env, _ jarEvent) error {
-				<-ctx.Done()
-				return fmt.Errorf("ask the outside: %w", ctx.Err())
-			})))
+			h, _ := openStuck(t, jar, automation.NewSideEffect(automation.SideEffectSpec{
+				Name: "Effect",
+				Effects: automation.Effects{automation.Do(jar, func(ctx context.Context, _ plugin.Env, _ jarEvent) error {
+					<-ctx.Done()
+					return fmt.Errorf("ask the outside: %w", ctx.Err())
+				})},
+			}))
 			if _, err := h.Send(t.Context(), command("1", "a", Put{N: 1})); err != nil {
 				t.Fatal(err)
 			}
@@ -183,12 +189,15 @@ func TestNothingIsParkedBecauseTheOutsideIsAway(t *testing.T) {
 	for _, class := range []error{driver.ErrUnavailable, driver.ErrThrottled} {
 		const away, attempts = 50, 5
 		jar, calls := newJar(), 0
-		h, _ := openStuck(t, jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, func(context.Context, plugin.Env, jarEvent) error {
-			if calls++; calls <= away {
-				return fmt.Errorf("post the letter: %w", class)
-			}
-			return errors.New("there is no such address")
-		})))
+		h, _ := openStuck(t, jar, automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Effect",
+			Effects: automation.Effects{automation.Do(jar, func(context.Context, plugin.Env, jarEvent) error {
+				if calls++; calls <= away {
+					return fmt.Errorf("post the letter: %w", class)
+				}
+				return errors.New("there is no such address")
+			})},
+		}))
 		if _, err := h.Send(t.Context(), command("1", "a", Put{N: 1})); err != nil {
 			t.Fatal(err)
 		}
@@ -212,11 +221,14 @@ func TestWhatReturnsTooLateSendsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
 		jar, crate := newJar(), newJar(named("Crate"))
-		h, provider := openStuck(t, jar, crate, automation.New("Rule", automation.Sends(crate), automation.OnWith(jar, nil,
-			func(_ context.Context, _ plugin.Env, e jarEvent) (message.Actions, error) {
-				s.call(e.ID)
-				return message.Actions{crate.To(e.ID, Put{N: 1})}, nil
-			})))
+		h, provider := openStuck(t, jar, crate, automation.New(automation.Spec{
+			Name: "Rule",
+			Rules: automation.Rules{automation.OnWith(jar, func(_ context.Context, _ plugin.Env, e jarEvent) (message.Actions, error) {
+				s.call(e.EntityID)
+				return message.Actions{crate.To(e.EntityID, Put{N: 1})}, nil
+			})},
+			Sends: plugin.Components{crate},
+		}))
 		if _, err := h.Send(t.Context(), command("1", "stuck", Put{N: 1})); err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +255,7 @@ func TestATaskThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
-		bucket := task.NewBucket("Inbox")
+		bucket := task.NewBucket(task.BucketSpec{Name: "Inbox"})
 		h, _ := openStuck(t, bucket, task.New(task.Spec{
 			Name: "Reader", Bucket: bucket,
 			Created: func(_ context.Context, _ plugin.Env, o task.Object) ([]message.Action, error) {
@@ -311,10 +323,13 @@ func TestCloseWaitsForWhatRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
 		jar := newJar()
-		r := start(t, app(jar, automation.NewSideEffect("Effect", automation.Do(jar, nil, func(_ context.Context, _ plugin.Env, e jarEvent) error {
-			s.call(e.ID)
-			return nil
-		}))))
+		r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Effect",
+			Effects: automation.Effects{automation.Do(jar, func(_ context.Context, _ plugin.Env, e jarEvent) error {
+				s.call(e.EntityID)
+				return nil
+			})},
+		})))
 		if _, err := r.Send(t.Context(), command("1", "stuck", Put{N: 1})); err != nil {
 			t.Fatal(err)
 		}

@@ -57,13 +57,13 @@ func newWorker(t *testing.T, provider driver.Provider, bad ...uint64) *worker {
 	t.Helper()
 	jar := newJar()
 	model := sums(jar, func(s *readmodel.Spec[SumRow]) {
-		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[SumRow] {
+		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) readmodel.Changes[SumRow] {
 			for _, n := range bad {
 				if e.Position.SequenceNr == n {
 					panic(fmt.Sprintf("commit %d", n))
 				}
 			}
-			return addTo(e.ID, e)
+			return addTo(e.EntityID, e)
 		})}
 	})
 	h, err := host.Open(t.Context(), app(jar, model).Assembled(), provider, &host.Options{Logger: slog.New(slog.DiscardHandler), MaxAttempts: 1})

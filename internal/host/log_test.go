@@ -57,22 +57,28 @@ func TestLogLinesAreBoundedAndHoldNoPayloads(t *testing.T) {
 		}
 	}
 	model := sums(jar, func(s *readmodel.Spec[SumRow]) {
-		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[SumRow] {
+		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) readmodel.Changes[SumRow] {
 			bad("project", e)
-			return []readmodel.Change[SumRow]{readmodel.UpdateOrCreate(e.ID, SumRow{}, func(*SumRow) { bad("change", e) })}
+			return readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(*SumRow) { bad("change", e) })
 		})}
 	})
-	automat := automation.New("Automat", automation.On(jar, func(e jarEvent) message.Actions {
-		bad("react", e)
-		return nil
-	}))
-	effect := automation.NewSideEffect("Effect", automation.Do(jar, nil, func(_ context.Context, _ plugin.Env, e jarEvent) error {
-		bad("do", e)
-		if a, ok := e.Data.(Added); ok && a.Note == "error"+secret {
-			return errors.New(long) // what it says is the application's own choice, how much is not
-		}
-		return nil
-	}))
+	automat := automation.New(automation.Spec{
+		Name: "Automat",
+		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
+			bad("react", e)
+			return nil
+		})},
+	})
+	effect := automation.NewSideEffect(automation.SideEffectSpec{
+		Name: "Effect",
+		Effects: automation.Effects{automation.Do(jar, func(_ context.Context, _ plugin.Env, e jarEvent) error {
+			bad("do", e)
+			if a, ok := e.Data.(Added); ok && a.Note == "error"+secret {
+				return errors.New(long) // what it says is the application's own choice, how much is not
+			}
+			return nil
+		})},
+	})
 	r := start(t, app(jar, model, automat, effect))
 	n := 0
 	for _, note := range []string{"", "evolve", "project", "change", "react", "do", "error"} {
@@ -170,10 +176,13 @@ func TestWaitIdleSaysWhoIsBusyAndEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	block := make(chan struct{})
-	r := start(t, app(jar, automation.NewSideEffect("Slow", automation.Do(jar, nil, func(context.Context, plugin.Env, jarEvent) error {
-		<-block
-		return nil
-	}))))
+	r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{
+		Name: "Slow",
+		Effects: automation.Effects{automation.Do(jar, func(context.Context, plugin.Env, jarEvent) error {
+			<-block
+			return nil
+		})},
+	})))
 	r.accept("1", jar.To("a", Put{N: 1}))
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()

@@ -36,39 +36,39 @@ type FragileRow struct {
 }
 
 // poisons are what a projection can do wrong.
-var poisons = map[string]func(id string) []readmodel.Change[FragileRow]{
-	"panic in the projection": func(string) []readmodel.Change[FragileRow] { panic("poison") },
-	"panic in a change": func(id string) []readmodel.Change[FragileRow] {
-		return []readmodel.Change[FragileRow]{readmodel.UpdateOrCreate(id, FragileRow{Sub: "s"}, func(*FragileRow) { panic("poison") })}
+var poisons = map[string]func(id string) readmodel.Changes[FragileRow]{
+	"panic in the projection": func(string) readmodel.Changes[FragileRow] { panic("poison") },
+	"panic in a change": func(id string) readmodel.Changes[FragileRow] {
+		return readmodel.UpdateOrCreate(id, FragileRow{Sub: "s"}, func(*FragileRow) { panic("poison") })
 	},
-	"update of a missing row": func(id string) []readmodel.Change[FragileRow] {
-		return []readmodel.Change[FragileRow]{readmodel.UpdateRow(id, "missing", func(*FragileRow) {})}
+	"update of a missing row": func(id string) readmodel.Changes[FragileRow] {
+		return readmodel.UpdateRow(id, "missing", func(*FragileRow) {})
 	},
-	"creation of a row that is there": func(id string) []readmodel.Change[FragileRow] {
-		return []readmodel.Change[FragileRow]{readmodel.Create(id, FragileRow{Sub: "s"})}
+	"creation of a row that is there": func(id string) readmodel.Changes[FragileRow] {
+		return readmodel.Create(id, FragileRow{Sub: "s"})
 	},
-	"a number that is none": func(id string) []readmodel.Change[FragileRow] {
-		return []readmodel.Change[FragileRow]{readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.X = math.NaN() })}
+	"a number that is none": func(id string) readmodel.Changes[FragileRow] {
+		return readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.X = math.NaN() })
 	},
-	"oversized row": func(id string) []readmodel.Change[FragileRow] {
-		return []readmodel.Change[FragileRow]{readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.Seen = strings.Repeat("x", 10<<10) })}
+	"oversized row": func(id string) readmodel.Changes[FragileRow] {
+		return readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.Seen = strings.Repeat("x", 10<<10) })
 	},
-	"bad index field": func(id string) []readmodel.Change[FragileRow] {
-		return []readmodel.Change[FragileRow]{readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.Mood = "bad" })}
+	"bad index field": func(id string) readmodel.Changes[FragileRow] {
+		return readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.Mood = "bad" })
 	},
-	"empty sub id": func(id string) []readmodel.Change[FragileRow] {
-		return []readmodel.Change[FragileRow]{readmodel.Put(id, FragileRow{})}
+	"empty sub id": func(id string) readmodel.Changes[FragileRow] {
+		return readmodel.Put(id, FragileRow{})
 	},
-	"changed sub id": func(id string) []readmodel.Change[FragileRow] {
-		return []readmodel.Change[FragileRow]{readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.Sub = "t" })}
+	"changed sub id": func(id string) readmodel.Changes[FragileRow] {
+		return readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.Sub = "t" })
 	},
-	"bad row id": func(string) []readmodel.Change[FragileRow] {
-		return []readmodel.Change[FragileRow]{readmodel.Put("a\nb", FragileRow{Sub: "s"})}
+	"bad row id": func(string) readmodel.Changes[FragileRow] {
+		return readmodel.Put("a\nb", FragileRow{Sub: "s"})
 	},
-	"one sub id twice": func(id string) []readmodel.Change[FragileRow] {
-		return []readmodel.Change[FragileRow]{readmodel.UpdateRows(id, func(rows []FragileRow) []FragileRow { return append(rows, rows...) })}
+	"one sub id twice": func(id string) readmodel.Changes[FragileRow] {
+		return readmodel.UpdateRows(id, func(rows []FragileRow) []FragileRow { return append(rows, rows...) })
 	},
-	"too many rows": func(id string) []readmodel.Change[FragileRow] {
+	"too many rows": func(id string) readmodel.Changes[FragileRow] {
 		var rows []FragileRow
 		for i := range 100 {
 			rows = append(rows, FragileRow{Sub: fmt.Sprint(i)})
@@ -90,28 +90,28 @@ type fragile struct {
 	called map[string]int // the sibling, by event
 }
 
-func newFragile(poison func(id string) []readmodel.Change[FragileRow]) *fragile {
+func newFragile(poison func(id string) readmodel.Changes[FragileRow]) *fragile {
 	f := &fragile{jar: newJar(), called: map[string]int{}}
 	f.fragile = readmodel.New(readmodel.Spec[FragileRow]{
 		Name: "Fragile", SubID: "sub", Indexes: []readmodel.Index{{Name: "byMood", Key: "mood"}},
 		Access: access.Internal, // an API cannot know what a mood looks like
-		Projections: []readmodel.Projection[FragileRow]{readmodel.On(f.jar, func(e jarEvent) []readmodel.Change[FragileRow] {
+		Projections: []readmodel.Projection[FragileRow]{readmodel.On(f.jar, func(e jarEvent) readmodel.Changes[FragileRow] {
 			a := e.Data.(Added)
 			if a.Note == "poison" && !f.mended.Load() {
 				f.tried.Add(1)
-				return poison(e.ID)
+				return poison(e.EntityID)
 			}
-			return []readmodel.Change[FragileRow]{readmodel.UpdateOrCreate(e.ID, FragileRow{Sub: "s"}, func(r *FragileRow) {
+			return readmodel.UpdateOrCreate(e.EntityID, FragileRow{Sub: "s"}, func(r *FragileRow) {
 				r.Seen += fmt.Sprint(a.N, " ")
-			})}
+			})
 		})},
 	})
 	f.sibling = sums(f.jar, func(s *readmodel.Spec[SumRow]) {
-		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(f.jar, func(e jarEvent) []readmodel.Change[SumRow] {
+		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(f.jar, func(e jarEvent) readmodel.Changes[SumRow] {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.called[e.Meta.ID]++
-			return addTo(e.ID, e)
+			return addTo(e.EntityID, e)
 		})}
 	})
 	return f
@@ -236,12 +236,12 @@ func TestRedriveThatMeetsALaterPoisonParksThatOne(t *testing.T) {
 	f := newFragile(nil)
 	f.fragile = readmodel.New(readmodel.Spec[FragileRow]{
 		Name: "Fragile", SubID: "sub", Access: access.Internal,
-		Projections: []readmodel.Projection[FragileRow]{readmodel.On(f.jar, func(e jarEvent) []readmodel.Change[FragileRow] {
+		Projections: []readmodel.Projection[FragileRow]{readmodel.On(f.jar, func(e jarEvent) readmodel.Changes[FragileRow] {
 			a := e.Data.(Added)
 			if strings.Contains(bad, fmt.Sprint(a.N)) {
 				panic("poison")
 			}
-			return []readmodel.Change[FragileRow]{readmodel.UpdateOrCreate(e.ID, FragileRow{Sub: "s"}, func(r *FragileRow) { r.Seen += fmt.Sprint(a.N, " ") })}
+			return readmodel.UpdateOrCreate(e.EntityID, FragileRow{Sub: "s"}, func(r *FragileRow) { r.Seen += fmt.Sprint(a.N, " ") })
 		})},
 	})
 	r := f.start(t)
@@ -515,11 +515,11 @@ func TestOwnRowRefusesOtherRows(t *testing.T) {
 	jar := newJar()
 	strict := sums(jar, func(s *readmodel.Spec[SumRow]) {
 		s.OwnRow = true
-		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[SumRow] {
+		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) readmodel.Changes[SumRow] {
 			if e.Data.(Added).Note == "stray" {
-				return slices.Concat(addTo(e.ID, e), addTo("other", e))
+				return slices.Concat(addTo(e.EntityID, e), addTo("other", e))
 			}
-			return addTo(e.ID, e)
+			return addTo(e.EntityID, e)
 		})}
 	})
 	r := start(t, app(jar, strict))

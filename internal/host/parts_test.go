@@ -19,8 +19,8 @@ import (
 // which all jars share.
 func wide(jar *jarAggregate, n int) *readmodel.ReadModel[SumRow] {
 	return readmodel.New(readmodel.Spec[SumRow]{Name: "Wide", Projections: []readmodel.Projection[SumRow]{
-		readmodel.On(jar, func(e jarEvent) []readmodel.Change[SumRow] {
-			var out []readmodel.Change[SumRow]
+		readmodel.On(jar, func(e jarEvent) readmodel.Changes[SumRow] {
+			var out readmodel.Changes[SumRow]
 			for i := range n {
 				out = append(out, addTo(fmt.Sprint(e.Data.(Added).Note, i), e)...)
 			}
@@ -89,16 +89,16 @@ func TestPartThatIsTooLargeIsMadeSmaller(t *testing.T) {
 	jar := newJar()
 	model := readmodel.New(readmodel.Spec[EntryRow]{
 		Name: "Entries", SubID: "at",
-		Projections: []readmodel.Projection[EntryRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[EntryRow] {
+		Projections: []readmodel.Projection[EntryRow]{readmodel.On(jar, func(e jarEvent) readmodel.Changes[EntryRow] {
 			a := e.Data.(Added)
 			var rows []EntryRow
-			var puts []readmodel.Change[EntryRow]
+			var puts readmodel.Changes[EntryRow]
 			for i := range a.N {
 				row := EntryRow{At: fmt.Sprint(i), N: i}
-				rows, puts = append(rows, row), append(puts, readmodel.Put(a.Note, row))
+				rows, puts = append(rows, row), append(puts, readmodel.Put(a.Note, row)...)
 			}
 			if a.Note == "all" {
-				return []readmodel.Change[EntryRow]{readmodel.UpdateRows(a.Note, func([]EntryRow) []EntryRow { return rows })}
+				return readmodel.UpdateRows(a.Note, func([]EntryRow) []EntryRow { return rows })
 			}
 			return puts
 		})},

@@ -22,8 +22,8 @@ func (s *seen) effect(_ context.Context, env plugin.Env, e jarEvent) error {
 	if s.events == nil {
 		s.events, s.keys = map[string][]string{}, map[string][]string{}
 	}
-	s.events[e.ID] = append(s.events[e.ID], fmt.Sprintf("%T%v", e.Data, e.Data))
-	s.keys[e.ID] = append(s.keys[e.ID], env.IdempotencyKey())
+	s.events[e.EntityID] = append(s.events[e.EntityID], fmt.Sprintf("%T%v", e.Data, e.Data))
+	s.keys[e.EntityID] = append(s.keys[e.EntityID], env.IdempotencyKey())
 	if s.fail != nil {
 		return s.fail(e)
 	}

@@ -34,7 +34,7 @@ type inbox struct {
 func newInbox() *inbox { return inboxOf(newJar()) }
 
 func inboxOf(jar *jarAggregate) *inbox {
-	b := &inbox{jar: jar, bucket: task.NewBucket("Inbox")}
+	b := &inbox{jar: jar, bucket: task.NewBucket(task.BucketSpec{Name: "Inbox"})}
 	call := func(what string, o task.Object, env plugin.Env) error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -296,7 +296,7 @@ func TestRedrivenFiringSendsUnderTheSameIds(t *testing.T) {
 	})
 	r.clock.Advance(123_456_789) // nothing is planned at a whole second
 	r.stop()
-	r = start(t, app(jar, schedule.New("Tick", schedule.Every(time.Minute), jar.To("a", Put{N: 1}))), on(r), func(s *setup) { s.options.MaxAttempts = 1 })
+	r = start(t, app(jar, schedule.New(schedule.Spec{Name: "Tick", Rate: schedule.Every(time.Minute), Send: jar.To("a", Put{N: 1})})), on(r), func(s *setup) { s.options.MaxAttempts = 1 })
 	// The command is in the queue, and the answer says that it is malformed.
 	r.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Name: "Shop.Jar", Err: driver.ErrInvalid, After: true})
 	r.advance(time.Minute)

@@ -29,35 +29,47 @@ func TestTraceParentGoesFromACommandToAllThatFollows(t *testing.T) {
 	offer := extension.NewOffer(point,
 		extension.Publish(point, jar, func(e jarEvent) []Filled { return []Filled{{e.Data.(Added).N}} }),
 		extension.Accept(point, func(id string, c Order) []message.Send { return []message.Send{crate.To(id, Put{N: c.N})} }, crate))
-	spread := automation.New("Spread", automation.Sends(crate, point), automation.On(jar, func(e jarEvent) message.Actions {
-		return message.Actions{
-			crate.To("at once", Put{N: 1}),
-			crate.To("later", Put{N: 1}).After(time.Minute),
-			schedule.Create("s", schedule.At(e.RecordedAt.Add(time.Minute)), crate.To("planned", Put{N: 1})),
-			point.To("public command", Order{N: 1}),
-		}
-	}))
-	onward := automation.New("Onward", automation.Sends(box), automation.On(crate, func(e jarEvent) message.Actions {
-		return message.Actions{box.To("from "+e.ID, Put{N: 1})}
-	}))
+	spread := automation.New(automation.Spec{
+		Name: "Spread",
+		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
+			return message.Actions{
+				crate.To("at once", Put{N: 1}),
+				crate.To("later", Put{N: 1}).After(time.Minute),
+				schedule.Create("s", schedule.At(e.RecordedAt.Add(time.Minute)), crate.To("planned", Put{N: 1})),
+				point.To("public command", Order{N: 1}),
+			}
+		})},
+		Sends: plugin.Components{crate, point},
+	})
+	onward := automation.New(automation.Spec{
+		Name: "Onward",
+		Rules: automation.Rules{automation.On(crate, func(e jarEvent) message.Actions {
+			return message.Actions{box.To("from "+e.EntityID, Put{N: 1})}
+		})},
+		Sends: plugin.Components{box},
+	})
 	var mu sync.Mutex
 	seen := map[string]driver.Meta{}
 	keep := func(_ context.Context, _ plugin.Env, e jarEvent) error {
 		mu.Lock()
 		defer mu.Unlock()
-		seen[e.ID] = e.Meta
+		seen[e.EntityID] = driver.Meta(e.Meta)
 		return nil
 	}
-	follow := extension.New("Follow", point, func(e message.Event[Filled]) message.Actions {
-		return message.Actions{bin.To("from the public event", Put{N: 1})}
-	}, bin)
+	follow := extension.New(point, extension.Spec[Filled]{
+		Name: "Follow",
+		React: func(e message.Event[Filled]) message.Actions {
+			return message.Actions{bin.To("from the public event", Put{N: 1})}
+		},
+		Sends: plugin.Components{bin},
+	})
 	r := start(t, reventless.New("test",
 		plugin.New(plugin.Spec{Name: "Shop", Heartbeat: -1, Components: plugin.Components{
 			jar, crate, box, offer, spread, onward,
-			automation.NewSideEffect("Keep", automation.Do(jar, nil, keep), automation.Do(crate, nil, keep), automation.Do(box, nil, keep)),
+			automation.NewSideEffect(automation.SideEffectSpec{Name: "Keep", Effects: automation.Effects{automation.Do(jar, keep), automation.Do(crate, keep), automation.Do(box, keep)}}),
 		}}),
 		plugin.New(plugin.Spec{Name: "Far", Heartbeat: -1, Components: plugin.Components{
-			bin, follow, automation.NewSideEffect("Keep", automation.Do(bin, nil, keep)),
+			bin, follow, automation.NewSideEffect(automation.SideEffectSpec{Name: "Keep", Effects: automation.Effects{automation.Do(bin, keep)}}),
 		}})))
 	meta := driver.Meta{TraceParent: parent, User: "ada", CorrelationID: "corr"}
 	if _, err := r.SendAction(t.Context(), "1", meta, jar.To("root", Put{N: 1}).Erased()); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/readmodel"
@@ -61,7 +62,7 @@ func (claimed2) isEvent()                 {}
 func newer(mods ...func(*jarSpec)) *jarAggregate {
 	return newJar(append([]func(*jarSpec){func(s *jarSpec) {
 		s.Events = message.NewSet[Event](added3{}, claimed2{}, Released{})
-		s.FoldVersion = 2
+		s.StateVersion = 2
 		s.Decide = func(j Jar, c Command) ([]Event, error) {
 			switch c := c.(type) {
 			case Put:
@@ -123,15 +124,15 @@ func TestLogOfAnEarlierVersionIsReplayed(t *testing.T) {
 	jar := newer()
 	totals := readmodel.New(readmodel.Spec[SumRow]{
 		Name: "Totals",
-		Projections: []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) []readmodel.Change[SumRow] {
+		Projections: []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) readmodel.Changes[SumRow] {
 			if a, ok := e.Data.(added3); ok {
 				e.Data = Added(a)
 			}
-			return addTo(e.ID, e)
+			return addTo(e.EntityID, e)
 		})},
 	})
 	seen := &seen{}
-	watch := automation.NewSideEffect("Watch", automation.Do(jar, nil, seen.effect))
+	watch := automation.NewSideEffect(automation.SideEffectSpec{Name: "Watch", Effects: automation.Effects{automation.Do(jar, seen.effect)}})
 	r := start(t, app(jar, totals, watch), asleep)
 	r.golden("Shop.Jar", "earlier/jar.jsonl")
 	r.wake()
@@ -159,16 +160,16 @@ func TestStoredEventThatCannotBeReadFailsItsEntityOnly(t *testing.T) {
 		event driver.Event
 		class error
 	}{
-		"unknown type":      {driver.Event{Type: "Melted", Version: 1, Data: []byte(`{}`)}, message.ErrUnknownType},
-		"future version":    {driver.Event{Type: "Added", Version: 4, Data: []byte(`{}`)}, message.ErrFutureVersion},
-		"other shape":       {driver.Event{Type: "Added", Version: 3, Data: []byte(`{"n":"many"}`)}, message.ErrMalformed},
-		"upcast that fails": {driver.Event{Type: "Added", Version: 1, Data: []byte(`{}`)}, message.ErrMalformed},
+		"unknown type":      {driver.Event{Type: "Melted", Version: 1, Data: []byte(`{}`)}, component.ErrUnknownType},
+		"future version":    {driver.Event{Type: "Added", Version: 4, Data: []byte(`{}`)}, component.ErrFutureVersion},
+		"other shape":       {driver.Event{Type: "Added", Version: 3, Data: []byte(`{"n":"many"}`)}, component.ErrMalformed},
+		"upcast that fails": {driver.Event{Type: "Added", Version: 1, Data: []byte(`{}`)}, component.ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			jar := newer()
 			watch := &seen{}
-			r := start(t, app(jar, automation.NewSideEffect("Watch", automation.Do(jar, nil, watch.effect))), asleep)
+			r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{Name: "Watch", Effects: automation.Effects{automation.Do(jar, watch.effect)}})), asleep)
 			good := driver.Event{Type: "Added", Version: 3, Data: []byte(`{"n":1}`)}
 			r.store("Shop.Jar",
 				stored("bad", 1, good), stored("good", 1, good), stored("bad", 2, good, tc.event), stored("bad", 3, good), stored("good", 2, good))
@@ -255,7 +256,7 @@ func TestSnapshotEveryIsKeptByColdHosts(t *testing.T) {
 	}
 }
 
-func TestSnapshotOfAnotherFoldVersionIsNotUsed(t *testing.T) {
+func TestSnapshotOfAnotherStateVersionIsNotUsed(t *testing.T) {
 	t.Parallel()
 	for _, raised := range []bool{true, false} {
 		t.Run(fmt.Sprint("raised ", raised), func(t *testing.T) {
@@ -269,7 +270,7 @@ func TestSnapshotOfAnotherFoldVersionIsNotUsed(t *testing.T) {
 			// A jar is now taken by whoever put something in: Evolve has changed its mind.
 			after := newJar(every, func(s *jarSpec) {
 				if raised {
-					s.FoldVersion = 1
+					s.StateVersion = 1
 				}
 				s.Evolve = func(j Jar, e Event) Jar {
 					j = evolve(j, e)

@@ -191,11 +191,11 @@ func TestWaitAppliedDoesNotWaitForAHuman(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		jar, bad := newJar(), true
 		m := sums(jar, func(s *readmodel.Spec[SumRow]) {
-			s.Projections[0] = readmodel.On(jar, func(e jarEvent) []readmodel.Change[SumRow] {
+			s.Projections[0] = readmodel.On(jar, func(e jarEvent) readmodel.Changes[SumRow] {
 				if a, ok := e.Data.(Added); bad && ok && a.N == 2 {
 					panic("poison")
 				}
-				return addTo(e.ID, e)
+				return addTo(e.EntityID, e)
 			})
 		})
 		r := start(t, app(jar, m), asleep)

@@ -154,12 +154,12 @@ var Plugins = readmodel.New(readmodel.Spec[Row]{
 	Projections: readmodel.Projections[Row]{readmodel.On(Registry, func(e message.Event[Event]) readmodel.Changes[Row] {
 		switch d := e.Data.(type) {
 		case Connected:
-			return readmodel.Changes[Row]{readmodel.Put(e.ID, Row{
-				Plugin: e.ID, Status: "connected", Components: d.Definition.Components,
+			return readmodel.Put(e.EntityID, Row{
+				Plugin: e.EntityID, Status: "connected", Components: d.Definition.Components,
 				Points: points(d.Definition.ExtensionPoints), IntervalSeconds: d.Definition.IntervalSeconds, Since: e.RecordedAt,
-			})}
+			})
 		case Disconnected:
-			return readmodel.Changes[Row]{readmodel.Update(e.ID, func(r *Row) { r.Status, r.Since = "disconnected", e.RecordedAt })}
+			return readmodel.Update(e.EntityID, func(r *Row) { r.Status, r.Since = "disconnected", e.RecordedAt })
 		}
 		return nil
 	})},
@@ -179,7 +179,7 @@ var History = readmodel.New(readmodel.Spec[HistoryRow]{
 	SubID:  "position",
 	Access: access.Roles(access.Admin),
 	Projections: readmodel.Projections[HistoryRow]{readmodel.On(Registry, func(e message.Event[Event]) readmodel.Changes[HistoryRow] {
-		return readmodel.PutRows(e.ID, HistoryRow{Position: e.Position.String(), What: e.Data.MessageType(), At: e.RecordedAt})
+		return readmodel.PutRows(e.EntityID, HistoryRow{Position: e.Position.String(), What: e.Data.MessageType(), At: e.RecordedAt})
 	})},
 })
 
@@ -187,6 +187,6 @@ var History = readmodel.New(readmodel.Spec[HistoryRow]{
 func Plugin() component.Plugin {
 	return component.Plugin{
 		Name: component.PlatformPlugin, Doc: "What every App has.", Heartbeat: -1,
-		Components: plugin.Definitions(plugin.Components{Registry, Plugins, History}),
+		Components: component.Definitions(plugin.Components{Registry, Plugins, History}),
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 
@@ -60,7 +60,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{api.Subscription, "commandOutcome", object{"commandId": "c"}, ok, ok, ok, ok, ok},
 	} {
 		for _, c := range []struct {
-			who  access.Identity
+			who  authz.Caller
 			want resolver.Code
 		}{{nobody, tt.nobody}, {ada, tt.ada}, {bob, tt.bob}, {clerk, tt.clerk}, {admin, tt.admin}} {
 			var err error
@@ -99,7 +99,7 @@ func TestOwnersSeeTheirRowsOnly(t *testing.T) {
 		r.save(pages, "book", Page{Number: id, Owner: owner, Words: float64(i)})
 	}
 	for _, tt := range []struct {
-		who  access.Identity
+		who  authz.Caller
 		want string
 	}{{ada, "a c f"}, {bob, "b"}, {admin, ""}, {clerk, "a b c d e f"}} {
 		for _, args := range []object{
@@ -135,7 +135,7 @@ func TestOwnersSeeTheirRowsOnly(t *testing.T) {
 }
 
 // watch ranges over a subscription in a bubble; the values are those until now.
-func (r *run) watch(ctx context.Context, name string, who access.Identity, args object) (got func() []object) {
+func (r *run) watch(ctx context.Context, name string, who authz.Caller, args object) (got func() []object) {
 	r.t.Helper()
 	c := r.call(api.Subscription, name, who, args)
 	values, err := r.Subscribe(ctx, c)
@@ -236,17 +236,17 @@ func TestOutcomesAreToldToTheSender(t *testing.T) {
 		mine, administers := r.watch(t.Context(), "commandOutcome", ada, args), r.watch(t.Context(), "commandOutcome", admin, args)
 		others := r.watch(t.Context(), "commandOutcome", bob, args)
 		wantEqual(t, "the answer", r.send("shopJobLose", ada, object{"id": "j", "commandId": "c1"})["__typename"], any("CommandPending"))
-		for _, who := range []access.Identity{ada, admin} {
+		for _, who := range []authz.Caller{ada, admin} {
 			wantEqual(t, who.User+" asks", r.query("commandOutcome", who, args).(object)["__typename"], any("CommandPending"))
 		}
 		wantEqual(t, "pending is told", len(mine()), 0)
 		r.wake()
-		for _, who := range []access.Identity{ada, admin} {
+		for _, who := range []authz.Caller{ada, admin} {
 			o := r.query("commandOutcome", who, args).(object)
 			wantEqual(t, who.User+" asks again", o["__typename"], any("CommandAccepted"))
 			wantEqual(t, "entity", o["entityId"], any("j"))
 		}
-		for _, who := range []access.Identity{nobody, bob, clerk} {
+		for _, who := range []authz.Caller{nobody, bob, clerk} {
 			wantEqual(t, who.User+" asks", r.query("commandOutcome", who, args), nil)
 		}
 		for name, got := range map[string]func() []object{"ada": mine, "the admin": administers} {
@@ -271,7 +271,7 @@ func TestOutcomesOfCommandsWithoutASender(t *testing.T) {
 	r := start(t, resolver.Options{})
 	r.send("shopJobRead", nobody, object{"id": "j", "commandId": "c"})
 	for _, tt := range []struct {
-		who  access.Identity
+		who  authz.Caller
 		told bool
 	}{{nobody, true}, {admin, true}, {ada, false}} {
 		wantEqual(t, tt.who.User+" is told", r.query("commandOutcome", tt.who, object{"commandId": "c"}) != nil, tt.told)

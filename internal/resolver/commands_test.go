@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless"
-	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/host/core"
 	"github.com/reventless-go/reventless/internal/ids"
 	"github.com/reventless-go/reventless/internal/resolver"
@@ -38,13 +38,13 @@ func TestCommandsAreAnswered(t *testing.T) {
 	refused := r.send("shopPaperAsk", ada, object{"id": "p", "commandId": "d"})
 	wantEqual(t, "refused", words(refused["__typename"], refused["commandId"], refused["code"], refused["message"] != "", refused["detail"] != nil), "CommandRejected d NotNow true true")
 	wantEqual(t, "an id that is a number", r.send("shopPaperLose", ada, object{"id": json.Number("42"), "commandId": int64(7)})["entityId"], any("42"))
-	wantEqual(t, "an owner that is a number", r.send("shopPaperSign", access.Identity{User: "42"}, object{"id": int64(42)})["entityId"], any("42"))
+	wantEqual(t, "an owner that is a number", r.send("shopPaperSign", authz.Caller{User: "42"}, object{"id": int64(42)})["entityId"], any("42"))
 }
 
 func TestCommandIDs(t *testing.T) {
 	t.Parallel()
 	r := start(t, resolver.Options{})
-	lose := func(who access.Identity, args object, key string) (object, resolver.Code) {
+	lose := func(who authz.Caller, args object, key string) (object, resolver.Code) {
 		c := r.call(api.Mutation, "shopPaperLose", who, with(args, "id", "p"))
 		c.CommandID = key
 		v, err := r.Resolve(t.Context(), c)
@@ -274,12 +274,16 @@ func TestPositionsThatAreNone(t *testing.T) {
 func TestNobodyComesBeforeACommandOfAnAutomation(t *testing.T) {
 	t.Parallel()
 	paper := newPaper("Paper", false)
-	stamp := automation.New("StampWritten", automation.On(paper, func(e message.Event[event]) message.Actions {
-		if _, ok := e.Data.(Written); ok {
-			return message.Actions{paper.To(e.ID, Stamp{})}
-		}
-		return nil
-	}), automation.Sends(paper))
+	stamp := automation.New(automation.Spec{
+		Name: "StampWritten",
+		Rules: automation.Rules{automation.On(paper, func(e message.Event[event]) message.Actions {
+			if _, ok := e.Data.(Written); ok {
+				return message.Actions{paper.To(e.EntityID, Stamp{})}
+			}
+			return nil
+		})},
+		Sends: plugin.Components{paper},
+	})
 	r := startApp(t, reventless.New("test", plugin.New(plugin.Spec{Name: "Shop", Heartbeat: -1, Components: plugin.Components{paper, stamp}})),
 		resolver.Options{}, func(p driver.Provider) driver.Provider { return p })
 	r.wake()

@@ -14,35 +14,35 @@ type Code string
 
 // The codes.
 const (
-	// Unauthenticated: the caller has to say who it is.
+	// Unauthenticated: the operation requires an authenticated caller.
 	Unauthenticated Code = "UNAUTHENTICATED"
-	// Forbidden: the caller is known and may not.
+	// Forbidden: this caller may not do it.
 	Forbidden Code = "FORBIDDEN"
-	// BadInput: an argument is wrong, and the message says which.
+	// BadInput: an argument is invalid; the message says which.
 	BadInput Code = "BAD_USER_INPUT"
-	// PageSize: more rows were asked for than a page may have.
+	// PageSize: the page is larger than the limit.
 	PageSize Code = "PAGE_SIZE"
 	// TooLarge: a command is over the size limit.
 	TooLarge Code = "TOO_LARGE"
-	// WaitTimeout: waitFor took too long; the same query may be asked again.
+	// WaitTimeout: waitFor took too long; the query can be repeated.
 	WaitTimeout Code = "WAIT_TIMEOUT"
 	// ProjectionStopped: waitFor waits for a commit that is parked.
 	ProjectionStopped Code = "PROJECTION_STOPPED"
-	// Timeout: the operation took too long. A command may still take effect; the
-	// same commandId tells.
+	// Timeout: the operation took too long. A command may still take effect; sending
+	// it again with the same commandId shows its outcome.
 	Timeout Code = "TIMEOUT"
-	// Unavailable: the store cannot do it now; trying again may help.
+	// Unavailable: the store cannot be reached or is busy; a retry may succeed.
 	Unavailable Code = "UNAVAILABLE"
-	// Internal: everything else. The cause is in the log, under the id that the
-	// caller gets.
+	// Internal: any other error. The cause is in the log, under the id that the caller
+	// gets.
 	Internal Code = "INTERNAL"
 )
 
-// Error is an error that a caller may see. Anything else is internal.
+// Error is an error that the caller may see.
 type Error struct {
 	Code    Code
 	Message string
-	// Cause is for the log only.
+	// Cause is only logged.
 	Cause error
 }
 
@@ -64,16 +64,16 @@ func Classify(err error) *Error {
 	case errors.As(err, &own):
 		return own
 	case errors.Is(err, host.ErrBlocked):
-		return &Error{ProjectionStopped, "the read model has stopped before this position; an operator has to look at what is parked", err}
+		return &Error{ProjectionStopped, "the read model is stopped before this position by a parked commit; an operator has to redrive or discard it", err}
 	case errors.As(err, &tooLarge):
 		return &Error{TooLarge, fmt.Sprintf("the %s has %d bytes, the limit is %d", tooLarge.What, tooLarge.Size, tooLarge.Limit), err}
 	case errors.Is(err, driver.ErrTooLarge):
-		return &Error{TooLarge, "it is over the size limit", err}
+		return &Error{TooLarge, "the size limit is exceeded", err}
 	case errors.Is(err, context.Canceled), errors.Is(err, driver.ErrUnavailable), errors.Is(err, driver.ErrThrottled),
-		errors.Is(err, driver.ErrConflict): // other writers were faster for all of the time that there was
-		return &Error{Unavailable, "it cannot be done now; please try again", err}
-	case errors.Is(err, context.DeadlineExceeded): // the caller's: that of a transport is a store that is away
-		return &Error{Timeout, "it took too long; a command may still take effect, and asking again with the same commandId tells", err}
+		errors.Is(err, driver.ErrConflict): // other writers were faster until the time was over
+		return &Error{Unavailable, "the service is busy or unavailable; please try again", err}
+	case errors.Is(err, context.DeadlineExceeded): // of the operation; a timeout of a store's transport is ErrUnavailable
+		return &Error{Timeout, "the operation took too long; a command may still take effect, and sending it again with the same commandId shows its outcome", err}
 	case errors.Is(err, driver.ErrInvalid):
 		return &Error{BadInput, err.Error(), err}
 	}

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/internal/resolver"
@@ -78,7 +78,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 				op   string
 				kind api.OperationKind
 				name string
-				who  access.Identity
+				who  authz.Caller
 				args object
 			}{
 				{"EventLog.Append", api.Mutation, "shopPaperLose", ada, object{"id": "p"}},

@@ -26,7 +26,7 @@ type event struct {
 	CausationID   *string         `json:"causationId"`
 }
 
-// events answers the history of an entity. A cursor is the event's position.
+// events returns the history of an entity. A cursor is the position of an event.
 func (r *Resolver) events(ctx context.Context, c *Call) (json.RawMessage, error) {
 	log, ok := r.host.EventLog(c.Operation.Component)
 	if !ok {
@@ -48,7 +48,7 @@ func (r *Resolver) events(ctx context.Context, c *Call) (json.RawMessage, error)
 		sequenceNr, err1 = strconv.ParseUint(number, 10, 64)
 		index, err2 = strconv.Atoi(place)
 		if !ok || err1 != nil || err2 != nil || index < 0 || sequenceNr == 0 {
-			return nil, fail(BadInput, "%s: %.40q is no cursor of this list", c.Operation.Name, w.cursor)
+			return nil, fail(BadInput, "%s: %.40q is not a cursor of this list", c.Operation.Name, w.cursor)
 		}
 	}
 	out := []byte(`{"edges":[`)

@@ -17,9 +17,10 @@ import (
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/aggregate"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
+	"github.com/reventless-go/reventless/internal/api"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/internal/resolver"
@@ -144,9 +145,9 @@ func view(paper *papers, name string, rule access.Rule) *readmodel.ReadModel[Pap
 		Projections: readmodel.Projections[Paper]{readmodel.On(paper, func(e message.Event[event]) readmodel.Changes[Paper] {
 			switch d := e.Data.(type) {
 			case Written:
-				return readmodel.Changes[Paper]{readmodel.Put(e.ID, Paper{Owner: d.Owner, Title: d.Title, Size: d.Size, At: e.RecordedAt})}
+				return readmodel.Put(e.EntityID, Paper{Owner: d.Owner, Title: d.Title, Size: d.Size, At: e.RecordedAt})
 			case Lost:
-				return readmodel.Changes[Paper]{readmodel.Delete[Paper](e.ID)}
+				return readmodel.Delete[Paper](e.EntityID)
 			case Spoiled:
 				panic("spoiled")
 			}
@@ -188,11 +189,11 @@ func app() *reventless.App {
 }
 
 var (
-	nobody = access.Identity{}
-	ada    = access.Identity{User: "ada"}
-	bob    = access.Identity{User: "bob"}
-	clerk  = access.Identity{User: "carl", Roles: []string{"Clerk"}}
-	admin  = access.Identity{User: "root", Roles: []string{access.Admin}}
+	nobody = authz.Caller{}
+	ada    = authz.Caller{User: "ada"}
+	bob    = authz.Caller{User: "bob"}
+	clerk  = authz.Caller{User: "carl", Roles: []string{"Clerk"}}
+	admin  = authz.Caller{User: "root", Roles: []string{access.Admin}}
 )
 
 // run is an App that runs in memory.
@@ -256,7 +257,7 @@ func (r *run) idle() {
 type object = map[string]any
 
 // call makes a call of an operation.
-func (r *run) call(kind api.OperationKind, name string, who access.Identity, args object) resolver.Call {
+func (r *run) call(kind api.OperationKind, name string, who authz.Caller, args object) resolver.Call {
 	r.t.Helper()
 	o := r.api.Operation(kind, name)
 	if o == nil {
@@ -296,7 +297,7 @@ func (r *run) show(o *api.Operation, value json.RawMessage) any {
 }
 
 // ask runs a query or mutation that may fail.
-func (r *run) ask(kind api.OperationKind, name string, who access.Identity, args object) (any, resolver.Code) {
+func (r *run) ask(kind api.OperationKind, name string, who authz.Caller, args object) (any, resolver.Code) {
 	r.t.Helper()
 	c := r.call(kind, name, who, args)
 	value, err := r.Resolve(r.t.Context(), c)
@@ -307,7 +308,7 @@ func (r *run) ask(kind api.OperationKind, name string, who access.Identity, args
 }
 
 // query runs a query that succeeds.
-func (r *run) query(name string, who access.Identity, args object) any {
+func (r *run) query(name string, who authz.Caller, args object) any {
 	r.t.Helper()
 	v, code := r.ask(api.Query, name, who, args)
 	if code != "" {
@@ -317,7 +318,7 @@ func (r *run) query(name string, who access.Identity, args object) any {
 }
 
 // send sends a command that gets an answer.
-func (r *run) send(name string, who access.Identity, args object) object {
+func (r *run) send(name string, who authz.Caller, args object) object {
 	r.t.Helper()
 	v, code := r.ask(api.Mutation, name, who, args)
 	if code != "" {
@@ -327,7 +328,7 @@ func (r *run) send(name string, who access.Identity, args object) object {
 }
 
 // wantCode checks the code of a call; empty is that there is no error.
-func (r *run) wantCode(kind api.OperationKind, name string, who access.Identity, args object, want resolver.Code) {
+func (r *run) wantCode(kind api.OperationKind, name string, who authz.Caller, args object, want resolver.Code) {
 	r.t.Helper()
 	if _, code := r.ask(kind, name, who, args); code != want {
 		r.t.Errorf("%s %v by %q: got %q, want %q", name, args, who.User, code, want)
@@ -343,7 +344,7 @@ type page struct {
 	nodes          []object
 }
 
-func (r *run) page(name string, who access.Identity, args object) page {
+func (r *run) page(name string, who authz.Caller, args object) page {
 	r.t.Helper()
 	var p page
 	v := r.query(name, who, args).(object)

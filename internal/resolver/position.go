@@ -9,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/internal/host"
 )
 
-// encodePosition names a commit in a text that is opaque to callers.
+// encodePosition names a commit by a text that is opaque to callers.
 func encodePosition(log, stream string, sequenceNr uint64) string {
 	b, _ := json.Marshal([]any{log, stream, sequenceNr}) // strings and a number marshal
 	return base64.RawURLEncoding.EncodeToString(b)
@@ -28,7 +28,7 @@ func decodePosition(text string) (host.Position, bool) {
 // maxPositions bounds how many commits one query may wait for.
 const maxPositions = 20
 
-// waitFor waits until the read model shows the positions of the call.
+// waitFor waits until the read model has applied the positions of the call.
 func (r *Resolver) waitFor(ctx context.Context, c *Call) error {
 	given := c.Args["waitFor"]
 	if given == nil {
@@ -47,11 +47,11 @@ func (r *Resolver) waitFor(ctx context.Context, c *Call) error {
 		text, _ := v.(string)
 		at, ok := decodePosition(text)
 		if !ok {
-			return fail(BadInput, "%s: waitFor %.60q is no position of an accepted command", c.Operation.Name, text)
+			return fail(BadInput, "%s: waitFor %.60q is not a position of an accepted command", c.Operation.Name, text)
 		}
 		err := r.host.WaitApplied(bounded, c.Operation.Component, at)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return &Error{WaitTimeout, "the read model has not come to this position in " + r.opts.MaxWait.String() + "; please ask again", err}
+			return &Error{WaitTimeout, "the read model has not reached this position within " + r.opts.MaxWait.String() + "; please repeat the query", err}
 		}
 		if err != nil {
 			return err

@@ -1,7 +1,6 @@
-// Package resolver runs the operations of an App's API on the engine: it checks
-// who calls, builds commands, reads rows and watches changes. Hosts bring the
-// transport; what an operation means and who may call it is here, once for all of
-// them.
+// Package resolver runs the operations of an App's API: it checks the caller, sends
+// commands, reads rows and subscribes to changes. Hosts add the transport; the meaning
+// of an operation and its access rule are the same for all of them.
 package resolver
 
 import (
@@ -14,16 +13,17 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/host"
 )
 
 // Options bound the operations; zero fields are the defaults.
 type Options struct {
-	// DefaultPage and MaxPage are how many rows a page has when nothing is said,
-	// and at most; 0 is 20 and 100.
+	// DefaultPage is the size of a page when the query gives none; 0 is 20. MaxPage is
+	// the limit; 0 is 100.
 	DefaultPage, MaxPage int
 	// MaxWait bounds waitFor; 0 is 5 seconds.
 	MaxWait time.Duration
@@ -58,12 +58,12 @@ func New(h *host.Host, opts Options) *Resolver {
 // Call is one call of an operation.
 type Call struct {
 	Operation *api.Operation
-	// Args are the arguments that were given.
+	// Args are the arguments of the call.
 	Args map[string]any
-	Who  access.Identity
-	// CommandID is the idempotency key of the request, if it has one.
+	Who  authz.Caller
+	// CommandID is the idempotency key of the request; empty when it has none.
 	CommandID string
-	// IP and TraceParent go into the meta of a command.
+	// IP and TraceParent become part of a command's meta.
 	IP, TraceParent string
 }
 
@@ -72,7 +72,7 @@ func (c *Call) text(arg string) string {
 	return s
 }
 
-// id returns an argument of type ID, which may come as a number.
+// id returns an argument of type ID, which may be a number.
 func (c *Call) id(arg string) string {
 	switch v := c.Args[arg].(type) {
 	case string:
@@ -87,9 +87,8 @@ func (c *Call) id(arg string) string {
 	}
 }
 
-// Resolve runs a query or mutation. The value has the shape of the operation's
-// result, with members as they are stored: [api.Writer] shows it. Every error is
-// an *[Error].
+// Resolve runs a query or mutation. The value is the complete result of the operation,
+// from which [api.Writer] selects fields. Every error is an *[Error].
 func (r *Resolver) Resolve(ctx context.Context, c Call) (json.RawMessage, error) {
 	value, err := r.resolve(ctx, &c)
 	if err != nil {
@@ -120,13 +119,13 @@ func (r *Resolver) resolve(ctx context.Context, c *Call) (json.RawMessage, error
 	return r.page(ctx, c, owner)
 }
 
-// allow checks the rule of an operation. It returns the fields of a read model of
-// which one has to be the caller's user id; nil when the caller may see all.
+// allow checks the access rule of an operation. It returns the fields of which one must
+// be the caller's user id for a row to be visible; nil when every row is.
 func (r *Resolver) allow(c *Call) (owner []string, err error) {
 	switch c.Operation.Rule.Decide(c.Who) {
-	case access.Allow:
+	case authz.Allow:
 		return nil, nil
-	case access.AsOwner:
+	case authz.AsOwner:
 		if c.Operation.Action != api.SendCommand {
 			return c.Operation.Rule.Owners(), nil
 		}
@@ -137,16 +136,15 @@ func (r *Resolver) allow(c *Call) (owner []string, err error) {
 				}
 			}
 		}
-	case access.Unauthenticated:
+	case authz.Unauthenticated:
 		return nil, fail(Unauthenticated, "%s is for %s", c.Operation.Name, c.Operation.Rule)
 	}
 	return nil, fail(Forbidden, "%s is for %s", c.Operation.Name, c.Operation.Rule)
 }
 
-// derived matches the ids of commands that automations, schedules and tasks send.
-// They follow from what led to them, so anybody can tell them before; a command
-// that came first under such an id would be taken for the one to come, which then
-// would never be handled.
+// derived matches the ids of commands that automations, schedules and tasks send. These
+// ids can be computed in advance. If a caller could send a command with such an id, the
+// command of the application would be taken for a repetition and not be handled.
 var derived = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 
 func (r *Resolver) send(ctx context.Context, c *Call) (json.RawMessage, error) {
@@ -158,14 +156,14 @@ func (r *Resolver) send(ctx context.Context, c *Call) (json.RawMessage, error) {
 	id := c.id("commandId")
 	switch {
 	case c.Args["commandId"] != nil && id == "":
-		return nil, fail(BadInput, "%s: the commandId is empty", o.Name)
+		return nil, fail(BadInput, "%s: commandId is empty", o.Name)
 	case id == "":
 		id = c.CommandID
 	case c.CommandID != "" && c.CommandID != id:
 		return nil, fail(BadInput, "%s: the argument commandId and the idempotency key of the request differ", o.Name)
 	}
 	if derived.MatchString(id) {
-		return nil, fail(BadInput, "%s: command ids that are UUIDs of version 8 are the application's own; please use another version", o.Name)
+		return nil, fail(BadInput, "%s: a commandId that is a UUID of version 8 is reserved for the application; please use another version", o.Name)
 	}
 	outcome, err := r.host.Send(ctx, driver.Command{
 		Target: o.Component, Entity: c.id("id"), Type: o.Command, Version: o.Version, Data: data,
@@ -175,12 +173,12 @@ func (r *Resolver) send(ctx context.Context, c *Call) (json.RawMessage, error) {
 		return nil, err
 	}
 	if outcome.User != c.Who.User {
-		return nil, fail(Forbidden, "%s: the command id is that of a command of somebody else", o.Name)
+		return nil, fail(Forbidden, "%s: another user has sent a command with this commandId", o.Name)
 	}
 	return result(outcome)
 }
 
-// result returns an outcome as a CommandResult.
+// result encodes an outcome as a CommandResult.
 func result(o driver.Outcome) (json.RawMessage, error) {
 	switch o.Kind {
 	case driver.Accepted:
@@ -221,37 +219,37 @@ func (r *Resolver) outcome(ctx context.Context, c *Call) (json.RawMessage, error
 	return result(o)
 }
 
-// mayKnow reports whether an outcome is told to who: it is to the sender of the
-// command and to administrators; nobody else learns that it exists.
-func (r *Resolver) mayKnow(who access.Identity, o driver.Outcome) bool {
-	if access.Roles(access.Admin).Decide(who) == access.Allow {
+// mayKnow reports whether a caller may see an outcome. The sender of the command and
+// administrators may; for all others it does not exist.
+func (r *Resolver) mayKnow(who authz.Caller, o driver.Outcome) bool {
+	if access.Roles(access.Admin).Decide(who) == authz.Allow {
 		return true
 	}
 	if o.User != who.User {
 		return false
 	}
-	// What has no user may be of the application's own.
+	// A command without a user may be one of the application.
 	return who.User != "" || r.forAnyone(o.Target)
 }
 
-// forAnyone reports whether an aggregate has a command that needs no identity.
+// forAnyone reports whether an aggregate has a command that anyone may send.
 func (r *Resolver) forAnyone(aggregate string) bool {
 	d := r.definitions[aggregate]
 	if d == nil || d.Aggregate == nil {
 		return false
 	}
 	for _, rule := range d.Aggregate.Access {
-		if rule.Decide(access.Identity{}) == access.Allow {
+		if rule.Decide(authz.Caller{}) == authz.Allow {
 			return true
 		}
 	}
 	return false
 }
 
-// Subscribe runs a subscription until ctx ends. The values are as in
-// [Resolver.Resolve]; an error, an *[Error], ends the sequence. Subscribe itself
-// returns what can be said at once, such as that the caller may not. What happens
-// after it returned is told.
+// Subscribe runs a subscription until ctx ends. Its values are like those of
+// [Resolver.Resolve]; an error, which is an *[Error], ends the sequence. Subscribe itself
+// fails when the subscription cannot start, such as for a caller without access. Every
+// change after it returns is published.
 func (r *Resolver) Subscribe(ctx context.Context, c Call) (iter.Seq2[json.RawMessage, error], error) {
 	values, err := r.subscribe(ctx, &c)
 	if err != nil {
@@ -284,7 +282,7 @@ func (r *Resolver) subscribe(ctx context.Context, c *Call) (iter.Seq2[json.RawMe
 		return func(yield func(json.RawMessage, error) bool) {
 			o, err := r.host.WaitOutcome(ctx, c.id("commandId"))
 			if err == nil && !r.mayKnow(c.Who, o) {
-				<-ctx.Done() // as if there were none
+				<-ctx.Done() // as if the command did not exist
 				return
 			}
 			var v json.RawMessage

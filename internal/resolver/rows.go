@@ -10,12 +10,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/internal/rows"
 )
 
-// owns reports whether one of the fields of a row is user.
+// owns reports whether one of the fields of a row has the user's id.
 func owns(data json.RawMessage, fields []string, user string) bool {
 	members, err := rows.Fields(data)
 	if err != nil {
@@ -67,13 +67,13 @@ func (r *Resolver) row(ctx context.Context, c *Call, owner []string) (json.RawMe
 	case err != nil:
 		return nil, stored(err)
 	case owner != nil && !owns(row.Data, owner, c.Who.User):
-		return nil, nil // not theirs: it does not exist for them
+		return nil, nil // for this caller the row does not exist
 	}
 	return withID(nil, key.ID, row.Data), nil
 }
 
-// stored marks what a store calls invalid as internal: the arguments were checked
-// before, so it is about the data, and none of the caller's business.
+// stored makes ErrInvalid of a store an internal error: the arguments were checked
+// before, so the error is about stored data.
 func stored(err error) error {
 	var own *Error
 	if errors.Is(err, driver.ErrInvalid) && !errors.As(err, &own) {
@@ -82,7 +82,7 @@ func stored(err error) error {
 	return err
 }
 
-// window is which part of an ordered list is asked for.
+// window is the requested part of an ordered list.
 type window struct {
 	size      int
 	cursor    string
@@ -104,11 +104,11 @@ func (r *Resolver) window(c *Call) (window, error) {
 	w := window{size: first, cursor: after}
 	switch {
 	case forwards && backwards:
-		return w, fail(BadInput, "%s: first and last exclude each other", name)
+		return w, fail(BadInput, "%s: first and last cannot be combined", name)
 	case after != "" && (backwards || before != ""):
-		return w, fail(BadInput, "%s: after goes with first, and before with last", name)
+		return w, fail(BadInput, "%s: after can only be combined with first", name)
 	case before != "" && forwards:
-		return w, fail(BadInput, "%s: before goes with last, and after with first", name)
+		return w, fail(BadInput, "%s: before can only be combined with last", name)
 	case backwards || before != "":
 		w = window{size: last, cursor: before, backwards: true}
 	}
@@ -116,7 +116,7 @@ func (r *Resolver) window(c *Call) (window, error) {
 		w.size = r.opts.DefaultPage
 	}
 	if w.size > r.opts.MaxPage {
-		return w, fail(PageSize, "%s: a page of %d is over the limit of %d", name, w.size, r.opts.MaxPage)
+		return w, fail(PageSize, "%s: a page of %d rows exceeds the limit of %d", name, w.size, r.opts.MaxPage)
 	}
 	return w, nil
 }
@@ -143,12 +143,12 @@ func count(c *Call, arg string) (n int, given bool, err error) {
 		n = -1
 	}
 	if n < 0 {
-		return 0, true, fail(BadInput, "%s: %s is %v, which is no number of rows", c.Operation.Name, arg, v)
+		return 0, true, fail(BadInput, "%s: %s is %v, which is not a number of rows", c.Operation.Name, arg, v)
 	}
 	return n, true, nil
 }
 
-// page answers a connection.
+// page returns a connection.
 func (r *Resolver) page(ctx context.Context, c *Call, owner []string) (json.RawMessage, error) {
 	w, err := r.window(c)
 	if err != nil {
@@ -159,12 +159,12 @@ func (r *Resolver) page(ctx context.Context, c *Call, owner []string) (json.RawM
 		return nil, err
 	}
 	for _, field := range owner {
-		// In the store's query, so that pages are full and nothing else is counted.
+		// A filter of the store's query, so that every page but the last is full.
 		filters = append(filters, driver.Filter{Field: field, Comparator: driver.Equal, Values: []any{c.Who.User}})
 	}
 	page, err := r.read(ctx, c, w, filters)
 	if errors.Is(err, driver.ErrInvalid) && w.cursor != "" {
-		return nil, &Error{BadInput, c.Operation.Name + ": the cursor does not fit this query", err}
+		return nil, &Error{BadInput, c.Operation.Name + ": the cursor does not belong to this query", err}
 	}
 	if err != nil {
 		return nil, stored(err)
@@ -176,7 +176,7 @@ func (r *Resolver) page(ctx context.Context, c *Call, owner []string) (json.RawM
 	return connection(page, w, more, func(row driver.Row, to []byte) []byte { return withID(to, row.ID, row.Data) }), nil
 }
 
-// read reads one row more than the page has, to know whether there is another one.
+// read reads one row more than the page has, to see whether there is another page.
 func (r *Resolver) read(ctx context.Context, c *Call, w window, filters []driver.Filter) (driver.Page, error) {
 	o := c.Operation
 	engine := r.host.QueryEngine()
@@ -186,7 +186,7 @@ func (r *Resolver) read(ctx context.Context, c *Call, w window, filters []driver
 			name, _ := order["field"].(string)
 			s.Order = &driver.Order{Field: r.orderField(o, name), Descending: (order["direction"] == "DESC") != w.backwards}
 		} else if w.backwards {
-			return driver.Page{}, fail(BadInput, "%s: last and before need orderBy: without it pages go forwards only", o.Name)
+			return driver.Page{}, fail(BadInput, "%s: last and before require orderBy", o.Name)
 		}
 		return engine.Scan(ctx, s)
 	}
@@ -210,14 +210,14 @@ func (r *Resolver) read(ctx context.Context, c *Call, w window, filters []driver
 			return driver.Page{}, fail(BadInput, "%s: %v", o.Name, err)
 		}
 		if len(conditions) != 1 {
-			return driver.Page{}, fail(BadInput, "%s: %s takes exactly one condition, it has %d", o.Name, o.Sort, len(conditions))
+			return driver.Page{}, fail(BadInput, "%s: %s takes exactly one condition, not %d", o.Name, o.Sort, len(conditions))
 		}
 		q.Sort = &conditions[0]
 	}
 	return engine.Query(ctx, q)
 }
 
-// orderField returns the JSON name of a field of the row; empty is the row's id.
+// orderField returns the JSON name of a field of the row; it is empty for the row's id.
 func (r *Resolver) orderField(o *api.Operation, name string) string {
 	if name == "id" {
 		return ""
@@ -272,7 +272,7 @@ func conditionsOf(path string, t *api.Type, given map[string]any) ([]driver.Filt
 			return nil, err
 		}
 		if f.Name == "between" && len(values) != 2 {
-			return nil, fmt.Errorf("%s.between takes two values, it has %d", path, len(values))
+			return nil, fmt.Errorf("%s.between takes two values, not %d", path, len(values))
 		}
 		x.Values = values
 		out = append(out, x)
@@ -280,8 +280,8 @@ func conditionsOf(path string, t *api.Type, given map[string]any) ([]driver.Filt
 	return out, nil
 }
 
-// filterValues returns values as the drivers compare them. Times are compared as
-// the text that encoding/json writes of them, in UTC.
+// filterValues returns values as the drivers compare them. Times are compared as text:
+// RFC 3339 in UTC.
 func filterValues(path string, r api.Ref, v any) ([]any, error) {
 	if r.List != nil {
 		list, ok := v.([]any)
@@ -310,7 +310,7 @@ func filterValues(path string, r api.Ref, v any) ([]any, error) {
 		case json.Number:
 			f, err := n.Float64()
 			if err != nil {
-				return nil, fmt.Errorf("%s: %v is no number", path, n)
+				return nil, fmt.Errorf("%s: %v is not a number", path, n)
 			}
 			return []any{f}, nil
 		}
@@ -322,7 +322,7 @@ func filterValues(path string, r api.Ref, v any) ([]any, error) {
 		if s, ok := v.(string); ok {
 			t, err := time.Parse(time.RFC3339Nano, s)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %.40q is no time of RFC 3339 such as 2026-01-31T12:00:00Z", path, s)
+				return nil, fmt.Errorf("%s: %.40q is not a time of RFC 3339 such as 2026-01-31T12:00:00Z", path, s)
 			}
 			return []any{t.UTC().Format(time.RFC3339Nano)}, nil
 		}
@@ -331,11 +331,11 @@ func filterValues(path string, r api.Ref, v any) ([]any, error) {
 			return []any{s}, nil
 		}
 	}
-	return nil, fmt.Errorf("%s: it is no %s", path, strings.TrimSuffix(r.String(), "!"))
+	return nil, fmt.Errorf("%s: the value is not of type %s", path, strings.TrimSuffix(r.String(), "!"))
 }
 
-// connection returns a page as a connection. Rows that were read backwards are
-// turned around: a page always has the order of its list.
+// connection encodes a page as a connection. Rows that were read backwards are reversed:
+// a page always has the order of its list.
 func connection(page driver.Page, w window, more bool, node func(driver.Row, []byte) []byte) json.RawMessage {
 	cursors := page.Cursors
 	if len(cursors) > len(page.Rows) {

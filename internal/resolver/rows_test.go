@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 
@@ -493,16 +493,16 @@ func TestFilters(t *testing.T) {
 		filter object
 		says   string
 	}{
-		{object{"at": object{"equal": "noon"}}, `filter.at.equal: "noon" is no time`},
+		{object{"at": object{"equal": "noon"}}, `filter.at.equal: "noon" is not a time`},
 		{object{"at": object{"equal": "2026-06-01"}}, "filter.at.equal: "},
-		{object{"size": object{"between": []any{1}}}, "filter.size.between takes two values, it has 1"},
-		{object{"size": object{"between": 1}}, "filter.size.between takes two values, it has 1"},
-		{object{"size": object{"between": []any{1, 2, 3}}}, "filter.size.between takes two values, it has 3"},
-		{object{"size": object{"between": []any{1, nil}}}, "filter.size.between: it is no "},
-		{object{"size": object{"equal": "1"}}, "filter.size.equal: it is no Float"},
-		{object{"size": object{"equal": json.Number("1e999")}}, "filter.size.equal: 1e999 is no number"},
-		{object{"done": object{"equal": "true"}}, "filter.done.equal: it is no Boolean"},
-		{object{"title": object{"equal": 1}}, "filter.title.equal: it is no String"},
+		{object{"size": object{"between": []any{1}}}, "filter.size.between takes two values, not 1"},
+		{object{"size": object{"between": 1}}, "filter.size.between takes two values, not 1"},
+		{object{"size": object{"between": []any{1, 2, 3}}}, "filter.size.between takes two values, not 3"},
+		{object{"size": object{"between": []any{1, nil}}}, "filter.size.between: the value is not of type "},
+		{object{"size": object{"equal": "1"}}, "filter.size.equal: the value is not of type Float"},
+		{object{"size": object{"equal": json.Number("1e999")}}, "filter.size.equal: 1e999 is not a number"},
+		{object{"done": object{"equal": "true"}}, "filter.done.equal: the value is not of type Boolean"},
+		{object{"title": object{"equal": 1}}, "filter.title.equal: the value is not of type String"},
 	} {
 		_, err := r.Resolve(t.Context(), r.call(api.Query, "shopOpenPapers", nobody, object{"filter": tt.filter}))
 		wantEqual(t, fmt.Sprint(tt.filter), r.code(err), resolver.BadInput)

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 
 // settledAt waits until no more than n goroutines run.
 func settledAt(n int) bool {
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if runtime.NumGoroutine() <= n {
 			return true
 		}

@@ -149,13 +149,13 @@ func (e *Emulator) Clients(transport http.RoundTripper) *Clients {
 // Patient returns clients that send again what failed, as the SDK's do by
 // themselves, but for longer and without their pauses.
 func (e *Emulator) Patient(transport http.RoundTripper) *Clients {
-	cfg := e.Config(transport)
-	cfg.Retryer = func() aws.Retryer {
-		return retry.NewStandard(func(o *retry.StandardOptions) {
-			o.MaxAttempts, o.MaxBackoff, o.RateLimiter = 20, time.Millisecond, ratelimit.None
-		})
-	}
-	return clients(cfg)
+	return clients(e.patient(transport))
+}
+
+func retryer() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts, o.MaxBackoff, o.RateLimiter = 20, time.Millisecond, ratelimit.None
+	})
 }
 
 func clients(cfg aws.Config) *Clients {

@@ -28,6 +28,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/internal/testenv"
 )
 
 func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
@@ -357,6 +358,8 @@ func TestChild(t *testing.T) {
 
 func TestBinariesDoNotMeet(t *testing.T) {
 	t.Parallel()
+	testenv.Needs(t, "dynamodb-local")
+	testenv.Needs(t, "ministack")
 	type child struct {
 		cmd       *exec.Cmd
 		in        io.Closer

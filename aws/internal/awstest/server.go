@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/reventless-go/reventless/internal/testenv"
 )
 
 var (
@@ -127,6 +129,7 @@ func (s *server) get(t testing.TB) *Emulator {
 	if !running.Load() {
 		t.Fatal("awstest: the package's TestMain must call awstest.Run, which ends the emulators")
 	}
+	testenv.Needs(t, s.program.folder)
 	s.once.Do(func() { s.err = s.start() })
 	if s.err != nil {
 		t.Fatalf("awstest: %v", s.err)
@@ -160,11 +163,11 @@ func (s *server) start() error {
 	installed, err := os.ReadFile(filepath.Join(folder, "installed"))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("%s is not installed: run make emulators", s.program.name)
+		return fmt.Errorf("%s is not installed: make emulators installs it", s.program.name)
 	case err != nil:
 		return err
 	case !bytes.Equal(installed, bytes.Join(s.program.pins, nil)):
-		return fmt.Errorf("%s is not the one that is pinned: run make emulators", s.program.name)
+		return fmt.Errorf("%s is not the pinned version: make emulators installs it", s.program.name)
 	}
 	logs := filepath.Join(cache, "logs")
 	if err := os.MkdirAll(logs, 0o755); err != nil {

@@ -14,13 +14,13 @@ var offer = extension.NewOffer(catalogapi.Products,
 func publish(e message.Event[product.Event]) []catalogapi.Event {
 	switch d := e.Data.(type) {
 	case product.Added:
-		return []catalogapi.Event{catalogapi.ProductListed{ProductID: e.ID, Name: d.Name, Price: d.Price}}
+		return []catalogapi.Event{catalogapi.ProductListed{ProductID: e.EntityID, Name: d.Name, Price: d.Price}}
 	case product.Renamed:
-		return []catalogapi.Event{catalogapi.ProductRenamed{ProductID: e.ID, Name: d.Name}}
+		return []catalogapi.Event{catalogapi.ProductRenamed{ProductID: e.EntityID, Name: d.Name}}
 	case product.PriceChanged:
-		return []catalogapi.Event{catalogapi.ProductPriceChanged{ProductID: e.ID, Price: d.Price}}
+		return []catalogapi.Event{catalogapi.ProductPriceChanged{ProductID: e.EntityID, Price: d.Price}}
 	case product.Discontinued:
-		return []catalogapi.Event{catalogapi.ProductWithdrawn{ProductID: e.ID}}
+		return []catalogapi.Event{catalogapi.ProductWithdrawn{ProductID: e.EntityID}}
 	}
 	return nil
 }

@@ -237,15 +237,15 @@ func (r *replay) goodsBack(ctx context.Context, lines []line) error {
 	return err
 }
 
-// do sends the command of a step and reports whether the shop did what it says:
-// now, or, as the refusal repeated tells, before.
+// do sends the command of a step. done reports whether the command has taken effect:
+// now or, if the shop rejects it with repeated, earlier.
 func (r *replay) do(ctx context.Context, l line, step string, s message.Send, repeated error) (done bool, err error) {
 	id := "seed-" + l.invoice + "-" + step
 	outcome, err := r.send(ctx, id, s)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", id, err)
 	}
-	if refused := message.Refused(outcome); refused == nil || errors.Is(refused, repeated) {
+	if rejection := outcome.Rejection(); rejection == nil || errors.Is(rejection, repeated) {
 		return true, nil
 	}
 	r.report.Rejected = append(r.report.Rejected, Rejected{l.number, id, outcome.Code, outcome.Message})

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/examples/shop/seed"
 	"github.com/reventless-go/reventless/message"
 )
@@ -26,10 +25,10 @@ func (l *log) send(_ context.Context, id string, s message.Send) (message.Outcom
 		return message.Outcome{}, a.Err
 	}
 	if code, ok := l.refuse[id]; ok {
-		return message.Outcome{Kind: driver.Rejected, CommandID: id, Code: code, Message: code}, nil
+		return message.Outcome{Kind: message.Rejected, CommandID: id, Code: code, Message: code}, nil
 	}
 	l.sent = append(l.sent, id+": "+a.Target.Name+" "+a.ID+" "+a.Command.Type+string(a.Command.Data))
-	return message.Outcome{Kind: driver.Accepted, CommandID: id}, nil
+	return message.Outcome{Kind: message.Accepted, CommandID: id}, nil
 }
 
 func replay(t *testing.T, l *log, file string) seed.Report {

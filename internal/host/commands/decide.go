@@ -16,10 +16,10 @@ var errInterrupted = errors.New("an earlier message of its group failed")
 type decision struct {
 	items    []*item // those that the commit answers
 	commands map[string]bool
-	commit   *driver.Commit // nil when no command leads to events
-	fold     component.Fold // the state after the commit
-	more     bool           // commands are left for another step
-	stale    bool           // the state must be read from the log first
+	commit   *driver.Commit  // nil when no command leads to events
+	fold     component.State // the state after the commit
+	more     bool            // commands are left for another step
+	stale    bool            // the state must be read from the log first
 }
 
 // accept settles the commands of a commit that was appended.
@@ -123,7 +123,7 @@ func (t *turn) decideOne(d *decision, it *item) (failed bool) {
 //
 // A new event is folded as a stored one is: from its encoded form. So a warm state is
 // the one that a cold start reads from the log, whatever the encoding leaves out.
-func (t *turn) run(fold component.Fold, c Command) (events []driver.Event, next component.Fold, rejection *component.Refusal, err error) {
+func (t *turn) run(fold component.State, c Command) (events []driver.Event, next component.State, rejection *component.Rejection, err error) {
 	err = core.CatchPanic(func() (err error) {
 		if events, rejection, err = fold.Decide(c.decoded); err != nil || len(events) == 0 {
 			return err
@@ -148,5 +148,5 @@ func (t *turn) snapshot(d *decision) *driver.Snapshot {
 		return nil
 	}
 	recent := t.state.with(d.commit, nil).recent
-	return &driver.Snapshot{FoldVersion: t.def.FoldVersion, State: data, Recent: recent[max(0, len(recent)-rememberedCommands):]}
+	return &driver.Snapshot{FoldVersion: t.def.StateVersion, State: data, Recent: recent[max(0, len(recent)-rememberedCommands):]}
 }

@@ -18,7 +18,7 @@ const rememberedCommands = 256
 // fold is cloned before it is changed.
 type state struct {
 	sequenceNr uint64
-	fold       component.Fold
+	fold       component.State
 	recent     []driver.RecentCommand // oldest first
 	unsnapped  int                    // events since the last snapshot
 }
@@ -36,7 +36,7 @@ func (s *state) answered(id string) (driver.RecentCommand, bool) {
 // with returns the state after commit c, folded into fold. It appends to recent beyond
 // the length of s, which no state in the cache reads: an entity has one worker at a
 // time, and states of lost appends are dropped.
-func (s *state) with(c *driver.Commit, fold component.Fold) *state {
+func (s *state) with(c *driver.Commit, fold component.State) *state {
 	next := &state{sequenceNr: c.SequenceNr, fold: fold, recent: s.recent, unsnapped: s.unsnapped + len(c.Events)}
 	next.remember(c)
 	if c.Snapshot != nil {
@@ -57,14 +57,14 @@ func (s *state) remember(c *driver.Commit) {
 
 // load folds a stream from the log.
 func (a *Aggregate) load(ctx context.Context, id string) (*state, error) {
-	commits, err := a.log.Load(ctx, id, a.def.FoldVersion)
+	commits, err := a.log.Load(ctx, id, a.def.StateVersion)
 	if err != nil {
 		return nil, fmt.Errorf("aggregate %s: load %q: %w", a.name, id, core.StoreError(err))
 	}
-	s := &state{fold: a.def.NewFold()}
+	s := &state{fold: a.def.NewState()}
 	for i := range commits {
 		c := &commits[i]
-		if snapshot := c.Snapshot; i == 0 && snapshot != nil && snapshot.FoldVersion == a.def.FoldVersion {
+		if snapshot := c.Snapshot; i == 0 && snapshot != nil && snapshot.FoldVersion == a.def.StateVersion {
 			if err := core.CatchPanic(func() error { return s.fold.Restore(snapshot.State) }); err != nil {
 				return nil, fmt.Errorf("aggregate %s: snapshot of %q at %d: %w", a.name, id, c.SequenceNr, err)
 			}
@@ -90,7 +90,7 @@ func (a *Aggregate) apply(s *state, id string, c *driver.Commit) error {
 	}
 	s.sequenceNr = c.SequenceNr
 	s.unsnapped += len(c.Events)
-	if c.Snapshot != nil && c.Snapshot.FoldVersion == a.def.FoldVersion {
+	if c.Snapshot != nil && c.Snapshot.FoldVersion == a.def.StateVersion {
 		s.unsnapped = 0
 	}
 	s.remember(c)

@@ -395,12 +395,8 @@ func (c *Consumer) events(commit *driver.Commit) []component.Event {
 	return out
 }
 
-// shown returns what a source shows of an event: itself, or the public events to which
-// an extension point maps it.
-func shown(src component.SourceLog, e component.Event) ([]component.Event, error) {
-	if src.Map == nil {
-		return []component.Event{e}, nil
-	}
+// mapped returns the public events to which an extension point maps an event.
+func mapped(src component.SourceLog, e component.Event) ([]component.Event, error) {
 	events, err := src.Map(e)
 	if err != nil {
 		return nil, fmt.Errorf("event %s: %w", e.Meta.ID, err)

@@ -239,9 +239,11 @@ func (p *projector) project(c *driver.Commit) ([][]change, error) {
 	for _, e := range p.events(c) {
 		var out []change
 		for _, src := range p.Sources {
-			events, err := shown(src, e)
-			if err != nil {
-				return nil, err
+			events, err := []component.Event{e}, error(nil)
+			if src.Map != nil {
+				if events, err = mapped(src, e); err != nil {
+					return nil, err
+				}
 			}
 			for _, pr := range p.model.Projections {
 				if pr.Source != src.Source {

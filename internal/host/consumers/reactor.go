@@ -74,9 +74,11 @@ func (r *reactor) react(ctx context.Context, c *driver.Commit) error {
 	for _, e := range r.events(c) {
 		first := 0
 		for _, src := range r.Sources {
-			events, err := shown(src, e)
-			if err != nil {
-				return err
+			events, err := []component.Event{e}, error(nil)
+			if src.Map != nil {
+				if events, err = mapped(src, e); err != nil {
+					return err
+				}
 			}
 			for _, ev := range events {
 				n, err := r.reactTo(ctx, src.Source, ev, first)
@@ -98,7 +100,7 @@ func (r *reactor) reactTo(ctx context.Context, source *component.Definition, e c
 		if rule.Source != source {
 			continue
 		}
-		actions, err := rule.React(ctx, r.effects.Env(r.Name, e.Meta.ID, rule.Uses), e)
+		actions, err := rule.React(ctx, r.effects.Env(r.Name, e.Meta.ID, r.def.Automation.Uses), e)
 		if err != nil {
 			return 0, err
 		}

@@ -18,6 +18,7 @@ type rowBatch struct {
 	db    driver.QueryDb
 	rows  map[driver.Key]*batchRow
 	order []driver.Key
+	byID  map[string][]driver.Key
 	whole map[string]bool // ids of which all rows are in the batch
 }
 
@@ -30,7 +31,7 @@ type batchRow struct {
 
 // loadBatch reads, in one call, the rows that changes look at.
 func (p *projector) loadBatch(ctx context.Context, plans []*plan) (*rowBatch, error) {
-	b := &rowBatch{model: p.model, db: p.db, rows: map[driver.Key]*batchRow{}, whole: map[string]bool{}}
+	b := &rowBatch{model: p.model, db: p.db, rows: map[driver.Key]*batchRow{}, byID: map[string][]driver.Key{}, whole: map[string]bool{}}
 	var keys []driver.Key
 	seen := map[driver.Key]bool{}
 	for _, pl := range plans {
@@ -68,6 +69,7 @@ func (b *rowBatch) row(k driver.Key) *batchRow {
 		r = &batchRow{}
 		b.rows[k] = r
 		b.order = append(b.order, k)
+		b.byID[k.ID] = append(b.byID[k.ID], k)
 	}
 	return r
 }
@@ -129,7 +131,7 @@ func (b *rowBatch) editAll(ctx context.Context, ch change) error {
 	if err := b.loadAll(ctx, ch.ID); err != nil {
 		return err
 	}
-	keys := slices.DeleteFunc(b.keys(ch.ID), func(k driver.Key) bool { return b.rows[k].row == nil })
+	keys := slices.DeleteFunc(slices.Clone(b.byID[ch.ID]), func(k driver.Key) bool { return b.rows[k].row == nil })
 	slices.SortFunc(keys, func(a, b driver.Key) int { return cmp.Compare(a.Sub, b.Sub) })
 	rows := make([]any, len(keys))
 	for i, k := range keys {
@@ -161,11 +163,6 @@ func (b *rowBatch) editAll(ctx context.Context, ch change) error {
 	return nil
 }
 
-// keys returns the keys of the batch with an id.
-func (b *rowBatch) keys(id string) []driver.Key {
-	return slices.DeleteFunc(slices.Clone(b.order), func(k driver.Key) bool { return k.ID != id })
-}
-
 // loadAll reads all rows of an id, unless that was done before.
 func (b *rowBatch) loadAll(ctx context.Context, id string) error {
 	if b.whole[id] {
@@ -186,7 +183,7 @@ func (b *rowBatch) loadAll(ctx context.Context, id string) error {
 			}
 		}
 	}
-	for _, k := range b.keys(id) {
+	for _, k := range b.byID[id] {
 		b.rows[k].known = true // a row that was not read is absent
 	}
 	b.whole[id] = true

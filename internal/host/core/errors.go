@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/internal/component"
 )
 
 // Retryable reports whether a store said that a retry may succeed: it was busy or
@@ -125,7 +125,7 @@ func WithGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 // FromNewerCode reports whether err says that this code does not know a message, and
 // the message, made at that time, may come from newer code that is being rolled out.
 func (c *Core) FromNewerCode(err error, made time.Time) bool {
-	if !errors.Is(err, message.ErrUnknownType) && !errors.Is(err, message.ErrFutureVersion) && !errors.Is(err, ErrNoComponent) {
+	if !errors.Is(err, component.ErrUnknownType) && !errors.Is(err, component.ErrFutureVersion) && !errors.Is(err, ErrNoComponent) {
 		return false
 	}
 	age := c.Now().Sub(made)

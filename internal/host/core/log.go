@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/internal/component"
 )
 
 // maxAttr bounds one logged value, in bytes: ids that others chose may be of any
@@ -69,8 +69,8 @@ func ForLog(err error) string {
 		}
 		s = strings.ReplaceAll(s, e.Error(), public)
 	}
-	if before, _, found := strings.Cut(s, message.ErrMalformed.Error()); found && errors.Is(err, message.ErrMalformed) {
-		s = before + message.ErrMalformed.Error()
+	if before, _, found := strings.Cut(s, component.ErrMalformed.Error()); found && errors.Is(err, component.ErrMalformed) {
+		s = before + component.ErrMalformed.Error()
 	}
 	return oneLine(s)
 }

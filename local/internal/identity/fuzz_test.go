@@ -16,7 +16,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/reventless-go/reventless/access"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/local/internal/identity"
 )
 
@@ -60,7 +60,7 @@ func FuzzRequest(f *testing.F) {
 			t.Errorf("headers: %+v, error %v; the same as payload: %+v, error %v", who, err, other, errOther)
 		}
 		switch {
-		case reflect.DeepEqual(who, access.Identity{}):
+		case reflect.DeepEqual(who, authz.Caller{}):
 			if err == nil && (strings.Trim(authorization, " \t") != "" || hasUser) {
 				t.Error("credentials count as none")
 			}

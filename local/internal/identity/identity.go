@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/reventless-go/reventless/access"
+	"github.com/reventless-go/reventless/internal/authz"
 )
 
 // ErrUnauthenticated says that a caller's credentials do not count: the token is
@@ -97,13 +97,13 @@ func New(ctx context.Context, opts Options) (*Verifier, error) {
 // Request tells who sends a request: the bearer of the token in its header
 // Authorization, or the dev user in X-User. A request without either is from
 // nobody, which is no error.
-func (v *Verifier) Request(r *http.Request) (access.Identity, error) {
+func (v *Verifier) Request(r *http.Request) (authz.Caller, error) {
 	var c credentials
 	if err := errors.Join(
 		c.add("authorization", r.Header.Values("Authorization")...),
 		c.add("x-user", r.Header.Values("X-User")...),
 	); err != nil {
-		return access.Identity{}, err
+		return authz.Caller{}, err
 	}
 	return v.verify(r.Context(), c)
 }
@@ -112,7 +112,7 @@ func (v *Verifier) Request(r *http.Request) (access.Identity, error) {
 // payload of connection_init has what would be in the headers, which browsers
 // cannot set here: the fields authorization and x-user, in any case of letters.
 // With neither, the headers of the upgrade request count.
-func (v *Verifier) Payload(payload map[string]any, upgrade *http.Request) (access.Identity, error) {
+func (v *Verifier) Payload(payload map[string]any, upgrade *http.Request) (authz.Caller, error) {
 	var c credentials
 	for name, value := range payload {
 		if value == nil || !strings.EqualFold(name, "authorization") && !strings.EqualFold(name, "x-user") {
@@ -120,10 +120,10 @@ func (v *Verifier) Payload(payload map[string]any, upgrade *http.Request) (acces
 		}
 		text, ok := value.(string)
 		if !ok {
-			return access.Identity{}, refused("the payload's %s is not a string", strings.ToLower(name))
+			return authz.Caller{}, refused("the payload's %s is not a string", strings.ToLower(name))
 		}
 		if err := c.add(strings.ToLower(name), text); err != nil {
-			return access.Identity{}, err
+			return authz.Caller{}, err
 		}
 	}
 	if !c.hasAuthorization && !c.hasUser {
@@ -157,34 +157,34 @@ func (c *credentials) add(name string, values ...string) error {
 	return nil
 }
 
-func (v *Verifier) verify(ctx context.Context, c credentials) (access.Identity, error) {
+func (v *Verifier) verify(ctx context.Context, c credentials) (authz.Caller, error) {
 	// Clients that have no token yet send the header without a value.
 	bears := c.authorization != ""
 	switch {
 	case c.hasUser && !v.devUsers:
-		return access.Identity{}, refused("X-User is set, but dev users are off")
+		return authz.Caller{}, refused("X-User is set, but dev users are off")
 	case c.hasUser && bears:
-		return access.Identity{}, refused("both Authorization and X-User are set")
+		return authz.Caller{}, refused("both Authorization and X-User are set")
 	case c.hasUser:
 		return devUser(c.user)
 	case !bears:
-		return access.Identity{}, nil
+		return authz.Caller{}, nil
 	}
 	scheme, token, _ := strings.Cut(c.authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return access.Identity{}, refused("Authorization is not of the form: Bearer TOKEN")
+		return authz.Caller{}, refused("Authorization is not of the form: Bearer TOKEN")
 	}
 	return v.token(ctx, strings.TrimLeft(token, " "))
 }
 
-func devUser(name string) (access.Identity, error) {
+func devUser(name string) (authz.Caller, error) {
 	switch name {
 	case "user":
-		return access.Identity{User: "user"}, nil
+		return authz.Caller{User: "user"}, nil
 	case "admin":
-		return access.Identity{User: "admin", Roles: []string{"Admin"}}, nil
+		return authz.Caller{User: "admin", Roles: []string{"Admin"}}, nil
 	}
-	return access.Identity{}, refused("X-User is neither user nor admin, which are all dev users")
+	return authz.Caller{}, refused("X-User is neither user nor admin, which are all dev users")
 }
 
 // refused makes an [ErrUnauthenticated]. The arguments are never from a token.

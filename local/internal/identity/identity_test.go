@@ -28,8 +28,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/reventless-go/reventless/access"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/local/internal/identity"
 )
 
@@ -180,9 +180,9 @@ func bearer(token string) *http.Request { return request("Authorization", "Beare
 
 // wantRefused looks at an error for bad credentials, that it tells the reason and
 // nothing of the token.
-func wantRefused(t *testing.T, who access.Identity, err error, token, reason string) {
+func wantRefused(t *testing.T, who authz.Caller, err error, token, reason string) {
 	t.Helper()
-	if !reflect.DeepEqual(who, access.Identity{}) {
+	if !reflect.DeepEqual(who, authz.Caller{}) {
 		t.Errorf("got identity %+v beside the error %v, want none", who, err)
 	}
 	if !errors.Is(err, identity.ErrUnauthenticated) || errors.Is(err, driver.ErrUnavailable) {
@@ -203,7 +203,7 @@ func wantNoSecrets(t *testing.T, err error, token string) {
 	}
 }
 
-func wantUser(t *testing.T, who access.Identity, err error, user string) {
+func wantUser(t *testing.T, who authz.Caller, err error, user string) {
 	t.Helper()
 	if err != nil || who.User != user {
 		t.Fatalf("got %+v, error %v; want user %q", who, err, user)
@@ -236,15 +236,15 @@ func TestTokens(t *testing.T) {
 		return with(c)
 	}
 	publicPEM := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(rsaKey().Public()))})
-	who := func(roles ...string) access.Identity {
-		return access.Identity{User: "u1", Roles: roles, Expires: start.Add(time.Hour)}
+	who := func(roles ...string) authz.Caller {
+		return authz.Caller{User: "u1", Roles: roles, Expires: start.Add(time.Hour)}
 	}
 	in := func(d time.Duration) int64 { return start.Add(d).Unix() }
 
 	tests := []struct {
 		name    string
 		token   string
-		want    access.Identity
+		want    authz.Caller
 		refusal string // a part of the reason, or empty
 	}{
 		{"HS256", hs(with(nil)), who(), ""},
@@ -259,68 +259,68 @@ func TestTokens(t *testing.T) {
 		{"an empty role", hs(with(claims{"roles": []string{"", "Sales"}})), who("Sales"), ""},
 		{"no roles in a string", hs(with(claims{"roles": " "})), who(), ""},
 		{"roles of null", hs(with(claims{"roles": json.RawMessage("null")})), who(), ""},
-		{"roles of numbers", hs(with(claims{"roles": []int{1}})), access.Identity{}, "claim roles is neither"},
-		{"roles of an object", hs(with(claims{"roles": claims{"Admin": true}})), access.Identity{}, "claim roles is neither"},
+		{"roles of numbers", hs(with(claims{"roles": []int{1}})), authz.Caller{}, "claim roles is neither"},
+		{"roles of an object", hs(with(claims{"roles": claims{"Admin": true}})), authz.Caller{}, "claim roles is neither"},
 
-		{"expires in a second", hs(with(claims{"exp": in(time.Second)})), access.Identity{User: "u1", Expires: start.Add(time.Second)}, ""},
-		{"expires in half a second", rs(iss(claims{"exp": float64(start.Unix()) + .5})), access.Identity{User: "u1", Expires: start.Add(time.Second / 2)}, ""},
-		{"expires now", hs(with(claims{"exp": in(0)})), access.Identity{}, "expired"},
-		{"expires now, by the issuer", rs(iss(claims{"exp": in(0)})), access.Identity{}, "expired"},
-		{"expired", rs(iss(claims{"exp": in(-time.Hour)})), access.Identity{}, "expired"},
-		{"never expires", hs(with(claims{"exp": nil})), access.Identity{}, "no claim exp"},
-		{"never expires, by the issuer", es(iss(claims{"exp": nil})), access.Identity{}, "no claim exp"},
-		{"expires by a string", hs(with(claims{"exp": "tomorrow"})), access.Identity{}, "exp is not a time"},
-		{"expires beyond all time", hs(with(claims{"exp": 1e300})), access.Identity{}, "exp is not a time"},
-		{"expires before all time", hs(with(claims{"exp": -1e300})), access.Identity{}, "exp is not a time"},
+		{"expires in a second", hs(with(claims{"exp": in(time.Second)})), authz.Caller{User: "u1", Expires: start.Add(time.Second)}, ""},
+		{"expires in half a second", rs(iss(claims{"exp": float64(start.Unix()) + .5})), authz.Caller{User: "u1", Expires: start.Add(time.Second / 2)}, ""},
+		{"expires now", hs(with(claims{"exp": in(0)})), authz.Caller{}, "expired"},
+		{"expires now, by the issuer", rs(iss(claims{"exp": in(0)})), authz.Caller{}, "expired"},
+		{"expired", rs(iss(claims{"exp": in(-time.Hour)})), authz.Caller{}, "expired"},
+		{"never expires", hs(with(claims{"exp": nil})), authz.Caller{}, "no claim exp"},
+		{"never expires, by the issuer", es(iss(claims{"exp": nil})), authz.Caller{}, "no claim exp"},
+		{"expires by a string", hs(with(claims{"exp": "tomorrow"})), authz.Caller{}, "exp is not a time"},
+		{"expires beyond all time", hs(with(claims{"exp": 1e300})), authz.Caller{}, "exp is not a time"},
+		{"expires before all time", hs(with(claims{"exp": -1e300})), authz.Caller{}, "exp is not a time"},
 		{"valid in 30 s", hs(with(claims{"nbf": in(30 * time.Second)})), who(), ""},
-		{"valid in 31 s", hs(with(claims{"nbf": in(31 * time.Second)})), access.Identity{}, "nbf"},
-		{"valid in 31 s, by the issuer", rs(iss(claims{"nbf": in(31 * time.Second)})), access.Identity{}, "nbf"},
-		{"valid at some time", hs(with(claims{"nbf": true})), access.Identity{}, "nbf is not a time"},
-		{"issued in 31 s", hs(with(claims{"iat": in(31 * time.Second)})), access.Identity{}, "iat"},
+		{"valid in 31 s", hs(with(claims{"nbf": in(31 * time.Second)})), authz.Caller{}, "nbf"},
+		{"valid in 31 s, by the issuer", rs(iss(claims{"nbf": in(31 * time.Second)})), authz.Caller{}, "nbf"},
+		{"valid at some time", hs(with(claims{"nbf": true})), authz.Caller{}, "nbf is not a time"},
+		{"issued in 31 s", hs(with(claims{"iat": in(31 * time.Second)})), authz.Caller{}, "iat"},
 		{"issued at no time", hs(with(claims{"iat": nil})), who(), ""},
 
-		{"wrong audience", hs(with(claims{"aud": "bank"})), access.Identity{}, `audience "shop"`},
-		{"wrong audience, by the issuer", es(iss(claims{"aud": []string{"bank", "shop2"}})), access.Identity{}, `audience "shop"`},
-		{"no audience", rs(iss(claims{"aud": nil})), access.Identity{}, `audience "shop"`},
-		{"wrong issuer", rs(iss(claims{"iss": "https://evil.example"})), access.Identity{}, "issuer is not"},
-		{"issuer with a slash more", rs(iss(claims{"iss": is.URL + "/"})), access.Identity{}, "issuer is not"},
-		{"no issuer", rs(with(nil)), access.Identity{}, "issuer is not"},
-		{"the secret in the issuer's name", hs(iss(claims{})), access.Identity{}, "signed with the secret"},
+		{"wrong audience", hs(with(claims{"aud": "bank"})), authz.Caller{}, `audience "shop"`},
+		{"wrong audience, by the issuer", es(iss(claims{"aud": []string{"bank", "shop2"}})), authz.Caller{}, `audience "shop"`},
+		{"no audience", rs(iss(claims{"aud": nil})), authz.Caller{}, `audience "shop"`},
+		{"wrong issuer", rs(iss(claims{"iss": "https://evil.example"})), authz.Caller{}, "issuer is not"},
+		{"issuer with a slash more", rs(iss(claims{"iss": is.URL + "/"})), authz.Caller{}, "issuer is not"},
+		{"no issuer", rs(with(nil)), authz.Caller{}, "issuer is not"},
+		{"the secret in the issuer's name", hs(iss(claims{})), authz.Caller{}, "signed with the secret"},
 
-		{"no sub", hs(with(claims{"sub": nil})), access.Identity{}, "no claim sub"},
-		{"no sub, by the issuer", rs(iss(claims{"sub": nil})), access.Identity{}, "no claim sub"},
-		{"empty sub", hs(with(claims{"sub": ""})), access.Identity{}, "no claim sub"},
-		{"sub of a number", hs(with(claims{"sub": 7})), access.Identity{}, "no claim sub"},
-		{"sub of 257 bytes", hs(with(claims{"sub": strings.Repeat("x", 257)})), access.Identity{}, "257 bytes"},
-		{"sub with a line break", hs(with(claims{"sub": "a\nb"})), access.Identity{}, "control"},
-		{"sub with a C1 control", hs(with(claims{"sub": "a\u0085b"})), access.Identity{}, "control"},
+		{"no sub", hs(with(claims{"sub": nil})), authz.Caller{}, "no claim sub"},
+		{"no sub, by the issuer", rs(iss(claims{"sub": nil})), authz.Caller{}, "no claim sub"},
+		{"empty sub", hs(with(claims{"sub": ""})), authz.Caller{}, "no claim sub"},
+		{"sub of a number", hs(with(claims{"sub": 7})), authz.Caller{}, "no claim sub"},
+		{"sub of 257 bytes", hs(with(claims{"sub": strings.Repeat("x", 257)})), authz.Caller{}, "257 bytes"},
+		{"sub with a line break", hs(with(claims{"sub": "a\nb"})), authz.Caller{}, "control"},
+		{"sub with a C1 control", hs(with(claims{"sub": "a\u0085b"})), authz.Caller{}, "control"},
 
-		{"alg none", header(`{"alg":"none","typ":"JWT"}`, with(nil)), access.Identity{}, "HS256, RS256, ES256"},
-		{"alg NONE", header(`{"alg":"NONE"}`, iss(claims{})), access.Identity{}, "HS256, RS256, ES256"},
-		{"no alg", header(`{}`, with(nil)), access.Identity{}, "HS256, RS256, ES256"},
-		{"HS256 without a signature", header(`{"alg":"HS256"}`, with(nil)), access.Identity{}, "not signed with the secret"},
-		{"RS256 without a signature", header(`{"alg":"RS256","kid":"rsa"}`, iss(claims{})), access.Identity{}, "not signed with a key"},
-		{"two algs", header(`{"alg":"none","ALG":"HS256"}`, with(nil)), access.Identity{}, "HS256, RS256, ES256"},
-		{"the public key as a secret", bySecret(publicPEM, iss(claims{})), access.Identity{}, "not signed with the secret"},
-		{"the public modulus as a secret", bySecret(rsaKey().N.Bytes(), iss(claims{})), access.Identity{}, "not signed with the secret"},
-		{"another secret", bySecret(append([]byte("x"), secret...), with(nil)), access.Identity{}, "not signed with the secret"},
-		{"HS384", byKey(jwt.SigningMethodHS384, "", secret, with(nil)), access.Identity{}, "HS256, RS256, ES256"},
-		{"an algorithm that the issuer does not use", byKey(jwt.SigningMethodPS256, "rsa", rsaKey(), iss(claims{})), access.Identity{}, "HS256, RS256, ES256"},
-		{"another key by the same name", byKey(jwt.SigningMethodRS256, "rsa", otherRSA(), iss(claims{})), access.Identity{}, "not signed with a key"},
-		{"tampered, HS256", tampered(hs(with(nil)), with(claims{"roles": "Admin"})), access.Identity{}, "not signed with the secret"},
-		{"an extension that must be understood", header(`{"alg":"HS256","crit":["x"],"x":1}`, with(nil)), access.Identity{}, "extension"},
+		{"alg none", header(`{"alg":"none","typ":"JWT"}`, with(nil)), authz.Caller{}, "HS256, RS256, ES256"},
+		{"alg NONE", header(`{"alg":"NONE"}`, iss(claims{})), authz.Caller{}, "HS256, RS256, ES256"},
+		{"no alg", header(`{}`, with(nil)), authz.Caller{}, "HS256, RS256, ES256"},
+		{"HS256 without a signature", header(`{"alg":"HS256"}`, with(nil)), authz.Caller{}, "not signed with the secret"},
+		{"RS256 without a signature", header(`{"alg":"RS256","kid":"rsa"}`, iss(claims{})), authz.Caller{}, "not signed with a key"},
+		{"two algs", header(`{"alg":"none","ALG":"HS256"}`, with(nil)), authz.Caller{}, "HS256, RS256, ES256"},
+		{"the public key as a secret", bySecret(publicPEM, iss(claims{})), authz.Caller{}, "not signed with the secret"},
+		{"the public modulus as a secret", bySecret(rsaKey().N.Bytes(), iss(claims{})), authz.Caller{}, "not signed with the secret"},
+		{"another secret", bySecret(append([]byte("x"), secret...), with(nil)), authz.Caller{}, "not signed with the secret"},
+		{"HS384", byKey(jwt.SigningMethodHS384, "", secret, with(nil)), authz.Caller{}, "HS256, RS256, ES256"},
+		{"an algorithm that the issuer does not use", byKey(jwt.SigningMethodPS256, "rsa", rsaKey(), iss(claims{})), authz.Caller{}, "HS256, RS256, ES256"},
+		{"another key by the same name", byKey(jwt.SigningMethodRS256, "rsa", otherRSA(), iss(claims{})), authz.Caller{}, "not signed with a key"},
+		{"tampered, HS256", tampered(hs(with(nil)), with(claims{"roles": "Admin"})), authz.Caller{}, "not signed with the secret"},
+		{"an extension that must be understood", header(`{"alg":"HS256","crit":["x"],"x":1}`, with(nil)), authz.Caller{}, "extension"},
 
-		{"empty", "", access.Identity{}, "not a JSON Web Token"},
-		{"no token", "hello world", access.Identity{}, "not a JSON Web Token"},
-		{"two parts", "e30.e30", access.Identity{}, "not a JSON Web Token"},
-		{"four parts", hs(with(nil)) + ".e30", access.Identity{}, "not a JSON Web Token"},
-		{"a list as header", base64.RawURLEncoding.EncodeToString([]byte(`[1]`)) + ".e30.", access.Identity{}, "not a JSON Web Token"},
-		{"oversize", hs(with(claims{"roles": strings.Repeat("r", 16<<10)})), access.Identity{}, "over the limit"},
+		{"empty", "", authz.Caller{}, "not a JSON Web Token"},
+		{"no token", "hello world", authz.Caller{}, "not a JSON Web Token"},
+		{"two parts", "e30.e30", authz.Caller{}, "not a JSON Web Token"},
+		{"four parts", hs(with(nil)) + ".e30", authz.Caller{}, "not a JSON Web Token"},
+		{"a list as header", base64.RawURLEncoding.EncodeToString([]byte(`[1]`)) + ".e30.", authz.Caller{}, "not a JSON Web Token"},
+		{"oversize", hs(with(claims{"roles": strings.Repeat("r", 16<<10)})), authz.Caller{}, "over the limit"},
 	}
 	v := newVerifier(t, identity.Options{Secret: secret, Issuer: is.URL, Audience: "shop"})
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			check := func(got access.Identity, err error) {
+			check := func(got authz.Caller, err error) {
 				t.Helper()
 				if tt.refusal != "" {
 					wantRefused(t, got, err, tt.token, tt.refusal)
@@ -399,16 +399,16 @@ func TestHeadersAndPayloads(t *testing.T) {
 	on := newVerifier(t, identity.Options{DevUsers: true, Secret: secret})
 	off := newVerifier(t, identity.Options{Secret: secret})
 	token := bySecret(secret, with(nil))
-	nobody := access.Identity{}
-	user := access.Identity{User: "user"}
-	admin := access.Identity{User: "admin", Roles: []string{"Admin"}}
-	u1 := access.Identity{User: "u1", Expires: start.Add(time.Hour)}
+	nobody := authz.Caller{}
+	user := authz.Caller{User: "user"}
+	admin := authz.Caller{User: "admin", Roles: []string{"Admin"}}
+	u1 := authz.Caller{User: "u1", Expires: start.Add(time.Hour)}
 
 	tests := []struct {
 		name    string
 		v       *identity.Verifier
 		header  []string
-		want    access.Identity
+		want    authz.Caller
 		refusal string
 	}{
 		{"nothing", on, nil, nobody, ""},
@@ -442,7 +442,7 @@ func TestHeadersAndPayloads(t *testing.T) {
 				}
 				payload[name] = tt.header[i+1]
 			}
-			check := func(how string, who access.Identity, err error) {
+			check := func(how string, who authz.Caller, err error) {
 				t.Helper()
 				if tt.refusal != "" {
 					wantRefused(t, who, err, token, tt.refusal)
@@ -764,27 +764,4 @@ func TestSecretIsCopied(t *testing.T) {
 	clear(mine)
 	who, err := v.Request(bearer(bySecret(secret, with(nil))))
 	wantUser(t, who, err, "u1")
-}
-
-func TestConcurrentCallers(t *testing.T) {
-	t.Parallel()
-	is := newIssuer(t)
-	v := newVerifier(t, identity.Options{Issuer: is.URL, Audience: "shop", Secret: secret})
-	tokens := []string{
-		bySecret(secret, with(nil)),
-		byKey(jwt.SigningMethodRS256, "rsa", rsaKey(), with(claims{"iss": is.URL})),
-		byKey(jwt.SigningMethodES256, "new", ecKey(), with(claims{"iss": is.URL})),
-	}
-	is.set(func() { is.keys = append(is.keys, jwk("new", ecKey().Public())) })
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for _, token := range tokens {
-				if who, err := v.Request(bearer(token)); err != nil || who.User != "u1" {
-					t.Errorf("got %+v, error %v; want user u1", who, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
 }

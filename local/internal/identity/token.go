@@ -16,7 +16,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/reventless-go/reventless/access"
+	"github.com/reventless-go/reventless/internal/authz"
 )
 
 const (
@@ -32,25 +32,25 @@ const (
 // token verifies a JSON Web Token. What the token says about its algorithm only
 // chooses between keys; each kind of key has its own list of algorithms, so that no
 // public key can be taken for a secret.
-func (v *Verifier) token(ctx context.Context, raw string) (access.Identity, error) {
+func (v *Verifier) token(ctx context.Context, raw string) (authz.Caller, error) {
 	alg, err := algorithm(raw)
 	if err != nil {
-		return access.Identity{}, err
+		return authz.Caller{}, err
 	}
 	var claims map[string]any
 	byIssuer := alg != jwt.SigningMethodHS256.Alg()
 	switch {
 	case len(v.secret) == 0 && v.keys == nil:
-		return access.Identity{}, refused("there is a token, but no tokens are accepted: neither a secret nor an issuer is set")
+		return authz.Caller{}, refused("there is a token, but no tokens are accepted: neither a secret nor an issuer is set")
 	case !byIssuer && len(v.secret) > 0:
 		claims, err = v.bySecret(raw)
 	case byIssuer && slices.Contains(v.algorithms, alg):
 		claims, err = v.byIssuer(ctx, raw)
 	default:
-		return access.Identity{}, refused("the token's algorithm is not one of %s", strings.Join(v.accepted(), ", "))
+		return authz.Caller{}, refused("the token's algorithm is not one of %s", strings.Join(v.accepted(), ", "))
 	}
 	if err != nil {
-		return access.Identity{}, err
+		return authz.Caller{}, err
 	}
 	return v.identity(claims, byIssuer)
 }
@@ -122,50 +122,50 @@ func (v *Verifier) byIssuer(ctx context.Context, raw string) (map[string]any, er
 }
 
 // identity checks the claims of a token whose signature is right.
-func (v *Verifier) identity(claims map[string]any, byIssuer bool) (access.Identity, error) {
+func (v *Verifier) identity(claims map[string]any, byIssuer bool) (authz.Caller, error) {
 	now := v.now()
 	expires, has, err := instant(claims, "exp")
 	switch {
 	case err != nil:
-		return access.Identity{}, err
+		return authz.Caller{}, err
 	case !has:
-		return access.Identity{}, refused("the token has no claim exp: tokens have to expire")
+		return authz.Caller{}, refused("the token has no claim exp: tokens have to expire")
 	case !now.Before(expires):
-		return access.Identity{}, refused("the token has expired")
+		return authz.Caller{}, refused("the token has expired")
 	}
 	for _, name := range []string{"nbf", "iat"} {
 		from, _, err := instant(claims, name)
 		if err != nil {
-			return access.Identity{}, err
+			return authz.Caller{}, err
 		}
 		if now.Add(leeway).Before(from) {
-			return access.Identity{}, refused("the token is not valid yet: its claim %s is more than %v ahead of the clock here", name, leeway)
+			return authz.Caller{}, refused("the token is not valid yet: its claim %s is more than %v ahead of the clock here", name, leeway)
 		}
 	}
 	iss, _ := claims["iss"].(string)
 	switch {
 	case byIssuer && iss != v.issuer:
-		return access.Identity{}, refused("the token's issuer is not %q", v.issuer)
+		return authz.Caller{}, refused("the token's issuer is not %q", v.issuer)
 	case !byIssuer && iss != "" && iss == v.issuer:
 		// Whoever has the secret does not get to speak for the issuer.
-		return access.Identity{}, refused("the token says that it is from %q, but is signed with the secret", v.issuer)
+		return authz.Caller{}, refused("the token says that it is from %q, but is signed with the secret", v.issuer)
 	case v.audience != "" && !slices.Contains(audiences(claims), v.audience):
-		return access.Identity{}, refused("the token is not for the audience %q", v.audience)
+		return authz.Caller{}, refused("the token is not for the audience %q", v.audience)
 	}
 	user, _ := claims["sub"].(string)
 	switch {
 	case user == "":
-		return access.Identity{}, refused("the token has no claim sub, the caller's id")
+		return authz.Caller{}, refused("the token has no claim sub, the caller's id")
 	case len(user) > maxUser:
-		return access.Identity{}, refused("the token's claim sub has %d bytes, over the limit of %d", len(user), maxUser)
+		return authz.Caller{}, refused("the token's claim sub has %d bytes, over the limit of %d", len(user), maxUser)
 	case strings.ContainsFunc(user, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }):
-		return access.Identity{}, refused("the token's claim sub has control characters")
+		return authz.Caller{}, refused("the token's claim sub has control characters")
 	}
 	roles, ok := names(lookup(claims, v.roles))
 	if !ok {
-		return access.Identity{}, refused("the token's claim %s is neither a list of strings nor a string", v.roles)
+		return authz.Caller{}, refused("the token's claim %s is neither a list of strings nor a string", v.roles)
 	}
-	return access.Identity{User: user, Roles: roles, Expires: expires}, nil
+	return authz.Caller{User: user, Roles: roles, Expires: expires}, nil
 }
 
 // instant reads a time, in seconds since 1970.

@@ -202,7 +202,7 @@ func TestCostlyDocuments(t *testing.T) {
 		r := s.do(query)
 		took := time.Since(start)
 		t.Logf("%-26s %7d bytes: %8s, %d %s, %d bytes", name, len(query), took.Round(time.Millisecond/10), r.status, r.code(), len(r.text))
-		if took > 10*time.Second { // it is milliseconds, where nothing else runs
+		if took > time.Minute { // it is milliseconds, where nothing else runs
 			t.Errorf("%s took %s", name, took)
 		}
 		if strings.Contains(name, "bomb") && r.status == http.StatusOK && !strings.HasPrefix(name, "introspection") {
@@ -216,7 +216,7 @@ func TestCostlyDocuments(t *testing.T) {
 
 func TestOperationsEndInTime(t *testing.T) {
 	t.Parallel()
-	s := serve(t, server.Options{Limits: server.Limits{Timeout: 100 * time.Millisecond, Wait: 50 * time.Millisecond}})
+	s := serve(t, server.Options{Limits: server.Limits{Timeout: time.Second, Wait: 50 * time.Millisecond}})
 	s.store.hook(func(ctx context.Context, call string) error {
 		if call == "LoadRow" || call == "Append" {
 			<-ctx.Done()

@@ -99,11 +99,11 @@ var items = readmodel.New(readmodel.Spec[itemRow]{
 		readmodel.On(item, func(e message.Event[itemEvent]) readmodel.Changes[itemRow] {
 			switch d := e.Data.(type) {
 			case WasPut:
-				return readmodel.Changes[itemRow]{readmodel.Put(e.ID, itemRow{Group: d.Group, Count: d.Count, Tags: d.Tags, Box: d.Box})}
+				return readmodel.Put(e.EntityID, itemRow{Group: d.Group, Count: d.Count, Tags: d.Tags, Box: d.Box})
 			case WasPainted:
-				return readmodel.Changes[itemRow]{readmodel.Update(e.ID, func(r *itemRow) { r.Color = &d.Color })}
+				return readmodel.Update(e.EntityID, func(r *itemRow) { r.Color = &d.Color })
 			case WasRemoved:
-				return readmodel.Changes[itemRow]{readmodel.Delete[itemRow](e.ID)}
+				return readmodel.Delete[itemRow](e.EntityID)
 			}
 			return nil
 		}),
@@ -160,7 +160,7 @@ var parcels = readmodel.New(readmodel.Spec[parcelRow]{
 	Projections: readmodel.Projections[parcelRow]{
 		readmodel.On(parcel, func(e message.Event[parcelEvent]) readmodel.Changes[parcelRow] {
 			if p, ok := e.Data.(Posted); ok {
-				return readmodel.Changes[parcelRow]{readmodel.Put(e.ID, parcelRow{Owner: p.Owner})}
+				return readmodel.Put(e.EntityID, parcelRow{Owner: p.Owner})
 			}
 			return nil
 		}),
@@ -180,7 +180,7 @@ var lines = readmodel.New(readmodel.Spec[lineRow]{
 			if len(rows) == 0 {
 				return nil
 			}
-			return readmodel.PutRows(e.ID, rows...)
+			return readmodel.PutRows(e.EntityID, rows...)
 		}),
 	},
 })

@@ -45,9 +45,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// patience is how long a test waits for what has to come. It is only ever used
-// up by a fault.
-const patience = 30 * time.Second
+// patience is how long a test waits for what has to come. Only a fault uses it up.
+const patience = 2 * time.Minute
 
 // settled waits until ok holds.
 func settled(ok func() bool) bool {

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/reventless-go/reventless/api"
+	"github.com/reventless-go/reventless/internal/api"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/local/graphiql"
 )

@@ -8,14 +8,14 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 
-	"github.com/reventless-go/reventless/access"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 
 // request is what is known of the HTTP request, or WebSocket connection, that an
 // operation came with.
 type request struct {
-	who         access.Identity
+	who         authz.Caller
 	ip          string
 	traceParent string
 	commandID   string

@@ -32,9 +32,9 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/reventless-go/reventless"
-	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/api"
+	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/internal/ids"
 	"github.com/reventless-go/reventless/internal/resolver"
@@ -405,9 +405,9 @@ func (s *Server) beginStream() bool {
 	return true
 }
 
-func (s *Server) identify(r *http.Request) (access.Identity, error) {
+func (s *Server) identify(r *http.Request) (authz.Caller, error) {
 	if s.opts.Identity == nil {
-		return access.Identity{}, nil
+		return authz.Caller{}, nil
 	}
 	return s.opts.Identity.Request(r)
 }

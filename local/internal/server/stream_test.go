@@ -148,7 +148,7 @@ func TestWebSocketHandshake(t *testing.T) {
 // The runtime leaves such a connection alone, and nobody would read from it again.
 func TestConnectionInitThatIsNoObjectLeavesNoConnection(t *testing.T) {
 	t.Parallel()
-	s := serve(t, server.Options{Limits: server.Limits{Timeout: 100 * time.Millisecond}})
+	s := serve(t, server.Options{Limits: server.Limits{Timeout: time.Second}})
 	conn, _, err := s.dial()
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func TestSubscriptionsNeedAStream(t *testing.T) {
 
 func TestSlowReaderHoldsUpNobody(t *testing.T) {
 	t.Parallel()
-	s := serve(t, server.Options{Limits: server.Limits{Timeout: 300 * time.Millisecond}})
+	s := serve(t, server.Options{Limits: server.Limits{Timeout: time.Second}})
 	transport, _ := s.http.Client().Transport.(*http.Transport)
 	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) { // with little room of its own
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)

@@ -1,7 +1,7 @@
 // Command lambdazip packs a program into a zip for Lambda, as an executable file named
-// bootstrap. The same program always gives the same bytes, so that a deployment changes
-// functions only if their program changed. Build the program reproducibly as well, with
-// one Go version:
+// bootstrap. Further files are added under their own names. The same files always give
+// the same bytes, so that a deployment changes functions only if their program changed.
+// Build the program reproducibly as well, with one Go version:
 //
 //	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags "-s -w" -o bin/bootstrap ./cmd/lambda
 //	go run github.com/reventless-go/reventless/aws/deploy/cmd/lambdazip -o bin/lambda.zip bin/bootstrap
@@ -34,14 +34,9 @@ func run(args []string, stderr io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() != 1 {
-		return fmt.Errorf("want one argument, the program; got %d", flags.NArg())
+	if flags.NArg() == 0 {
+		return errors.New("the first argument, the program, is missing")
 	}
-	program, err := os.Open(flags.Arg(0))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = program.Close() }() // opened for reading
 	if err := os.MkdirAll(filepath.Dir(*out), 0o755); err != nil {
 		return err
 	}
@@ -50,7 +45,7 @@ func run(args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(write(temporary, program), temporary.Chmod(0o644), temporary.Close())
+	err = errors.Join(write(temporary, flags.Args()), temporary.Chmod(0o644), temporary.Close())
 	if err == nil {
 		err = os.Rename(temporary.Name(), *out)
 	}
@@ -60,21 +55,37 @@ func run(args []string, stderr io.Writer) error {
 	return nil
 }
 
-// modified is the time of the file in the zip: the earliest that a zip can have.
+// modified is the time of all files in the zip: the earliest that a zip can have.
 var modified = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// write writes the zip of a program. Nothing but the content of the program's file
-// affects it.
-func write(w io.Writer, program io.Reader) error {
+// write writes a zip of files, of which the first is the program. Nothing but their
+// content, and the names of the other files, affects it.
+func write(w io.Writer, files []string) error {
 	z := zip.NewWriter(w)
-	h := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate, Modified: modified}
-	h.SetMode(0o755)
+	for i, path := range files {
+		h := &zip.FileHeader{Name: filepath.Base(path), Method: zip.Deflate, Modified: modified}
+		h.SetMode(0o644)
+		if i == 0 {
+			h.Name = "bootstrap"
+			h.SetMode(0o755)
+		}
+		if err := add(z, h, path); err != nil {
+			return err
+		}
+	}
+	return z.Close()
+}
+
+func add(z *zip.Writer, h *zip.FileHeader, path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // opened for reading
 	f, err := z.CreateHeader(h)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(f, program); err != nil {
-		return err
-	}
-	return z.Close()
+	_, err = io.Copy(f, file)
+	return err
 }

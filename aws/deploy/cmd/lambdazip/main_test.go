@@ -27,7 +27,11 @@ func TestSameProgramSameBytes(t *testing.T) {
 		if err := os.Chtimes(program, at, at); err != nil {
 			t.Fatal(err)
 		}
-		if err := run([]string{"-o", out, program}, io.Discard); err != nil {
+		notices := filepath.Join(dir, "NOTICES")
+		if err := os.WriteFile(notices, []byte("a licence"), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := run([]string{"-o", out, program, notices}, io.Discard); err != nil {
 			t.Fatal(err)
 		}
 		left, err := os.ReadDir(filepath.Dir(out))
@@ -46,8 +50,11 @@ func TestSameProgramSameBytes(t *testing.T) {
 		t.Error("the zips differ")
 	}
 	z, err := zip.NewReader(bytes.NewReader(a), int64(len(a)))
-	if err != nil || len(z.File) != 1 {
+	if err != nil || len(z.File) != 2 {
 		t.Fatalf("the zip has %v, %v", z, err)
+	}
+	if f := z.File[1]; f.Name != "NOTICES" || f.Mode() != 0o644 || !f.Modified.Equal(modified) {
+		t.Errorf("beside the program it has %s %v %v", f.Name, f.Mode(), f.Modified)
 	}
 	f := z.File[0]
 	r, err := f.Open()
@@ -95,7 +102,7 @@ func TestTwoBuildsAreEqual(t *testing.T) {
 
 func TestBadArguments(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{}, {"a", "b"}, {"-x"}, {filepath.Join(t.TempDir(), "nothing")}, {"-o", filepath.Join("main.go", "x.zip"), "main.go"}} {
+	for _, args := range [][]string{{}, {"main.go", "nothing"}, {"-x"}, {filepath.Join(t.TempDir(), "nothing")}, {"-o", filepath.Join("main.go", "x.zip"), "main.go"}} {
 		if err := run(args, io.Discard); err == nil {
 			t.Errorf("%q is taken", strings.Join(args, " "))
 		}

@@ -29,7 +29,7 @@ import (
 )
 
 // Bucket takes the files.
-var Bucket = task.NewBucket("Imports")
+var Bucket = task.NewBucket(task.BucketSpec{Name: "Imports", Doc: "CSV files of products to add."})
 
 // Task declares the import.
 var Task = task.New(task.Spec{

@@ -26,11 +26,11 @@ var Categories = readmodel.New(readmodel.Spec[Category]{
 func projectCategory(e message.Event[category.Event]) readmodel.Changes[Category] {
 	switch d := e.Data.(type) {
 	case category.Added:
-		return readmodel.Changes[Category]{readmodel.Put(e.ID, Category{CategoryID: e.ID, Name: d.Name})}
+		return readmodel.Put(e.EntityID, Category{CategoryID: e.EntityID, Name: d.Name})
 	case category.Renamed:
-		return readmodel.Changes[Category]{readmodel.Update(e.ID, func(r *Category) { r.Name = d.Name })}
+		return readmodel.Update(e.EntityID, func(r *Category) { r.Name = d.Name })
 	case category.Archived:
-		return readmodel.Changes[Category]{readmodel.Update(e.ID, func(r *Category) { r.Archived = true })}
+		return readmodel.Update(e.EntityID, func(r *Category) { r.Archived = true })
 	}
 	return nil
 }

@@ -31,9 +31,9 @@ var PriceHistory = readmodel.New(readmodel.Spec[Price]{
 func projectPrice(e message.Event[product.Event]) readmodel.Changes[Price] {
 	switch d := e.Data.(type) {
 	case product.Added:
-		return readmodel.Changes[Price]{readmodel.Put(e.ID, Price{e.Position.String(), d.Price, e.RecordedAt})}
+		return readmodel.Put(e.EntityID, Price{e.Position.String(), d.Price, e.RecordedAt})
 	case product.PriceChanged:
-		return readmodel.Changes[Price]{readmodel.Put(e.ID, Price{e.Position.String(), d.Price, e.RecordedAt})}
+		return readmodel.Put(e.EntityID, Price{e.Position.String(), d.Price, e.RecordedAt})
 	case product.Renamed, product.Discontinued:
 	}
 	return nil

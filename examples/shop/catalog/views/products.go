@@ -33,15 +33,15 @@ var Products = readmodel.New(readmodel.Spec[Product]{
 func projectProduct(e message.Event[product.Event]) readmodel.Changes[Product] {
 	switch d := e.Data.(type) {
 	case product.Added:
-		return readmodel.Changes[Product]{readmodel.Put(e.ID, Product{
-			ProductID: e.ID, Name: d.Name, Price: d.Price, CategoryID: d.CategoryID,
-		})}
+		return readmodel.Put(e.EntityID, Product{
+			ProductID: e.EntityID, Name: d.Name, Price: d.Price, CategoryID: d.CategoryID,
+		})
 	case product.Renamed:
-		return readmodel.Changes[Product]{readmodel.Update(e.ID, func(r *Product) { r.Name = d.Name })}
+		return readmodel.Update(e.EntityID, func(r *Product) { r.Name = d.Name })
 	case product.PriceChanged:
-		return readmodel.Changes[Product]{readmodel.Update(e.ID, func(r *Product) { r.Price = d.Price })}
+		return readmodel.Update(e.EntityID, func(r *Product) { r.Price = d.Price })
 	case product.Discontinued:
-		return readmodel.Changes[Product]{readmodel.Update(e.ID, func(r *Product) { r.Discontinued = true })}
+		return readmodel.Update(e.EntityID, func(r *Product) { r.Discontinued = true })
 	}
 	return nil
 }

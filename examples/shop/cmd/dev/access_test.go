@@ -15,8 +15,8 @@ import (
 	"testing"
 	"text/tabwriter"
 
-	"github.com/reventless-go/reventless/api"
 	"github.com/reventless-go/reventless/examples/shop"
+	"github.com/reventless-go/reventless/internal/api"
 )
 
 // accessCase is who calls, and whether the ids in the arguments are the caller's

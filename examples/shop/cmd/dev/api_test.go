@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/reventless-go/reventless/internal/testenv"
 )
 
 // The printed schema, the served schema and the introspected schema are the same,
@@ -96,6 +98,7 @@ func byID(a, b productRow) int { return strings.Compare(a.ID, b.ID) }
 // A client reads all pages of the seeded shop, by POST and by GET.
 func TestQueriesThroughURQL(t *testing.T) {
 	t.Parallel()
+	testenv.Needs(t, "node")
 	s := seededShop(t)
 	all := s.products()
 	slices.SortFunc(all, func(a, b productRow) int { return cmp.Or(cmp.Compare(a.Price, b.Price), byID(a, b)) })

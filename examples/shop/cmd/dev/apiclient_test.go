@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/reventless-go/reventless/internal/testenv"
 )
 
 // serving is the program while it serves its API.
@@ -107,7 +109,8 @@ const clientsDir = "../../../../.cache/clients"
 // input at the latest.
 func runClient(t *testing.T, script string, input any) *process {
 	t.Helper()
-	const missing = "the JavaScript clients are not there, or not those of this version: run make clients"
+	testenv.Needs(t, "node")
+	const missing = "the JavaScript clients are not there, or not those of this version: make clients installs them"
 	for _, name := range []string{script, "common.mjs"} {
 		want, err := os.ReadFile(filepath.Join("clients", name))
 		if err != nil {

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -17,20 +17,18 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
-)
 
-// chromium is where Debian's package puts the browser.
-const chromium = "/usr/bin/chromium"
+	"github.com/reventless-go/reventless/internal/testenv"
+)
 
 // newBrowser starts a browser without a window, on an empty profile. It knows no
 // other host than this machine.
 func newBrowser(t *testing.T) context.Context {
 	t.Helper()
-	if os.Getenv("SHOP_SKIP_BROWSER") == "1" {
-		t.Skip("SHOP_SKIP_BROWSER is 1")
-	}
-	if _, err := os.Stat(chromium); err != nil {
-		t.Fatalf("this test needs Chromium: apt-get install -y --no-install-recommends chromium, or set SHOP_SKIP_BROWSER=1: %v", err)
+	testenv.Needs(t, "chromium")
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	t.Cleanup(cancel)

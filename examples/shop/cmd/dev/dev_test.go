@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/reventless-go/reventless/internal/testenv"
 )
 
 var readModels = []string{
@@ -74,6 +76,7 @@ func (s shopAt) rows(readModel string, id ...string) (rows []row) {
 // models hold after the seed.
 func expected(t *testing.T) map[string][]row {
 	t.Helper()
+	testenv.Needs(t, "python3")
 	cmd := exec.Command("python3", testdata+"/expected.py", sample)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

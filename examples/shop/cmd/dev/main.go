@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	_ "embed" // the licences
 	"fmt"
 	"io"
 
@@ -11,7 +12,13 @@ import (
 	"github.com/reventless-go/reventless/local"
 )
 
-func main() { local.Main(shop.App(), &local.Options{Seed: replay, Examples: examples}) }
+//go:generate go run github.com/reventless-go/reventless/cmd/notices -o NOTICES .
+//go:embed NOTICES
+var licences string
+
+func main() {
+	local.Main(shop.App(), &local.Options{Seed: replay, Examples: examples, Licences: licences})
+}
 
 // examples are what the first page of the API shows.
 var examples = []local.Example{

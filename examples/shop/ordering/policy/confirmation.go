@@ -17,13 +17,17 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// Outbox holds the mails that are to go out.
-var Outbox = task.NewBucket("Outbox")
+// Outbox holds the mails that are ready to be sent.
+var Outbox = task.NewBucket(task.BucketSpec{Name: "Outbox", Doc: "Mails that are ready to be sent."})
 
 // OrderConfirmation writes a mail for each order that is placed. A repetition
 // writes the same mail to the same file, so there is one for each order.
-var OrderConfirmation = automation.NewSideEffect("OrderConfirmation",
-	automation.Do(order.Aggregate, plugin.Components{Outbox}, confirm))
+var OrderConfirmation = automation.NewSideEffect(automation.SideEffectSpec{
+	Name:    "OrderConfirmation",
+	Doc:     "Writes a confirmation mail for each order that is placed.",
+	Effects: automation.Effects{automation.Do(order.Aggregate, confirm)},
+	Uses:    plugin.Components{Outbox},
+})
 
 func confirm(ctx context.Context, env plugin.Env, e message.Event[order.Event]) error {
 	placed, ok := e.Data.(order.Placed)
@@ -31,7 +35,7 @@ func confirm(ctx context.Context, env plugin.Env, e message.Event[order.Event]) 
 		return nil
 	}
 	// The id is the client's: a slash in it must not make a folder.
-	key := url.PathEscape(e.ID) + ".eml"
+	key := url.PathEscape(e.EntityID) + ".eml"
 	return Outbox.Open(env).Put(ctx, key, confirmation(e, placed))
 }
 
@@ -44,7 +48,7 @@ func confirmation(e message.Event[order.Event], placed order.Placed) io.Reader {
 	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
 	header("From", "<orders@shop.example>")
 	header("To", to.String())
-	header("Subject", mime.QEncoding.Encode("utf-8", "Your order "+e.ID))
+	header("Subject", mime.QEncoding.Encode("utf-8", "Your order "+e.EntityID))
 	header("Date", e.RecordedAt.Format(time.RFC1123Z))
 	header("MIME-Version", "1.0")
 	header("Content-Type", "text/plain; charset=utf-8")

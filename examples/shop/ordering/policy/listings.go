@@ -5,10 +5,16 @@ import (
 	"github.com/reventless-go/reventless/examples/shop/ordering/listing"
 	"github.com/reventless-go/reventless/extension"
 	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
 )
 
-// CatalogListings keeps the shelf in step with the catalog.
-var CatalogListings = extension.New("CatalogListings", catalogapi.Products, follow, listing.Aggregate)
+// CatalogListings keeps the listings in step with the catalog.
+var CatalogListings = extension.New(catalogapi.Products, extension.Spec[catalogapi.Event]{
+	Name:  "CatalogListings",
+	Doc:   "Keeps the listings in step with the catalog.",
+	React: follow,
+	Sends: plugin.Components{listing.Aggregate},
+})
 
 func follow(e message.Event[catalogapi.Event]) message.Actions {
 	switch d := e.Data.(type) {

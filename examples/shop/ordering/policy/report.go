@@ -18,7 +18,7 @@ import (
 )
 
 // Reports holds a file for each day: sales-YYYY-MM-DD.csv.
-var Reports = task.NewBucket("Reports")
+var Reports = task.NewBucket(task.BucketSpec{Name: "Reports", Doc: "A sales report for each day."})
 
 // DailySalesReport writes the sales of each country, once a day.
 var DailySalesReport = task.New(task.Spec{

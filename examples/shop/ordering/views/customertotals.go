@@ -44,7 +44,5 @@ func customerReturned(b basket.Basket) readmodel.Changes[CustomerTotal] {
 }
 
 func customer(b basket.Basket, add func(*CustomerTotal)) readmodel.Changes[CustomerTotal] {
-	return readmodel.Changes[CustomerTotal]{
-		readmodel.UpdateOrCreate(b.CustomerID, CustomerTotal{CustomerID: b.CustomerID}, add),
-	}
+	return readmodel.UpdateOrCreate(b.CustomerID, CustomerTotal{CustomerID: b.CustomerID}, add)
 }

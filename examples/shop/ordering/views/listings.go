@@ -27,13 +27,13 @@ var Listings = readmodel.New(readmodel.Spec[Listing]{
 func projectListing(e message.Event[listing.Event]) readmodel.Changes[Listing] {
 	switch d := e.Data.(type) {
 	case listing.Listed:
-		return readmodel.Changes[Listing]{readmodel.Put(e.ID, Listing{ProductID: e.ID, Name: d.Name, Price: d.Price})}
+		return readmodel.Put(e.EntityID, Listing{ProductID: e.EntityID, Name: d.Name, Price: d.Price})
 	case listing.Renamed:
-		return readmodel.Changes[Listing]{readmodel.Update(e.ID, func(r *Listing) { r.Name = d.Name })}
+		return readmodel.Update(e.EntityID, func(r *Listing) { r.Name = d.Name })
 	case listing.Repriced:
-		return readmodel.Changes[Listing]{readmodel.Update(e.ID, func(r *Listing) { r.Price = d.Price })}
+		return readmodel.Update(e.EntityID, func(r *Listing) { r.Price = d.Price })
 	case listing.Withdrawn:
-		return readmodel.Changes[Listing]{readmodel.Delete[Listing](e.ID)}
+		return readmodel.Delete[Listing](e.EntityID)
 	}
 	return nil
 }

@@ -32,13 +32,11 @@ func projectLine(e message.Event[order.Event]) readmodel.Changes[OrderLine] {
 	case order.Placed:
 		rows := make([]OrderLine, len(d.Lines))
 		for i, l := range d.Lines {
-			rows[i] = OrderLine{OrderID: e.ID, CustomerID: d.CustomerID, ProductID: l.ProductID, Quantity: l.Quantity, UnitPrice: l.UnitPrice}
+			rows[i] = OrderLine{OrderID: e.EntityID, CustomerID: d.CustomerID, ProductID: l.ProductID, Quantity: l.Quantity, UnitPrice: l.UnitPrice}
 		}
-		return readmodel.PutRows(e.ID, rows...)
+		return readmodel.PutRows(e.EntityID, rows...)
 	case order.LineShipped:
-		return readmodel.Changes[OrderLine]{
-			readmodel.UpdateRow(e.ID, d.ProductID, func(r *OrderLine) { r.Shipped = true }),
-		}
+		return readmodel.UpdateRow(e.EntityID, d.ProductID, func(r *OrderLine) { r.Shipped = true })
 	case order.Paid, order.Completed, order.Cancelled:
 	}
 	return nil

@@ -45,14 +45,14 @@ var Orders = readmodel.New(readmodel.Spec[Order]{
 
 func projectOrder(e message.Event[order.Event]) readmodel.Changes[Order] {
 	status := func(s Status) readmodel.Changes[Order] {
-		return readmodel.Changes[Order]{readmodel.Update(e.ID, func(r *Order) { r.Status = s })}
+		return readmodel.Update(e.EntityID, func(r *Order) { r.Status = s })
 	}
 	switch d := e.Data.(type) {
 	case order.Placed:
-		return readmodel.Changes[Order]{readmodel.Put(e.ID, Order{
-			OrderID: e.ID, CustomerID: d.CustomerID, Status: Placed,
+		return readmodel.Put(e.EntityID, Order{
+			OrderID: e.EntityID, CustomerID: d.CustomerID, Status: Placed,
 			Total: d.Total(), Lines: int32(len(d.Lines)), PlacedAt: e.RecordedAt.UTC().Truncate(time.Second),
-		})}
+		})
 	case order.Paid:
 		return status(Paid)
 	case order.Completed:

@@ -35,10 +35,10 @@ func productsReturned(b basket.Basket) readmodel.Changes[Demand] {
 }
 
 func products(b basket.Basket, add func(r *Demand, pieces int64)) readmodel.Changes[Demand] {
-	changes := make(readmodel.Changes[Demand], len(b.Lines))
-	for i, l := range b.Lines {
-		changes[i] = readmodel.UpdateOrCreate(l.ProductID, Demand{ProductID: l.ProductID},
-			func(r *Demand) { add(r, int64(l.Quantity)) })
+	var changes readmodel.Changes[Demand]
+	for _, l := range b.Lines {
+		changes = append(changes, readmodel.UpdateOrCreate(l.ProductID, Demand{ProductID: l.ProductID},
+			func(r *Demand) { add(r, int64(l.Quantity)) })...)
 	}
 	return changes
 }

@@ -40,7 +40,5 @@ func countryReturned(b basket.Basket) readmodel.Changes[CountrySales] {
 }
 
 func country(b basket.Basket, add func(*CountrySales)) readmodel.Changes[CountrySales] {
-	return readmodel.Changes[CountrySales]{
-		readmodel.UpdateOrCreate(b.Country, CountrySales{Country: b.Country}, add),
-	}
+	return readmodel.UpdateOrCreate(b.Country, CountrySales{Country: b.Country}, add)
 }

@@ -44,7 +44,7 @@ var rows = readmodel.New(readmodel.Spec[Row]{
 	Name: "Rows",
 	Projections: readmodel.Projections[Row]{
 		readmodel.On(order, func(e message.Event[Event]) readmodel.Changes[Row] {
-			return readmodel.Changes[Row]{readmodel.Update(e.ID, func(r *Row) { r.Orders++ })}
+			return readmodel.Update(e.EntityID, func(r *Row) { r.Orders++ })
 		}),
 	},
 })

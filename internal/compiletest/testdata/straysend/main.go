@@ -4,6 +4,7 @@ import (
 	"github.com/reventless-go/reventless/aggregate"
 	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
 )
 
 type Command interface {
@@ -44,20 +45,23 @@ var stock = aggregate.New(aggregate.Spec[struct{}, Stray, Placed]{
 	Evolve: func(s struct{}, _ Placed) struct{} { return s },
 })
 
-var restock = automation.New("Restock", automation.Sends(stock, order),
-	automation.On(order, func(e message.Event[Event]) message.Actions {
+var restock = automation.New(automation.Spec{
+	Name: "Restock",
+	Rules: automation.Rules{automation.On(order, func(e message.Event[Event]) message.Actions {
 		return message.Actions{
-			stock.To(e.ID, Place{}),  // refused: cannot use
-			order.To(e.ID, Stray{}),  // refused: missing method isCommand
-			order.To(e.ID, Placed{}), // refused: missing method isCommand
-			stock.To(e.ID, Stray{}),
+			stock.To(e.EntityID, Place{}),  // refused: cannot use
+			order.To(e.EntityID, Stray{}),  // refused: missing method isCommand
+			order.To(e.EntityID, Placed{}), // refused: missing method isCommand
+			stock.To(e.EntityID, Stray{}),
 		}
-	}))
+	})},
+	Sends: plugin.Components{stock, order},
+})
 
 type pretender struct{}
 
 func (pretender) Definition() int { return 0 }
 
-var _ = automation.Sends(pretender{}) // refused: wrong type for method Definition
+var _ = plugin.Components{pretender{}} // refused: wrong type for method Definition
 
 func main() {}

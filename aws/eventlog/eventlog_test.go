@@ -1,0 +1,415 @@
+package eventlog_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/reventless-go/reventless/aws/eventlog"
+	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/driver/drivertest"
+	"github.com/reventless-go/reventless/topology"
+)
+
+func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
+
+func TestEventLog(t *testing.T) {
+	awstest.TestStores(t, drivertest.TestEventLog, 2, awstest.Mix(), func(b awstest.Backend, p driver.Provider) driver.Provider {
+		return logs{p, b}
+	})
+}
+
+// logs opens logs as the engine and MiniStack need them.
+type logs struct {
+	driver.Provider
+	awstest.Backend
+}
+
+func (p logs) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
+	l, err := p.Provider.OpenEventLog(ctx, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.Faults != nil:
+		return engineLog{l}, nil
+	case p.DynamoDB.Name == "MiniStack":
+		return sortedLog{l}, nil
+	}
+	return l, nil
+}
+
+// engineLog recognizes its own commit in a conflict, as the engine does: the SDK sent
+// again what was stored.
+type engineLog struct{ driver.EventLog }
+
+func (l engineLog) Append(ctx context.Context, c driver.Commit) error {
+	ctx, lost := awstest.Watch(ctx)
+	err := l.EventLog.Append(ctx, c)
+	var conflict *driver.ConflictError
+	if errors.As(err, &conflict) && lost() && reflect.DeepEqual(conflict.Winner.Commands, c.Commands) {
+		return nil
+	}
+	return err
+}
+
+// sortedLog puts what MiniStack scans into order: items of one partition key have
+// that of their sort key, and there it takes numbers for texts.
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.CoreComponents.html
+type sortedLog struct{ driver.EventLog }
+
+func (l sortedLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
+	return func(yield func(driver.Commit, error) bool) {
+		var all []driver.Commit
+		for c, err := range l.EventLog.Scan(ctx, segment, segments) {
+			if err != nil {
+				yield(c, err)
+				return
+			}
+			all = append(all, c)
+		}
+		slices.SortFunc(all, func(a, b driver.Commit) int {
+			return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.SequenceNr, b.SequenceNr))
+		})
+		for _, c := range all {
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+// When this fails sortedLog can go.
+func TestMiniStackScansNumbersInTheOrderOfTexts(t *testing.T) {
+	t.Parallel()
+	log, _ := openOn(t, awstest.MiniStack(t), nil, nil)
+	for n := range uint64(10) {
+		if err := log.Append(t.Context(), commit("a", n+1, "c")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []uint64
+	for c, err := range log.Scan(t.Context(), 0, 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, c.SequenceNr)
+	}
+	if want := []uint64{1, 10, 2, 3, 4, 5, 6, 7, 8, 9}; !slices.Equal(got, want) {
+		t.Errorf("the commits come as %v, want %v", got, want)
+	}
+}
+
+// open returns an empty log through a transport, nil being the plain one.
+func open(t *testing.T, transport http.RoundTripper, opts *eventlog.Options) (*eventlog.Log, string) {
+	t.Helper()
+	return openOn(t, awstest.DynamoDB(t), transport, opts)
+}
+
+func openOn(t *testing.T, e *awstest.Emulator, transport http.RoundTripper, opts *eventlog.Options) (*eventlog.Log, string) {
+	t.Helper()
+	table := awstest.TableOn(t, e, naming.Log, topology.Component{Kind: "Aggregate"})
+	return eventlog.Open(e.Clients(transport).DynamoDB, table, opts), table
+}
+
+func commit(stream string, n uint64, command string) driver.Commit {
+	return driver.Commit{
+		Stream: stream, SequenceNr: n,
+		Events:   []driver.Event{{Type: "Happened", Version: 1, Data: json.RawMessage(`{"n":1}`)}},
+		Commands: []driver.AnsweredCommand{{Meta: driver.Meta{ID: command}, EventCount: 1}},
+	}
+}
+
+// units adds up what the requests consumed.
+type units struct {
+	mu    sync.Mutex
+	total map[string]float64
+}
+
+func (u *units) spent(operation string, c *types.ConsumedCapacity) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.total == nil {
+		u.total = map[string]float64{}
+	}
+	u.total[operation] += aws.ToFloat64(c.CapacityUnits)
+}
+
+func TestAppendIsOneRequestOfOneUnit(t *testing.T) {
+	t.Parallel()
+	requests, spent := awstest.NewCounter(nil), &units{}
+	log, _ := open(t, requests, &eventlog.Options{Spent: spent.spent})
+	for n := range uint64(10) {
+		if err := log.Append(t.Context(), commit("a", n+1, fmt.Sprint(n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := requests.Of("DynamoDB.PutItem"); n != 10 || len(requests.All()) != 1 {
+		t.Errorf("ten appends are the requests %v, want 10 puts", requests.All())
+	}
+	if spent.total["Append"] != 10 {
+		t.Errorf("ten small commits cost %v units, want 10", spent.total["Append"])
+	}
+}
+
+// The winner comes with the lost condition: nothing has to be read.
+func TestLostAppendBringsTheWinnerWithoutARead(t *testing.T) {
+	t.Parallel()
+	requests := awstest.NewCounter(nil)
+	log, _ := open(t, requests, nil)
+	if err := log.Append(t.Context(), commit("a", 1, "first")); err != nil {
+		t.Fatal(err)
+	}
+	requests.Reset()
+	var lost *driver.ConflictError
+	if err := log.Append(t.Context(), commit("a", 1, "second")); !errors.As(err, &lost) || lost.Winner.Commands[0].Meta.ID != "first" {
+		t.Fatalf("got %v, want the conflict with the first commit", err)
+	}
+	if n := requests.Of("DynamoDB.PutItem"); n != 1 || len(requests.All()) != 1 {
+		t.Errorf("the requests are %v, want one put", requests.All())
+	}
+}
+
+// However long a stream is, loading it is one request while a snapshot is near.
+func TestLoadIsOneRequestWhileASnapshotIsNear(t *testing.T) {
+	t.Parallel()
+	requests := awstest.NewCounter(nil)
+	log, _ := open(t, requests, nil)
+	for n := uint64(1); n <= 300; n++ {
+		c := commit("a", n, fmt.Sprint(n))
+		if n%100 == 0 {
+			c.Snapshot = &driver.Snapshot{FoldVersion: 1, State: json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))}
+		}
+		if err := log.Append(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for upTo, want := range map[int]int{1: 1, 2: 300} {
+		requests.Reset()
+		commits, err := log.Load(t.Context(), "a", upTo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(commits) != want {
+			t.Errorf("fold version %d: %d commits, want %d", upTo, len(commits), want)
+		}
+		if n := requests.Of("DynamoDB.Query"); upTo == 1 && n != 1 || n > 3 {
+			t.Errorf("fold version %d: %d requests", upTo, n)
+		}
+	}
+}
+
+func TestTooLargeCommitIsNotSent(t *testing.T) {
+	t.Parallel()
+	requests := awstest.NewCounter(nil)
+	at := time.Unix(0, 1795400000123456789) // a number's size depends on its digits
+	log, table := open(t, requests, &eventlog.Options{Now: func() time.Time { return at }})
+	c := commit("a", 1, "c")
+	for _, over := range []int{0, 1} {
+		// The exact limit: what is over it is refused by us, what is not is taken by the service.
+		c.Events[0].Data = json.RawMessage(`"` + strings.Repeat("x", 1000) + `"`)
+		c.Events[0].Data = json.RawMessage(`"` + strings.Repeat("x", 1000+room(t, log, c)+over) + `"`)
+		err := log.Append(t.Context(), c)
+		if over == 0 && err != nil {
+			t.Fatalf("a commit of just the limit: %v", err)
+		}
+		var large *driver.TooLargeError
+		if over == 1 && (!errors.As(err, &large) || large.Size != large.Limit+1) {
+			t.Fatalf("a commit over the limit: %v", err)
+		}
+		c.SequenceNr++
+	}
+	if n := requests.Of("DynamoDB.PutItem"); n != 1 {
+		t.Errorf("%d puts to %s, want 1", n, table)
+	}
+}
+
+// room returns how many bytes more a commit may have, by what a far too large one
+// is said to have.
+func room(t *testing.T, log *eventlog.Log, c driver.Commit) int {
+	t.Helper()
+	const more = 1 << 20
+	big := c
+	big.Events = []driver.Event{{Type: c.Events[0].Type, Version: 1, Data: json.RawMessage(`"` + strings.Repeat("x", len(c.Events[0].Data)-2+more) + `"`)}}
+	var large *driver.TooLargeError
+	if err := log.Append(t.Context(), big); !errors.As(err, &large) {
+		t.Fatal(err)
+	}
+	return large.Limit - (large.Size - more)
+}
+
+// A table may hold what others wrote. It fails what meets it, by name, and nothing else.
+func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
+	t.Parallel()
+	log, table := open(t, nil, nil)
+	if err := log.Append(t.Context(), commit("good", 1, "c")); err != nil {
+		t.Fatal(err)
+	}
+	client := awstest.DynamoDB(t).Clients(nil).DynamoDB
+	for name, item := range map[string]map[string]types.AttributeValue{
+		"bare":     {},
+		"shape":    {"events": &types.AttributeValueMemberS{Value: "x"}, "commands": &types.AttributeValueMemberS{Value: "[]"}, "at": &types.AttributeValueMemberN{Value: "1"}},
+		"commands": {"events": &types.AttributeValueMemberL{}, "commands": &types.AttributeValueMemberS{Value: "no JSON"}, "at": &types.AttributeValueMemberN{Value: "1"}},
+	} {
+		item["id"], item["sequenceNr"] = &types.AttributeValueMemberS{Value: name}, &types.AttributeValueMemberN{Value: "1"}
+		if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: item}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := log.Load(t.Context(), name, 1)
+		if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), table) {
+			t.Errorf("load of the foreign %s: %v", name, err)
+		}
+		if err := log.Append(t.Context(), commit(name, 1, "c")); !errors.Is(err, driver.ErrInvalid) || errors.Is(err, driver.ErrConflict) {
+			t.Errorf("append where the foreign %s is: %v", name, err)
+		}
+	}
+	if got, err := log.Load(t.Context(), "good", 1); err != nil || len(got) != 1 {
+		t.Errorf("the good stream: %v, %v", got, err)
+	}
+}
+
+// A stream that is read in part is no stream: who decides on it would decide on
+// another state.
+func TestAFailureOnAnyPageFailsTheRead(t *testing.T) {
+	t.Parallel()
+	plain, table := open(t, nil, nil)
+	for n := range uint64(9) { // of 300 KB: three pages
+		c := commit("a", n+1, "c")
+		c.Events[0].Data = json.RawMessage(`"` + strings.Repeat("x", 300<<10) + `"`)
+		if err := plain.Append(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for call := 1; call <= 4; call++ {
+		for _, fault := range []awstest.Fault{awstest.Internal, awstest.ResetAfter, awstest.Throttle} {
+			reads := map[string]func(*eventlog.Log) (int, error){
+				"Load": func(l *eventlog.Log) (int, error) { cs, err := l.Load(t.Context(), "a", 1); return len(cs), err },
+				"Read": func(l *eventlog.Log) (int, error) { return count(l.Read(t.Context(), "a", 0)) },
+				"Scan": func(l *eventlog.Log) (int, error) { return count(l.Scan(t.Context(), 0, 1)) },
+			}
+			for name, read := range reads {
+				faults := awstest.NewFaults(nil, 1, awstest.Rule{Fault: fault, Operations: []string{"DynamoDB.Query", "DynamoDB.Scan"}, Calls: []int{call}})
+				n, err := read(eventlog.Open(awstest.DynamoDB(t).Clients(faults).DynamoDB, table, nil))
+				switch failed := len(faults.Injected()) > 0; {
+				case failed && !errors.Is(err, driver.ErrUnavailable) && !errors.Is(err, driver.ErrThrottled), failed && name == "Load" && n > 0:
+					t.Errorf("%s with %v in call %d: %d commits, %v", name, fault, call, n, err)
+				case !failed && (err != nil || n != 9 || call < 3):
+					t.Errorf("%s without a failure in %d calls: %d commits, %v", name, call, n, err)
+				}
+			}
+		}
+	}
+}
+
+// count ranges over commits to the end or the first error.
+func count(seq iter.Seq2[driver.Commit, error]) (n int, err error) {
+	for _, err := range seq {
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func TestMissingTableIsUnavailable(t *testing.T) {
+	t.Parallel()
+	log := eventlog.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", nil)
+	if err := log.Append(t.Context(), commit("a", 1, "c")); !errors.Is(err, driver.ErrUnavailable) {
+		t.Errorf("got %v, want unavailable", err)
+	}
+}
+
+// Writers that are told of failures which are none, and of none where there was
+// one, lose nothing and write nothing twice: who fails reads what came of it.
+func TestNothingAcknowledgedIsLostUnderFaults(t *testing.T) {
+	t.Parallel()
+	for range 3 {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			faults := awstest.NewFaults(
+				nil, seed,
+				awstest.Rule{Fault: awstest.Throttle, Probability: 0.1},
+				awstest.Rule{Fault: awstest.Internal, Probability: 0.05},
+				awstest.Rule{Fault: awstest.InternalAfter, Probability: 0.05},
+				awstest.Rule{Fault: awstest.Reset, Probability: 0.05},
+				awstest.Rule{Fault: awstest.ResetAfter, Probability: 0.05},
+			)
+			log, _ := open(t, faults, nil)
+			const writers, each = 4, 25
+			acknowledged := make([][]string, writers)
+			var wg sync.WaitGroup
+			for w := range writers {
+				wg.Go(func() {
+					for i := range each {
+						id := fmt.Sprintf("w%d-%d", w, i)
+						if err := write(t.Context(), log, id); err != nil {
+							t.Errorf("%s: %v", id, err)
+							return
+						}
+						acknowledged[w] = append(acknowledged[w], id)
+					}
+				})
+			}
+			wg.Wait()
+			faults.Stop()
+			written := map[string]int{}
+			for c, err := range log.Read(t.Context(), "a", 0) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				written[c.Commands[0].Meta.ID]++
+			}
+			for _, ids := range acknowledged {
+				for _, id := range ids {
+					if written[id] != 1 {
+						t.Errorf("command %s is in the log %d times (seed %d, faults %v)", id, written[id], seed, faults.Injected())
+					}
+				}
+			}
+			if len(written) != writers*each {
+				t.Errorf("%d commands are in the log, want %d", len(written), writers*each)
+			}
+		})
+	}
+}
+
+// write appends a command as the engine does: after a failure it reads what is there.
+func write(ctx context.Context, log *eventlog.Log, id string) error {
+	deadline := time.Now().Add(time.Minute)
+	for next := uint64(1); time.Now().Before(deadline); {
+		err := log.Append(ctx, commit("a", next, id))
+		var lost *driver.ConflictError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &lost):
+			if lost.Winner.Commands[0].Meta.ID == id {
+				return nil // our own, which timed out
+			}
+			next++
+		case errors.Is(err, driver.ErrThrottled), errors.Is(err, driver.ErrUnavailable):
+		default:
+			return err
+		}
+	}
+	return errors.New("no progress in a minute")
+}

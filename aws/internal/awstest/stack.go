@@ -1,0 +1,356 @@
+package awstest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/aws/internal/schema"
+	"github.com/reventless-go/reventless/aws/internal/wiring"
+	"github.com/reventless-go/reventless/topology"
+)
+
+// Deployment is an application on emulators: what a deployment makes on AWS, under the
+// names that functions compute.
+type Deployment struct {
+	// App is the application, Name the stack, which nobody else has.
+	App  topology.App
+	Name string
+	// DynamoDB is where the tables are, Others where everything else is. They may
+	// be the same.
+	DynamoDB, Others *Emulator
+
+	t        testing.TB
+	names    naming.Stack
+	dynamoDB *Clients
+	others   *Clients
+
+	mu   sync.Mutex
+	made map[string]bool // by what it is and its name
+}
+
+const (
+	// visibility is the visibility timeout of the queues, in seconds. A message that a
+	// function fails comes again when the function has set it back to.
+	visibility = "30"
+	// receives is how often a queue hands a message over before it moves it to the dead
+	// letters: more often than in a deployment, because of the faults that are injected.
+	receives = "50"
+)
+
+// NewDeployment returns an application whose resources somebody else makes, or that
+// are made when they are first needed.
+func NewDeployment(t testing.TB, app topology.App, dynamoDB, others *Emulator) *Deployment {
+	t.Helper()
+	s := &Deployment{
+		App: app, Name: Stack(), DynamoDB: dynamoDB, Others: others, t: t,
+		dynamoDB: dynamoDB.Clients(nil), others: others.Clients(nil), made: map[string]bool{},
+	}
+	var err error
+	if s.names, err = naming.New(app.Name, s.Name); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Deploy makes the resources of app. They are removed when the test ends: emulators
+// become slow with what is left over.
+func Deploy(t testing.TB, app topology.App, dynamoDB, others *Emulator) *Deployment {
+	t.Helper()
+	s := NewDeployment(t, app, dynamoDB, others)
+	for _, table := range schema.Tables(app) {
+		s.must(s.Table(table))
+	}
+	for _, f := range wiring.Functions(app, wiring.Shared) {
+		for _, trigger := range f.Triggers {
+			if !trigger.Stream() {
+				s.must(s.Queue(trigger))
+			}
+		}
+	}
+	for _, p := range app.Plugins {
+		for _, c := range p.Components {
+			if c.Kind == "Bucket" {
+				s.must(s.Bucket(c.Name, hasTask(app, c.Name)))
+			}
+		}
+	}
+	s.must(s.Schedules())
+	return s
+}
+
+func hasTask(app topology.App, bucket string) bool {
+	for _, p := range app.Plugins {
+		for _, c := range p.Components {
+			if c.Bucket == bucket {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// once calls f unless it was called with success for this resource before.
+func (s *Deployment) once(resource string, f func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.made[resource] {
+		return nil
+	}
+	if err := f(); err != nil {
+		return fmt.Errorf("make %s: %w", resource, err)
+	}
+	s.made[resource] = true
+	return nil
+}
+
+func (s *Deployment) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Resource is the physical name of a resource.
+func (s *Deployment) Resource(kind naming.Kind, component string) string {
+	s.t.Helper()
+	if kind == naming.Bucket {
+		name, err := s.names.BucketName(kind, component, Account)
+		s.must(err)
+		return name
+	}
+	name, err := s.names.Name(kind, component)
+	s.must(err)
+	return name
+}
+
+// ARN is the ARN of a queue or topic.
+func ARN(service, name string) string {
+	return "arn:aws:" + service + ":" + Region + ":" + Account + ":" + name
+}
+
+// QueueURL is the URL of a queue.
+func (s *Deployment) QueueURL(kind naming.Kind, component string) string {
+	out, err := s.others.SQS.GetQueueUrl(s.context(), &sqs.GetQueueUrlInput{QueueName: aws.String(s.Resource(kind, component))})
+	s.must(err)
+	return *out.QueueUrl
+}
+
+// StreamARN is the ARN of a table's stream.
+func (s *Deployment) StreamARN(kind naming.Kind, component string) string {
+	out, err := s.dynamoDB.DynamoDB.DescribeTable(s.t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(s.Resource(kind, component))})
+	s.must(err)
+	return *out.Table.LatestStreamArn
+}
+
+// Source is the ARN of what a trigger reads.
+func (s *Deployment) Source(trigger wiring.Trigger) string {
+	if trigger.Stream() {
+		return s.StreamARN(trigger.Source, trigger.Component)
+	}
+	return ARN("sqs", s.Resource(trigger.Source, trigger.Component))
+}
+
+// FunctionName is the name of a function.
+func (s *Deployment) FunctionName(f wiring.Function) string {
+	name, err := s.names.FunctionName(string(f.Role), f.Subject)
+	s.must(err)
+	return name
+}
+
+// Environment is the environment of a function on the emulators.
+func (s *Deployment) Environment(f wiring.Function) map[string]string {
+	return map[string]string{
+		wiring.EnvStack: s.Name, wiring.EnvAccount: Account, wiring.EnvFunction: f.String(),
+		"AWS_REGION": Region, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+		"AWS_ENDPOINT_URL": s.Others.Endpoint, "AWS_ENDPOINT_URL_DYNAMODB": s.DynamoDB.Endpoint,
+	}
+}
+
+// Table makes a table, unless it is there. Its TTL is left off: DynamoDB's clock is not
+// that of the tests.
+func (s *Deployment) Table(t schema.Table) error {
+	name := s.Resource(t.Kind, t.Component)
+	return s.once("table "+name, func() error {
+		in := &dynamodb.CreateTableInput{TableName: &name, BillingMode: types.BillingModePayPerRequest, KeySchema: keys(t.Key)}
+		for _, a := range t.Attributes() {
+			in.AttributeDefinitions = append(in.AttributeDefinitions, types.AttributeDefinition{AttributeName: aws.String(a.Name), AttributeType: types.ScalarAttributeType(a.Type)})
+		}
+		for _, i := range t.Indexes {
+			in.GlobalSecondaryIndexes = append(in.GlobalSecondaryIndexes, types.GlobalSecondaryIndex{
+				IndexName: aws.String(i.Name), KeySchema: keys(i.Key), Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},
+			})
+		}
+		if t.Stream != schema.NoStream {
+			in.StreamSpecification = &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewType(t.Stream)}
+		}
+		if _, err := s.dynamoDB.DynamoDB.CreateTable(s.context(), in); err != nil {
+			return err
+		}
+		s.later(func(ctx context.Context) error {
+			_, err := s.dynamoDB.DynamoDB.DeleteTable(ctx, &dynamodb.DeleteTableInput{TableName: in.TableName})
+			return err
+		})
+		return nil
+	})
+}
+
+// context is that of the test, also when it ends.
+func (s *Deployment) context() context.Context { return context.WithoutCancel(s.t.Context()) }
+
+// later removes something when the test ends. That it fails is no failure of the
+// test: the emulator ends soon, too.
+func (s *Deployment) later(remove func(ctx context.Context) error) {
+	s.t.Cleanup(func() {
+		if err := remove(s.context()); err != nil {
+			s.t.Logf("it is left over: %v", err)
+		}
+	})
+}
+
+func keys(k schema.Key) []types.KeySchemaElement {
+	elements := []types.KeySchemaElement{{AttributeName: aws.String(k.Partition.Name), KeyType: types.KeyTypeHash}}
+	if k.Sort.Name != "" {
+		elements = append(elements, types.KeySchemaElement{AttributeName: aws.String(k.Sort.Name), KeyType: types.KeyTypeRange})
+	}
+	return elements
+}
+
+// Queue makes the queue of a trigger with its dead letters, unless it is there, and
+// subscribes it to its topics.
+func (s *Deployment) Queue(trigger wiring.Trigger) error {
+	name := s.Resource(trigger.Source, trigger.Component)
+	err := s.once("queue "+name, func() error {
+		dead := map[naming.Kind]naming.Kind{
+			naming.Commands: naming.CommandsDLQ, naming.Collector: naming.CollectorDLQ, naming.Objects: naming.ObjectsDLQ, naming.Timers: naming.TimersDLQ,
+		}[trigger.Source]
+		attributes := map[string]string{}
+		if strings.HasSuffix(name, ".fifo") {
+			attributes = map[string]string{"FifoQueue": "true", "DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
+		}
+		letters := s.Resource(dead, trigger.Component)
+		if err := s.makeQueue(letters, attributes); err != nil {
+			return err
+		}
+		redrive, err := json.Marshal(map[string]string{"deadLetterTargetArn": ARN("sqs", letters), "maxReceiveCount": receives})
+		if err != nil {
+			return err
+		}
+		attributes["RedrivePolicy"], attributes["VisibilityTimeout"] = string(redrive), visibility
+		return s.makeQueue(name, attributes)
+	})
+	for _, log := range trigger.Logs {
+		if err == nil {
+			err = s.subscribe(name, log)
+		}
+	}
+	return err
+}
+
+func (s *Deployment) makeQueue(name string, attributes map[string]string) error {
+	out, err := s.others.SQS.CreateQueue(s.context(), &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
+	if err == nil {
+		s.later(func(ctx context.Context) error {
+			_, err := s.others.SQS.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: out.QueueUrl})
+			return err
+		})
+	}
+	return err
+}
+
+// Topic makes the topic of a log, unless it is there.
+func (s *Deployment) Topic(log string) error {
+	name := s.Resource(naming.Events, log)
+	return s.once("topic "+name, func() error {
+		out, err := s.others.SNS.CreateTopic(s.context(), &sns.CreateTopicInput{Name: &name, Attributes: map[string]string{"FifoTopic": "true"}})
+		if err == nil {
+			s.later(func(ctx context.Context) error {
+				_, err := s.others.SNS.DeleteTopic(ctx, &sns.DeleteTopicInput{TopicArn: out.TopicArn})
+				return err
+			})
+		}
+		return err
+	})
+}
+
+// subscribe subscribes a queue to the topic of a log, unless it is.
+func (s *Deployment) subscribe(queue, log string) error {
+	if err := s.Topic(log); err != nil {
+		return err
+	}
+	return s.once("subscription of "+queue+" to "+log, func() error {
+		_, err := s.others.SNS.Subscribe(s.context(), &sns.SubscribeInput{
+			TopicArn: aws.String(ARN("sns", s.Resource(naming.Events, log))), Protocol: aws.String("sqs"),
+			Endpoint: aws.String(ARN("sqs", queue)), Attributes: map[string]string{"RawMessageDelivery": "true"},
+		})
+		return err
+	})
+}
+
+// Bucket makes a bucket, unless it is there, and has it notify its queue if it
+// notifies.
+func (s *Deployment) Bucket(component string, notifies bool) error {
+	name := s.Resource(naming.Bucket, component)
+	err := s.once("bucket "+name, func() error {
+		_, err := s.others.S3.CreateBucket(s.context(), &s3.CreateBucketInput{
+			Bucket: &name, CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: Region},
+		})
+		return err
+	})
+	if err != nil || !notifies {
+		return err
+	}
+	if err := s.Queue(wiring.Trigger{Source: naming.Objects, Component: component}); err != nil {
+		return err
+	}
+	return s.once("notifications of "+name, func() error {
+		_, err := s.others.S3.PutBucketNotificationConfiguration(s.context(), &s3.PutBucketNotificationConfigurationInput{
+			Bucket: &name, NotificationConfiguration: &s3types.NotificationConfiguration{QueueConfigurations: []s3types.QueueConfiguration{{
+				QueueArn: aws.String(ARN("sqs", s.Resource(naming.Objects, component))), Events: []s3types.Event{"s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"},
+			}}},
+		})
+		return err
+	})
+}
+
+// Schedules makes the group of schedules and their queue, unless they are there.
+func (s *Deployment) Schedules() error {
+	if err := s.Queue(wiring.Trigger{Source: naming.Timers}); err != nil {
+		return err
+	}
+	name := s.Resource(naming.Schedules, "")
+	return s.once("group "+name, func() error {
+		_, err := s.others.Scheduler.CreateScheduleGroup(s.context(), &scheduler.CreateScheduleGroupInput{Name: &name})
+		return err
+	})
+}
+
+// Waiting is how many messages a queue has.
+func (s *Deployment) Waiting(kind naming.Kind, component string) int {
+	s.t.Helper()
+	url := s.QueueURL(kind, component)
+	out, err := s.others.SQS.GetQueueAttributes(s.t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &url, AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameAll}})
+	s.must(err)
+	n := 0
+	for _, name := range []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameApproximateNumberOfMessages, sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible} {
+		m, err := strconv.Atoi(out.Attributes[string(name)])
+		s.must(err)
+		n += m
+	}
+	return n
+}

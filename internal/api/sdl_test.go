@@ -1,0 +1,15 @@
+package api_test
+
+import "testing"
+
+// Package server reads the SDL back with a parser of GraphQL, which the core does
+// not depend on.
+func TestSDLDependsOnTheAppAlone(t *testing.T) {
+	t.Parallel()
+	text := rich(t).SDL()
+	for range 20 { // maps are ranged over in another order each time
+		if other := rich(t).SDL(); other != text {
+			t.Fatalf("the same App has two schemas:\n%s\n\n%s", text, other)
+		}
+	}
+}
