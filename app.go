@@ -10,7 +10,7 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// App is a declared application: named plugins. It is inert; hosts run it.
+// App is a declared application. It is inert: hosts run it.
 type App struct {
 	assembled
 	derived
@@ -21,18 +21,18 @@ type (
 	derived   = api.Derived
 )
 
-// New assembles an application. The name starts with a letter and has letters
-// and digits only; resources are named after it.
+// New declares an application. Its name is a letter followed by letters and digits;
+// resources are named after it.
 //
-// Every App has a plugin Platform beside its own, which keeps track of the
-// others by their heartbeats.
+// Every App also has the plugin Platform, which tracks the other plugins by their
+// heartbeats.
 //
-// New panics with all that is wrong, each finding naming its component: a
-// source, target or used component that belongs to no plugin, a component in two
-// plugins, an extension point that nobody offers or two offer, a reference into
-// another plugin that does not go through an extension point, a bucket watched
-// by two tasks, a command or row that the API cannot express, names that collide
-// in the API.
+// New panics with everything that is wrong, naming the components:
+//   - A component is missing from all plugins, or is in two.
+//   - A component refers to another plugin without an extension point.
+//   - An extension point has no offer, or two.
+//   - A bucket has two tasks.
+//   - The API cannot express a command or a row, or two names in the API collide.
 func New(name string, plugins ...*plugin.Plugin) *App {
 	all := make([]component.Plugin, 0, len(plugins)+1)
 	for i, p := range plugins {
@@ -58,7 +58,7 @@ func New(name string, plugins ...*plugin.Plugin) *App {
 // Name returns the application's name.
 func (a *App) Name() string { return a.Assembled().Name }
 
-// Topology returns the application as plain data.
+// Topology describes the application as plain data.
 func (a *App) Topology() topology.App { return a.Assembled().Topology() }
 
 // SDL returns the schema of the application's GraphQL API in GraphQL's schema

@@ -145,7 +145,7 @@ func TestBrokenDeclarationsNameTheComponent(t *testing.T) {
 					plugin.New(plugin.Spec{Name: "A", Components: plugin.Components{n}}),
 					plugin.New(plugin.Spec{Name: "B", Components: plugin.Components{rowsOf("Rows", n, nil)}}))
 			},
-			[]string{"ReadModel B.Rows", "A.Note", "extension points"},
+			[]string{"ReadModel B.Rows", "A.Note", "use an extension point"},
 		},
 		"a component in two plugins": {
 			func() {
@@ -271,5 +271,47 @@ func TestTwoPluginsMayUseOneName(t *testing.T) {
 	}
 	if want := []string{"A.Rows<A.Note", "B.Rows<B.Note"}; !slices.Equal(got, want) {
 		t.Errorf("sources = %v, want %v", got, want)
+	}
+}
+
+// A schedule without a command is a zero Send.
+func TestScheduleNeedsACommand(t *testing.T) {
+	t.Parallel()
+	defer func() {
+		if got := fmt.Sprint(recover()); got != "schedule Daily: Send is required" {
+			t.Errorf("the panic says %q", got)
+		}
+	}()
+	schedule.New(schedule.Spec{Name: "Daily", Rate: schedule.Daily(1, 0, "")})
+}
+
+func TestTopologyHasTheDocOfEachComponent(t *testing.T) {
+	t.Parallel()
+	s := spec[struct{}]("Note")
+	s.Doc = "Note"
+	n := aggregate.New(s)
+	point := extension.NewPoint(extension.PointSpec[extension.NoCommand, written]{Name: "Point", Doc: "Point", Events: message.NewSet(written{})})
+	described := reventless.New("test", plugin.New(plugin.Spec{Name: "Main", Doc: "Main", Components: plugin.Components{
+		n,
+		rowsOf("Rows", n, func(s *readmodel.Spec[row]) { s.Doc = "Rows" }),
+		automation.New(automation.Spec{Name: "React", Doc: "React", Rules: automation.Rules{automation.On(n, nothing)}}),
+		automation.NewSideEffect(automation.SideEffectSpec{
+			Name: "Mail", Doc: "Mail",
+			Effects: automation.Effects{automation.Do(n, func(context.Context, plugin.Env, message.Event[note]) error { return nil })},
+		}),
+		counter.New(counter.Spec{Name: "Count", Doc: "Count"}),
+		schedule.New(schedule.Spec{Name: "Daily", Doc: "Daily", Rate: schedule.Daily(1, 0, ""), Send: n.To("1", written{})}),
+		task.NewBucket(task.BucketSpec{Name: "Files", Doc: "Files"}),
+		task.New(task.Spec{
+			Name: "Report", Doc: "Report", Rate: schedule.Daily(1, 0, ""),
+			Run: func(context.Context, plugin.Env, time.Time) (message.Actions, error) { return nil, nil },
+		}),
+		extension.NewOffer(point, extension.Publish(point, n, func(message.Event[note]) []written { return nil })),
+		extension.New(point, extension.Spec[written]{Name: "Follow", Doc: "Follow", React: func(message.Event[written]) message.Actions { return nil }}),
+	}})).Topology()
+	for _, c := range described.Plugins[0].Components {
+		if c.Name != "Main."+c.Doc {
+			t.Errorf("%s %s has the doc %q", c.Kind, c.Name, c.Doc)
+		}
 	}
 }

@@ -556,10 +556,10 @@ func TestSnapshotsBoundWhatAColdCommandReads(t *testing.T) {
 	}
 	cold := openOn(t, p, tallies)
 	if o := sendTo(t, cold, tallies.To("a", add{-59})); o.Code != "Negative" || string(o.Detail) != "58" {
-		t.Errorf("outcome = %+v, want a refusal at 58", o)
+		t.Errorf("outcome = %+v, want a rejection at 58", o)
 	}
 	if calls, reads := p.reset(); !slices.Equal(calls, []string{"Load"}) || reads > 10 {
-		t.Errorf("a cold refusal calls %v and reads %d commits, want one Load of 10 at most", calls, reads)
+		t.Errorf("a cold rejection calls %v and reads %d commits, want one Load of 10 at most", calls, reads)
 	}
 	// A command answered before the snapshot is still known.
 	again, err := openOn(t, p, tallies).SendAction(t.Context(), "c3", driver.Meta{}, tallies.To("a", add{1}).Erased())
@@ -586,13 +586,13 @@ func TestChangedFoldIsNotMadeFromAnOldSnapshot(t *testing.T) {
 	changed := aggregate.New(s)
 	h = openOn(t, p, changed)
 	if o := sendTo(t, h, changed.To("a", add{-60})); string(o.Detail) != "50" {
-		t.Errorf("outcome = %+v, want a refusal at 50: five events in the new fold", o)
+		t.Errorf("outcome = %+v, want a rejection at 50: five events in the new state", o)
 	}
 	for range 3 { // writes snapshots of the new version
 		sendTo(t, h, changed.To("a", add{1}))
 	}
 	if o := sendTo(t, openOn(t, p, changed), changed.To("a", add{-999})); string(o.Detail) != "80" {
-		t.Errorf("outcome = %+v, want a refusal at 80", o)
+		t.Errorf("outcome = %+v, want a rejection at 80", o)
 	}
 }
 

@@ -58,11 +58,11 @@ func Example() {
 	})
 	state := tables.Spec().Initial
 	for _, c := range []command{open{Seats: 1}, book{Guest: "Ada"}, book{Guest: "Bob"}} {
-		events, refusal := decide(state, c)
+		events, rejection := decide(state, c)
 		for _, e := range events {
 			state = evolve(state, e)
 		}
-		fmt.Println(c.MessageType(), events, refusal)
+		fmt.Println(c.MessageType(), events, rejection)
 	}
 	// Output:
 	// Open [{1}] <nil>

@@ -13,27 +13,28 @@ import (
 	"github.com/reventless-go/reventless/local/internal/server"
 )
 
-// APIOptions configure an [API]; nil and zero fields are the defaults.
+// APIOptions configure an [API]. nil means the defaults, as does a field that is zero.
 type APIOptions struct {
-	// DevUsers takes the caller's word for who it is: the header X-User says user,
-	// or admin, who has the role Admin. It is for a developer's own machine: the
-	// API then answers requests to localhost only.
+	// DevUsers trusts the header X-User, whose value is user or admin; admin has the
+	// role Admin. It is for development only: the API then serves only requests to
+	// loopback addresses.
 	DevUsers bool
-	// JWTSecret verifies tokens signed with HS256; it has 32 bytes at least. Empty
-	// is no such tokens.
+	// JWTSecret is the secret of tokens that are signed with HS256, of at least 32
+	// bytes; empty means that such tokens are not accepted.
 	JWTSecret []byte
-	// OIDCIssuer is the URL of an OpenID Connect provider whose tokens are taken;
-	// empty is none. Audience has to be among a token's audiences, and is required
-	// with an issuer.
+	// OIDCIssuer is the URL of an OpenID Connect provider whose tokens are accepted;
+	// empty means none. Audience is required with an issuer: a token must name it among
+	// its audiences.
 	OIDCIssuer, Audience string
-	// RolesClaim names the claim with a caller's roles; empty is "roles".
+	// RolesClaim is the claim with the caller's roles; empty means "roles".
 	RolesClaim string
-	// Origins are the web origins, such as "https://shop.example", whose pages may
-	// call the API beside its own.
+	// Origins are further web origins whose pages may call the API, such as
+	// "https://shop.example".
 	Origins []string
-	// Examples are documents that the first page shows; nil derives some.
+	// Examples are the documents on the start page; nil means examples that are derived
+	// from the schema.
 	Examples []Example
-	// Limits bound what a caller may ask for.
+	// Limits limit what a caller may request.
 	Limits Limits
 }
 
@@ -68,13 +69,12 @@ type Limits struct {
 	Wait time.Duration
 }
 
-// API serves the GraphQL API of an App over HTTP: /graphql (POST, GET, WebSocket,
-// server-sent events), /sdl, /healthz, /graphiql/, and a first page. It is a
-// handler for any HTTP server.
+// API is an HTTP handler that serves the GraphQL API of an App: /graphql (POST, GET,
+// WebSocket, server-sent events), /sdl, /healthz, /graphiql/ and a start page.
 type API struct{ server *server.Server }
 
-// API returns the API of the App that h runs. An unreachable OpenID Connect
-// provider is [driver.ErrUnavailable].
+// API returns the API of the App. The error wraps driver.ErrUnavailable when the OpenID
+// Connect provider is unavailable.
 func (h *Host) API(ctx context.Context, opts *APIOptions) (*API, error) {
 	var o APIOptions
 	if opts != nil {
@@ -102,15 +102,15 @@ func (h *Host) API(ctx context.Context, opts *APIOptions) (*API, error) {
 // ServeHTTP implements [http.Handler].
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.server.ServeHTTP(w, r) }
 
-// Close ends all subscriptions and refuses new ones; it waits until they are gone
-// or ctx ends. Close it before the HTTP server, which waits for the rest, and the
-// host last.
+// Close ends all subscriptions and refuses new ones. It waits until they have ended or
+// ctx is done. Close the API first, then the HTTP server, which waits for other
+// requests, and the host last.
 func (a *API) Close(ctx context.Context) error { return a.server.Close(ctx) }
 
-// drain is how long what is under way has to end when the program is stopped.
+// drain is how long requests may take to end when the program is stopped.
 const drain = 30 * time.Second
 
-// serve serves handler on l until ctx ends, and then ends what is under way.
+// serve serves api on l until ctx is done, and then waits for requests to end.
 func serve(ctx context.Context, l net.Listener, api *API, log *slog.Logger) error {
 	s := &http.Server{
 		Handler: api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,

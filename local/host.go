@@ -22,34 +22,35 @@ import (
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// Options configure a [Host]; nil and zero fields are the defaults.
+// Options configure a [Host]. nil means the defaults, as does a field that is zero.
 type Options struct {
-	// Now is the clock; nil is time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Logger is where lines go; nil is slog.Default.
+	// Logger gets the log; nil means slog.Default.
 	Logger *slog.Logger
-	// MaxAttempts is how often a message is tried before it is parked; 0 is 5.
+	// MaxAttempts is the number of attempts after which a message is parked; 0 means
+	// 5.
 	MaxAttempts int
-	// Backoff is the pause before attempt n+1, n counting from 1; nil doubles
+	// Backoff returns the pause between attempts n and n+1, from n = 1; nil doubles it
 	// from 50 ms to 30 s, with jitter.
 	Backoff func(n int) time.Duration
-	// CacheEntries is how many entities stay in memory; 0 is 4,096, negative is
-	// none.
+	// CacheEntries is the maximum number of entities whose state is cached; 0 means
+	// 4,096, negative means none.
 	CacheEntries int
-	// SQLite are the options of the database.
+	// SQLite configures the database.
 	SQLite sqlite.Options
-	// Seed makes [Main] offer the command seed: it fills the application from a
-	// file and writes what it did to out. The host is started.
+	// Seed, if not nil, is the command seed of [Main]: it fills the application from a
+	// file and writes a report to out. The host is started.
 	Seed func(ctx context.Context, h *Host, file io.Reader, out io.Writer) error
-	// Examples are documents that the first page of [Main]'s API shows; nil
-	// derives some.
+	// Examples are the documents on the start page of [Main]'s API; nil means examples
+	// that are derived from the schema.
 	Examples []Example
 	// Licences makes [Main] offer the command licences, which prints it: the
 	// licences of what is linked into the program, as cmd/notices writes them.
 	Licences string
 }
 
-// Host runs an App in this process, on one SQLite file. Its methods are safe for
+// Host runs an App in this process on one SQLite file. Its methods are safe for
 // concurrent use.
 type Host struct {
 	app      *reventless.App
@@ -58,10 +59,10 @@ type Host struct {
 	host     *host.Host
 }
 
-// Open opens the App's database at path, creating it when there is none. Nothing
-// runs before [Host.Start]. A file that another process has open is refused with
-// [driver.ErrUnavailable], one that is damaged or not ours with
-// [driver.ErrInvalid].
+// Open opens the database file of the App at path, creating it if it does not exist.
+// Nothing runs before [Host.Start]. The error wraps [driver.ErrUnavailable] when
+// another process has the file open, and [driver.ErrInvalid] when the file is damaged
+// or has another format.
 func Open(ctx context.Context, app *reventless.App, path string, opts *Options) (*Host, error) {
 	var o Options
 	if opts != nil {
@@ -83,29 +84,29 @@ func Open(ctx context.Context, app *reventless.App, path string, opts *Options) 
 	return &Host{app, o, provider, h}, nil
 }
 
-// Start runs everything that runs by itself until Close: queues, projections,
-// automations, schedules, tasks.
+// Start starts the queues, projections, automations, schedules and tasks, which run
+// until [Host.Close].
 func (h *Host) Start(ctx context.Context) error { return h.host.Start(ctx) }
 
-// Close waits for what is running and closes the database. What is queued,
-// scheduled or parked stays for the next Open.
+// Close waits for running work and closes the database. Everything that is queued,
+// scheduled or parked is kept for the next Open.
 func (h *Host) Close() error { return errors.Join(h.host.Close(), h.provider.Close()) }
 
-// WaitIdle returns when nothing is left to do now: everything that was sent has
-// been handled, projected and reacted to. Schedules that are not due do not count.
+// WaitIdle waits until nothing is left to do: all commands are handled, and all their
+// events are projected and have been reacted to. It does not wait for planned times.
 func (h *Host) WaitIdle(ctx context.Context) error { return h.host.WaitIdle(ctx) }
 
-// Send sends a command under an id, the idempotency key; an empty id is replaced
-// by a new one. The outcome of an asynchronous aggregate is Pending. The error
-// is a failure, not a refusal; after one the command may or may not have taken
-// effect, and may be sent again with the same id.
+// Send sends a command. commandID is its idempotency key; empty means a new id. The
+// outcome is Pending if the aggregate is asynchronous. A rejection is an outcome, not an
+// error. After an error the command may or may not have taken effect: send it again
+// with the same id.
 func (h *Host) Send(ctx context.Context, commandID string, s message.Send) (message.Outcome, error) {
 	o, err := h.host.SendAction(ctx, commandID, driver.Meta{}, s.Erased())
 	return message.Outcome(o), err
 }
 
-// SendJSON is [Host.Send] for a command by name: aggregate is its component, or
-// "<Plugin>.<Component>", data the payload.
+// SendJSON is [Host.Send] for a command that is given by its wire name and its payload
+// as JSON. aggregate is "<Plugin>.<Component>", or "<Component>" if that is unique.
 func (h *Host) SendJSON(ctx context.Context, commandID, aggregate, command, id string, data []byte) (message.Outcome, error) {
 	name, d, err := h.find(aggregate, "aggregate", func(d *component.Definition) bool { return d.Aggregate != nil })
 	if err != nil {
@@ -120,7 +121,7 @@ func (h *Host) SendJSON(ctx context.Context, commandID, aggregate, command, id s
 		}
 	}
 	if !slices.Contains(known, command) {
-		return message.Outcome{}, fmt.Errorf("aggregate %s has no command %q, it has %s: %w", name, command, strings.Join(known, ", "), driver.ErrInvalid)
+		return message.Outcome{}, fmt.Errorf("aggregate %s has no command %q; it has %s: %w", name, command, strings.Join(known, ", "), driver.ErrInvalid)
 	}
 	if len(data) == 0 {
 		data = []byte("{}")
@@ -134,19 +135,20 @@ func (h *Host) SendJSON(ctx context.Context, commandID, aggregate, command, id s
 	return message.Outcome(o), err
 }
 
-// Outcome returns the outcome of an asynchronous command, kept for a day;
-// [driver.ErrNotFound] when there is none.
+// Outcome returns the outcome of an asynchronous command, which is kept for a day. The
+// error wraps [driver.ErrNotFound] if there is none.
 func (h *Host) Outcome(ctx context.Context, commandID string) (message.Outcome, error) {
 	o, err := h.host.Outcome(ctx, commandID)
 	return message.Outcome(o), err
 }
 
-// Env opens read models and buckets: views.Orders.Open(h.Env()).
+// Env returns an env that opens all read models and buckets of the App:
+// views.Orders.Open(h.Env()).
 func (h *Host) Env() plugin.Env { return h.host.Env() }
 
-// Rows yields the rows of a read model, by its component name or
-// "<Plugin>.<Component>": all of them, or those of one id. Each row is JSON. An
-// error ends the sequence.
+// Rows yields the rows of a read model as JSON: those of one id, or all if id is empty.
+// readModel is "<Plugin>.<Component>", or "<Component>" if that is unique. An error ends
+// the sequence.
 func (h *Host) Rows(ctx context.Context, readModel, id string) iter.Seq2[driver.Row, error] {
 	return func(yield func(driver.Row, error) bool) {
 		name, _, err := h.find(readModel, "read model", func(d *component.Definition) bool { return d.ReadModel != nil })
@@ -177,8 +179,8 @@ func (h *Host) Rows(ctx context.Context, readModel, id string) iter.Seq2[driver.
 	}
 }
 
-// Events yields the commits of an entity, by its aggregate's component name or
-// "<Plugin>.<Component>". An error ends the sequence.
+// Events yields the commits of an entity. aggregate is "<Plugin>.<Component>", or
+// "<Component>" if that is unique. An error ends the sequence.
 func (h *Host) Events(ctx context.Context, aggregate, id string) iter.Seq2[driver.Commit, error] {
 	return func(yield func(driver.Commit, error) bool) {
 		name, _, err := h.find(aggregate, "aggregate or counter", func(d *component.Definition) bool { return d.Aggregate != nil || d.Counter != nil })
@@ -195,8 +197,8 @@ func (h *Host) Events(ctx context.Context, aggregate, id string) iter.Seq2[drive
 	}
 }
 
-// Parked returns what could not be handled; component narrows it to one, empty is
-// all of them.
+// Parked returns the dead letters of a component, "<Plugin>.<Component>", or of all
+// components if component is empty.
 func (h *Host) Parked(ctx context.Context, component string) ([]driver.DeadLetter, error) {
 	var all []driver.DeadLetter
 	for after := ""; ; {
@@ -211,20 +213,21 @@ func (h *Host) Parked(ctx context.Context, component string) ([]driver.DeadLette
 	}
 }
 
-// Redrive handles a parked letter again, now. When that fails it stays parked,
-// and the error says why.
+// Redrive handles a dead letter again, now. If that fails, it stays parked, and the
+// error says why.
 func (h *Host) Redrive(ctx context.Context, letterID string) error {
 	return h.host.Redrive(ctx, letterID)
 }
 
-// Discard gives a parked letter up. A commit that is given up is skipped by the
-// component that parked it, and its stream goes on behind it.
+// Discard deletes a dead letter. The component that parked it skips the message; if it
+// is a commit, the component continues with the next commit of the stream.
 func (h *Host) Discard(ctx context.Context, letterID string) error {
 	return h.host.Discard(ctx, letterID)
 }
 
-// Rebuild clears a read model and fills it again from the logs, while new events
-// go on being projected. Until it returns, readers see what is filled so far.
+// Rebuild clears a read model and projects all events again, while new events continue
+// to be projected. Until it returns, readers see the rows that are rebuilt so far.
+// progress, if not nil, is called with the number of commits that are projected.
 func (h *Host) Rebuild(ctx context.Context, readModel string, progress func(commits int)) error {
 	name, _, err := h.find(readModel, "read model", func(d *component.Definition) bool { return d.ReadModel != nil })
 	if err != nil {
@@ -233,7 +236,8 @@ func (h *Host) Rebuild(ctx context.Context, readModel string, progress func(comm
 	return h.host.Rebuild(ctx, name, progress)
 }
 
-// find resolves a component by its logical name, or by its own if that is unique.
+// find returns the component of a logical name, or of a component name if that is
+// unique.
 func (h *Host) find(name, what string, is func(*component.Definition) bool) (string, *component.Definition, error) {
 	var full []string
 	var found *component.Definition

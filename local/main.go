@@ -26,8 +26,9 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Main is a whole program that runs app in one process on one SQLite file; its
-// help says how. It ends the process, with status 1 after an error.
+// Main is a complete command line program that runs app in one process on one SQLite
+// file; its help describes the commands. It ends the process, with status 1 after an
+// error.
 func Main(app *reventless.App, opts *Options) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
@@ -39,7 +40,7 @@ func Main(app *reventless.App, opts *Options) {
 	}
 }
 
-// program is what the commands of the program share.
+// program is what the commands share.
 type program struct {
 	app  *reventless.App
 	opts Options
@@ -61,7 +62,7 @@ func newCommand(app *reventless.App, opts *Options) *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&p.data, "data", env(envData, app.Name()+".db"), "the database file")
-	root.PersistentFlags().StringVar(&p.logLevel, "log-level", env(envLogLevel, "warn"), "what is logged to standard error: debug, info, warn or error, and above")
+	root.PersistentFlags().StringVar(&p.logLevel, "log-level", env(envLogLevel, "warn"), "the lowest level that is logged to standard error: debug, info, warn or error")
 	add := func(c *cobra.Command, withJSON bool) {
 		if withJSON {
 			c.Flags().BoolVar(&p.json, "json", false, "print JSON, one object a line")
@@ -86,7 +87,7 @@ func newCommand(app *reventless.App, opts *Options) *cobra.Command {
 	return root
 }
 
-// with opens the host for the time of f, which is told whether to run it too.
+// with opens the host, starts it if start is true, calls f, and closes the host.
 func (p *program) with(ctx context.Context, start bool, f func(*Host) error) (err error) {
 	if p.opts.Logger == nil {
 		if p.opts.Logger, err = logger(os.Stderr, p.logLevel); err != nil {
@@ -133,7 +134,7 @@ func (p *program) licencesCommand() *cobra.Command {
 func (p *program) seedCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "seed FILE",
-		Short: "Fill the application from a file; doing it again changes nothing",
+		Short: "Fill the application from a file; repeating it changes nothing",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.with(c.Context(), true, func(h *Host) error {
@@ -146,7 +147,7 @@ func (p *program) seedCommand() *cobra.Command {
 	}
 }
 
-// summary prints how many rows each read model has.
+// summary prints the number of rows of each read model.
 func (h *Host) summary(ctx context.Context, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "read model\trows\tfirst row")
@@ -218,8 +219,8 @@ func (p *program) showCommand() *cobra.Command {
 	}
 }
 
-// rowLine is a row as JSON with its id in front, as the table has it: not every
-// row holds its id in a field. A field of that name stays what it is.
+// rowLine returns a row as JSON with its id as the first member, unless the row itself
+// has a field id.
 func rowLine(r driver.Row) ([]byte, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(r.Data, &fields); err != nil {
@@ -318,14 +319,14 @@ func (p *program) sendCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().StringVar(&commandID, "command-id", "", "the idempotency key; empty makes a new one")
+	c.Flags().StringVar(&commandID, "command-id", "", "the idempotency key; empty means a new id")
 	return c
 }
 
 func (p *program) eventsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "events AGGREGATE ID",
-		Short: "Print what happened to an entity",
+		Short: "Print the events of an entity",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.with(c.Context(), false, func(h *Host) error {
@@ -367,7 +368,7 @@ func (p *program) parkedCommand() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use:   "parked [COMPONENT]",
-		Short: "List what could not be handled, handle it again, or give it up",
+		Short: "List parked messages, and redrive or discard them",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.with(c.Context(), true, func(h *Host) error {
@@ -401,9 +402,9 @@ func (p *program) parkedCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().StringArrayVar(&redrive, "redrive", nil, "handle the letter of this id again")
-	c.Flags().StringArrayVar(&discard, "discard", nil, "give the letter of this id up")
-	c.Flags().BoolVar(&all, "redrive-all", false, "handle all of them again")
+	c.Flags().StringArrayVar(&redrive, "redrive", nil, "handle the dead letter with this id again")
+	c.Flags().StringArrayVar(&discard, "discard", nil, "delete the dead letter with this id, and skip its message")
+	c.Flags().BoolVar(&all, "redrive-all", false, "handle all listed dead letters again")
 	return c
 }
 
@@ -444,7 +445,7 @@ type letterLine struct {
 func (p *program) rebuildCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rebuild READMODEL",
-		Short: "Clear a read model and fill it again from the logs",
+		Short: "Rebuild a read model from the event logs",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.with(c.Context(), true, func(h *Host) error {
@@ -491,17 +492,17 @@ type line struct {
 
 type outcomeLine struct {
 	*message.Outcome
-	// CommandID is the line's own, so that failures can be matched as well.
+	// CommandID is that of the line, so that failures can be assigned to lines too.
 	CommandID string `json:"commandId"`
 	Error     string `json:"error,omitempty"`
 }
 
-// maxLines is how many lines are handled at a time.
+// maxLines is the maximum number of lines that are handled at the same time.
 const maxLines = 64
 
-// serveLines handles commands concurrently; outcomes come as they are known, and
-// only after the command is durable. When ctx ends it takes no more lines, and
-// answers those that it took.
+// serveLines handles commands concurrently. It prints each outcome as soon as it is
+// known, which is after the command is durable. When ctx is done it reads no more lines,
+// and answers those that it has read.
 func (h *Host) serveLines(ctx context.Context, in io.Reader, out io.Writer) error {
 	lines, failed := readLines(ctx, in)
 	work := context.WithoutCancel(ctx)
@@ -523,7 +524,7 @@ func (h *Host) serveLines(ctx context.Context, in io.Reader, out io.Writer) erro
 				if err := h.WaitIdle(ctx); ctx.Err() == nil {
 					return err
 				}
-				return nil // told to stop: what is left goes on next time
+				return nil // stopped: the rest continues after the next start
 			}
 			limit <- struct{}{}
 			wg.Go(func() {
@@ -531,14 +532,14 @@ func (h *Host) serveLines(ctx context.Context, in io.Reader, out io.Writer) erro
 				answer := h.answerLine(work, text)
 				mu.Lock()
 				defer mu.Unlock()
-				_ = enc.Encode(answer) // a reader that went away is told nothing more
+				_ = enc.Encode(answer) // the reader may have closed standard output
 			})
 		}
 	}
 }
 
-// readLines hands out the lines that are not empty and then the error of in. A
-// read cannot be interrupted: when ctx ends, it is left behind.
+// readLines returns the lines that are not empty, and then the error of in. A read cannot
+// be interrupted: when ctx is done, its goroutine remains until the read ends.
 func readLines(ctx context.Context, in io.Reader) (<-chan []byte, <-chan error) {
 	lines, failed := make(chan []byte), make(chan error, 1)
 	go func() {
@@ -566,7 +567,7 @@ func (h *Host) answerLine(ctx context.Context, text []byte) outcomeLine {
 	var l line
 	err := json.Unmarshal(text, &l)
 	if err == nil && !utf8.Valid(text) {
-		// Decoded, it would be another text: bad bytes become replacement characters.
+		// Decoding replaces invalid bytes, so the text would change.
 		err = fmt.Errorf("the line is not valid UTF-8: %w", driver.ErrInvalid)
 	}
 	if err != nil {

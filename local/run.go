@@ -27,13 +27,13 @@ const (
 	envOrigins    = "REVENTLESS_ORIGINS"
 )
 
-// run is what the command run is told.
+// run has the flags of the command run.
 type run struct {
 	seed    string
 	stdin   bool
 	addr    string
 	api     APIOptions
-	secret  string // the file that has it
+	secret  string // the file of the secret
 	origins []string
 }
 
@@ -44,9 +44,9 @@ func (p *program) runCommand() *cobra.Command {
 		Short: "Run and serve the API until stopped",
 		Long: `Run and serve the API until stopped.
 
-Who calls is told by tokens: signed with HS256 and the secret in ` + envSecret + `
-(or --jwt-secret-file), or by the OpenID Connect provider of --oidc-issuer. While
-developing, --dev-users takes the caller's word instead.
+Callers authenticate by tokens: signed with HS256 and the secret in ` + envSecret + `
+(or --jwt-secret-file), or by the OpenID Connect provider of --oidc-issuer. For
+development, --dev-users trusts the header X-User instead.
 
 Each flag has an environment variable: ` + strings.Join([]string{envAddr, envData, envLogLevel, envIssuer, envAudience, envRolesClaim, envOrigins}, ", ") + `.
 --dev-users has none.`,
@@ -55,10 +55,10 @@ Each flag has an environment variable: ` + strings.Join([]string{envAddr, envDat
 	}
 	f := c.Flags()
 	f.StringVar(&r.addr, "addr", env(envAddr, "127.0.0.1:8080"), "where to serve the API, HOST:PORT; port 0 is a free one")
-	f.BoolVar(&r.api.DevUsers, "dev-users", false, "take the header X-User: user or admin for who calls; on this machine's own addresses only")
+	f.BoolVar(&r.api.DevUsers, "dev-users", false, "trust the header X-User: user or admin; on loopback addresses only")
 	f.StringVar(&r.secret, "jwt-secret-file", "", "a file with the secret of HS256 tokens")
 	f.StringVar(&r.api.OIDCIssuer, "oidc-issuer", env(envIssuer, ""), "the URL of an OpenID Connect provider")
-	f.StringVar(&r.api.Audience, "audience", env(envAudience, ""), "what a token's audiences have to include")
+	f.StringVar(&r.api.Audience, "audience", env(envAudience, ""), "the audience that a token must name")
 	f.StringVar(&r.api.RolesClaim, "roles-claim", env(envRolesClaim, "roles"), "the claim with a caller's roles")
 	f.StringSliceVar(&r.origins, "origin", list(os.Getenv(envOrigins)), "a web origin whose pages may call the API")
 	f.BoolVar(&r.stdin, "stdin", false, "handle commands from standard input, JSON objects with aggregate, command, id, data and commandId, one a line, and print each outcome; stop at its end; serves the API only if --addr is given")
@@ -97,7 +97,7 @@ func (p *program) run(c *cobra.Command, r *run) error {
 		out := c.OutOrStdout()
 		var api *API
 		if serving {
-			// Before the seed, which takes its time: a wrong option shows at once.
+			// Before the seed, which takes a while, so that a wrong option fails at once.
 			var err error
 			if api, err = h.API(c.Context(), &r.api); err != nil {
 				return err
@@ -133,12 +133,12 @@ func (p *program) announce(out io.Writer, at net.Addr, r *run) {
 	}
 	fmt.Fprintf(out, "\n%s is running on %s. Open\n\n    http://%s/\n\n", p.app.Name(), p.data, at)
 	if !r.api.DevUsers && len(r.api.JWTSecret) == 0 && r.api.OIDCIssuer == "" {
-		fmt.Fprintln(out, "No caller can be known: what is not for anyone is refused. See --dev-users, --oidc-issuer and "+envSecret+".")
+		fmt.Fprintln(out, "Callers cannot authenticate: only requests that are open to anyone are allowed. See --dev-users, --oidc-issuer and "+envSecret+".")
 	}
 	fmt.Fprintln(out, "Press Ctrl-C to stop.")
 }
 
-// listen takes the address before anything else is opened.
+// listen opens the address before anything else.
 func (r *run) listen(ctx context.Context) (net.Listener, error) {
 	if r.api.DevUsers {
 		if err := identity.Loopback(r.addr); err != nil {
@@ -167,11 +167,11 @@ func (r *run) readSecret() error {
 	return nil
 }
 
-// logger writes lines of level and above.
+// logger returns a logger for lines of a level and above.
 func logger(out io.Writer, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level %q: it is debug, info, warn or error", level)
+		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", level)
 	}
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: l})), nil
 }

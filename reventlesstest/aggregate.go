@@ -14,17 +14,17 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// AggregateTest tells the story of one entity, made by [Aggregate].
+// AggregateTest tests an aggregate by the story of one entity. [Aggregate] makes it.
 type AggregateTest[S any, C, E message.Typed] struct {
 	story
 	spec   aggregate.Spec[S, C, E]
 	state  S
-	frozen S // the state, as it comes from a snapshot
+	frozen S // the state after a round trip through a snapshot
 	answer *answer
-	asked  bool // whether a Then looked at the answer
+	asked  bool // whether a Then has checked the answer
 }
 
-// answer is what Decide made of a command.
+// answer is what Decide returned for a command.
 type answer struct {
 	events    []driver.Event
 	rejection *component.Rejection
@@ -37,7 +37,7 @@ func (a *answer) show() []string {
 	return showEvents(a.events)
 }
 
-// Aggregate begins the story of an entity to which nothing has happened.
+// Aggregate starts a test with an entity that has no events.
 func Aggregate[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S, C, E]) *AggregateTest[S, C, E] {
 	t.Helper()
 	s := a.Spec()
@@ -46,13 +46,13 @@ func Aggregate[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S
 	}
 	t.Cleanup(func() {
 		if !t.Failed() && out.unasked() {
-			t.Error(out.text("the command was rejected, and no Then asked about it: " + showRejection(out.answer.rejection)))
+			t.Error(out.text("the command was rejected, and no Then expects it: " + showRejection(out.answer.rejection)))
 		}
 	})
 	return out
 }
 
-// Given lets events happen.
+// Given lets events happen to the entity.
 func (a *AggregateTest[S, C, E]) Given(events ...E) *AggregateTest[S, C, E] {
 	a.t.Helper()
 	a.settle()
@@ -69,8 +69,8 @@ func (a *AggregateTest[S, C, E]) Given(events ...E) *AggregateTest[S, C, E] {
 	return a
 }
 
-// When hands the entity a command. If it is accepted, its events happen: the next
-// When sees them.
+// When sends a command to the entity. If it is accepted, its events happen to the
+// entity before the next step.
 func (a *AggregateTest[S, C, E]) When(command C) *AggregateTest[S, C, E] {
 	a.t.Helper()
 	a.settle()
@@ -83,18 +83,18 @@ func (a *AggregateTest[S, C, E]) When(command C) *AggregateTest[S, C, E] {
 	a.asked = false
 	a.answer = a.decide(a.state, wire, "the answer")
 	if again := a.decide(a.state, wire, "the second answer"); !slices.Equal(a.answer.show(), again.show()) {
-		a.t.Fatalf("%s", a.text("Decide is not pure, the same command is answered in another way the second time\n"+
+		a.t.Fatalf("%s", a.text("Decide is not pure, the same command gets another answer the second time\n"+
 			mismatch("first", "second", a.answer.show(), again.show())))
 	}
 	if cold := a.decide(a.frozen, wire, "the answer from a snapshot"); !slices.Equal(a.answer.show(), cold.show()) {
-		a.t.Fatalf("%s", a.text("Decide answers in another way when the state comes from a snapshot\n"+
+		a.t.Fatalf("%s", a.text("Decide answers differently when the state comes from a snapshot\n"+
 			mismatch("from events", "from snapshot", a.answer.show(), cold.show())))
 	}
 	a.apply(a.answer.events)
 	return a
 }
 
-// Then expects that the command led to these events, in this order.
+// Then expects that the command led to exactly these events, in this order.
 func (a *AggregateTest[S, C, E]) Then(events ...E) *AggregateTest[S, C, E] {
 	a.t.Helper()
 	got := a.ask("Then").show()
@@ -107,25 +107,25 @@ func (a *AggregateTest[S, C, E]) Then(events ...E) *AggregateTest[S, C, E] {
 		want[i] = showEvent(wire)
 	}
 	if !slices.Equal(want, got) {
-		a.differs("the answer is another one", want, got)
+		a.differs("the answer differs", want, got)
 	}
 	return a
 }
 
-// ThenNothing expects that the command was accepted and changed nothing.
+// ThenNothing expects that the command was accepted and led to no events.
 func (a *AggregateTest[S, C, E]) ThenNothing() *AggregateTest[S, C, E] {
 	a.t.Helper()
 	return a.Then()
 }
 
-// ThenRejected expects that the command was rejected with this code, and, if it is
-// given, this detail. The code of a plain error is "Rejected".
+// ThenRejected expects that the command was rejected with this code and, if given, this
+// detail. An error that is not from [message.Reject] has the code "Rejected".
 func (a *AggregateTest[S, C, E]) ThenRejected(code string, detail ...any) *AggregateTest[S, C, E] {
 	a.t.Helper()
 	got := a.ask("ThenRejected")
 	want := &component.Rejection{Code: code, Message: code}
 	if len(detail) > 1 {
-		a.fatal("ThenRejected takes one detail at most")
+		a.fatal("ThenRejected takes at most one detail")
 	}
 	if len(detail) == 1 {
 		data, err := json.Marshal(detail[0])
@@ -136,7 +136,7 @@ func (a *AggregateTest[S, C, E]) ThenRejected(code string, detail ...any) *Aggre
 	}
 	r := got.rejection
 	if r == nil || r.Code != code || len(detail) == 1 && canonical(r.Detail) != canonical(want.Detail) {
-		a.differs("the answer is another one", []string{showRejection(want)}, got.show())
+		a.differs("the answer differs", []string{showRejection(want)}, got.show())
 	}
 	return a
 }
@@ -145,27 +145,27 @@ func (a *AggregateTest[S, C, E]) ThenRejected(code string, detail ...any) *Aggre
 func (a *AggregateTest[S, C, E]) ask(then string) *answer {
 	a.t.Helper()
 	if a.answer == nil {
-		a.fatal("%s comes without a When before it", then)
+		a.fatal("%s needs a When before it", then)
 	}
 	a.asked = true
 	return a.answer
 }
 
-// unasked reports whether a rejection would go unnoticed.
+// unasked reports whether a rejection has not been checked.
 func (a *AggregateTest[S, C, E]) unasked() bool {
 	return a.answer != nil && a.answer.rejection != nil && !a.asked
 }
 
-// settle ends the step before.
+// settle ends the previous step.
 func (a *AggregateTest[S, C, E]) settle() {
 	a.t.Helper()
 	if a.unasked() {
-		a.fatal("the command was rejected, and no Then asked about it: %s", showRejection(a.answer.rejection))
+		a.fatal("the command was rejected, and no Then expects it: %s", showRejection(a.answer.rejection))
 	}
 	a.answer = nil
 }
 
-// decide runs Decide on state, which must come out unchanged.
+// decide runs Decide on state, and checks that it does not change the state.
 func (a *AggregateTest[S, C, E]) decide(state S, wire driver.Event, what string) *answer {
 	a.t.Helper()
 	out, err := decide(&a.spec, state, wire)
@@ -175,7 +175,7 @@ func (a *AggregateTest[S, C, E]) decide(state S, wire driver.Event, what string)
 	return out
 }
 
-// apply folds events into the state, twice and from a snapshot.
+// apply folds events into the state, and into the state from a snapshot.
 func (a *AggregateTest[S, C, E]) apply(events []driver.Event) {
 	a.t.Helper()
 	for _, wire := range events {
@@ -201,7 +201,7 @@ func (a *AggregateTest[S, C, E]) apply(events []driver.Event) {
 	}
 }
 
-// decide is Decide on the wire. The error says that Decide is not what it must be.
+// decide runs Decide on an encoded command. The error says which rule Decide violates.
 func decide[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, wire driver.Event) (*answer, error) {
 	command, err := spec.Commands.Decode(wire)
 	if err != nil {
@@ -210,7 +210,7 @@ func decide[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, w
 	before := dump(reflect.ValueOf(state))
 	events, rejected := spec.Decide(state, command)
 	if after := dump(reflect.ValueOf(state)); after != before {
-		return nil, fmt.Errorf("Decide of %s changes the state that it is given\n%s", wire.Type,
+		return nil, fmt.Errorf("Decide of %s changes the state that it gets\n%s", wire.Type,
 			mismatch("before", "after", []string{before}, []string{after}))
 	}
 	out := &answer{}
@@ -231,7 +231,7 @@ func decide[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, w
 	return out, nil
 }
 
-// evolve is Evolve on the wire. The error says that Evolve is not what it must be.
+// evolve runs Evolve on an encoded event. The error says which rule Evolve violates.
 func evolve[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, wire driver.Event) (S, error) {
 	before := dump(reflect.ValueOf(state))
 	results := [2]S{}
@@ -242,7 +242,7 @@ func evolve[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, w
 		}
 		results[i] = spec.Evolve(state, event)
 		if after := dump(reflect.ValueOf(state)); after != before {
-			return state, fmt.Errorf("Evolve of %s changes the state that it is given; copy maps and slices before you change them\n%s", wire.Type,
+			return state, fmt.Errorf("Evolve of %s changes the state that it gets; copy maps and slices before you change them\n%s", wire.Type,
 				mismatch("before", "after", []string{before}, []string{after}))
 		}
 	}
@@ -254,7 +254,7 @@ func evolve[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, w
 	return results[0], nil
 }
 
-// thaw returns the state as it comes back from a snapshot.
+// thaw returns the state after a round trip through a snapshot.
 func thaw[S any](state S) (S, error) {
 	var out S
 	data, err := json.Marshal(state)

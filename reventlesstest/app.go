@@ -15,20 +15,19 @@ import (
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// App is an App that runs in memory, with everything that a real host runs:
-// queues, projections, automations, schedules, tasks. Its clock stands still
-// until [App.Advance].
+// App is an application that runs in memory with everything that other hosts run:
+// queues, projections, automations, schedules and tasks. Its clock moves only by
+// [App.Advance].
 type App struct {
 	t     testing.TB
 	clock *Clock
 	host  *host.Host
 }
 
-// idleLimit is how long a test waits for an App to come to rest. It is real
-// time and only ever used up by an App that never does.
+// idleLimit is the time limit of WaitIdle, in real time.
 const idleLimit = 30 * time.Second
 
-// Start runs app in memory until the end of the test.
+// Start runs app in memory until the test ends.
 func Start(t testing.TB, app *reventless.App) *App {
 	t.Helper()
 	clock := NewClock(time.Time{})
@@ -56,14 +55,15 @@ func Start(t testing.TB, app *reventless.App) *App {
 	return a
 }
 
-// Send sends a command and returns its outcome; what it leads to has not
-// necessarily happened yet. A failure, which is not a rejection, ends the test.
+// Send sends a command and returns its outcome. Projections and automations may not have
+// processed its events yet; see [App.WaitIdle]. An error, which is not a rejection, fails
+// the test.
 func (a *App) Send(s message.Send) message.Outcome {
 	a.t.Helper()
 	return a.SendAs("", s)
 }
 
-// SendAs is [App.Send] with a command id, the idempotency key.
+// SendAs is [App.Send] with a command id, the command's idempotency key.
 func (a *App) SendAs(commandID string, s message.Send) message.Outcome {
 	a.t.Helper()
 	o, err := a.host.SendAction(a.t.Context(), commandID, driver.Meta{}, s.Erased())
@@ -73,18 +73,18 @@ func (a *App) SendAs(commandID string, s message.Send) message.Outcome {
 	return message.Outcome(o)
 }
 
-// WaitIdle returns when nothing is left to do at the present time of the clock.
+// WaitIdle waits until nothing is left to do at the current time of the clock.
 func (a *App) WaitIdle() {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), idleLimit)
 	defer cancel()
 	if err := a.host.WaitIdle(ctx); err != nil {
-		a.t.Fatalf("the app does not come to rest: %v", err)
+		a.t.Fatalf("the app does not become idle: %v", err)
 	}
 }
 
-// Advance moves the clock by d and lets everything happen that becomes due on
-// the way, each at its time.
+// Advance moves the clock by d. Everything that becomes due on the way happens, each at
+// its time.
 func (a *App) Advance(d time.Duration) {
 	a.t.Helper()
 	end := a.clock.Now().Add(d)
@@ -112,10 +112,11 @@ func later(a, b time.Time) time.Time {
 // Now returns the time of the App's clock.
 func (a *App) Now() time.Time { return a.clock.Now() }
 
-// Env opens the App's read models and buckets: views.Orders.Open(app.Env()).
+// Env returns an env that opens all read models and buckets of the App:
+// views.Orders.Open(app.Env()).
 func (a *App) Env() plugin.Env { return a.host.Env() }
 
-// Parked returns what could not be handled.
+// Parked returns all dead letters.
 func (a *App) Parked() []driver.DeadLetter {
 	a.t.Helper()
 	letters, err := a.host.DeadLetters().List(a.t.Context(), "", "", 1000)
@@ -125,5 +126,5 @@ func (a *App) Parked() []driver.DeadLetter {
 	return letters
 }
 
-// Redrive handles a parked letter again; the error is why it fails again.
+// Redrive handles a dead letter again. The error says why it failed again.
 func (a *App) Redrive(id string) error { return a.host.Redrive(a.t.Context(), id) }

@@ -9,13 +9,13 @@ import (
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// AutomationTest tests what follows from events, made by [Automation] and
-// [SideEffect].
+// AutomationTest tests an automation, extension or side effect. [Automation] and
+// [SideEffect] make it.
 type AutomationTest struct {
 	reaction[*AutomationTest]
 }
 
-// Automation tests an automation or an extension.
+// Automation starts a test of an automation or an extension.
 func Automation(t testing.TB, c plugin.Component) *AutomationTest {
 	t.Helper()
 	d := c.Definition()
@@ -28,14 +28,14 @@ func Automation(t testing.TB, c plugin.Component) *AutomationTest {
 	return a
 }
 
-// SideEffect tests a side effect.
+// SideEffect starts a test of a side effect.
 func SideEffect(t testing.TB, s *automation.SideEffect) *AutomationTest {
 	t.Helper()
 	return Automation(t, s)
 }
 
-// When lets events happen, one after the other. All rules of their sources run; an
-// error ends it. What Then looks at is what all of them led to.
+// When lets events happen, one after the other. All rules of their sources run, until one
+// returns an error. The next Then checks the actions of all of them together.
 func (a *AutomationTest) When(facts ...Fact) *AutomationTest {
 	a.t.Helper()
 	a.when("When", showFacts(facts)...)
@@ -52,7 +52,7 @@ func (a *AutomationTest) When(facts ...Fact) *AutomationTest {
 		if len(rules) == 0 {
 			a.fatal("it does not react to %s %s", kindName(f.source.Kind), f.source.Name)
 		}
-		events, commit := a.w.record(f)
+		events, commit := a.w.nextCommit(f)
 		for _, e := range events {
 			for _, r := range rules {
 				ok := a.call(e.Meta.ID, a.def.Automation.Uses, func(ctx context.Context, env component.Env) ([]component.Action, error) {

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// startOfTime is where the clocks of the tests begin.
+// startOfTime is the initial time of clocks.
 var startOfTime = time.Date(2026, time.January, 1, 9, 0, 0, 0, time.UTC)
 
-// Clock is a clock that stands still until it is told to go on. Its methods are
-// safe for concurrent use.
+// Clock is a clock that moves only by [Clock.Advance]. Its methods are safe for
+// concurrent use.
 type Clock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-// NewClock returns a clock that stands at start; the zero time is 1 January 2026,
+// NewClock returns a clock with the time start; the zero time means 1 January 2026,
 // 09:00 UTC.
 func NewClock(start time.Time) *Clock {
 	if start.IsZero() {
@@ -24,15 +24,14 @@ func NewClock(start time.Time) *Clock {
 	return &Clock{now: start.UTC()}
 }
 
-// Now returns the time, in UTC. It serves wherever options ask for a clock.
+// Now returns the clock's time, in UTC.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-// Advance moves the clock by d, and returns the new time. It panics when d is
-// negative: time does not go back.
+// Advance moves the clock by d and returns the new time. It panics when d is negative.
 func (c *Clock) Advance(d time.Duration) time.Time {
 	if d < 0 {
 		panic("reventlesstest: Clock.Advance by a negative duration")
@@ -43,8 +42,7 @@ func (c *Clock) Advance(d time.Duration) time.Time {
 	return c.now
 }
 
-// set moves the clock to at, back as well: the tests of this package follow the
-// times of the events.
+// set moves the clock to at, which may be in the past.
 func (c *Clock) set(at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

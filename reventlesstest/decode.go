@@ -14,7 +14,7 @@ func Decode[T message.Typed](t testing.TB, set *message.Set[T], name string, ver
 	t.Helper()
 	v, err := set.Decode(driver.Event{Type: name, Version: version, Data: []byte(data)})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Decode: %v", err)
 	}
 	return v
 }

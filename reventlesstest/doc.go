@@ -1,5 +1,5 @@
-// Package reventlesstest tests the parts of an application, each by itself and
-// without a host: given what happened, when this comes, then that is the answer.
+// Package reventlesstest tests applications: each component by itself, in the form
+// given, when and then, and a whole App in memory.
 //
 //	func TestOrderIsPaidOnce(t *testing.T) {
 //		reventlesstest.Aggregate(t, order.Aggregate).
@@ -8,31 +8,25 @@
 //			When(order.Pay{}).ThenRejected("AlreadyPaid")
 //	}
 //
-// There is one such test for each kind of component: [Aggregate], [ReadModel],
-// [Automation] (which takes extensions too), [SideEffect], [Task] and [Offer].
-// [Event] says what happened to whom; [Rows] and [File] say what a component
-// finds when it looks things up. [Handles] tries every message of an aggregate.
-// How the components work together is for [Start], which runs a whole App in
-// memory.
+// [Aggregate], [ReadModel], [Automation] (also for extensions), [SideEffect], [Task] and
+// [Offer] start the test of a component. [Event] makes the events that it gets, [Rows]
+// and [File] what it can read. [Handles] tries all message types of an aggregate, and
+// [Decode] tests that old messages can still be decoded. [Start] runs an App.
 //
-// The tests do what hosts do, and look for what only hosts would bring to light:
+// The tests of components also check what would fail only later, in a host:
 //
-//   - Every message, state and row goes through its stored form and back. What
-//     JSON loses fails the test.
-//   - Pure functions are called twice and must answer the same; a state that
-//     Evolve or Decide changed in place is found.
-//   - An aggregate that has snapshots is decided from one, too.
-//   - Whatever calls the outside world (side effects, tasks) is called a second
-//     time for the same event, as hosts do after a failure: it must succeed and
-//     must leave the same files. Stand-ins for outside services are to expect
-//     this, and to tell repetitions by env.IdempotencyKey.
-//   - Actions that address what a component has not declared are refused, and so
-//     are reads of what it does not use.
+//   - Messages, states and rows survive their JSON form.
+//   - Pure functions return the same when they are called again. Decide and Evolve do
+//     not change the state that they get.
+//   - Decide returns the same for a state that comes from a snapshot.
+//   - Side effects and tasks are called twice for the same event, as after a failure.
+//     The second call must succeed and leave the same files. Test doubles of outside
+//     services must expect this, and recognize repetitions by env.IdempotencyKey.
+//   - A component addresses and reads only what its Spec lists under Sends and Uses.
 //
-// Time stands still: it starts on 1 January 2026 at 09:00 UTC and moves by a
-// second with each [Event], unless the event says when it was ([Fact.At]).
+// The clock of a test starts on 1 January 2026 at 09:00 UTC. It moves by one second with
+// each [Event] that does not set a time ([Fact.At]).
 //
-// A step that ends otherwise than expected is a failure of the test. An error or
-// a refusal that no Then asked about is one as well, so that nothing fails
-// silently. All tests take a [testing.TB] and must be used by one goroutine.
+// An unexpected result fails the test, as does an error or a rejection that no Then
+// expects. Tests take a [testing.TB] and are not safe for concurrent use.
 package reventlesstest

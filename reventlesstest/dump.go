@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// maxDepth stops the dump of a value that contains itself.
+// maxDepth limits the dump of a value that contains itself.
 const maxDepth = 64
 
 var (
@@ -20,9 +20,9 @@ var (
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
-// dump writes down everything that v holds, behind pointers and in unexported
-// fields as well, so that two dumps differ when the values do. What JSON does not
-// keep apart is written alike: nil and empty slices and maps, the zones of a time.
+// dump returns the whole value of v as text, including unexported fields and the targets
+// of pointers, so that different values have different dumps. Values that JSON does not
+// distinguish have the same dump: nil and empty slices and maps, and time zones.
 func dump(v reflect.Value) string {
 	var b strings.Builder
 	dumpTo(&b, v, 0)
@@ -97,13 +97,13 @@ func dumpTo(b *strings.Builder, v reflect.Value, depth int) {
 			dumpTo(b, v.Field(i), depth+1)
 		}
 		b.WriteByte('}')
-	default: // functions and channels: the same or not
+	default: // functions and channels, by identity
 		fmt.Fprintf(b, "%v@%x", t, v.Pointer())
 	}
 }
 
-// canonical is JSON with sorted members and without spaces; numbers are kept as
-// they are written. What is no JSON is returned as it is.
+// canonical returns JSON with sorted members and without spaces, with numbers as they are
+// written. It returns data unchanged if it is not JSON.
 func canonical(data []byte) string {
 	d := json.NewDecoder(strings.NewReader(string(data)))
 	d.UseNumber()

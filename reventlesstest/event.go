@@ -12,7 +12,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Fact is something that happened to one entity, made by [Event].
+// Fact is an event, or several events in one commit, of an entity. [Event] makes it.
 type Fact struct {
 	source *component.Definition
 	id     string
@@ -22,16 +22,14 @@ type Fact struct {
 	err    error
 }
 
-// Event says that events happened to the entity with this id, all of them in one
-// commit if there are several. The source is an aggregate, an extension point or
-// a counter. The test numbers the commits of each entity by itself, and gives the
-// events the ids and the meta that they would have.
+// Event returns the fact that events happened to the entity with this id, in one
+// commit. source is an aggregate, an extension point or a counter. The test numbers the
+// commits of each entity, and gives the events the ids and the meta that a host would
+// give them.
 //
-// An event that does not belong to the source fails the test that is given the
-// fact.
-//
-// The compiler does not check it: were the events of type E, it would take the
-// type of the first one for E, which is not the source's.
+// An event that does not belong to source fails the test that gets the fact. (The
+// compiler cannot check it: if events had type E, it would infer E from the first of
+// them, not from source.)
 func Event[E message.Typed](source message.Source[E], id string, events ...message.Typed) Fact {
 	f := Fact{source: source.Definition(), id: id}
 	f.err = driver.CheckID("entity", id)
@@ -44,7 +42,7 @@ func Event[E message.Typed](source message.Source[E], id string, events ...messa
 		}
 		typed, ok := e.(E)
 		if !ok {
-			f.err = fmt.Errorf("%T is no event of %s, which are: %s", e, f.source.Name, source.EventSet())
+			f.err = fmt.Errorf("%T is not an event of %s, which are: %s", e, f.source.Name, source.EventSet())
 			break
 		}
 		var wire driver.Event
@@ -57,21 +55,20 @@ func Event[E message.Typed](source message.Source[E], id string, events ...messa
 	return f
 }
 
-// At returns the fact with the time at which it happened; later facts happen
-// after it.
+// At returns the fact with the time at which it happened. Facts without a time happen
+// one second after the fact before them.
 func (f Fact) At(at time.Time) Fact {
 	f.at = at.UTC()
 	return f
 }
 
-// With returns the fact with what edit changes in the meta of its events, such as
-// the user or a header.
+// With returns the fact with meta that edit changes, such as the user or a header.
 func (f Fact) With(edit func(*message.Meta)) Fact {
 	f.edits = append(f.edits[:len(f.edits):len(f.edits)], edit)
 	return f
 }
 
-// check reports what is wrong with the fact.
+// check returns an error if the fact is invalid.
 func (f Fact) check() error {
 	if f.source == nil {
 		return errors.New("a fact is empty; use Event")
@@ -79,7 +76,7 @@ func (f Fact) check() error {
 	return f.err
 }
 
-// String shows the fact in the failures of a test.
+// String returns the fact as failure messages show it.
 func (f Fact) String() string {
 	s := fmt.Sprintf("%s %q:", f.source.Name, f.id)
 	for i, e := range f.events {
@@ -91,7 +88,7 @@ func (f Fact) String() string {
 	return s
 }
 
-// history numbers facts.
+// history numbers the commits of facts.
 type history struct {
 	clock *Clock
 	last  map[stream]uint64
@@ -103,9 +100,9 @@ type stream struct {
 	id     string
 }
 
-// record returns the events of a fact as the commit that comes next in its
-// stream. The number is taken by commit, when the fact was applied.
-func (h *history) record(f Fact) (events []component.Event, commit func()) {
+// nextCommit returns the events of a fact as the next commit of its stream. commit uses
+// up the sequence number; it is called after the fact has been applied.
+func (h *history) nextCommit(f Fact) (events []component.Event, commit func()) {
 	at := f.at
 	if at.IsZero() {
 		at = h.clock.Now().Add(time.Second)
@@ -127,8 +124,7 @@ func (h *history) record(f Fact) (events []component.Event, commit func()) {
 	return events, func() { h.last[key] = nr }
 }
 
-// throughWire returns the wire form of v and what comes back from it. The error
-// says what is lost on the way.
+// throughWire encodes and decodes v. The error says what is lost.
 func throughWire[T message.Typed](set *component.Set[T], v T) (driver.Event, T, error) {
 	wire, err := set.Encode(v)
 	if err != nil {
@@ -136,7 +132,7 @@ func throughWire[T message.Typed](set *component.Set[T], v T) (driver.Event, T, 
 	}
 	back, err := set.Decode(wire)
 	if err != nil {
-		return wire, v, fmt.Errorf("%s does not come back from its own JSON %s: %w", wire.Type, wire.Data, err)
+		return wire, v, fmt.Errorf("%s cannot be decoded from its own JSON %s: %w", wire.Type, wire.Data, err)
 	}
 	if before, after := dump(reflect.ValueOf(v)), dump(reflect.ValueOf(back)); before != after {
 		return wire, v, fmt.Errorf("%s does not survive JSON:\n%s", wire.Type, mismatch("before", "after", []string{before}, []string{after}))

@@ -36,7 +36,7 @@ func ExampleAggregate_failure() {
 			When(TakeBack{}).Then(Returned{Member: "bob"})
 	})
 	// Output:
-	// aggregate Book, step 2 (When): the answer is another one
+	// aggregate Book, step 2 (When): the answer differs
 	//   want: Returned {"member":"bob"}
 	//   got:  Returned {"member":"ada"}
 	//   the steps so far:
@@ -96,7 +96,7 @@ func ExampleAutomation_failure() {
 			Then(schedule.Delete("emma"), Returns.Count("ada", "000000000001.0000", 1))
 	})
 	// Output:
-	// automation Remind, step 1 (When): the actions are others
+	// automation Remind, step 1 (When): the actions differ
 	//   want (-), got (+):
 	//   - delete schedule "emma"
 	//   + delete schedule "dune"

@@ -68,7 +68,7 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) {
 				a.Given(Lent{"ada", 7}).When(TakeBack{})
 			},
-			"Evolve of Returned changes the state that it is given; copy maps and slices before you change them",
+			"Evolve of Returned changes the state that it gets; copy maps and slices before you change them",
 		},
 		"Decide changes the state": {
 			func(s *bookSpecOf) {
@@ -82,7 +82,7 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) {
 				a.Given(Lent{"ada", 7}).When(TakeBack{})
 			},
-			"Decide of TakeBack changes the state that it is given",
+			"Decide of TakeBack changes the state that it gets",
 		},
 		"Decide depends on something else": {
 			func(s *bookSpecOf) {
@@ -177,7 +177,7 @@ func TestStateThatASnapshotLoses(t *testing.T) {
 	a := aggregate.New(spec)
 	fails(t, func(t testing.TB) {
 		reventlesstest.Aggregate(t, a).Given(Lent{}, Lent{}).When(TakeBack{}).ThenRejected("Enough")
-	}, "Decide answers in another way when the state comes from a snapshot", "from events:   rejected Enough", "from snapshot: nothing")
+	}, "Decide answers differently when the state comes from a snapshot", "from events:   rejected Enough", "from snapshot: nothing")
 
 	spec.SnapshotEvery = -1
 	b := aggregate.New(spec)
@@ -205,12 +205,12 @@ func TestHandles(t *testing.T) {
 			},
 			[]string{
 				"aggregate Book: Evolve of a zero Returned: it panics: what is this?",
-				"aggregate Book: Decide of a zero Unlisted, in the beginning: it panics: unknown command",
+				"aggregate Book: Decide of a zero Unlisted, in the initial state: it panics: unknown command",
 			},
 		},
 		"an event that is not listed": {
 			func(s *bookSpecOf) { s.Events = message.NewSet[BookEvent](Returned{}) },
-			[]string{"Decide of a zero Lend, in the beginning: event 1 that Decide of Lend returns: unknown type"},
+			[]string{"Decide of a zero Lend, in the initial state: event 1 that Decide of Lend returns: unknown type"},
 		},
 		"a state changed in place": {
 			func(s *bookSpecOf) {
@@ -220,7 +220,7 @@ func TestHandles(t *testing.T) {
 					return s
 				}
 			},
-			[]string{"Evolve of a zero Lent: Evolve of Lent changes the state that it is given"},
+			[]string{"Evolve of a zero Lent: Evolve of Lent changes the state that it gets"},
 		},
 		"fields that JSON loses": {
 			func(s *bookSpecOf) {
@@ -296,11 +296,11 @@ func TestFaultyProjections(t *testing.T) {
 		"not pure": {func(message.Event[BookEvent]) changes {
 			calls++
 			return readmodel.Put("ada", Reading{"dune", calls})
-		}, "the projection is not pure: rows become others when it is projected once more"},
+		}, "the projection is not pure: rows differ when the event is projected again"},
 		"a change that counts its calls": {func(message.Event[BookEvent]) changes {
 			n := 0
 			return readmodel.UpdateOrCreate("ada", Reading{Book: "dune"}, func(r *Reading) { n++; r.Times = n })
-		}, "rows become others when its changes are applied once more, as after a lost race"},
+		}, "rows differ when its changes are applied again, as after a conflict"},
 		"without sub id": {func(message.Event[BookEvent]) changes {
 			return readmodel.Put("ada", Reading{})
 		}, "sub id is empty"},
@@ -415,7 +415,7 @@ func TestRowsExpire(t *testing.T) {
 		reventlesstest.ReadModel(t, m).
 			Given(event("dune", Lent{}).At(at), event("emma", Lent{}).At(at.Add(2*time.Hour))).
 			ThenRow("dune", row)
-	}, `row "dune" is not there: it expired at 2026-03-02T11:00:00Z, and the clock stands at 2026-03-02T12:00:00Z`)
+	}, `row "dune" does not exist: it expired at 2026-03-02T11:00:00Z, and the clock is at 2026-03-02T12:00:00Z`)
 }
 
 func TestFaultyReactions(t *testing.T) {
@@ -458,7 +458,7 @@ func TestFaultyReactions(t *testing.T) {
 			react(func() message.Actions {
 				return message.Actions{Returns.Count("a", "b", calls.Add(1))}
 			}, Returns),
-			`it returns other actions when it is called once more for the same "Book/dune/1.0"`,
+			`it returns different actions when it is called again for the same "Book/dune/1.0"`,
 		},
 		"fails": {automation.NewSideEffect(automation.SideEffectSpec{
 			Name:    "Faulty",
@@ -472,14 +472,14 @@ func TestFaultyReactions(t *testing.T) {
 				}
 				return nil
 			})},
-		}), `it succeeds, and fails when it is called once more for the same "Book/dune/1.0": printed already`},
+		}), `it succeeds, but fails when it is called again for the same "Book/dune/1.0": printed already`},
 		"a file for each call": {automation.NewSideEffect(automation.SideEffectSpec{
 			Name: "Faulty",
 			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
 				return Outbox.Open(env).Put(ctx, fmt.Sprint("mail", calls.Add(1)), strings.NewReader("hello"))
 			})},
 			Uses: plugin.Components{Outbox},
-		}), "it leaves other files when it is called once more"},
+		}), "it leaves different files when it is called again"},
 		"reads what it does not use": {automation.NewSideEffect(automation.SideEffectSpec{
 			Name: "Faulty",
 			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
@@ -546,8 +546,8 @@ func TestTaskWithoutTriggers(t *testing.T) {
 			Given(reventlesstest.File(bucket, "b", "old")).
 			WhenCreated("a", "x").ThenNothing().ThenFile(bucket, "b", "old")
 	})
-	fails(t, func(t testing.TB) { reventlesstest.Task(t, c).WhenRemoved("a") }, "the task is not called for removed files")
-	fails(t, func(t testing.TB) { reventlesstest.Task(t, c).WhenDue(time.Now()) }, "the task is not called by the clock")
+	fails(t, func(t testing.TB) { reventlesstest.Task(t, c).WhenRemoved("a") }, "the task has no Removed")
+	fails(t, func(t testing.TB) { reventlesstest.Task(t, c).WhenDue(time.Now()) }, "the task has no Run")
 	fails(t, func(t testing.TB) { reventlesstest.Task(t, c).WhenCreated("/a", "") }, "invalid")
 }
 

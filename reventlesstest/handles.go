@@ -12,11 +12,10 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Handles tries every message type of an aggregate, and reports all that is
-// wrong. Every event goes through Evolve, and every command through Decide, as
-// its zero value: neither may panic (as a default branch does that knows no
-// better), change the state that it is given, or answer with an event that is not
-// in the aggregate's set. And every type keeps what it holds through its JSON form.
+// Handles tests an aggregate with every type of its commands and events, and reports
+// everything that is wrong. It calls Evolve and Decide with the zero value of each type.
+// They must not panic, change the state that they get, or return an event that is not
+// in the aggregate's set. It also checks that each type survives its JSON form.
 func Handles[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S, C, E]) {
 	t.Helper()
 	spec := a.Spec()
@@ -39,7 +38,7 @@ func Handles[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S, 
 		name  string
 		state S
 	}
-	situations := []situation{{"in the beginning", spec.Initial}}
+	situations := []situation{{"in the initial state", spec.Initial}}
 	for _, m := range spec.Events.Types() {
 		wire, err := zero(spec.Events.Erased(), m)
 		if err != nil {
@@ -76,7 +75,7 @@ func Handles[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S, 
 	}
 }
 
-// zero is the wire form of a type's zero value.
+// zero returns the encoded zero value of a type.
 func zero[T message.Typed](set *component.Set[T], m component.MessageType) (driver.Event, error) {
 	v, ok := reflect.Zero(m.Go).Interface().(T)
 	if !ok {
@@ -85,7 +84,7 @@ func zero[T message.Typed](set *component.Set[T], m component.MessageType) (driv
 	return set.Encode(v)
 }
 
-// keeps reports what a type loses on its way through JSON.
+// keeps returns an error if JSON loses a part of a type's value.
 func keeps[T message.Typed](set *component.Set[T], m component.MessageType) error {
 	v := reflect.New(m.Go).Elem()
 	if err := fill(v, m.Name, 0); err != nil {
@@ -95,7 +94,7 @@ func keeps[T message.Typed](set *component.Set[T], m component.MessageType) erro
 	return err
 }
 
-// fill puts something into every field of v, so that what is lost shows.
+// fill sets every field of v to a value that is not zero, so that a loss shows.
 func fill(v reflect.Value, path string, depth int) error {
 	t := v.Type()
 	if t == timeType {
@@ -103,7 +102,7 @@ func fill(v reflect.Value, path string, depth int) error {
 		return nil
 	}
 	if p := reflect.PointerTo(t); depth > 8 || p.Implements(jsonMarshaler) || p.Implements(textMarshaler) {
-		return nil // a type that writes itself: only it knows what is valid
+		return nil // only the type itself knows which values are valid
 	}
 	switch t.Kind() {
 	case reflect.Bool:
@@ -159,7 +158,7 @@ func fill(v reflect.Value, path string, depth int) error {
 	return nil
 }
 
-// calmly turns a panic into an error.
+// calmly returns a panic of f as an error.
 func calmly(f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// OfferTest tests how a plugin serves an extension point, made by [Offer].
+// OfferTest tests how a plugin serves an extension point. [Offer] makes it.
 type OfferTest struct {
 	story
 	def    *component.Definition
@@ -23,7 +23,7 @@ type OfferTest struct {
 	when   string // the last When
 }
 
-// Offer tests what a plugin offers at an extension point.
+// Offer starts a test of an offer.
 func Offer(t testing.TB, o *extension.Offer) *OfferTest {
 	t.Helper()
 	d := o.Definition()
@@ -43,7 +43,7 @@ func (o *OfferTest) When(facts ...Fact) *OfferTest {
 		if i < 0 {
 			o.fatal("it publishes nothing of %s %s", kindName(f.source.Kind), f.source.Name)
 		}
-		events, commit := o.w.record(f)
+		events, commit := o.w.nextCommit(f)
 		for _, e := range events {
 			first, err := o.def.Offer.Publishes[i].Map(e)
 			if err != nil {
@@ -54,7 +54,7 @@ func (o *OfferTest) When(facts ...Fact) *OfferTest {
 				o.fatal("%v", err)
 			}
 			if a, b := showEvents(first), showEvents(second); !slices.Equal(a, b) {
-				o.t.Fatalf("%s", o.text("Publish is not pure, the same event is mapped in another way the second time\n"+mismatch("first", "second", a, b)))
+				o.t.Fatalf("%s", o.text("Publish is not pure, the same event is mapped differently the second time\n"+mismatch("first", "second", a, b)))
 			}
 			o.events = append(o.events, first...)
 		}
@@ -63,7 +63,7 @@ func (o *OfferTest) When(facts ...Fact) *OfferTest {
 	return o
 }
 
-// WhenCommand hands the offer a public command, which the point's To makes.
+// WhenCommand sends a public command, which the point's To returns.
 func (o *OfferTest) WhenCommand(send message.Send) *OfferTest {
 	o.t.Helper()
 	a := send.Erased()
@@ -86,7 +86,7 @@ func (o *OfferTest) WhenCommand(send message.Send) *OfferTest {
 		}
 	}
 	if a, b := showActions(answers[0]), showActions(answers[1]); !slices.Equal(a, b) {
-		o.t.Fatalf("%s", o.text("Accept is not pure, the same command is mapped in another way the second time\n"+mismatch("first", "second", a, b)))
+		o.t.Fatalf("%s", o.text("Accept is not pure, the same command is mapped differently the second time\n"+mismatch("first", "second", a, b)))
 	}
 	o.sends = answers[0]
 	for i, s := range o.sends {
@@ -97,8 +97,8 @@ func (o *OfferTest) WhenCommand(send message.Send) *OfferTest {
 	return o
 }
 
-// ThenPublishes expects that the private events were published as these public
-// ones, in this order.
+// ThenPublishes expects that the private events were mapped to exactly these public
+// events, in this order.
 func (o *OfferTest) ThenPublishes(events ...message.Typed) *OfferTest {
 	o.t.Helper()
 	o.after("When", "ThenPublishes")
@@ -111,13 +111,13 @@ func (o *OfferTest) ThenPublishes(events ...message.Typed) *OfferTest {
 		want[i] = showEvent(wire)
 	}
 	if got := showEvents(o.events); !slices.Equal(want, got) {
-		o.differs("other events are published", want, got)
+		o.differs("the published events differ", want, got)
 	}
 	return o
 }
 
-// ThenSends expects that the public command led to these private ones, in this
-// order.
+// ThenSends expects that the public command was mapped to exactly these private
+// commands, in this order.
 func (o *OfferTest) ThenSends(sends ...message.Send) *OfferTest {
 	o.t.Helper()
 	o.after("WhenCommand", "ThenSends")
@@ -131,7 +131,7 @@ func (o *OfferTest) ThenSends(sends ...message.Send) *OfferTest {
 	return o
 }
 
-// ThenNothing expects that nothing is published, or sent.
+// ThenNothing expects that nothing was published, or sent.
 func (o *OfferTest) ThenNothing() *OfferTest {
 	o.t.Helper()
 	if o.when == "WhenCommand" {
@@ -143,12 +143,11 @@ func (o *OfferTest) ThenNothing() *OfferTest {
 func (o *OfferTest) after(when, then string) {
 	o.t.Helper()
 	if o.when != when {
-		o.fatal("%s comes without a %s before it", then, when)
+		o.fatal("%s needs a %s before it", then, when)
 	}
 }
 
-// encode returns the wire form of a public event. The offer has no set of them,
-// their declaration is enough.
+// encode encodes a public event.
 func (o *OfferTest) encode(e message.Typed) (driver.Event, error) {
 	for _, t := range o.def.Offer.Point.Point.Events {
 		if t.Go == reflect.TypeOf(e) {
@@ -156,5 +155,5 @@ func (o *OfferTest) encode(e message.Typed) (driver.Event, error) {
 			return driver.Event{Type: t.Name, Version: t.Version, Data: data}, err
 		}
 	}
-	return driver.Event{}, fmt.Errorf("%T is no event of the extension point", e)
+	return driver.Event{}, fmt.Errorf("%T is not an event of the extension point", e)
 }

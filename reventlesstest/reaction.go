@@ -17,8 +17,8 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// reaction is what the tests of automations, side effects and tasks have in
-// common; Self is the test that its methods return.
+// reaction is the common part of the tests of automations, side effects and tasks. Self
+// is the type of the test, which its methods return.
 type reaction[Self any] struct {
 	story
 	self    Self
@@ -26,8 +26,8 @@ type reaction[Self any] struct {
 	w       *world
 	actions []component.Action
 	err     error
-	called  bool // whether there was a When
-	asked   bool // whether a Then looked at the error
+	called  bool // whether there has been a When
+	asked   bool // whether a Then has checked the error
 }
 
 func newReaction[Self any](t testing.TB, self Self, d *component.Definition) reaction[Self] {
@@ -37,11 +37,11 @@ func newReaction[Self any](t testing.TB, self Self, d *component.Definition) rea
 	}
 }
 
-// watch reports an error that nobody asked about when the test is over.
+// watch reports an error that no Then has checked at the end of the test.
 func (r *reaction[Self]) watch() {
 	r.t.Cleanup(func() {
 		if !r.t.Failed() && r.err != nil && !r.asked {
-			r.t.Error(r.text("an error, and no Then asked about it: " + r.err.Error()))
+			r.t.Error(r.text("an error, and no Then expects it: " + r.err.Error()))
 		}
 	})
 }
@@ -61,7 +61,7 @@ func kindName(k component.Kind) string {
 	return b.String()
 }
 
-// Given says what the component finds when it looks: [Rows] and [File].
+// Given sets up what the component can read: [Rows] and [File].
 func (r *reaction[Self]) Given(fixtures ...Fixture) Self {
 	r.t.Helper()
 	r.settle()
@@ -84,13 +84,13 @@ func (r *reaction[Self]) Given(fixtures ...Fixture) Self {
 	return r.self
 }
 
-// At sets the clock, which env.Now reads.
+// At sets the time that env.Now returns.
 func (r *reaction[Self]) At(now time.Time) Self {
 	r.w.clock.set(now)
 	return r.self
 }
 
-// Then expects these actions, in this order.
+// Then expects exactly these actions, in this order.
 func (r *reaction[Self]) Then(actions ...message.Action) Self {
 	r.t.Helper()
 	r.ask("Then")
@@ -108,7 +108,7 @@ func (r *reaction[Self]) Then(actions ...message.Action) Self {
 	return r.self
 }
 
-// ThenNothing expects that there are no actions.
+// ThenNothing expects no actions.
 func (r *reaction[Self]) ThenNothing() Self {
 	r.t.Helper()
 	r.ask("ThenNothing")
@@ -116,30 +116,30 @@ func (r *reaction[Self]) ThenNothing() Self {
 	return r.self
 }
 
-// ThenError expects an error that errors.Is finds target in.
+// ThenError expects an error that wraps target (see [errors.Is]).
 func (r *reaction[Self]) ThenError(target error) Self {
 	r.t.Helper()
 	if !r.called {
-		r.fatal("ThenError comes without a When before it")
+		r.fatal("ThenError needs a When before it")
 	}
 	r.asked = true
 	if !errors.Is(r.err, target) {
-		r.differs("the error is another one", []string{showError(target)}, []string{showError(r.err)})
+		r.differs("the error differs", []string{showError(target)}, []string{showError(r.err)})
 	}
 	return r.self
 }
 
-// ThenFile expects that a bucket holds a file with this content.
+// ThenFile expects a file with this content in a bucket.
 func (r *reaction[Self]) ThenFile(bucket *task.Bucket, key, content string) Self {
 	r.t.Helper()
 	if got := r.file(bucket, key); got != content {
-		r.t.Fatalf("%s", r.text(fmt.Sprintf("file %q in %s has another content\n", key, bucket.Definition().Name)+
+		r.t.Fatalf("%s", r.text(fmt.Sprintf("file %q in %s has different content\n", key, bucket.Definition().Name)+
 			mismatch("want", "got", fileLines(content), fileLines(got))))
 	}
 	return r.self
 }
 
-// ThenFileContains expects that a bucket holds a file that contains all parts.
+// ThenFileContains expects a file that contains all parts in a bucket.
 func (r *reaction[Self]) ThenFileContains(bucket *task.Bucket, key string, parts ...string) Self {
 	r.t.Helper()
 	got := r.file(bucket, key)
@@ -152,7 +152,7 @@ func (r *reaction[Self]) ThenFileContains(bucket *task.Bucket, key string, parts
 	return r.self
 }
 
-// ThenNoFile expects that a bucket holds no file of this key.
+// ThenNoFile expects no file with this key in a bucket.
 func (r *reaction[Self]) ThenNoFile(bucket *task.Bucket, key string) Self {
 	r.t.Helper()
 	r.ask("ThenNoFile")
@@ -175,7 +175,7 @@ func (r *reaction[Self]) file(bucket *task.Bucket, key string) string {
 		if len(keys) == 0 {
 			keys = []string{"no file"}
 		}
-		r.fatal("file %q is not in %s, which holds %s", key, bucket.Definition().Name, strings.Join(keys, ", "))
+		r.fatal("file %q is not in %s, which has %s", key, bucket.Definition().Name, strings.Join(keys, ", "))
 	}
 	return content
 }
@@ -193,14 +193,14 @@ func (r *reaction[Self]) files(bucket *task.Bucket) map[string]string {
 	return files
 }
 
-// fileLines makes each line of a text a thing to compare.
+// fileLines splits a text into lines to compare.
 func fileLines(content string) []string {
 	if !strings.Contains(content, "\n") {
 		return []string{strconv.Quote(content)}
 	}
 	lines := strings.Split(content, "\n")
 	for i := range lines[:len(lines)-1] {
-		lines[i] += "\u21b5" // shows a line's end, and the lack of the last one
+		lines[i] += "\u21b5" // shows whether the last line has an end
 	}
 	if last := len(lines) - 1; lines[last] == "" {
 		lines = lines[:last]
@@ -215,12 +215,12 @@ func showError(err error) string {
 	return "error: " + err.Error()
 }
 
-// sameActions ends the test unless the actions mean the same.
+// sameActions fails the test unless the actions are equal.
 func sameActions(s *story, want, got []component.Action) {
 	s.t.Helper()
 	w, g := showActions(want), showActions(got)
 	if !slices.Equal(w, g) {
-		s.differs("the actions are others", w, g)
+		s.differs("the actions differ", w, g)
 	}
 	for i := range want {
 		if want[i].Target != got[i].Target {
@@ -229,11 +229,11 @@ func sameActions(s *story, want, got []component.Action) {
 	}
 }
 
-// ask begins a Then that expects success, or comes after the error was seen.
+// ask begins a Then. It fails the test if there is an error that no Then has checked.
 func (r *reaction[Self]) ask(then string) {
 	r.t.Helper()
 	if !r.called {
-		r.fatal("%s comes without a When before it", then)
+		r.fatal("%s needs a When before it", then)
 	}
 	if r.err != nil && !r.asked {
 		r.asked = true
@@ -241,11 +241,11 @@ func (r *reaction[Self]) ask(then string) {
 	}
 }
 
-// settle ends the step before.
+// settle ends the previous step.
 func (r *reaction[Self]) settle() {
 	r.t.Helper()
 	if r.err != nil && !r.asked {
-		r.fatal("an error, and no Then asked about it: %v", r.err)
+		r.fatal("an error, and no Then expects it: %v", r.err)
 	}
 	r.actions, r.err, r.called, r.asked = nil, nil, false, false
 }
@@ -258,8 +258,8 @@ func (r *reaction[Self]) when(word string, what ...string) {
 	r.called = true
 }
 
-// call runs f as hosts do: a second time as well, after which all must be as it
-// was after the first. It reports whether that went well.
+// call runs f twice, as hosts do after a failure, and checks that the second call has the
+// same results. It returns false if f fails.
 func (r *reaction[Self]) call(key string, uses []*component.Definition, f func(context.Context, component.Env) ([]component.Action, error)) bool {
 	r.t.Helper()
 	ctx := r.t.Context()
@@ -278,20 +278,20 @@ func (r *reaction[Self]) call(key string, uses []*component.Definition, f func(c
 	before := r.everything(uses)
 	again, err := f(ctx, env)
 	if err != nil {
-		r.fatal("it succeeds, and fails when it is called once more for the same %q: %v", key, err)
+		r.fatal("it succeeds, but fails when it is called again for the same %q: %v", key, err)
 	}
 	if first, second := showActions(actions), showActions(again); !slices.Equal(first, second) {
-		r.t.Fatalf("%s", r.text("it returns other actions when it is called once more for the same "+strconv.Quote(key)+"\n"+
+		r.t.Fatalf("%s", r.text("it returns different actions when it is called again for the same "+strconv.Quote(key)+"\n"+
 			mismatch("first", "second", first, second)))
 	}
 	if after := r.everything(uses); !slices.Equal(before, after) {
-		r.t.Fatalf("%s", r.text("it leaves other files when it is called once more for the same "+strconv.Quote(key)+"\n"+
+		r.t.Fatalf("%s", r.text("it leaves different files when it is called again for the same "+strconv.Quote(key)+"\n"+
 			mismatch("first", "second", before, after)))
 	}
 	return true
 }
 
-// everything lists all files in the buckets among uses.
+// everything returns all files in the buckets among uses.
 func (r *reaction[Self]) everything(uses []*component.Definition) []string {
 	r.t.Helper()
 	var out []string
@@ -311,7 +311,7 @@ func (r *reaction[Self]) everything(uses []*component.Definition) []string {
 	return out
 }
 
-// allowed reports why the engine would refuse an action of d.
+// allowed returns an error if a host would refuse an action of d.
 func allowed(d *component.Definition, a component.Action) error {
 	if a.Err != nil {
 		return a.Err

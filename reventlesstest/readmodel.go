@@ -16,7 +16,7 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// ReadModelTest tests what is projected from events, made by [ReadModel].
+// ReadModelTest tests the projections of a read model. [ReadModel] makes it.
 type ReadModelTest[R any] struct {
 	story
 	def     *component.Definition
@@ -28,7 +28,7 @@ type ReadModelTest[R any] struct {
 	asked   bool
 }
 
-// ReadModel begins with a read model without rows.
+// ReadModel starts a test with a read model that has no rows.
 func ReadModel[R any](t testing.TB, m *readmodel.ReadModel[R]) *ReadModelTest[R] {
 	t.Helper()
 	d := m.Definition()
@@ -41,18 +41,18 @@ func ReadModel[R any](t testing.TB, m *readmodel.ReadModel[R]) *ReadModelTest[R]
 	}
 	t.Cleanup(func() {
 		if !t.Failed() && r.err != nil && !r.asked {
-			t.Error(r.text("an error, and no Then asked about it: " + r.err.Error()))
+			t.Error(r.text("an error, and no Then expects it: " + r.err.Error()))
 		}
 	})
 	return r
 }
 
-// Given lets events happen, one after the other, and projects them. An error of a
-// projection leaves its commit out and ends the Given; see ThenError.
+// Given lets events happen, one after the other, and projects them. If a projection
+// fails, its commit and the rest of facts are skipped; see [ReadModelTest.ThenError].
 func (r *ReadModelTest[R]) Given(facts ...Fact) *ReadModelTest[R] {
 	r.t.Helper()
 	if r.err != nil && !r.asked {
-		r.fatal("an error, and no Then asked about it: %v", r.err)
+		r.fatal("an error, and no Then expects it: %v", r.err)
 	}
 	r.err, r.asked = nil, false
 	r.step("Given", showFacts(facts)...)
@@ -64,7 +64,7 @@ func (r *ReadModelTest[R]) Given(facts ...Fact) *ReadModelTest[R] {
 		if i < 0 {
 			r.fatal("it has no projection of %s %s", kindName(f.source.Kind), f.source.Name)
 		}
-		events, commit := r.w.record(f)
+		events, commit := r.w.nextCommit(f)
 		if err := r.project(r.def.ReadModel.Projections[i], events); err != nil {
 			r.err = fmt.Errorf("%v: %w", f, err)
 			return r
@@ -74,8 +74,8 @@ func (r *ReadModelTest[R]) Given(facts ...Fact) *ReadModelTest[R] {
 	return r
 }
 
-// project applies a commit in one step, as hosts do but for large ones. It computes the step more
-// than once, and from changes that were made anew, to see that it is the same.
+// project applies a commit in one step. To check that the projection is pure, it computes
+// the step again from the same changes, and from new ones.
 func (r *ReadModelTest[R]) project(p component.Projection, events []component.Event) error {
 	r.t.Helper()
 	ctx := r.t.Context()
@@ -97,16 +97,16 @@ func (r *ReadModelTest[R]) project(p component.Projection, events []component.Ev
 	if err != nil {
 		return err
 	}
-	for _, what := range []string{"its changes are applied once more, as after a lost race", "it is projected once more"} {
+	for _, what := range []string{"its changes are applied again, as after a conflict", "the event is projected again"} {
 		again, err := r.compute(ctx, events, changes)
 		if err != nil {
-			r.fatal("the projection succeeds, and fails when %s: %v", what, err)
+			r.fatal("the projection succeeds, but fails when %s: %v", what, err)
 		}
 		if a, b := showWrites(step), showWrites(again); !slices.Equal(a, b) {
-			r.t.Fatalf("%s", r.text("the projection is not pure: rows become others when "+what+"\n"+mismatch("first", "second", a, b)))
+			r.t.Fatalf("%s", r.text("the projection is not pure: rows differ when "+what+"\n"+mismatch("first", "second", a, b)))
 		}
 		if changes, err = changesOf(); err != nil {
-			r.fatal("the projection succeeds, and fails when it is projected once more: %v", err)
+			r.fatal("the projection succeeds, but fails when the event is projected again: %v", err)
 		}
 	}
 	first := events[0]
@@ -127,7 +127,7 @@ func (r *ReadModelTest[R]) project(p component.Projection, events []component.Ev
 }
 
 func (r *ReadModelTest[R]) compute(ctx context.Context, events []component.Event, changes [][]component.Change) ([]driver.RowWrite, error) {
-	f := folder{db: r.db, model: r.def.ReadModel, spec: r.w.table(r.def), rows: map[driver.Key]*driver.Row{}, whole: map[string]bool{}, dirty: map[driver.Key]bool{}}
+	f := rowBatch{db: r.db, model: r.def.ReadModel, spec: r.w.table(r.def), rows: map[driver.Key]*driver.Row{}, whole: map[string]bool{}, dirty: map[driver.Key]bool{}}
 	for i, e := range events {
 		for _, c := range changes[i] {
 			if f.model.OwnRow && c.ID != e.Stream {
@@ -141,8 +141,8 @@ func (r *ReadModelTest[R]) compute(ctx context.Context, events []component.Event
 	return f.writes(), nil
 }
 
-// folder folds the changes of a commit into rows.
-type folder struct {
+// rowBatch has the rows that a commit changes.
+type rowBatch struct {
 	db    driver.QueryDb
 	model *component.ReadModel
 	spec  driver.TableSpec
@@ -151,7 +151,7 @@ type folder struct {
 	dirty map[driver.Key]bool
 }
 
-func (f *folder) apply(ctx context.Context, c component.Change) error {
+func (f *rowBatch) apply(ctx context.Context, c component.Change) error {
 	if c.EditAll != nil {
 		return f.applyAll(ctx, c)
 	}
@@ -185,7 +185,7 @@ func (f *folder) apply(ctx context.Context, c component.Change) error {
 	return err
 }
 
-func (f *folder) applyAll(ctx context.Context, c component.Change) error {
+func (f *rowBatch) applyAll(ctx context.Context, c component.Change) error {
 	if err := driver.CheckID("row", c.ID); err != nil {
 		return err
 	}
@@ -230,8 +230,8 @@ func (f *folder) applyAll(ctx context.Context, c component.Change) error {
 	return nil
 }
 
-// encode returns the stored form of a row, which must be one that comes back.
-func (f *folder) encode(key driver.Key, row any) (*driver.Row, error) {
+// encode encodes a row, and checks that JSON loses nothing.
+func (f *rowBatch) encode(key driver.Key, row any) (*driver.Row, error) {
 	out, err := f.model.Encode(row)
 	if err != nil {
 		return nil, err
@@ -242,7 +242,7 @@ func (f *folder) encode(key driver.Key, row any) (*driver.Row, error) {
 	}
 	back, err := f.model.Decode(out.Data)
 	if err != nil {
-		return nil, fmt.Errorf("it does not come back from its own JSON %s: %w", out.Data, err)
+		return nil, fmt.Errorf("it cannot be decoded from its own JSON %s: %w", out.Data, err)
 	}
 	if before, after := dump(reflect.ValueOf(row)), dump(reflect.ValueOf(back)); before != after {
 		return nil, fmt.Errorf("it does not survive JSON:\n%s", mismatch("before", "after", []string{before}, []string{after}))
@@ -250,7 +250,7 @@ func (f *folder) encode(key driver.Key, row any) (*driver.Row, error) {
 	return &out, nil
 }
 
-func (f *folder) load(ctx context.Context, key driver.Key) error {
+func (f *rowBatch) load(ctx context.Context, key driver.Key) error {
 	if _, known := f.rows[key]; known || f.whole[key.ID] {
 		return nil
 	}
@@ -266,7 +266,7 @@ func (f *folder) load(ctx context.Context, key driver.Key) error {
 	return nil
 }
 
-func (f *folder) loadAll(ctx context.Context, id string) error {
+func (f *rowBatch) loadAll(ctx context.Context, id string) error {
 	if f.whole[id] {
 		return nil
 	}
@@ -283,8 +283,8 @@ func (f *folder) loadAll(ctx context.Context, id string) error {
 	return nil
 }
 
-// writes are what the changes come to, ordered by key.
-func (f *folder) writes() []driver.RowWrite {
+// writes returns the changed rows, ordered by key.
+func (f *rowBatch) writes() []driver.RowWrite {
 	var out []driver.RowWrite
 	for _, key := range slices.SortedFunc(maps.Keys(f.dirty), rows.CompareKeys) {
 		if row := f.rows[key]; row != nil {
@@ -328,8 +328,7 @@ func showRows(list []driver.Row) []string {
 	return out
 }
 
-// Then expects that these rows, by id, are all that there are. It is for read
-// models without sub ids.
+// Then expects exactly these rows, by id. It is for read models without sub ids.
 func (r *ReadModelTest[R]) Then(want map[string]R) *ReadModelTest[R] {
 	r.t.Helper()
 	r.ask()
@@ -340,12 +339,12 @@ func (r *ReadModelTest[R]) Then(want map[string]R) *ReadModelTest[R] {
 	for _, id := range slices.Sorted(maps.Keys(want)) {
 		list = append(list, r.encode(id, want[id]))
 	}
-	r.compare("the rows are others", list, r.all())
+	r.compare("the rows differ", list, r.all())
 	return r
 }
 
-// ThenRow expects that a row is there. In a read model with sub ids it is one of
-// the rows of its id.
+// ThenRow expects a row with this content. In a read model with sub ids, its id may have
+// other rows.
 func (r *ReadModelTest[R]) ThenRow(id string, row R) *ReadModelTest[R] {
 	r.t.Helper()
 	r.ask()
@@ -353,16 +352,16 @@ func (r *ReadModelTest[R]) ThenRow(id string, row R) *ReadModelTest[R] {
 	got, err := r.db.LoadRow(r.t.Context(), want.Key)
 	switch {
 	case errors.Is(err, driver.ErrNotFound):
-		r.t.Fatalf("%s", r.text(fmt.Sprintf("row %s is not there%s\n", showKey(want.Key), r.expired(want.Key))+
+		r.t.Fatalf("%s", r.text(fmt.Sprintf("row %s does not exist%s\n", showKey(want.Key), r.expired(want.Key))+
 			mismatch("want", "all rows", []string{showRow(want)}, showRows(r.all()))))
 	case err != nil:
 		r.fatal("%v", err)
 	}
-	r.compare("the row is another one", []driver.Row{want}, []driver.Row{got})
+	r.compare("the row differs", []driver.Row{want}, []driver.Row{got})
 	return r
 }
 
-// ThenRows expects that these are all rows of an id, in a read model with sub ids.
+// ThenRows expects exactly these rows of an id, in a read model with sub ids.
 func (r *ReadModelTest[R]) ThenRows(id string, want ...R) *ReadModelTest[R] {
 	r.t.Helper()
 	r.ask()
@@ -371,11 +370,11 @@ func (r *ReadModelTest[R]) ThenRows(id string, want ...R) *ReadModelTest[R] {
 		list[i] = r.encode(id, row)
 	}
 	slices.SortFunc(list, func(a, b driver.Row) int { return rows.CompareKeys(a.Key, b.Key) })
-	r.compare(fmt.Sprintf("the rows of %q are others", id), list, r.load(id))
+	r.compare(fmt.Sprintf("the rows of %q differ", id), list, r.load(id))
 	return r
 }
 
-// ThenNoRow expects that an id has no row.
+// ThenNoRow expects that an id has no rows.
 func (r *ReadModelTest[R]) ThenNoRow(id string) *ReadModelTest[R] {
 	r.t.Helper()
 	r.ask()
@@ -385,7 +384,7 @@ func (r *ReadModelTest[R]) ThenNoRow(id string) *ReadModelTest[R] {
 	return r
 }
 
-// ThenRowCount expects that the read model has n rows in all.
+// ThenRowCount expects that the read model has n rows in total.
 func (r *ReadModelTest[R]) ThenRowCount(n int) *ReadModelTest[R] {
 	r.t.Helper()
 	r.ask()
@@ -399,19 +398,19 @@ func (r *ReadModelTest[R]) ThenRowCount(n int) *ReadModelTest[R] {
 	return r
 }
 
-// ThenError expects that the last Given ended with an error in which errors.Is
-// finds target, such as [driver.ErrNotFound] for an update of a missing row and
-// [driver.ErrExists] for a row that is created twice.
+// ThenError expects that the last Given failed with an error that wraps target, such as
+// [driver.ErrNotFound] after an update of a row that does not exist, and
+// [driver.ErrExists] after a row is created twice.
 func (r *ReadModelTest[R]) ThenError(target error) *ReadModelTest[R] {
 	r.t.Helper()
 	r.asked = true
 	if !errors.Is(r.err, target) {
-		r.differs("the error is another one", []string{showError(target)}, []string{showError(r.err)})
+		r.differs("the error differs", []string{showError(target)}, []string{showError(r.err)})
 	}
 	return r
 }
 
-// ask begins a Then that expects success, or comes after the error was seen.
+// ask begins a Then. It fails the test if there is an error that no Then has checked.
 func (r *ReadModelTest[R]) ask() {
 	r.t.Helper()
 	if r.err != nil && !r.asked {
@@ -469,5 +468,5 @@ func (r *ReadModelTest[R]) expired(key driver.Key) string {
 	if at.IsZero() || r.w.clock.Now().Before(at) {
 		return ""
 	}
-	return fmt.Sprintf(": it expired at %s, and the clock stands at %s", at.Format(time.RFC3339), r.w.clock.Now().Format(time.RFC3339))
+	return fmt.Sprintf(": it expired at %s, and the clock is at %s", at.Format(time.RFC3339), r.w.clock.Now().Format(time.RFC3339))
 }

@@ -170,7 +170,7 @@ func TestFactsThatCannotBe(t *testing.T) {
 		fact reventlesstest.Fact
 		want string
 	}{
-		"of another source": {event("dune", counter.Finished{}), `counter.Finished is no event of Book, which are: Lent, Returned`},
+		"of another source": {event("dune", counter.Finished{}), `counter.Finished is not an event of Book, which are: Lent, Returned`},
 		"without event":     {event("dune"), "no events"},
 		"without id":        {event("", Returned{}), "entity id is empty"},
 		"zero":              {reventlesstest.Fact{}, "a fact is empty; use Event"},
@@ -243,7 +243,7 @@ func TestAutomation(t *testing.T) {
 			Given(reventlesstest.Rows(Loans, "prize", Loan{Member: "bob"})).
 			When(finished).Then(Book.To("prize", TakeBack{}))
 	}, `want: send Book "prize": TakeBack {}`, `got:  after 1h0m0s send Book "prize": TakeBack {}`, `1. Given 1 rows of Loans "prize"`)
-	fails(t, func(t testing.TB) { reventlesstest.Automation(t, Remind).ThenNothing() }, "automation Remind: ThenNothing comes without a When before it")
+	fails(t, func(t testing.TB) { reventlesstest.Automation(t, Remind).ThenNothing() }, "automation Remind: ThenNothing needs a When before it")
 	fails(t, func(t testing.TB) { reventlesstest.Automation(t, Remind).When(lent).Then(nil) }, "action 1 of Then is nil")
 	fails(t, func(t testing.TB) { reventlesstest.Automation(t, Remind).When(lent).Then(Book.To("", TakeBack{})) }, "entity id is empty")
 	fails(t, func(t testing.TB) {
@@ -277,16 +277,16 @@ func TestTask(t *testing.T) {
 	})
 	fails(t, func(t testing.TB) { reventlesstest.Task(t, LendList).WhenCreated("b.lst", "").ThenNothing() },
 		`task LendList, step 1 (WhenCreated): unexpected EOF`, `1. WhenCreated "b.lst" (0 bytes)`)
-	fails(t, func(t testing.TB) { reventlesstest.Task(t, LendList).WhenCreated("b.lst", "") }, "no Then asked about it: unexpected EOF")
-	fails(t, func(t testing.TB) { reventlesstest.Task(t, LendList).WhenCreated("b.lst", "").WhenDue(due) }, "no Then asked about it: unexpected EOF")
+	fails(t, func(t testing.TB) { reventlesstest.Task(t, LendList).WhenCreated("b.lst", "") }, "no Then expects it: unexpected EOF")
+	fails(t, func(t testing.TB) { reventlesstest.Task(t, LendList).WhenCreated("b.lst", "").WhenDue(due) }, "no Then expects it: unexpected EOF")
 	fails(t, func(t testing.TB) { reventlesstest.Task(t, LendList).WhenCreated("a.lst", "ada").ThenError(errEOF) },
 		"want: error: unexpected EOF", "got:  no error")
 	fails(t, func(t testing.TB) {
 		reventlesstest.Task(t, LendList).WhenCreated("a.lst", "ada").ThenFile(Desk, "a.lst.done", "1 books\n")
-	}, `file "a.lst.done" in Desk has another content`, "want: 1 books\u21b5", "got:  0 books\u21b5")
+	}, `file "a.lst.done" in Desk has different content`, "want: 1 books\u21b5", "got:  0 books\u21b5")
 	fails(t, func(t testing.TB) {
 		reventlesstest.Task(t, LendList).WhenCreated("a.lst", "ada").ThenFile(Desk, "a.done", "0 books\n")
-	}, `file "a.done" is not in Desk, which holds "a.lst", "a.lst.done"`)
+	}, `file "a.done" is not in Desk, which has "a.lst", "a.lst.done"`)
 	fails(t, func(t testing.TB) {
 		reventlesstest.Task(t, LendList).WhenCreated("a.lst", "ada").ThenFileContains(Desk, "a.lst.done", "0 books", "ada")
 	}, `does not contain "ada", it is:`, "    0 books")
@@ -322,13 +322,13 @@ func TestOffer(t *testing.T) {
 	fails(t, func(t testing.TB) { reventlesstest.Offer(t, LendingOffer).When(lent).ThenPublishes(BookGone{8}) },
 		`want: BookGone {"days":8}`, `got:  BookGone {"days":7}`, `1. When Book "dune": Lent`)
 	fails(t, func(t testing.TB) { reventlesstest.Offer(t, LendingOffer).When(lent).ThenPublishes(Lent{}) },
-		"event 1 of ThenPublishes: reventlesstest_test.Lent is no event of the extension point")
+		"event 1 of ThenPublishes: reventlesstest_test.Lent is not an event of the extension point")
 	fails(t, func(t testing.TB) { reventlesstest.Offer(t, LendingOffer).When(lent).ThenNothing() }, "want: nothing", `got:  BookGone`)
 	fails(t, func(t testing.TB) {
 		reventlesstest.Offer(t, LendingOffer).WhenCommand(Lending.To("dune", Recall{})).ThenNothing()
 	}, "want: nothing", `got:  send Book "dune": TakeBack {}`)
-	fails(t, func(t testing.TB) { reventlesstest.Offer(t, LendingOffer).When(lent).ThenSends() }, "ThenSends comes without a WhenCommand before it")
-	fails(t, func(t testing.TB) { reventlesstest.Offer(t, LendingOffer).ThenNothing() }, "ThenPublishes comes without a When before it")
+	fails(t, func(t testing.TB) { reventlesstest.Offer(t, LendingOffer).When(lent).ThenSends() }, "ThenSends needs a WhenCommand before it")
+	fails(t, func(t testing.TB) { reventlesstest.Offer(t, LendingOffer).ThenNothing() }, "ThenPublishes needs a When before it")
 	fails(t, func(t testing.TB) { reventlesstest.Offer(t, LendingOffer).WhenCommand(Book.To("dune", TakeBack{})) },
 		"the command is for aggregate Book")
 	fails(t, func(t testing.TB) {
@@ -355,8 +355,8 @@ func TestReadModel(t *testing.T) {
 	})
 	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Loans).Given(lent, lent).ThenRowCount(1) },
 		"read model Loans, step 1 (Given)", `Book "dune": Lent {"days":1,"member":"ada"}: row "dune": create: already exists`)
-	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Loans).Given(lent, lent) }, "no Then asked about it", "already exists")
-	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Loans).Given(lent, lent).Given() }, "no Then asked about it", "already exists")
+	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Loans).Given(lent, lent) }, "no Then expects it", "already exists")
+	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Loans).Given(lent, lent).Given() }, "no Then expects it", "already exists")
 	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Loans).Given(lent).ThenError(driver.ErrExists) },
 		"want: error: already exists", "got:  no error")
 	fails(t, func(t testing.TB) {
@@ -365,18 +365,18 @@ func TestReadModel(t *testing.T) {
 	fails(t, func(t testing.TB) {
 		reventlesstest.ReadModel(t, Loans).Given(lent).ThenRow("dune", Loan{Member: "bob", Due: row.Due})
 	},
-		"the row is another one", `want: "dune": {"due":"2026-03-03T10:00:00Z","member":"bob"}`, `got:  "dune": {"due":"2026-03-03T10:00:00Z","member":"ada"}`)
+		"the row differs", `want: "dune": {"due":"2026-03-03T10:00:00Z","member":"bob"}`, `got:  "dune": {"due":"2026-03-03T10:00:00Z","member":"ada"}`)
 	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Loans).Given(lent).ThenRow("emma", row) },
-		`row "emma" is not there`, `all rows: "dune"`)
+		`row "emma" does not exist`, `all rows: "dune"`)
 	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Loans).Given(lent).ThenNoRow("dune") }, `"dune" has rows`, `got:  "dune": {`)
 	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Loans).Given(lent).ThenRowCount(2) }, `there are 1 rows, not 2`, `    "dune": {`)
-	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Loans).Given(lent).Then(nil) }, "the rows are others", "want: nothing")
+	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Loans).Given(lent).Then(nil) }, "the rows differ", "want: nothing")
 	fails(t, func(t testing.TB) { reventlesstest.ReadModel(t, Readings).Then(nil) }, "use ThenRows")
 	fails(t, func(t testing.TB) {
 		reventlesstest.ReadModel(t, Readings).
 			Given(event("emma", Lent{Member: "ada"}), event("dune", Lent{Member: "ada"})).
 			ThenRows("ada", Reading{"dune", 1}, Reading{"emma", 2})
-	}, `the rows of "ada" are others`, `    "ada"/"dune": {"book":"dune","times":1}`, `- "ada"/"emma": {"book":"emma","times":2}`, `+ "ada"/"emma": {"book":"emma","times":1}`)
+	}, `the rows of "ada" differ`, `    "ada"/"dune": {"book":"dune","times":1}`, `- "ada"/"emma": {"book":"emma","times":2}`, `+ "ada"/"emma": {"book":"emma","times":1}`)
 	fails(t, func(t testing.TB) {
 		reventlesstest.ReadModel(t, Loans).Given(reventlesstest.Event(Lending, "dune", BookBack{}))
 	},
@@ -406,10 +406,10 @@ func TestAggregate(t *testing.T) {
 	fails(t, func(t testing.TB) { reventlesstest.Aggregate(t, Book).When(Lend{"bob", 40}).ThenNothing() }, `got:  rejected Rejected (too long)`)
 	fails(t, func(t testing.TB) { lent(t).When(TakeBack{}).Then(Returned{"ada"}, Returned{"ada"}) },
 		"want (-), got (+):", `    Returned {"member":"ada"}`, `- Returned {"member":"ada"}`)
-	fails(t, func(t testing.TB) { lent(t).Then() }, "Then comes without a When before it")
-	fails(t, func(t testing.TB) { lent(t).When(Lend{"bob", 7}) }, "step 2 (When)", `no Then asked about it: rejected NotHere "ada"`)
-	fails(t, func(t testing.TB) { lent(t).When(Lend{"bob", 7}).When(TakeBack{}) }, `no Then asked about it: rejected NotHere "ada"`)
-	fails(t, func(t testing.TB) { lent(t).When(Lend{"bob", 7}).ThenRejected("NotHere", 1, 2) }, "takes one detail at most")
+	fails(t, func(t testing.TB) { lent(t).Then() }, "Then needs a When before it")
+	fails(t, func(t testing.TB) { lent(t).When(Lend{"bob", 7}) }, "step 2 (When)", `no Then expects it: rejected NotHere "ada"`)
+	fails(t, func(t testing.TB) { lent(t).When(Lend{"bob", 7}).When(TakeBack{}) }, `no Then expects it: rejected NotHere "ada"`)
+	fails(t, func(t testing.TB) { lent(t).When(Lend{"bob", 7}).ThenRejected("NotHere", 1, 2) }, "takes at most one detail")
 }
 
 // Long is longer than a line.
@@ -435,7 +435,7 @@ func TestLongDifferences(t *testing.T) {
 	spec.Decide = func(BookState, BookCommand) ([]BookEvent, error) { return []BookEvent{long("now")}, nil }
 	a := aggregate.New(spec)
 	r := record(t, func(t testing.TB) { reventlesstest.Aggregate(t, a).When(TakeBack{}).Then(long("then")) })
-	const want = `aggregate Book, step 1 (When): the answer is another one
+	const want = `aggregate Book, step 1 (When): the answer differs
   want (-), got (+):
     Long {
     ... 12 equal lines

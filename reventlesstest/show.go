@@ -11,10 +11,10 @@ import (
 	"github.com/reventless-go/reventless/internal/component"
 )
 
-// lineLength is how much is shown on one line; longer JSON is indented.
+// lineLength is the maximum length of a line; longer JSON is indented.
 const lineLength = 88
 
-// showEvent is a wire form on one line.
+// showEvent returns an encoded message on one line.
 func showEvent(e driver.Event) string {
 	name := e.Type
 	if e.Version > 1 {
@@ -42,8 +42,8 @@ func showRejection(r *component.Rejection) string {
 	return s
 }
 
-// showAction is an action on one line: two actions mean the same exactly if they
-// have one target and are shown alike.
+// showAction returns an action on one line. Actions are equal if and only if they have
+// the same target and the same line.
 func showAction(a component.Action) string {
 	target := "nothing"
 	if a.Target != nil {
@@ -80,8 +80,8 @@ func showActions(actions []component.Action) []string {
 	return out
 }
 
-// mismatch shows two lists of things under their names: each on a line if they
-// are short, otherwise spread out and as a difference by lines.
+// mismatch returns two lists with their names: on one line each if they are short,
+// otherwise as a line-by-line difference.
 func mismatch(wantName, gotName string, want, got []string) string {
 	if len(want) <= 1 && len(got) <= 1 && len(one(want)) <= lineLength && len(one(got)) <= lineLength &&
 		!strings.Contains(one(want)+one(got), "\n") {
@@ -118,7 +118,7 @@ func spread(list []string) []string {
 	return lines
 }
 
-// around is how many equal lines are shown beside a difference.
+// around is the number of equal lines that are shown before and after a difference.
 const around = 3
 
 // diff returns the lines of a and b, marked by "- " when they are in a only, by
@@ -140,7 +140,7 @@ func diff(a, b []string) []string {
 	for _, l := range a[len(a)-tail:] {
 		out = append(out, "  "+l)
 	}
-	return fold(out)
+	return collapse(out)
 }
 
 // maxTable bounds the memory of diffMiddle; above it, all lines count as changed.
@@ -188,8 +188,8 @@ func diffMiddle(a, b []string) []string {
 	return out
 }
 
-// fold replaces equal lines that are far from any difference.
-func fold(lines []string) []string {
+// collapse replaces runs of equal lines that are far from a difference.
+func collapse(lines []string) []string {
 	same := func(l string) bool { return strings.HasPrefix(l, "  ") }
 	if !slices.ContainsFunc(lines, func(l string) bool { return !same(l) }) {
 		return lines
@@ -202,7 +202,7 @@ func fold(lines []string) []string {
 		for k := max(0, i-around); k <= min(len(lines)-1, i+around); k++ {
 			keep[k] = true
 		}
-		for k := i; k >= 0; k-- { // the line that says what this is a part of
+		for k := i; k >= 0; k-- { // the line that the difference belongs to
 			if text := lines[k][2:]; text != "" && !strings.ContainsAny(text[:1], " }]") {
 				keep[k] = true
 				break

@@ -6,31 +6,31 @@ import (
 	"testing"
 )
 
-// story is what a test has told so far. Its failures say all of it.
+// story has the steps of a test so far; failures show them.
 type story struct {
 	t     testing.TB
 	name  string // of the component under test
 	steps []string
 }
 
-// step begins a step, that is a Given or a When.
+// step begins a step: a Given or a When.
 func (s *story) step(word string, what ...string) {
 	s.steps = append(s.steps, strings.TrimSpace(word+" "+strings.Join(what, "; ")))
 }
 
-// fatal ends the test because the test itself, or the component, is wrong.
+// fatal fails the test.
 func (s *story) fatal(format string, args ...any) {
 	s.t.Helper()
 	s.t.Fatalf("%s", s.text(fmt.Sprintf(format, args...)))
 }
 
-// differs ends the test because want is not got.
+// differs fails the test because want and got differ.
 func (s *story) differs(what string, want, got []string) {
 	s.t.Helper()
 	s.t.Fatalf("%s", s.text(what+"\n"+mismatch("want", "got", want, got)))
 }
 
-// text is a failure: the place, what is wrong, and what went before.
+// text returns a failure: the step, what is wrong, and the steps so far.
 func (s *story) text(what string) string {
 	var b strings.Builder
 	b.WriteString(s.name)
@@ -48,7 +48,7 @@ func (s *story) text(what string) string {
 	return b.String()
 }
 
-// shorten bounds what a failure repeats of an earlier step.
+// shorten truncates the text of a step.
 func shorten(s string) string {
 	const limit = 400
 	runes := []rune(s)

@@ -11,13 +11,13 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// TaskTest tests what a task does with files and by the clock, made by [Task].
+// TaskTest tests a task. [Task] makes it.
 type TaskTest struct {
 	reaction[*TaskTest]
 	changes int
 }
 
-// Task tests a task.
+// Task starts a test of a task.
 func Task(t testing.TB, c *task.Task) *TaskTest {
 	t.Helper()
 	a := &TaskTest{}
@@ -26,13 +26,13 @@ func Task(t testing.TB, c *task.Task) *TaskTest {
 	return a
 }
 
-// WhenCreated puts a file into the task's bucket. The task is called if the key
-// has its prefix and suffix.
+// WhenCreated stores a file in the task's bucket. The task is called if the key has its
+// prefix and suffix.
 func (a *TaskTest) WhenCreated(key, content string) *TaskTest {
 	a.t.Helper()
 	a.when("WhenCreated", fmt.Sprintf("%q (%d bytes)", key, len(content)))
 	if a.bucket() == nil || a.def.Task.Created == nil {
-		a.fatal("the task is not called for created files")
+		a.fatal("the task has no Created")
 	}
 	if err := a.w.put(a.t.Context(), a.bucket(), key, content); err != nil {
 		a.fatal("%v", err)
@@ -41,13 +41,13 @@ func (a *TaskTest) WhenCreated(key, content string) *TaskTest {
 	return a
 }
 
-// WhenRemoved removes a file from the task's bucket. The task is called if the key
-// has its prefix and suffix.
+// WhenRemoved deletes a file from the task's bucket. The task is called if the key has
+// its prefix and suffix.
 func (a *TaskTest) WhenRemoved(key string) *TaskTest {
 	a.t.Helper()
 	a.when("WhenRemoved", fmt.Sprintf("%q", key))
 	if a.bucket() == nil || a.def.Task.Removed == nil {
-		a.fatal("the task is not called for removed files")
+		a.fatal("the task has no Removed")
 	}
 	b, err := a.w.provider.OpenBucket(a.t.Context(), a.w.name(a.bucket()))
 	if err == nil {
@@ -60,12 +60,12 @@ func (a *TaskTest) WhenRemoved(key string) *TaskTest {
 	return a
 }
 
-// WhenDue calls the task by the clock, which is set to the time.
+// WhenDue sets the clock to due and calls the task's Run.
 func (a *TaskTest) WhenDue(due time.Time) *TaskTest {
 	a.t.Helper()
 	a.when("WhenDue", due.UTC().Format(time.RFC3339))
 	if a.def.Task.Scheduled == nil {
-		a.fatal("the task is not called by the clock")
+		a.fatal("the task has no Run")
 	}
 	a.w.clock.set(due)
 	a.call(a.def.Name+"/"+due.UTC().Format(time.RFC3339), a.def.Uses(), func(ctx context.Context, env component.Env) ([]component.Action, error) {

@@ -16,7 +16,7 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// world is what components find around them: read models and buckets, in memory.
+// world has the read models and buckets of a test, in memory.
 type world struct {
 	history
 	provider *memory.Provider
@@ -32,7 +32,7 @@ func newWorld() *world {
 	}
 }
 
-// name keeps apart components of one name, which are of two plugins.
+// name returns a unique name: components of two plugins may have the same name.
 func (w *world) name(d *component.Definition) string {
 	name, ok := w.names[d]
 	if !ok {
@@ -96,16 +96,15 @@ func readFile(ctx context.Context, b driver.Bucket, key string) (string, error) 
 	return string(data), errors.Join(err, body.Close())
 }
 
-// Fixture is something that a component finds when it looks, made by [Rows] and
-// [File].
+// Fixture is something that a component can read. [Rows] and [File] make it.
 type Fixture struct {
 	of    *component.Definition
 	text  string
 	apply func(context.Context, *world) error
 }
 
-// Rows says that a read model has these rows under id: one, or several if the
-// read model has sub ids.
+// Rows are rows of an id in a read model: one row, or several if the read model has sub
+// ids.
 func Rows[R any](m *readmodel.ReadModel[R], id string, rows ...R) Fixture {
 	d := m.Definition()
 	return Fixture{d, fmt.Sprintf("%d rows of %s %q", len(rows), d.Name, id), func(ctx context.Context, w *world) error {
@@ -130,7 +129,7 @@ func Rows[R any](m *readmodel.ReadModel[R], id string, rows ...R) Fixture {
 	}}
 }
 
-// File says that a bucket holds a file.
+// File is a file in a bucket.
 func File(bucket *task.Bucket, key, content string) Fixture {
 	d := bucket.Definition()
 	return Fixture{d, fmt.Sprintf("file %q in %s", key, d.Name), func(ctx context.Context, w *world) error {
@@ -146,7 +145,7 @@ func (w *world) put(ctx context.Context, bucket *component.Definition, key, cont
 	return b.Put(ctx, key, strings.NewReader(content))
 }
 
-// env is the env of one call.
+// env is the plugin.Env of one call.
 type env struct {
 	ctx  context.Context
 	w    *world

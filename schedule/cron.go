@@ -19,12 +19,12 @@ type cron struct {
 
 const firstYear = 1970
 
-// set holds numbers of 0-255, enough for 230 years.
+// set is a set of numbers from 0 to 255, enough for 230 years.
 type set [4]uint64
 
 func (s *set) add(n int) { s[n/64] |= 1 << (n % 64) }
 
-// from yields the members that are not below n, ascending.
+// from yields the members from n on, ascending.
 func (s *set) from(n int) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		n := max(n, 0)
@@ -54,14 +54,14 @@ const (
 	onLast                       // nL
 )
 
-// days is what the two day fields say together.
+// days is the condition of the two day fields together.
 type days struct {
 	rule   dayRule
 	listed set
 	n, k   int
 }
 
-// in returns the days of a month.
+// in returns the matching days of a month.
 func (d *days) in(year, month int) set {
 	if d.rule == onDates {
 		listed := d.listed
@@ -111,7 +111,7 @@ func weekday(year, month, date int) int {
 // weekday first.
 func firstOn(n, first int) int { return 1 + (n-first+7)%7 }
 
-// workday returns the Monday to Friday that is nearest to date in the same month.
+// workday returns the weekday (Monday to Friday) nearest to date in the same month.
 func workday(date, last, first int) int {
 	switch (first - 1 + date - 1) % 7 {
 	case 6: // Saturday
@@ -128,15 +128,15 @@ func workday(date, last, first int) int {
 	return date
 }
 
-// next returns the first time after after. It goes down from years to minutes
-// and looks at the members of each field only, so a plan that never fires costs
-// no more than 2760 months.
+// next returns the first time after after. It searches from years down to minutes, and
+// visits only the members of each field: so a plan without future times costs at most
+// 2760 months.
 func (c *cron) next(after time.Time, loc *time.Location) (time.Time, bool) {
 	if loc == nil {
 		loc = time.UTC
 	}
 	local := after.In(loc)
-	// The lower bounds hold for as long as all larger units are at theirs.
+	// A lower bound applies only while all larger units are at their lower bounds.
 	year, month, date := local.Year()-firstYear, int(local.Month()), local.Day()
 	hour, minute := local.Hour(), local.Minute()
 	for y := range c.years.from(year) {
@@ -170,11 +170,11 @@ func (c *cron) next(after time.Time, loc *time.Location) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// instant returns the first instant at which the clocks of loc show wall, given
-// in seconds as if it were UTC. If they never do, because they are put forward
-// over it, exists is false, and the instant is that of clocks not put forward.
+// instant returns the first instant at which the clocks of loc show wall, which is in
+// seconds as if it were UTC. If clocks skip wall, exists is false, and the instant is the
+// one at which they would have shown it.
 //
-// time.Date does not say which of two instants it returns.
+// time.Date does not specify which of two instants it returns.
 func instant(wall int64, loc *time.Location) (unix int64, exists bool) {
 	if loc == nil || loc == time.UTC {
 		return wall, true
@@ -184,8 +184,8 @@ func instant(wall int64, loc *time.Location) (unix int64, exists bool) {
 	for at := wall - widest; at <= wall+widest; {
 		t := time.Unix(at, 0).In(loc)
 		offset := offsetOf(t)
-		// The end may lie too early: for times beyond the zone file it can be
-		// that of the year, and in leap years a day less, which may be before t.
+		// The end may be too early: for times beyond the zone file it can be the end of
+		// the year, and in leap years a day before it, which may be before t.
 		end := at + 24*3600
 		if _, bound := t.ZoneBounds(); bound.Unix() > at {
 			end = bound.Unix()
@@ -312,7 +312,7 @@ func parses(fields []string) bool {
 	return err == nil
 }
 
-// parse reads a list of values, ranges and steps.
+// parse parses a list of values, ranges and steps.
 func (f *field) parse(text string) (s set, canonical string, err *Error) {
 	items := strings.Split(text, ",")
 	for i, item := range items {
@@ -390,7 +390,7 @@ func (f *field) item(s *set, item string, listed bool) (string, *Error) {
 	return text, nil
 }
 
-// value reads a number or a name, and returns its canonical text.
+// value parses a number or a name, and returns its canonical text.
 func (f *field) value(text string) (int, string, *Error) {
 	if i := slices.Index(f.names, upper(text)); i >= 0 {
 		return f.min + i, f.names[i], nil
@@ -405,7 +405,7 @@ func (f *field) value(text string) (int, string, *Error) {
 	return n, strconv.Itoa(n), nil
 }
 
-// upper is strings.ToUpper without the letters beyond ASCII that become ASCII.
+// upper is strings.ToUpper for ASCII letters only: some others have ASCII upper cases.
 func upper(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' {
@@ -415,7 +415,7 @@ func upper(s string) string {
 	}, s)
 }
 
-// parseDates reads the field day-of-month.
+// parseDates parses the field day-of-month.
 func parseDates(text string) (days, string, *Error) {
 	f := fieldDate
 	switch t := upper(text); {
@@ -451,8 +451,8 @@ func isSpecialDate(item string) bool {
 	return strings.Trim(item, "0123456789LW") == "" && strings.ContainsAny(item, "LW")
 }
 
-// parseWeekdays reads the field day-of-week. With L and # the canonical text has
-// numbers, as in the documentation of EventBridge, which shows no names there.
+// parseWeekdays parses the field day-of-week. With L and # the canonical text has numbers,
+// as in the documentation of EventBridge.
 func parseWeekdays(text string) (days, string, *Error) {
 	f := fieldWeekday
 	switch t := upper(text); {
@@ -500,8 +500,8 @@ var macros = map[string]string{
 	"@hourly":   "0 * * * ? *",
 }
 
-// macroHint returns a hint for an expression that begins with @; format is the
-// form in which the caller takes the fields.
+// macroHint returns a hint for an expression that begins with @. format is the form of the
+// suggested expression.
 func macroHint(expression, format string) string {
 	if meant := macros[strings.ToLower(expression)]; meant != "" {
 		return fmt.Sprintf("@ names are not known; did you mean %q?", fmt.Sprintf(format, meant))
@@ -512,8 +512,8 @@ func macroHint(expression, format string) string {
 	return "@ names are not known"
 }
 
-// habit recognizes other dialects of cron in an expression that did not parse,
-// and returns a hint for its author, or nothing.
+// habit recognizes other cron dialects in an invalid expression, and returns a hint, or
+// nothing.
 func habit(expression string, fields []string) string {
 	meant := func(why string, fields []string) string {
 		if !parses(fields) {
@@ -540,7 +540,7 @@ func habit(expression string, fields []string) string {
 		}
 		return why
 	case 6:
-		// Unix cron or Quartz with seconds in front and without a year.
+		// Unix cron or Quartz, with seconds first and without a year.
 		f := append(slices.Clone(fields[1:]), "*")
 		if hint := meant(seconds, f); hint != "" {
 			return hint
@@ -555,7 +555,7 @@ func habit(expression string, fields []string) string {
 	return ""
 }
 
-// oneDay returns fields with ? in the day field that is *.
+// oneDay returns fields with ? in place of * in one day field.
 func oneDay(fields []string) []string {
 	f := slices.Clone(fields)
 	switch {
@@ -567,7 +567,7 @@ func oneDay(fields []string) []string {
 	return f
 }
 
-// unixWeekdays puts names for the numbers, of which 0 and 7 are Sunday.
+// unixWeekdays replaces the numbers, where 0 and 7 are Sunday, by names.
 func unixWeekdays(text string) string {
 	if strings.ContainsAny(text, "/#") {
 		return text

@@ -1,13 +1,15 @@
-// Package shop is the example application of Reventless: a shop with a catalog
-// and an order book, two plugins that together use every component.
+// Package shop is the example application of Reventless: a shop with two plugins, which
+// together have every kind of component.
 //
+//   - catalog: the plugin Catalog, with the aggregates category and product, read models
+//     (views), a task on files (imports) and an extension point (catalogapi)
+//   - ordering: the plugin Ordering, with the aggregates customer, order, returns and
+//     listing, read models (views), automations, a side effect, an extension and a task
+//     (policy)
 //   - money: sums in whole pence
-//   - catalog: the plugin Catalog; category and product are its aggregates, views
-//     its read models, imports a task on files, catalogapi what other plugins see
-//   - ordering: the plugin Ordering; customer, order, returns and listing are its
-//     aggregates, views its read models, policy what happens by itself
-//   - seed: a day of a real shop, replayed through commands
-//   - cmd: the programs that run the same App in different places
+//   - seed: fills the shop with a day of a real shop
+//   - cmd: the programs: dev runs the shop in one process, lambda on AWS, and deploy
+//     creates it there
 package shop
 
 import (
@@ -16,7 +18,7 @@ import (
 	"github.com/reventless-go/reventless/examples/shop/ordering"
 )
 
-// App returns the shop. It is a declaration: nothing runs before a host is given it.
+// App returns the declaration of the shop, which a host runs.
 func App() *reventless.App {
 	return reventless.New("shop", catalog.Plugin, ordering.Plugin)
 }

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// PlatformPlugin is the name of the plugin that every App has by itself.
+// PlatformPlugin is the name of the plugin that every App has.
 const PlatformPlugin = "Platform"
 
-// App is an assembled application: every reference is resolved.
+// App is an assembled application: all references are resolved.
 type App struct {
 	Name    string
 	Plugins []Plugin
@@ -24,14 +24,14 @@ type App struct {
 type Plugin struct {
 	Name       string
 	Doc        string
-	Heartbeat  time.Duration // negative is none
+	Heartbeat  time.Duration // negative means none
 	Components []*Definition
 }
 
 type place struct{ plugin, name string }
 
-// Assemble resolves the references between components. The error joins all that
-// is wrong, each naming the component.
+// Assemble resolves the references between components. The error joins everything that
+// is wrong, with the names of the components.
 func Assemble(name string, plugins []Plugin) (*App, error) {
 	app := &App{Name: name, Plugins: plugins, placed: map[*Definition]place{}, offers: map[*Definition]*Definition{}}
 	var errs []error
@@ -95,8 +95,8 @@ func Assemble(name string, plugins []Plugin) (*App, error) {
 	return app, errors.Join(errs...)
 }
 
-// reachable reports why a component at from cannot refer to d: it is nowhere,
-// or in another plugin without an extension point between.
+// reachable returns an error if a component at from cannot refer to d, because d is in no
+// plugin or in another one.
 func (a *App) reachable(from place, d *Definition, role string) error {
 	if d.Point != nil {
 		if a.offers[d] == nil {
@@ -109,13 +109,13 @@ func (a *App) reachable(from place, d *Definition, role string) error {
 	case !ok:
 		return fmt.Errorf("%s %s %s, but belongs to no plugin of the app", d.Kind, d.Name, role)
 	case at.plugin != from.plugin:
-		return fmt.Errorf("%s %s %s, but belongs to another plugin; plugins meet at extension points only", d.Kind, at.name, role)
+		return fmt.Errorf("%s %s %s, but belongs to another plugin; use an extension point", d.Kind, at.name, role)
 	}
 	return nil
 }
 
-// NameOf returns the logical name of a component: "<Plugin>.<Component>". For a
-// point it is that of its offer.
+// NameOf returns the logical name of a component, "<Plugin>.<Component>". The name of a
+// point is that of its offer.
 func (a *App) NameOf(d *Definition) string {
 	if d.Point != nil && a.offers[d] != nil {
 		d = a.offers[d]
@@ -134,7 +134,7 @@ func (a *App) PluginOf(d *Definition) string {
 // OfferOf returns the offer of a point.
 func (a *App) OfferOf(point *Definition) *Offer { return a.offers[point].Offer }
 
-// All yields every component with its logical name, in the order of declaration.
+// All yields the components with their logical names, in the order of declaration.
 func (a *App) All(yield func(name string, d *Definition) bool) {
 	for _, p := range a.Plugins {
 		for _, d := range p.Components {
@@ -145,7 +145,7 @@ func (a *App) All(yield func(name string, d *Definition) bool) {
 	}
 }
 
-// Lookup returns the component of a logical name.
+// Lookup returns the component with a logical name.
 func (a *App) Lookup(name string) (*Definition, bool) {
 	for n, d := range a.All {
 		if n == name {
@@ -155,7 +155,7 @@ func (a *App) Lookup(name string) (*Definition, bool) {
 	return nil, false
 }
 
-// Sources returns what the component consumes events of.
+// Sources returns the components whose events the component consumes.
 func (d *Definition) Sources() []*Definition {
 	var out []*Definition
 	switch {
@@ -177,7 +177,7 @@ func (d *Definition) Sources() []*Definition {
 	return out
 }
 
-// Targets returns what the component may address.
+// Targets returns the components that the component may address.
 func (d *Definition) Targets() []*Definition {
 	switch {
 	case d.Automation != nil:

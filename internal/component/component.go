@@ -1,10 +1,10 @@
-// Package component is what a declaration becomes once its types are erased.
+// Package component defines declarations without type parameters.
 //
 // The typed packages (aggregate, readmodel, automation, ...) turn a Spec into a
-// *Definition; the engine, the topology and the test kit read nothing else.
-// Components refer to one another by pointer, so that a name is resolved once,
-// when an App is assembled, and two plugins may use the same component name.
-// Being internal, the package seals plugin.Component: only Reventless makes one.
+// *Definition. The engine, the topology and the test kit use only Definitions.
+// Components refer to each other by pointer: so names are resolved once, when an App is
+// assembled, and two plugins may use the same component name. Because the package is
+// internal, only this module can implement plugin.Component.
 package component
 
 import (
@@ -21,7 +21,7 @@ import (
 // Kind is the kind of a component.
 type Kind string
 
-// The kinds. They are public names: the topology shows them.
+// The kinds. The topology shows them.
 const (
 	KindAggregate      Kind = "Aggregate"
 	KindReadModel      Kind = "ReadModel"
@@ -35,8 +35,8 @@ const (
 	KindTask           Kind = "Task"
 )
 
-// Definition is one declared component. Exactly one of the pointers is set,
-// the one that Kind names; Automation serves three kinds.
+// Definition is a declared component. Exactly one of the pointers is set, according to
+// Kind; three kinds use Automation. A bucket has none.
 type Definition struct {
 	Kind Kind
 	Name string
@@ -45,14 +45,14 @@ type Definition struct {
 	Aggregate  *Aggregate
 	ReadModel  *ReadModel
 	Automation *Automation
-	Point      *Point // a protocol; an Offer makes it a component of a plugin
+	Point      *Point // a protocol; its Offer is the component of a plugin
 	Offer      *Offer
 	Counter    *Counter
 	Schedule   *Schedule
 	Task       *Task
 }
 
-// MessageType describes one type of a closed set.
+// MessageType describes a type in a closed set.
 type MessageType struct {
 	Name    string
 	Aliases []string
@@ -60,7 +60,7 @@ type MessageType struct {
 	Go      reflect.Type
 }
 
-// Event is a stored event on its way to a consumer.
+// Event is a stored event as a consumer gets it.
 type Event struct {
 	Log        string
 	Stream     string
@@ -75,9 +75,9 @@ type Event struct {
 type Aggregate struct {
 	Commands, Events []MessageType
 	StateVersion     int
-	SnapshotEvery    int // events; negative is never
+	SnapshotEvery    int // events; negative means never
 	Async            bool
-	// Access has the rule of every command, by its name.
+	// Access has the rule of each command, by its wire name.
 	Access map[string]authz.Rule
 	// NewState returns the state of an empty stream.
 	NewState func() State
@@ -87,14 +87,14 @@ type Aggregate struct {
 
 // State is the state of one stream. It is not safe for concurrent use.
 type State interface {
-	// Apply folds one stored event.
+	// Apply folds a stored event into the state.
 	Apply(driver.Event) error
-	// Decide runs a decoded command on the state and returns its events, or the
-	// rejection. The state is not changed.
+	// Decide returns the events that a decoded command leads to, or its rejection. It
+	// does not change the state.
 	Decide(command any) ([]driver.Event, *Rejection, error)
-	// Clone returns a fold that may be changed without changing this one.
+	// Clone returns a copy that can be changed independently.
 	Clone() State
-	// Snapshot and Restore turn the state into JSON and back.
+	// Snapshot returns the state as JSON; Restore replaces the state by a snapshot.
 	Snapshot() (json.RawMessage, error)
 	Restore(json.RawMessage) error
 }
@@ -109,15 +109,16 @@ type Rejection struct {
 // ReadModel is an erased read model.
 type ReadModel struct {
 	Row reflect.Type
-	// Singular is what one row is called in the API; empty is derived.
+	// Singular is the name of one row in the API; empty if it is derived from the
+	// name of the read model.
 	Singular    string
 	SubID       string
 	Indexes     []driver.Index
 	OwnRow      bool
 	Access      authz.Rule
 	Projections []Projection
-	// Decode and Encode turn a row into a *R and back; Encode fills everything
-	// of the driver's row but the key's id. SubIDOf returns the sub id of a *R.
+	// Decode returns a row as a *R. Encode returns the driver's row of a *R, without
+	// the id of its key. SubIDOf returns the sub id of a *R.
 	Decode  func(json.RawMessage) (any, error)
 	Encode  func(row any) (driver.Row, error)
 	SubIDOf func(row any) (string, error)
@@ -133,11 +134,13 @@ type Projection struct {
 type Change struct {
 	ID  string
 	Sub string
-	// Blind changes do not look at what is there.
+	// Blind reports whether the change does not depend on the current row.
 	Blind bool
-	// EditRow maps a *R, or nil when there is none, to a *R, or nil to delete.
+	// EditRow gets a *R, or nil if there is no row, and returns a *R, or nil to
+	// delete the row.
 	EditRow func(row any) (any, error)
-	// EditAll maps all rows of the id to all its rows; it is set in place of EditRow.
+	// EditAll, if not nil, replaces EditRow: it gets all rows of the id and returns all
+	// its new rows.
 	EditAll func(rows []any) ([]any, error)
 }
 
@@ -146,32 +149,33 @@ type Automation struct {
 	Rules []Rule
 	// Uses are the read models and buckets that the rules may open.
 	Uses []*Definition
-	// Targets are what the actions may address.
+	// Targets are the components that the actions may address.
 	Targets []*Definition
-	// Point is what an extension extends.
+	// Point is the extension point of an extension.
 	Point *Definition
 }
 
 // Rule reacts to the events of one source.
 type Rule struct {
 	Source *Definition
-	// React runs once for an event; for a side effect it returns no actions.
+	// React returns the actions that an event leads to; none in a side effect.
 	React func(context.Context, Env, Event) ([]Action, error)
 }
 
-// Point is a protocol between plugins.
+// Point is an extension point: a protocol between plugins.
 type Point struct {
 	Commands, Events []MessageType
 	Version          int
 }
 
-// Offer is a plugin's side of a protocol.
+// Offer is the implementation of an extension point by a plugin.
 type Offer struct {
 	Point     *Definition
 	Publishes []Publication
-	// Accept maps a public command to private ones; nil when the protocol has none.
+	// Accept maps a public command to private ones; nil if the protocol has no
+	// commands.
 	Accept func(entity string, e driver.Event) ([]Action, error)
-	// Targets are what Accept may address.
+	// Targets are the components that Accept may address.
 	Targets []*Definition
 }
 
@@ -184,7 +188,7 @@ type Publication struct {
 // Counter is an erased counter.
 type Counter struct{ Events []MessageType }
 
-// Schedule is a command that is sent by the clock.
+// Schedule is a command that is sent at planned times.
 type Schedule struct {
 	Expression, Zone string
 	Action           Action
@@ -197,18 +201,18 @@ type Task struct {
 	Uses, Targets  []*Definition
 	Created        func(context.Context, Env, Object) ([]Action, error)
 	Removed        func(context.Context, Env, Object) ([]Action, error)
-	// Expression and Zone plan Scheduled.
+	// Expression and Zone are the plan of Scheduled.
 	Expression, Zone string
 	Scheduled        func(context.Context, Env, time.Time) ([]Action, error)
 }
 
-// Object is an object event on its way to a task.
+// Object is a created or removed object as a task gets it.
 type Object struct {
 	Key     string
 	Version string
 }
 
-// ActionKind says what an Action does.
+// ActionKind is the kind of an Action.
 type ActionKind int
 
 // The kinds of actions.
@@ -220,7 +224,7 @@ const (
 	DeleteSchedule
 )
 
-// Action is what an automation or a task wants done.
+// Action is what an automation or a task asks for.
 type Action struct {
 	Kind ActionKind
 	// Target is the aggregate or extension point of a command, or the counter.
@@ -230,50 +234,50 @@ type Action struct {
 	// Command is the encoded command; Err is why it could not be encoded.
 	Command driver.Event
 	Delay   time.Duration
-	// Ref is the reference of a count or target, or the name of a schedule; N is
-	// the number to count.
+	// Ref is the reference of a count or target, or the name of a schedule. N is the
+	// number to add.
 	Ref string
 	N   int64
-	// Expression and Zone are a schedule's.
+	// Expression and Zone are the plan of a schedule.
 	Expression, Zone string
 	Err              error
 }
 
-// Env gives impure functions what they declared that they use. Lookups fail for
-// anything else, with an error that names both.
+// Env is what impure functions get from the host.
 type Env interface {
 	Now() time.Time
-	// IdempotencyKey is the same at every repetition of the running call.
+	// IdempotencyKey is the same at every repetition of the call.
 	IdempotencyKey() string
 	Opener
 }
 
-// Opener opens what a component uses.
+// Opener opens the read models and buckets that a component declares under Uses. For
+// any other, it returns an error that names both.
 type Opener interface {
 	OpenRows(*Definition) (driver.QueryDb, driver.QueryEngine, string, error)
 	OpenBucket(*Definition) (driver.Bucket, error)
 }
 
-// CheckName panics when name cannot be a component's: a letter A to Z, then
-// letters and digits, 64 at most.
+// CheckName panics when name is not a valid component name: a capital letter followed
+// by letters and digits, 64 characters at most, all of them ASCII.
 func CheckName(kind Kind, name string) {
 	if err := ValidName(name); err != nil {
 		panic(fmt.Sprintf("%s %q: %v", kind, name, err))
 	}
 }
 
-// ValidName is the rule of CheckName as an error.
+// ValidName returns the error that CheckName panics with.
 func ValidName(name string) error {
 	if name == "" {
 		return fmt.Errorf("a name is required")
 	}
 	if len(name) > 64 {
-		return fmt.Errorf("a name has 64 letters at most")
+		return fmt.Errorf("a name has at most 64 characters")
 	}
 	for i, r := range name {
 		upper, lower, digit := r >= 'A' && r <= 'Z', r >= 'a' && r <= 'z', r >= '0' && r <= '9'
 		if i == 0 && !upper || !upper && !lower && !digit {
-			return fmt.Errorf("a name starts with a capital and has only letters and digits of ASCII")
+			return fmt.Errorf("a name is a capital letter followed by letters and digits, all of them ASCII")
 		}
 	}
 	return nil

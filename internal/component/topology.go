@@ -60,23 +60,23 @@ func (a *App) describe(name string, d *Definition) topology.Component {
 	return c
 }
 
-// SourceLog is a log that a component reads, with the mapping that the events
-// pass through when it reads them at an extension point.
+// SourceLog is a log that a component consumes.
 type SourceLog struct {
 	// Source is what the component declared: an aggregate, counter or point.
 	Source *Definition
 	// Log is the logical name of the log.
 	Log string
-	// Point is the logical name of the extension point, or empty.
+	// Point is the logical name of the extension point through which it consumes the
+	// log; empty if there is none.
 	Point string
-	// Map turns a private event into public ones; nil without a point.
+	// Map maps a private event to public ones; nil if there is no Point.
 	Map func(Event) ([]Event, error)
 }
 
-// LogsOf returns the logs that a component reads, in the order of its sources.
+// LogsOf returns the logs that a component consumes, in the order of its sources.
 func (a *App) LogsOf(d *Definition) []SourceLog {
 	if d.Offer != nil {
-		return nil // its mapping runs where the public events are consumed
+		return nil // its consumers map the events
 	}
 	var out []SourceLog
 	for _, s := range d.Sources() {
@@ -91,7 +91,7 @@ func (a *App) LogsOf(d *Definition) []SourceLog {
 	return out
 }
 
-// publicEvents maps a private event to public ones whose ids derive from its own.
+// publicEvents maps a private event to public ones, with ids derived from its own.
 func publicEvents(p Publication) func(Event) ([]Event, error) {
 	return func(private Event) ([]Event, error) {
 		public, err := p.Map(private)
@@ -116,7 +116,7 @@ func messages(types []MessageType) []topology.Message {
 	return out
 }
 
-// grants computes what a component needs and nothing more.
+// grants returns the operations that a component needs.
 func (a *App) grants(name string, d *Definition) []topology.Grant {
 	var out []topology.Grant
 	grant := func(driver, component string, operations ...string) {
@@ -137,7 +137,7 @@ func (a *App) grants(name string, d *Definition) []topology.Grant {
 			grant("EventCollector", s.Log, "Receive", "Settle")
 			grant("EventLog", s.Log, "Read")
 		}
-		// A letter is taken back when another host has applied its commit meanwhile.
+		// A dead letter is removed again if another host has applied its commit meanwhile.
 		grant("DeadLetters", "", "Park", "Get", "Remove")
 	}
 	var send func(targets []*Definition)

@@ -1,5 +1,5 @@
-// Package platform is the plugin that every App has: it keeps track of the
-// plugins by their heartbeats.
+// Package platform declares the plugin that every App has: it tracks the other plugins by
+// their heartbeats.
 package platform
 
 import (
@@ -21,7 +21,7 @@ type Command interface {
 	isCommand()
 }
 
-// Definition is what a plugin tells of itself.
+// Definition describes a plugin.
 type Definition struct {
 	Components      []string       `json:"components"`
 	ExtensionPoints map[string]int `json:"extensionPoints,omitempty"` // name to protocol version
@@ -29,18 +29,19 @@ type Definition struct {
 }
 
 type (
-	// Heartbeat says that a plugin is alive.
+	// Heartbeat reports that a plugin is running.
 	Heartbeat struct {
 		Definition Definition `json:"definition"`
 	}
-	// MissHeartbeat says that a plugin was silent for its interval and the grace.
+	// MissHeartbeat reports that a plugin has sent no heartbeat for its interval plus
+	// a grace period.
 	MissHeartbeat struct{}
 )
 
-// MessageType is the wire name.
+// MessageType returns the wire name.
 func (Heartbeat) MessageType() string { return "Heartbeat" }
 
-// MessageType is the wire name.
+// MessageType returns the wire name.
 func (MissHeartbeat) MessageType() string { return "MissHeartbeat" }
 func (Heartbeat) isCommand()              {}
 func (MissHeartbeat) isCommand()          {}
@@ -52,23 +53,24 @@ type Event interface {
 }
 
 type (
-	// Detected says that a plugin was heard of for the first time.
+	// Detected happens at the first heartbeat of a plugin.
 	Detected struct{}
-	// Connected says that a plugin is there, with this definition.
+	// Connected happens when a plugin starts to send heartbeats, or has a new
+	// definition.
 	Connected struct {
 		Definition Definition `json:"definition"`
 	}
-	// Disconnected says that a plugin fell silent.
+	// Disconnected happens when heartbeats are missing.
 	Disconnected struct{}
 )
 
-// MessageType is the wire name.
+// MessageType returns the wire name.
 func (Detected) MessageType() string { return "PluginDetected" }
 
-// MessageType is the wire name.
+// MessageType returns the wire name.
 func (Connected) MessageType() string { return "PluginConnected" }
 
-// MessageType is the wire name.
+// MessageType returns the wire name.
 func (Disconnected) MessageType() string { return "PluginDisconnected" }
 func (Detected) isEvent()                {}
 func (Connected) isEvent()               {}
@@ -81,10 +83,10 @@ type State struct {
 	Hash      string
 }
 
-// Registry is the aggregate of the plugins.
+// Registry is the aggregate of plugins.
 var Registry = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Name:     "Plugin",
-	Doc:      "A plugin of this App, known by its heartbeats.",
+	Doc:      "A plugin of this App, tracked by its heartbeats.",
 	Commands: message.NewSet[Command](Heartbeat{}, MissHeartbeat{}),
 	Events:   message.NewSet[Event](Detected{}, Connected{}, Disconnected{}),
 	Decide:   decide,
@@ -145,10 +147,10 @@ func points(versions map[string]int) []Point {
 	return out
 }
 
-// Plugins shows the state of every plugin.
+// Plugins has the state of each plugin.
 var Plugins = readmodel.New(readmodel.Spec[Row]{
 	Name:   "Plugins",
-	Doc:    "Every plugin of this App and whether it is alive.",
+	Doc:    "The plugins of this App, and which of them are running.",
 	OwnRow: true,
 	Access: access.Roles(access.Admin),
 	Projections: readmodel.Projections[Row]{readmodel.On(Registry, func(e message.Event[Event]) readmodel.Changes[Row] {
@@ -172,10 +174,10 @@ type HistoryRow struct {
 	At       time.Time `json:"at"`
 }
 
-// History shows what happened to every plugin.
+// History has the events of each plugin.
 var History = readmodel.New(readmodel.Spec[HistoryRow]{
 	Name:   "PluginHistory",
-	Doc:    "What happened to every plugin.",
+	Doc:    "The events of each plugin.",
 	SubID:  "position",
 	Access: access.Roles(access.Admin),
 	Projections: readmodel.Projections[HistoryRow]{readmodel.On(Registry, func(e message.Event[Event]) readmodel.Changes[HistoryRow] {
@@ -186,7 +188,7 @@ var History = readmodel.New(readmodel.Spec[HistoryRow]{
 // Plugin returns the plugin.
 func Plugin() component.Plugin {
 	return component.Plugin{
-		Name: component.PlatformPlugin, Doc: "What every App has.", Heartbeat: -1,
+		Name: component.PlatformPlugin, Doc: "Tracks the plugins of the App.", Heartbeat: -1,
 		Components: component.Definitions(plugin.Components{Registry, Plugins, History}),
 	}
 }

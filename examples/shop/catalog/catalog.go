@@ -1,5 +1,5 @@
-// Package catalog is the plugin Catalog: what the shop sells, on which shelf and
-// at what price.
+// Package catalog declares the plugin Catalog: the products that the shop sells, their
+// categories and prices.
 package catalog
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// Plugin declares the catalog.
+// Plugin is the catalog.
 var Plugin = plugin.New(plugin.Spec{
 	Name: "Catalog",
 	Doc:  "What the shop sells.",

@@ -7,7 +7,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// offer serves the extension point: it says what of a product is public.
+// offer publishes the public part of the product's events.
 var offer = extension.NewOffer(catalogapi.Products,
 	extension.Publish(catalogapi.Products, product.Aggregate, publish))
 

@@ -1,4 +1,4 @@
-// Package money holds sums of money.
+// Package money represents sums of money.
 package money
 
 import (
@@ -7,18 +7,17 @@ import (
 	"strings"
 )
 
-// Pence is a sum in whole pence. It is an integer everywhere, so that no sum is
-// ever rounded.
+// Pence is a sum in whole pence. It is always an integer, so sums are never rounded.
 type Pence int64
 
-// Max is the most that one thing may cost: ten billion pounds. It keeps every sum
-// of such sums far from the limits of an integer, here and in a JSON reader.
+// Max is the maximum price: ten billion pounds. Sums of prices stay far below the limits
+// of integers, in Go and in JSON parsers.
 const Max Pence = 1_000_000_000_000
 
-// Valid reports whether p can be a price: neither negative nor above [Max].
+// Valid reports whether p is a valid price: from 0 to [Max].
 func (p Pence) Valid() bool { return 0 <= p && p <= Max }
 
-// String returns the sum as it is written on a bill, such as "£2.55".
+// String returns the sum in pounds, such as "£2.55".
 func (p Pence) String() string {
 	if p < 0 {
 		return "-" + (-p).String()
@@ -26,8 +25,8 @@ func (p Pence) String() string {
 	return fmt.Sprintf("£%d.%02d", p/100, p%100)
 }
 
-// Parse returns the sum of a decimal number of pounds with at most two decimals:
-// "2.55", "2.5", "18". It computes with digits, never with floating point.
+// Parse parses a decimal number of pounds with at most two decimals: "2.55", "2.5",
+// "18". It does not use floating-point numbers.
 func Parse(pounds string) (Pence, error) {
 	digits, negative := strings.CutPrefix(pounds, "-")
 	whole, decimals, point := strings.Cut(digits, ".")

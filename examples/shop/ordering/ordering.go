@@ -1,4 +1,4 @@
-// Package ordering is the plugin Ordering: who buys what, and what becomes of it.
+// Package ordering declares the plugin Ordering: customers, orders and returns.
 package ordering
 
 import (
@@ -11,10 +11,10 @@ import (
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// Plugin declares the order book.
+// Plugin is the ordering plugin.
 var Plugin = plugin.New(plugin.Spec{
 	Name: "Ordering",
-	Doc:  "Customers, their orders and what they bring back.",
+	Doc:  "Customers, their orders and their returns.",
 	Components: plugin.Components{
 		customer.Aggregate, order.Aggregate, returns.Aggregate, listing.Aggregate,
 		views.Orders, views.OrderLines, views.Listings,

@@ -25,7 +25,7 @@ type line struct {
 	customer, country  string
 }
 
-// The columns of the file; there may be more, in any order.
+// The required columns of the file, in any order.
 const (
 	invoiceNo   = "InvoiceNo"
 	stockCode   = "StockCode"
@@ -39,10 +39,10 @@ const (
 
 var columns = []string{invoiceNo, stockCode, description, quantity, invoiceDate, unitPrice, customerID, country}
 
-// maxProblems is how many bad lines are told of at once.
+// maxProblems is the maximum number of errors that are reported together.
 const maxProblems = 20
 
-// read returns the lines of the file. The error joins what is wrong with it.
+// read returns the lines of the file. The error joins everything that is wrong with it.
 func read(file io.Reader) ([]line, error) {
 	in := csv.NewReader(file)
 	in.FieldsPerRecord = -1 // counted below
@@ -73,7 +73,7 @@ func read(file io.Reader) ([]line, error) {
 		}
 		if err != nil {
 			problems = append(problems, syntax(err))
-			break // nothing after it can be trusted
+			break // the following records would be misread
 		}
 		number, _ := in.FieldPos(0)
 		if len(record) != len(header) {
@@ -97,7 +97,7 @@ func read(file io.Reader) ([]line, error) {
 	return lines, errors.Join(problems...)
 }
 
-// syntax says where the file is not CSV.
+// syntax returns a CSV error with its place in the file.
 func syntax(err error) error {
 	var bad *csv.ParseError
 	if !errors.As(err, &bad) {
@@ -110,7 +110,7 @@ func syntax(err error) error {
 	return fmt.Errorf("line %d, byte %d: %w", bad.Line, bad.Column, bad.Err)
 }
 
-// parser turns one record into a line and collects what is wrong with it.
+// parser parses a record into a line and collects the errors.
 type parser struct {
 	number   int
 	record   []string

@@ -1,14 +1,13 @@
-// Package seed replays a day of a real shop through commands: the invoice lines
-// of the UCI data set Online Retail, whose attribution is in ../testdata.
+// Package seed fills the shop with a day of a real shop, by commands. The data are
+// invoice lines of the UCI data set Online Retail; see ../testdata for its attribution.
 //
-// The id of every command is derived from what the file says, so a replay that
-// was interrupted can be run again, and one that was not changes nothing: the log
-// answers a command id that it knows with the outcome of the first time. This
-// matters for prices, which the file changes to and fro; all else refuses to be
-// done twice by itself. A log knows, for each stream, the last 256 command ids
-// that led to events. So an old price could come back only if a product had that
-// many changes since, or if the command had nothing to do the first time because
-// somebody else had set that price already.
+// The id of each command is derived from the file. So an interrupted replay can be
+// repeated, and repeating a complete one changes nothing: the aggregate answers a known
+// command id with the first outcome. This matters for prices, which the file changes back
+// and forth; all other commands are rejected when they are repeated. A stream knows the
+// last 256 command ids that led to events. So a repetition could restore an old price
+// only if the product has had that many changes since, or if the command led to no event
+// the first time, because the price was already set.
 package seed
 
 import (
@@ -27,27 +26,26 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Send hands a command to the shop and returns its outcome. The error is that
-// the shop could not be asked.
+// Send sends a command to the shop and returns its outcome. A rejection is not an error.
 type Send func(ctx context.Context, commandID string, s message.Send) (message.Outcome, error)
 
-// Progress tells how far a replay is.
+// Progress is the progress of a replay.
 type Progress struct {
-	// Done of Lines lines are replayed.
+	// Done is the number of replayed lines, Lines that of all lines.
 	Done, Lines int
 }
 
-// Report tells what the shop holds of the file after a replay, be it from this
-// one or from an earlier one.
+// Report counts what the shop has of the file after a replay, including what an earlier
+// replay has added.
 type Report struct {
 	Products, PriceChanges, Customers, Orders, Returns int
-	// Skipped are the invoices that are not sales.
+	// Skipped are the invoices without a customer.
 	Skipped []Skipped
-	// Rejected are the commands that the shop refused.
+	// Rejected are the commands that the shop rejected.
 	Rejected []Rejected
 }
 
-// String returns the report as text of a few lines.
+// String returns the report as text.
 func (r Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d products, %d price changes, %d customers, %d orders, %d returns\n",
@@ -61,7 +59,7 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// Skipped is an invoice that was left out.
+// Skipped is an invoice that was skipped.
 type Skipped struct {
 	// Line is the invoice's first line in the file.
 	Line    int
@@ -69,7 +67,7 @@ type Skipped struct {
 	Reason  string
 }
 
-// Rejected is a command that the shop refused.
+// Rejected is a command that the shop rejected.
 type Rejected struct {
 	// Line is the line of the file that led to the command.
 	Line      int
@@ -78,19 +76,18 @@ type Rejected struct {
 	Message   string
 }
 
-// Replay sends what the file says, in the order of the file. The whole file is
-// checked before the first command is sent; the error then names each bad line,
-// its column and what was found there.
+// Replay sends the commands of a file, in the order of its lines. It checks the whole file
+// before it sends the first command; the error names each invalid line and column.
 //
-//   - A stock code becomes a product at its first line; a later line with another
-//     price changes the price.
+//   - A stock code becomes a product at its first line. A later line with another price
+//     changes the price.
 //   - A customer is registered at the first invoice.
-//   - An invoice becomes an order, which is placed, paid and shipped line by line,
-//     once its last line is read; one beginning with C becomes a return.
+//   - After its last line, an invoice becomes an order, which is placed, paid and shipped
+//     line by line. An invoice that begins with C becomes a return.
 //   - An invoice without a customer is skipped, with all its lines.
 //
-// A refused command is reported, and nothing that depends on it is sent. An
-// error of send ends the replay. progress may be nil.
+// A rejected command is reported, and commands that depend on it are not sent. An error
+// of send ends the replay. progress may be nil.
 func Replay(ctx context.Context, file io.Reader, send Send, progress func(Progress)) (Report, error) {
 	lines, err := read(file)
 	if err != nil {
@@ -119,7 +116,7 @@ func Replay(ctx context.Context, file io.Reader, send Send, progress func(Progre
 	return r.report, nil
 }
 
-// replay is a replay under way.
+// replay is a running replay.
 type replay struct {
 	send      Send
 	report    Report
@@ -214,7 +211,7 @@ func (r *replay) order(ctx context.Context, lines []line) error {
 	shipped := map[string]bool{}
 	for _, l := range lines {
 		if shipped[l.stockCode] {
-			continue // it is the same line of the order
+			continue // the order has one line per product
 		}
 		shipped[l.stockCode] = true
 		if _, err := do("ship-"+l.stockCode, order.ShipLine{ProductID: l.stockCode}, order.ErrAlreadyShipped); err != nil {

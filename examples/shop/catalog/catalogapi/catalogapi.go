@@ -1,5 +1,5 @@
-// Package catalogapi is what the plugin Catalog shows to other plugins. It is
-// all of the catalog that they import.
+// Package catalogapi declares the extension point of the plugin Catalog: the only package
+// of the catalog that other plugins import.
 package catalogapi
 
 import (
@@ -8,8 +8,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Event is the closed set of what the catalog tells about a product. The entity
-// is the product.
+// Event is the closed set of public events. Their entity is the product.
 //
 //sumtype:decl
 type Event interface {
@@ -17,26 +16,26 @@ type Event interface {
 	isEvent()
 }
 
-// ProductListed says that a product can be ordered.
+// ProductListed happens when a product can be ordered.
 type ProductListed struct {
 	ProductID string      `json:"productId"`
 	Name      string      `json:"name"`
 	Price     money.Pence `json:"price"`
 }
 
-// ProductRenamed says what a product is called from now on.
+// ProductRenamed happens when a product gets a new name.
 type ProductRenamed struct {
 	ProductID string `json:"productId"`
 	Name      string `json:"name"`
 }
 
-// ProductPriceChanged says what a product costs from now on.
+// ProductPriceChanged happens when a product gets a new price.
 type ProductPriceChanged struct {
 	ProductID string      `json:"productId"`
 	Price     money.Pence `json:"price"`
 }
 
-// ProductWithdrawn says that a product can no longer be ordered.
+// ProductWithdrawn happens when a product can no longer be ordered.
 type ProductWithdrawn struct {
 	ProductID string `json:"productId"`
 }
@@ -51,9 +50,9 @@ func (ProductRenamed) isEvent()      {}
 func (ProductPriceChanged) isEvent() {}
 func (ProductWithdrawn) isEvent()    {}
 
-// Products is the extension point: what is on offer, for whoever wants to know.
+// Products is the extension point: the products that can be ordered.
 var Products = extension.NewPoint(extension.PointSpec[extension.NoCommand, Event]{
 	Name:   "PublicProducts",
-	Doc:    "Which products are on offer, and at what price.",
+	Doc:    "The products that can be ordered, and their prices.",
 	Events: message.NewSet[Event](ProductListed{}, ProductRenamed{}, ProductPriceChanged{}, ProductWithdrawn{}),
 })

@@ -1,4 +1,4 @@
-// Package category is the aggregate Category: a shelf of the catalog.
+// Package category declares the aggregate Category, which groups products.
 package category
 
 import (
@@ -7,7 +7,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Command is the closed set of what a category can be asked to do.
+// Command is the closed set of commands of a category.
 //
 //sumtype:decl
 type Command interface {
@@ -15,17 +15,17 @@ type Command interface {
 	isCommand()
 }
 
-// Add makes the category known.
+// Add creates the category.
 type Add struct {
 	Name string `json:"name"`
 }
 
-// Rename gives the category another name; its own name is no change.
+// Rename changes the category's name. The same name leads to no event.
 type Rename struct {
 	Name string `json:"name"`
 }
 
-// Archive ends the category; once more is no change.
+// Archive archives the category. Repeating it leads to no event.
 type Archive struct{}
 
 func (Add) MessageType() string     { return "Add" }
@@ -36,7 +36,7 @@ func (Add) isCommand()     {}
 func (Rename) isCommand()  {}
 func (Archive) isCommand() {}
 
-// Event is the closed set of what happens to a category.
+// Event is the closed set of events of a category.
 //
 //sumtype:decl
 type Event interface {
@@ -44,17 +44,17 @@ type Event interface {
 	isEvent()
 }
 
-// Added says that the category exists.
+// Added happens when the category is created.
 type Added struct {
 	Name string `json:"name"`
 }
 
-// Renamed says what the category is called from now on.
+// Renamed happens when the category gets a new name.
 type Renamed struct {
 	Name string `json:"name"`
 }
 
-// Archived says that the category takes no more changes.
+// Archived happens when the category is archived: it can no longer be changed.
 type Archived struct{}
 
 func (Added) MessageType() string    { return "Added" }
@@ -65,17 +65,17 @@ func (Added) isEvent()    {}
 func (Renamed) isEvent()  {}
 func (Archived) isEvent() {}
 
-// The refusals.
+// The rejections.
 var (
 	ErrAlreadyExists   = message.Reject("AlreadyExists")
 	ErrNotFound        = message.Reject("NotFound")
 	ErrAlreadyArchived = message.Reject("AlreadyArchived")
 )
 
-// Aggregate declares the category.
+// Aggregate is the category.
 var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Name:     "Category",
-	Doc:      "A shelf of the catalog.",
+	Doc:      "A group of products.",
 	Commands: message.NewSet[Command](Add{}, Rename{}, Archive{}),
 	Events:   message.NewSet[Event](Added{}, Renamed{}, Archived{}),
 	Decide:   Decide,
@@ -83,14 +83,14 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Access:   access.Rules{access.Roles(access.Admin).For(Archive{})},
 })
 
-// State is what the decisions about a category depend on.
+// State is what decisions about a category depend on.
 type State struct {
 	Exists   bool
 	Archived bool
 	Name     string
 }
 
-// Decide answers a command.
+// Decide returns the events that a command leads to, or its rejection.
 func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
 	case Add:

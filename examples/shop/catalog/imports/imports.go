@@ -1,11 +1,10 @@
-// Package imports is the task ImportProducts: a CSV file that is put into the
-// bucket Imports adds its products to the catalog.
+// Package imports declares the task ImportProducts, which adds the products of each CSV
+// file in the bucket Imports to the catalog.
 //
-// The first line names the columns productId, name, description and price, in
-// any order; prices are in whole pence. Every other line is a product. A field
-// may be quoted, but a row never spans lines: so a quote that is not closed
-// spoils its own row only. What became of the file is told in a second one
-// beside it, named <key>.result.txt.
+// The first line names the columns productId, name, description and price, in any order.
+// Each other line is a product, with its price in whole pence. A field may be quoted but
+// has no line breaks: so a missing quote invalidates only its own row. The task writes
+// the result to another file in the bucket, <key>.result.txt.
 package imports
 
 import (
@@ -28,10 +27,10 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// Bucket takes the files.
+// Bucket has the files to import and the results.
 var Bucket = task.NewBucket(task.BucketSpec{Name: "Imports", Doc: "CSV files of products to add."})
 
-// Task declares the import.
+// Task is the import.
 var Task = task.New(task.Spec{
 	Name:    "ImportProducts",
 	Doc:     "Adds the products of a CSV file.",
@@ -45,7 +44,7 @@ func importFile(ctx context.Context, env plugin.Env, o task.Object) (message.Act
 	files := Bucket.Open(env)
 	body, err := files.Get(ctx, o.Key)
 	if errors.Is(err, driver.ErrNotFound) {
-		return nil, nil // removed in the meantime
+		return nil, nil // the file has been deleted in the meantime
 	}
 	if err != nil {
 		return nil, err
@@ -57,8 +56,8 @@ func importFile(ctx context.Context, env plugin.Env, o task.Object) (message.Act
 	return actions, files.Put(ctx, o.Key+".result.txt", strings.NewReader(result))
 }
 
-// read turns the rows of a file into commands, and tells about the others in
-// result. The error is that of file.
+// read returns a command for each valid row of a file, and a report of the result. err is
+// an error of reading file.
 func read(file io.Reader) (actions message.Actions, result string, err error) {
 	var refused strings.Builder
 	bad := 0
@@ -98,7 +97,7 @@ func read(file io.Reader) (actions message.Actions, result string, err error) {
 	return actions, fmt.Sprintf("rows imported: %d, refused: %d\n%s", len(actions), bad, refused.String()), nil
 }
 
-// columns are the places of the columns in a row of width fields.
+// columns are the indexes of the columns in a row of width fields.
 type columns struct {
 	width                        int
 	id, name, description, price int
@@ -146,7 +145,7 @@ func (c columns) parse(text string) (id string, add product.Add, err error) {
 	return id, product.Add{Name: fields[c.name], Description: fields[c.description], Price: price}, nil
 }
 
-// split cuts one line into its fields.
+// split returns the fields of a line.
 func split(line string) ([]string, error) {
 	if !utf8.ValidString(line) {
 		return nil, errors.New("it is not valid UTF-8")

@@ -1,4 +1,4 @@
-// Package product is the aggregate Product: something that the shop sells.
+// Package product declares the aggregate Product: something that the shop sells.
 package product
 
 import (
@@ -7,7 +7,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Command is the closed set of what a product can be asked to do.
+// Command is the closed set of commands of a product.
 //
 //sumtype:decl
 type Command interface {
@@ -15,7 +15,7 @@ type Command interface {
 	isCommand()
 }
 
-// Add makes the product known. The category is optional, and need not exist yet.
+// Add creates the product. The category is optional, and may not exist yet.
 type Add struct {
 	Name        string      `json:"name"`
 	Description string      `json:"description"`
@@ -23,17 +23,17 @@ type Add struct {
 	CategoryID  *string     `json:"categoryId,omitempty"`
 }
 
-// Rename gives the product another name; its own name is no change.
+// Rename changes the product's name. The same name leads to no event.
 type Rename struct {
 	Name string `json:"name"`
 }
 
-// ChangePrice gives the product another price; its own price is no change.
+// ChangePrice changes the product's price. The same price leads to no event.
 type ChangePrice struct {
 	Price money.Pence `json:"price"`
 }
 
-// Discontinue takes the product out of the catalog for good.
+// Discontinue removes the product from the catalog permanently.
 type Discontinue struct{}
 
 func (Add) MessageType() string         { return "Add" }
@@ -46,7 +46,7 @@ func (Rename) isCommand()      {}
 func (ChangePrice) isCommand() {}
 func (Discontinue) isCommand() {}
 
-// Event is the closed set of what happens to a product.
+// Event is the closed set of events of a product.
 //
 //sumtype:decl
 type Event interface {
@@ -54,7 +54,7 @@ type Event interface {
 	isEvent()
 }
 
-// Added says that the product exists.
+// Added happens when the product is created.
 type Added struct {
 	Name        string      `json:"name"`
 	Description string      `json:"description"`
@@ -62,17 +62,17 @@ type Added struct {
 	CategoryID  *string     `json:"categoryId,omitempty"`
 }
 
-// Renamed says what the product is called from now on.
+// Renamed happens when the product gets a new name.
 type Renamed struct {
 	Name string `json:"name"`
 }
 
-// PriceChanged says what the product costs from now on.
+// PriceChanged happens when the product gets a new price.
 type PriceChanged struct {
 	Price money.Pence `json:"price"`
 }
 
-// Discontinued says that the product is no longer sold.
+// Discontinued happens when the product is no longer sold.
 type Discontinued struct{}
 
 func (Added) MessageType() string        { return "Added" }
@@ -85,7 +85,7 @@ func (Renamed) isEvent()      {}
 func (PriceChanged) isEvent() {}
 func (Discontinued) isEvent() {}
 
-// The refusals.
+// The rejections.
 var (
 	ErrAlreadyExists = message.Reject("AlreadyExists")
 	ErrNotFound      = message.Reject("NotFound")
@@ -93,7 +93,7 @@ var (
 	ErrInvalidPrice  = message.Reject("InvalidPrice")
 )
 
-// Aggregate declares the product.
+// Aggregate is the product.
 var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Name:     "Product",
 	Doc:      "Something that the shop sells.",
@@ -103,7 +103,7 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Evolve:   Evolve,
 })
 
-// State is what the decisions about a product depend on.
+// State is what decisions about a product depend on.
 type State struct {
 	Exists       bool
 	Discontinued bool
@@ -111,7 +111,7 @@ type State struct {
 	Price        money.Pence
 }
 
-// gone says why a product cannot be changed; nil when it can.
+// gone returns an error if the product cannot be changed.
 func (s State) gone() error {
 	switch {
 	case !s.Exists:
@@ -122,7 +122,7 @@ func (s State) gone() error {
 	return nil
 }
 
-// Decide answers a command.
+// Decide returns the events that a command leads to, or its rejection.
 func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
 	case Add:

@@ -14,10 +14,10 @@ type Category struct {
 	Archived   bool   `json:"archived"`
 }
 
-// Categories lists the shelves, archived ones too.
+// Categories has all categories, including archived ones.
 var Categories = readmodel.New(readmodel.Spec[Category]{
 	Name:        "Categories",
-	Doc:         "The shelves of the catalog.",
+	Doc:         "The categories of the catalog.",
 	Projections: readmodel.Projections[Category]{readmodel.On(category.Aggregate, projectCategory)},
 	OwnRow:      true,
 	Access:      access.Anyone,

@@ -1,2 +1,2 @@
-// Package views holds the read models of the plugin Catalog.
+// Package views declares the read models of the plugin Catalog.
 package views

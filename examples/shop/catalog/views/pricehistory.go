@@ -10,7 +10,7 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// Price is a row of [PriceHistory]: a price, and since when it holds.
+// Price is a row of [PriceHistory]: a price, and the time from which it applies.
 type Price struct {
 	// Position is the event's place in the product's history, such that the rows
 	// of a product sort by age.
@@ -19,10 +19,10 @@ type Price struct {
 	At       time.Time   `json:"at"`
 }
 
-// PriceHistory keeps every price that a product ever had; the id is the product.
+// PriceHistory has all prices that a product has had, under the product's id.
 var PriceHistory = readmodel.New(readmodel.Spec[Price]{
 	Name:        "PriceHistory",
-	Doc:         "Every price that a product ever had, oldest first.",
+	Doc:         "All prices that a product has had, oldest first.",
 	Projections: readmodel.Projections[Price]{readmodel.On(product.Aggregate, projectPrice)},
 	SubID:       "position",
 	Access:      access.Anyone,

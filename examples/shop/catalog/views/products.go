@@ -17,7 +17,7 @@ type Product struct {
 	Discontinued bool        `json:"discontinued"`
 }
 
-// Products lists the products, discontinued ones too.
+// Products has all products, including discontinued ones.
 var Products = readmodel.New(readmodel.Spec[Product]{
 	Name:        "Products",
 	Doc:         "The products of the catalog.",

@@ -1,5 +1,5 @@
-// Command deploy is the shop on AWS, as Pulumi runs it: "pulumi up" in this folder.
-// It reads the same declaration as the functions do.
+// Command deploy creates the shop on AWS with Pulumi: run "pulumi up" in this folder. It
+// uses the same declaration as the functions.
 package main
 
 import (
@@ -23,7 +23,7 @@ func main() {
 	})
 }
 
-// settings are those of the stack: Pulumi.<stack>.yaml has them.
+// settings returns the settings of the stack, which are in Pulumi.<stack>.yaml.
 func settings(ctx *pulumi.Context) *deploy.AppArgs {
 	stack := config.New(ctx, "")
 	args := &deploy.AppArgs{

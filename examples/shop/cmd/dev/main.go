@@ -20,7 +20,7 @@ func main() {
 	local.Main(shop.App(), &local.Options{Seed: replay, Examples: examples, Licences: licences})
 }
 
-// examples are what the first page of the API shows.
+// examples are the documents on the start page of the API.
 var examples = []local.Example{
 	{Title: "The dearest products", Query: `
 query {
@@ -55,7 +55,7 @@ query {
 }`},
 }
 
-// replay fills the shop with a day of real sales and says what it did.
+// replay fills the shop with a day of real sales and prints a report.
 func replay(ctx context.Context, h *local.Host, file io.Reader, out io.Writer) error {
 	percent := -1
 	report, err := seed.Replay(ctx, file, h.Send, func(p seed.Progress) {

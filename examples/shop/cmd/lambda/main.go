@@ -1,5 +1,5 @@
-// Command lambda is the shop in Lambda functions: one binary for all of them, in
-// which a function does what its environment says.
+// Command lambda serves every Lambda function of the shop. The environment of a function
+// says which one it is.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Package basket holds what a customer buys or brings back.
+// Package basket defines the contents of orders and returns.
 package basket
 
 import (
@@ -10,25 +10,25 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Basket is what one customer in one country buys or brings back. Events carry
-// it whole, so that nobody who counts needs to look anything up.
+// Basket is what a customer in a country buys or returns. Events contain the whole basket,
+// so that projections need no other data.
 type Basket struct {
 	CustomerID string `json:"customerId"`
 	Country    string `json:"country"`
 	Lines      []Line `json:"lines"`
 }
 
-// Line is a number of one product at a price per piece.
+// Line is a quantity of a product with its price per piece.
 type Line struct {
 	ProductID string      `json:"productId"`
 	Quantity  int32       `json:"quantity"`
 	UnitPrice money.Pence `json:"unitPrice"`
 }
 
-// MaxQuantity is the most of one product that a basket holds.
+// MaxQuantity is the maximum quantity of a product in a basket.
 const MaxQuantity = 1_000_000
 
-// The refusals.
+// The rejections.
 var (
 	ErrEmpty           = message.Reject("Empty")
 	ErrInvalidID       = message.Reject("InvalidID")
@@ -36,10 +36,10 @@ var (
 	ErrInvalidPrice    = message.Reject("InvalidPrice")
 )
 
-// Total returns what the line is worth.
+// Total returns the price of the line.
 func (l Line) Total() money.Pence { return money.Pence(l.Quantity) * l.UnitPrice }
 
-// Total returns what all lines are worth.
+// Total returns the price of all lines.
 func (b Basket) Total() money.Pence {
 	var total money.Pence
 	for _, l := range b.Lines {
@@ -48,10 +48,10 @@ func (b Basket) Total() money.Pence {
 	return total
 }
 
-// Checked returns the basket with one line for each product, in the order in
-// which the products come first, or the reason to refuse it.
+// Checked returns the basket with one line per product, in the order of their first
+// lines, or the rejection of an invalid basket.
 func (b Basket) Checked() (Basket, error) {
-	// Customers, countries and products are the ids of rows.
+	// Customers, countries and products are row ids.
 	if err := cmp.Or(driver.CheckID("customer", b.CustomerID), driver.CheckID("country", b.Country)); err != nil {
 		return Basket{}, message.Reject("InvalidID", err.Error())
 	}

@@ -1,4 +1,4 @@
-// Package customer is the aggregate Customer: someone who buys.
+// Package customer declares the aggregate Customer.
 package customer
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Command is the closed set of what a customer can be asked to do.
+// Command is the closed set of commands of a customer.
 //
 //sumtype:decl
 type Command interface {
@@ -17,18 +17,18 @@ type Command interface {
 	isCommand()
 }
 
-// Register makes the customer known.
+// Register creates the customer.
 type Register struct {
 	Email   string `json:"email"`
 	Country string `json:"country"`
 }
 
-// ChangeEmail gives the customer another address; the own one is no change.
+// ChangeEmail changes the customer's address. The same address leads to no event.
 type ChangeEmail struct {
 	Email string `json:"email"`
 }
 
-// Deactivate ends the registration for good.
+// Deactivate deactivates the customer permanently.
 type Deactivate struct{}
 
 func (Register) MessageType() string    { return "Register" }
@@ -39,7 +39,7 @@ func (Register) isCommand()    {}
 func (ChangeEmail) isCommand() {}
 func (Deactivate) isCommand()  {}
 
-// Event is the closed set of what happens to a customer.
+// Event is the closed set of events of a customer.
 //
 //sumtype:decl
 type Event interface {
@@ -47,18 +47,18 @@ type Event interface {
 	isEvent()
 }
 
-// Registered says who the customer is.
+// Registered happens when the customer is created.
 type Registered struct {
 	Email   string `json:"email"`
 	Country string `json:"country"`
 }
 
-// EmailChanged says where the customer is reached from now on.
+// EmailChanged happens when the customer gets a new address.
 type EmailChanged struct {
 	Email string `json:"email"`
 }
 
-// Deactivated says that the customer is gone.
+// Deactivated happens when the customer is deactivated.
 type Deactivated struct{}
 
 func (Registered) MessageType() string   { return "Registered" }
@@ -69,7 +69,7 @@ func (Registered) isEvent()   {}
 func (EmailChanged) isEvent() {}
 func (Deactivated) isEvent()  {}
 
-// The refusals.
+// The rejections.
 var (
 	ErrAlreadyRegistered = message.Reject("AlreadyRegistered")
 	ErrNotFound          = message.Reject("NotFound")
@@ -77,10 +77,10 @@ var (
 	ErrInvalidEmail      = message.Reject("InvalidEmail")
 )
 
-// Aggregate declares the customer.
+// Aggregate is the customer.
 var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Name:     "Customer",
-	Doc:      "Someone who buys.",
+	Doc:      "A customer of the shop.",
 	Commands: message.NewSet[Command](Register{}, ChangeEmail{}, Deactivate{}),
 	Events:   message.NewSet[Event](Registered{}, EmailChanged{}, Deactivated{}),
 	Decide:   Decide,
@@ -88,14 +88,14 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Access:   access.Rules{access.Owner("id").Or(access.Roles(access.Admin))},
 })
 
-// State is what the decisions about a customer depend on.
+// State is what decisions about a customer depend on.
 type State struct {
 	Registered  bool
 	Deactivated bool
 	Email       string
 }
 
-// gone says why a customer cannot be changed; nil when it can.
+// gone returns an error if the customer cannot be changed.
 func (s State) gone() error {
 	switch {
 	case !s.Registered:
@@ -106,7 +106,7 @@ func (s State) gone() error {
 	return nil
 }
 
-// Decide answers a command.
+// Decide returns the events that a command leads to, or its rejection.
 func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
 	case Register:

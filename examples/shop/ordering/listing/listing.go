@@ -1,7 +1,5 @@
-// Package listing is the aggregate Listing: Ordering's own copy of a product on
-// the shelf. The extension CatalogListings keeps it in step with the catalog;
-// so it follows and does not judge: what is no change is no event, and what comes
-// for a product that is not on the shelf is refused.
+// Package listing declares the aggregate Listing: the plugin Ordering's copy of a product
+// that can be ordered. The extension CatalogListings updates it from the catalog.
 package listing
 
 import (
@@ -11,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Command is the closed set of what a listing can be asked to do.
+// Command is the closed set of commands of a listing.
 //
 //sumtype:decl
 type Command interface {
@@ -19,23 +17,23 @@ type Command interface {
 	isCommand()
 }
 
-// List puts the product on the shelf.
+// List lists the product.
 type List struct {
 	Name  string      `json:"name"`
 	Price money.Pence `json:"price"`
 }
 
-// Rename changes the name on the shelf.
+// Rename changes the listed name.
 type Rename struct {
 	Name string `json:"name"`
 }
 
-// Reprice changes the price on the shelf.
+// Reprice changes the listed price.
 type Reprice struct {
 	Price money.Pence `json:"price"`
 }
 
-// Withdraw takes the product off the shelf.
+// Withdraw withdraws the product.
 type Withdraw struct{}
 
 func (List) MessageType() string     { return "List" }
@@ -48,7 +46,7 @@ func (Rename) isCommand()   {}
 func (Reprice) isCommand()  {}
 func (Withdraw) isCommand() {}
 
-// Event is the closed set of what happens to a listing.
+// Event is the closed set of events of a listing.
 //
 //sumtype:decl
 type Event interface {
@@ -56,23 +54,23 @@ type Event interface {
 	isEvent()
 }
 
-// Listed says that the product is on the shelf.
+// Listed happens when the product is listed.
 type Listed struct {
 	Name  string      `json:"name"`
 	Price money.Pence `json:"price"`
 }
 
-// Renamed says what the shelf calls the product from now on.
+// Renamed happens when the listed name changes.
 type Renamed struct {
 	Name string `json:"name"`
 }
 
-// Repriced says what the product costs from now on.
+// Repriced happens when the listed price changes.
 type Repriced struct {
 	Price money.Pence `json:"price"`
 }
 
-// Withdrawn says that the product is off the shelf.
+// Withdrawn happens when the product is withdrawn.
 type Withdrawn struct{}
 
 func (Listed) MessageType() string    { return "Listed" }
@@ -85,13 +83,13 @@ func (Renamed) isEvent()   {}
 func (Repriced) isEvent()  {}
 func (Withdrawn) isEvent() {}
 
-// ErrNotListed refuses a change of what is not on the shelf.
+// ErrNotListed rejects a change of a product that is not listed.
 var ErrNotListed = message.Reject("NotListed")
 
-// Aggregate declares the listing.
+// Aggregate is the listing.
 var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Name:     "Listing",
-	Doc:      "Ordering's copy of a product on the shelf.",
+	Doc:      "A product that can be ordered.",
 	Commands: message.NewSet[Command](List{}, Rename{}, Reprice{}, Withdraw{}),
 	Events:   message.NewSet[Event](Listed{}, Renamed{}, Repriced{}, Withdrawn{}),
 	Decide:   Decide,
@@ -99,14 +97,14 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Access:   access.Rules{access.Internal},
 })
 
-// State is what the decisions about a listing depend on.
+// State is what decisions about a listing depend on.
 type State struct {
 	Listed bool
 	Name   string
 	Price  money.Pence
 }
 
-// Decide answers a command.
+// Decide returns the events that a command leads to, or its rejection.
 func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
 	case List:

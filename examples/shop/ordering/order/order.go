@@ -1,4 +1,4 @@
-// Package order is the aggregate Order: from the placing of a basket to its
+// Package order declares the aggregate Order: an order from its placement to its
 // delivery.
 package order
 
@@ -11,7 +11,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Command is the closed set of what an order can be asked to do.
+// Command is the closed set of commands of an order.
 //
 //sumtype:decl
 type Command interface {
@@ -19,32 +19,32 @@ type Command interface {
 	isCommand()
 }
 
-// Place makes the order. Lines of the same product become one.
+// Place creates the order. Lines of the same product are merged.
 type Place struct {
 	CustomerID string        `json:"customerId"`
 	Country    string        `json:"country"`
 	Lines      []basket.Line `json:"lines"`
 }
 
-// Pay settles the order's total.
+// Pay pays the order's total.
 type Pay struct{}
 
-// ShipLine sends the whole line of a product on its way.
+// ShipLine ships the whole line of a product.
 type ShipLine struct {
 	ProductID string `json:"productId"`
 }
 
-// Complete closes an order of which every line is shipped. Policies send it;
-// while a line is left it changes nothing.
+// Complete completes an order. It leads to no event while a line is not shipped. Only
+// policies send it.
 type Complete struct{}
 
-// Cancel calls the order off, unless it is completed.
+// Cancel cancels the order, unless it is completed.
 type Cancel struct {
 	Reason string `json:"reason"`
 }
 
-// Expire cancels an order that is not paid. Policies send it; beside Cancel it
-// exists because a payment may cross it on its way.
+// Expire cancels the order if it is not paid. Only policies send it. Cancel would not do:
+// the order may have been paid in the meantime.
 type Expire struct{}
 
 func (Place) MessageType() string    { return "Place" }
@@ -61,7 +61,7 @@ func (Complete) isCommand() {}
 func (Cancel) isCommand()   {}
 func (Expire) isCommand()   {}
 
-// Event is the closed set of what happens to an order.
+// Event is the closed set of events of an order.
 //
 //sumtype:decl
 type Event interface {
@@ -69,23 +69,24 @@ type Event interface {
 	isEvent()
 }
 
-// Placed says who ordered what, with one line for each product.
+// Placed happens when the order is created. Its basket has one line per product.
 type Placed struct{ basket.Basket }
 
-// Paid says that the total is settled, and how many lines are to be shipped.
+// Paid happens when the order is paid. Lines is the number of lines to ship.
 type Paid struct {
 	Lines int `json:"lines"`
 }
 
-// LineShipped says that the line of a product is on its way.
+// LineShipped happens when the line of a product is shipped.
 type LineShipped struct {
 	ProductID string `json:"productId"`
 }
 
-// Completed says that every line is on its way.
+// Completed happens when all lines are shipped.
 type Completed struct{}
 
-// Cancelled says that the order does not count, and what no longer does.
+// Cancelled happens when the order is cancelled. It has the basket, so that totals can be
+// reversed.
 type Cancelled struct {
 	Reason string `json:"reason"`
 	basket.Basket
@@ -103,7 +104,7 @@ func (LineShipped) isEvent() {}
 func (Completed) isEvent()   {}
 func (Cancelled) isEvent()   {}
 
-// The refusals. Those of a basket, which Place has too, are in package basket.
+// The rejections. Place also has those of package basket.
 var (
 	ErrAlreadyPlaced    = message.Reject("AlreadyPlaced")
 	ErrNotFound         = message.Reject("NotFound")
@@ -115,10 +116,10 @@ var (
 	ErrCompleted        = message.Reject("Completed")
 )
 
-// Aggregate declares the order.
+// Aggregate is the order.
 var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Name:     "Order",
-	Doc:      "A basket, from its placing to its delivery.",
+	Doc:      "An order, from its placement to its delivery.",
 	Commands: message.NewSet[Command](Place{}, Pay{}, ShipLine{}, Complete{}, Cancel{}, Expire{}),
 	Events:   message.NewSet[Event](Placed{}, Paid{}, LineShipped{}, Completed{}, Cancelled{}),
 	Decide:   Decide,
@@ -130,20 +131,20 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	},
 })
 
-// State is what the decisions about an order depend on.
+// State is what decisions about an order depend on.
 type State struct {
 	Placed    bool
 	Paid      bool
 	Completed bool
 	Cancelled bool
 	Basket    basket.Basket
-	// Unshipped are the products whose lines are still here.
+	// Unshipped are the products whose lines are not shipped.
 	Unshipped []string
 }
 
-// gone says why nothing more can happen to an order; nil when it can. It leaves
-// completed orders alone: whoever repeats Pay or ShipLine is told so, however
-// fast the order was completed.
+// gone returns an error if the order does not exist or is cancelled. It ignores whether
+// the order is completed: a repeated Pay or ShipLine then gets the same rejection before
+// and after the completion.
 func (s State) gone() error {
 	switch {
 	case !s.Placed:
@@ -159,7 +160,7 @@ func (s State) has(productID string) bool {
 	return slices.ContainsFunc(s.Basket.Lines, func(l basket.Line) bool { return l.ProductID == productID })
 }
 
-// Decide answers a command.
+// Decide returns the events that a command leads to, or its rejection.
 func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
 	case Place:
@@ -242,7 +243,7 @@ func Evolve(s State, e Event) State {
 	case Paid:
 		s.Paid = true
 	case LineShipped:
-		// A new slice: the state before may be in use.
+		// A new slice: the previous state may be cached.
 		s.Unshipped = slices.DeleteFunc(slices.Clone(s.Unshipped), func(id string) bool { return id == e.ProductID })
 	case Completed:
 		s.Completed = true

@@ -17,11 +17,11 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// Outbox holds the mails that are ready to be sent.
+// Outbox has the mails that are ready to be sent.
 var Outbox = task.NewBucket(task.BucketSpec{Name: "Outbox", Doc: "Mails that are ready to be sent."})
 
-// OrderConfirmation writes a mail for each order that is placed. A repetition
-// writes the same mail to the same file, so there is one for each order.
+// OrderConfirmation writes a mail for each order that is placed. A repetition writes the
+// same mail to the same file, so there is one mail per order.
 var OrderConfirmation = automation.NewSideEffect(automation.SideEffectSpec{
 	Name:    "OrderConfirmation",
 	Doc:     "Writes a confirmation mail for each order that is placed.",
@@ -34,14 +34,13 @@ func confirm(ctx context.Context, env plugin.Env, e message.Event[order.Event]) 
 	if !ok {
 		return nil
 	}
-	// The id is the client's: a slash in it must not make a folder.
+	// Clients choose the id: a slash in it must not create a folder.
 	key := url.PathEscape(e.EntityID) + ".eml"
 	return Outbox.Open(env).Put(ctx, key, confirmation(e, placed))
 }
 
-// confirmation returns the mail. All in it comes from the event, so that every
-// repetition yields the same bytes. Customers have an alias at the shop, behind
-// which the mail server knows their address.
+// confirmation returns the mail. It depends only on the event, so that repetitions return
+// the same bytes. It is addressed to an alias, which the mail server resolves.
 func confirmation(e message.Event[order.Event], placed order.Placed) io.Reader {
 	to := mail.Address{Address: placed.CustomerID + "@customers.shop.example"}
 	var b bytes.Buffer

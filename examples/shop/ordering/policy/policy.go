@@ -1,5 +1,5 @@
-// Package policy holds what happens by itself in the plugin Ordering: the
-// automations, the side effect, the extension and the task.
+// Package policy declares the automations, the side effect, the extension and the task of
+// the plugin Ordering.
 package policy
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/reventless-go/reventless/schedule"
 )
 
-// PaymentTime is how long an order waits for its payment.
+// PaymentTime is the time in which an order must be paid.
 const PaymentTime = 15 * time.Minute
 
 // CancelUnpaid cancels an order that is not paid within [PaymentTime].

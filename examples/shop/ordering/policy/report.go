@@ -17,7 +17,7 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// Reports holds a file for each day: sales-YYYY-MM-DD.csv.
+// Reports has a file for each day: sales-YYYY-MM-DD.csv.
 var Reports = task.NewBucket(task.BucketSpec{Name: "Reports", Doc: "A sales report for each day."})
 
 // DailySalesReport writes the sales of each country, once a day.
@@ -45,7 +45,7 @@ func report(ctx context.Context, env plugin.Env, due time.Time) (message.Actions
 	return nil, Reports.Open(env).Put(ctx, key, file)
 }
 
-// table returns the rows as CSV, by country, with sums in pence.
+// table returns the rows as CSV, ordered by country, with sums in pence.
 func table(sales []views.CountrySales) (io.Reader, error) {
 	slices.SortFunc(sales, func(a, b views.CountrySales) int { return cmp.Compare(a.Country, b.Country) })
 	rows := [][]string{{"country", "orders", "revenue", "returned"}}

@@ -1,5 +1,5 @@
-// Package returns is the aggregate Return: what a customer brings back. It need
-// not refer to an order of this shop's books.
+// Package returns declares the aggregate Return: products that a customer returns. They
+// need not belong to an order in this shop.
 package returns
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Command is the closed set of what a return can be asked to do.
+// Command is the closed set of commands of a return.
 //
 //sumtype:decl
 type Command interface {
@@ -17,7 +17,7 @@ type Command interface {
 	isCommand()
 }
 
-// Record writes the return down. Quantities are positive.
+// Record creates the return. Quantities are positive.
 type Record struct {
 	CustomerID string        `json:"customerId"`
 	Country    string        `json:"country"`
@@ -28,7 +28,7 @@ func (Record) MessageType() string { return "Record" }
 
 func (Record) isCommand() {}
 
-// Event is the closed set of what happens to a return.
+// Event is the closed set of events of a return.
 //
 //sumtype:decl
 type Event interface {
@@ -36,21 +36,21 @@ type Event interface {
 	isEvent()
 }
 
-// Recorded says who brought back what, with one line for each product.
+// Recorded happens when the return is created. Its basket has one line per product.
 type Recorded struct{ basket.Basket }
 
 func (Recorded) MessageType() string { return "Recorded" }
 
 func (Recorded) isEvent() {}
 
-// ErrAlreadyRecorded refuses a second record. The refusals of a basket are in
-// package basket.
+// ErrAlreadyRecorded rejects a second Record. Record also has the rejections of package
+// basket.
 var ErrAlreadyRecorded = message.Reject("AlreadyRecorded")
 
-// Aggregate declares the return.
+// Aggregate is the return.
 var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Name:     "Return",
-	Doc:      "What a customer brings back.",
+	Doc:      "Products that a customer returns.",
 	Commands: message.NewSet[Command](Record{}),
 	Events:   message.NewSet[Event](Recorded{}),
 	Decide:   Decide,
@@ -58,10 +58,10 @@ var Aggregate = aggregate.New(aggregate.Spec[State, Command, Event]{
 	Access:   access.Rules{access.Owner("customerId").Or(access.Roles(access.Admin))},
 })
 
-// State is what the decisions about a return depend on.
+// State is what decisions about a return depend on.
 type State struct{ Recorded bool }
 
-// Decide answers a command.
+// Decide returns the events that a command leads to, or its rejection.
 func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
 	case Record:

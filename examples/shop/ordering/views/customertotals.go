@@ -18,10 +18,10 @@ type CustomerTotal struct {
 	Returned   money.Pence `json:"returned"`
 }
 
-// CustomerTotals adds up what each customer bought and brought back.
+// CustomerTotals has the orders and returns of each customer in total.
 var CustomerTotals = readmodel.New(readmodel.Spec[CustomerTotal]{
 	Name: "CustomerTotals",
-	Doc:  "What each customer bought and brought back; cancelled orders do not count.",
+	Doc:  "The orders and returns of each customer in total, without cancelled orders.",
 	Projections: readmodel.Projections[CustomerTotal]{
 		readmodel.On(order.Aggregate, onOrder(customerOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(customerReturned)),

@@ -1,2 +1,2 @@
-// Package views holds the read models of the plugin Ordering.
+// Package views declares the read models of the plugin Ordering.
 package views

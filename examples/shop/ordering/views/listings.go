@@ -15,10 +15,10 @@ type Listing struct {
 	Price     money.Pence `json:"price"`
 }
 
-// Listings lists what is on the shelf.
+// Listings has the products that can be ordered.
 var Listings = readmodel.New(readmodel.Spec[Listing]{
 	Name:        "Listings",
-	Doc:         "What is on the shelf.",
+	Doc:         "The products that can be ordered.",
 	Projections: readmodel.Projections[Listing]{readmodel.On(listing.Aggregate, projectListing)},
 	OwnRow:      true,
 	Access:      access.Anyone,

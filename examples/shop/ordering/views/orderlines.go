@@ -18,10 +18,10 @@ type OrderLine struct {
 	Shipped    bool        `json:"shipped"`
 }
 
-// OrderLines holds the lines of each order, by product.
+// OrderLines has the lines of each order, ordered by product.
 var OrderLines = readmodel.New(readmodel.Spec[OrderLine]{
 	Name:        "OrderLines",
-	Doc:         "The lines of each order, and which are shipped.",
+	Doc:         "The lines of each order, and whether they are shipped.",
 	Projections: readmodel.Projections[OrderLine]{readmodel.On(order.Aggregate, projectLine)},
 	SubID:       "productId",
 	Access:      access.Owner("customerId").Or(access.Roles(access.Admin)),

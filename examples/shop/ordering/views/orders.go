@@ -22,10 +22,10 @@ type Order struct {
 	PlacedAt time.Time `json:"placedAt"`
 }
 
-// Status is how far an order got.
+// Status is the status of an order.
 type Status string
 
-// The states of an order.
+// The values of Status.
 const (
 	Placed    Status = "placed"
 	Paid      Status = "paid"
@@ -33,10 +33,10 @@ const (
 	Cancelled Status = "cancelled"
 )
 
-// Orders lists all orders, those of one customer by time.
+// Orders has all orders. They can be queried by customer, ordered by time.
 var Orders = readmodel.New(readmodel.Spec[Order]{
 	Name:        "Orders",
-	Doc:         "The orders and how far they got.",
+	Doc:         "The orders and their status.",
 	Projections: readmodel.Projections[Order]{readmodel.On(order.Aggregate, projectOrder)},
 	Indexes:     []readmodel.Index{{Name: "customerId", Key: "customerId", Sort: "placedAt"}},
 	OwnRow:      true,

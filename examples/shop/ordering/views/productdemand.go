@@ -8,17 +8,17 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// Demand is a row of [ProductDemand]; it counts pieces.
+// Demand is a row of [ProductDemand], in pieces.
 type Demand struct {
 	ProductID string `json:"productId"`
 	Sold      int64  `json:"sold"`
 	Returned  int64  `json:"returned"`
 }
 
-// ProductDemand counts the pieces of each product that were sold and brought back.
+// ProductDemand has the sold and returned pieces of each product.
 var ProductDemand = readmodel.New(readmodel.Spec[Demand]{
 	Name: "ProductDemand",
-	Doc:  "The pieces sold and brought back of each product; cancelled orders do not count.",
+	Doc:  "The sold and returned pieces of each product, without cancelled orders.",
 	Projections: readmodel.Projections[Demand]{
 		readmodel.On(order.Aggregate, onOrder(productsOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(productsReturned)),

@@ -17,10 +17,10 @@ type CountrySales struct {
 	Returned money.Pence `json:"returned"`
 }
 
-// SalesByCountry adds up the sales of each country: few rows, and hot ones.
+// SalesByCountry has the sales of each country in total: few rows with many updates.
 var SalesByCountry = readmodel.New(readmodel.Spec[CountrySales]{
 	Name: "SalesByCountry",
-	Doc:  "What was sold to each country and brought back from it; cancelled orders do not count.",
+	Doc:  "The sales and returns of each country in total, without cancelled orders.",
 	Projections: readmodel.Projections[CountrySales]{
 		readmodel.On(order.Aggregate, onOrder(countryOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(countryReturned)),

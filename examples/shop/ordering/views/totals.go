@@ -8,13 +8,12 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// The rows of CustomerTotals, ProductDemand and SalesByCountry are fed by many
-// orders and returns, between which there is no order. So they are only ever
-// added to: a cancelled order is taken back by adding the negative of what was
-// added when it was placed.
+// The rows of CustomerTotals, ProductDemand and SalesByCountry depend on many orders and
+// returns, whose events have no order. So projections only add to them: for a cancelled
+// order they add the negative of what they added when it was placed.
 
-// onOrder projects orders with add: with the sign 1 when one is placed, with -1
-// when it is cancelled.
+// onOrder returns a projection that calls add with the sign 1 when an order is placed and
+// -1 when it is cancelled.
 func onOrder[R any](add func(b basket.Basket, sign int64) readmodel.Changes[R]) func(message.Event[order.Event]) readmodel.Changes[R] {
 	return func(e message.Event[order.Event]) readmodel.Changes[R] {
 		switch d := e.Data.(type) {
