@@ -6,9 +6,9 @@
 // A name has the form "shop-dev-Catalog-Product-log": application, stack, plugin,
 // component, and the token of its [Kind]. Only the stack may contain dashes, and the
 // kind determines the number of parts after it, so the parts can be read back from
-// the name. A name that its service does not accept in this form (it is too long, or
-// has a dot, or capitals that the service ignores) is shortened and gets a hash of
-// 130 bits after two dashes, which the plain form never has:
+// the name. A name that its service does not accept in this form (it is too long, has
+// a dot, or has capitals although the service ignores case) is shortened and gets a
+// hash of 130 bits after two dashes, which the plain form never has:
 // "shop-dev-Catalog-ProductsByCatego--vjuqnwhn45c4442okob7yzyjrm-fn". So two different
 // resources never have the same name.
 package naming
