@@ -22,24 +22,10 @@ func onCollector(topic bool, change func(h *faults.Receiver[driver.Record], w *f
 	})
 }
 
-// onRecords changes what collectors return.
+// onRecords changes what collectors return, or drops it.
 func onRecords(topic bool, change func(r *driver.Record) (drop bool)) plant {
-	return onCollector(topic, func(h *faults.Receiver[driver.Record], _ *faulty) {
-		h.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.Record], error) {
-			b, err := h.Receiver.Receive(ctx, max)
-			b.Deliveries = slices.DeleteFunc(b.Deliveries, func(d driver.Delivery[driver.Record]) bool {
-				r := d.Message
-				if change(&r) {
-					_ = h.Receiver.Settle(ctx, []driver.Settlement{{ID: d.ID}})
-					return true
-				}
-				return false
-			})
-			for i := range b.Deliveries {
-				change(&b.Deliveries[i].Message)
-			}
-			return b, err
-		}
+	return onCollector(topic, func(h *faults.Receiver[driver.Record], w *faulty) {
+		h.OnReceive = changed(h, w, func(r *driver.Record, _ *faulty) bool { return change(r) })
 	})
 }
 
@@ -104,27 +90,18 @@ func collectorFaults() []fault {
 			return spec
 		})},
 		{"DeliversRefusedAppends", "EventCollector/RefusedAppendsAreNotDelivered", func(w *faulty) {
-			refused := memoOf(w, "refused", func() *[]driver.Record { return new([]driver.Record) })
-			on(func(h *faults.EventLog, _ *faulty) {
+			var add func(driver.Record)
+			faults.Change(w.p, func(h *faults.Receiver[driver.Record]) { add = extras(h) })
+			faults.Change(w.p, func(h *faults.EventLog) {
 				h.OnAppend = func(ctx context.Context, c driver.Commit) error {
 					err := h.EventLog.Append(ctx, c)
 					if errors.Is(err, driver.ErrConflict) {
 						c.SequenceNr += 10
-						*refused = append(*refused, driver.Record{Log: "Test.Log", Stream: c.Stream, SequenceNr: c.SequenceNr, Commit: &c})
+						add(driver.Record{Log: "Test.Log", Stream: c.Stream, SequenceNr: c.SequenceNr, Commit: &c})
 					}
 					return err
 				}
-			})(w)
-			onCollector(false, func(h *faults.Receiver[driver.Record], _ *faulty) {
-				h.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.Record], error) {
-					b, err := h.Receiver.Receive(ctx, max)
-					for _, r := range *refused {
-						b.Deliveries = append(b.Deliveries, driver.Delivery[driver.Record]{ID: "refused", Attempt: 1, Message: r})
-					}
-					*refused = nil
-					return b, err
-				}
-			})(w)
+			})
 		}},
 		{"ConfusesStreams", "EventCollector/StreamIDsAreKept", onRecords(false, func(r *driver.Record) bool {
 			r.Stream = strings.ToLower(r.Stream)

@@ -187,7 +187,7 @@ func everyRow(h *faults.QueryDb, w *faulty, in, out func(w *faulty, r driver.Row
 	}
 }
 
-// revisionsFrom shows the revisions of a row as if they began anew at base.
+// revisionsFrom shows the revisions of a row as if they began again at base.
 func revisionsFrom(h *faults.QueryDb, w *faulty, base map[driver.Key]uint64) {
 	everyRow(h, w, nil, func(_ *faulty, r driver.Row) driver.Row {
 		r.Revision -= min(base[r.Key], r.Revision-1)
@@ -451,12 +451,6 @@ func stepFaults() []fault {
 			return db.Apply(ctx, s)
 		})},
 		{"RowsFirstThenTheWatermark", "QueryDb/ApplyIsAllOrNothingUnderConflict", onApply(piecewise)},
-		{"IgnoresBlocks", "QueryDb/ApplyRefusesABlockedStream", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
-			for _, a := range s.Advances {
-				_ = db.Unblock(ctx, a.StreamKey)
-			}
-			return db.Apply(ctx, s)
-		})},
 		{"IgnoresGuards", "QueryDb/ApplyHonoursGuards", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
 			return db.Apply(ctx, unguarded(s))
 		})},
@@ -467,10 +461,6 @@ func stepFaults() []fault {
 			}
 			i := -1
 			s.Writes = slices.DeleteFunc(s.Writes, func(w driver.RowWrite) bool { i++; return last[w.Row.Key] != i })
-			return db.Apply(ctx, s)
-		})},
-		{"SkipsAdvancesThatStay", "QueryDb/AnAdvanceThatStaysIsAConditionOfApply", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
-			s.Advances = slices.DeleteFunc(s.Advances, func(a driver.Advance) bool { return a.From == a.To })
 			return db.Apply(ctx, s)
 		})},
 		{"RefusesBelowTheLimit", "QueryDb/ApplyTakesStepsUpToTheLimit", both(func(w *faulty) {
@@ -544,7 +534,6 @@ func stepFaults() []fault {
 			}
 			return db.Apply(ctx, s)
 		})},
-		{"ChecksOwnRowsThenWrites", "QueryDb/OwnRowProjectorsApplyEachCommitOnce", onApply(checksThenApplies)},
 		{"LosesTombstonesWhenClosed", "QueryDb/OwnRowStepsSurviveReopening", overlaid(func(absent bool, _ driver.StreamKey, m driver.Watermark, w *faulty) driver.Watermark {
 			if w.session > 1 && absent {
 				return driver.Watermark{}

@@ -32,9 +32,7 @@ func queryEngineSuite() suite {
 		{"IncludeBoundsTheFields", includeBoundsTheFields},
 		{"RowsAreWhole", queriedRowsAreWhole},
 		{"PagesNeitherSkipNorRepeat", pagesNeitherSkipNorRepeat},
-		{"ScanPagesNeitherSkipNorRepeat", scanPagesNeitherSkipNorRepeat},
 		{"LimitBoundsTheResultAfterFiltering", limitBoundsTheResultAfterFiltering},
-		{"TheDefaultLimitIs100", theDefaultLimitIs100},
 		{"WritesBetweenPagesDisturbNoOtherRow", writesBetweenPagesDisturbNoOtherRow},
 		{"WritesBesideAQueryDisturbNoOtherRow", writesBesideAQueryDisturbNoOtherRow},
 		{"EveryRowHasACursor", everyRowHasACursor},
@@ -42,8 +40,6 @@ func queryEngineSuite() suite {
 		{"CursorsOutliveTheirRows", cursorsOutliveTheirRows},
 		{"ScansOrderByAField", scansOrderByAField},
 		{"OrdersAreByNames", ordersAreByNames},
-		{"OrderedScanPagesNeitherSkipNorRepeat", orderedScanPagesNeitherSkipNorRepeat},
-		{"OrderedScansFilter", orderedScansFilter},
 		{"CursorsOfOtherQueriesAreRefused", cursorsOfOtherQueriesAreRefused},
 		{"UnknownNamesAreNotFound", unknownNamesAreNotFound},
 		{"MalformedQueriesAreRefused", malformedQueriesAreRefused},
@@ -80,7 +76,7 @@ func (e *env) scanPages(q driver.QueryEngine, scan driver.Scan) pageOf {
 	}
 }
 
-// walk follows the pages to their end; diff says what was wrong with them.
+// walk reads all pages; diff describes what is wrong with them.
 func walk(page pageOf, limit int) (rows []driver.Row, diff string) {
 	most := limit
 	if most == 0 {
@@ -114,7 +110,7 @@ func walk(page pageOf, limit int) (rows []driver.Row, diff string) {
 	}
 }
 
-// names are the rows' ids, with their sub ids behind a slash.
+// names are the rows' ids, each followed by a slash and its sub id.
 func names(rows []driver.Row) []string {
 	ns := make([]string, 0, len(rows))
 	for _, r := range rows {
@@ -351,8 +347,8 @@ func numbersOrderByValue(e *env) {
 	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true, Limit: 7}, want...)
 }
 
-// orderedStrings are ascending by the bytes of their UTF-8. Orders by UTF-16 or
-// by a language differ.
+// orderedStrings are ascending by the bytes of their UTF-8. An order by UTF-16 or by
+// a language differs.
 func orderedStrings() []string {
 	s := []string{
 		" ", "!", "#", "%", "-1", "/", "0", "00", "10", "9", "A", "AA", "B", "Z", "_", "a", "a ", "a b", "aB", "ab", "b", "z", "zz",
@@ -389,8 +385,8 @@ func stringsOrderByTheirBytes(e *env) {
 	}
 }
 
-// equalSorts saves rows of one index key with few sort values and returns their
-// names in order.
+// equalSorts writes rows of one index key that share few sort values, and returns
+// their names in order.
 func (e *env) equalSorts(db driver.QueryDb) []string {
 	e.Helper()
 	var rows []driver.Row
@@ -405,7 +401,7 @@ func (e *env) equalSorts(db driver.QueryDb) []string {
 		e.save(db, rows[(i*7)%len(rows)])
 	}
 	slices.SortFunc(rows, func(a, b driver.Row) int {
-		price := func(r driver.Row) string { // by the number of the row's price in the list
+		price := func(r driver.Row) string { // the sub id ends with the index of the price
 			if n := r.Sub[len(r.Sub)-1]; n >= '2' {
 				return "2"
 			}
@@ -432,71 +428,58 @@ func equalSortValuesOrderByIDAndSubID(e *env) {
 	slices.Reverse(want)
 	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}, want...)
 	// An index without a sort field orders by id and sub id alone.
-	slices.SortFunc(want, func(a, b string) int {
-		aID, aSub, _ := strings.Cut(a, "/")
-		bID, bSub, _ := strings.Cut(b, "/")
-		return cmpOr(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
-	})
+	slices.SortFunc(want, compareNames)
 	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red"}, want...)
 	slices.Reverse(want)
 	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: true}, want...)
 }
 
-func pagesNeitherSkipNorRepeat(e *env) {
-	db, q := e.table(goods), e.engine(goods)
-	want := e.equalSorts(db)
-	for _, descending := range []bool{false, true} {
-		if descending {
-			slices.Reverse(want)
-		}
-		for limit := 1; limit <= len(want)+1; limit++ {
-			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: descending, Limit: limit}, want...)
-			if e.Failed() {
-				return
-			}
-		}
-	}
-	var subs, colors []string
-	for _, n := range want {
-		if id, sub, _ := strings.Cut(n, "/"); id == "a" {
-			subs = append(subs, id+"/"+sub)
-		}
-		colors = append(colors, n)
-	}
-	slices.Sort(subs)
-	slices.SortFunc(colors, func(a, b string) int {
-		aID, aSub, _ := strings.Cut(a, "/")
-		bID, bSub, _ := strings.Cut(b, "/")
-		return cmpOr(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
-	})
-	for _, descending := range []bool{false, true} {
-		if descending {
-			slices.Reverse(subs)
-			slices.Reverse(colors)
-		}
-		for limit := 1; limit <= len(subs)+1; limit++ {
-			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "a", Descending: descending, Limit: limit}, subs...)
-		}
-		for _, limit := range []int{1, 2, 7, 10, 11, len(colors)} {
-			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: descending, Limit: limit}, colors...)
-		}
-	}
+func compareNames(a, b string) int {
+	aID, aSub, _ := strings.Cut(a, "/")
+	bID, bSub, _ := strings.Cut(b, "/")
+	return cmpOr(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
 }
 
-func scanPagesNeitherSkipNorRepeat(e *env) {
+func pagesNeitherSkipNorRepeat(e *env) {
 	db, q := e.table(goods), e.engine(goods)
-	want := e.equalSorts(db)
-	for limit := 1; limit <= len(want)+1 && !e.Failed(); limit++ {
-		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Limit: limit}, want...)
+	byPrice := e.equalSorts(db)
+	byKey := slices.SortedFunc(slices.Values(byPrice), compareNames)
+	var ofA []string
+	for _, n := range byKey {
+		if strings.HasPrefix(n, "a/") {
+			ofA = append(ofA, n)
+		}
 	}
-	// The order is the same for all pages: whatever the page size.
-	first, diff := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), len(want))
+	for limit := 1; limit <= len(byPrice)+1 && !e.Failed(); limit++ {
+		for _, descending := range []bool{false, true} {
+			for _, x := range []struct {
+				query driver.Query
+				want  []string
+			}{
+				{driver.Query{Index: "byShop", Value: "s"}, byPrice},
+				{driver.Query{Index: "byColor", Value: "red"}, byKey},
+				{driver.Query{Value: "a"}, ofA},
+			} {
+				x.query.ReadModel, x.query.Limit, x.query.Descending = goods.Name, limit, descending
+				if descending {
+					x.want = reversed(x.want)
+				}
+				e.wantIDs(q, x.query, x.want...)
+			}
+		}
+		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Limit: limit}, slices.Clone(byPrice)...)
+		for field, want := range map[string][]string{"price": byPrice, "": byKey, "color": byKey, "nobody": byKey} {
+			e.wantOrdered(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: field}, Limit: limit}, want...)
+		}
+	}
+	// A scan without an order has one order for all pages, whatever their size.
+	first, diff := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), len(byPrice))
 	again, diff2 := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), 7)
 	if diff != "" || diff2 != "" {
 		e.Errorf("Scan: %s %s", diff, diff2)
 	}
 	if d := diffNames(names(again), names(first)); d != "" && e.Lag == 0 {
-		e.Errorf("Scan in pages of 7 has another order than in one: %s", d)
+		e.Errorf("Scan in pages of 7 has another order than in one page: %s", d)
 	}
 }
 
@@ -642,7 +625,7 @@ type filterCase struct {
 
 func filterCases() []filterCase {
 	var cs []filterCase
-	// all states for each comparator in turn whether it holds.
+	// all lists, for each comparator, whether it holds.
 	all := func(field string, values []any, holds map[driver.Comparator]bool) {
 		for c, h := range holds {
 			cs = append(cs, filterCase{field, c, values, h})
@@ -919,59 +902,41 @@ func limitBoundsTheResultAfterFiltering(e *env) {
 	db, q := e.table(goods), e.engine(goods)
 	fill := strings.Repeat("x", min(12<<10, e.Provider.Limits().MaxRowBytes/2)) // together more than a page of 1 MB
 	var rows []driver.Row
-	var all []string
-	for i := range 90 {
-		rare := i%30 == 29
-		rows = append(rows, lineData("id", fmt.Sprintf("%03d", i), fmt.Sprintf(`,"shop":"s","price":%d,"rare":%t,"fill":%q`, i, rare, fill)))
-		if rare {
-			all = append(all, fmt.Sprintf("id/%03d", i))
+	var all, rare []string
+	for i := range 130 {
+		rows = append(rows, lineData("id", fmt.Sprintf("%03d", i), fmt.Sprintf(`,"shop":"s","price":%d,"rare":%t,"fill":%q`, i/2, i%40 == 29, fill)))
+		all = append(all, fmt.Sprintf("id/%03d", i))
+		if i%40 == 29 {
+			rare = append(rare, all[i])
 		}
 	}
 	e.fillTable(db, rows)
 	fs := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{true}}}
-	for _, limit := range []int{1, 2} {
-		for _, index := range []string{"", "keysOnly"} {
-			query := driver.Query{ReadModel: goods.Name, Index: index, Value: "s", Filters: fs, Limit: limit}
-			if index == "" {
-				query.Value = "id"
-			}
-			e.wantIDs(q, query, all...) // pages are full unless they are the last
+	for limit, want := range map[int][]string{1: rare, 2: rare, 0: all, 1000: all} { // 0 is 100, which walk knows
+		filters := fs
+		if limit == 0 || limit == 1000 {
+			filters = nil
 		}
-		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Filters: fs, Limit: limit}, all...)
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "id", Filters: filters, Limit: limit}, want...)
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "keysOnly", Value: "s", Filters: filters, Limit: limit}, want...)
+		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Filters: filters, Limit: limit}, slices.Clone(want)...)
+		e.wantOrdered(q, driver.Scan{ReadModel: goods.Name, Filters: filters, Order: &driver.Order{Field: "price"}, Limit: limit}, want...)
 	}
-	// A page is empty only when nothing matches.
-	p, err := q.Query(e.ctx, driver.Query{ReadModel: goods.Name, Value: "id", Filters: fs, Limit: 1})
-	e.must(err, "Query")
-	if len(p.Rows) != 1 && e.Lag == 0 {
-		e.Errorf("the first page has %d rows, want 1", len(p.Rows))
-	}
-	none := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{"never"}}}
-	p, err = q.Scan(e.ctx, driver.Scan{ReadModel: goods.Name, Filters: none, Limit: 1})
-	if err != nil || len(p.Rows) != 0 || p.Cursor != "" {
-		e.Errorf("a scan that matches nothing = %d rows, cursor %q, %v, want an empty last page", len(p.Rows), p.Cursor, err)
-	}
-}
-
-func theDefaultLimitIs100(e *env) {
-	db, q := e.table(subTable), e.engine(subTable)
-	var rows []driver.Row
-	var want []string
-	for i := range 130 {
-		rows = append(rows, lineOf("id", fmt.Sprintf("%03d", i), i))
-		want = append(want, fmt.Sprintf("id/%03d", i))
-	}
-	e.fillTable(db, rows)
-	e.wantIDs(q, driver.Query{ReadModel: subTable.Name, Value: "id"}, want...) // walk knows the default
-	e.wantIDs(q, driver.Query{ReadModel: subTable.Name, Value: "id", Limit: 1000}, want...)
-	e.wantScanIDs(q, driver.Scan{ReadModel: subTable.Name}, want...)
 	for name, page := range map[string]pageOf{
-		"Query": e.queryPages(q, driver.Query{ReadModel: subTable.Name, Value: "id"}),
-		"Scan":  e.scanPages(q, driver.Scan{ReadModel: subTable.Name}),
+		"Query":        e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id"}),
+		"Scan":         e.scanPages(q, driver.Scan{ReadModel: goods.Name}),
+		"ordered Scan": e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}),
 	} {
 		p, err := page(0, "")
 		if err != nil || len(p.Rows) != 100 || p.Cursor == "" {
 			e.Errorf("%s with limit 0 returned %d rows, cursor %q, %v, want 100 and a cursor", name, len(p.Rows), p.Cursor, err)
 		}
+	}
+	// A page is empty only when nothing matches.
+	none := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{"never"}}}
+	p, err := q.Scan(e.ctx, driver.Scan{ReadModel: goods.Name, Filters: none, Limit: 1})
+	if err != nil || len(p.Rows) != 0 || p.Cursor != "" {
+		e.Errorf("a scan that matches nothing = %d rows, cursor %q, %v, want an empty last page", len(p.Rows), p.Cursor, err)
 	}
 }
 
@@ -1027,7 +992,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 			if n > 60 {
 				e.Fatalf("%s: more than 60 pages", name)
 			}
-			// The row at the cursor goes, one elsewhere too, one moves to and fro, some come.
+			// Delete the row at the cursor and one elsewhere, move one to and fro, add some.
 			if last := p.Rows[len(p.Rows)-1]; n%2 == 0 {
 				e.delete(db, last.Key)
 			}
@@ -1264,7 +1229,7 @@ func malformedQueriesAreRefused(e *env) {
 		fs := []driver.Filter{{Field: "line", Comparator: driver.Exists}, f}
 		p, err := q.Scan(e.ctx, driver.Scan{ReadModel: goods.Name, Filters: fs})
 		e.wantClass(err, driver.ErrInvalid, "a scan with %s (%d rows)", name, len(p.Rows))
-		// Also where no row is looked at.
+		// Also where the query reads no row.
 		p, err = q.Query(e.ctx, driver.Query{ReadModel: goods.Name, Value: "nobody", Filters: fs})
 		e.wantClass(err, driver.ErrInvalid, "a query of nothing with %s (%d rows)", name, len(p.Rows))
 	}
@@ -1326,7 +1291,7 @@ func aNewIndexHasTheOldRows(e *env) {
 		{Name: "byN", Key: driver.Field{Name: "n", Number: true}},
 		{Name: "byColor", Key: driver.Field{Name: "color"}, Sort: &driver.Field{Name: "back", Number: true}},
 	}
-	for i := range 40 { // the index is another one now: it has a sort field
+	for i := range 40 { // the index has changed: it has a sort field now
 		e.save(e.table(spec), rowOf(fmt.Sprintf("id%02d", i), fmt.Sprintf(`{"color":"c%d","n":%d,"back":%d}`, i%2, i, -i)))
 	}
 	q := e.engine(spec)

@@ -1,5 +1,5 @@
 // Package doctest compares the Go code in documents with the source that it was
-// taken from. A line before such a block of code names that source:
+// copied from. A line before such a block names the source:
 //
 //	<!-- from example_test.go#Example -->
 //	```go
@@ -53,8 +53,8 @@ func Check(t *testing.T, path string) {
 	}
 }
 
-// errDocument is wrapped by what is wrong with a document or its source, other
-// than that the two differ.
+// errDocument is wrapped by the errors of a document or its source, apart from a
+// difference between the two.
 var errDocument = errors.New("not a document with code")
 
 // block is a marked block of code.
@@ -192,8 +192,8 @@ func difference(got, want []string) (line int, g, w string) {
 	return -1, "", ""
 }
 
-// shifted takes away the tabs that all lines begin with, spaces at their ends,
-// and empty lines at both ends.
+// shifted removes the tabs that all lines begin with, spaces at their ends, and empty
+// lines at both ends.
 func shifted(lines []string) []string {
 	text := strings.Split(strings.Trim(strings.Join(trimmed(lines), "\n"), "\n"), "\n")
 	common := -1

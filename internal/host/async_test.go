@@ -3,8 +3,6 @@ package host_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -35,8 +33,7 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 		t.Error(err)
 	}
 	wantEqual(t, "outcome while it waits", o, want)
-	r.wake()
-	r.idle()
+	r.work()
 	final := driver.Outcome{Kind: driver.Accepted, CommandID: "1", EntityID: "a", Target: "Shop.Jar", SequenceNr: 1, EventCount: 1}
 	o, err = r.Outcome(t.Context(), "1")
 	if err != nil {
@@ -49,7 +46,7 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 	o, _ = r.Outcome(t.Context(), "1")
 	wantEqual(t, "outcome after the repetition", o, final)
 	if o, err := r.Outcome(t.Context(), "2"); err != nil || o.Kind != driver.Rejected || o.Code != "Taken" || string(o.Detail) != `"ada"` {
-		t.Errorf("outcome of the refused one: got %+v, %v", o, err)
+		t.Errorf("outcome of the rejected command: got %+v, %v", o, err)
 	}
 	r.advance(25 * time.Hour)
 	_, err = r.Outcome(t.Context(), "1")
@@ -68,8 +65,7 @@ func TestOutcomeIsKeptThoughTheStoreFails(t *testing.T) {
 			}
 			r.faults.Inject(faults.Rule{Op: "Outcomes.Put", Skip: 1, Times: 8, Err: w.err, After: w.after})
 			r.wake()
-			r.idle()
-			r.noLetters()
+			r.finish()
 			wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":0}`, `Added{"n":1}`, `Added{"n":2}`, `Added{"n":3}`})
 			for i := range 4 {
 				if o, err := r.Outcome(t.Context(), fmt.Sprint(i)); err != nil || o.Kind != driver.Accepted || o.SequenceNr != 1 {
@@ -78,20 +74,6 @@ func TestOutcomeIsKeptThoughTheStoreFails(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestQueuedCommandsSurviveTheHost(t *testing.T) {
-	t.Parallel()
-	jar := newJar(asynchronous)
-	r := start(t, app(jar), asleep)
-	for i := range 10 {
-		r.accept(fmt.Sprint(i), jar.To(fmt.Sprint("a", i%2), Put{N: i}))
-	}
-	r.stop()
-	r = start(t, app(jar), on(r))
-	r.idle()
-	wantEqual(t, "events", fmt.Sprint(r.history("Shop.Jar", "a0")), `[Added{"n":0} Added{"n":2} Added{"n":4} Added{"n":6} Added{"n":8}]`)
-	wantEqual(t, "events", len(r.history("Shop.Jar", "a1")), 5)
 }
 
 // A synctest bubble fails the test when a goroutine is left in it, and shows the
@@ -114,10 +96,7 @@ func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 		all := app(s.jar, s.crate, s.sums, s.totals, s.entries, jar, copying(s.jar, s.crate), inbox.bucket, inbox.task,
 			automation.NewSideEffect(automation.SideEffectSpec{Name: "Effect", Effects: automation.Effects{automation.Do(s.jar, func(context.Context, plugin.Env, jarEvent) error { return nil })}}),
 			schedule.New(schedule.Spec{Name: "Tick", Rate: schedule.Every(time.Hour), Send: jar.To("a", Put{N: 1})}))
-		h, err := host.Open(t.Context(), all.Assembled(), provider, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
+		h := open(t, all, provider, nil)
 		if err := h.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -155,9 +134,6 @@ func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 			n += len(c.Events)
 		}
 		wantEqual(t, "events", n, 5+3)
-		if err := provider.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 }
 

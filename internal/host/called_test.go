@@ -1,13 +1,10 @@
 package host_test
 
 import (
-	"io"
-	"log/slog"
 	"testing"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
-	"github.com/reventless-go/reventless/internal/host"
 )
 
 // A host that is called runs no workers: each message it is handed is handled
@@ -16,18 +13,7 @@ func TestAHostThatIsCalledHandlesWhatItIsHanded(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	totals := sums(jar)
-	provider := memory.New(nil)
-	h, err := host.Open(t.Context(), app(jar, totals).Assembled(), provider, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		for _, c := range []io.Closer{h, provider} {
-			if err := c.Close(); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	h := open(t, app(jar, totals), memory.New(nil), nil)
 	settled := func(settlements []driver.Settlement, err error) map[string]bool {
 		t.Helper()
 		if err != nil {

@@ -12,10 +12,8 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/driver/memory"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/faults"
-	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/internal/typed"
 	"github.com/reventless-go/reventless/message"
 )
@@ -54,8 +52,7 @@ func TestBatchWithOneOfEverythingHandlesEachCommandByItself(t *testing.T) {
 		command("behind", "failing", Put{N: 8}), command("4", "b", Put{N: 4}), command("idle", "f", Release{}),
 	}
 	r.enqueue(batch...)
-	r.wake()
-	r.idle()
+	r.work()
 
 	for stream, want := range map[string]string{
 		"a": `[Added{"n":1} Added{"n":2}]`, "b": `[Added{"n":4}]`, "c": "[]", "d": "[]", "e": `[Added{"n":3}]`, "f": "[]",
@@ -100,56 +97,10 @@ func TestStoreFailureIsNeverAReasonToParkACommand(t *testing.T) {
 				for fault.Hits() < 50 {
 					r.idle()
 				}
-				r.idle()
-				r.noLetters()
+				r.finish()
 				wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`})
 			})
 		}
-	}
-}
-
-func TestTenCommandsOfOneEntityAreOneCommit(t *testing.T) {
-	t.Parallel()
-	r := start(t, app(newJar()), asleep)
-	var batch []driver.Command
-	var want []string
-	for i := range 10 {
-		batch = append(batch, command(fmt.Sprint(i), "a", Put{N: i}))
-		want = append(want, fmt.Sprintf(`Added{"n":%d}`, i))
-	}
-	r.enqueue(batch...)
-	r.wake()
-	r.idle()
-	wantEqual(t, "appends", r.faults.Calls("EventLog.Append", "Shop.Jar"), 1)
-	wantEqual(t, "events", r.history("Shop.Jar", "a"), want)
-	c := r.commits("Shop.Jar", "a")[0]
-	for i, a := range c.Commands {
-		if a.Meta.ID != fmt.Sprint(i) || a.EventCount != 1 {
-			t.Errorf("command %d of the commit: got %+v", i, a)
-		}
-	}
-}
-
-func TestFailedAppendIsRepeatedInOrderAndHarmsNoOtherEntity(t *testing.T) {
-	t.Parallel()
-	for _, w := range lostWays {
-		t.Run(w.name, func(t *testing.T) {
-			t.Parallel()
-			r := start(t, app(newJar()), asleep)
-			r.faults.Inject(faults.Rule{Op: "EventLog.Append", Key: "a", Times: 3, Err: w.err, After: w.after})
-			var batch []driver.Command
-			var want []string
-			for i := range 6 {
-				batch = append(batch, command(fmt.Sprint("a", i), "a", Put{N: i}), command(fmt.Sprint("b", i), "b", Put{N: i}))
-				want = append(want, fmt.Sprintf(`Added{"n":%d}`, i))
-			}
-			r.enqueue(batch...)
-			r.wake()
-			r.idle()
-			wantEqual(t, "events of the failing entity", r.history("Shop.Jar", "a"), want)
-			wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), want)
-			r.noLetters()
-		})
 	}
 }
 
@@ -163,8 +114,7 @@ func TestPanicFailsOnlyItsCommandAndLaterOnesComeInOrder(t *testing.T) {
 				command("1", "a", Put{N: 1}), command("bad", "a", bad), command("2", "a", Put{N: 2}),
 				command("3", "b", Put{N: 3}), command("4", "a", Put{N: 4}),
 			)
-			r.wake()
-			r.idle()
+			r.work()
 			wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":2}`, `Added{"n":4}`})
 			wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), []string{`Added{"n":3}`})
 			l := r.letter()
@@ -173,18 +123,6 @@ func TestPanicFailsOnlyItsCommandAndLaterOnesComeInOrder(t *testing.T) {
 			wantEqual(t, "attempts", l.Attempts, 5)
 		})
 	}
-}
-
-func TestPanicInDecideIsAnErrorOfTheCaller(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	r := start(t, app(jar))
-	_, err := r.try("1", jar.To("a", Explode{Text: "boom"}))
-	if err == nil {
-		t.Fatal("no error")
-	}
-	wantText(t, err.Error(), "Shop.Jar", "panic")
-	r.accept("2", jar.To("a", Put{N: 1}))
 }
 
 // A result that is missing must never be taken for a success. Nothing in the
@@ -208,18 +146,17 @@ func TestMissingResultIsAnInternalErrorAndTheEntityGoesOn(t *testing.T) {
 	r.accept("2", jar.To("a", Put{N: 1}))
 }
 
-func TestRefusalThatStandsOnAnUnsavedEventWaitsForIt(t *testing.T) {
+func TestRejectionThatDependsOnAnUnsavedEventWaitsForIt(t *testing.T) {
 	t.Parallel()
-	// The second claim is refused because of the first. The first is lost to a
-	// rival before it is stored, so the refusal must name the rival.
+	// The second claim is rejected because of the first. The first loses against a
+	// rival before it is stored, so the rejection must name the rival.
 	r := start(t, app(newJar(func(s *jarSpec) { s.Async = true })), asleep)
 	rival := start(t, app(newJar()), on(r), asleep)
 	r.faults.Inject(faults.Rule{Op: "EventLog.Append", Key: "a", Do: func() {
 		rival.accept("rival", newSend(rival, "a", Claim{By: "rival"}))
 	}})
 	r.enqueue(command("1", "a", Claim{By: "ada"}), command("2", "a", Claim{By: "bob"}))
-	r.wake()
-	r.idle()
+	r.work()
 	for _, id := range []string{"1", "2"} {
 		o, err := r.Outcome(t.Context(), id)
 		if err != nil || o.Kind != driver.Rejected || string(o.Detail) != `"rival"` {
@@ -258,10 +195,10 @@ func TestWarmCommandIsOneCallAndColdOneTwo(t *testing.T) {
 	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 6)
 }
 
-func TestRefusalIsDecidedOnTheLatestState(t *testing.T) {
+func TestRejectionIsDecidedOnTheLatestState(t *testing.T) {
 	t.Parallel()
-	// Two hosts, both warm: what one of them remembers is out of date. A refusal
-	// or a no-op writes nothing, so that no lost condition would tell.
+	// Two warm hosts, one of them with an old state. A rejection or a no-op writes
+	// nothing, so no failed condition shows that the state is old.
 	jar := newJar()
 	one := start(t, app(jar))
 	two := start(t, app(jar), on(one))
@@ -276,7 +213,7 @@ func TestRefusalIsDecidedOnTheLatestState(t *testing.T) {
 	}
 }
 
-func TestRefusalOfAWarmEntityIsOneRead(t *testing.T) {
+func TestRejectionOfAWarmEntityIsOneRead(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	r := start(t, app(jar))
@@ -289,48 +226,6 @@ func TestRefusalOfAWarmEntityIsOneRead(t *testing.T) {
 		wantEqual(t, "reads", r.faults.Calls("EventLog.Read", "Shop.Jar"), i+1)
 	}
 	wantEqual(t, "loads", r.faults.Calls("EventLog.Load", "Shop.Jar"), loads)
-}
-
-func TestEightRacersOneWinner(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	for round := range 10 {
-		first := start(t, app(jar))
-		hosts := []*run{first}
-		for range 3 {
-			hosts = append(hosts, start(t, app(jar), on(first)))
-		}
-		outcomes := make([]driver.Outcome, 8)
-		barrier := make(chan struct{})
-		var wg sync.WaitGroup
-		for i := range outcomes {
-			wg.Go(func() {
-				<-barrier
-				o, err := hosts[i%4].try(fmt.Sprint("racer", i), jar.To("a", Claim{By: fmt.Sprint(i)}))
-				if err != nil {
-					t.Errorf("racer %d: %v", i, err)
-				}
-				outcomes[i] = o
-			})
-		}
-		close(barrier)
-		wg.Wait()
-		won := -1
-		for i, o := range outcomes {
-			switch {
-			case o.Kind == driver.Accepted && won >= 0:
-				t.Errorf("round %d: %d and %d have both won", round, won, i)
-			case o.Kind == driver.Accepted:
-				won = i
-			}
-		}
-		for i, o := range outcomes {
-			if i != won && (o.Code != "Taken" || string(o.Detail) != fmt.Sprintf(`"%d"`, won)) {
-				t.Errorf("round %d: %d has won, %d got %+v", round, won, i, o)
-			}
-		}
-		wantEqual(t, "events", first.history("Shop.Jar", "a"), []string{fmt.Sprintf(`Claimed{"by":"%d"}`, won)})
-	}
 }
 
 func TestWritersWithClocksHoursApartLoseNoUpdate(t *testing.T) {
@@ -363,13 +258,13 @@ func TestWritersWithClocksHoursApartLoseNoUpdate(t *testing.T) {
 	}
 	for i, n := range numbers {
 		if !slices.IsSorted(n) {
-			t.Errorf("writer %d was told %v, which goes back", i, n)
+			t.Errorf("writer %d got the sequence numbers %v, which go back", i, n)
 		}
 	}
 	both := slices.Concat(numbers...)
 	slices.Sort(both)
 	if both = slices.Compact(both); len(both) != 2*each || both[0] != 1 || both[len(both)-1] != 2*each {
-		t.Errorf("the commits that were told are not 1 to %d, each once: %v", 2*each, both)
+		t.Errorf("the sequence numbers are not 1 to %d, each once: %v", 2*each, both)
 	}
 	// The last snapshot has counted them all.
 	for _, c := range slices.Backward(commits) {
@@ -379,41 +274,6 @@ func TestWritersWithClocksHoursApartLoseNoUpdate(t *testing.T) {
 		}
 	}
 	t.Error("no snapshot was taken")
-}
-
-func TestAcknowledgedCommandsAreInTheLogWhateverFails(t *testing.T) {
-	t.Parallel()
-	jar := newJar(func(s *jarSpec) { s.SnapshotEvery = 5 })
-	r := start(t, app(jar))
-	for i, w := range lostWays {
-		r.faults.Inject(faults.Rule{Op: "EventLog.Append", Skip: 7 * i, Times: 3, Err: w.err, After: w.after})
-		r.faults.Inject(faults.Rule{Op: "EventLog.Load", Skip: 3 * i, Times: 2, Err: w.err})
-	}
-	for i := range 100 {
-		id := fmt.Sprint("c", i)
-		for attempt := 0; ; attempt++ {
-			o, err := r.try(id, jar.To(fmt.Sprint("jar", i%3), Put{N: i}))
-			if err != nil {
-				if attempt == 20 {
-					t.Fatal(err)
-				}
-				continue // the caller tries again, with the same id
-			}
-			found := 0
-			for _, c := range r.commits("Shop.Jar", o.EntityID) {
-				for _, a := range c.Commands {
-					if a.Meta.ID == id {
-						found++
-						wantEqual(t, "commit of "+id, o.SequenceNr, c.SequenceNr)
-					}
-				}
-			}
-			if found != 1 {
-				t.Errorf("command %s was acknowledged and is %d times in the log", id, found)
-			}
-			break
-		}
-	}
 }
 
 func TestClosedHostRefusesCommands(t *testing.T) {
@@ -526,27 +386,13 @@ func TestOversizedCommandFailsAloneInItsBatch(t *testing.T) {
 	r := start(t, app(newJar()), limited(driver.Limits{MaxCommitBytes: 4 << 10}), asleep)
 	big := command("big", "a", Put{N: 2, Note: strings.Repeat("x", 6<<10)})
 	r.enqueue(command("1", "a", Put{N: 1}), big, command("3", "a", Put{N: 3}), command("4", "b", Put{N: 4}), command("5", "a", Put{N: 5}))
-	r.wake()
-	r.idle()
+	r.work()
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":3}`, `Added{"n":5}`})
 	wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), []string{`Added{"n":4}`})
 	l := r.letter()
 	wantText(t, l.ID, "big")
 	wantText(t, l.Reason, "limit of 4096")
 	wantEqual(t, "attempts", l.Attempts, 1)
-}
-
-func TestOversizedCommitIsATypedError(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	r := start(t, app(jar), limited(driver.Limits{MaxCommitBytes: 4 << 10}))
-	_, err := r.try("big", jar.To("a", Burst{N: 500}))
-	var large *driver.TooLargeError
-	if !errors.As(err, &large) || large.Limit != 4<<10 || large.What != "commit" {
-		t.Fatalf("got %v, want a commit too large for 4096", err)
-	}
-	r.accept("small", jar.To("a", Burst{N: 5}))
-	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 5)
 }
 
 func TestGroupCommitThatIsTooLargeIsSplit(t *testing.T) {
@@ -558,8 +404,7 @@ func TestGroupCommitThatIsTooLargeIsSplit(t *testing.T) {
 	}
 	r.enqueue(batch...)
 	r.wake()
-	r.idle()
-	r.noLetters()
+	r.finish()
 	commits := r.commits("Shop.Jar", "a")
 	if len(commits) < 4 || len(commits) > 10 {
 		t.Errorf("got %d commits, want a few that are well filled", len(commits))
@@ -587,8 +432,7 @@ func TestSnapshotThatDoesNotFitIsLeftOut(t *testing.T) {
 	r := start(t, app(jar), limited(driver.Limits{MaxCommitBytes: 3 << 10}), asleep)
 	r.enqueue(command("1", "a", Put{N: 1}), command("2", "a", Put{N: 2}), command("3", "b", Put{N: 3}))
 	r.wake()
-	r.idle()
-	r.noLetters()
+	r.finish()
 	r.accept("4", jar.To("a", Put{N: 4}))
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":2}`, `Added{"n":4}`})
 	for _, c := range r.commits("Shop.Jar", "") {
@@ -601,14 +445,4 @@ func TestSnapshotThatDoesNotFitIsLeftOut(t *testing.T) {
 	if o := again.accept("2", jar.To("a", Put{N: 2})); o.SequenceNr != 1 && o.SequenceNr != 2 {
 		t.Errorf("repetition: got %+v", o)
 	}
-}
-
-func TestHostOpensOnAClosedProvider(t *testing.T) {
-	t.Parallel()
-	p := memory.New(nil)
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err := host.Open(t.Context(), app(newJar()).Assembled(), p, nil)
-	wantIs(t, err, driver.ErrUnavailable)
 }

@@ -133,8 +133,7 @@ func TestPublicEventsAndCommandsCrossPlugins(t *testing.T) {
 					r.insist(fmt.Sprint(i), m.jar.To(fmt.Sprint("a", i%2), Put{N: i + 1}))
 				}
 				r.insist("claim", m.crate.To("x", Claim{By: "b"}))
-				r.idle()
-				r.noLetters()
+				r.finish()
 				wantEqual(t, "mapped commands", r.history("Shop.Jar", "b"), []string{`Added{"n":10}`, `Added{"n":5}`, `Added{"n":2}`, `Added{"n":1}`})
 				wantRows(r, m.rows, map[string]SumRow{"a0": {36, 12}, "a1": {42, 12}, "b": {18, 8}})
 				want := []string{}

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,13 +46,13 @@ type (
 	Burst struct {
 		N int `json:"n"`
 	}
-	// Claim takes the jar for somebody, once: who comes second is refused.
+	// Claim gives the jar an owner; a second claim is rejected.
 	Claim struct {
 		By string `json:"by"`
 	}
-	// Release gives the jar back; nothing happens when nobody has it.
+	// Release removes the owner; without an owner nothing happens.
 	Release struct{}
-	// Refuse is always refused.
+	// Refuse is always rejected.
 	Refuse struct {
 		Code string `json:"code"`
 	}
@@ -229,8 +228,8 @@ type setup struct {
 	asleep   bool // not started
 }
 
-// on lets a host share the provider of another one, as a second process or one
-// that was started anew.
+// on lets a host share the provider of another one, like a second process or a
+// restarted one.
 func on(other *run) func(*setup) {
 	return func(s *setup) { s.clock, s.memory = other.clock, other.memory }
 }
@@ -282,11 +281,61 @@ func start(t testing.TB, app *reventless.App, with ...func(*setup)) *run {
 	return r
 }
 
+// open opens a host that is not started, on a provider of its own, and closes both at the
+// end of the test; nil options are the defaults.
+func open(t testing.TB, a *reventless.App, provider driver.Provider, opts *host.Options) *host.Host {
+	t.Helper()
+	var o host.Options
+	if opts != nil {
+		o = *opts
+	}
+	o.Logger = slog.New(slog.DiscardHandler)
+	h, err := host.Open(t.Context(), a.Assembled(), provider, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(h.Close(), provider.Close()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return h
+}
+
 // wake starts the workers.
 func (r *run) wake() {
 	r.t.Helper()
 	if err := r.Start(r.t.Context()); err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// work starts the workers and waits until nothing is left to do.
+func (r *run) work() {
+	r.t.Helper()
+	r.wake()
+	r.idle()
+}
+
+// finish waits until nothing is left to do, and wants nothing parked.
+func (r *run) finish() {
+	r.t.Helper()
+	r.idle()
+	r.noLetters()
+}
+
+// redrive redrives a dead letter that can be handled now.
+func (r *run) redrive(id string) {
+	r.t.Helper()
+	if err := r.Redrive(r.t.Context(), id); err != nil {
+		r.t.Error(err)
+	}
+}
+
+func (r *run) discard(id string) {
+	r.t.Helper()
+	if err := r.Discard(r.t.Context(), id); err != nil {
+		r.t.Error(err)
 	}
 }
 
@@ -300,7 +349,7 @@ func (r *run) stop() {
 // idle waits until nothing is left to do.
 func (r *run) idle() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := r.WaitIdle(ctx); err != nil {
 		r.t.Fatalf("no rest: %v", err)
@@ -308,12 +357,12 @@ func (r *run) idle() {
 }
 
 // rest waits until nothing is left to do on any of several hosts of one provider.
-// What one of them holds looks like work to the others until they look again.
+// What one of them has leased looks like work to the others until they look again.
 func rest(hosts ...*run) {
 	t := hosts[0].t
 	t.Helper()
 	quiet := 0
-	for end := time.Now().Add(20 * time.Second); quiet < 3; quiet++ {
+	for end := time.Now().Add(2 * time.Minute); quiet < 3; quiet++ {
 		for _, r := range hosts {
 			r.Wake()
 		}
@@ -345,19 +394,6 @@ func (r *run) advance(d time.Duration) {
 		}
 		r.clock.Advance(max(next.Sub(r.clock.Now()), 0))
 		r.Wake()
-	}
-}
-
-// untilHeld waits until a worker waits for messages whose hold must end first.
-func (r *run) untilHeld() {
-	r.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
-		if _, ok := r.Next(); ok {
-			return
-		}
-		if time.Now().After(end) {
-			r.t.Fatal("no worker waits for anything")
-		}
 	}
 }
 

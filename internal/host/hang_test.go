@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -48,9 +47,8 @@ func (s *stuck) calls(name string) int {
 	return s.called[name]
 }
 
-// handed calls handle three times, with half a minute each time, as a function is
-// called, and wants what is stuck to come again until it is parked, and all else to
-// be done at once.
+// handed calls handle three times with half a minute each, as a function is called. It
+// wants what is stuck to be retried until it is parked, and all else to be done at once.
 func (s *stuck) handed(t *testing.T, h *host.Host, component string, handle func(ctx context.Context, attempt int) ([]driver.Settlement, error)) {
 	t.Helper()
 	const attempts, budget = 3, 30 * time.Second
@@ -67,7 +65,7 @@ func (s *stuck) handed(t *testing.T, h *host.Host, component string, handle func
 		}
 		for _, got := range settlements {
 			if want := strings.HasPrefix(got.ID, "stuck") && attempt < attempts; got.Retry != want {
-				t.Errorf("attempt %d: %q comes again: %v, want %v", attempt, got.ID, got.Retry, want)
+				t.Errorf("attempt %d: %q is retried: %v, want %v", attempt, got.ID, got.Retry, want)
 			}
 		}
 	}
@@ -80,21 +78,12 @@ func (s *stuck) handed(t *testing.T, h *host.Host, component string, handle func
 func openStuck(t *testing.T, components ...plugin.Component) (*host.Host, driver.PullProvider) {
 	t.Helper()
 	provider := memory.New(nil)
-	h, err := host.Open(t.Context(), app(components...).Assembled(), provider, &host.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(h.Close(), provider.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	return h, provider
+	return open(t, app(components...), provider, nil), provider
 }
 
-// Code that does not return is given up with its message alone: what was handed
-// over beside it is done, and the message is parked in the end. Otherwise a
-// function ends by its timeout, again and again, and all of its batch is given up.
+// Code that does not return is abandoned with its message: the rest of the batch is
+// done, and the message is parked in the end. Otherwise a function runs into its timeout
+// again and again, and its whole batch ends among the dead letters.
 func TestAnEffectThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -149,8 +138,8 @@ func TestAnEffectThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 	})
 }
 
-// Code that waits until its context ends has had its time just as well. What got
-// little of it has not failed: it comes again as often as it takes.
+// Code that waits until its context ends has used its time, too. Code that had little
+// time has not failed: it is retried without limit.
 func TestWhatWaitsForItsTimeToEndIsParkedWhenItHadSome(t *testing.T) {
 	t.Parallel()
 	for budget, parked := range map[time.Duration]int{30 * time.Second: 1, time.Second: 0} {
@@ -182,17 +171,17 @@ func TestWhatWaitsForItsTimeToEndIsParkedWhenItHadSome(t *testing.T) {
 	}
 }
 
-// Who says that the outside is away is believed, however long it is; what fails by
-// itself afterwards has all of its attempts left.
-func TestNothingIsParkedBecauseTheOutsideIsAway(t *testing.T) {
+// An error that says that another system is unavailable never leads to parking. Another
+// failure after it has all of its attempts left.
+func TestNothingIsParkedBecauseAnotherSystemIsUnavailable(t *testing.T) {
 	t.Parallel()
 	for _, class := range []error{driver.ErrUnavailable, driver.ErrThrottled} {
-		const away, attempts = 50, 5
+		const unavailable, attempts = 50, 5
 		jar, calls := newJar(), 0
 		h, _ := openStuck(t, jar, automation.NewSideEffect(automation.SideEffectSpec{
 			Name: "Effect",
 			Effects: automation.Effects{automation.Do(jar, func(context.Context, plugin.Env, jarEvent) error {
-				if calls++; calls <= away {
+				if calls++; calls <= unavailable {
 					return fmt.Errorf("post the letter: %w", class)
 				}
 				return errors.New("there is no such address")
@@ -201,9 +190,9 @@ func TestNothingIsParkedBecauseTheOutsideIsAway(t *testing.T) {
 		if _, err := h.Send(t.Context(), command("1", "a", Put{N: 1})); err != nil {
 			t.Fatal(err)
 		}
-		for call := 1; call <= away+attempts; call++ {
+		for call := 1; call <= unavailable+attempts; call++ {
 			settlements, err := h.HandleRecords(t.Context(), "Shop.Effect", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", 1)})
-			if err != nil || len(settlements) != 1 || settlements[0].Retry != (call < away+attempts) {
+			if err != nil || len(settlements) != 1 || settlements[0].Retry != (call < unavailable+attempts) {
 				t.Fatalf("%v: call %d is settled by %v, %v", class, call, settlements, err)
 			}
 		}
@@ -214,8 +203,8 @@ func TestNothingIsParkedBecauseTheOutsideIsAway(t *testing.T) {
 	}
 }
 
-// What an automation returns after it was given up is not sent: it comes by its
-// next attempt.
+// What an automation returns after it was abandoned is not sent. Its next attempt
+// sends it.
 func TestWhatReturnsTooLateSendsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -317,7 +306,7 @@ func TestAScheduledTaskThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 	})
 }
 
-// A host that is closed does not give up what runs: it has no bound, and waits.
+// A host that is closed waits for code that has no deadline.
 func TestCloseWaitsForWhatRuns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
@@ -26,7 +27,8 @@ type Options = core.Options
 // RolloutDelay is the pause before the retry of a message that only newer code knows.
 const RolloutDelay = core.RolloutDelay
 
-// ErrBlocked is [consumers.ErrBlocked].
+// ErrBlocked says that a stream does not go on by itself: a commit of it is parked, and
+// an operator must redrive or discard it.
 var ErrBlocked = consumers.ErrBlocked
 
 // Host runs an App on a provider.
@@ -68,7 +70,7 @@ func Open(ctx context.Context, app *component.App, provider driver.Provider, opt
 	}
 	h.triggers = &triggers.Triggers{Effects: h.effects}
 	h.sources, _ = provider.(driver.Sources)
-	h.workers.init()
+	h.workers.change = sync.NewCond(&h.workers.mu)
 	var err error
 	if h.core, err = core.New(ctx, running, opts, provider); err == nil {
 		h.effects.Core = h.core
@@ -198,7 +200,7 @@ func (h *Host) Send(ctx context.Context, c driver.Command) (driver.Outcome, erro
 	if err != nil {
 		return driver.Outcome{}, err
 	}
-	if d, _ := h.app.Lookup(c.Target); !d.Aggregate.Async {
+	if !a.Async() {
 		return a.Handle(ctx, checked)
 	}
 	o, err := h.sendQueued(ctx, checked.Command)
@@ -211,7 +213,7 @@ func (h *Host) Send(ctx context.Context, c driver.Command) (driver.Outcome, erro
 // sendQueued puts a command into its queue. A command whose id another user's command
 // has is not queued: its outcome would replace that of the first one.
 func (h *Host) sendQueued(ctx context.Context, c driver.Command) (driver.Outcome, error) {
-	pending := pendingOutcome(c)
+	pending := core.Outcome(driver.Pending, c)
 	if err := h.putOutcome(ctx, pending); err != nil {
 		return driver.Outcome{}, err
 	}
@@ -224,10 +226,6 @@ func (h *Host) sendQueued(ctx context.Context, c driver.Command) (driver.Outcome
 		return stored, nil
 	}
 	return pending, h.effects.Queues[c.Target].Send(ctx, []driver.Command{c})
-}
-
-func pendingOutcome(c driver.Command) driver.Outcome {
-	return driver.Outcome{Kind: driver.Pending, CommandID: c.Meta.ID, EntityID: c.Entity, Target: c.Target, User: c.Meta.User}
 }
 
 // check completes and decodes a command. The error says why it can never be handled.
@@ -287,13 +285,11 @@ func (h *Host) sendOrDelay(ctx context.Context, c effects.Delayed) (driver.Outco
 	if err != nil {
 		return driver.Outcome{}, err
 	}
-	if c.Command = checked.Command; err == nil {
-		err = h.effects.Delay(ctx, h.core.Now(), c)
-	}
-	if err != nil {
+	c.Command = checked.Command
+	if err := h.effects.Delay(ctx, h.core.Now(), c); err != nil {
 		return driver.Outcome{}, fmt.Errorf("send to %s: command %s: %w", c.Target, c.Meta.ID, err)
 	}
-	return pendingOutcome(c.Command), nil
+	return core.Outcome(driver.Pending, c.Command), nil
 }
 
 // Outcome returns what is kept of an asynchronous command; [driver.ErrNotFound] when

@@ -2,14 +2,11 @@ package host_test
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"testing"
 	"testing/synctest"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
-	"github.com/reventless-go/reventless/internal/host"
 )
 
 // hangingLog is a log whose appends do not end before their context does.
@@ -27,17 +24,14 @@ func (p hangingProvider) OpenEventLog(ctx context.Context, name string) (driver.
 	return hangingLog{l}, err
 }
 
-// When the time of a batch is over, the commands that are decided are told: only
-// those that wait for the store come again.
-func TestDecidedCommandsAreToldWhenTheTimeIsOver(t *testing.T) {
+// When the time of a batch is over, the commands that are decided are settled: only
+// those that wait for the store are retried.
+func TestDecidedCommandsAreSettledWhenTheTimeIsOver(t *testing.T) {
 	t.Parallel()
 	for range 20 { // of two that are ready, select takes any
 		synctest.Test(t, func(t *testing.T) {
 			jar := newJar()
-			h, err := host.Open(t.Context(), app(jar, sums(jar)).Assembled(), hangingProvider{memory.New(nil)}, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-			if err != nil {
-				t.Fatal(err)
-			}
+			h := open(t, app(jar, sums(jar)), hangingProvider{memory.New(nil)}, nil)
 			ctx, cancel := context.WithCancel(t.Context())
 			again := map[string]bool{}
 			go func() {
@@ -52,10 +46,7 @@ func TestDecidedCommandsAreToldWhenTheTimeIsOver(t *testing.T) {
 			synctest.Wait()
 			cancel()
 			synctest.Wait()
-			wantEqual(t, "what comes again", again, map[string]bool{"hangs": true, "refused": false})
-			if err := h.Close(); err != nil {
-				t.Error(err)
-			}
+			wantEqual(t, "retried", again, map[string]bool{"hangs": true, "refused": false})
 		})
 	}
 }

@@ -3,7 +3,6 @@ package host_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"testing"
 
 	"github.com/reventless-go/reventless/driver"
@@ -66,16 +65,7 @@ func newWorker(t *testing.T, provider driver.Provider, bad ...uint64) *worker {
 			return addTo(e.EntityID, e)
 		})}
 	})
-	h, err := host.Open(t.Context(), app(jar, model).Assembled(), provider, &host.Options{Logger: slog.New(slog.DiscardHandler), MaxAttempts: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return &worker{h, t}
+	return &worker{open(t, app(jar, model), provider, &host.Options{MaxAttempts: 1}), t}
 }
 
 func (w *worker) records(deliveries ...driver.Delivery[driver.Record]) {

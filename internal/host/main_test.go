@@ -21,10 +21,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// settledAt waits until no more than n goroutines run: those that were told to
-// end need a moment.
+// settledAt waits until no more than n goroutines run: some take a moment to end.
 func settledAt(n int) bool {
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); runtime.Gosched() {
 		if runtime.NumGoroutine() <= n {
 			return true
 		}

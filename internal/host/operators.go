@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/reventless-go/reventless/driver"
-	"github.com/reventless-go/reventless/internal/host/consumers"
 	"github.com/reventless-go/reventless/internal/host/core"
 )
 
@@ -153,40 +152,27 @@ func (h *Host) Clear(ctx context.Context, name string) error {
 // removeStale removes the dead letters of a component's commits, but not those that
 // were parked since it was cleared: they block their streams.
 func (h *Host) removeStale(ctx context.Context, component string) error {
-	letters, err := h.commitLetters(ctx, component)
-	if err != nil {
-		return err
-	}
-	for _, l := range letters {
-		var c *consumers.Consumer
-		if c, err = h.consumer(component, l.Log); err == nil {
-			err = c.RemoveStale(ctx, l)
-		} else { // the component does not consume that log any more
-			err = h.core.DeadLetters.Remove(ctx, l.ID)
-		}
-		if err != nil && !errors.Is(err, driver.ErrNotFound) {
-			return err
-		}
-	}
-	return nil
-}
-
-// commitLetters returns the dead letters of the commits that a component has parked.
-func (h *Host) commitLetters(ctx context.Context, component string) ([]driver.DeadLetter, error) {
 	const pageSize = 100
-	var commits []driver.DeadLetter
 	for after := ""; ; {
 		page, err := h.core.DeadLetters.List(ctx, component, after, pageSize)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, l := range page {
-			if after = l.ID; l.Kind == driver.DeadCommit {
-				commits = append(commits, l)
+			after = l.ID
+			switch c, missing := h.consumer(component, l.Log); {
+			case l.Kind != driver.DeadCommit:
+			case missing != nil: // the component does not consume that log any more
+				err = h.core.DeadLetters.Remove(ctx, l.ID)
+			default:
+				err = c.RemoveStale(ctx, l)
+			}
+			if err != nil && !errors.Is(err, driver.ErrNotFound) {
+				return err
 			}
 		}
 		if len(page) < pageSize {
-			return commits, nil
+			return nil
 		}
 	}
 }
@@ -194,7 +180,7 @@ func (h *Host) commitLetters(ctx context.Context, component string) ([]driver.De
 // Replay applies to a component what it has not applied yet of one segment of each of
 // its logs: see [driver.EventLog].Scan. It fills a read model that is new or was
 // cleared, and catches up with whatever was missed. It can be run again and beside
-// others; progress is that of [Host.Rebuild].
+// others; progress works as in [Host.Rebuild].
 func (h *Host) Replay(ctx context.Context, name string, segment, segments int, progress func(commits int)) error {
 	done, known := 0, false
 	for _, c := range h.consumers {

@@ -157,8 +157,7 @@ func TestPoisonCommitIsParkedAndOnlyItsStreamWaits(t *testing.T) {
 			for _, id := range []string{"a", "bad", "b", "c"} {
 				put(id, "") // 6 to 9
 			}
-			r.wake()
-			r.idle()
+			r.work()
 			f.wantSeen(r, map[string]string{"a": "1 6", "bad": "2", "b": "3 8", "c": "4 9"})
 			l := r.letter()
 			if l.Kind != driver.DeadCommit || l.Component != "Shop.Fragile" || l.Log != "Shop.Jar" || l.Stream != "bad" || l.SequenceNr != 2 || l.Attempts != 5 {
@@ -191,9 +190,7 @@ func TestPoisonCommitIsParkedAndOnlyItsStreamWaits(t *testing.T) {
 
 			// Mended and redriven, everything that waited comes in order.
 			f.mended.Store(true)
-			if err := r.Redrive(t.Context(), l.ID); err != nil {
-				t.Error(err)
-			}
+			r.redrive(l.ID)
 			r.noLetters()
 			put("bad", "") // 12
 			r.idle()
@@ -213,55 +210,17 @@ func TestDiscardSkipsTheCommitAndAppliesWhatWaited(t *testing.T) {
 	r.idle()
 	l := r.letter()
 	wantEqual(t, "parked commit", l.SequenceNr, 2)
-	if err := r.Discard(t.Context(), l.ID); err != nil {
-		t.Fatal(err)
-	}
+	r.discard(l.ID)
 	r.idle()
 	f.wantSeen(r, map[string]string{"a": "0 2 3"})
-	// A later one that fails as well is parked in its turn, not lost.
+	// A later one that fails is parked, too.
 	l = r.letter()
 	wantEqual(t, "parked commit", l.SequenceNr, 5)
-	if err := r.Discard(t.Context(), l.ID); err != nil {
-		t.Fatal(err)
-	}
+	r.discard(l.ID)
 	r.accept("more", f.jar.To("a", Put{N: 6}))
 	r.idle()
 	f.wantSeen(r, map[string]string{"a": "0 2 3 5 6"})
 	r.noLetters()
-}
-
-func TestRedriveThatMeetsALaterPoisonParksThatOne(t *testing.T) {
-	t.Parallel()
-	bad := "1"
-	f := newFragile(nil)
-	f.fragile = readmodel.New(readmodel.Spec[FragileRow]{
-		Name: "Fragile", SubID: "sub", Access: access.Internal,
-		Projections: []readmodel.Projection[FragileRow]{readmodel.On(f.jar, func(e jarEvent) readmodel.Changes[FragileRow] {
-			a := e.Data.(Added)
-			if strings.Contains(bad, fmt.Sprint(a.N)) {
-				panic("poison")
-			}
-			return readmodel.UpdateOrCreate(e.EntityID, FragileRow{Sub: "s"}, func(r *FragileRow) { r.Seen += fmt.Sprint(a.N, " ") })
-		})},
-	})
-	r := f.start(t)
-	for i := range 6 {
-		r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i}))
-	}
-	r.idle()
-	wantEqual(t, "parked commit", r.letter().SequenceNr, 2)
-	bad = "4"
-	if err := r.Redrive(t.Context(), r.letter().ID); err != nil {
-		t.Fatal(err)
-	}
-	wantEqual(t, "parked commit", r.letter().SequenceNr, 5)
-	f.wantSeen(r, map[string]string{"a": "0 1 2 3"})
-	bad = "none"
-	if err := r.Redrive(t.Context(), r.letter().ID); err != nil {
-		t.Fatal(err)
-	}
-	r.noLetters()
-	f.wantSeen(r, map[string]string{"a": "0 1 2 3 4 5"})
 }
 
 // While a letter is redriven or discarded the store fails: nothing may be
@@ -334,8 +293,7 @@ func TestStreamThatCannotBeReadIsParkedAndOthersGoOn(t *testing.T) {
 			r.accept(fmt.Sprint(id, i), f.jar.To(id, Put{N: i}))
 		}
 	}
-	r.wake()
-	r.idle()
+	r.work()
 	seen := f.seen(r)
 	wantEqual(t, "others", []string{seen["a"], seen["b"]}, []string{"0 1 2 3", "0 1 2 3"})
 	letters := r.letters()
@@ -346,9 +304,7 @@ func TestStreamThatCannotBeReadIsParkedAndOthersGoOn(t *testing.T) {
 	}
 	fault.Stop()
 	for _, l := range letters {
-		if err := r.Redrive(t.Context(), l.ID); err != nil {
-			t.Error(err)
-		}
+		r.redrive(l.ID)
 	}
 	r.noLetters()
 	f.wantSeen(r, map[string]string{"a": "0 1 2 3", "bad": "0 1 2 3", "b": "0 1 2 3"})
@@ -369,40 +325,12 @@ func TestStoreFailureIsNeverAReasonToParkACommit(t *testing.T) {
 					r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i}))
 				}
 				r.wake()
-				r.idle()
-				r.noLetters()
+				r.finish()
 				wantEqual(t, "faults", fault.Hits(), 30)
 				f.wantSeen(r, map[string]string{"a": "0 1 2"})
 			})
 		}
 	}
-}
-
-// Nothing consumes dead letters: parking one leads to no further call of anything.
-func TestParkingLeadsToNoLoop(t *testing.T) {
-	t.Parallel()
-	f := newFragile(poisons["panic in the projection"])
-	r := f.start(t)
-	r.accept("1", f.jar.To("a", Put{N: 1, Note: "poison"}))
-	r.enqueue(command("2", "b", Explode{Text: "boom"}))
-	r.idle()
-	wantEqual(t, "letters", len(r.letters()), 2)
-	count := func() (n int) {
-		for _, op := range []string{"DeadLetters.Park", "QueryDb.Watermarks", "QueryDb.Apply", "EventLog.Append", "EventLog.Load"} {
-			n += r.faults.Calls(op, "")
-		}
-		return n
-	}
-	before, tried := count(), f.tried.Load()
-	for range 5 {
-		r.Wake()
-		r.idle()
-	}
-	wantEqual(t, "calls", count(), before)
-	wantEqual(t, "attempts", f.tried.Load(), tried)
-	// Nor does it expire.
-	r.advance(400 * 24 * 3600e9)
-	wantEqual(t, "letters", len(r.letters()), 2)
 }
 
 func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
@@ -430,14 +358,9 @@ func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
 	}
 	wantEqual(t, "attempts", r.letters()[0].Attempts, 6)
 	mended.Store(true)
-	if err := r.Redrive(t.Context(), letters[0].ID); err != nil {
-		t.Error(err)
-	}
-	if err := r.Discard(t.Context(), letters[1].ID); err != nil {
-		t.Error(err)
-	}
-	r.idle()
-	r.noLetters()
+	r.redrive(letters[0].ID)
+	r.discard(letters[1].ID)
+	r.finish()
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":100}`})
 	if o, err := r.Outcome(t.Context(), "1"); err != nil || o.Kind != driver.Accepted {
 		t.Errorf("outcome of the redriven command: got %+v, %v", o, err)
@@ -446,7 +369,7 @@ func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
 	wantIs(t, r.Discard(t.Context(), letters[1].ID), driver.ErrNotFound)
 }
 
-// A component that is gone leaves letters, which can be thrown away.
+// The dead letters of a component that is gone can be discarded.
 func TestLetterOfAComponentThatIsGoneCanBeDiscarded(t *testing.T) {
 	t.Parallel()
 	f := newFragile(poisons["panic in the projection"])
@@ -458,31 +381,8 @@ func TestLetterOfAComponentThatIsGoneCanBeDiscarded(t *testing.T) {
 	if err := next.Redrive(t.Context(), id); err == nil {
 		t.Error("redrive for a component that is gone: no error")
 	}
-	if err := next.Discard(t.Context(), id); err != nil {
-		t.Error(err)
-	}
+	next.discard(id)
 	next.noLetters()
-}
-
-// Two hosts meet the same poison: there is one letter, and one is enough to act on.
-func TestTwoHostsParkOnePoisonOnce(t *testing.T) {
-	t.Parallel()
-	f := newFragile(poisons["panic in the projection"])
-	one := f.start(t)
-	two := start(t, app(f.jar, f.fragile, f.sibling), on(one), ownFeed)
-	for i, note := range []string{"", "poison", ""} {
-		one.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i, Note: note}))
-	}
-	rest(one, two)
-	l := one.letter()
-	wantEqual(t, "parked commit", l.SequenceNr, 2)
-	f.mended.Store(true)
-	if err := two.Redrive(t.Context(), l.ID); err != nil {
-		t.Error(err)
-	}
-	rest(one, two)
-	one.noLetters()
-	f.wantSeen(one, map[string]string{"a": "0 1 2"})
 }
 
 // One host has the old code and fails, the other one the new code and does not:
@@ -493,16 +393,13 @@ func TestCommitThatAnotherHostAppliedIsNotParked(t *testing.T) {
 	good.mended.Store(true)
 	one := bad.start(t, asleep)
 	two := start(t, app(good.jar, good.fragile, good.sibling), on(one), ownFeed, asleep)
-	// The old host gives up and is about to block the stream when the new one
-	// comes by.
+	// The new host applies the commit when the old one is about to block the stream.
 	one.faults.Inject(faults.Rule{Op: "QueryDb.Block", Do: func() {
-		two.wake()
-		two.idle()
+		two.work()
 	}})
 	one.accept("1", bad.jar.To("a", Put{N: 1, Note: "poison"}))
 	one.wake()
-	one.idle()
-	one.noLetters()
+	one.finish()
 	bad.wantSeen(one, map[string]string{"a": "1"})
 	one.accept("2", bad.jar.To("a", Put{N: 2}))
 	rest(one, two)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -47,8 +46,7 @@ func TestCommitThatIsTooLargeForAStepIsAppliedInParts(t *testing.T) {
 			r.enqueue(queued...)
 			r.faults.Inject(faults.Rule{Op: "QueryDb.Apply", Skip: 1, Times: crashes, After: after, Err: errors.New("the process ends here")})
 			for range crashes + 1 { // each loses what the one before it had in memory
-				r.wake()
-				r.idle()
+				r.work()
 				r.stop()
 				r = start(t, app(jar, model), on(r), asleep)
 			}
@@ -64,21 +62,6 @@ func TestCommitThatIsTooLargeForAStepIsAppliedInParts(t *testing.T) {
 			}
 			wantRows(r, model, want)
 		}
-	}
-}
-
-// An event that changes more rows than a step can is parked, as nothing else can be
-// done about it.
-func TestEventThatIsTooLargeForAStepIsParked(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	model := wide(jar, 12)
-	r := start(t, app(jar, model), limited(driver.Limits{MaxStep: 10}))
-	r.accept("1", jar.To("a", Put{N: 1}))
-	r.accept("2", jar.To("b", Burst{N: 2}))
-	r.idle()
-	if got := r.letters(); len(got) != 2 {
-		t.Errorf("parked are %v, want both", got)
 	}
 }
 
@@ -106,8 +89,7 @@ func TestPartThatIsTooLargeIsMadeSmaller(t *testing.T) {
 	r := start(t, app(jar, model), asleep, limited(driver.Limits{MaxStep: 10}))
 	r.enqueue(command("1", "a", Put{N: 6, Note: "all"}), command("2", "a", Put{N: 3, Note: "x"}), command("3", "a", Put{N: 3, Note: "y"}))
 	r.wake()
-	r.idle()
-	r.noLetters()
+	r.finish()
 	if got := len(rows(r, model)); got != 12 {
 		t.Errorf("there are %d rows, want all 12", got)
 	}
@@ -145,21 +127,12 @@ func TestPartsOfAStreamThatWasClearedHaveNoEffect(t *testing.T) {
 	const rows = 12
 	for _, commits := range [][]int{{1, 10}, {10, 10}} { // commands of each commit
 		provider := memory.New(&memory.Options{Limits: driver.Limits{MaxStep: 100}})
-		open := func(p driver.Provider) (*host.Host, *readmodel.ReadModel[SumRow]) {
+		wideOn := func(p driver.Provider) (*host.Host, *readmodel.ReadModel[SumRow]) {
 			jar := newJar()
 			model := wide(jar, rows)
-			h, err := host.Open(t.Context(), app(jar, model).Assembled(), p, &host.Options{Logger: slog.New(slog.DiscardHandler)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := h.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			return h, model
+			return open(t, app(jar, model), p, nil), model
 		}
-		one, model := open(provider)
+		one, model := wideOn(provider)
 		handle := func(h *host.Host, sequenceNr uint64) {
 			t.Helper()
 			if _, err := h.HandleRecords(t.Context(), "Shop.Wide", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", sequenceNr)}); err != nil {
@@ -181,7 +154,7 @@ func TestPartsOfAStreamThatWasClearedHaveNoEffect(t *testing.T) {
 			}
 		}
 		late := &beforeParts{Provider: provider}
-		two, _ := open(late)
+		two, _ := wideOn(late)
 		late.f = func() {
 			if err := one.Clear(t.Context(), "Shop.Wide"); err != nil {
 				t.Error(err)
@@ -202,8 +175,35 @@ func TestPartsOfAStreamThatWasClearedHaveNoEffect(t *testing.T) {
 				}
 			}
 		}
-		if err := provider.Close(); err != nil {
-			t.Error(err)
+	}
+}
+
+// A step that is too large is halved. The half that has a commit in parts may stop before
+// it, and then the other half must not be applied yet.
+func TestHalfOfAStepThatStopsIsNotPassedOver(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	model := wide(jar, 12)
+	r := start(t, app(jar, model), asleep, limited(driver.Limits{MaxStep: 20}))
+	put := func(notes ...string) {
+		var batch []driver.Delivery[driver.Command]
+		for _, note := range notes {
+			batch = append(batch, driver.Delivery[driver.Command]{ID: note, Attempt: 1, Message: command(note, "a", Put{N: 1, Note: note})})
+		}
+		if _, err := r.HandleCommands(t.Context(), "Shop.Jar", batch); err != nil {
+			t.Fatal(err)
 		}
 	}
+	want := map[string]SumRow{}
+	for _, notes := range [][]string{{"a"}, {"b"}, {"c", "d"}, {"e"}, {"f"}, {"g"}} {
+		put(notes...)
+		for _, note := range notes {
+			for i := range 12 {
+				want[fmt.Sprint(note, i)] = SumRow{Sum: 1, Count: 1}
+			}
+		}
+	}
+	r.wake()
+	r.finish()
+	wantRows(r, model, want)
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless"
-	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/internal/platform"
 	"github.com/reventless-go/reventless/plugin"
@@ -65,19 +64,6 @@ func TestSilentPluginIsDisconnectedAndReconnects(t *testing.T) {
 	again.idle()
 	wantEqual(t, "life", life(again), []string{"PluginDetected", "PluginConnected", "PluginDisconnected", "PluginConnected"})
 	wantEqual(t, "status", status(again), "connected")
-}
-
-// Two hosts: one remembers that the plugin is connected, and is wrong.
-func TestHeartbeatOfAHostWithAnOldMemoryReconnects(t *testing.T) {
-	t.Parallel()
-	one := start(t, beating(2*time.Minute, newJar()))
-	one.idle()
-	two := start(t, beating(2*time.Minute, newJar()), on(one), asleep)
-	if o, err := two.Send(t.Context(), driver.Command{Target: "Platform.Plugin", Entity: "Shop", Type: "MissHeartbeat", Data: []byte("{}")}); err != nil || o.EventCount != 1 {
-		t.Fatalf("got %+v, %v", o, err)
-	}
-	one.advance(2 * time.Minute)
-	wantEqual(t, "status", status(one), "connected")
 }
 
 func TestChangedDefinitionConnectsAnew(t *testing.T) {

@@ -24,16 +24,20 @@ type source struct {
 	work      step
 }
 
-// pull adds a source: batches of up to size messages that handle settles.
-func pull[T any](h *Host, s source, r driver.Receiver[T], size int, handle func(context.Context, []driver.Delivery[T]) []driver.Settlement) {
-	s.work = func(ctx context.Context) (int, time.Time, error) {
-		batch, err := r.Receive(ctx, size)
-		if err != nil || len(batch.Deliveries) == 0 {
-			return 0, batch.Next, err
+// pull returns a function that adds a source once its receiver is open: batches of up to
+// size messages that handle settles.
+func pull[T any](h *Host, s source, size int, handle func(context.Context, []driver.Delivery[T]) []driver.Settlement) func(driver.Receiver[T], error) error {
+	return func(r driver.Receiver[T], err error) error {
+		s.work = func(ctx context.Context) (int, time.Time, error) {
+			batch, err := r.Receive(ctx, size)
+			if err != nil || len(batch.Deliveries) == 0 {
+				return 0, batch.Next, err
+			}
+			return len(batch.Deliveries), time.Time{}, r.Settle(ctx, handle(ctx, batch.Deliveries))
 		}
-		return len(batch.Deliveries), time.Time{}, r.Settle(ctx, handle(ctx, batch.Deliveries))
+		h.pulled = append(h.pulled, s)
+		return err
 	}
-	h.pulled = append(h.pulled, s)
 }
 
 // openSources opens what a host that pulls receives from.
@@ -47,62 +51,50 @@ func (h *Host) openSources(ctx context.Context) error {
 		}
 	}
 	for _, c := range h.consumers {
-		r, err := h.sources.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: c.Name, Source: driver.Source{Log: c.Log, Topic: c.Topic}})
-		if err != nil {
+		var err error
+		c.Collector, err = h.sources.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: c.Name, Source: driver.Source{Log: c.Log, Topic: c.Topic}})
+		if err = pull(h, collector(c.Name+" on "+c.Log, c.Log), recordBatch, c.HandlePulled)(c.Collector, err); err != nil {
 			return fmt.Errorf("event collector of %s for %s: %w", c.Log, c.Name, err)
 		}
-		c.Collector = r
-		pull(h, source{worker: c.Name + " on " + c.Log, receiver: driver.ReceiverOf("EventCollector", c.Log)}, r, recordBatch, c.HandlePulled)
 	}
 	for _, r := range h.relays {
-		records, err := h.sources.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "relay/" + r.Log, Source: driver.Source{Log: r.Log}})
-		if err != nil {
+		spec := driver.CollectorSpec{Consumer: "relay/" + r.Log, Source: driver.Source{Log: r.Log}}
+		if err := pull(h, collector("relay of "+r.Log, r.Log), recordBatch, r.HandleRecords)(h.sources.OpenEventCollector(ctx, spec)); err != nil {
 			return fmt.Errorf("relay of %s: %w", r.Log, err)
 		}
-		pull(h, source{worker: "relay of " + r.Log, receiver: driver.ReceiverOf("EventCollector", r.Log)}, records, recordBatch, r.HandleRecords)
 	}
-	firings, err := h.sources.OpenScheduleReceiver(ctx)
-	if err != nil {
+	schedules := source{worker: "schedules", receiver: driver.ReceiverOf("Scheduler", ""), scheduled: true}
+	if err := pull(h, schedules, triggers.FiringBatch, h.triggers.HandleFirings)(h.sources.OpenScheduleReceiver(ctx)); err != nil {
 		return fmt.Errorf("schedules: %w", err)
 	}
-	pull(h, source{worker: "schedules", receiver: driver.ReceiverOf("Scheduler", ""), scheduled: true}, firings, triggers.FiringBatch, h.triggers.HandleFirings)
 	return nil
 }
 
-func (h *Host) openSource(ctx context.Context, name string, d *component.Definition) error {
+func collector(worker, log string) source {
+	return source{worker: worker, receiver: driver.ReceiverOf("EventCollector", log)}
+}
+
+func (h *Host) openSource(ctx context.Context, name string, d *component.Definition) (err error) {
 	switch {
 	case d.Aggregate != nil:
-		r, err := h.sources.OpenCommandReceiver(ctx, name)
-		if err != nil {
-			return err
-		}
-		pull(h, source{worker: "commands of " + name, receiver: driver.ReceiverOf("CommandTopic", name)}, r, commands.QueueBatch, h.aggregates[name].HandleQueued)
+		s := source{worker: "commands of " + name, receiver: driver.ReceiverOf("CommandTopic", name)}
+		return pull(h, s, commands.QueueBatch, h.aggregates[name].HandleQueued)(h.sources.OpenCommandReceiver(ctx, name))
 	case d.ReadModel != nil:
-		var err error
 		h.states[name], err = h.sources.OpenStateTopic(ctx, h.tables[name])
-		return err
 	case d.Counter != nil:
-		r, err := h.sources.OpenCounterReceiver(ctx, name)
-		if err != nil {
-			return err
-		}
-		pull(h, source{worker: "counter " + name, receiver: driver.ReceiverOf("Counter", name)}, r, triggers.FinishedBatch,
-			func(ctx context.Context, deliveries []driver.Delivery[driver.CounterFinished]) []driver.Settlement {
-				return h.triggers.HandleFinished(ctx, name, h.logs[name], deliveries)
-			})
+		s := source{worker: "counter " + name, receiver: driver.ReceiverOf("Counter", name)}
+		return pull(h, s, triggers.FinishedBatch, func(ctx context.Context, deliveries []driver.Delivery[driver.CounterFinished]) []driver.Settlement {
+			return h.triggers.HandleFinished(ctx, name, h.logs[name], deliveries)
+		})(h.sources.OpenCounterReceiver(ctx, name))
 	case d.Task != nil && d.Task.Bucket != nil:
 		bucket := h.app.NameOf(d.Task.Bucket)
-		r, err := h.sources.OpenBucketReceiver(ctx, bucket)
-		if err != nil {
-			return err
-		}
-		pull(h, source{worker: "task " + name, receiver: driver.ReceiverOf("Bucket", bucket)}, r, triggers.ObjectBatch,
-			func(ctx context.Context, deliveries []driver.Delivery[driver.ObjectEvent]) []driver.Settlement {
-				settlements, _ := h.triggers.HandleObjects(ctx, name, deliveries) // the task exists
-				return settlements
-			})
+		s := source{worker: "task " + name, receiver: driver.ReceiverOf("Bucket", bucket)}
+		return pull(h, s, triggers.ObjectBatch, func(ctx context.Context, deliveries []driver.Delivery[driver.ObjectEvent]) []driver.Settlement {
+			settlements, _ := h.triggers.HandleObjects(ctx, name, deliveries) // the task exists
+			return settlements
+		})(h.sources.OpenBucketReceiver(ctx, bucket))
 	}
-	return nil
+	return err
 }
 
 // Start runs a worker for each source until Close. It brings the declared schedules

@@ -23,20 +23,19 @@ func TestRebuildWhileTrafficGoesOnEndsEqualToTheFold(t *testing.T) {
 		wg.Go(func() { s.traffic(r, seed+1_000_000, 30) })
 		for i := range 4 {
 			name := names[rng.IntN(len(names))]
-			told := 0
-			if err := r.insistOn(func() error { return r.Rebuild(t.Context(), name, func(n int) { told = n }) }); err != nil {
+			done := 0
+			if err := r.insistOn(func() error { return r.Rebuild(t.Context(), name, func(n int) { done = n }) }); err != nil {
 				t.Errorf("rebuild %d of %s: %v", i, name, err)
 			}
-			if told == 0 {
-				t.Errorf("rebuild of %s told no progress", name)
+			if done == 0 {
+				t.Errorf("rebuild of %s reported no progress", name)
 			}
 		}
 		wg.Wait()
 		r.idle()
 		r.faults.Calm()
 		s.last(r, int(seed))
-		r.idle()
-		r.noLetters()
+		r.finish()
 		s.check(r)
 	})
 }
@@ -94,9 +93,7 @@ func TestRebuildKeepsALetterThatIsNew(t *testing.T) {
 	l := r.letter()
 	wantEqual(t, "stream", l.Stream, "b")
 	f.mended.Store(true)
-	if err := r.Redrive(t.Context(), l.ID); err != nil {
-		t.Error(err)
-	}
+	r.redrive(l.ID)
 	f.wantSeen(r, map[string]string{"a": "0", "b": "1"})
 }
 

@@ -2,7 +2,6 @@ package host_test
 
 import (
 	"encoding/json"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -12,26 +11,16 @@ import (
 	"github.com/reventless-go/reventless/reventlesstest"
 )
 
-// While a deployment replaces one process after the other, those that are not
-// replaced yet are handed what only newer code knows. It waits for that code, and is
-// parked when it is so old that there is none.
+// While a deployment replaces one process after the other, old processes get messages
+// that only newer code knows. Such a message is retried, and parked when it is older than
+// a deployment takes.
 func TestWhatOnlyNewerCodeKnowsWaitsForIt(t *testing.T) {
 	t.Parallel()
 	const rollout = 5 * time.Minute
 	clock := reventlesstest.NewClock(time.Time{})
 	provider := memory.New(&memory.Options{Now: clock.Now})
 	jar := newJar()
-	h, err := host.Open(t.Context(), app(jar, sums(jar)).Assembled(), provider, &host.Options{
-		Now: clock.Now, Logger: slog.New(slog.DiscardHandler), MaxAttempts: 1, Rollout: rollout,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	h := open(t, app(jar, sums(jar)), provider, &host.Options{Now: clock.Now, MaxAttempts: 1, Rollout: rollout})
 	sent := clock.Now()
 	unheard := command("1", "a", Put{N: 1})
 	unheard.Type, unheard.Meta.Time = "Unheard", sent
@@ -57,7 +46,7 @@ func TestWhatOnlyNewerCodeKnowsWaitsForIt(t *testing.T) {
 			}
 			for _, s := range settlements {
 				if again[s.ID] = s.Retry; s.Retry && s.After == 0 {
-					t.Errorf("%s comes again at once", s.ID)
+					t.Errorf("%s is retried at once", s.ID)
 				}
 			}
 		}
@@ -78,14 +67,14 @@ func TestWhatOnlyNewerCodeKnowsWaitsForIt(t *testing.T) {
 	all := func(again bool) map[string]bool {
 		return map[string]bool{"command": again, "known": false, "state": again, "unheard1": again, "newer1": again, "task": again, "target": again}
 	}
-	wantEqual(t, "what comes again at first", handle(), all(true))
+	wantEqual(t, "retried at first", handle(), all(true))
 	clock.Advance(rollout - time.Second)
-	wantEqual(t, "what comes again in the end", handle(), all(true))
+	wantEqual(t, "retried in the end", handle(), all(true))
 	if letters, err := h.DeadLetters().List(t.Context(), "", "", 10); err != nil || len(letters) != 0 {
 		t.Errorf("parked are %v, %v, and newer code may come", letters, err)
 	}
 	clock.Advance(time.Second)
-	wantEqual(t, "what comes again afterwards", handle(), all(false))
+	wantEqual(t, "retried afterwards", handle(), all(false))
 	coming := unheard
 	coming.Meta = driver.Meta{ID: "coming", Time: clock.Now().Add(time.Hour)}
 	settlements, err := h.HandleCommands(t.Context(), "Shop.Jar", []driver.Delivery[driver.Command]{{ID: "coming", Attempt: 1, Message: coming}})

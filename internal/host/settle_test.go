@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,7 +12,6 @@ import (
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
 	"github.com/reventless-go/reventless/internal/faults"
-	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/readmodel"
 )
 
@@ -25,7 +22,7 @@ type scripted struct {
 
 	mu      sync.Mutex
 	batches [][]driver.Delivery[driver.Record]
-	settled []map[string]bool // of each batch, by delivery: whether it comes again
+	settled []map[string]bool // of each batch, by delivery: whether it is retried
 }
 
 func (s *scripted) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.Receiver[driver.Record], error) {
@@ -78,10 +75,7 @@ func TestNoMessageIsSettledBehindOneThatIsRetried(t *testing.T) {
 		broken := faults.New(inner, nil)
 		provider := &scripted{PullProvider: struct{ driver.PullProvider }{broken}, batches: [][]driver.Delivery[driver.Record]{{record("a", 1)}, batch, batch}}
 		broken.Inject(faults.Rule{Op: "QueryDb.Apply", Key: "a", Skip: 1, Err: driver.ErrThrottled})
-		h, err := host.Open(t.Context(), app(jar, sums(jar, func(s *readmodel.Spec[SumRow]) { s.OwnRow = true })).Assembled(), provider, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
+		h := open(t, app(jar, sums(jar, func(s *readmodel.Spec[SumRow]) { s.OwnRow = true })), provider, nil)
 		for i, id := range []string{"a", "a", "b"} {
 			if _, err := h.SendAction(t.Context(), fmt.Sprint(i), driver.Meta{}, jar.To(id, Put{N: 1}).Erased()); err != nil {
 				t.Fatal(err)
@@ -97,11 +91,6 @@ func TestNoMessageIsSettledBehindOneThatIsRetried(t *testing.T) {
 			{"a2": true, "a1": true, "raw": true, "nameless": false, "b1": false},
 			{"a2": false, "a1": false, "raw": false, "nameless": false, "b1": false},
 		})
-		for _, c := range []io.Closer{h, inner} {
-			if err := c.Close(); err != nil {
-				t.Error(err)
-			}
-		}
 	})
 }
 
@@ -115,10 +104,7 @@ func TestRecordIsNotSettledWhenTheHostEndsBeforeItsCommit(t *testing.T) {
 		inner := memory.New(nil)
 		broken := faults.New(inner, nil)
 		provider := &scripted{PullProvider: struct{ driver.PullProvider }{broken}, batches: [][]driver.Delivery[driver.Record]{{record("a", commits)}}}
-		h, err := host.Open(t.Context(), app(jar, sums(jar)).Assembled(), provider, &host.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
+		h := open(t, app(jar, sums(jar)), provider, nil)
 		log, _ := h.EventLog("Shop.Jar")
 		for i := range uint64(commits) {
 			if err := log.Append(t.Context(), driver.Commit{
@@ -148,8 +134,5 @@ func TestRecordIsNotSettledWhenTheHostEndsBeforeItsCommit(t *testing.T) {
 			wantEqual(t, "settled", again, map[string]bool{fmt.Sprint("a", commits): true})
 		}
 		wantEqual(t, "batches", len(provider.settled), 1)
-		if err := inner.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 }

@@ -174,11 +174,8 @@ func TestFailingObjectIsRetriedParkedAndRedrivenWhileOthersGoOn(t *testing.T) {
 			b.mu.Lock()
 			b.fail = nil
 			b.mu.Unlock()
-			if err := r.Redrive(t.Context(), l.ID); err != nil {
-				t.Error(err)
-			}
-			r.idle()
-			r.noLetters()
+			r.redrive(l.ID)
+			r.finish()
 			wantEqual(t, "events", len(r.history("Shop.Jar", "ba")), 2)
 			if kind == "error" {
 				if keys := slices.Compact(slices.Clone(b.keys)); len(keys) != 3+1 && len(keys) != 3 {
@@ -205,8 +202,7 @@ func TestEventsOfOneObjectStayInOrderWhenTheFirstFails(t *testing.T) {
 	b.put(r, "in/x.txt", "a")
 	b.put(r, "in/y.txt", "b")
 	b.remove(r, "in/x.txt")
-	r.wake()
-	r.idle()
+	r.work()
 	wantEqual(t, "calls", b.of("in/x.txt"), []string{"created", "created", "created", "created", "removed"})
 	wantEqual(t, "calls of the other", b.of("in/y.txt"), []string{"created"})
 	r.noLetters()
@@ -227,8 +223,7 @@ func TestTaskSendsOnceThoughItIsRepeated(t *testing.T) {
 				times := 3 // an error of a bucket is the task's own, and may be of any class
 				r.faults.Inject(faults.Rule{Op: op, Name: name, Times: times, Err: w.err, After: w.after})
 				b.put(r, "in/1.txt", "a")
-				r.idle()
-				r.noLetters()
+				r.finish()
 				wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":2}`})
 			})
 		}
@@ -277,11 +272,8 @@ func TestScheduledTaskRunsAtItsTimesAndIsParkedAndRedriven(t *testing.T) {
 	if l.Kind != driver.DeadFiring || l.Component != "Shop.Nightly" || l.Attempts != 5 {
 		t.Errorf("got letter %+v", l)
 	}
-	if err := r.Redrive(t.Context(), l.ID); err != nil {
-		t.Error(err)
-	}
-	r.idle()
-	r.noLetters()
+	r.redrive(l.ID)
+	r.finish()
 	wantEqual(t, "keys", len(keys), 3)
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":10}`, `Added{"n":30}`, `Added{"n":20}`})
 }
@@ -300,10 +292,7 @@ func TestRedrivenFiringSendsUnderTheSameIds(t *testing.T) {
 	// The command is in the queue, and the answer says that it is malformed.
 	r.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Name: "Shop.Jar", Err: driver.ErrInvalid, After: true})
 	r.advance(time.Minute)
-	if err := r.Redrive(t.Context(), r.letter().ID); err != nil {
-		t.Error(err)
-	}
-	r.idle()
-	r.noLetters()
+	r.redrive(r.letter().ID)
+	r.finish()
 	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 1)
 }

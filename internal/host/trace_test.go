@@ -16,10 +16,10 @@ import (
 	"github.com/reventless-go/reventless/schedule"
 )
 
-// The trace context goes from a command to its events, and on to whatever is
+// Trace context, user and correlation go from a command to its events, and on to whatever is
 // sent because of them: at once, later, by a schedule, across an extension point
 // and through the queue of an asynchronous aggregate.
-func TestTraceParentGoesFromACommandToAllThatFollows(t *testing.T) {
+func TestMetaGoesFromACommandToAllThatFollows(t *testing.T) {
 	t.Parallel()
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	jar, crate, box, bin := newJar(), newJar(named("Crate")), newJar(named("Box"), asynchronous), newJar(named("Bin"))
@@ -71,7 +71,7 @@ func TestTraceParentGoesFromACommandToAllThatFollows(t *testing.T) {
 		plugin.New(plugin.Spec{Name: "Far", Heartbeat: -1, Components: plugin.Components{
 			bin, follow, automation.NewSideEffect(automation.SideEffectSpec{Name: "Keep", Effects: automation.Effects{automation.Do(bin, keep)}}),
 		}})))
-	meta := driver.Meta{TraceParent: parent, User: "ada", CorrelationID: "corr"}
+	meta := driver.Meta{TraceParent: parent, User: "ada", CorrelationID: "corr", IP: "10.0.0.1", Headers: map[string]string{"k": "v"}}
 	if _, err := r.SendAction(t.Context(), "1", meta, jar.To("root", Put{N: 1}).Erased()); err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +85,8 @@ func TestTraceParentGoesFromACommandToAllThatFollows(t *testing.T) {
 		m := seen[id]
 		wantEqual(t, "trace, user and correlation of "+id, fmt.Sprint(m.TraceParent, m.User, m.CorrelationID), parent+"ada"+"corr")
 	}
+	m := r.commits("Shop.Crate", "at once")[0].Commands[0].Meta
+	wantEqual(t, "origin", fmt.Sprint(m.CausationID, m.Service, m.IP, m.Headers), "Shop.Jar/root/1.0"+"Shop.Crate"+"10.0.0.1"+"map[k:v]")
 	// The logs have it, for the answered command of each commit.
 	for _, log := range []string{"Shop.Jar", "Shop.Crate", "Shop.Box", "Far.Bin"} {
 		for _, c := range r.commits(log, "") {

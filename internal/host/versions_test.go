@@ -72,7 +72,7 @@ func newer(mods ...func(*jarSpec)) *jarAggregate {
 					return nil, message.Reject("Taken", j.By)
 				}
 				return []Event{claimed2(c)}, nil
-			case Refuse: // tells the state
+			case Refuse: // the rejection has the state
 				return nil, message.Reject("State", j)
 			}
 			return nil, nil
@@ -136,8 +136,7 @@ func TestLogOfAnEarlierVersionIsReplayed(t *testing.T) {
 	r := start(t, app(jar, totals, watch), asleep)
 	r.golden("Shop.Jar", "earlier/jar.jsonl")
 	r.wake()
-	r.idle()
-	r.noLetters()
+	r.finish()
 
 	state := func(id string) string { return string(r.send("state of "+id, jar.To(id, Refuse{})).Detail) }
 	wantEqual(t, "state of a", state("a"), `{"sum":42,"count":3,"by":"ada"}`)
@@ -173,8 +172,7 @@ func TestStoredEventThatCannotBeReadFailsItsEntityOnly(t *testing.T) {
 			good := driver.Event{Type: "Added", Version: 3, Data: []byte(`{"n":1}`)}
 			r.store("Shop.Jar",
 				stored("bad", 1, good), stored("good", 1, good), stored("bad", 2, good, tc.event), stored("bad", 3, good), stored("good", 2, good))
-			r.wake()
-			r.idle()
+			r.work()
 			for _, id := range []string{"1", "2"} {
 				_, err := r.try(id, jar.To("bad", Put{N: 1}))
 				wantIs(t, err, tc.class)
@@ -184,7 +182,7 @@ func TestStoredEventThatCannotBeReadFailsItsEntityOnly(t *testing.T) {
 			r.idle()
 			// Its consumer has seen what came before, and waits.
 			wantEqual(t, "events of the other", len(watch.of("good")), 4)
-			wantEqual(t, "events of the entity", len(watch.of("bad")), 1+1*5) // the good one of commit 2 comes again with every attempt
+			wantEqual(t, "events of the entity", len(watch.of("bad")), 1+1*5) // the good one of commit 2 is repeated by every attempt
 			l := r.letter()
 			if l.Kind != driver.DeadCommit || l.Stream != "bad" || l.SequenceNr != 2 {
 				t.Errorf("got letter %+v, want commit 2 of bad", l)

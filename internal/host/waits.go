@@ -13,7 +13,7 @@ import (
 
 // Position is a commit in a log, such as the one that an outcome names.
 type Position struct {
-	// Log is the logical name of the log, which is that of its aggregate.
+	// Log is the logical name of the log, which is its aggregate's name.
 	Log string
 	// Stream is the id of the entity.
 	Stream string
@@ -61,7 +61,7 @@ func (h *Host) WaitApplied(ctx context.Context, readModel string, p Position) er
 
 // WaitOutcome returns the outcome of an asynchronous command as soon as it is no longer
 // pending. An unknown command is waited for, and so is one that is parked or whose
-// aggregate is not asynchronous: only ctx ends these waits. The errors are that of ctx,
+// aggregate is not asynchronous: only ctx ends these waits. The errors are the error of ctx,
 // [driver.ErrUnavailable] when the host is closed, and [driver.ErrInvalid] for an id
 // that no command can have. While the store is busy or unavailable the wait goes on.
 func (h *Host) WaitOutcome(ctx context.Context, commandID string) (driver.Outcome, error) {

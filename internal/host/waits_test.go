@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -150,7 +148,7 @@ func TestWaitsEndWithTheirContextAndSayWhatFor(t *testing.T) {
 		texts := [][]string{{"Shop.Sums", "Shop.Jar/a/7"}, {"known"}, {"unknown"}}
 		time.Sleep(59 * time.Minute) //nolint:forbidigo // the time of the bubble
 		wantWaits(t, waits...)
-		// What this process does itself is told: looking again is for what others do.
+		// What this process does is notified: polling is for what other processes do.
 		if n := r.faults.Calls("QueryDb.Watermark", ""); n > 1+59*60/10 {
 			t.Errorf("the store was asked %d times in an hour", n)
 		}
@@ -221,38 +219,14 @@ func TestWaitAppliedDoesNotWaitForAHuman(t *testing.T) {
 		bad = false
 		during := waiting(func(*wait) error { return nil })
 		r.faults.Inject(faults.Rule{Op: "QueryDb.Apply", Name: "Shop.Sums", Do: func() { during = r.applied("a", 3); wantWaits(t, during) }})
-		if err := r.Redrive(t.Context(), r.letter().ID); err != nil {
-			t.Error(err)
-		}
+		r.redrive(r.letter().ID)
 		wantOver(t, nil, during, r.applied("a", 3))
 	})
 }
 
-func TestWaitAppliedDuringARebuildWaitsForIt(t *testing.T) {
-	t.Parallel()
-	for _, with := range map[string][]func(*setup){"started": nil, "not started": {asleep}} {
-		synctest.Test(t, func(t *testing.T) {
-			jar := newJar()
-			r := start(t, app(jar, sums(jar)), with...)
-			for i := range 3 {
-				r.accept(fmt.Sprint(i), jar.To("a", Put{N: 1}))
-			}
-			synctest.Wait()
-			scanning := make(chan struct{})
-			r.faults.Inject(faults.Rule{Op: "EventLog.Scan", Name: "Shop.Jar", Do: func() { <-scanning }})
-			rebuild := waiting(func(*wait) error { return r.Rebuild(t.Context(), "Shop.Sums", nil) })
-			wantWaits(t, rebuild)
-			w := []*wait{r.applied("a", 3), r.applied("a", 1)}
-			wantWaits(t, w...)
-			close(scanning)
-			wantOver(t, nil, append(w, rebuild)...)
-		})
-	}
-}
-
-// A step that took effect though its answer was lost is told too, and a waiter
-// stands a store that is away.
-func TestWaitsStandFailuresOfTheStore(t *testing.T) {
+// A step that took effect wakes the waiters even if its answer is lost, and a wait
+// outlasts a store that is unavailable.
+func TestWaitsOutlastFailuresOfTheStore(t *testing.T) {
 	t.Parallel()
 	for _, way := range lostWays {
 		t.Run(way.name, func(t *testing.T) {
@@ -287,7 +261,7 @@ func TestWaitsStandFailuresOfTheStore(t *testing.T) {
 				t.Errorf("got %v, %v, want the wait to outlast a store that is busy", w.ended.Load(), w.err)
 			}
 		}
-		// What is no matter of time is told.
+		// An error that no retry mends ends the wait.
 		broken := fmt.Errorf("disk: %w", driver.ErrInvalid)
 		for _, op := range []string{"QueryDb.Watermark", "Outcomes.Get"} {
 			r.faults.Inject(faults.Rule{Op: op, Err: broken})
@@ -303,17 +277,9 @@ func TestWaitsFindOutWhatAnotherHostDoes(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			jar := newJar(asynchronous)
 			provider := memory.New(nil)
-			open := func(p driver.Provider) *host.Host {
-				h, err := host.Open(t.Context(), app(jar, sums(jar)).Assembled(), p, &host.Options{
-					Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Poll: poll,
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return h
-			}
+			called := open(t, app(jar, sums(jar)), struct{ driver.Provider }{provider}, &host.Options{Poll: poll})
+			pulls := open(t, app(jar, sums(jar)), provider, &host.Options{Poll: poll})
 			poll := max(poll, time.Second)
-			called, pulls := open(struct{ driver.Provider }{provider}), open(provider)
 			if _, err := called.SendAction(t.Context(), "1", driver.Meta{}, jar.To("a", Put{N: 1}).Erased()); err != nil {
 				t.Fatal(err)
 			}
@@ -332,11 +298,6 @@ func TestWaitsFindOutWhatAnotherHostDoes(t *testing.T) {
 			for _, w := range waits {
 				if !w.ended.Load() || w.err != nil || w.took > 2*poll {
 					t.Errorf("got %v, %v after %v, want the end after no more than twice %v", w.ended.Load(), w.err, w.took, poll)
-				}
-			}
-			for _, c := range []io.Closer{called, pulls, provider} {
-				if err := c.Close(); err != nil {
-					t.Error(err)
 				}
 			}
 		})
@@ -434,35 +395,9 @@ func TestWaitOutcomeEndsWithTheOutcome(t *testing.T) {
 		for _, w := range []*wait{unknown, pending[0]} {
 			wantEqual(t, "accepted", w.outcome, driver.Outcome{Kind: driver.Accepted, CommandID: "1", EntityID: "a", Target: "Shop.Jar", SequenceNr: 1, EventCount: 1})
 		}
-		wantEqual(t, "refused", fmt.Sprint(pending[1].outcome.Kind, pending[1].outcome.Code), "RejectedTaken")
+		wantEqual(t, "rejected", fmt.Sprint(pending[1].outcome.Kind, pending[1].outcome.Code), "RejectedTaken")
 		wantEqual(t, "nothing to do", pending[2].outcome, driver.Outcome{Kind: driver.Accepted, CommandID: "3", EntityID: "b", Target: "Shop.Jar"})
 		wantOver(t, driver.ErrInvalid, r.outcomeOf(""), r.outcomeOf(strings.Repeat("x", 2000)))
-	})
-}
-
-// A command that is parked has no outcome until somebody redrives it.
-func TestWaitOutcomeEndsWithTheRedriveOfAParkedCommand(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		mended := false
-		jar := newJar(asynchronous, func(s *jarSpec) {
-			s.Decide = func(j Jar, c Command) ([]Event, error) {
-				if _, ok := c.(Explode); ok && mended {
-					return []Event{Added{N: 1}}, nil
-				}
-				return decide(j, c)
-			}
-		})
-		r := start(t, app(jar))
-		r.accept("1", jar.To("a", Explode{Text: "boom"}))
-		w := r.outcomeOf("1")
-		wantWaits(t, w)
-		mended = true
-		if err := r.Redrive(t.Context(), r.letter().ID); err != nil {
-			t.Error(err)
-		}
-		wantOver(t, nil, w)
-		wantEqual(t, "outcome", w.outcome.Kind, driver.Accepted)
 	})
 }
 
@@ -515,8 +450,8 @@ func TestOutcomesNameTheUser(t *testing.T) {
 	}
 }
 
-// Who knows the id of somebody else's command learns whose it is, so that an API
-// can refuse to tell more.
+// The outcome of another user's command names that user, so that an API can hide the
+// rest of it.
 func TestOutcomeOfARepetitionNamesWhoSentItFirst(t *testing.T) {
 	t.Parallel()
 	for _, every := range []int{0, 2} {
@@ -538,7 +473,7 @@ func TestOutcomeOfARepetitionNamesWhoSentItFirst(t *testing.T) {
 				}
 			}
 			wantEqual(t, "commits", len(warm.commits("Shop.Jar", "a")), 4)
-			// It is not told without the user.
+			// Without the user there is no outcome.
 			unknown := fmt.Errorf("torn page")
 			warm.faults.Inject(faults.Rule{Op: "EventLog.Read", Key: "a", Err: unknown})
 			_, err := warm.SendAction(t.Context(), "1", driver.Meta{User: "eve"}, jar.To("a", Burst{N: 2}).Erased())
@@ -559,8 +494,7 @@ func TestOutcomesOfOneCommitNameTheirOwnUsers(t *testing.T) {
 	for i, user := range users {
 		r.as(user, fmt.Sprint(i), jar.To("a", Put{N: i}))
 	}
-	r.wake()
-	r.idle()
+	r.work()
 	wantEqual(t, "commits", len(r.commits("Shop.Jar", "a")), 1)
 	for i, user := range users {
 		o, err := r.Outcome(t.Context(), fmt.Sprint(i))
@@ -570,8 +504,8 @@ func TestOutcomesOfOneCommitNameTheirOwnUsers(t *testing.T) {
 	}
 }
 
-// A refused command is not remembered: sent again by somebody else it would be
-// decided again, and its outcome would stand where the first one's is.
+// A rejected command is not remembered. Sent again by another user it would be decided
+// again, and its outcome would replace that of the first one.
 func TestAsyncCommandUnderTheIDOfAnothersIsNotRun(t *testing.T) {
 	t.Parallel()
 	jar := newJar(asynchronous)
@@ -587,7 +521,7 @@ func TestAsyncCommandUnderTheIDOfAnothersIsNotRun(t *testing.T) {
 	}
 	o, err := r.WaitOutcome(t.Context(), "1")
 	if err != nil || o.Kind != driver.Rejected || o.User != "ada" {
-		t.Errorf("got %+v, %v, want the refusal that ada got", o, err)
+		t.Errorf("got %+v, %v, want the rejection that ada got", o, err)
 	}
 	wantEqual(t, "events of eve", len(r.history("Shop.Jar", "b")), 0)
 	r.advance(10 * time.Minute) // for so long the queue may remember the id

@@ -14,10 +14,9 @@ type workers struct {
 	wg   sync.WaitGroup
 	stop func() // of the notifications
 
-	mu         sync.Mutex
-	change     *sync.Cond
-	all        []*worker
-	byReceiver map[string][]*worker
+	mu     sync.Mutex
+	change *sync.Cond
+	all    []*worker
 }
 
 // worker is the loop of one source. It is idle when it has found nothing to do since the
@@ -36,36 +35,25 @@ type worker struct {
 // next is when something will be available.
 type step func(ctx context.Context) (handled int, next time.Time, err error)
 
-func (w *workers) init() {
-	w.change = sync.NewCond(&w.mu)
-	w.byReceiver = map[string][]*worker{}
-}
-
-// notify wakes the workers of a receiver. It never blocks.
+// notify wakes the workers of a receiver, or all of them when it is empty. It never
+// blocks.
 func (w *workers) notify(receiver string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, k := range w.byReceiver[receiver] {
-		k.wake()
+	for _, k := range w.all {
+		if receiver != "" && receiver != k.receiver {
+			continue
+		}
+		k.notified++
+		select {
+		case k.wakes <- struct{}{}:
+		default:
+		}
 	}
 }
 
 // Wake makes every worker look again, as when the clock has moved.
-func (h *Host) Wake() {
-	h.workers.mu.Lock()
-	defer h.workers.mu.Unlock()
-	for _, k := range h.workers.all {
-		k.wake()
-	}
-}
-
-func (k *worker) wake() {
-	k.notified++
-	select {
-	case k.wakes <- struct{}{}:
-	default:
-	}
-}
+func (h *Host) Wake() { h.workers.notify("") }
 
 // runWorker starts the loop of a source.
 func (h *Host) runWorker(s source) {
@@ -73,7 +61,6 @@ func (h *Host) runWorker(s source) {
 	w := &h.workers
 	w.mu.Lock()
 	w.all = append(w.all, k)
-	w.byReceiver[s.receiver] = append(w.byReceiver[s.receiver], k)
 	w.mu.Unlock()
 	w.wg.Go(func() {
 		ctx := h.core.Running

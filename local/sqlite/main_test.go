@@ -46,7 +46,7 @@ func settledAt(n int) bool {
 	return false
 }
 
-// process is another process in a role. Its output comes line by line.
+// process is another process in a role. Its output is read line by line.
 type process struct {
 	*exec.Cmd
 	out  *bufio.Scanner

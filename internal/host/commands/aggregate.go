@@ -30,6 +30,9 @@ func New(c *core.Core, name string, def *component.Aggregate, log driver.EventLo
 	return &Aggregate{core: c, name: name, def: def, log: log, keepOutcome: keepOutcome, cache: newCache(c.CacheEntries)}
 }
 
+// Async reports whether commands go through the queue.
+func (a *Aggregate) Async() bool { return a.def.Async }
+
 // Close waits for the commands that are running. Later ones fail.
 func (a *Aggregate) Close() { a.mailboxes.close() }
 

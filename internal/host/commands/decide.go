@@ -25,15 +25,10 @@ type decision struct {
 // accept settles the commands of a commit that was appended.
 func (d *decision) accept() {
 	for i, it := range d.items {
-		o := it.outcome(driver.Accepted)
+		o := core.Outcome(driver.Accepted, it.command.Command)
 		o.SequenceNr, o.EventCount = d.commit.SequenceNr, d.commit.Commands[i].EventCount
 		it.settle(Result{Outcome: o})
 	}
-}
-
-func (it *item) outcome(kind driver.OutcomeKind) driver.Outcome {
-	c := it.command
-	return driver.Outcome{Kind: kind, CommandID: c.Meta.ID, EntityID: c.Entity, Target: c.Target, User: c.Meta.User}
 }
 
 // decide runs the open commands on the state. A command without events is settled at
@@ -73,7 +68,7 @@ func (t *turn) decideRequest(d *decision, r *request) {
 			continue
 		}
 		if c, ok := t.state.answered(id); ok {
-			o := it.outcome(driver.Accepted)
+			o := core.Outcome(driver.Accepted, it.command.Command)
 			o.User, o.SequenceNr, o.EventCount = "", c.SequenceNr, c.EventCount
 			it.settle(Result{Outcome: o})
 			it.repeated = true
@@ -108,11 +103,11 @@ func (t *turn) decideOne(d *decision, it *item) (failed bool) {
 	case len(d.items) > 0:
 		d.more = true
 	case rejection != nil:
-		o := it.outcome(driver.Rejected)
+		o := core.Outcome(driver.Rejected, it.command.Command)
 		o.Code, o.Message, o.Detail = rejection.Code, rejection.Message, rejection.Detail
 		it.settle(Result{Outcome: o})
 	default:
-		o := it.outcome(driver.Accepted)
+		o := core.Outcome(driver.Accepted, it.command.Command)
 		o.SequenceNr = t.state.sequenceNr
 		it.settle(Result{Outcome: o})
 	}

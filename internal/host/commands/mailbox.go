@@ -11,8 +11,8 @@ type item struct {
 	command Command
 	result  Result
 	settled bool
-	// repeated says that the outcome is that of an earlier delivery, and does not
-	// name its user yet.
+	// repeated says that an earlier delivery has the outcome, which does not name its
+	// user yet.
 	repeated bool
 }
 

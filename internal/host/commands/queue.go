@@ -50,7 +50,7 @@ func (a *Aggregate) settle(ctx context.Context, d driver.Delivery[driver.Command
 	}
 	return a.core.SettleFailure(ctx, core.Failure{
 		ID: d.ID, Attempt: d.Attempt, Made: c.Meta.Time, Err: r.Err, Permanent: r.Permanent,
-		DeadLetter: func() (driver.DeadLetter, error) { return a.deadLetter(c) },
+		DeadLetter: a.deadLetter(c),
 		What:       "command", Attrs: []any{"aggregate", a.name, "entity", core.Clip(c.Entity), "command", core.Clip(c.Meta.ID)},
 	})
 }
@@ -66,17 +66,12 @@ func (a *Aggregate) KeepOutcome(ctx context.Context, o driver.Outcome) error {
 	return nil
 }
 
-func (a *Aggregate) deadLetter(c driver.Command) (driver.DeadLetter, error) {
-	body, err := json.Marshal(c)
-	if err != nil {
-		// Data that is not JSON cannot be a part of JSON text: it is kept as a string.
-		raw := c
-		raw.Data, _ = json.Marshal(string(c.Data))
-		if body, err = json.Marshal(raw); err != nil {
-			return driver.DeadLetter{}, fmt.Errorf("park command %s: %w", c.Meta.ID, err)
-		}
+func (a *Aggregate) deadLetter(c driver.Command) driver.DeadLetter {
+	if !json.Valid(c.Data) { // it cannot be a part of JSON text, so it is kept as a string
+		c.Data, _ = json.Marshal(string(c.Data)) // a string marshals
 	}
+	body, _ := json.Marshal(c) // strings, times and JSON marshal
 	return driver.DeadLetter{
 		ID: "command/" + a.name + "/" + c.Entity + "/" + c.Meta.ID, Component: a.name, Kind: driver.DeadCommand, Stream: c.Entity, Body: body,
-	}, nil
+	}
 }

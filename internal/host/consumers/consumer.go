@@ -127,7 +127,7 @@ func (c *Consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 		}
 		records[key] = append(records[key], d.Message)
 	}
-	// Waiters look again in any case: a step that failed may have taken effect, another
+	// Waiters always look again: a step that failed may have taken effect, another
 	// host may have applied the commits, and a blocked stream ends their wait.
 	defer c.notify(order...)
 	c.applying.Lock()
@@ -197,7 +197,7 @@ func (c *Consumer) deliveries(commits []driver.Commit) []driver.Delivery[driver.
 	return out
 }
 
-// notify tells waiters that streams may have been applied further.
+// notify wakes the waiters of streams that may have been applied further.
 func (c *Consumer) notify(streams ...driver.StreamKey) {
 	for _, s := range streams {
 		c.Applied(s)

@@ -28,7 +28,7 @@ func NewRelay(c *core.Core, log string, reader driver.EventLog, topic driver.Eve
 // the log's component.
 const relayed = "relayed/"
 
-// Parked reports whether a dead letter is of this relay.
+// Parked reports whether this relay parked a dead letter.
 func (r *Relay) Parked(l driver.DeadLetter) bool {
 	return r.Log == l.Log && strings.HasPrefix(l.ID, relayed)
 }
@@ -44,11 +44,9 @@ func (r *Relay) HandleRecords(ctx context.Context, deliveries []driver.Delivery[
 		}
 		return r.core.SettleFailure(ctx, core.Failure{
 			ID: d.ID, Attempt: d.Attempt, Err: err,
-			DeadLetter: func() (driver.DeadLetter, error) {
-				return driver.DeadLetter{
-					ID: fmt.Sprintf("%s%s/%s/%d", relayed, r.Log, m.Stream, m.SequenceNr), Component: r.Log, Kind: driver.DeadCommit,
-					Log: r.Log, Stream: m.Stream, SequenceNr: m.SequenceNr,
-				}, nil
+			DeadLetter: driver.DeadLetter{
+				ID: fmt.Sprintf("%s%s/%s/%d", relayed, r.Log, m.Stream, m.SequenceNr), Component: r.Log, Kind: driver.DeadCommit,
+				Log: r.Log, Stream: m.Stream, SequenceNr: m.SequenceNr,
 			},
 			What: "record of a relay", Attrs: []any{"log", r.Log, "stream", core.Clip(m.Stream), "sequenceNr", m.SequenceNr},
 		})

@@ -190,7 +190,8 @@ func (b *rowBatch) loadAll(ctx context.Context, id string) error {
 	return nil
 }
 
-// writes returns the changed rows. Each is encoded here, and nowhere else.
+// writes returns the changed rows. Each is encoded here, and nowhere else. The store
+// refuses a row whose sub id is not that of its key.
 func (b *rowBatch) writes() ([]driver.RowWrite, error) {
 	var out []driver.RowWrite
 	for _, k := range b.order {
@@ -205,9 +206,6 @@ func (b *rowBatch) writes() ([]driver.RowWrite, error) {
 			var err error
 			if w.Row, err = b.model.Encode(r.row); err != nil {
 				return nil, err
-			}
-			if w.Row.Sub != k.Sub {
-				return nil, fmt.Errorf("row %q: its sub id changed from %q to %q: %w", core.Clip(k.ID), core.Clip(k.Sub), core.Clip(w.Row.Sub), driver.ErrInvalid)
 			}
 		}
 		w.Row.Key = k

@@ -24,7 +24,7 @@ type Core struct {
 	Limits      driver.Limits
 	DeadLetters driver.DeadLetters
 	// Running ends when the host is closed.
-	Running context.Context //nolint:containedctx // it is the life of the host
+	Running context.Context
 }
 
 // Stats count what a host has done since it was opened.
@@ -55,6 +55,11 @@ func (c *Core) CompleteMeta(cmd *driver.Command) {
 		m.Time = c.Now().UTC()
 	}
 	cmd.Version = cmp.Or(cmd.Version, 1)
+}
+
+// Outcome returns an outcome of a command.
+func Outcome(kind driver.OutcomeKind, c driver.Command) driver.Outcome {
+	return driver.Outcome{Kind: kind, CommandID: c.Meta.ID, EntityID: c.Entity, Target: c.Target, User: c.Meta.User}
 }
 
 // ErrClosed says that the host is closed.

@@ -38,8 +38,8 @@ type Failure struct {
 	Err     error
 	// Permanent says that every retry would fail the same.
 	Permanent bool
-	// DeadLetter makes what is parked of the message.
-	DeadLetter func() (driver.DeadLetter, error)
+	// DeadLetter is what is parked of the message.
+	DeadLetter driver.DeadLetter
 	// What and Attrs name the message in the log.
 	What  string
 	Attrs []any
@@ -61,15 +61,10 @@ func (c *Core) SettleFailure(ctx context.Context, f Failure) driver.Settlement {
 	case f.Permanent, !Transient(f.Err) && c.LastAttempt(f.Attempt, overtime):
 		ctx, cancel := WithGrace(ctx)
 		defer cancel()
-		letter, err := f.DeadLetter()
-		if err == nil {
-			letter.Attempts = f.Attempt
-			err = c.Park(ctx, letter, f.Err)
-		}
-		if err == nil {
+		f.DeadLetter.Attempts = f.Attempt
+		if f.Err = c.Park(ctx, f.DeadLetter, f.Err); f.Err == nil {
 			return driver.Settlement{ID: f.ID}
 		}
-		f.Err = err
 	}
 	c.Stats.Retries.Add(1)
 	c.Log.Warn(f.What+" is retried", append(f.Attrs, "attempt", f.Attempt, "error", ForLog(f.Err))...)

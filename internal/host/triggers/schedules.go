@@ -132,11 +132,9 @@ func (t *Triggers) handleFiring(ctx context.Context, d driver.Delivery[driver.Fi
 	t.Core.LogPanic("schedule "+f.Name, err)
 	return t.Core.SettleFailure(ctx, core.Failure{
 		ID: d.ID, Attempt: d.Attempt, Made: f.Due, Err: err,
-		DeadLetter: func() (driver.DeadLetter, error) {
-			return driver.DeadLetter{
-				ID: "firing/" + f.Name + "/" + f.Due.UTC().Format(time.RFC3339Nano), Component: componentOf(f),
-				Kind: driver.DeadFiring, Stream: f.Name, Body: f.Payload,
-			}, nil
+		DeadLetter: driver.DeadLetter{
+			ID: "firing/" + f.Name + "/" + f.Due.UTC().Format(time.RFC3339Nano), Component: componentOf(f),
+			Kind: driver.DeadFiring, Stream: f.Name, Body: f.Payload,
 		},
 		What: "firing", Attrs: []any{"schedule", f.Name},
 	})

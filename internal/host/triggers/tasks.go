@@ -53,14 +53,12 @@ func (t *Triggers) settleObject(ctx context.Context, name string, d *component.D
 	if err == nil {
 		return driver.Settlement{ID: del.ID}
 	}
+	body, _ := json.Marshal(del.Message) // strings and numbers marshal
 	return t.Core.SettleFailure(ctx, core.Failure{
 		ID: del.ID, Attempt: del.Attempt, Err: err,
-		DeadLetter: func() (driver.DeadLetter, error) {
-			body, err := json.Marshal(del.Message)
-			return driver.DeadLetter{
-				ID: "object/" + name + "/" + del.Message.Key + "/" + del.Message.Version, Component: name, Kind: driver.DeadObject,
-				Stream: del.Message.Key, Body: body,
-			}, err
+		DeadLetter: driver.DeadLetter{
+			ID: "object/" + name + "/" + del.Message.Key + "/" + del.Message.Version, Component: name, Kind: driver.DeadObject,
+			Stream: del.Message.Key, Body: body,
 		},
 		What: "object", Attrs: []any{"task", name, "key", core.Clip(del.Message.Key)},
 	})
