@@ -137,7 +137,7 @@ func (c *client) request() {
 	if c.order.Body == "" {
 		return
 	}
-	length := (len(c.body) - 1) * (len(id(c.answer[:0])))
+	length := (len(c.body) - 1) * len(id(c.answer[:0]))
 	for _, p := range c.body {
 		length += len(p)
 	}
