@@ -14,24 +14,24 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 )
 
-// alarm is that the worst of a metric was above what it may be, once in a period.
+// alarm is raised if a metric exceeds a threshold in one period.
 type alarm struct {
-	what                         string // the end of its name
+	suffix                       string // end of its name
 	namespace, metric, statistic string
 	dimensions                   pulumi.StringMap
-	above                        float64
+	threshold                    float64
 	seconds                      int
-	says                         string
+	description                  string
 }
 
-// makeAlarm makes an alarm of a resource with a physical name.
+// makeAlarm creates an alarm for a resource with a physical name.
 func (d *deployment) makeAlarm(label, physical string, a alarm, parent pulumi.ResourceOption) error {
 	args := &cloudwatch.MetricAlarmArgs{
-		Name: pulumi.String(physical + "-" + a.what), AlarmDescription: pulumi.String(a.says),
+		Name: pulumi.String(physical + "-" + a.suffix), AlarmDescription: pulumi.String(a.description),
 		Namespace: pulumi.String(a.namespace), MetricName: pulumi.String(a.metric), Statistic: pulumi.String(a.statistic),
-		Dimensions: a.dimensions, ComparisonOperator: pulumi.String("GreaterThanThreshold"), Threshold: pulumi.Float64(a.above),
+		Dimensions: a.dimensions, ComparisonOperator: pulumi.String("GreaterThanThreshold"), Threshold: pulumi.Float64(a.threshold),
 		Period: pulumi.Int(a.seconds), EvaluationPeriods: pulumi.Int(1),
-		// No number is told while nothing happens, which is well.
+		// Without activity there is no data, which is normal.
 		TreatMissingData: pulumi.String("notBreaching"),
 		Tags:             d.tags(""),
 	}
@@ -39,12 +39,12 @@ func (d *deployment) makeAlarm(label, physical string, a alarm, parent pulumi.Re
 		target := topic.ToStringPtrOutput().Elem()
 		args.AlarmActions, args.OkActions = pulumi.Array{target}, pulumi.Array{target}
 	}
-	_, err := cloudwatch.NewMetricAlarm(d.ctx, label+"-"+a.what, args, parent)
+	_, err := cloudwatch.NewMetricAlarm(d.ctx, label+"-"+a.suffix, args, parent)
 	return err
 }
 
-// alarmQueue makes the alarm of a queue that nobody reads. What is received again and
-// again is not in its metric: see [deployment.alarmFunction].
+// alarmQueue creates the alarm for a queue that is not read. The metric does not
+// include messages that are received repeatedly: see [deployment.alarmFunction].
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 func (d *deployment) alarmQueue(k naming.Kind, component string, parent pulumi.ResourceOption) error {
 	if d.args.ofData(component).Alarms == Off {
@@ -52,41 +52,41 @@ func (d *deployment) alarmQueue(k naming.Kind, component string, parent pulumi.R
 	}
 	name := d.name(k, component)
 	return d.makeAlarm(d.label(component, k.String()), name, alarm{
-		what: "waiting", namespace: "AWS/SQS", metric: "ApproximateAgeOfOldestMessage", statistic: "Maximum", dimensions: pulumi.StringMap{"QueueName": pulumi.String(name)},
-		above: d.args.Alarms.lag().Seconds(), seconds: 300, says: fmt.Sprintf("%s: messages wait, and nobody receives them", name),
+		suffix: "waiting", namespace: "AWS/SQS", metric: "ApproximateAgeOfOldestMessage", statistic: "Maximum", dimensions: pulumi.StringMap{"QueueName": pulumi.String(name)},
+		threshold: d.args.Alarms.lag().Seconds(), seconds: 300, description: fmt.Sprintf("%s: messages are waiting and not being received", name),
 	}, parent)
 }
 
-// alarmLetters makes the alarms of a queue of dead letters.
-func (d *deployment) alarmLetters(dlq naming.Kind, component string, parent pulumi.ResourceOption) error {
+// alarmDeadLetters creates the alarms for a queue of dead letters.
+func (d *deployment) alarmDeadLetters(dlq naming.Kind, component string, parent pulumi.ResourceOption) error {
 	if d.args.ofData(component).Alarms == Off {
 		return nil
 	}
 	name, label := d.name(dlq, component), d.label(component, dlq.String())
-	of := component
-	if of == "" {
-		of = d.app.Name
+	owner := component
+	if owner == "" {
+		owner = d.app.Name
 	}
 	queue := alarm{namespace: "AWS/SQS", statistic: "Maximum", dimensions: pulumi.StringMap{"QueueName": pulumi.String(name)}, seconds: 300}
 	some, old := queue, queue
-	some.what, some.metric = "notempty", "ApproximateNumberOfMessagesVisible"
-	some.says = fmt.Sprintf("%s: messages were given up, %s has them", of, name)
-	old.what, old.metric, old.above = "old", "ApproximateAgeOfOldestMessage", d.args.Alarms.letterAge().Seconds()
-	old.says = fmt.Sprintf("%s: messages that were given up are lost after 14 days in %s", of, name)
+	some.suffix, some.metric = "notempty", "ApproximateNumberOfMessagesVisible"
+	some.description = fmt.Sprintf("%s: the queue %s has dead letters", owner, name)
+	old.suffix, old.metric, old.threshold = "old", "ApproximateAgeOfOldestMessage", d.args.Alarms.deadLetterAge().Seconds()
+	old.description = fmt.Sprintf("%s: the queue %s has old dead letters, which it deletes after 14 days", owner, name)
 	if err := d.makeAlarm(label, name, some, parent); err != nil {
 		return err
 	}
 	return d.makeAlarm(label, name, old, parent)
 }
 
-// The functions write their numbers under these names: see package lambdahost.
+// The metrics that functions write, see package lambdahost.
 const (
 	ownNamespace = "Reventless"
 	parkedMetric = "Parked"
 	lagMetric    = "Lag"
 )
 
-// alarmFunction makes the alarms of a function.
+// alarmFunction creates the alarms for a function.
 func (d *deployment) alarmFunction(f wiring.Function, parent pulumi.ResourceOption) error {
 	if d.args.ofFunction(f).Alarms == Off {
 		return nil
@@ -98,17 +98,17 @@ func (d *deployment) alarmFunction(f wiring.Function, parent pulumi.ResourceOpti
 		"App": pulumi.String(d.app.Name), "Stack": pulumi.String(d.ctx.Stack()), "Function": pulumi.String(f.String()),
 	}}
 	parked, late := own, own
-	failed.what, failed.metric, failed.says = "errors", "Errors", fmt.Sprintf("%s: invocations failed as a whole", f)
-	throttled.what, throttled.metric, throttled.says = "throttles", "Throttles", fmt.Sprintf("%s: there was no instance left for it", f)
-	behind.what, behind.metric, behind.statistic, behind.above = "behind", "IteratorAge", "Maximum", float64(d.args.Alarms.lag()/time.Millisecond)
-	behind.says = fmt.Sprintf("%s: it is behind its streams, whose records are given up after 6 hours", f)
-	parked.what, parked.metric = "parked", parkedMetric
-	parked.says = fmt.Sprintf("%s: it gave up what it could not handle, %s has it", f, d.name(naming.DeadLetters, ""))
+	failed.suffix, failed.metric, failed.description = "errors", "Errors", fmt.Sprintf("%s: invocations failed", f)
+	throttled.suffix, throttled.metric, throttled.description = "throttles", "Throttles", fmt.Sprintf("%s: invocations were throttled because no instance was available", f)
+	behind.suffix, behind.metric, behind.statistic, behind.threshold = "behind", "IteratorAge", "Maximum", float64(d.args.Alarms.lag()/time.Millisecond)
+	behind.description = fmt.Sprintf("%s: it lags behind a stream; records are discarded after 6 hours", f)
+	parked.suffix, parked.metric = "parked", parkedMetric
+	parked.description = fmt.Sprintf("%s: it parked messages that it could not handle in %s", f, d.name(naming.DeadLetters, ""))
 	all := []alarm{failed, throttled, parked}
-	// Of a stream AWS knows how far a function is behind; of a queue the function
-	// itself says how old what it is handed was, also when it is handed it again.
-	late.what, late.metric, late.statistic, late.above = "late", lagMetric, "Maximum", float64(d.args.Alarms.lag()/time.Millisecond)
-	late.says = fmt.Sprintf("%s: what it handles, or fails at, has waited for long", f)
+	// AWS measures the lag of streams. For queues the function itself reports the age of
+	// the messages that it receives, including redelivered ones.
+	late.suffix, late.metric, late.statistic, late.threshold = "late", lagMetric, "Maximum", float64(d.args.Alarms.lag()/time.Millisecond)
+	late.description = fmt.Sprintf("%s: messages that it handled or failed to handle had waited too long", f)
 	if len(f.Triggers) > 0 {
 		all = append(all, late)
 	}
@@ -123,20 +123,21 @@ func (d *deployment) alarmFunction(f wiring.Function, parent pulumi.ResourceOpti
 	return nil
 }
 
-// alarmDropped makes the alarms of records that a mapping gave up: those that are kept,
-// which do not count as dropped, and those that could not be.
+// alarmDropped creates the alarms for records that a mapping discarded: one for records
+// that were stored in the bucket of failures, which AWS does not count as dropped, and
+// one for records that could not be stored there.
 // https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
 func (d *deployment) alarmDropped(f wiring.Function, t wiring.Trigger, m *lambda.EventSourceMapping, parent pulumi.ResourceOption) error {
 	if d.args.ofTrigger(f, t).Alarms == Off {
 		return nil
 	}
 	name, label := must(d.names.FunctionName(string(f.Role), f.Subject))+"-"+t.Component+"-"+t.Source.String(), d.mappingLabel(f, t)
-	kept := alarm{
-		what: "dropped", namespace: "AWS/Lambda", metric: "OnFailureDestinationDeliveredEventCount", statistic: "Sum", dimensions: pulumi.StringMap{"EventSourceMappingUUID": m.Uuid}, seconds: 300,
-		says: fmt.Sprintf("%s: records of the stream of %s were given up, %s has them", f, d.name(t.Source, t.Component), d.bucket(naming.Failures, "")),
+	stored := alarm{
+		suffix: "dropped", namespace: "AWS/Lambda", metric: "OnFailureDestinationDeliveredEventCount", statistic: "Sum", dimensions: pulumi.StringMap{"EventSourceMappingUUID": m.Uuid}, seconds: 300,
+		description: fmt.Sprintf("%s: records of the stream of %s were discarded and stored in the bucket %s", f, d.name(t.Source, t.Component), d.bucket(naming.Failures, "")),
 	}
-	gone := kept
-	gone.what, gone.metric = "gone", "DroppedEventCount"
-	gone.says = fmt.Sprintf("%s: records of the stream of %s were given up, and %s did not take them: only the log has them", f, d.name(t.Source, t.Component), d.bucket(naming.Failures, ""))
-	return errors.Join(d.makeAlarm(label, name, kept, parent), d.makeAlarm(label, name, gone, parent))
+	lost := stored
+	lost.suffix, lost.metric = "gone", "DroppedEventCount"
+	lost.description = fmt.Sprintf("%s: records of the stream of %s were discarded and could not be stored in the bucket %s: only the log has them", f, d.name(t.Source, t.Component), d.bucket(naming.Failures, ""))
+	return errors.Join(d.makeAlarm(label, name, stored, parent), d.makeAlarm(label, name, lost, parent))
 }

@@ -18,21 +18,21 @@ import (
 type App struct {
 	pulumi.ResourceState
 
-	// API is the name of the function that is called with operations of the API,
-	// commands, and requests about dead letters.
+	// API is the name of the function for API operations, commands, and requests about
+	// dead letters.
 	API pulumi.StringOutput `pulumi:"api"`
-	// DeadLetters is the name of the table of what could not be handled.
+	// DeadLetters is the name of the table of dead letters.
 	DeadLetters pulumi.StringOutput `pulumi:"deadLetters"`
-	// Failures is the name of the bucket of the stream records that a function gave up
-	// without parking them.
+	// Failures is the name of the bucket with the stream records that could be neither
+	// handled nor parked.
 	Failures pulumi.StringOutput `pulumi:"failures"`
 }
 
-// NewApp makes all resources of an application in the stack. Account and region are
+// NewApp creates all resources of an application in the stack. Account and region are
 // those of the AWS provider, which may be one of opts.
 //
-// The error names all that is wrong with args and with what the application needs
-// that AWS does not have, each with its mend; then nothing was made.
+// If args are invalid, or the application needs something that AWS does not support,
+// NewApp creates nothing. The error lists all problems with their solutions.
 func NewApp(ctx *pulumi.Context, app *reventless.App, args *AppArgs, opts ...pulumi.ResourceOption) (*App, error) {
 	return newApp(ctx, app.Topology(), args, opts...)
 }
@@ -61,7 +61,7 @@ func newApp(ctx *pulumi.Context, app topology.App, args *AppArgs, opts ...pulumi
 		streams: map[source]pulumi.StringOutput{}, queues: map[source]*queue{}, topics: map[string]*eventTopic{},
 		subscribed: map[string][]pulumi.Resource{},
 	}
-	if err := d.make(a); err != nil {
+	if err := d.build(a); err != nil {
 		return nil, err
 	}
 	if err := known.save(ctx); err != nil {
@@ -70,30 +70,30 @@ func newApp(ctx *pulumi.Context, app topology.App, args *AppArgs, opts ...pulumi
 	return a, nil
 }
 
-// locate asks the provider of the App for account and region.
+// locate gets account, region and partition from the provider of the App.
 func locate(ctx *pulumi.Context, a *App, names naming.Stack) (place, error) {
 	caller, err := aws.GetCallerIdentity(ctx, nil, pulumi.Parent(a))
 	if err != nil {
-		return place{}, fmt.Errorf("deploy: which account this is: %w", err)
+		return place{}, fmt.Errorf("deploy: get the account: %w", err)
 	}
 	region, err := aws.GetRegion(ctx, nil, pulumi.Parent(a))
 	if err != nil {
-		return place{}, fmt.Errorf("deploy: which region this is: %w", err)
+		return place{}, fmt.Errorf("deploy: get the region: %w", err)
 	}
 	partition, err := aws.GetPartition(ctx, nil, pulumi.Parent(a))
 	if err != nil {
-		return place{}, fmt.Errorf("deploy: which partition this is: %w", err)
+		return place{}, fmt.Errorf("deploy: get the partition: %w", err)
 	}
 	return place{partition.Partition, region.Region, caller.AccountId, names}, nil
 }
 
-// source is a resource by kind and component, as triggers name it.
+// source identifies the source of a trigger.
 type source struct {
 	kind      naming.Kind
 	component string
 }
 
-// deployment is what NewApp works with.
+// deployment is the state of one call of NewApp.
 type deployment struct {
 	place
 	ctx       *pulumi.Context
@@ -105,12 +105,12 @@ type deployment struct {
 	streams map[source]pulumi.StringOutput // of tables
 	queues  map[source]*queue
 	topics  map[string]*eventTopic
-	// subscribed are the subscriptions of a log's topic: what feeds the topic waits
-	// for them, so that the records of the last 24 hours reach them, too.
+	// subscribed are the subscriptions of a log's topic. The relay that feeds the topic
+	// is created after them, so that they receive the records of the last 24 hours.
 	subscribed map[string][]pulumi.Resource
 }
 
-func (d *deployment) make(a *App) error {
+func (d *deployment) build(a *App) error {
 	for _, p := range d.app.Plugins {
 		for _, c := range p.Components {
 			if err := d.makeComponent(c); err != nil {
@@ -145,8 +145,8 @@ func (d *deployment) make(a *App) error {
 	return d.ctx.RegisterResourceOutputs(a, pulumi.Map{"api": a.API, "deadLetters": a.DeadLetters, "failures": a.Failures})
 }
 
-// makeComponent makes what is a component's own; topics, schedules and functions are
-// made of several.
+// makeComponent creates the resources of one component. Topics, schedules and
+// functions, which depend on several components, are created elsewhere.
 func (d *deployment) makeComponent(c topology.Component) error {
 	switch c.Kind {
 	case "Aggregate":
@@ -169,15 +169,14 @@ func (d *deployment) makeComponent(c topology.Component) error {
 	return nil
 }
 
-// register registers a component resource; its children are made with the options
-// that are returned.
+// register registers a component resource and returns the option for its children.
 func (d *deployment) register(kind, subject string, r pulumi.ComponentResource) (pulumi.ResourceOption, error) {
 	err := d.ctx.RegisterComponentResource("reventless:aws:"+kind, d.label(subject), r, pulumi.Parent(d.parent))
 	return pulumi.Parent(r), err
 }
 
-// label is the name that a resource has in Pulumi: the application, what it is for
-// and what it is.
+// label returns the Pulumi name of a resource: the application, the subject and the
+// parts, which say what it is.
 func (d *deployment) label(subject string, parts ...string) string {
 	name := d.app.Name
 	for _, part := range append([]string{subject}, parts...) {
@@ -192,7 +191,7 @@ func (d *deployment) tags(component string) pulumi.StringMap {
 	return d.args.tags(d.app.Name, d.ctx.Stack(), component)
 }
 
-// tablesOf are those tables of a component that are of a kind.
+// tablesOf returns the tables of a component with one of the kinds.
 func tablesOf(c topology.Component, kinds ...naming.Kind) []schema.Table {
 	var out []schema.Table
 	for _, t := range schema.TablesOf(c) {

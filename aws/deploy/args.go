@@ -12,15 +12,16 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 )
 
-// Strategy says how components share functions.
+// Strategy determines how components share functions.
 type Strategy uint8
 
 // The strategies.
 const (
-	// Shared has one function for each role and plugin: fewer cold starts.
+	// Shared creates one function for each role and plugin. It causes fewer cold
+	// starts.
 	Shared Strategy = iota
-	// PerComponent has one function for each role and component: settings and rights
-	// are those of one component.
+	// PerComponent creates one function for each role and component. Settings and
+	// permissions then apply to one component.
 	PerComponent
 )
 
@@ -31,10 +32,10 @@ func (s Strategy) wiring() wiring.Strategy {
 	return wiring.Shared
 }
 
-// Switch is on, off, or what a more general setting says.
+// Switch is a setting that is on, off, or inherited from a more general setting.
 type Switch int8
 
-// The positions of a switch.
+// The values of a switch.
 const (
 	Inherit Switch = iota
 	On
@@ -44,83 +45,87 @@ const (
 // AppArgs configure [NewApp].
 type AppArgs struct {
 	// Code is the path of the zip with the program of all functions, relative to the
-	// Pulumi project. It has the program as "bootstrap" at its root.
+	// Pulumi project. The program is the file "bootstrap" at its root.
 	Code string
-	// Strategy says how components share functions; the zero value is [Shared].
+	// Strategy determines how components share functions; the default is [Shared].
 	Strategy Strategy
-	// Defaults are the settings of all that has none of its own.
+	// Defaults are the settings without an override.
 	Defaults Settings
-	// Overrides are the settings of some, by the name of a plugin ("Catalog"), of a
-	// component ("Catalog.Product") or of a function ("projections/Catalog"). The
-	// function's win over the component's, those over the plugin's, those over
-	// Defaults. What belongs to a function cannot be set by a component that shares
-	// it: NewApp names the function.
+	// Overrides are the settings of a plugin ("Catalog"), a component
+	// ("Catalog.Product") or a function ("projections/Catalog"), by name. A function
+	// overrides a component, which overrides a plugin, which overrides Defaults. A
+	// component that shares a function cannot override the function's settings: the
+	// error of NewApp names the function to use instead.
 	Overrides map[string]Settings
-	// Alarms say who is told.
+	// Alarms configure the alarms.
 	Alarms Alarms
-	// Stateful is the path of a file with the components that hold data, relative to
-	// the Pulumi project; it belongs into the repository. NewApp refuses an App that
-	// lacks one of them, as after a renaming, before Pulumi plans to delete its tables,
-	// and adds new ones to the file when it deploys. It looks at it in stacks that
-	// protect data. Empty is no such file.
+	// Stateful is the path of a file that lists the components with data, relative to
+	// the Pulumi project; commit it to the repository. If the App lacks a listed
+	// component, for example because it was renamed, NewApp fails before Pulumi plans
+	// to delete its tables. A deployment adds new components to the file. Stacks
+	// without [Settings.Protect] ignore the file. Empty means that there is no file.
 	Stateful string
-	// Retired are components of that file which the App has no longer, on purpose.
+	// Retired are components in that file that were removed from the App on purpose.
 	Retired []string
-	// Tags are put on all that takes tags.
+	// Tags are added to all resources that support tags.
 	Tags map[string]string
 }
 
-// Settings are those of functions, of what calls them, and of data. A zero field is
-// what a more general setting says, and in the end the default.
+// Settings are the settings of functions, of their triggers, and of data. A zero field
+// inherits from the more general setting, and finally from the default.
 type Settings struct {
-	// MemoryMB is a function's memory, 128 to 10240; 512 by default. Processor time
-	// grows with it.
+	// MemoryMB is the memory of a function, 128 to 10240; the default is 512. The share
+	// of processor time grows with it.
 	MemoryMB int
-	// Timeout is how long a function may take, in whole seconds up to 15 minutes; 30
-	// seconds by default. The queues that it reads hide messages for six times that.
+	// Timeout bounds an invocation of a function, in whole seconds up to 15 minutes;
+	// the default is 30 seconds. The queues that the function reads have a visibility
+	// timeout of six times that.
 	Timeout time.Duration
-	// ReservedConcurrency keeps so many instances for a function and allows no more;
-	// there is no such bound by default. A function that reads queues needs
-	// MaxConcurrency, too: what it has no instance for would count as an attempt.
+	// ReservedConcurrency reserves instances for a function and is the maximum number
+	// of its instances; by default there is no bound. A function that reads queues
+	// then needs MaxConcurrency as well: a message for which there is no instance
+	// would count as an attempt.
 	ReservedConcurrency int
-	// LogLevel is the least level that is kept: "TRACE", "DEBUG", "INFO", "WARN",
-	// "ERROR" or "FATAL"; "INFO" by default. The numbers that functions write for
-	// CloudWatch are lines of the level INFO: above it, there are none.
+	// LogLevel is the minimum level of log lines: "TRACE", "DEBUG", "INFO", "WARN",
+	// "ERROR" or "FATAL"; the default is "INFO". Functions write their metrics as log
+	// lines of level INFO: with a higher level there are no metrics.
 	LogLevel string
-	// RetentionDays is how long a function's logs are kept, as one of the periods that
-	// CloudWatch knows; 30 by default, negative is for ever.
+	// RetentionDays is how long the logs of a function are kept, as one of the periods
+	// that CloudWatch supports; the default is 30, and a negative number means for
+	// ever.
 	RetentionDays int
-	// Tracing has X-Ray sample a function's invocations; off by default.
+	// Tracing makes X-Ray sample the invocations of a function; off by default.
 	Tracing Switch
 
-	// QueueBatch is how many messages of a queue a function is handed at most, 1 to
-	// 10; 10 by default.
+	// QueueBatch is the maximum number of messages per invocation from a queue, 1 to
+	// 10; the default is 10.
 	QueueBatch int
-	// StreamBatch is how many records of a stream a function is handed at most, 1 to
-	// 10000; 100 by default.
+	// StreamBatch is the maximum number of records per invocation from a stream, 1 to
+	// 10000; the default is 100.
 	StreamBatch int
-	// MaxConcurrency is how many instances one queue occupies at most, 2 to 1000;
-	// there is no such bound by default.
+	// MaxConcurrency is the maximum number of instances that one queue invokes at a
+	// time, 2 to 1000; by default there is no bound.
 	MaxConcurrency int
 
-	// Alarms has alarms; on by default.
+	// Alarms creates alarms; on by default.
 	Alarms Switch
-	// Protect keeps data that cannot be made from other data from being deleted; on by
-	// default. Off is for stacks that are cleared: their buckets are emptied with them.
+	// Protect protects data that cannot be rebuilt from other data against deletion; on
+	// by default. Off is for temporary stacks: destroying one also deletes the objects
+	// in its buckets.
 	Protect Switch
 }
 
-// Alarms say who is told when something is wrong, and when it is.
+// Alarms configure the alarms and who is notified.
 type Alarms struct {
-	// Topic is the ARN of an SNS topic that is told of every alarm, and of its end.
-	// Without it the alarms are to be seen in CloudWatch only.
+	// Topic is the ARN of an SNS topic to which the start and the end of every alarm is
+	// published. Without it alarms are visible only in CloudWatch.
 	Topic pulumi.StringPtrInput
-	// DeadLetterAge is how old the oldest dead letter of a queue may become; 7 days by
-	// default. Queues keep them for 14.
+	// DeadLetterAge is the age of the oldest dead letter of a queue that triggers an
+	// alarm; the default is 7 days. Queues keep dead letters for 14 days.
 	DeadLetterAge time.Duration
-	// Lag is how far a function may be behind what it reads: the age of the oldest
-	// record of a stream, or message of a queue; 5 minutes by default, an hour at
-	// most. Queues give messages up after little more than that.
+	// Lag is the age of the oldest record of a stream or message of a queue that
+	// triggers an alarm; the default is 5 minutes and the maximum an hour. Queues move
+	// messages to their dead letters after little more than an hour.
 	Lag time.Duration
 }
 
@@ -132,23 +137,23 @@ const (
 	defaultRetentionDays = 30
 	defaultQueueBatch    = 10
 	defaultStreamBatch   = 100
-	defaultLetterAge     = 7 * 24 * time.Hour
+	defaultDeadLetterAge = 7 * 24 * time.Hour
 	defaultLag           = 5 * time.Minute
 )
 
-// over returns s with the fields that are set in t.
-func (s Settings) over(t Settings) Settings {
+// with returns s with the fields that are set in t.
+func (s Settings) with(t Settings) Settings {
 	pick(&s.MemoryMB, t.MemoryMB)
 	pick(&s.Timeout, t.Timeout)
 	pick(&s.ReservedConcurrency, t.ReservedConcurrency)
 	pick(&s.LogLevel, t.LogLevel)
 	pick(&s.RetentionDays, t.RetentionDays)
 	pick(&s.Tracing, t.Tracing)
-	return s.overCalls(t).overData(t)
+	return s.withTrigger(t).withData(t)
 }
 
-// overCalls is over for what belongs to a mapping.
-func (s Settings) overCalls(t Settings) Settings {
+// withTrigger returns s with the settings of triggers that are set in t.
+func (s Settings) withTrigger(t Settings) Settings {
 	pick(&s.QueueBatch, t.QueueBatch)
 	pick(&s.StreamBatch, t.StreamBatch)
 	pick(&s.MaxConcurrency, t.MaxConcurrency)
@@ -156,8 +161,8 @@ func (s Settings) overCalls(t Settings) Settings {
 	return s
 }
 
-// overData is over for what belongs to data.
-func (s Settings) overData(t Settings) Settings {
+// withData returns s with the settings of data that are set in t.
+func (s Settings) withData(t Settings) Settings {
 	pick(&s.Alarms, t.Alarms)
 	pick(&s.Protect, t.Protect)
 	return s
@@ -170,7 +175,7 @@ func pick[T comparable](to *T, from T) {
 	}
 }
 
-// builtIn are the settings that hold where nothing is set.
+// builtIn are the default settings.
 var builtIn = Settings{
 	MemoryMB: defaultMemoryMB, Timeout: defaultTimeout, LogLevel: defaultLogLevel, RetentionDays: defaultRetentionDays, Tracing: Off,
 	QueueBatch: defaultQueueBatch, StreamBatch: defaultStreamBatch, Alarms: On, Protect: On,
@@ -178,26 +183,27 @@ var builtIn = Settings{
 
 // ofFunction returns the settings of a function.
 func (a *AppArgs) ofFunction(f wiring.Function) Settings {
-	s := builtIn.over(a.Defaults)
-	if plugin, component, two := strings.Cut(f.Subject, "."); plugin != "" {
-		s = s.over(a.Overrides[plugin])
+	s := builtIn.with(a.Defaults)
+	if plugin, _, two := strings.Cut(f.Subject, "."); plugin != "" {
+		s = s.with(a.Overrides[plugin])
 		if two {
-			s = s.over(a.Overrides[plugin+"."+component])
+			s = s.with(a.Overrides[f.Subject])
 		}
 	}
-	return s.over(a.Overrides[f.String()])
+	return s.with(a.Overrides[f.String()])
 }
 
-// ofTrigger returns the settings of what calls a function.
+// ofTrigger returns the settings of a trigger of a function.
 func (a *AppArgs) ofTrigger(f wiring.Function, t wiring.Trigger) Settings {
 	s := a.ofFunction(f)
 	if owner := owner(t); owner != "" {
-		s = s.overCalls(a.Overrides[owner]).overCalls(a.Overrides[f.String()])
+		s = s.withTrigger(a.Overrides[owner]).withTrigger(a.Overrides[f.String()])
 	}
 	return s
 }
 
-// owner is the component whose settings a trigger has: none where it serves several.
+// owner returns the component whose settings apply to a trigger. It is empty if the
+// trigger serves several components.
 func owner(t wiring.Trigger) string {
 	switch {
 	case t.Task != "":
@@ -210,11 +216,11 @@ func owner(t wiring.Trigger) string {
 	return t.Component
 }
 
-// ofData returns the settings of a component's data; of that of the whole
-// application where it is empty.
+// ofData returns the settings of a component's data, or of the data of the whole
+// application if component is empty.
 func (a *AppArgs) ofData(component string) Settings {
 	plugin, _, _ := strings.Cut(component, ".")
-	return builtIn.over(a.Defaults).overData(a.Overrides[plugin]).overData(a.Overrides[component])
+	return builtIn.with(a.Defaults).withData(a.Overrides[plugin]).withData(a.Overrides[component])
 }
 
 // tags returns the tags of a resource of a component, or of the application.
@@ -229,11 +235,11 @@ func (a *AppArgs) tags(app, stack, component string) pulumi.StringMap {
 	return tags
 }
 
-func (a *Alarms) letterAge() time.Duration {
+func (a *Alarms) deadLetterAge() time.Duration {
 	if a.DeadLetterAge > 0 {
 		return a.DeadLetterAge
 	}
-	return defaultLetterAge
+	return defaultDeadLetterAge
 }
 
 func (a *Alarms) lag() time.Duration {

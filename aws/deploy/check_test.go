@@ -47,7 +47,7 @@ func TestChecks(t *testing.T) {
 		"no zip":             {args: &AppArgs{Code: "testdata/nothing.zip"}, want: []string{"the code testdata/nothing.zip", "make package"}},
 		"not a zip":          {args: &AppArgs{Code: "testdata/shop.golden"}, want: []string{"not a valid zip", "make package"}},
 		"no bootstrap":       {args: &AppArgs{Code: zipped(t, "bin/bootstrap", program(aarch64), 0o755)}, want: []string{"no file bootstrap at its root"}},
-		"may not run":        {args: &AppArgs{Code: zipped(t, "bootstrap", program(aarch64), 0o644)}, want: []string{"may not be executed", "-rw-r--r--"}},
+		"may not run":        {args: &AppArgs{Code: zipped(t, "bootstrap", program(aarch64), 0o644)}, want: []string{"not executable", "-rw-r--r--"}},
 		"another machine":    {args: &AppArgs{Code: zipped(t, "bootstrap", program(x86), 0o755)}, want: []string{"GOARCH=arm64"}},
 		"no program":         {args: &AppArgs{Code: zipped(t, "bootstrap", "#!/bin/sh", 0o755)}, want: []string{"GOARCH=arm64"}},
 		"unknown strategy":   {args: &AppArgs{Strategy: 7}, want: []string{"Strategy", "PerComponent"}},
@@ -56,7 +56,7 @@ func TestChecks(t *testing.T) {
 		"shared function":    {args: override("P.Rm", Settings{MemoryMB: 256}), want: []string{`Overrides["P.Rm"]`, `set it for "projections/P"`, "PerComponent"}},
 		"shared stream":      {args: override("P.Rm", Settings{StreamBatch: 10}), want: []string{`Overrides["P.Rm"]`, `set it for "projections/P"`}},
 		"no function":        {args: override("P.Point", Settings{Timeout: time.Second}), want: []string{`Overrides["P.Point"]`, "no function"}},
-		"no data":            {args: override("P.Rm", Settings{Protect: On}), want: []string{`Overrides["P.Rm"].Protect`, "made from other data"}},
+		"no data":            {args: override("P.Rm", Settings{Protect: On}), want: []string{`Overrides["P.Rm"].Protect`, "rebuilt from other data"}},
 		"a function's data":  {args: override("api", Settings{Protect: On}), want: []string{`Overrides["api"].Protect`, "has no data"}},
 		"memory":             {args: override("api", Settings{MemoryMB: 64}), want: []string{"function api: MemoryMB is 64", "128 to 10240"}},
 		"timeout":            {args: override("P", Settings{Timeout: 1500 * time.Millisecond}), want: []string{"function commands/P: Timeout is 1.5s", "whole seconds"}},
@@ -90,7 +90,7 @@ func TestChecks(t *testing.T) {
 		"indexes": {
 			app: many(1, func(int) topology.Component {
 				return topology.Component{Name: "P.Wide", Kind: "ReadModel", Indexes: make([]topology.Index, 21)}
-			}), want: []string{"P.Wide: it has 21 indexes", "takes 20", "split"},
+			}), want: []string{"P.Wide: it has 21 indexes", "limit of a table is 20", "split"},
 		},
 		"subscriptions": {
 			app: many(101, func(i int) topology.Component {
@@ -114,7 +114,7 @@ func TestChecks(t *testing.T) {
 				return topology.Component{Name: fmt.Sprintf("P.Aggregate%d", i), Kind: "Aggregate"}
 			}), want: []string{"P.All: it reads 120 logs", "8192", "split"},
 		},
-		"rights": {app: wide(300), want: []string{"function api: what it may do takes", "split"}},
+		"rights": {app: wide(300), want: []string{"function api: its permissions need", "split"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -216,14 +216,14 @@ func TestStatefulComponentsAreNotLost(t *testing.T) {
 	if now, err := os.ReadFile(path); err != nil || !strings.Contains(string(now), `"P.Agg"`) || !strings.Contains(string(now), `"P.Renamed"`) {
 		t.Errorf("the file has %s, %v", now, err)
 	}
-	refused(t, one(), retired, nil, "AppArgs.Retired has P.Agg, and so has the App")
+	refused(t, one(), retired, nil, "AppArgs.Retired has P.Agg, but the App has")
 	retired.Retired = []string{"P.Agg", "P.Other"}
 	refused(t, renamed, retired, nil, "AppArgs.Retired has P.Other, which")
 
 	another := one()
 	another.Plugins[0].Components[4].Kind = "Aggregate"
 	another.Plugins[0].Components = append(another.Plugins[0].Components, topology.Component{Name: "P.Renamed", Kind: "Aggregate"})
-	refused(t, another, args(), nil, "P.Count was of kind Counter", "of kind Aggregate now", "name of its own")
+	refused(t, another, args(), nil, "P.Count was of kind Counter", "of kind Aggregate now", "a different name")
 
 	// A read model can be made anew, and a stack that is not protected cleared.
 	fewer := one()
@@ -245,8 +245,8 @@ func TestTheShopKnowsItsData(t *testing.T) {
 	t.Parallel()
 	args := &AppArgs{Stateful: filepath.Join("..", "..", "examples", "shop", "cmd", "deploy", "stateful.json")}
 	k, err := checkStateful(shop(t), args)
-	if err != nil || len(k.fresh) > 0 {
-		t.Errorf("%s lacks %v: %v", args.Stateful, k.fresh, err)
+	if err != nil || len(k.added) > 0 {
+		t.Errorf("%s lacks %v: %v", args.Stateful, k.added, err)
 	}
 	app := shop(t)
 	for i, c := range app.Plugins[1].Components {
@@ -254,7 +254,7 @@ func TestTheShopKnowsItsData(t *testing.T) {
 			app.Plugins[1].Components[i].Name = "Ordering.ExpireUnpaid"
 		}
 	}
-	if _, err := checkStateful(app, args); err == nil || !strings.Contains(err.Error(), "Ordering.CancelUnpaid (Automation) has noted what it has done") {
+	if _, err := checkStateful(app, args); err == nil || !strings.Contains(err.Error(), "Ordering.CancelUnpaid (Automation) has watermarks") {
 		t.Errorf("a renamed automation: %v", err)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/naming"
 )
 
-// deadLetters are where the application keeps what it could not handle, and where
-// Lambda keeps the records of streams of which no function made even that.
+// deadLetters are the table of dead letters, and the bucket in which Lambda stores
+// stream records that no function could handle or park.
 type deadLetters struct {
 	pulumi.ResourceState
 	table    *dynamodb.Table

@@ -19,8 +19,8 @@ type eventTopic struct {
 // eventCollector is the queue of a consumer, subscribed to the topics that it reads.
 type eventCollector struct{ pulumi.ResourceState }
 
-// makeTopics makes the topics of logs that have consumers behind one, and the
-// consumers' queues.
+// makeTopics creates the topics of logs that consumers read through a topic, and the
+// queues of those consumers.
 func (d *deployment) makeTopics() error {
 	var consumers []string
 	logs := map[string][]string{} // by consumer
@@ -59,29 +59,29 @@ func (d *deployment) makeEventTopic(log string) error {
 		return err
 	}
 	d.topics[log] = r
-	if err := d.ctx.Log.Info(d.why(log), &pulumi.LogArgs{Resource: r}); err != nil {
+	if err := d.ctx.Log.Info(d.topicReason(log), &pulumi.LogArgs{Resource: r}); err != nil {
 		return err
 	}
 	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"topic": r.topic.Arn})
 }
 
-// why says why a log has a topic.
-func (d *deployment) why(log string) string {
-	direct, behind := 0, 0
+// topicReason explains why a log has a topic.
+func (d *deployment) topicReason(log string) string {
+	direct, viaTopic := 0, 0
 	for _, r := range d.app.Routes(wiring.MaxFeedReaders) {
 		if r.Log == log && r.Topic {
-			behind++
+			viaTopic++
 		} else if r.Log == log {
 			direct++
 		}
 	}
-	if direct == 0 && behind > wiring.MaxFeedReaders {
-		return fmt.Sprintf("%s: %d components read its log, and no more than %d may read its stream: all of them read through its topic, which a relay feeds", log, behind, wiring.MaxFeedReaders)
+	if direct == 0 && viaTopic > wiring.MaxFeedReaders {
+		return fmt.Sprintf("%s: %d components read its log, but at most %d may read its stream: all of them read its topic, which a relay feeds", log, viaTopic, wiring.MaxFeedReaders)
 	}
-	return fmt.Sprintf("%s: %d of the components that read its log do so through its topic, which a relay feeds: they are of another plugin", log, behind)
+	return fmt.Sprintf("%s: %d of the components that read its log belong to another plugin: they read its topic, which a relay feeds", log, viaTopic)
 }
 
-// makeEventCollector makes the queue of a consumer of topics.
+// makeEventCollector creates the queue of a consumer of topics.
 func (d *deployment) makeEventCollector(consumer string, logs []string) error {
 	r := &eventCollector{}
 	parent, err := d.register("EventCollector", consumer, r)
@@ -100,12 +100,12 @@ func (d *deployment) makeEventCollector(consumer string, logs []string) error {
 	for _, log := range logs {
 		s, err := sns.NewTopicSubscription(d.ctx, d.label(consumer, "of", log), &sns.TopicSubscriptionArgs{
 			Topic: d.topics[log].topic.Arn, Protocol: pulumi.String("sqs"), Endpoint: q.queue.Arn, RawMessageDelivery: pulumi.Bool(true),
-			RedrivePolicy: pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": q.letters.Arn}),
+			RedrivePolicy: pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": q.deadLetters.Arn}),
 		}, parent, pulumi.DependsOn(allowed))
 		if err != nil {
 			return err
 		}
 		d.subscribed[log] = append(d.subscribed[log], s)
 	}
-	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"queue": q.queue.Url, "deadLetters": q.letters.Url})
+	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"queue": q.queue.Url, "deadLetters": q.deadLetters.Url})
 }

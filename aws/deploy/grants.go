@@ -10,12 +10,12 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// operations are the requests that the drivers make for the operations which the
-// topology grants, and of which resource of the grant's component. Whoever changes a
-// driver's requests changes them here. Transactions have no action of their own: they
-// need those of their parts. There are no ConditionChecks.
+// operations maps each driver operation that a topology can grant to the IAM actions
+// that it needs, with the resources of the grant's component. They must match the
+// requests of the drivers. A transaction needs the actions of its parts; the drivers use
+// no ConditionChecks.
 //
-// Receive and Settle are not here where a mapping does them: see [rights.read].
+// Receive and Settle need no actions if a mapping performs them: see [granter.read].
 var operations = map[string][]access{
 	"EventLog.Append": {{naming.Log, actions{"dynamodb:PutItem"}}},
 	"EventLog.Read":   {{naming.Log, actions{"dynamodb:Query"}}},
@@ -31,7 +31,7 @@ var operations = map[string][]access{
 	"EventCollector.Receive": nil,
 	"EventCollector.Settle":  nil,
 
-	// One row or many: who may read a row may read its table.
+	// A function that may read one row may read the whole table.
 	"QueryDb.Load":       {{naming.Rows, rowReads}},
 	"QueryDb.LoadRow":    {{naming.Rows, rowReads}},
 	"QueryDb.LoadRows":   {{naming.Rows, rowReads}},
@@ -54,24 +54,24 @@ var operations = map[string][]access{
 	"Counter.Count":     {{naming.Refs, refWrites}, {naming.Counts, countWrites}},
 	"Counter.AddTarget": {{naming.Refs, refWrites}, {naming.Counts, countWrites}},
 	"Counter.Receive":   nil,
-	"Counter.Settle":    {{naming.Counts, countWrites}}, // finishes that were told are removed
+	"Counter.Settle":    {{naming.Counts, countWrites}}, // removes published targets
 
 	"Scheduler.Create": {
 		{naming.Schedules, actions{"scheduler:CreateSchedule", "scheduler:UpdateSchedule"}},
-		{naming.Timers, actions{"sqs:SendMessage"}}, // what is near is not the service's
+		{naming.Timers, actions{"sqs:SendMessage"}}, // a schedule that is due soon is sent directly
 	},
 	"Scheduler.Delete":  {{naming.Schedules, actions{"scheduler:DeleteSchedule"}}},
-	"Scheduler.Receive": {{naming.Schedules, actions{"scheduler:GetSchedule"}}}, // a firing of what was replaced does not count
+	"Scheduler.Receive": {{naming.Schedules, actions{"scheduler:GetSchedule"}}}, // detects firings of replaced schedules
 	"Scheduler.Settle":  {{naming.Schedules, actions{"scheduler:GetSchedule", "scheduler:DeleteSchedule"}}},
 
 	"Bucket.Put":     {{objects, actions{"s3:PutObject", "s3:AbortMultipartUpload"}}},
-	"Bucket.Get":     {{objects, actions{"s3:GetObject"}}, {naming.Bucket, actions{"s3:ListBucket"}}}, // or what is not there would be forbidden
+	"Bucket.Get":     {{objects, actions{"s3:GetObject"}}, {naming.Bucket, actions{"s3:ListBucket"}}}, // otherwise a missing object is reported as forbidden
 	"Bucket.Delete":  {{objects, actions{"s3:DeleteObject"}}},
 	"Bucket.List":    {{naming.Bucket, actions{"s3:ListBucket"}}},
 	"Bucket.Receive": nil,
 	"Bucket.Settle":  nil,
 
-	// A letter takes the place of an earlier one, whose body is removed.
+	// A dead letter replaces an earlier one, whose body is deleted.
 	"DeadLetters.Park":   {{naming.DeadLetters, actions{"dynamodb:PutItem", "dynamodb:BatchWriteItem"}}},
 	"DeadLetters.Get":    {{naming.DeadLetters, actions{"dynamodb:GetItem", "dynamodb:Query"}}},
 	"DeadLetters.List":   {{naming.DeadLetters, actions{"dynamodb:Query"}}},
@@ -83,13 +83,13 @@ var operations = map[string][]access{
 
 type actions []string
 
-// access is what an operation does to one resource.
+// access are the actions of an operation on one resource.
 type access struct {
 	kind    naming.Kind
 	actions actions
 }
 
-// Resources below another one, beside the kinds.
+// Additional kinds for parts of resources.
 const (
 	indexes naming.Kind = 0xff - iota // of Rows
 	objects                           // of Bucket
@@ -104,7 +104,7 @@ var (
 	countWrites     = actions{"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"}
 )
 
-// granter computes the rights of functions.
+// granter computes the permissions of functions.
 type granter struct {
 	place
 	app topology.App
@@ -121,10 +121,9 @@ func newGranter(p place, app topology.App) *granter {
 	return g
 }
 
-// function returns what a function may do, and whether it hands the scheduler's role
-// on, which is a right with a condition.
+// function returns the permissions of a function.
 func (g *granter) function(f wiring.Function, tracing bool) []statement {
-	r := rights{}
+	r := permissions{}
 	r.allow(g.arn("logs", "log-group:"+must(g.names.FunctionLogGroup(string(f.Role), f.Subject))+":*"), "logs:CreateLogStream", "logs:PutLogEvents")
 	if tracing {
 		r.allow("*", "xray:PutTraceSegments", "xray:PutTelemetryRecords")
@@ -136,10 +135,10 @@ func (g *granter) function(f wiring.Function, tracing bool) []statement {
 	grant := func(driver, component string, operations ...string) {
 		grants = append(grants, topology.Grant{Driver: driver, Component: component, Operations: operations})
 	}
-	// Whatever is called has to have a place for what it cannot make sense of.
+	// Every function parks messages that it cannot decode.
 	grant("DeadLetters", "", "Park")
 	if f.Role == wiring.API {
-		grants = append(grants, g.caller()...)
+		grants = append(grants, g.api()...)
 	}
 	if f.Role == wiring.Timers {
 		grants = append(grants, g.timers()...)
@@ -148,24 +147,24 @@ func (g *granter) function(f wiring.Function, tracing bool) []statement {
 		c := g.all[name]
 		switch f.Role {
 		case wiring.Commands:
-			grants = append(grants, without(c.Grants, "CommandTopic", "Send")...) // who sends is not who handles
+			grants = append(grants, without(c.Grants, "CommandTopic", "Send")...) // it handles these commands and does not send them
 		case wiring.Relay:
 			grant("EventLog", name, "Read")
 			grant("EventTopic", name, "Publish")
 		case wiring.Projections, wiring.Reactions, wiring.Counters:
 			grants = append(grants, c.Grants...)
 		case wiring.Tasks:
-			grants = append(grants, without(c.Grants, "Scheduler", "Receive", "Settle")...) // the clock calls another function
+			grants = append(grants, without(c.Grants, "Scheduler", "Receive", "Settle")...) // firings invoke the timers function
 		case wiring.API, wiring.Timers:
 		}
 	}
-	handsOn := false
+	passesRole := false
 	for _, grant := range grants {
 		for _, op := range grant.Operations {
-			handsOn = handsOn || grant.Driver == "Scheduler" && op == "Create"
+			passesRole = passesRole || grant.Driver == "Scheduler" && op == "Create"
 			accesses, known := operations[grant.Driver+"."+op]
 			if !known {
-				panic("deploy: nobody has said what " + grant.Driver + "." + op + " requests")
+				panic("deploy: no IAM actions are defined for operation " + grant.Driver + "." + op)
 			}
 			for _, a := range accesses {
 				for _, resource := range g.resources(a.kind, grant.Component) {
@@ -175,7 +174,7 @@ func (g *granter) function(f wiring.Function, tracing bool) []statement {
 		}
 	}
 	statements := r.statements()
-	if handsOn {
+	if passesRole {
 		statements = append(statements, statement{
 			Effect: "Allow", Action: []string{"iam:PassRole"}, Resource: []string{g.schedulerRoleARN()},
 			Condition: map[string]map[string]values{"StringEquals": {"iam:PassedToService": {"scheduler.amazonaws.com"}}},
@@ -184,7 +183,7 @@ func (g *granter) function(f wiring.Function, tracing bool) []statement {
 	return statements
 }
 
-// serves are the components that the triggers of a function call it for, each once.
+// serves returns the components for which the triggers invoke a function, each once.
 func serves(f wiring.Function) []string {
 	var names []string
 	add := func(name string) {
@@ -207,22 +206,23 @@ func serves(f wiring.Function) []string {
 	return names
 }
 
-// read allows what the mapping of a trigger does in the name of its function.
-func (g *granter) read(r rights, t wiring.Trigger) {
+// read adds the permissions that the mapping of a trigger needs; it uses the role of
+// its function.
+func (g *granter) read(r permissions, t wiring.Trigger) {
 	if !t.Stream() {
 		r.allow(g.queueARN(t.Source, t.Component), "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility")
 		return
 	}
 	r.allow(g.tableARN(t.Source, t.Component)+"/stream/*", "dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
 	r.allow("*", "dynamodb:ListStreams")
-	// Records that were given up.
+	// For records that the mapping discards.
 	bucket := g.bucketARN(naming.Failures, "")
 	r.allow(bucket+"/*", "s3:PutObject")
 	r.allow(bucket, "s3:ListBucket")
 }
 
-// resources returns the ARNs of a kind of a component. A read model with OwnRow has
-// its watermarks in its rows.
+// resources returns the ARNs of a component's resources of a kind. A read model with
+// OwnRow has its watermarks in its rows.
 func (g *granter) resources(k naming.Kind, name string) []string {
 	c := g.all[name]
 	switch k {
@@ -253,11 +253,10 @@ func (g *granter) resources(k naming.Kind, name string) []string {
 	return []string{g.tableARN(k, name)}
 }
 
-// caller is what the function may do that is called by people and programs. It
-// decides commands, answers queries, handles again what was parked, and has
-// consumers catch up with their logs, which is whatever any component does; it
-// receives nothing.
-func (g *granter) caller() []topology.Grant {
+// api returns the grants of the API function. It decides commands, answers queries,
+// redrives dead letters and lets consumers catch up with their logs, so it has the
+// grants of all components, except to receive messages.
+func (g *granter) api() []topology.Grant {
 	grants := []topology.Grant{
 		{Driver: "DeadLetters", Operations: []string{"Get", "List", "Remove"}},
 		{Driver: "Outcomes", Operations: []string{"Get"}},
@@ -287,9 +286,9 @@ func (g *granter) caller() []topology.Grant {
 	return grants
 }
 
-// timers is what the function may do that the clock calls: what declared schedules
-// and tasks do, heartbeats, and to send what was scheduled at run time, which is
-// commands that some component may send.
+// timers returns the grants of the timers function: those of declared schedules and
+// scheduled tasks, those for heartbeats, and those to send the commands that components
+// schedule at run time.
 func (g *granter) timers() []topology.Grant {
 	grants := []topology.Grant{{Driver: "Scheduler", Operations: []string{"Receive", "Settle"}}}
 	for _, p := range g.app.Plugins {
@@ -297,7 +296,7 @@ func (g *granter) timers() []topology.Grant {
 			grants = append(
 				grants,
 				topology.Grant{Driver: "CommandTopic", Component: registry, Operations: []string{"Send"}},
-				topology.Grant{Driver: "Scheduler", Operations: []string{"Create"}}, // silence is noticed by a schedule
+				topology.Grant{Driver: "Scheduler", Operations: []string{"Create"}}, // a schedule detects missing heartbeats
 			)
 		}
 		for _, c := range p.Components {
@@ -315,10 +314,10 @@ func (g *granter) timers() []topology.Grant {
 	return grants
 }
 
-// registry is the aggregate that heartbeats are commands of.
+// registry is the aggregate that receives heartbeats as commands.
 const registry = component.PlatformPlugin + ".Plugin"
 
-// without returns grants without operations of a driver.
+// without returns grants without some operations of a driver.
 func without(grants []topology.Grant, driver string, operations ...string) []topology.Grant {
 	out := make([]topology.Grant, 0, len(grants))
 	for _, g := range grants {

@@ -522,9 +522,9 @@ func TestTopicsAreTold(t *testing.T) {
 	t.Parallel()
 	r := graph(t, shop(t), nil, nil)
 	want := []string{
-		"info: Catalog.Product: 3 components read its log, and no more than 2 may read its stream: all of them read through its topic, which a relay feeds",
-		"info: Ordering.Order: 8 components read its log, and no more than 2 may read its stream: all of them read through its topic, which a relay feeds",
-		"info: Ordering.Return: 3 components read its log, and no more than 2 may read its stream: all of them read through its topic, which a relay feeds",
+		"info: Catalog.Product: 3 components read its log, but at most 2 may read its stream: all of them read its topic, which a relay feeds",
+		"info: Ordering.Order: 8 components read its log, but at most 2 may read its stream: all of them read its topic, which a relay feeds",
+		"info: Ordering.Return: 3 components read its log, but at most 2 may read its stream: all of them read its topic, which a relay feeds",
 	}
 	slices.Sort(r.Log)
 	if !slices.Equal(r.Log, want) {
@@ -535,7 +535,7 @@ func TestTopicsAreTold(t *testing.T) {
 		{Name: "P", Components: []topology.Component{{Name: "P.A", Kind: "Aggregate"}, {Name: "P.R", Kind: "ReadModel", Sources: log}}},
 		{Name: "Q", Components: []topology.Component{{Name: "Q.E", Kind: "Extension", Sources: []topology.Source{{Log: "P.A", Point: "P.Point"}}}}},
 	}}
-	want = []string{"info: P.A: 1 of the components that read its log do so through its topic, which a relay feeds: they are of another plugin"}
+	want = []string{"info: P.A: 1 of the components that read its log belong to another plugin: they read its topic, which a relay feeds"}
 	if r := graph(t, app, nil, nil); !slices.Equal(r.Log, want) {
 		t.Errorf("it says %q, want %q", r.Log, want)
 	}

@@ -6,14 +6,14 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/naming"
 )
 
-// place is where a stack is: what names and ARNs are made from.
+// place is the location of a stack, from which names and ARNs are computed.
 type place struct {
 	partition, region, account string
 	names                      naming.Stack
 }
 
-// name returns the physical name of a resource. Application and stack were checked
-// when the place was made, the names of components by the App.
+// name returns the physical name of a resource. It cannot fail: naming.New has checked
+// application and stack, and the App the names of its components.
 func (p place) name(k naming.Kind, subject string) string { return must(p.names.Name(k, subject)) }
 
 func (p place) bucket(k naming.Kind, subject string) string {
@@ -50,7 +50,7 @@ func (p place) ruleARN(k naming.Kind, subject string) string {
 	return p.arn("events", "rule/"+p.name(k, subject))
 }
 
-// ruleARNs are the rules among declared schedules.
+// ruleARNs returns the ARNs of the declared schedules that are EventBridge rules.
 func (p place) ruleARNs(timers []timer) values {
 	var rules values
 	for _, t := range timers {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// What IAM takes of a role, in characters without white space.
+// The limits of IAM for a role, in characters without white space.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 const (
 	maxInlineBytes  = 10240 // of all inline policies of a role
@@ -23,8 +23,7 @@ type policy struct {
 	Statement []statement
 }
 
-// statement allows actions. Its fields stand in the order in which IAM's own
-// documents have them.
+// statement allows actions. Its fields have the usual order of IAM documents.
 type statement struct {
 	Effect    string
 	Principal map[string]string            `json:",omitempty"`
@@ -33,7 +32,7 @@ type statement struct {
 	Condition map[string]map[string]values `json:",omitempty"`
 }
 
-// values is one value or a list of them, as IAM's documents have it.
+// values is encoded as one value or as a list, as usual in IAM documents.
 type values []string
 
 // MarshalJSON implements [json.Marshaler].
@@ -44,27 +43,27 @@ func (v values) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]string(v))
 }
 
-// document returns a policy as JSON: always the same text for the same statements,
-// or every preview would show a change.
+// document returns a policy as JSON. The same statements always give the same text;
+// otherwise every preview would show a change.
 func document(statements ...statement) string {
 	text, err := json.Marshal(policy{"2012-10-17", statements})
 	if err != nil {
-		panic(fmt.Sprintf("deploy: a policy: %v", err)) // it has strings only
+		panic(fmt.Sprintf("deploy: encode a policy: %v", err)) // impossible: it has only strings
 	}
 	return string(text)
 }
 
-// trust lets a service take on a role.
+// trust returns the policy that allows a service to assume a role.
 func trust(service string, condition map[string]map[string]values) string {
 	return document(statement{
 		Effect: "Allow", Principal: map[string]string{"Service": service}, Action: []string{"sts:AssumeRole"}, Condition: condition,
 	})
 }
 
-// rights are what a function may do: actions by resource.
-type rights map[string]map[string]bool
+// permissions are the allowed actions of a function by resource.
+type permissions map[string]map[string]bool
 
-func (r rights) allow(resource string, actions ...string) {
+func (r permissions) allow(resource string, actions ...string) {
 	if r[resource] == nil {
 		r[resource] = map[string]bool{}
 	}
@@ -73,9 +72,9 @@ func (r rights) allow(resource string, actions ...string) {
 	}
 }
 
-// statements returns the rights, resources with the same actions together, in an
-// order that only depends on what is in them.
-func (r rights) statements() []statement {
+// statements returns the statements, one for all resources with the same actions. Their
+// order depends only on their content.
+func (r permissions) statements() []statement {
 	byActions := map[string][]string{}
 	for resource, actions := range r {
 		key := strings.Join(slices.Sorted(maps.Keys(actions)), " ")
@@ -90,8 +89,8 @@ func (r rights) statements() []statement {
 	return out
 }
 
-// documents returns policies for statements: one that can be inline, or else several
-// that can be managed.
+// documents returns one inline policy for statements if they fit; otherwise several
+// managed policies.
 func documents(statements []statement) (inline string, managed []string) {
 	if inline = document(statements...); len(inline) <= maxInlineBytes {
 		return inline, nil
@@ -100,13 +99,13 @@ func documents(statements []statement) (inline string, managed []string) {
 	for _, s := range statements {
 		for len(s.Resource) > 0 {
 			part := s
-			// As many resources of the statement as still fit.
+			// Find the number of the statement's resources that still fit.
 			n := sort.Search(len(s.Resource), func(n int) bool {
 				part.Resource = s.Resource[:n+1]
 				return len(document(append(slices.Clone(current), part)...)) > maxManagedBytes
 			})
 			if n == 0 && len(current) == 0 {
-				n = 1 // IAM says what is wrong with it
+				n = 1 // a single resource exceeds the limit: IAM will report it
 			}
 			if part.Resource = s.Resource[:n]; n > 0 {
 				current = append(current, part)

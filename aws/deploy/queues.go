@@ -13,34 +13,35 @@ import (
 )
 
 const (
-	// maxReceives is how often a message is handed out before it is a dead letter of
-	// its queue.
+	// maxReceives is how often a queue delivers a message before it moves it to its
+	// dead letters.
 	maxReceives = 12
-	// letterSeconds is how long a queue keeps dead letters: as long as it can.
-	letterSeconds = 14 * 24 * 60 * 60
-	// visibility is for how many times a function's timeout a message is hidden.
+	// deadLetterSeconds is how long a queue keeps dead letters: the maximum.
+	deadLetterSeconds = 14 * 24 * 60 * 60
+	// visibility is the visibility timeout of a queue as a multiple of its function's
+	// timeout.
 	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 	visibility = 6
 )
 
 // queue is a queue with its dead letters.
 type queue struct {
-	queue, letters *sqs.Queue
+	queue, deadLetters *sqs.Queue
 }
 
-// makeQueue makes a queue that a function reads, and the one of its dead letters.
+// makeQueue creates a queue that a function reads, and the queue of its dead letters.
 func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulumi.ResourceOption) (*queue, error) {
 	name, fifo := d.name(k, component), pulumi.BoolPtrInput(nil)
 	scope, limit := pulumi.StringPtrInput(nil), pulumi.StringPtrInput(nil)
 	if strings.HasSuffix(name, ".fifo") {
-		// Of high throughput, and an id is known for its group only, as the drivers have it.
+		// High throughput, and deduplication per group, as the drivers require.
 		fifo, scope, limit = pulumi.Bool(true), pulumi.String("messageGroup"), pulumi.String("perMessageGroupId")
 	}
 	q := &queue{}
 	var err error
-	q.letters, err = sqs.NewQueue(d.ctx, d.label(component, dlq.String()), &sqs.QueueArgs{
+	q.deadLetters, err = sqs.NewQueue(d.ctx, d.label(component, dlq.String()), &sqs.QueueArgs{
 		Name: pulumi.String(d.name(dlq, component)), FifoQueue: fifo, DeduplicationScope: scope, FifoThroughputLimit: limit,
-		MessageRetentionSeconds: pulumi.Int(letterSeconds), SqsManagedSseEnabled: pulumi.Bool(true), Tags: d.tags(component),
+		MessageRetentionSeconds: pulumi.Int(deadLetterSeconds), SqsManagedSseEnabled: pulumi.Bool(true), Tags: d.tags(component),
 	}, parent)
 	if err != nil {
 		return nil, err
@@ -48,15 +49,16 @@ func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulu
 	q.queue, err = sqs.NewQueue(d.ctx, d.label(component, k.String()), &sqs.QueueArgs{
 		Name: pulumi.String(name), FifoQueue: fifo, DeduplicationScope: scope, FifoThroughputLimit: limit,
 		VisibilityTimeoutSeconds: pulumi.Int(int(visibility * d.timeoutOf(k, component) / time.Second)), SqsManagedSseEnabled: pulumi.Bool(true),
-		RedrivePolicy: pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": q.letters.Arn, "maxReceiveCount": pulumi.Int(maxReceives)}),
+		RedrivePolicy: pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": q.deadLetters.Arn, "maxReceiveCount": pulumi.Int(maxReceives)}),
 		Tags:          d.tags(component),
 	}, parent)
 	if err != nil {
 		return nil, err
 	}
-	// Apart from the queue of the letters, which is there before the one that it is for.
+	// A separate resource, because the queue of dead letters is created before the queue
+	// that this policy names.
 	if _, err = sqs.NewRedriveAllowPolicy(d.ctx, d.label(component, dlq.String()), &sqs.RedriveAllowPolicyArgs{
-		QueueUrl: q.letters.Url,
+		QueueUrl: q.deadLetters.Url,
 		RedriveAllowPolicy: pulumi.JSONMarshal(pulumi.Map{
 			"redrivePermission": pulumi.String("byQueue"), "sourceQueueArns": pulumi.StringArray{q.queue.Arn},
 		}),
@@ -64,17 +66,17 @@ func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulu
 		return nil, err
 	}
 	d.queues[source{k, component}] = q
-	return q, errors.Join(d.alarmQueue(k, component, parent), d.alarmLetters(dlq, component, parent))
+	return q, errors.Join(d.alarmQueue(k, component, parent), d.alarmDeadLetters(dlq, component, parent))
 }
 
-// allowSend lets a service send to a queue, and what it could not send there to the
-// queue of its dead letters. Whatever makes it send has to wait for both.
+// allowSend allows a service to send to a queue and to the queue of its dead letters. It
+// returns the policies: resources that make the service send must depend on them.
 func (d *deployment) allowSend(q *queue, k, dlq naming.Kind, component, service string, senders values, parent pulumi.ResourceOption) ([]pulumi.Resource, error) {
 	var allowed []pulumi.Resource
 	for _, to := range []struct {
 		kind  naming.Kind
 		queue *sqs.Queue
-	}{{k, q.queue}, {dlq, q.letters}} {
+	}{{k, q.queue}, {dlq, q.deadLetters}} {
 		p, err := sqs.NewQueuePolicy(d.ctx, d.label(component, to.kind.String()), &sqs.QueuePolicyArgs{
 			QueueUrl: to.queue.Url,
 			Policy:   pulumi.String(sendPolicy(service, d.queueARN(to.kind, component), senders)),
@@ -87,7 +89,7 @@ func (d *deployment) allowSend(q *queue, k, dlq naming.Kind, component, service 
 	return allowed, nil
 }
 
-// sendPolicy is the policy of a queue to which resources of a service may send.
+// sendPolicy returns the policy of a queue to which resources of a service may send.
 func sendPolicy(service, queue string, senders values) string {
 	return document(statement{
 		Effect: "Allow", Principal: map[string]string{"Service": service}, Action: []string{"sqs:SendMessage"},
@@ -95,7 +97,7 @@ func sendPolicy(service, queue string, senders values) string {
 	})
 }
 
-// timeoutOf is the timeout of the function that reads a queue.
+// timeoutOf returns the timeout of the function that reads a queue.
 func (d *deployment) timeoutOf(k naming.Kind, component string) time.Duration {
 	for _, f := range d.functions {
 		for _, t := range f.Triggers {
@@ -120,5 +122,5 @@ func (d *deployment) makeCommandTopic(c topology.Component) error {
 	if err != nil {
 		return err
 	}
-	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"queue": q.queue.Url, "deadLetters": q.letters.Url})
+	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"queue": q.queue.Url, "deadLetters": q.deadLetters.Url})
 }

@@ -13,15 +13,15 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 )
 
-// What a mapping on a stream does about records that fail: so many attempts, and for
-// so long, before it keeps them elsewhere and goes on. By itself it would try for the
-// 24 hours of the stream, and hold all behind them up.
+// A mapping on a stream retries records that fail within these limits. Then it stores
+// them in the bucket of failures and continues. Without limits it would retry them for
+// the 24 hours that a stream keeps records, and block all later records.
 const (
 	streamRetries    = 100
 	streamAgeSeconds = 6 * 60 * 60
 )
 
-// runtime is a function with all that is its own.
+// runtime is a function with its role, log group, alarms and mappings.
 type runtime struct {
 	pulumi.ResourceState
 	function *lambda.Function
@@ -48,8 +48,8 @@ func (d *deployment) makeRuntime(f wiring.Function, g *granter, letters *deadLet
 		return nil, err
 	}
 	settings := d.args.ofFunction(f)
-	// Made here, or Lambda would make one that is kept for ever, and would need the
-	// right to.
+	// Created here because Lambda would create one that keeps logs for ever, and would
+	// need a permission for it.
 	logs, err := cloudwatch.NewLogGroup(d.ctx, label, &cloudwatch.LogGroupArgs{
 		Name: pulumi.String(must(d.names.FunctionLogGroup(string(f.Role), f.Subject))), RetentionInDays: pulumi.Int(max(settings.RetentionDays, 0)), Tags: d.tags(f.Subject),
 	}, parent)
@@ -74,12 +74,12 @@ func (d *deployment) makeRuntime(f wiring.Function, g *granter, letters *deadLet
 	return r, d.ctx.RegisterResourceOutputs(r, pulumi.Map{"function": r.function.Name, "logGroup": logs.Name, "role": role.Name})
 }
 
-// makeRole makes the role of a function with what it may do.
+// makeRole creates the role of a function with its permissions.
 func (d *deployment) makeRole(f wiring.Function, g *granter, r *runtime, parent pulumi.ResourceOption) (*iam.Role, error) {
 	label := d.functionLabel(f)
 	role, err := iam.NewRole(d.ctx, label, &iam.RoleArgs{
 		Name:             pulumi.String(must(d.names.FunctionRoleName(string(f.Role), f.Subject))),
-		Description:      pulumi.String("What the function " + f.String() + " of " + d.app.Name + " may do"),
+		Description:      pulumi.String("Permissions of the function " + f.String() + " of " + d.app.Name),
 		AssumeRolePolicy: pulumi.String(trust("lambda.amazonaws.com", nil)),
 		Tags:             d.tags(f.Subject),
 	}, parent)
@@ -137,7 +137,7 @@ func (d *deployment) makeFunction(f wiring.Function, s Settings, role *iam.Role,
 	return lambda.NewFunction(d.ctx, d.functionLabel(f), args, parent, pulumi.DependsOn(r.granted))
 }
 
-// makeMapping has a function called with what is in a stream or queue.
+// makeMapping creates the event source mapping of a stream or queue to a function.
 func (d *deployment) makeMapping(f wiring.Function, t wiring.Trigger, r *runtime, letters *deadLetters, parent pulumi.ResourceOption) error {
 	s := d.args.ofTrigger(f, t)
 	args := &lambda.EventSourceMappingArgs{
@@ -145,7 +145,7 @@ func (d *deployment) makeMapping(f wiring.Function, t wiring.Trigger, r *runtime
 		FunctionResponseTypes: pulumi.ToStringArray([]string{"ReportBatchItemFailures"}),
 		Tags:                  d.tags(t.Component),
 	}
-	// A mapping is refused whose role may not read.
+	// Lambda refuses a mapping if the role may not read the source.
 	after := append([]pulumi.Resource{}, r.granted...)
 	if !t.Stream() {
 		args.EventSourceArn, args.BatchSize = d.queues[source{t.Source, t.Component}].queue.Arn, pulumi.Int(s.QueueBatch)
@@ -156,13 +156,14 @@ func (d *deployment) makeMapping(f wiring.Function, t wiring.Trigger, r *runtime
 		return err
 	}
 	args.EventSourceArn, args.BatchSize = d.streams[source{t.Source, t.Component}], pulumi.Int(s.StreamBatch)
-	args.StartingPosition = pulumi.String("TRIM_HORIZON") // the latest may leave out what comes while the mapping is made
-	args.ParallelizationFactor = pulumi.Int(1)            // more keep the order of an item only, and a commit is an item
+	args.StartingPosition = pulumi.String("TRIM_HORIZON") // LATEST may omit records that arrive while the mapping is created
+	args.ParallelizationFactor = pulumi.Int(1)            // a higher factor keeps only the order of one item, and each commit is an item
 	args.BisectBatchOnFunctionError = pulumi.Bool(true)
 	args.MaximumRetryAttempts = pulumi.Int(streamRetries)
 	args.MaximumRecordAgeInSeconds = pulumi.Int(streamAgeSeconds)
 	args.MetricsConfig = lambda.EventSourceMappingMetricsConfigArgs{Metrics: pulumi.ToStringArray([]string{"EventCount"})}
-	// A bucket gets the records themselves, a queue or topic only where they were.
+	// A bucket receives the records themselves; a queue or topic would receive only
+	// their positions.
 	args.DestinationConfig = lambda.EventSourceMappingDestinationConfigArgs{
 		OnFailure: lambda.EventSourceMappingDestinationConfigOnFailureArgs{DestinationArn: letters.failures.Arn},
 	}

@@ -14,19 +14,18 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// scheduledPublisher is what schedules that are made at run time need, and the queue
-// to which all send that is due.
+// scheduledPublisher has the schedule group and role for schedules that are created at
+// run time, and the queue to which all schedules send their firings.
 type scheduledPublisher struct {
 	pulumi.ResourceState
-	group *scheduler.ScheduleGroup
-	role  *iam.Role
-	queue *queue
-	// ready are those that the queue or the role has to allow first.
-	allowed   []pulumi.Resource
-	permitted pulumi.Resource
+	group     *scheduler.ScheduleGroup
+	role      *iam.Role
+	queue     *queue
+	allowed   []pulumi.Resource // queue policies, which rules depend on
+	permitted pulumi.Resource   // role policy, which schedules depend on
 }
 
-// timer is a schedule that is declared: a component's, or a plugin's heartbeat.
+// timer is a declared schedule: that of a component, or the heartbeat of a plugin.
 type timer struct {
 	kind       naming.Kind // ScheduleRule or HeartbeatRule
 	subject    string
@@ -34,7 +33,7 @@ type timer struct {
 	zone       string
 }
 
-// name is that by which the engine knows a declared schedule.
+// name returns the engine's name of a declared schedule.
 func (t timer) name() string {
 	if t.kind == naming.HeartbeatRule {
 		return "declared/heartbeat/" + t.subject
@@ -42,13 +41,13 @@ func (t timer) name() string {
 	return "declared/" + t.subject
 }
 
-// rule reports whether a rule can have the schedule: rules know UTC only, and nothing
-// that happens once.
+// rule reports whether the schedule can be an EventBridge rule: rules support only UTC
+// and no one-time schedules.
 func (t timer) rule() bool {
 	return (t.zone == "" || t.zone == "UTC") && !strings.HasPrefix(t.expression, "at(")
 }
 
-// timers are the declared schedules of an application.
+// timersOf returns the declared schedules of an application.
 func timersOf(app topology.App) []timer {
 	var out []timer
 	for _, p := range app.Plugins {
@@ -87,7 +86,7 @@ func (d *deployment) makeScheduledPublisher() error {
 	}
 	if r.role, err = iam.NewRole(d.ctx, d.label("", naming.SchedulerRole.String()), &iam.RoleArgs{
 		Name:        pulumi.String(d.name(naming.SchedulerRole, "")),
-		Description: pulumi.String("What EventBridge Scheduler may do for " + d.app.Name),
+		Description: pulumi.String("Permissions of EventBridge Scheduler for " + d.app.Name),
 		AssumeRolePolicy: pulumi.String(trust("scheduler.amazonaws.com", map[string]map[string]values{
 			"ArnEquals": {"aws:SourceArn": {d.groupARN()}}, "StringEquals": {"aws:SourceAccount": {d.account}},
 		})),
@@ -120,10 +119,10 @@ func (d *deployment) makeScheduledPublisher() error {
 			return fmt.Errorf("%s: %w", t.subject, err)
 		}
 	}
-	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"group": r.group.Name, "role": r.role.Arn, "queue": r.queue.queue.Url, "deadLetters": r.queue.letters.Url})
+	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"group": r.group.Name, "role": r.role.Arn, "queue": r.queue.queue.Url, "deadLetters": r.queue.deadLetters.Url})
 }
 
-// heartbeat is the rule of a plugin's heartbeat.
+// heartbeat has the rule of a plugin's heartbeat.
 type heartbeat struct{ pulumi.ResourceState }
 
 func (d *deployment) makeHeartbeat(t timer, p *scheduledPublisher) error {
@@ -138,8 +137,8 @@ func (d *deployment) makeHeartbeat(t timer, p *scheduledPublisher) error {
 	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"rule": pulumi.String(d.name(t.kind, t.subject))})
 }
 
-// makeRule makes a rule of EventBridge that sends what the timers' function knows as
-// a declared schedule. The time is that of the event.
+// makeRule creates an EventBridge rule that sends the firings of a declared schedule to
+// the queue of the timers function. The due time is the time of the event.
 func (d *deployment) makeRule(t timer, p *scheduledPublisher, parent pulumi.ResourceOption) error {
 	label := d.label(t.subject, t.kind.String())
 	rule, err := cloudwatch.NewEventRule(d.ctx, label, &cloudwatch.EventRuleArgs{
@@ -151,18 +150,18 @@ func (d *deployment) makeRule(t timer, p *scheduledPublisher, parent pulumi.Reso
 	}
 	_, err = cloudwatch.NewEventTarget(d.ctx, label, &cloudwatch.EventTargetArgs{
 		Rule: rule.Name, TargetId: pulumi.String("timers"), Arn: p.queue.queue.Arn,
-		DeadLetterConfig: cloudwatch.EventTargetDeadLetterConfigArgs{Arn: p.queue.letters.Arn},
+		DeadLetterConfig: cloudwatch.EventTargetDeadLetterConfigArgs{Arn: p.queue.deadLetters.Arn},
 		InputTransformer: cloudwatch.EventTargetInputTransformerArgs{
 			InputPaths: pulumi.StringMap{"due": pulumi.String("$.time")},
-			// EventBridge puts quotes around a string.
+			// EventBridge adds the quotes around <due>.
 			InputTemplate: pulumi.String(`{"schedule":` + quoted(t.name()) + `,"due":<due>}`),
 		},
 	}, parent, pulumi.DependsOn(p.allowed))
 	return err
 }
 
-// makeSchedule makes a schedule of EventBridge Scheduler, beside those that are made
-// at run time, for what a rule cannot have.
+// makeSchedule creates an entry of EventBridge Scheduler for a declared schedule that
+// cannot be a rule. Its group also has the schedules that are created at run time.
 func (d *deployment) makeSchedule(t timer, p *scheduledPublisher, parent pulumi.ResourceOption) error {
 	zone := t.zone
 	if zone == "" {
@@ -175,7 +174,7 @@ func (d *deployment) makeSchedule(t timer, p *scheduledPublisher, parent pulumi.
 		Target: scheduler.ScheduleTargetArgs{
 			Arn: p.queue.queue.Arn, RoleArn: p.role.Arn,
 			Input:            pulumi.String(`{"schedule":` + quoted(t.name()) + `,"due":"<aws.scheduler.scheduled-time>"}`),
-			DeadLetterConfig: scheduler.ScheduleTargetDeadLetterConfigArgs{Arn: p.queue.letters.Arn},
+			DeadLetterConfig: scheduler.ScheduleTargetDeadLetterConfigArgs{Arn: p.queue.deadLetters.Arn},
 		},
 	}, parent, pulumi.DependsOn([]pulumi.Resource{p.permitted}))
 	return err
@@ -184,7 +183,7 @@ func (d *deployment) makeSchedule(t timer, p *scheduledPublisher, parent pulumi.
 func quoted(s string) string {
 	text, err := json.Marshal(s)
 	if err != nil {
-		panic(fmt.Sprintf("deploy: %q: %v", s, err)) // every string is JSON
+		panic(fmt.Sprintf("deploy: encode %q: %v", s, err)) // impossible for a string
 	}
 	return string(text)
 }

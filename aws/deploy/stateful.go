@@ -17,13 +17,13 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// stateful reports whether a component has data that cannot be made from other data.
+// stateful reports whether a component has data that cannot be rebuilt from other data.
 func stateful(c topology.Component) bool {
 	return c.Kind == "Bucket" || slices.ContainsFunc(schema.TablesOf(c), func(t schema.Table) bool { return t.Lasting })
 }
 
-// holds says what would be lost with a component of a kind.
-func holds(kind string) string {
+// dataOf describes the data of a component of a kind, which would be lost with it.
+func dataOf(kind string) string {
 	switch kind {
 	case "Aggregate":
 		return "events"
@@ -32,25 +32,24 @@ func holds(kind string) string {
 	case "Bucket":
 		return "files"
 	}
-	return "noted what it has done, without which it would do it again"
+	return "watermarks, without which it would repeat its effects"
 }
 
-// knowledge is what the file of [AppArgs.Stateful] is to have: the kinds of
-// components by name. A program that runs offline cannot ask Pulumi what a stack has,
-// and Pulumi, which refuses to delete what is protected, only sees tables go and
-// others come; it cannot say why.
-type knowledge struct {
+// statefulFile is the content of the file [AppArgs.Stateful]: the kinds of components by
+// name. The program has no other way to know the components of a stack, and Pulumi could
+// only report that it must not delete protected tables, not that a component was renamed.
+type statefulFile struct {
 	path  string
 	kinds map[string]string
-	fresh []string
+	added []string
 }
 
-// checkStateful compares the App with what the file has.
-func checkStateful(app topology.App, args *AppArgs) (*knowledge, error) {
+// checkStateful compares the App with the file.
+func checkStateful(app topology.App, args *AppArgs) (*statefulFile, error) {
 	if args.Stateful == "" || args.ofData("").Protect == Off {
-		return &knowledge{}, nil
+		return &statefulFile{}, nil
 	}
-	k := &knowledge{path: args.Stateful, kinds: map[string]string{}}
+	k := &statefulFile{path: args.Stateful, kinds: map[string]string{}}
 	text, err := os.ReadFile(k.path)
 	if err == nil {
 		err = json.Unmarshal(text, &k.kinds)
@@ -70,41 +69,41 @@ func checkStateful(app topology.App, args *AppArgs) (*knowledge, error) {
 	for _, name := range slices.Sorted(maps.Keys(k.kinds)) {
 		switch kind, ok := now[name]; {
 		case ok && kind != k.kinds[name]:
-			found = append(found, fmt.Errorf("%s was of kind %s and has data as such, and is of kind %s now: give the new component a name of its own", name, k.kinds[name], kind))
+			found = append(found, fmt.Errorf("%s was of kind %s, has data of that kind, and is of kind %s now: give the new component a different name", name, k.kinds[name], kind))
 		case !ok && !slices.Contains(args.Retired, name):
-			found = append(found, fmt.Errorf("%s (%s) has %s, and the App has it no longer. If it was renamed: its name is part of the names of its tables and of its events, so that all this stays behind; "+
-				"keep the old name, Go identifiers are free. If it is of no use any more: add it to AppArgs.Retired", name, k.kinds[name], holds(k.kinds[name])))
+			found = append(found, fmt.Errorf("%s (%s) has %s, but is not in the App. If it was renamed, it would lose that data, because its name is part of the names of its tables and of the ids of its events: "+
+				"keep the old name; the Go identifiers may change. If it is no longer needed, add it to AppArgs.Retired", name, k.kinds[name], dataOf(k.kinds[name])))
 		}
 	}
 	for _, name := range args.Retired {
 		if _, ok := now[name]; ok {
-			found = append(found, fmt.Errorf("AppArgs.Retired has %s, and so has the App: one of them is wrong", name))
+			found = append(found, fmt.Errorf("AppArgs.Retired has %s, but the App has this component: remove it from one of them", name))
 		} else if _, ok := k.kinds[name]; !ok {
-			found = append(found, fmt.Errorf("AppArgs.Retired has %s, which %s does not know: take it out", name, k.path))
+			found = append(found, fmt.Errorf("AppArgs.Retired has %s, which is not in %s: remove it from AppArgs.Retired", name, k.path))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(now)) {
 		if _, ok := k.kinds[name]; !ok {
 			k.kinds[name] = now[name]
-			k.fresh = append(k.fresh, name)
+			k.added = append(k.added, name)
 		}
 	}
 	return k, errors.Join(found...)
 }
 
-// save adds new components to the file. A preview only says so.
-func (k *knowledge) save(ctx *pulumi.Context) error {
-	if len(k.fresh) == 0 {
+// save adds the new components to the file. In a preview it only reports them.
+func (k *statefulFile) save(ctx *pulumi.Context) error {
+	if len(k.added) == 0 {
 		return nil
 	}
 	if ctx.DryRun() {
-		return ctx.Log.Info(fmt.Sprintf("%s will have, as components with data: %s", k.path, strings.Join(k.fresh, ", ")), nil)
+		return ctx.Log.Info(fmt.Sprintf("%s will have these new components with data: %s", k.path, strings.Join(k.added, ", ")), nil)
 	}
 	text, err := json.MarshalIndent(k.kinds, "", "  ")
 	if err != nil {
 		return fmt.Errorf("AppArgs.Stateful %s: %w", k.path, err)
 	}
-	// By a rename, so that nobody finds half of it.
+	// Written to another file and renamed, so that the file is never incomplete.
 	temporary, err := os.CreateTemp(filepath.Dir(k.path), filepath.Base(k.path)+".*")
 	if err != nil {
 		return fmt.Errorf("AppArgs.Stateful: %w", err)

@@ -9,12 +9,12 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// recoveryDays is how far back tables with lasting data can be restored: the most
-// that there is.
+// recoveryDays is how far back tables with lasting data can be restored: the maximum.
 const recoveryDays = 35
 
-// makeTable makes a table. Its name is given, so that a change which DynamoDB cannot
-// make in place has it deleted first: Pulumi refuses that for what is protected.
+// makeTable creates a table. Its name is fixed, so a change that DynamoDB cannot make
+// in place requires Pulumi to delete the table first, which it refuses if the table is
+// protected.
 func (d *deployment) makeTable(t schema.Table, parent pulumi.ResourceOption) (*dynamodb.Table, error) {
 	args := &dynamodb.TableArgs{
 		Name:        pulumi.String(d.name(t.Kind, t.Component)),
@@ -45,22 +45,22 @@ func (d *deployment) makeTable(t schema.Table, parent pulumi.ResourceOption) (*d
 	if t.Stream != schema.NoStream {
 		args.StreamEnabled, args.StreamViewType = pulumi.Bool(true), pulumi.String(string(t.Stream))
 	}
-	keep := t.Lasting && d.args.ofData(t.Component).Protect == On
+	protect := t.Lasting && d.args.ofData(t.Component).Protect == On
 	if t.Lasting {
 		args.PointInTimeRecovery = dynamodb.TablePointInTimeRecoveryArgs{Enabled: pulumi.Bool(true), RecoveryPeriodInDays: pulumi.Int(recoveryDays)}
-		args.DeletionProtectionEnabled = pulumi.Bool(keep)
+		args.DeletionProtectionEnabled = pulumi.Bool(protect)
 	}
-	table, err := dynamodb.NewTable(d.ctx, d.label(t.Component, t.Kind.String()), args, protected(parent, keep)...)
+	table, err := dynamodb.NewTable(d.ctx, d.label(t.Component, t.Kind.String()), args, dataOptions(parent, protect)...)
 	if err == nil && t.Stream != schema.NoStream {
 		d.streams[source{t.Kind, t.Component}] = table.StreamArn
 	}
 	return table, err
 }
 
-// protected are the options of what is to be kept. What is not says nothing of it, so
-// that the options of the App hold.
-func protected(parent pulumi.ResourceOption, keep bool) []pulumi.ResourceOption {
-	if keep {
+// dataOptions returns the options of a resource with data. If it is not protected, no
+// option is set, so that those of the App apply.
+func dataOptions(parent pulumi.ResourceOption, protect bool) []pulumi.ResourceOption {
+	if protect {
 		return []pulumi.ResourceOption{parent, pulumi.Protect(true)}
 	}
 	return []pulumi.ResourceOption{parent}
@@ -76,10 +76,10 @@ func keySchema(k schema.Key) dynamodb.TableGlobalSecondaryIndexKeySchemaArray {
 	return keys
 }
 
-// tables is a component resource that has tables and nothing else.
+// tables is a component resource with only tables.
 type tables struct{ pulumi.ResourceState }
 
-// makeTables makes tables below a component resource of a kind.
+// makeTables creates tables as children of a component resource of a kind.
 func (d *deployment) makeTables(kind, subject string, all []schema.Table) error {
 	r := &tables{}
 	parent, err := d.register(kind, subject, r)
@@ -97,34 +97,34 @@ func (d *deployment) makeTables(kind, subject string, all []schema.Table) error 
 	return d.ctx.RegisterResourceOutputs(r, outputs)
 }
 
-// makeEventLog makes the table of a log.
+// makeEventLog creates the table of a log.
 func (d *deployment) makeEventLog(c topology.Component) error {
 	return d.makeTables("EventLog", c.Name, tablesOf(c, naming.Log))
 }
 
-// makeQueryDb makes the tables of a read model: its rows, and its watermarks unless
-// the rows have them.
+// makeQueryDb creates the tables of a read model: its rows, and its watermarks unless
+// they are in the rows.
 func (d *deployment) makeQueryDb(c topology.Component) error {
 	return d.makeTables("QueryDb", c.Name, tablesOf(c, naming.Rows, naming.Watermarks))
 }
 
-// makeWatermarks makes the table of the watermarks of a consumer that is no read
+// makeWatermarks creates the table of the watermarks of a consumer that is not a read
 // model.
 func (d *deployment) makeWatermarks(c topology.Component) error {
 	return d.makeTables("Watermarks", c.Name, tablesOf(c, naming.Watermarks))
 }
 
-// makeCounter makes the tables of a counter, beside those of its log.
+// makeCounter creates the tables of a counter, except its log.
 func (d *deployment) makeCounter(c topology.Component) error {
 	return d.makeTables("Counter", c.Name, tablesOf(c, naming.Refs, naming.Counts))
 }
 
-// makeOutcomes makes the table of the outcomes of commands.
+// makeOutcomes creates the table of the outcomes of commands.
 func (d *deployment) makeOutcomes() error {
 	return d.makeTables("Outcomes", "", d.tablesOfApp(naming.Outcomes))
 }
 
-// tablesOfApp are those tables of a kind that no component has.
+// tablesOfApp returns the tables of a kind that belong to the whole application.
 func (d *deployment) tablesOfApp(k naming.Kind) []schema.Table {
 	var out []schema.Table
 	for _, t := range schema.Tables(topology.App{}) {

@@ -12,12 +12,11 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// abortDays is after how many days the parts of an upload are removed that nobody
-// completed.
+// abortDays is after how many days the parts of an incomplete upload are removed.
 const abortDays = 7
 
-// taskBucket is the bucket of a task, with the queue of what happens in it where a
-// task watches it.
+// taskBucket is a bucket. If a task watches it, it has a queue for the bucket's
+// notifications.
 type taskBucket struct {
 	pulumi.ResourceState
 	bucket *s3.Bucket
@@ -46,7 +45,7 @@ func (d *deployment) makeTask(c topology.Component) error {
 	return d.ctx.RegisterResourceOutputs(r, outputs)
 }
 
-// watcher is the task that watches a bucket; an App has one at most.
+// watcher returns the task that watches a bucket; there is at most one.
 func (d *deployment) watcher(bucket string) (topology.Component, bool) {
 	for _, p := range d.app.Plugins {
 		for _, c := range p.Components {
@@ -58,8 +57,8 @@ func (d *deployment) watcher(bucket string) (topology.Component, bool) {
 	return topology.Component{}, false
 }
 
-// notify has a bucket tell a queue of its objects. S3 tries the queue at once, so
-// that the queue has to allow it first.
+// notify configures a bucket to send notifications to a queue. The queue policy must
+// exist first, because S3 sends a test message immediately.
 func (d *deployment) notify(name string, watcher topology.Component, bucket *s3.Bucket, q *queue, parent pulumi.ResourceOption) error {
 	allowed, err := sqs.NewQueuePolicy(d.ctx, d.label(name, naming.Objects.String()), &sqs.QueuePolicyArgs{
 		QueueUrl: q.queue.Url,
@@ -91,20 +90,20 @@ func (d *deployment) notify(name string, watcher topology.Component, bucket *s3.
 	return err
 }
 
-// encoded is the start or end of a key as the filter of a notification has it.
+// encoded encodes the prefix or suffix of a key for the filter of a notification.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-filtering.html
 func encoded(part string) string {
 	return strings.ReplaceAll(url.QueryEscape(part), "%2F", "/")
 }
 
-// makeBucket makes a bucket that nobody outside of the account can read. What is in
-// it is encrypted.
+// makeBucket creates a bucket that is encrypted and not accessible from outside the
+// account.
 func (d *deployment) makeBucket(k naming.Kind, component string, parent pulumi.ResourceOption) (*s3.Bucket, error) {
-	keep := d.args.ofData(component).Protect == On
+	protect := d.args.ofData(component).Protect == On
 	label := d.label(component, k.String())
 	bucket, err := s3.NewBucket(d.ctx, label, &s3.BucketArgs{
-		Bucket: pulumi.String(d.bucket(k, component)), ForceDestroy: pulumi.Bool(!keep), Tags: d.tags(component),
-	}, protected(parent, keep)...)
+		Bucket: pulumi.String(d.bucket(k, component)), ForceDestroy: pulumi.Bool(!protect), Tags: d.tags(component),
+	}, dataOptions(parent, protect)...)
 	if err != nil {
 		return nil, err
 	}

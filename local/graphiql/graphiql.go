@@ -1,11 +1,11 @@
-// Package graphiql serves GraphiQL, a page that explores the GraphQL API of the
-// server it comes from. The page is one of ours around the published library, built
-// by "make graphiql" from the folder page; nothing of it is loaded from elsewhere.
+// Package graphiql serves GraphiQL, a page to explore the GraphQL API of its server. The
+// page embeds the published library and is built by "make graphiql" from the folder page;
+// it loads nothing from other servers.
 //
-// The page sends queries and mutations to /graphql by POST and subscribes at the
-// same address by WebSocket (graphql-transport-ws), with the headers of its headers
-// editor in connection_init. The parameters query, variables, headers and
-// operationName of its own address fill its editors.
+// The page sends queries and mutations to /graphql by POST and subscribes to the same URL
+// by WebSocket (graphql-transport-ws), with the headers of its headers editor in
+// connection_init. The parameters query, variables, headers and operationName of the
+// page's URL are the initial content of its editors.
 package graphiql
 
 import (
@@ -25,13 +25,13 @@ const Prefix = "/graphiql/"
 //go:embed dist
 var dist embed.FS
 
-// securityPolicy lets the page run its own script and talk to its own server. Its
-// dialogs and menus write style elements, its style sheet holds small pictures.
+// securityPolicy allows the page to run its own script and to connect to its own server.
+// Dialogs and menus create style elements, and the style sheet contains small images.
 const securityPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; " +
 	"img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// types are the types of the files by the ends of their names; those that the
-// system knows differ from machine to machine.
+// types are the content types by file name extension. Those of package mime depend on the
+// machine.
 var types = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
@@ -44,9 +44,9 @@ type file struct {
 	content                 []byte
 }
 
-// Handler serves the page and its files below [Prefix] to GET and HEAD. A browser
-// keeps the files and asks each time whether they are still the ones, so that a new
-// version of the server is a new page at once.
+// Handler serves the page and its files below [Prefix] to GET and HEAD. Browsers cache the
+// files but revalidate them on each use, so a new version of the server takes effect
+// immediately.
 func Handler() http.Handler {
 	files := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -68,15 +68,15 @@ func Handler() http.Handler {
 		h.Set("Content-Type", f.contentType)
 		h.Set("Content-Security-Policy", securityPolicy)
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer") // the address may hold credentials, as headers
+		h.Set("Referrer-Policy", "no-referrer") // the URL may contain credentials, in the parameter headers
 		h.Set("Cache-Control", "no-cache")
 		h.Set("ETag", f.etag)
 		http.ServeContent(w, r, f.name, time.Time{}, bytes.NewReader(f.content))
 	})
 }
 
-// load returns the files by name. The embedded folder is part of the program: that
-// it cannot be read cannot be.
+// load returns the files by name. Reading them cannot fail: they are embedded in the
+// program.
 func load() map[string]file {
 	entries, err := fs.ReadDir(dist, "dist")
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package deploytest runs a deploy program without an engine and without AWS, and
-// tells which resources it registered.
+// Package deploytest runs a deploy program without a Pulumi engine and without AWS, and
+// returns the resources that it registered.
 package deploytest
 
 import (
@@ -16,50 +16,51 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// Unknown is a property that is not known in a preview.
+// Unknown is the value of a property that a preview does not know.
 const Unknown = "<unknown>"
 
-// Options say what a program runs in; zero fields are the defaults.
+// Options configure the environment of a program. The comments show the defaults.
 type Options struct {
 	Project string // "shop"
 	Stack   string // "dev"
 	Account string // "123456789012"
 	Region  string // "eu-central-1"
-	// Preview runs the program as pulumi preview does: nothing is created, and what
-	// AWS says of a resource is not known.
+	// Preview runs the program as pulumi preview does: no resource is created, and the
+	// outputs of resources are unknown.
 	Preview bool
-	// Create, if not nil, makes each resource that is no component, after all that it
-	// depends on, and returns its id and what AWS says of it beside its inputs, as
-	// "arn". Resources that do not depend on each other are made at the same time. Nil
-	// makes up what AWS would say.
+	// Create, if not nil, creates each resource that is not a component resource, after
+	// its dependencies. It returns the id and the outputs, such as "arn", in addition to
+	// the inputs. Independent resources are created concurrently. If Create is nil,
+	// ids and outputs are invented.
 	Create func(r Resource) (id string, outputs map[string]any, err error)
 	// Config is the stack's configuration.
 	Config map[string]string
 }
 
-// Resource is what a program registered.
+// Resource is a registered resource.
 type Resource struct {
 	Type   string
 	Name   string
-	Parent string // type and name; empty is the stack
-	// Inputs are JSON values; an archive is its path.
+	Parent string // type and name; empty for the stack
+	// Inputs are JSON values; an archive is represented by its path.
 	Inputs map[string]any
-	// DependsOn are types and names, also of those whose outputs are inputs.
+	// DependsOn are types and names. They include the resources whose outputs are
+	// inputs.
 	DependsOn []string
 	Protect   bool
-	Custom    bool // no component resource
+	Custom    bool // not a component resource
 }
 
-// String returns type and name, by which a resource is known.
+// String returns the type and the name, which identify a resource.
 func (r Resource) String() string { return r.Type + " " + r.Name }
 
-// Resources are what a program did.
+// Resources is the result of running a program.
 type Resources struct {
-	All []Resource // by type and name
-	Log []string   // "info: ..." and so on, in the order in which they were told
+	All []Resource // ordered by type and name
+	Log []string   // "info: ..." and so on, in order
 }
 
-// Graph runs a program. The error is the program's.
+// Graph runs a program and returns the program's error.
 func Graph(program pulumi.RunFunc, opts *Options) (*Resources, error) {
 	o := Options{}
 	if opts != nil {
@@ -82,7 +83,7 @@ func Graph(program pulumi.RunFunc, opts *Options) (*Resources, error) {
 	return &m.done, err
 }
 
-// monitor is the engine of a run.
+// monitor replaces the Pulumi engine.
 type monitor struct {
 	opts Options
 	mu   sync.Mutex
@@ -96,8 +97,8 @@ var (
 
 // NewResource implements [pulumi.MockResourceMonitor].
 func (m *monitor) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
-	// The inputs of args lack what is not known.
-	inputs, err := known(args.RegisterRPC.GetObject())
+	// args.Inputs lacks unknown properties.
+	inputs, err := jsonInputs(args.RegisterRPC.GetObject())
 	if err != nil {
 		return "", nil, err
 	}
@@ -119,7 +120,7 @@ func (m *monitor) NewResource(args pulumi.MockResourceArgs) (string, resource.Pr
 	}
 	create := m.opts.Create
 	if create == nil {
-		create = m.pretend
+		create = m.invent
 	}
 	id, outputs, err := create(r)
 	if err != nil {
@@ -141,11 +142,11 @@ func (m *monitor) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
 	case "aws:index/getPartition:getPartition":
 		return resource.NewPropertyMapFromMap(map[string]any{"partition": "aws"}), nil
 	}
-	return nil, fmt.Errorf("nobody has said what %s answers", args.Token)
+	return nil, fmt.Errorf("deploytest has no result for the function %s", args.Token)
 }
 
-// pretend makes up what AWS says of a resource.
-func (m *monitor) pretend(r Resource) (string, map[string]any, error) {
+// invent returns an id and outputs for a resource.
+func (m *monitor) invent(r Resource) (string, map[string]any, error) {
 	name, _ := r.Inputs["name"].(string)
 	arn := func(service, resource string) string {
 		return "arn:aws:" + service + ":" + m.opts.Region + ":" + m.opts.Account + ":" + resource
@@ -184,8 +185,6 @@ func (m *monitor) pretend(r Resource) (string, map[string]any, error) {
 	return r.Name, nil, nil
 }
 
-// The methods of a log.
-
 // Debug implements [pulumi.Log].
 func (m *monitor) Debug(msg string, _ *pulumi.LogArgs) error { return m.log("debug", msg) }
 
@@ -205,7 +204,7 @@ func (m *monitor) log(severity, msg string) error {
 	return nil
 }
 
-// label is type and name of a resource by its URN; empty for the stack.
+// label returns the type and name in a URN; empty for the stack.
 func label(urn string) string {
 	u := resource.URN(urn)
 	if urn == "" || u.Type() == resource.RootStackType {
@@ -214,8 +213,8 @@ func label(urn string) string {
 	return string(u.Type()) + " " + u.Name()
 }
 
-// known returns inputs as JSON values, with those that are not known.
-func known(object *structpb.Struct) (map[string]any, error) {
+// jsonInputs returns inputs as JSON values, with Unknown for those that are not known.
+func jsonInputs(object *structpb.Struct) (map[string]any, error) {
 	properties, err := plugin.UnmarshalProperties(object, plugin.MarshalOptions{KeepUnknowns: true, SkipNulls: true})
 	if err != nil {
 		return nil, err
@@ -254,8 +253,8 @@ func plain(v resource.PropertyValue) any {
 	return v.V
 }
 
-// String renders all resources, a line for each property, and of a policy one for
-// each resource that it is of: the golden form.
+// String returns the text for golden files: one line for each property of a resource.
+// A policy has one line for each statement and resource.
 func (r *Resources) String() string {
 	var b strings.Builder
 	for _, x := range r.All {
@@ -278,7 +277,7 @@ func (r *Resources) String() string {
 	return b.String()
 }
 
-// text is a value as JSON that is read easily: nothing in it is escaped for HTML.
+// text returns a value as JSON without HTML escapes.
 func text(v any) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
@@ -289,7 +288,7 @@ func text(v any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// lines is a value as text.
+// lines returns a value as lines of text.
 func lines(v any) []string {
 	var policy struct {
 		Version   string

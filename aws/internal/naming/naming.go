@@ -1,16 +1,16 @@
-// Package naming gives AWS resources their physical names, as a pure function of
-// the application, the stack, the component and what the resource is for. The
-// runtime and the deploy program share it, so that a name is never handed from
-// one to the other.
+// Package naming computes the physical names of AWS resources. A name is a pure
+// function of the application, the stack, the component and the kind of resource.
+// The runtime and the deploy program both compute names, so neither passes them to
+// the other.
 //
-// A name reads like "shop-dev-Catalog-Product-log": application, stack, plugin,
-// component, and the token of its [Kind]. Only the stack may have dashes of its
-// own, the kind says how many parts stand after it: such a name says exactly
-// what it was made from. What does not fit in that form (a name too long for
-// its service, a dot where the service takes none, capitals where the service
-// folds them) is shortened and gets 130 bits of a hash, after two dashes, which
-// the plain form never has: "shop-dev-Catalog-ProductsByCatego--vjuqnwhn45c4442okob7yzyjrm-fn".
-// So two different resources never have the same name.
+// A name has the form "shop-dev-Catalog-Product-log": application, stack, plugin,
+// component, and the token of its [Kind]. Only the stack may contain dashes, and the
+// kind determines the number of parts after it, so the parts can be read back from
+// the name. A name that its service does not accept in this form (it is too long, has
+// a dot, or has capitals although the service ignores case) is shortened and gets a
+// hash of 130 bits after two dashes, which the plain form never has:
+// "shop-dev-Catalog-ProductsByCatego--vjuqnwhn45c4442okob7yzyjrm-fn". So two different
+// resources never have the same name.
 package naming
 
 import (
@@ -23,10 +23,10 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// Kind is what a resource is for.
+// Kind is a kind of resource.
 type Kind uint8
 
-// The kinds, with their service and whose they are.
+// The kinds, each with its service and its owner.
 const (
 	Log           Kind = iota // DynamoDB table, component: the commits of an event log
 	Rows                      // DynamoDB table, component: the rows of a read model
@@ -34,25 +34,25 @@ const (
 	Refs                      // DynamoDB table, component: the references of a counter
 	Counts                    // DynamoDB table, component: the counts of a counter
 	Outcomes                  // DynamoDB table, application: outcomes of commands
-	DeadLetters               // DynamoDB table, application: what could not be handled
+	DeadLetters               // DynamoDB table, application: parked messages
 	Commands                  // SQS FIFO queue, component: the commands of an aggregate
 	CommandsDLQ               // SQS FIFO queue, component: the dead letters of Commands
 	Collector                 // SQS FIFO queue, component: the events of a consumer
 	CollectorDLQ              // SQS FIFO queue, component: the dead letters of Collector
-	Timers                    // SQS queue, application: the schedules that came due
+	Timers                    // SQS queue, application: the firings of schedules
 	TimersDLQ                 // SQS queue, application: the dead letters of Timers
 	Objects                   // SQS queue, component: the object notifications of a bucket
 	ObjectsDLQ                // SQS queue, component: the dead letters of Objects
 	Events                    // SNS FIFO topic, component: the commits of a log
 	Bucket                    // S3 bucket, component: the objects of a bucket
-	Failures                  // S3 bucket, application: stream records that a function gave up
-	Schedules                 // EventBridge Scheduler group, application: schedules made at run time
+	Failures                  // S3 bucket, application: stream records that a mapping discarded
+	Schedules                 // EventBridge Scheduler group, application: schedules created at run time
 	ScheduleRule              // EventBridge rule, component: a declared schedule
 	HeartbeatRule             // EventBridge rule, plugin: its heartbeat
-	SchedulerRole             // IAM role, application: what Scheduler may do
+	SchedulerRole             // IAM role, application: the permissions of Scheduler
 )
 
-// scope says whose a resource is, and with that what its subject is.
+// scope is the kind of owner of a resource. It determines the form of the subject.
 type scope uint8
 
 const (
@@ -61,25 +61,25 @@ const (
 	ofComponent              // "Plugin.Component"
 )
 
-// service is what a service takes as a name.
+// service has the rules of a service for names.
 type service struct {
-	name   string
-	max    int    // characters; all names are ASCII
-	suffix string // of every name
-	folds  bool   // names that differ in case are the same, or capitals are refused
+	name       string
+	max        int    // characters; all names are ASCII
+	suffix     string // required end of every name
+	ignoreCase bool   // names that differ only in case are equal, or capitals are not allowed
 }
 
-// Limits of the services' own documentation.
+// The limits are from the documentation of the services.
 var (
 	dynamoDB  = service{name: "DynamoDB table", max: 255}            // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 	sqs       = service{name: "SQS queue", max: 80}                  // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html
 	sqsFIFO   = service{name: "SQS queue", max: 80, suffix: ".fifo"} // the suffix counts
 	snsFIFO   = service{name: "SNS topic", max: 256, suffix: ".fifo"}
-	s3        = service{name: "S3 bucket", max: 63, folds: true}       // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-	lambda    = service{name: "Lambda function", max: 64}              // https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
-	rules     = service{name: "EventBridge rule", max: 64}             // https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutRule.html
-	scheduler = service{name: "Scheduler group", max: 64, folds: true} // that it keeps capitals apart is not documented
-	iam       = service{name: "IAM role", max: 64, folds: true}        // https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
+	s3        = service{name: "S3 bucket", max: 63, ignoreCase: true}       // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+	lambda    = service{name: "Lambda function", max: 64}                   // https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
+	rules     = service{name: "EventBridge rule", max: 64}                  // https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutRule.html
+	scheduler = service{name: "Scheduler group", max: 64, ignoreCase: true} // not documented to distinguish case
+	iam       = service{name: "IAM role", max: 64, ignoreCase: true}        // https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
 )
 
 var kinds = [...]struct {
@@ -111,7 +111,7 @@ var kinds = [...]struct {
 	SchedulerRole: {"schedulerrole", ofApp, &iam},
 }
 
-// String returns the token that stands in the names of k.
+// String returns the token of k in names.
 func (k Kind) String() string {
 	if int(k) >= len(kinds) {
 		return fmt.Sprintf("Kind(%d)", uint8(k))
@@ -119,50 +119,50 @@ func (k Kind) String() string {
 	return kinds[k].token
 }
 
-// Stack names the resources of one stack of an application.
+// Stack computes the names of the resources in one stack of an application.
 type Stack struct{ app, stack string }
 
-// Limits of what names are made from. Names are cut to what their service
-// takes, so these only keep nonsense out.
+// Limits of the parts of names. Names are shortened to the limits of their services
+// anyway; these limits only reject unreasonable values.
 const (
 	MaxApp    = 64
 	MaxStack  = 100
 	MaxUnique = 20
 )
 
-// New returns the names of the resources of app's stack. The application's name
-// starts with a letter and has letters and digits only, as reventless.New takes
-// it; the stack's has letters, digits, dashes, underscores and dots, as Pulumi's.
+// New returns the names of the resources in a stack of app. As in reventless.New, app
+// starts with a letter and has only letters and digits. As in Pulumi, stack has
+// letters, digits, dashes, underscores and dots.
 func New(app, stack string) (Stack, error) {
 	if !word(app) {
-		return Stack{}, fmt.Errorf("naming: application %q: %w: it starts with a letter and has letters and digits only, %d at most", app, driver.ErrInvalid, MaxApp)
+		return Stack{}, fmt.Errorf("naming: application %q: %w: want a letter followed by letters and digits, at most %d characters", app, driver.ErrInvalid, MaxApp)
 	}
 	if stack == "" || len(stack) > MaxStack || !only(stack, stackChar) {
-		return Stack{}, fmt.Errorf("naming: stack %q: %w: it has letters, digits and -_. only, %d at most and not none", stack, driver.ErrInvalid, MaxStack)
+		return Stack{}, fmt.Errorf("naming: stack %q: %w: want 1 to %d letters, digits and characters of -_.", stack, driver.ErrInvalid, MaxStack)
 	}
 	return Stack{app, stack}, nil
 }
 
-// Name returns the name of the resource of kind k. The subject is a component's
-// "<Plugin>.<Component>", a plugin's name, or empty, as the kind says. Buckets
-// need more than that: see [Stack.BucketName].
+// Name returns the name of the resource of kind k. The subject is a component
+// "<Plugin>.<Component>", a plugin, or empty, depending on the kind. For buckets use
+// [Stack.BucketName].
 func (s Stack) Name(k Kind, subject string) (string, error) {
 	if int(k) < len(kinds) && kinds[k].in == &s3 {
-		return "", fmt.Errorf("naming: %v of %q: %w: a bucket's name needs the account", k, subject, driver.ErrInvalid)
+		return "", fmt.Errorf("naming: %v of %q: %w: the name of a bucket needs the account", k, subject, driver.ErrInvalid)
 	}
 	return s.kind(k, subject, "")
 }
 
-// BucketName returns the name of the bucket of kind k, which no bucket of
-// another account may have: unique is the account's id or what else tells stacks
-// of the same name apart, of lower case letters and digits.
+// BucketName returns the name of the bucket of kind k. Bucket names are unique across
+// accounts: unique is the account id, or another text of lower case letters and
+// digits that distinguishes stacks with the same name.
 func (s Stack) BucketName(k Kind, subject, unique string) (string, error) {
 	if int(k) >= len(kinds) || kinds[k].in != &s3 {
-		return "", fmt.Errorf("naming: %v of %q: %w: no kind of bucket", k, subject, driver.ErrInvalid)
+		return "", fmt.Errorf("naming: %v of %q: %w: not a kind of bucket", k, subject, driver.ErrInvalid)
 	}
-	// S3 keeps names that end in -s3alias for its access points.
+	// S3 reserves names that end in -s3alias for its access points.
 	if unique == "" || len(unique) > MaxUnique || unique == "s3alias" || !only(unique, lowerChar) {
-		return "", fmt.Errorf("naming: %v of %q: %w: %q is not an account's id or the like, of lower case letters and digits, %d at most", k, subject, driver.ErrInvalid, unique, MaxUnique)
+		return "", fmt.Errorf("naming: %v of %q: %w: account id %q: want 1 to %d lower case letters and digits", k, subject, driver.ErrInvalid, unique, MaxUnique)
 	}
 	return s.kind(k, subject, "-"+unique)
 }
@@ -173,7 +173,7 @@ func (s Stack) kind(k Kind, subject, suffix string) (string, error) {
 	}
 	parts, sc, err := s.subject(subject)
 	if err == nil && sc != kinds[k].scope {
-		err = fmt.Errorf("%w: the kind is not one of a %s", driver.ErrInvalid, sc)
+		err = fmt.Errorf("%w: a %s has no resource of this kind", driver.ErrInvalid, sc)
 	}
 	if err != nil {
 		return "", fmt.Errorf("naming: %v of %q: %w", k, subject, err)
@@ -181,9 +181,9 @@ func (s Stack) kind(k Kind, subject, suffix string) (string, error) {
 	return join(*kinds[k].in, kinds[k].token, suffix, parts, sc), nil
 }
 
-// FunctionName returns the name of the Lambda function that does role for
-// subject: a component, a plugin, or the whole application when it is empty. The
-// role is a word of lower case letters, such as "commands" or "projections".
+// FunctionName returns the name of the Lambda function with a role for subject: a
+// component, a plugin, or the whole application if it is empty. The role is a word of
+// lower case letters, such as "commands" or "projections".
 func (s Stack) FunctionName(role, subject string) (string, error) {
 	return s.function(lambda, "fn", role, subject)
 }
@@ -205,21 +205,21 @@ func (s Stack) FunctionLogGroup(role, subject string) (string, error) {
 func (s Stack) function(in service, token, role, subject string) (string, error) {
 	parts, sc, err := s.subject(subject)
 	if err == nil && (!word(role) || !only(role, lowerChar)) {
-		err = fmt.Errorf("%w: a role is a word of lower case letters and digits, %d at most", driver.ErrInvalid, MaxApp)
+		err = fmt.Errorf("%w: want a role of at most %d lower case letters and digits", driver.ErrInvalid, MaxApp)
 	}
 	if err != nil {
 		return "", fmt.Errorf("naming: function %q of %q: %w", role, subject, err)
 	}
-	// The token says how many parts stand before it, as a kind does.
+	// The token determines the number of parts before it, like that of a kind.
 	return join(in, [...]string{"app", "plugin", ""}[sc]+token, "", append(parts, role), sc), nil
 }
 
-// ScheduleName returns the name, in the group [Schedules], of the schedule that
-// the application knows by id, which may be any text.
+// ScheduleName returns the name in the group [Schedules] of the schedule with an id,
+// which may be any text.
 func ScheduleName(id string) string {
 	const limit = 64
-	// Capitals are hashed because nobody says that Scheduler keeps them apart;
-	// ids that start with a dot because the name stands in a path of a URL.
+	// Ids with capitals are hashed because Scheduler is not documented to distinguish
+	// case; ids that start with a dot because the name is part of a URL's path.
 	if id != "" && len(id) <= limit && only(id, scheduleChar) && id[0] != '.' && !strings.Contains(id, "--") {
 		return id
 	}
@@ -227,11 +227,11 @@ func ScheduleName(id string) string {
 	return readable(id, limit-len(h)-2, true) + "--" + h
 }
 
-// subject splits the logical name of what a resource is for into the parts of a
-// physical name.
+// subject splits the logical name of a resource's owner into the parts of a physical
+// name.
 func (s Stack) subject(subject string) ([]string, scope, error) {
 	if s.app == "" {
-		return nil, 0, fmt.Errorf("%w: a Stack is made by New", driver.ErrInvalid)
+		return nil, 0, fmt.Errorf("%w: the Stack was not created by New", driver.ErrInvalid)
 	}
 	parts := []string{s.app, s.stack}
 	if subject == "" {
@@ -251,41 +251,40 @@ func (s scope) String() string {
 	return [...]string{"whole application", "plugin", "component"}[s]
 }
 
-// join makes the name of parts: the application, the stack, the subject of scope
-// sc and perhaps a role. The token says how many they are; the suffix is part of
-// what makes the name unique.
+// join returns the name made of parts: the application, the stack, the subject of
+// scope sc and perhaps a role. The token determines their number. The suffix makes
+// the name of a bucket unique.
 func join(in service, token, suffix string, parts []string, sc scope) string {
 	tail := "-" + token + suffix + in.suffix
 	plain := strings.Join(parts, "-")
-	if in.folds {
+	if in.ignoreCase {
 		plain = strings.ToLower(plain)
 	}
 	if len(plain)+len(tail) <= in.max && isPlain(in, parts, sc) && !(in.name == s3.name && reserved(plain)) {
 		return plain + tail
 	}
 	h := hash(append([]string{token}, parts...)...)
-	start := readable(strings.Join(parts, "-"), in.max-len(tail)-len(h)-2, in.folds)
+	start := readable(strings.Join(parts, "-"), in.max-len(tail)-len(h)-2, in.ignoreCase)
 	if in.name == s3.name && reserved(start+"--") {
 		start = "x"
 	}
 	return start + "--" + h + tail
 }
 
-// isPlain reports whether the plain form of parts tells them apart from all
-// others.
+// isPlain reports whether the plain form is unique for these parts.
 func isPlain(in service, parts []string, sc scope) bool {
 	stack := parts[1]
 	if strings.Trim(stack, "-") != stack || strings.Contains(stack, "--") || strings.Contains(stack, ".") {
 		return false
 	}
-	if !in.folds {
+	if !in.ignoreCase {
 		return true
 	}
 	if strings.Contains(stack, "_") {
 		return false
 	}
-	// Of what the service folds only one spelling is plain: lower case, with a
-	// capital at the start of a plugin's and a component's name.
+	// If the service ignores case, only one spelling is plain: lower case, with a
+	// capital at the start of the plugin's and the component's name.
 	for i, p := range parts {
 		if i >= 2 && i < 2+int(sc) {
 			if p[0] < 'A' || p[0] > 'Z' {
@@ -300,7 +299,7 @@ func isPlain(in service, parts []string, sc scope) bool {
 	return true
 }
 
-// reserved reports whether S3 keeps names with the start of name for itself.
+// reserved reports whether S3 reserves names that start like name.
 func reserved(name string) bool {
 	for _, p := range []string{"xn--", "sthree-", "amzn-s3-demo-"} {
 		if strings.HasPrefix(name, p) {
@@ -310,10 +309,10 @@ func reserved(name string) bool {
 	return false
 }
 
-// readable returns the start of s, in letters, digits and single dashes: some
-// help for who looks at a list of names.
-func readable(s string, limit int, fold bool) string {
-	if fold {
+// readable returns the start of s in letters, digits and single dashes, so that a
+// person can recognize a hashed name.
+func readable(s string, limit int, lower bool) string {
+	if lower {
 		s = strings.ToLower(s)
 	}
 	var b strings.Builder
@@ -331,8 +330,8 @@ func readable(s string, limit int, fold bool) string {
 	return "x"
 }
 
-// hash returns 130 bits of the hash of parts, so many that nobody finds two
-// resources of one name, in lower case letters and digits.
+// hash returns 130 bits of the hash of parts, which makes collisions infeasible, as
+// lower case letters and digits.
 func hash(parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {
@@ -342,11 +341,9 @@ func hash(parts ...string) string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(h.Sum(nil)))[:26]
 }
 
-// maxWord is what a plugin's and a component's name may have, too.
-const maxWord = MaxApp
-
+// word reports whether s can be the name of an application, plugin or component.
 func word(s string) bool {
-	return s != "" && len(s) <= maxWord && (s[0] < '0' || s[0] > '9') &&
+	return s != "" && len(s) <= MaxApp && (s[0] < '0' || s[0] > '9') &&
 		only(s, func(c byte) bool { return lowerChar(c) || c >= 'A' && c <= 'Z' })
 }
 

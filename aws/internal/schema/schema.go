@@ -1,5 +1,5 @@
-// Package schema says what the DynamoDB tables of a stack look like, as data: what
-// a deployment makes and the drivers expect. It links neither an SDK nor Pulumi.
+// Package schema describes the DynamoDB tables of a stack as data. A deployment
+// creates them and the drivers rely on them. It links neither an SDK nor Pulumi.
 package schema
 
 import (
@@ -7,7 +7,7 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// Type is the type of an attribute that is part of a key.
+// Type is the type of a key attribute.
 type Type string
 
 // The types.
@@ -17,13 +17,13 @@ const (
 	Binary Type = "B"
 )
 
-// Attribute is an attribute that is part of a key.
+// Attribute is a key attribute.
 type Attribute struct {
 	Name string
 	Type Type
 }
 
-// Key is a partition key, and a sort key unless its name is empty.
+// Key is a partition key with a sort key, unless the sort key's name is empty.
 type Key struct{ Partition, Sort Attribute }
 
 // Index is a global secondary index.
@@ -32,7 +32,7 @@ type Index struct {
 	Key  Key
 }
 
-// Stream is what the stream of a table tells.
+// Stream is the content of a table's stream.
 type Stream string
 
 // The streams.
@@ -45,19 +45,20 @@ const (
 // Table is a table.
 type Table struct {
 	Kind naming.Kind
-	// Component is whose it is; empty for those of the whole application.
+	// Component is the owner; empty for a table of the whole application.
 	Component string
 	Key       Key
 	Indexes   []Index
-	// TTL is the attribute by which DynamoDB removes what has expired.
+	// TTL is the attribute with the expiry of items; empty for none.
 	TTL    string
 	Stream Stream
-	// Lasting is true for what cannot be made anew from other tables: the logs, the
-	// letters, how far a side effect has come.
+	// Lasting is true for data that cannot be rebuilt from other tables: logs, dead
+	// letters, counts, and the watermarks of automations, side effects and
+	// extensions.
 	Lasting bool
 }
 
-// Attributes are those of the keys of the table and its indexes, each once.
+// Attributes returns the key attributes of the table and its indexes, each once.
 func (t Table) Attributes() []Attribute {
 	var all []Attribute
 	seen := map[string]bool{"": true}
@@ -76,7 +77,7 @@ func (t Table) Attributes() []Attribute {
 	return all
 }
 
-// Tables are the tables of an application, in the order of its components.
+// Tables returns the tables of an application in the order of its components.
 func Tables(app topology.App) []Table {
 	var tables []Table
 	for _, p := range app.Plugins {
@@ -90,7 +91,7 @@ func Tables(app topology.App) []Table {
 	)
 }
 
-// TablesOf are the tables of one component.
+// TablesOf returns the tables of one component.
 func TablesOf(c topology.Component) []Table {
 	log := Table{Kind: naming.Log, Component: c.Name, Key: key("id", "sequenceNr", Number), Stream: NewImage, Lasting: true}
 	watermarks := Table{Kind: naming.Watermarks, Component: c.Name, Key: key("stream", "log", Text)}
@@ -112,18 +113,18 @@ func TablesOf(c topology.Component) []Table {
 			rows.Indexes = append(rows.Indexes, Index{Name: "index-" + i.Name, Key: key("k:"+i.Name, "s:"+i.Name, Text)})
 		}
 		if c.OwnRow {
-			rows.TTL = "" // the watermark in it outlives the row
+			rows.TTL = "" // an item must outlive its row: it has the watermark
 			return []Table{rows}
 		}
 		return []Table{rows, watermarks}
 	case "Automation", "SideEffect", "Extension":
-		watermarks.Lasting = true // without it, all would happen again
+		watermarks.Lasting = true // without them all effects would be repeated
 		return []Table{watermarks}
 	}
 	return nil
 }
 
-// key is a key with a partition of text.
+// key returns a key with a partition key of type Text.
 func key(partition, sort string, s Type) Key {
 	return Key{Attribute{partition, Text}, Attribute{sort, s}}
 }

@@ -1,7 +1,7 @@
-// Package wiring says which Lambda functions a stack of an application has, what
-// calls each of them and what it serves. It follows from the topology alone; the
-// functions and the deploy program share it, so that what is deployed as a trigger
-// is what a function knows how to handle.
+// Package wiring defines the Lambda functions of a stack: the triggers of each
+// function and the components that it serves. It depends only on the topology. The
+// functions and the deploy program share it, so that each function can handle the
+// triggers that are deployed for it.
 package wiring
 
 import (
@@ -14,31 +14,30 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// MaxFeedReaders is how many functions may read the stream of a table at the same
-// time without throttling each other.
+// MaxFeedReaders is how many functions can read the stream of a table at the same
+// time without being throttled.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
 const MaxFeedReaders = 2
 
-// Role is what a function is for.
+// Role is the purpose of a function.
 type Role string
 
 // The roles.
 const (
 	Commands    Role = "commands"    // handles the queues of aggregates
-	Projections Role = "projections" // feeds read models
+	Projections Role = "projections" // applies commits to read models
 	Reactions   Role = "reactions"   // runs automations, side effects and extensions
-	Relay       Role = "relay"       // publishes the commits of logs on their topics
-	Counters    Role = "counters"    // tells what counters reached
-	Tasks       Role = "tasks"       // runs tasks on objects of their buckets
-	Timers      Role = "timers"      // does what is due: schedules, heartbeats, tasks by the clock
-	API         Role = "api"         // is called: operations of the API, commands, dead letters
+	Relay       Role = "relay"       // publishes the commits of logs to their topics
+	Counters    Role = "counters"    // publishes the targets that counters reach
+	Tasks       Role = "tasks"       // runs tasks on the objects of their buckets
+	Timers      Role = "timers"      // handles firings: schedules, heartbeats, scheduled tasks
+	API         Role = "api"         // is invoked directly: API operations, commands, dead letters
 )
 
-// roles are those that belong to components, in the order in which functions are
-// listed.
+// roles are the roles of components, in the order in which functions are listed.
 var roles = []Role{Commands, Projections, Reactions, Relay, Counters, Tasks}
 
-// Strategy says how components share functions.
+// Strategy determines how components share functions.
 type Strategy uint8
 
 // The strategies.
@@ -50,30 +49,30 @@ const (
 // Function is a Lambda function.
 type Function struct {
 	Role Role
-	// Subject is the component or plugin that it is for, or empty for the
-	// functions of the whole application.
+	// Subject is the component or plugin that it serves; empty for a function of the
+	// whole application.
 	Subject string
-	// Triggers call it; none calls the function of the API.
+	// Triggers invoke the function. The API function has none.
 	Triggers []Trigger
 }
 
 // Trigger is an event source mapping of a function.
 type Trigger struct {
-	// Source is the resource that is read: the stream of a table (Log, Counts) or
-	// a queue (Commands, Collector, Objects, Timers).
+	// Source is the resource to read: the stream of a table (Log, Counts) or a queue
+	// (Commands, Collector, Objects, Timers).
 	Source naming.Kind
-	// Component is whose resource it is; empty for Timers.
+	// Component owns the resource; empty for Timers.
 	Component string
-	// Consumers are the components that are handed the records of a log's stream,
-	// or of a Collector its one consumer. A relay has none.
+	// Consumers are the components that consume the records of a log's stream, or the
+	// one consumer of a Collector. A relay has none.
 	Consumers []string
-	// Logs are those whose commits come by a Collector.
+	// Logs are the logs whose commits a Collector receives.
 	Logs []string
-	// Task is the task that is handed the objects of a bucket.
+	// Task is the task that handles the objects of a bucket.
 	Task string
 }
 
-// Stream reports whether the source is the stream of a table, and not a queue.
+// Stream reports whether the source is the stream of a table; otherwise it is a queue.
 func (t Trigger) Stream() bool { return t.Source == naming.Log || t.Source == naming.Counts }
 
 // Functions returns the functions of an application.
@@ -100,9 +99,9 @@ func Functions(app topology.App, strategy Strategy) []Function {
 	return functions
 }
 
-// Find returns the function that does role for subject: a plugin, a component, or
-// the whole application where it is empty. [driver.ErrNotFound] when that has
-// nothing to do.
+// Find returns the function with a role for subject: a plugin, a component, or the
+// whole application if it is empty. The error is a [driver.ErrNotFound] if nothing
+// would trigger the function.
 func Find(app topology.App, role Role, subject string) (Function, error) {
 	f := Function{Role: role, Subject: subject}
 	switch {
@@ -112,7 +111,7 @@ func Find(app topology.App, role Role, subject string) (Function, error) {
 		f.Triggers = []Trigger{{Source: naming.Timers}}
 		return f, nil
 	case !slices.Contains(roles, role):
-		return f, fmt.Errorf("wiring: no function has the role %q for %q: %w", role, subject, driver.ErrNotFound)
+		return f, fmt.Errorf("wiring: there is no function with role %q for %q: %w", role, subject, driver.ErrNotFound)
 	}
 	routes := app.Routes(MaxFeedReaders)
 	for _, p := range app.Plugins {
@@ -123,13 +122,13 @@ func Find(app topology.App, role Role, subject string) (Function, error) {
 		}
 	}
 	if len(f.Triggers) == 0 {
-		return f, fmt.Errorf("wiring: nothing calls a function for the %s of %q: %w", role, subject, driver.ErrNotFound)
+		return f, fmt.Errorf("wiring: function with role %q for %q has no triggers: %w", role, subject, driver.ErrNotFound)
 	}
 	return f, nil
 }
 
-// RoleOf returns the role that consumes events for a component; empty for one
-// that consumes none.
+// RoleOf returns the role of the function that consumes events for a component. It is
+// empty for a component that consumes no events.
 func RoleOf(c topology.Component) Role {
 	switch c.Kind {
 	case "ReadModel":
@@ -156,35 +155,35 @@ func (f *Function) serve(c topology.Component, routes []topology.Route) {
 	}
 }
 
-// consume adds a consumer to the streams that it reads, and the queue in which
-// its topics' commits come.
+// consume adds a consumer to the triggers of the streams that it reads. If it reads
+// topics, it also adds a trigger for the queue that receives their commits.
 func (f *Function) consume(name string, routes []topology.Route) {
-	var behind []string
+	var logs []string // read through topics
 	for _, r := range routes {
 		switch i := slices.IndexFunc(f.Triggers, func(t Trigger) bool { return t.Source == naming.Log && t.Component == r.Log }); {
 		case r.Consumer != name:
 		case r.Topic:
-			behind = append(behind, r.Log)
+			logs = append(logs, r.Log)
 		case i >= 0:
 			f.Triggers[i].Consumers = append(f.Triggers[i].Consumers, name)
 		default:
 			f.Triggers = append(f.Triggers, Trigger{Source: naming.Log, Component: r.Log, Consumers: []string{name}})
 		}
 	}
-	if len(behind) > 0 {
-		f.Triggers = append(f.Triggers, Trigger{Source: naming.Collector, Component: name, Consumers: []string{name}, Logs: behind})
+	if len(logs) > 0 {
+		f.Triggers = append(f.Triggers, Trigger{Source: naming.Collector, Component: name, Consumers: []string{name}, Logs: logs})
 	}
 }
 
-// The variables of a function's environment. There are no others: what a function
-// has to know beside them is a name, which it computes.
+// The environment variables of a function. There are no others: the function computes
+// all resource names.
 const (
 	EnvStack    = "REVENTLESS_STACK"    // the stack
-	EnvAccount  = "REVENTLESS_ACCOUNT"  // the account's id
+	EnvAccount  = "REVENTLESS_ACCOUNT"  // the account id
 	EnvFunction = "REVENTLESS_FUNCTION" // "role", or "role/subject"
 )
 
-// String is the value of [EnvFunction].
+// String returns the value of [EnvFunction].
 func (f Function) String() string {
 	if f.Subject == "" {
 		return string(f.Role)
@@ -192,7 +191,7 @@ func (f Function) String() string {
 	return string(f.Role) + "/" + f.Subject
 }
 
-// Parse returns the function of a value of [EnvFunction].
+// Parse returns the function for a value of [EnvFunction].
 func Parse(app topology.App, value string) (Function, error) {
 	role, subject, _ := strings.Cut(value, "/")
 	return Find(app, Role(role), subject)

@@ -1,5 +1,5 @@
-// Builds the page into the folder that is given as argument. The same sources and
-// the same lock file give the same bytes.
+// Builds the page into the folder given as argument. The same sources and the same lock
+// file always give the same bytes.
 import { build } from 'esbuild';
 import { copyFile, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ if (!out) {
   throw new Error('build.mjs: no folder given for the built files');
 }
 
-// Three quarters of the style sheet are fonts; the page looks well without them.
+// Fonts are three quarters of the style sheet, and the page does not need them.
 const withoutFonts = {
   name: 'without-fonts',
   setup({ onLoad }) {
@@ -39,8 +39,8 @@ const { metafile } = await build({
 await copyFile('index.html', join(out, 'index.html'));
 await writeFile(join(out, 'licenses.txt'), await licenses(Object.values(metafile.outputs)));
 
-// licenses has the licence of each package that something of is in the outputs, a
-// text that many have in common once.
+// licenses returns the license of each package with code in the outputs; a text that
+// several packages share occurs once.
 async function licenses(outputs) {
   const folders = new Set();
   for (const [path, { bytesInOutput }] of outputs.flatMap(({ inputs }) => Object.entries(inputs))) {

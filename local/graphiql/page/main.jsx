@@ -9,8 +9,8 @@ import './page.css';
 
 const endpoint = new URL('/graphql', location.href);
 
-// GraphiQL asks for the schema before it has its headers editor, hence without
-// headers: until the reader edits them, those of the address are meant.
+// GraphiQL requests the schema without headers, before its headers editor exists. Until
+// the user edits the headers, those of the page's URL apply.
 let addressHeaders = parseHeaders(fromAddress().headers);
 
 function fetcher(params, { headers, documentAST } = {}) {
@@ -24,7 +24,7 @@ function parseHeaders(text) {
   try {
     return JSON.parse(text ?? 'null') ?? undefined;
   } catch {
-    return undefined; // GraphiQL tells it when the reader runs a query.
+    return undefined; // GraphiQL reports it when the user runs a query.
   }
 }
 
@@ -32,7 +32,7 @@ function isSubscription({ query, operationName }, document) {
   try {
     return getOperationAST(document ?? parse(query), operationName)?.operation === 'subscription';
   } catch {
-    return false; // A syntax error is the server's to explain.
+    return false; // The server reports syntax errors.
   }
 }
 
@@ -53,10 +53,9 @@ async function post(params, headers) {
   }
 }
 
-// A browser cannot set the headers of a WebSocket, so they travel in
-// connection_init. That makes a connection good for one set of headers, hence one
-// for each subscription. It is not retried: a subscription that went on by itself
-// would hide the events that it missed.
+// A browser cannot set the headers of a WebSocket, so connection_init has them. A
+// connection therefore has one set of headers, and each subscription gets its own
+// connection. It does not reconnect: that would hide the events missed in between.
 function subscribe(params, headers) {
   return {
     subscribe({ next, error, complete }) {
@@ -73,8 +72,8 @@ function closed({ code, reason }) {
   return `the connection was closed: ${code} ${reason}`.trim();
 }
 
-// What the address does not give is left undefined, which brings back the reader's
-// last tabs. Variables belong to their query: those of another one would be wrong.
+// Parameters that are not in the URL are undefined; GraphiQL then restores the user's last
+// tabs. Variables belong to their query: with a new query, old ones are not restored.
 function fromAddress() {
   const get = (name) => new URLSearchParams(location.search).get(name) ?? undefined;
   const query = get('query');
@@ -86,9 +85,8 @@ function fromAddress() {
   };
 }
 
-// GraphiQL runs the operation that it is given a name of, whatever the editor holds
-// and without offering others, so the name goes as soon as the reader edits the
-// query or leaves its tab.
+// With an operation name GraphiQL runs that operation and does not offer others. The name
+// is therefore removed when the user edits the query or leaves its tab.
 function Page({ operationName, ...editors }) {
   const [name, setName] = useState(operationName);
   const forget = () => setName(undefined);

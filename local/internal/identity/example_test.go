@@ -27,5 +27,5 @@ func ExampleVerifier_Request() {
 	// Output:
 	// "" [] <nil>
 	// "admin" ["Admin"] <nil>
-	// identity: X-User is neither user nor admin, which are all dev users: unauthenticated
+	// identity: X-User is neither user nor admin; there are no other dev users: unauthenticated
 }

@@ -1,5 +1,5 @@
-// Package identity finds out who calls an HTTP API: from a token in the
-// Authorization header, or, while developing, from the header X-User.
+// Package identity identifies the callers of an HTTP API: by a token in the header
+// Authorization or, during development, by the header X-User.
 package identity
 
 import (
@@ -14,49 +14,50 @@ import (
 	"github.com/reventless-go/reventless/internal/authz"
 )
 
-// ErrUnauthenticated says that a caller's credentials do not count: the token is
-// bad, or there should be none. Its text never has the token in it. A token that
-// could not be checked, because its issuer's keys could not be had, is a
-// driver.ErrUnavailable instead.
+// ErrUnauthenticated means that the credentials of a caller are invalid or not accepted.
+// Its text never contains the token. If a token cannot be checked because the issuer's
+// keys are unavailable, the error is a driver.ErrUnavailable instead.
 var ErrUnauthenticated = errors.New("unauthenticated")
 
 const (
-	// maxCredentials bounds a header or payload field before it is looked at.
+	// maxCredentials bounds the length of a header or payload field.
 	maxCredentials = 16 << 10
 	// minSecret is the size of HS256's hash: a shorter secret is easier to guess
 	// than the signature (RFC 7518, 3.2).
 	minSecret = 32
 )
 
-// Options are what a [Verifier] accepts. The zero Options accept no credentials.
+// Options configure the credentials that a [Verifier] accepts. The zero Options accept
+// none.
 type Options struct {
-	// DevUsers takes the caller's word for who it is: the header X-User with the
-	// value user, or admin, who has the role Admin. It is for a server that only
-	// its developer reaches; see [Loopback] and [LocalHost].
+	// DevUsers accepts callers without credentials: the header X-User sets the caller to
+	// user, or to admin, who has the role Admin. Use it only for a server that no other
+	// machine can reach; see [Loopback] and [LocalHost].
 	DevUsers bool
-	// Secret verifies tokens signed with HS256. It has at least 32 bytes; empty is
-	// no such tokens.
+	// Secret verifies tokens signed with HS256. It has at least 32 bytes; if it is empty,
+	// such tokens are not accepted.
 	Secret []byte
-	// Issuer is the URL of an OpenID Connect provider, whose keys verify tokens; it
-	// has to be the tokens' claim iss. Empty is no such tokens. Who can change what
-	// is answered there can make tokens, so it should be https.
+	// Issuer is the URL of an OpenID Connect provider, whose keys verify tokens; it must
+	// equal the tokens' claim iss. If it is empty, such tokens are not accepted. Use
+	// https: anyone who can change the responses of the URL can forge tokens.
 	Issuer string
-	// Audience has to be among the token's audiences, for both kinds of tokens.
-	// Empty is any, which with an Issuer is not allowed: it makes tokens for others.
+	// Audience must be among the token's audiences, for both kinds of tokens. Empty
+	// accepts any audience. With an Issuer it is required, because the issuer also issues
+	// tokens for other services.
 	Audience string
-	// RolesClaim names the claim with the roles, "roles" when empty. A claim of just
-	// this name comes first; otherwise dots go into nested objects, as in
-	// "realm_access.roles". The value is a list of strings, or one string with
-	// spaces between; a token without it has no roles.
+	// RolesClaim is the claim with the roles; the default is "roles". If no claim has
+	// exactly this name, dots select members of nested objects, as in
+	// "realm_access.roles". The value is a list of strings, or one string with the roles
+	// separated by spaces. A token without the claim has no roles.
 	RolesClaim string
-	// Now is the clock; nil is the system's.
+	// Now is the clock; nil is time.Now.
 	Now func() time.Time
-	// Client fetches what the issuer publishes; nil is a plain one. Without a
-	// timeout of its own it gets one of ten seconds.
+	// Client fetches the issuer's configuration and keys; nil is a default client. If it
+	// has no timeout, ten seconds are used.
 	Client *http.Client
 }
 
-// Verifier tells who a caller is. It may be used concurrently.
+// Verifier identifies callers. It may be used concurrently.
 type Verifier struct {
 	devUsers bool
 	secret   []byte
@@ -69,12 +70,12 @@ type Verifier struct {
 	keys       *keySet
 }
 
-// New returns a Verifier. With an issuer it asks for the issuer's configuration and
-// keys, so that a wrong address shows now and not with the first caller; when the
-// issuer does not answer, the error is a driver.ErrUnavailable.
+// New returns a Verifier. With an issuer it fetches the issuer's configuration and keys,
+// so that a wrong URL fails here and not with the first caller. If the issuer does not
+// respond, the error is a driver.ErrUnavailable.
 func New(ctx context.Context, opts Options) (*Verifier, error) {
 	if len(opts.Secret) > 0 && len(opts.Secret) < minSecret {
-		return nil, fmt.Errorf("identity: the secret has %d bytes, but HS256 needs %d at least", len(opts.Secret), minSecret)
+		return nil, fmt.Errorf("identity: the secret has %d bytes, but HS256 needs at least %d", len(opts.Secret), minSecret)
 	}
 	v := &Verifier{
 		devUsers: opts.DevUsers, secret: bytes.Clone(opts.Secret),
@@ -94,9 +95,9 @@ func New(ctx context.Context, opts Options) (*Verifier, error) {
 	return v, nil
 }
 
-// Request tells who sends a request: the bearer of the token in its header
-// Authorization, or the dev user in X-User. A request without either is from
-// nobody, which is no error.
+// Request returns the caller of a request: the subject of the token in the header
+// Authorization, or the dev user in X-User. Without either it returns the zero Caller and
+// no error.
 func (v *Verifier) Request(r *http.Request) (authz.Caller, error) {
 	var c credentials
 	if err := errors.Join(
@@ -108,10 +109,10 @@ func (v *Verifier) Request(r *http.Request) (authz.Caller, error) {
 	return v.verify(r.Context(), c)
 }
 
-// Payload tells who opens a connection of the protocol graphql-transport-ws. The
-// payload of connection_init has what would be in the headers, which browsers
-// cannot set here: the fields authorization and x-user, in any case of letters.
-// With neither, the headers of the upgrade request count.
+// Payload returns the caller of a connection with the protocol graphql-transport-ws.
+// Browsers cannot set the headers of a WebSocket, so the credentials are the fields
+// authorization and x-user of the payload of connection_init, ignoring case. Without
+// either field the headers of the upgrade request are used.
 func (v *Verifier) Payload(payload map[string]any, upgrade *http.Request) (authz.Caller, error) {
 	var c credentials
 	for name, value := range payload {
@@ -132,14 +133,14 @@ func (v *Verifier) Payload(payload map[string]any, upgrade *http.Request) (authz
 	return v.verify(upgrade.Context(), c)
 }
 
-// credentials are what a caller says about itself.
+// credentials are the unverified credentials of a caller.
 type credentials struct {
 	authorization, user       string
 	hasAuthorization, hasUser bool
 }
 
-// add takes the values of one field. Several are refused: which one counts would
-// differ between us and what stands before us.
+// add adds the values of one field. It refuses more than one value, because a proxy might
+// use a different one.
 func (c *credentials) add(name string, values ...string) error {
 	for _, value := range values {
 		field, has := &c.authorization, &c.hasAuthorization
@@ -148,7 +149,7 @@ func (c *credentials) add(name string, values ...string) error {
 		}
 		switch {
 		case *has:
-			return refused("%s is there twice", name)
+			return refused("%s occurs more than once", name)
 		case len(value) > maxCredentials:
 			return refused("%s has %d bytes, over the limit of %d", name, len(value), maxCredentials)
 		}
@@ -158,21 +159,21 @@ func (c *credentials) add(name string, values ...string) error {
 }
 
 func (v *Verifier) verify(ctx context.Context, c credentials) (authz.Caller, error) {
-	// Clients that have no token yet send the header without a value.
-	bears := c.authorization != ""
+	// Some clients without a token send the header without a value.
+	hasToken := c.authorization != ""
 	switch {
 	case c.hasUser && !v.devUsers:
 		return authz.Caller{}, refused("X-User is set, but dev users are off")
-	case c.hasUser && bears:
+	case c.hasUser && hasToken:
 		return authz.Caller{}, refused("both Authorization and X-User are set")
 	case c.hasUser:
 		return devUser(c.user)
-	case !bears:
+	case !hasToken:
 		return authz.Caller{}, nil
 	}
 	scheme, token, _ := strings.Cut(c.authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return authz.Caller{}, refused("Authorization is not of the form: Bearer TOKEN")
+		return authz.Caller{}, refused("Authorization does not have the form: Bearer TOKEN")
 	}
 	return v.token(ctx, strings.TrimLeft(token, " "))
 }
@@ -184,10 +185,10 @@ func devUser(name string) (authz.Caller, error) {
 	case "admin":
 		return authz.Caller{User: "admin", Roles: []string{"Admin"}}, nil
 	}
-	return authz.Caller{}, refused("X-User is neither user nor admin, which are all dev users")
+	return authz.Caller{}, refused("X-User is neither user nor admin; there are no other dev users")
 }
 
-// refused makes an [ErrUnauthenticated]. The arguments are never from a token.
+// refused returns an [ErrUnauthenticated]. Its arguments must not come from a token.
 func refused(format string, args ...any) error {
 	return fmt.Errorf("identity: %s: %w", fmt.Sprintf(format, args...), ErrUnauthenticated)
 }

@@ -363,7 +363,7 @@ func TestKindsThatAreOff(t *testing.T) {
 	wantRefused(t, who, err, emptyKey, "RS256, ES256")
 
 	who, err = newVerifier(t, identity.Options{DevUsers: true}).Request(bearer(hs))
-	wantRefused(t, who, err, hs, "no tokens are accepted")
+	wantRefused(t, who, err, hs, "tokens are not accepted")
 }
 
 func TestRolesClaim(t *testing.T) {
@@ -417,7 +417,7 @@ func TestHeadersAndPayloads(t *testing.T) {
 		{"admin", on, []string{"X-User", "admin"}, admin, ""},
 		{"Admin", on, []string{"X-User", "Admin"}, nobody, "neither user nor admin"},
 		{"empty user", on, []string{"X-User", ""}, nobody, "neither user nor admin"},
-		{"two users", on, []string{"X-User", "user", "X-User", "admin"}, nobody, "twice"},
+		{"two users", on, []string{"X-User", "user", "X-User", "admin"}, nobody, "more than once"},
 		{"user while off", off, []string{"X-User", "user"}, nobody, "dev users are off"},
 		{"empty user while off", off, []string{"X-User", ""}, nobody, "dev users are off"},
 		{"bearer", on, []string{"Authorization", "Bearer " + token}, u1, ""},
@@ -425,7 +425,7 @@ func TestHeadersAndPayloads(t *testing.T) {
 		{"no value", off, []string{"Authorization", ""}, nobody, ""},
 		{"no value beside a user", on, []string{"Authorization", "", "X-User", "user"}, user, ""},
 		{"both", on, []string{"Authorization", "Bearer " + token, "X-User", "user"}, nobody, "both"},
-		{"two tokens", off, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, nobody, "twice"},
+		{"two tokens", off, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, nobody, "more than once"},
 		{"scheme only", off, []string{"Authorization", "Bearer"}, nobody, "not a JSON Web Token"},
 		{"token only", off, []string{"Authorization", token}, nobody, "Bearer TOKEN"},
 		{"another scheme", off, []string{"Authorization", "Basic dXNlcjpwYXNz"}, nobody, "Bearer TOKEN"},

@@ -16,25 +16,25 @@ import (
 )
 
 const (
-	// fetchTimeout bounds a request to an issuer: callers wait for it.
+	// fetchTimeout bounds a request to an issuer, for which callers wait.
 	fetchTimeout = 10 * time.Second
-	// maxErrorText bounds an error's text: some quote the answer.
+	// maxErrorText bounds the text of an error, which may quote the issuer's response.
 	maxErrorText = 400
 )
 
-// asymmetric are the algorithms whose keys may be published.
+// asymmetric are the accepted algorithms with public keys.
 var asymmetric = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512,
 	jose.PS256, jose.PS384, jose.PS512, jose.EdDSA,
 }
 
-// discover asks for the issuer's configuration and keys.
+// discover fetches the issuer's configuration and keys.
 func (v *Verifier) discover(ctx context.Context, given *http.Client) error {
 	switch u, err := url.Parse(v.issuer); {
 	case err != nil, u.Host == "", u.Scheme != "https" && u.Scheme != "http", u.User != nil, u.RawQuery != "", u.Fragment != "":
 		return errors.New("identity: the issuer is not a URL such as https://login.example.com/tenant")
 	case v.audience == "":
-		return fmt.Errorf("identity: issuer %q needs an audience: it makes tokens for other services too", v.issuer)
+		return fmt.Errorf("identity: issuer %q needs an audience, because it also issues tokens for other services", v.issuer)
 	}
 	client := &http.Client{}
 	if given != nil {
@@ -64,7 +64,7 @@ func (v *Verifier) discover(ctx context.Context, given *http.Client) error {
 		}
 	}
 	if len(v.algorithms) == 0 {
-		v.algorithms = []string{string(jose.RS256)} // what every issuer has to know
+		v.algorithms = []string{string(jose.RS256)} // which every issuer must support
 	}
 	v.keys = newKeySet(config.Keys, client, v.now)
 	if _, err := v.keys.fetch(ctx, 0); err != nil {
@@ -73,20 +73,20 @@ func (v *Verifier) discover(ctx context.Context, given *http.Client) error {
 	return nil
 }
 
-// attempt verifies one token. The verifier above it makes text of the errors, so
-// what went wrong is kept here.
+// attempt verifies the signature of one token. It keeps the error, because the verifier
+// of go-oidc does not wrap it.
 type attempt struct {
 	keys *keySet
 	err  error
 }
 
-// VerifySignature returns what was signed.
+// VerifySignature implements [oidc.KeySet].
 func (a *attempt) VerifySignature(ctx context.Context, token string) (payload []byte, err error) {
 	payload, a.err = a.keys.verify(ctx, token)
 	return payload, a.err
 }
 
-// brief is an error with a bounded text.
+// brief is an error with a text of bounded length.
 type brief struct{ error }
 
 func (b brief) Error() string {

@@ -18,34 +18,34 @@ import (
 const (
 	// maxKeys bounds the document with the keys, in bytes.
 	maxKeys = 1 << 20
-	// Every token with a key that is not known, which anybody can make, has the keys
-	// fetched again. The issuer must not be flooded through us: fetchBurst at once,
-	// and then one in each fetchInterval. Keys that were fetched are there for all.
+	// A token with an unknown key causes a fetch of the keys, and anyone can forge such a
+	// token. To protect the issuer, fetches are limited: fetchBurst at once, then one in
+	// each fetchInterval.
 	fetchBurst    = 5
 	fetchInterval = 5 * time.Second
 )
 
-// errSignature says that no key of the issuer has signed a token.
+// errSignature means that a token is not signed with a key of the issuer.
 var errSignature = errors.New("not signed with a key of the issuer")
 
-// keySet is an issuer's keys. They are fetched again when one is missing. The key
-// set of go-oidc does so for each forged token, and may hand out keys that it had
-// fetched before a token came.
+// keySet has the keys of an issuer and fetches them again if one is missing. The key set
+// of go-oidc is not used because it fetches them for each forged token, and may use keys
+// that it fetched before the token arrived.
 type keySet struct {
 	url    string
 	client *http.Client
 	now    func() time.Time
 
 	last atomic.Pointer[fetched]
-	// Who sends here fetches; the fields below are theirs.
+	// fetching is a lock: the caller that sends to it may use the fields below.
 	fetching chan struct{}
-	used     time.Time // when all fetches would have been, with one in each interval
+	used     time.Time // the fetches so far use up the rate limit until this time
 }
 
-// fetched is how a fetch went.
+// fetched is the result of a fetch.
 type fetched struct {
 	nr   int
-	keys []jose.JSONWebKey // of the last one that went well
+	keys []jose.JSONWebKey // of the last successful fetch
 	err  error
 }
 
@@ -55,28 +55,28 @@ func newKeySet(url string, client *http.Client, now func() time.Time) *keySet {
 	return k
 }
 
-// verify returns what a token has signed. The error is [errSignature], or that the
-// keys cannot be had.
+// verify verifies a token's signature and returns its payload. The error is
+// [errSignature], or a [driver.ErrUnavailable] if the keys cannot be fetched.
 func (k *keySet) verify(ctx context.Context, token string) ([]byte, error) {
 	jws, err := jose.ParseSignedCompact(token, asymmetric)
 	if err != nil {
 		return nil, errSignature
 	}
-	had := k.last.Load()
-	if payload, ok := had.verify(jws); ok {
+	cached := k.last.Load()
+	if payload, ok := cached.verify(jws); ok {
 		return payload, nil
 	}
-	got, err := k.fetch(ctx, had.nr)
+	fresh, err := k.fetch(ctx, cached.nr)
 	if err != nil {
 		return nil, err
 	}
-	if payload, ok := got.verify(jws); ok {
+	if payload, ok := fresh.verify(jws); ok {
 		return payload, nil
 	}
 	return nil, errSignature
 }
 
-// verify tries the keys that the token names, or all when it names none.
+// verify tries the keys with the token's key id, or all keys if it has none.
 func (f *fetched) verify(jws *jose.JSONWebSignature) ([]byte, bool) {
 	header := jws.Signatures[0].Header
 	for _, key := range f.keys {
@@ -90,8 +90,8 @@ func (f *fetched) verify(jws *jose.JSONWebSignature) ([]byte, bool) {
 	return nil, false
 }
 
-// fetch fetches the keys, unless that was done since the fetch with the given
-// number: callers that wait for it share what came of it.
+// fetch fetches the keys, unless another caller has fetched them since the fetch with
+// the given number. Waiting callers share the result.
 func (k *keySet) fetch(ctx context.Context, since int) (*fetched, error) {
 	select {
 	case k.fetching <- struct{}{}:
@@ -101,7 +101,7 @@ func (k *keySet) fetch(ctx context.Context, since int) (*fetched, error) {
 	defer func() { <-k.fetching }()
 	f := k.last.Load()
 	if f.nr == since && k.mayFetch() {
-		// For all callers: one that goes away does not end it.
+		// All waiting callers need the result: the end of one must not cancel the fetch.
 		keys, err := k.get(context.WithoutCancel(ctx))
 		if err != nil {
 			keys = f.keys
@@ -114,7 +114,7 @@ func (k *keySet) fetch(ctx context.Context, since int) (*fetched, error) {
 
 func (k *keySet) mayFetch() bool {
 	now := k.now()
-	// More than a burst ahead: the clock was set back.
+	// If it is more than a burst ahead, the clock was set back.
 	if ahead := k.used.Sub(now); ahead < 0 || ahead > fetchBurst*fetchInterval {
 		k.used = now
 	}
@@ -143,9 +143,9 @@ func (k *keySet) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 	switch {
 	case err != nil:
 	case resp.StatusCode != http.StatusOK:
-		err = fmt.Errorf("%s answers %s", k.url, resp.Status)
+		err = fmt.Errorf("%s returned %s", k.url, resp.Status)
 	case len(body) > maxKeys:
-		err = fmt.Errorf("%s answers more than %d bytes", k.url, maxKeys)
+		err = fmt.Errorf("%s returned more than %d bytes", k.url, maxKeys)
 	}
 	if err != nil {
 		return nil, unavailable(err)
@@ -154,18 +154,18 @@ func (k *keySet) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(body, &set); err != nil {
-		return nil, unavailable(fmt.Errorf("%s answers no list of keys: %w", k.url, err))
+		return nil, unavailable(fmt.Errorf("%s did not return a list of keys: %w", k.url, err))
 	}
 	var keys []jose.JSONWebKey
 	for _, text := range set.Keys {
-		// Keys of kinds that are not known are not for us (RFC 7517, 5).
+		// Keys of unknown kinds must be ignored (RFC 7517, 5).
 		var key jose.JSONWebKey
 		if json.Unmarshal(text, &key) == nil && key.IsPublic() && key.Use != "enc" {
 			keys = append(keys, key)
 		}
 	}
 	if len(keys) == 0 {
-		return nil, unavailable(fmt.Errorf("%s has no public key among %d", k.url, len(set.Keys)))
+		return nil, unavailable(fmt.Errorf("%s returned no usable public key among %d keys", k.url, len(set.Keys)))
 	}
 	return keys, nil
 }

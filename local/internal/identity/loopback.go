@@ -8,24 +8,25 @@ import (
 	"strings"
 )
 
-// Loopback returns an error unless the address, HOST:PORT, is one that only this
-// machine reaches: localhost, 127.0.0.0/8 or ::1. An empty host is all interfaces.
+// Loopback returns an error unless only this machine can reach the address, HOST:PORT:
+// its host must be localhost, in 127.0.0.0/8, or ::1. An empty host means all interfaces
+// and is an error.
 func Loopback(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("identity: address %q: %w", addr, err)
 	}
 	if !loopback(host) {
-		return fmt.Errorf("identity: address %q may be reached from other machines; use localhost", addr)
+		return fmt.Errorf("identity: other machines may be able to reach the address %q; use localhost", addr)
 	}
 	return nil
 }
 
-// LocalHost reports whether a request was addressed to localhost or a loopback
-// address, by its Host header. Any page in a browser can have its own name resolve
-// to this machine and then counts as being from here (DNS rebinding); the name is
-// what gives it away. Whether a WebSocket's Origin is the Host is another question,
-// to be asked as well: browsers let any page open one.
+// LocalHost reports whether the Host header of a request is localhost or a loopback
+// address. It detects DNS rebinding: the domain of a foreign page can resolve to this
+// machine, which makes the page same-origin, but the Host header still has that domain.
+// For a WebSocket the Origin must be checked as well, because browsers allow any page to
+// open one.
 func LocalHost(r *http.Request) bool {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil { // no port

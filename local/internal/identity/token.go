@@ -20,18 +20,18 @@ import (
 )
 
 const (
-	// leeway is how far the clock of who made a token may be ahead of ours. A token
-	// never lives longer for it.
+	// leeway is how far the issuer's clock may be ahead of ours. It does not extend the
+	// lifetime of a token.
 	leeway = 30 * time.Second
 	// maxUser bounds the user id, which becomes part of keys and rows.
 	maxUser = 256
-	// lastSecond ends the year 9999; later times have no JSON form.
+	// lastSecond is the end of the year 9999; later times have no JSON form.
 	lastSecond = 253402300799
 )
 
-// token verifies a JSON Web Token. What the token says about its algorithm only
-// chooses between keys; each kind of key has its own list of algorithms, so that no
-// public key can be taken for a secret.
+// token verifies a JSON Web Token. The algorithm in the token's header only selects the
+// kind of key; each kind has its own list of algorithms, so that a public key is never
+// used as a secret.
 func (v *Verifier) token(ctx context.Context, raw string) (authz.Caller, error) {
 	alg, err := algorithm(raw)
 	if err != nil {
@@ -41,7 +41,7 @@ func (v *Verifier) token(ctx context.Context, raw string) (authz.Caller, error) 
 	byIssuer := alg != jwt.SigningMethodHS256.Alg()
 	switch {
 	case len(v.secret) == 0 && v.keys == nil:
-		return authz.Caller{}, refused("there is a token, but no tokens are accepted: neither a secret nor an issuer is set")
+		return authz.Caller{}, refused("tokens are not accepted, because neither a secret nor an issuer is configured")
 	case !byIssuer && len(v.secret) > 0:
 		claims, err = v.bySecret(raw)
 	case byIssuer && slices.Contains(v.algorithms, alg):
@@ -55,7 +55,7 @@ func (v *Verifier) token(ctx context.Context, raw string) (authz.Caller, error) 
 	return v.identity(claims, byIssuer)
 }
 
-// accepted lists the algorithms of the tokens that have a chance.
+// accepted returns the accepted algorithms.
 func (v *Verifier) accepted() []string {
 	if len(v.secret) > 0 {
 		return append([]string{jwt.SigningMethodHS256.Alg()}, v.algorithms...)
@@ -63,10 +63,10 @@ func (v *Verifier) accepted() []string {
 	return v.algorithms
 }
 
-// algorithm reads a token's header.
+// algorithm returns the algorithm in a token's header.
 func algorithm(raw string) (string, error) {
 	malformed := refused("the token is not a JSON Web Token")
-	// The decoder of base64 skips line breaks, which payloads may have in strings.
+	// The base64 decoder would ignore line breaks inside the token.
 	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r >= utf8.RuneSelf }) || strings.Count(raw, ".") != 2 {
 		return "", malformed
 	}
@@ -79,9 +79,9 @@ func algorithm(raw string) (string, error) {
 	if json.Unmarshal(text, &header) != nil {
 		return "", malformed
 	}
-	// Extensions that must be understood (RFC 7515, 4.1.11): we know none.
+	// Critical extensions (RFC 7515, 4.1.11): none are supported.
 	if _, has := header["crit"]; has {
-		return "", refused("the token needs an extension that is not known here")
+		return "", refused("the token requires an unsupported extension")
 	}
 	alg, _ := header["alg"].(string)
 	return alg, nil
@@ -92,7 +92,7 @@ func (v *Verifier) bySecret(raw string) (map[string]any, error) {
 	parser := jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 		jwt.WithStrictDecoding(),
-		jwt.WithoutClaimsValidation(), // one check for both kinds of tokens follows
+		jwt.WithoutClaimsValidation(), // see Verifier.identity
 	)
 	if _, err := parser.ParseWithClaims(raw, claims, func(*jwt.Token) (any, error) { return v.secret, nil }); err != nil {
 		return nil, refused("the token is malformed or not signed with the secret")
@@ -104,8 +104,8 @@ func (v *Verifier) byIssuer(ctx context.Context, raw string) (map[string]any, er
 	keys := &attempt{keys: v.keys}
 	token, err := oidc.NewVerifier(v.issuer, keys, &oidc.Config{
 		SupportedSigningAlgs: v.algorithms,
-		// One check for both kinds of tokens follows. The library's lets tokens live
-		// that end now, and be five minutes early.
+		// See Verifier.identity. The library's checks accept tokens that expire at this
+		// moment, or become valid within five minutes.
 		SkipClientIDCheck: true, SkipExpiryCheck: true, SkipIssuerCheck: true,
 	}).Verify(ctx, raw)
 	switch {
@@ -116,12 +116,12 @@ func (v *Verifier) byIssuer(ctx context.Context, raw string) (map[string]any, er
 	}
 	var claims map[string]any
 	if token.Claims(&claims) != nil {
-		return nil, refused("the token's claims are no object")
+		return nil, refused("the token's claims are not a JSON object")
 	}
 	return claims, nil
 }
 
-// identity checks the claims of a token whose signature is right.
+// identity checks the claims of a token with a valid signature and returns the caller.
 func (v *Verifier) identity(claims map[string]any, byIssuer bool) (authz.Caller, error) {
 	now := v.now()
 	expires, has, err := instant(claims, "exp")
@@ -129,7 +129,7 @@ func (v *Verifier) identity(claims map[string]any, byIssuer bool) (authz.Caller,
 	case err != nil:
 		return authz.Caller{}, err
 	case !has:
-		return authz.Caller{}, refused("the token has no claim exp: tokens have to expire")
+		return authz.Caller{}, refused("the token has no claim exp, which is required")
 	case !now.Before(expires):
 		return authz.Caller{}, refused("the token has expired")
 	}
@@ -139,7 +139,7 @@ func (v *Verifier) identity(claims map[string]any, byIssuer bool) (authz.Caller,
 			return authz.Caller{}, err
 		}
 		if now.Add(leeway).Before(from) {
-			return authz.Caller{}, refused("the token is not valid yet: its claim %s is more than %v ahead of the clock here", name, leeway)
+			return authz.Caller{}, refused("the token is not valid yet: its claim %s is more than %v in the future", name, leeway)
 		}
 	}
 	iss, _ := claims["iss"].(string)
@@ -147,15 +147,15 @@ func (v *Verifier) identity(claims map[string]any, byIssuer bool) (authz.Caller,
 	case byIssuer && iss != v.issuer:
 		return authz.Caller{}, refused("the token's issuer is not %q", v.issuer)
 	case !byIssuer && iss != "" && iss == v.issuer:
-		// Whoever has the secret does not get to speak for the issuer.
-		return authz.Caller{}, refused("the token says that it is from %q, but is signed with the secret", v.issuer)
+		// The holder of the secret cannot act as the issuer.
+		return authz.Caller{}, refused("the token's issuer is %q, but it is signed with the secret", v.issuer)
 	case v.audience != "" && !slices.Contains(audiences(claims), v.audience):
 		return authz.Caller{}, refused("the token is not for the audience %q", v.audience)
 	}
 	user, _ := claims["sub"].(string)
 	switch {
 	case user == "":
-		return authz.Caller{}, refused("the token has no claim sub, the caller's id")
+		return authz.Caller{}, refused("the token has no claim sub, the id of the caller")
 	case len(user) > maxUser:
 		return authz.Caller{}, refused("the token's claim sub has %d bytes, over the limit of %d", len(user), maxUser)
 	case strings.ContainsFunc(user, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }):
@@ -168,7 +168,7 @@ func (v *Verifier) identity(claims map[string]any, byIssuer bool) (authz.Caller,
 	return authz.Caller{User: user, Roles: roles, Expires: expires}, nil
 }
 
-// instant reads a time, in seconds since 1970.
+// instant returns the time in a claim, which is in seconds since 1970.
 func instant(claims map[string]any, name string) (t time.Time, has bool, err error) {
 	value, has := claims[name]
 	if !has {
@@ -182,7 +182,7 @@ func instant(claims map[string]any, name string) (t time.Time, has bool, err err
 	return time.Unix(int64(whole), int64(frac*1e9)).UTC(), true, nil
 }
 
-// audiences reads the claim aud, which is a string or a list of them.
+// audiences returns the values of the claim aud, which is a string or a list of strings.
 func audiences(claims map[string]any) []string {
 	if one, ok := claims["aud"].(string); ok {
 		return []string{one}
@@ -197,8 +197,8 @@ func audiences(claims map[string]any) []string {
 	return all
 }
 
-// lookup finds a claim by its name or its path. Names may have dots themselves, as
-// URLs have and clients of Keycloak, so each dot is tried.
+// lookup finds a claim by its name or path. Names may contain dots, such as URLs and the
+// names of Keycloak clients, so it tries each dot as the separator.
 func lookup(claims map[string]any, path string) any {
 	if value, has := claims[path]; has {
 		return value
@@ -216,7 +216,8 @@ func lookup(claims map[string]any, path string) any {
 	return nil
 }
 
-// names reads the value of the claim with the roles.
+// names returns the roles in the value of the roles claim; ok is false if its type is
+// wrong.
 func names(value any) (all []string, ok bool) {
 	switch value := value.(type) {
 	case nil:

@@ -22,7 +22,7 @@ type client struct {
 	in     *bufio.Reader
 	random *rand.Rand
 	line   [][]byte
-	middle []byte // between the first line and the length of the body
+	middle []byte // the text between the first line and the length of the body
 	body   [][]byte
 	want   []byte
 
@@ -40,7 +40,7 @@ func (o *Requests) run(ctx context.Context) (Report, error) {
 	defer func() {
 		for _, c := range clients {
 			if c != nil {
-				c.conn.Close() //nolint:errcheck // what was asked for has been read
+				c.conn.Close() //nolint:errcheck // all responses have been read
 			}
 		}
 	}()
@@ -74,7 +74,7 @@ func (o *Requests) run(ctx context.Context) (Report, error) {
 }
 
 func (c *client) work(end time.Time) {
-	_ = c.conn.SetDeadline(end.Add(10 * time.Second)) // a server that hangs is an error, not a hanging benchmark
+	_ = c.conn.SetDeadline(end.Add(10 * time.Second)) // if the server hangs, the benchmark fails instead of hanging
 	for at := now(); at.Before(end); {
 		if err := c.exchange(); err != nil {
 			c.bad++
@@ -83,7 +83,7 @@ func (c *client) work(end time.Time) {
 			}
 			var wrong wrongAnswer
 			if !errors.As(err, &wrong) {
-				return // the connection is of no use any more
+				return // the connection is broken
 			}
 		} else {
 			c.good++
@@ -94,12 +94,12 @@ func (c *client) work(end time.Time) {
 	}
 }
 
-// wrongAnswer is an answer that is not what was wanted.
+// wrongAnswer is a response without the wanted status or text.
 type wrongAnswer struct{ text string }
 
 func (w wrongAnswer) Error() string { return w.text }
 
-// exchange sends a request and reads its answer.
+// exchange sends a request and reads its response.
 func (c *client) exchange() error {
 	c.request()
 	if _, err := c.conn.Write(c.out); err != nil {
@@ -118,7 +118,7 @@ func (c *client) exchange() error {
 func (c *client) request() {
 	n := c.random.IntN(c.order.IDs)
 	if c.order.Own {
-		n = n/c.order.Clients*c.order.Clients + c.number // of the same remainder: nobody else's
+		n = n/c.order.Clients*c.order.Clients + c.number // no other client has numbers with this remainder
 		if n >= c.order.IDs {
 			n = c.number
 		}
@@ -145,14 +145,14 @@ func (c *client) request() {
 	c.out = fill(c.out, c.body)
 }
 
-// read reads an answer into c.answer; the status is valid until the next read.
+// read reads a response into c.answer and returns its status.
 func (c *client) read() (status []byte, err error) {
 	line, err := c.headerLine()
 	if err != nil {
 		return nil, err
 	}
 	if len(line) < 12 {
-		return nil, fmt.Errorf("no answer of HTTP: %q", line)
+		return nil, fmt.Errorf("not an HTTP response: %q", line)
 	}
 	var code [3]byte
 	copy(code[:], line[9:12])
@@ -200,7 +200,7 @@ func (c *client) headerLine() ([]byte, error) {
 	return bytes.TrimRight(line, "\r\n"), err
 }
 
-// take appends n bytes to the answer.
+// take appends the next n bytes of the response to c.answer.
 func (c *client) take(n int) error {
 	at := len(c.answer)
 	c.answer = append(c.answer, make([]byte, n)...)

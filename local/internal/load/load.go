@@ -1,6 +1,5 @@
-// Package load loads an HTTP server with requests and subscriptions, from a
-// process of its own: what the clients cost is not counted as the server's. It is
-// for benchmarks.
+// Package load sends requests and subscriptions to an HTTP server, for benchmarks. It runs
+// in a separate process, so that the cost of the clients is not measured as the server's.
 package load
 
 import (
@@ -14,60 +13,62 @@ import (
 	"time"
 )
 
-// Order is what the process is told to do next. One of its members is set.
+// Order is an instruction to the process. Exactly one of Requests, Watch, Expect and Await
+// is set.
 type Order struct {
 	Requests *Requests `json:",omitempty"`
 	Watch    *Watch    `json:",omitempty"`
-	// Expect begins to look for a text in the messages of the subscriptions; Await
-	// then waits until By of them have seen it, 0 is all, and for so long at most.
+	// Expect starts to search the messages of the subscriptions for a text. Await then
+	// waits, at most for its duration, until By subscriptions have received the text; 0 is
+	// all of them.
 	Expect string        `json:",omitempty"`
 	By     int           `json:",omitempty"`
 	Await  time.Duration `json:",omitempty"`
 }
 
-// Requests asks for requests, as many as there is time for. Each of the clients
-// has a connection, and sends its next request when it has the answer.
+// Requests sends as many requests as possible in a given time. Each client has one
+// connection and sends its next request when it has received the response.
 type Requests struct {
 	// Addr is the server's HOST:PORT.
 	Addr    string
 	Clients int
-	// For is how long.
+	// For is the duration.
 	For time.Duration
-	// Line is the request's first line without the version, Headers are its headers
-	// beside Host and Content-Length. ID in Line and Body stands for an id.
+	// Line is the request's first line without the version, and Headers are its headers
+	// except Host and Content-Length. ID in Line and Body is replaced by an id.
 	Line    string
 	Headers []string
 	Body    string
-	// Prefix and IDs make the ids: Prefix, and a random number below IDs. With Own
-	// a client takes only numbers of its own.
+	// An id is Prefix followed by a random number below IDs. With Own no two clients use
+	// the same numbers.
 	Prefix string
 	IDs    int
 	Own    bool
-	// Want is what the body of each answer contains.
+	// Want is a text that the body of each response must contain.
 	Want string
 }
 
-// ID is what stands for an id in a request.
+// ID is the placeholder of an id in a request.
 const ID = "{id}"
 
-// Report is what the process answers.
+// Report is the result of an order.
 type Report struct {
-	// Requests are those that were answered with status 200 and what was wanted;
-	// Errors all others. First is the first of those.
+	// Requests is the number of responses with status 200 and the wanted text, Errors the
+	// number of all others. First is the first error.
 	Requests, Errors int
 	First            string `json:",omitempty"`
 	Seconds          float64
-	// P50 and P99 are how long requests took.
+	// P50 and P99 are percentiles of the response times.
 	P50, P99 time.Duration
-	// Missing are the subscriptions that did not see what was awaited.
+	// Missing is the number of subscriptions that did not receive the expected text.
 	Missing int
 }
 
-// PerSecond is how many requests were answered in a second.
+// PerSecond returns the successful requests per second.
 func (r Report) PerSecond() float64 { return float64(r.Requests) / r.Seconds }
 
-// Watch opens subscriptions by WebSocket, and keeps them. Document is a
-// subscription with one variable, id; it is empty with no Prefix.
+// Watch opens subscriptions by WebSocket and keeps them open. Document is a subscription
+// with the variable id, which is set only if Prefix is not empty.
 type Watch struct {
 	Addr, Path string
 	Headers    map[string]string
@@ -77,11 +78,11 @@ type Watch struct {
 	Connections, PerConnection int
 }
 
-// now is the clock; what is measured here is real time.
+// now is the clock: load measures real time.
 var now = time.Now
 
-// Serve takes orders, JSON values, from in and answers each with a Report on out,
-// until in ends.
+// Serve reads orders as JSON values from in and writes a Report for each to out, until in
+// ends.
 func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	orders, reports := json.NewDecoder(in), json.NewEncoder(out)
 	var w watchers
@@ -114,7 +115,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 }
 
-// percentile returns the value below which a part of the sorted values is.
+// percentile returns the value that is greater than a given part of the sorted values.
 func percentile(sorted []uint32, part float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -138,5 +139,5 @@ func summary(clients []*client, took time.Duration) Report {
 	return r
 }
 
-// split cuts a text at the ids in it.
+// split splits a text at its placeholders of ids.
 func split(text string) [][]byte { return bytes.Split([]byte(text), []byte(ID)) }

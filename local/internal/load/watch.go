@@ -15,7 +15,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// watchers are the subscriptions of a process.
+// watchers has the subscriptions of the process.
 type watchers struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -24,7 +24,7 @@ type watchers struct {
 	awaited atomic.Pointer[awaited]
 }
 
-// awaited is a text that subscriptions wait for.
+// awaited is a text that subscriptions are expected to receive.
 type awaited struct {
 	text []byte
 	mu   sync.Mutex
@@ -54,7 +54,7 @@ func (w *watchers) close() {
 	w.total = 0
 }
 
-// open replaces the subscriptions; no connections is none.
+// open closes the old subscriptions and opens new ones.
 func (w *watchers) open(ctx context.Context, o Watch) error {
 	w.close()
 	ctx, w.cancel = context.WithCancel(ctx)
@@ -89,7 +89,7 @@ func (w *watchers) connect(ctx context.Context, o Watch, number int) error {
 		return err
 	}
 	if _, ack, err := conn.Read(ctx); err != nil || !bytes.Contains(ack, []byte("connection_ack")) {
-		return errors.Join(fmt.Errorf("instead of connection_ack came %.200q", ack), err)
+		return errors.Join(fmt.Errorf("received %.200q, want connection_ack", ack), err)
 	}
 	for i := range o.PerConnection {
 		variables := map[string]string{}
@@ -101,7 +101,7 @@ func (w *watchers) connect(ctx context.Context, o Watch, number int) error {
 		}
 	}
 	w.wg.Go(func() {
-		defer conn.CloseNow() //nolint:errcheck // it ends with the process
+		defer conn.CloseNow() //nolint:errcheck // the process ends afterwards
 		w.read(ctx, conn, number)
 	})
 	return nil
@@ -125,15 +125,15 @@ func (w *watchers) read(ctx context.Context, conn *websocket.Conn, number int) {
 	}
 }
 
-// subscription returns the id of a message's subscription: members of the payload
-// may have the same name.
+// subscription returns the id of a message's subscription. It decodes the message because
+// the payload may have members of the same name.
 func subscription(message []byte) string {
 	var m struct{ ID string }
-	_ = json.Unmarshal(message, &m) // what is no JSON is of no subscription
+	_ = json.Unmarshal(message, &m) // a message that is not JSON has no id
 	return m.ID
 }
 
-// expect begins to look for a text in the messages that come from now on.
+// expect starts to search new messages for a text.
 func (w *watchers) expect(text string, by int) {
 	if by == 0 {
 		by = w.total
@@ -145,7 +145,8 @@ func (w *watchers) expect(text string, by int) {
 	w.awaited.Store(a)
 }
 
-// await waits until every subscription has seen what is expected.
+// await waits until the expected number of subscriptions has received the text, at most
+// for the given duration.
 func (w *watchers) await(ctx context.Context, most time.Duration) Report {
 	a := w.awaited.Load()
 	start := now()

@@ -15,7 +15,7 @@ import (
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 
-// The codes of what the server itself refuses.
+// The codes of errors that the server itself returns.
 const (
 	BodySize          resolver.Code = "BODY_SIZE"
 	DepthLimit        resolver.Code = "DEPTH_LIMIT"
@@ -25,15 +25,15 @@ const (
 	OperationLimit    resolver.Code = "OPERATION_LIMIT"
 )
 
-// What is refused before anything is run is an error of the request for clients,
-// as a document is that is not valid: a status of 4xx, a message of type error.
+// Errors with these codes occur before anything runs. Clients get them like an invalid
+// document: with a status of 4xx, or as a message of type error.
 func init() {
 	for _, c := range []resolver.Code{resolver.BadInput, DepthLimit, AliasLimit, ComplexityLimit} {
 		errcode.RegisterErrorType(string(c), errcode.KindProtocol)
 	}
 }
 
-// bounds refuses documents that would cost too much, before anything is run.
+// bounds refuses documents that are too expensive before anything runs.
 type bounds struct {
 	maxDepth, maxAliases, maxComplexity, defaultPage int
 }
@@ -50,21 +50,21 @@ func (bounds) ExtensionName() string { return "Bounds" }
 // Validate implements [graphql.HandlerExtension].
 func (bounds) Validate(graphql.ExecutableSchema) error { return nil }
 
-// maxRepetition bounds the sum of the squares of how often each name is in a
-// document: the validator compares fields of the same name in pairs. A thousand
-// times one name comes to about 0.1 s.
+// maxRepetition bounds the sum, over all names in a document, of the squares of their
+// numbers of occurrences, because the validator compares each pair of fields with the
+// same name. A name that occurs a thousand times takes about 0.1 s.
 const maxRepetition = 1 << 20
 
 // MutateOperationParameters implements [graphql.OperationParameterMutator].
 func (bounds) MutateOperationParameters(_ context.Context, params *graphql.RawParams) *gqlerror.Error {
 	if len(params.Query) <= 2<<10 {
-		return nil // there is no room for so many
+		return nil // too short to exceed the bound
 	}
 	names, sum := map[string]int{}, 0
 	for l := lexer.New(&ast.Source{Input: params.Query}); ; {
 		token, err := l.ReadToken()
 		if err != nil || token.Kind == lexer.EOF {
-			return nil // the parser tells what is wrong
+			return nil // the parser reports the error
 		}
 		if token.Kind != lexer.Name {
 			continue
@@ -84,13 +84,13 @@ func (bounds) MutateOperationParameters(_ context.Context, params *graphql.RawPa
 func (b bounds) MutateOperationContext(ctx context.Context, op *graphql.OperationContext) *gqlerror.Error {
 	op.DisableIntrospection = false
 	if requestOf(ctx).get && op.Operation.Operation != ast.Query {
-		return &gqlerror.Error{Message: "GET is for queries only; please use POST", Extensions: map[string]any{"code": string(resolver.BadInput)}}
+		return &gqlerror.Error{Message: "GET supports only queries; use POST", Extensions: map[string]any{"code": string(resolver.BadInput)}}
 	}
 	m := measure{variables: op.Variables, fragments: map[*ast.FragmentDefinition]cost{}, defaultPage: b.defaultPage}
 	c := m.set(op.Operation.SelectionSet)
-	refuse := func(code resolver.Code, what string, is, limit int) *gqlerror.Error {
+	refuse := func(code resolver.Code, measure string, value, limit int) *gqlerror.Error {
 		return &gqlerror.Error{
-			Message:    fmt.Sprintf("the operation has %s of %d, the limit is %d", what, is, limit),
+			Message:    fmt.Sprintf("the operation has %s of %d, the limit is %d", measure, value, limit),
 			Extensions: map[string]any{"code": string(code)},
 		}
 	}
@@ -105,15 +105,15 @@ func (b bounds) MutateOperationContext(ctx context.Context, op *graphql.Operatio
 	return nil
 }
 
-// cost is what a part of a document comes to: how deep it is nested, how many
-// aliases it has, and how many fields its answer may have. Sums stop at the
-// greatest int: fragments that spread one another grow without end.
+// cost is the cost of a part of a document: its nesting depth, its number of aliases,
+// and the maximum number of fields in its response. Sums saturate at the maximum int,
+// because nested fragments can make them exponentially large.
 type cost struct{ depth, aliases, fields int }
 
-// introspectionCost is what a field of introspection counts for.
+// introspectionCost is the number of fields that an introspection field counts for.
 const introspectionCost = 200
 
-// measure computes costs; each fragment once, whatever it is spread in.
+// measure computes costs. It visits each fragment once, even if it is spread often.
 type measure struct {
 	variables   map[string]any
 	fragments   map[*ast.FragmentDefinition]cost
@@ -135,7 +135,7 @@ func (m *measure) set(set ast.SelectionSet) cost {
 			}
 			var known bool
 			if c, known = m.fragments[s.Definition]; !known {
-				c = m.set(s.Definition.SelectionSet) // there are no cycles: the document is valid
+				c = m.set(s.Definition.SelectionSet) // a valid document has no cycles
 				m.fragments[s.Definition] = c
 			}
 		}
@@ -152,8 +152,8 @@ func (m *measure) field(f *ast.Field) cost {
 		c.aliases = add(c.aliases, 1)
 	}
 	if strings.HasPrefix(f.Name, "__") {
-		// Introspection is bounded by the schema, and by the rule that its lists do
-		// not nest; it is deeper than other documents.
+		// The size of introspection is bounded by the schema and by the rule that its
+		// lists do not nest. Its depth does not count: it exceeds that of other documents.
 		fields := introspectionCost
 		if f.Name == "__typename" {
 			fields = 1
@@ -165,7 +165,7 @@ func (m *measure) field(f *ast.Field) cost {
 	return c
 }
 
-// size is how many nodes a connection may have; 1 for any other field.
+// size returns the maximum number of nodes of a connection; 1 for any other field.
 func (m *measure) size(f *ast.Field) int {
 	if f.Definition == nil || f.Definition.Arguments.ForName("first") == nil {
 		return 1

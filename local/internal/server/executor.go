@@ -21,18 +21,18 @@ import (
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 
-// executor runs operations of an API, which is data, on gqlgen's runtime, which
-// is made for generated code: it stands where that would be.
+// executor runs the operations of an API on gqlgen's runtime. It replaces the code that
+// gqlgen would generate, because the API is only known at run time.
 type executor struct {
 	schema *ast.Schema
-	// operations are those of the API by kind and name.
+	// operations are the operations of the API by kind and name.
 	operations map[api.OperationKind]map[string]*api.Operation
 	run        *resolver.Resolver
 	report     func(ctx context.Context, err error) string // logs an internal error and returns its id
 	// timeout bounds a query or mutation.
 	timeout time.Duration
 	now     func() time.Time
-	// observe is told of every query and mutation that was run.
+	// observe is called after every query and mutation.
 	observe func(ctx context.Context, o *api.Operation, user string, took time.Duration, err error)
 }
 
@@ -53,8 +53,7 @@ func newExecutor(schema *api.Schema, run *resolver.Resolver) (*executor, error) 
 // Schema implements [graphql.ExecutableSchema].
 func (e *executor) Schema() *ast.Schema { return e.schema }
 
-// Complexity implements [graphql.ExecutableSchema]; package server has bounds of
-// its own.
+// Complexity implements [graphql.ExecutableSchema]. It is not used: see bounds.
 func (e *executor) Complexity(context.Context, string, string, int, map[string]any) (int, bool) {
 	return 0, false
 }
@@ -83,8 +82,8 @@ func (e *executor) Exec(ctx context.Context) graphql.ResponseHandler {
 	}
 }
 
-// plain returns a variable's value with all lists as those of JSON: the runtime
-// makes a []string of a single string where a list is expected.
+// plain returns a variable's value with each list as []any: where a list is expected,
+// gqlgen converts a single string to []string.
 func plain(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -111,39 +110,39 @@ func plain(v any) any {
 	return out
 }
 
-// root answers a query or mutation: the fields of a mutation one after the other,
-// those of a query together.
+// root runs a query or mutation: the fields of a mutation in order, those of a query
+// concurrently.
 func (e *executor) root(ctx context.Context, op *graphql.OperationContext) json.RawMessage {
 	kind := api.Query
 	if op.Operation.Operation == ast.Mutation {
 		kind = api.Mutation
 	}
 	fields := graphql.CollectFields(op, op.Operation.SelectionSet, []string{string(kind)})
-	answers := make([]answer, len(fields))
+	results := make([]result, len(fields))
 	if kind == api.Query && len(fields) > 1 {
 		var wg sync.WaitGroup
 		for i, f := range fields {
-			wg.Go(func() { answers[i] = e.field(ctx, op, kind, f) })
+			wg.Go(func() { results[i] = e.field(ctx, op, kind, f) })
 		}
 		wg.Wait()
 	} else {
 		for i, f := range fields {
-			answers[i] = e.field(ctx, op, kind, f)
+			results[i] = e.field(ctx, op, kind, f)
 		}
 	}
 	out := []byte{'{'}
 	ok := true
 	for i, f := range fields {
-		for _, err := range answers[i].errors {
+		for _, err := range results[i].errors {
 			graphql.AddError(ctx, err)
 		}
-		ok = ok && answers[i].ok
+		ok = ok && results[i].ok
 		if i > 0 {
 			out = append(out, ',')
 		}
 		out = append(out, '"')
 		out = append(out, f.Alias...)
-		out = append(append(out, '"', ':'), answers[i].data...)
+		out = append(append(out, '"', ':'), results[i].data...)
 	}
 	if !ok {
 		return json.RawMessage("null")
@@ -151,44 +150,44 @@ func (e *executor) root(ctx context.Context, op *graphql.OperationContext) json.
 	return append(out, '}')
 }
 
-// answer is what one field of a root type came to; not ok means that it would
-// have to be null and cannot.
-type answer struct {
+// result is the result of one field of a root type. ok is false if it is null although
+// its type does not allow that.
+type result struct {
 	data   []byte
 	errors gqlerror.List
 	ok     bool
 }
 
-func (e *executor) field(ctx context.Context, op *graphql.OperationContext, kind api.OperationKind, f graphql.CollectedField) (a answer) {
+func (e *executor) field(ctx context.Context, op *graphql.OperationContext, kind api.OperationKind, f graphql.CollectedField) (res result) {
 	defer func() {
 		if r := recover(); r != nil {
-			a = e.failed(ctx, f, api.Ref{NonNull: !strings.HasPrefix(f.Name, "__") && f.Definition.Type.NonNull}, panicked(r))
+			res = e.failed(ctx, f, api.Ref{NonNull: !strings.HasPrefix(f.Name, "__") && f.Definition.Type.NonNull}, panicked(r))
 		}
 	}()
 	switch f.Name {
 	case "__typename":
-		return answer{data: fmt.Appendf(nil, "%q", string(kind)), ok: true}
+		return result{data: fmt.Appendf(nil, "%q", string(kind)), ok: true}
 	case "__schema", "__type":
-		return answer{data: e.introspect(op, f), ok: true}
+		return result{data: e.introspect(op, f), ok: true}
 	}
 	o := e.operations[kind][f.Name]
 	call, err := callOf(ctx, op, o, f)
 	if err != nil {
 		return e.failed(ctx, f, o.Result, err)
 	}
-	began := e.now()
+	start := e.now()
 	value, err := e.run.Resolve(ctx, call)
-	e.observe(ctx, o, call.Who.User, e.now().Sub(began), err)
+	e.observe(ctx, o, call.Who.User, e.now().Sub(start), err)
 	if err != nil {
 		return e.failed(ctx, f, o.Result, err)
 	}
 	return e.write(ctx, op, o, f, value)
 }
 
-// write shows a value as the caller asked for it.
-func (e *executor) write(ctx context.Context, op *graphql.OperationContext, o *api.Operation, f graphql.CollectedField, value json.RawMessage) answer {
+// write returns the selected parts of a value.
+func (e *executor) write(ctx context.Context, op *graphql.OperationContext, o *api.Operation, f graphql.CollectedField, value json.RawMessage) result {
 	var w api.Writer
-	a := answer{ok: w.Value(o.Result, value, selection(op, f.Selections), f.Alias), data: w.Bytes()}
+	a := result{ok: w.Value(o.Result, value, selection(op, f.Selections), f.Alias), data: w.Bytes()}
 	if !a.ok {
 		a.data = []byte("null")
 	}
@@ -198,8 +197,8 @@ func (e *executor) write(ctx context.Context, op *graphql.OperationContext, o *a
 	return a
 }
 
-func (e *executor) failed(ctx context.Context, f graphql.CollectedField, result api.Ref, err error) answer {
-	return answer{data: []byte("null"), ok: !result.NonNull, errors: gqlerror.List{e.present(ctx, ast.Path{ast.PathName(f.Alias)}, err)}}
+func (e *executor) failed(ctx context.Context, f graphql.CollectedField, fieldType api.Ref, err error) result {
+	return result{data: []byte("null"), ok: !fieldType.NonNull, errors: gqlerror.List{e.present(ctx, ast.Path{ast.PathName(f.Alias)}, err)}}
 }
 
 func pathOf(path []any) ast.Path {
@@ -215,20 +214,20 @@ func pathOf(path []any) ast.Path {
 	return out
 }
 
-// callOf makes the call of an operation from the request that ctx belongs to.
+// callOf returns the call of an operation for the request of ctx.
 func callOf(ctx context.Context, op *graphql.OperationContext, o *api.Operation, f graphql.CollectedField) (resolver.Call, error) {
 	r := requestOf(ctx)
-	if err := r.stillValid(); err != nil {
+	if err := r.checkExpiry(); err != nil {
 		return resolver.Call{}, err
 	}
-	call := resolver.Call{Operation: o, Args: f.ArgumentMap(op.Variables), Who: r.who, IP: r.ip, TraceParent: r.traceParent, CommandID: r.commandID}
+	call := resolver.Call{Operation: o, Args: f.ArgumentMap(op.Variables), Who: r.caller, IP: r.ip, TraceParent: r.traceParent, CommandID: r.commandID}
 	if call.CommandID != "" && o.Kind == api.Mutation && commands(op) > 1 {
-		return resolver.Call{}, &resolver.Error{Code: resolver.BadInput, Message: "the header Idempotency-Key is for a request with one mutation; with several, give each a commandId"}
+		return resolver.Call{}, &resolver.Error{Code: resolver.BadInput, Message: "the header Idempotency-Key applies only to a request with one mutation; with several mutations, set the commandId of each"}
 	}
 	return call, nil
 }
 
-// commands returns how many commands a mutation sends.
+// commands returns the number of commands in a mutation.
 func commands(op *graphql.OperationContext) int {
 	n := 0
 	for _, f := range graphql.CollectFields(op, op.Operation.SelectionSet, []string{string(api.Mutation)}) {
@@ -239,8 +238,8 @@ func commands(op *graphql.OperationContext) int {
 	return n
 }
 
-// selection turns the selections of a document into those of package api. What is
-// collected for a type is kept: a page asks for it again for every row.
+// selection converts the selections of a document to those of package api. It caches the
+// fields of the last type, because a page uses the same type for every row.
 func selection(op *graphql.OperationContext, set ast.SelectionSet) api.Selection {
 	var last *api.Type
 	var fields []api.Selected
@@ -248,7 +247,7 @@ func selection(op *graphql.OperationContext, set ast.SelectionSet) api.Selection
 		if t == last {
 			return fields
 		}
-		collected := graphql.CollectFields(op, set, satisfied(op, t))
+		collected := graphql.CollectFields(op, set, satisfied(t))
 		fields = make([]api.Selected, 0, len(collected))
 		for _, f := range collected {
 			field := api.Selected{Key: f.Alias}
@@ -258,7 +257,7 @@ func selection(op *graphql.OperationContext, set ast.SelectionSet) api.Selection
 					field.Sub = selection(op, f.Selections)
 				}
 			} else if slices.ContainsFunc(fields, func(s api.Selected) bool { return s.Key == f.Alias }) {
-				continue // the one of a union and that of its member are not collected as one
+				continue // CollectFields returns __typename of a union and of its member separately
 			}
 			fields = append(fields, field)
 		}
@@ -267,13 +266,13 @@ func selection(op *graphql.OperationContext, set ast.SelectionSet) api.Selection
 	}
 }
 
-// satisfied returns the names of the types that a fragment on them is for t: its
-// own, and those of the unions that it belongs to.
-func satisfied(_ *graphql.OperationContext, t *api.Type) []string {
+// satisfied returns the names of the types whose fragments apply to t: its own name and
+// those of its unions.
+func satisfied(t *api.Type) []string {
 	return append([]string{t.Name}, t.Unions()...)
 }
 
-// subscribe answers a subscription, which has one field.
+// subscribe runs a subscription, which has one field.
 func (e *executor) subscribe(ctx context.Context, op *graphql.OperationContext) graphql.ResponseHandler {
 	fields := graphql.CollectFields(op, op.Operation.SelectionSet, []string{string(api.Subscription)})
 	r := requestOf(ctx)
@@ -289,7 +288,7 @@ func (e *executor) subscribe(ctx context.Context, op *graphql.OperationContext) 
 	if !r.streaming {
 		return refuse(&resolver.Error{Code: resolver.BadInput, Message: "a subscription needs a WebSocket (graphql-transport-ws) or server-sent events (Accept: text/event-stream)"})
 	}
-	release, err := r.hold()
+	release, err := r.beginSubscription()
 	if err != nil {
 		return refuse(err)
 	}
@@ -299,8 +298,8 @@ func (e *executor) subscribe(ctx context.Context, op *graphql.OperationContext) 
 		return refuse(err)
 	}
 	parent, cancel := ctx, func() {}
-	if !r.who.Expires.IsZero() {
-		ctx, cancel = context.WithDeadline(ctx, r.who.Expires)
+	if !r.caller.Expires.IsZero() {
+		ctx, cancel = context.WithDeadline(ctx, r.caller.Expires)
 	}
 	values, err := e.run.Subscribe(ctx, call)
 	if err != nil {
@@ -308,8 +307,8 @@ func (e *executor) subscribe(ctx context.Context, op *graphql.OperationContext) 
 		release()
 		return refuse(err)
 	}
-	// A transport that is told to end may not ask for another response, so what
-	// is held is let go of here, when ctx ends.
+	// A transport that ends may not request another response, so this goroutine releases
+	// the resources when ctx ends.
 	responses := make(chan *graphql.Response)
 	go func() {
 		defer close(responses)
@@ -327,9 +326,9 @@ func (e *executor) subscribe(ctx context.Context, op *graphql.OperationContext) 
 	}
 }
 
-// pump sends the values of a subscription until they end, or ctx, which ends with
-// the token: that is the last thing that is told, to a reader that goes on until
-// parent ends.
+// pump sends the values of a subscription until they end or ctx ends. If ctx ends because
+// the token has expired, pump sends a last response with that error; it stops without it
+// when parent ends.
 func (e *executor) pump(parent, ctx context.Context, op *graphql.OperationContext, o *api.Operation, f graphql.CollectedField, values iter.Seq2[json.RawMessage, error], to chan<- *graphql.Response) {
 	path := ast.Path{ast.PathName(f.Alias)}
 	send := func(response *graphql.Response) bool {
@@ -365,8 +364,8 @@ func (e *executor) pump(parent, ctx context.Context, op *graphql.OperationContex
 	}
 }
 
-// present turns an error into one that the caller sees. Internal ones are logged,
-// and told by the id of the log line alone.
+// present converts an error to the one that the caller receives. Internal errors are
+// logged, and the caller receives only the id of the log line.
 func (e *executor) present(ctx context.Context, path ast.Path, err error) *gqlerror.Error {
 	x := resolver.Classify(err)
 	out := &gqlerror.Error{Message: clip(x.Message), Path: path, Extensions: map[string]any{"code": string(x.Code)}}

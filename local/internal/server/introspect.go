@@ -11,8 +11,8 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// introspect answers __schema and __type. The values of package introspection have
-// a method or a field for each field of GraphQL.
+// introspect resolves __schema and __type. The values of package introspection have a
+// Go method or field for each GraphQL field.
 func (e *executor) introspect(op *graphql.OperationContext, f graphql.CollectedField) []byte {
 	var value any = introspection.WrapSchema(described(e.schema))
 	if f.Name == "__type" {
@@ -26,8 +26,8 @@ func (e *executor) introspect(op *graphql.OperationContext, f graphql.CollectedF
 	return introspected(op, nil, reflect.ValueOf(value), f)
 }
 
-// described returns schema without the directive that the parser adds to every
-// schema: defer is let pass, and defers nothing.
+// described returns schema without the directive defer, which the parser adds to every
+// schema. The server accepts but ignores it.
 func described(schema *ast.Schema) *ast.Schema {
 	out := *schema
 	out.Directives = maps.Clone(schema.Directives)
@@ -58,7 +58,7 @@ func introspected(op *graphql.OperationContext, out []byte, v reflect.Value, f g
 		p.Elem().Set(v)
 		v = p
 	default:
-		text, _ := json.Marshal(v.Interface()) // a string or bool
+		text, _ := json.Marshal(v.Interface()) // a string or bool, which cannot fail
 		return append(out, text...)
 	}
 	typeName := "__" + v.Elem().Type().Name()
@@ -77,10 +77,10 @@ func introspected(op *graphql.OperationContext, out []byte, v reflect.Value, f g
 	return append(out, '}')
 }
 
-// member returns what a field of GraphQL is of a value.
+// member returns the value of a GraphQL field of v.
 func member(op *graphql.OperationContext, v reflect.Value, f graphql.CollectedField) reflect.Value {
 	name := strings.ToUpper(f.Name[:1]) + f.Name[1:]
-	m := v.MethodByName("Visible" + name) // where there is one, it heeds includeDeprecated
+	m := v.MethodByName("Visible" + name) // if it exists, it respects includeDeprecated
 	if !m.IsValid() {
 		m = v.MethodByName(name)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/reventless-go/reventless/local/graphiql"
 )
 
-// Example is a document that the first page shows.
+// Example is a document that the start page shows.
 type Example struct{ Title, Query string }
 
 //go:embed page.html
@@ -45,7 +45,7 @@ type pageComponent struct {
 	Operations      []string
 }
 
-// page makes the first page: what runs, and where to try it.
+// page returns the start page: the components of the application, and examples.
 func (s *Server) page() ([]byte, error) {
 	data := pageData{App: s.app.Name(), DevUsers: s.opts.DevUsers}
 	examples := s.opts.Examples
@@ -57,7 +57,7 @@ func (s *Server) page() ([]byte, error) {
 		if s.opts.DevUsers {
 			values.Set("headers", `{"X-User": "admin"}`)
 		}
-		data.Examples = append(data.Examples, pageExample{e.Title, strings.TrimSpace(e.Query), template.URL(graphiql.Prefix + "?" + values.Encode())}) //nolint:gosec // it was encoded just now
+		data.Examples = append(data.Examples, pageExample{e.Title, strings.TrimSpace(e.Query), template.URL(graphiql.Prefix + "?" + values.Encode())}) //nolint:gosec // values are encoded
 	}
 	operations := map[string][]string{}
 	for _, o := range s.app.API().Operations {
@@ -107,7 +107,7 @@ func derivedExamples(schema *api.Schema) []Example {
 	return out
 }
 
-// leaves returns the fields of a type that need no selection.
+// leaves returns the fields of a type that have no selections.
 func leaves(t *api.Type) string {
 	var names []string
 	for _, f := range t.Fields {

@@ -10,8 +10,8 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 )
 
-// decodeParams decodes the body of a request; false when it is none. Numbers stay
-// as they were written.
+// decodeParams decodes the body of a request; it returns false if the body is not a
+// request. Numbers keep their notation.
 func decodeParams(body []byte) (*graphql.RawParams, bool) {
 	if json.Valid(body) && utf8.Valid(body) {
 		if p := plainParams(body); p != nil {
@@ -28,10 +28,10 @@ func decodeParams(body []byte) (*graphql.RawParams, bool) {
 	return params, errors.Is(err, io.EOF)
 }
 
-// plainParams decodes valid JSON as clients write it: members by their exact
-// names, once each, and of their types. Of anything else it returns nil, and
-// package json decides what that is. Requests are small and many: what reflection
-// costs is more than all that a query by id does in the resolver.
+// plainParams decodes valid JSON in the form that clients usually send: each member has
+// its exact name and type and occurs once. For other forms it returns nil, and package
+// json decodes them. The reflection of package json would cost more than a query by id
+// costs in the resolver.
 func plainParams(body []byte) *graphql.RawParams {
 	s := scanner{data: body}
 	if s.next() != '{' {
@@ -70,14 +70,14 @@ func plainParams(body []byte) *graphql.RawParams {
 	return p
 }
 
-// scanner reads JSON that is known to be valid, so it looks only for where a value
-// ends.
+// scanner reads valid JSON, so it only searches for the ends of values.
 type scanner struct {
 	data []byte
 	at   int
 }
 
-// next returns the first byte of the next token, and stays there.
+// next skips white space and returns the first byte of the next token without consuming
+// it.
 func (s *scanner) next() byte {
 	for s.data[s.at] <= ' ' {
 		s.at++
@@ -85,22 +85,22 @@ func (s *scanner) next() byte {
 	return s.data[s.at]
 }
 
-// more goes on to the next element of a list or an object, which closing ends.
-// Before the first one the scanner is at the bracket that opens.
+// more advances to the next element of a list or object and returns false at its closing
+// bracket. Before the first call the scanner is at the opening bracket.
 func (s *scanner) more(closing byte) bool {
 	c := s.next()
 	s.at++
 	if c == closing {
 		return false
 	}
-	if s.next() == closing { // nothing is in it
+	if s.next() == closing { // empty
 		s.at++
 		return false
 	}
 	return true
 }
 
-// name reads the name of a member, and the colon.
+// name reads the name of a member and the colon.
 func (s *scanner) name() string {
 	s.next()
 	name := s.text()
@@ -124,7 +124,7 @@ func (s *scanner) text() string {
 		return string(s.data[start+1 : s.at-1])
 	}
 	var text string
-	_ = json.Unmarshal(s.data[start:s.at], &text) // it is valid
+	_ = json.Unmarshal(s.data[start:s.at], &text) // valid JSON
 	return text
 }
 

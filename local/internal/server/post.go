@@ -13,9 +13,9 @@ import (
 	"github.com/99designs/gqlgen/graphql/errcode"
 )
 
-// post is the runtime's transport for POST, for requests that were read and
-// decoded before. It answers as that does, with less work: what a request costs
-// beside its operation is much of what it costs.
+// post replaces gqlgen's transport for POST, for requests that are already decoded. It
+// gives the same responses with less work, because the overhead of a request is a large
+// part of its total cost.
 type post struct{}
 
 var _ graphql.Transport = post{}
@@ -27,7 +27,7 @@ func (post) Supports(r *http.Request) bool { return requestOf(r.Context()).param
 func (post) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
 	ctx := r.Context()
 	params := requestOf(ctx).params
-	contentType := answerType(r.Header.Get("Accept"))
+	contentType := responseType(r.Header.Get("Accept"))
 	w.Header().Set("Content-Type", contentType)
 	params.Headers = r.Header
 	op, errs := exec.CreateOperationContext(ctx, params)
@@ -51,10 +51,10 @@ const (
 	typeResponse = "application/graphql-response+json"
 )
 
-// answerType chooses the type of an answer among those that a caller accepts.
-func answerType(accept string) string {
+// responseType chooses a content type that the caller accepts.
+func responseType(accept string) string {
 	switch accept {
-	case "", "*/*", typeJSON: // nearly all
+	case "", "*/*", typeJSON: // the usual values
 		return typeJSON
 	}
 	for part := range strings.SplitSeq(accept, ",") {
@@ -69,21 +69,21 @@ func answerType(accept string) string {
 	return typeResponse
 }
 
-// isJSON reports whether a content type is that of JSON.
+// isJSON reports whether a content type is JSON.
 func isJSON(contentType string) bool {
 	t, _, err := mime.ParseMediaType(contentType)
 	return err == nil && t == typeJSON
 }
 
-// writeResponse writes an answer. Data is JSON that was written here: it is not
-// looked through once more.
+// writeResponse writes a response. The executor has produced Data, so it is not
+// validated again.
 func writeResponse(w io.Writer, r *graphql.Response) {
 	if r == nil || len(r.Data) == 0 || len(r.Errors) > 0 || len(r.Extensions) > 0 {
 		text, err := json.Marshal(r)
 		if err != nil {
-			panic(err) // it is recovered and logged
+			panic(err) // recovered and logged
 		}
-		_, _ = w.Write(text) // a caller that is gone misses nothing
+		_, _ = w.Write(text) // an error means that the caller has disconnected
 		return
 	}
 	out := make([]byte, 0, len(r.Data)+len(`{"data":}`))
@@ -91,10 +91,10 @@ func writeResponse(w io.Writer, r *graphql.Response) {
 	_, _ = w.Write(out)
 }
 
-// bodies are the buffers that bodies of requests are read into.
+// bodies are the buffers for the bodies of requests.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// maxPooled is the size up to which a buffer is kept.
+// maxPooled is the maximum size of a buffer that is reused.
 const maxPooled = 64 << 10
 
 func freeBody(b *bytes.Buffer) {

@@ -12,20 +12,20 @@ import (
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 
-// request is what is known of the HTTP request, or WebSocket connection, that an
-// operation came with.
+// request has the properties of the HTTP request or WebSocket connection of an
+// operation.
 type request struct {
-	who         authz.Caller
+	caller      authz.Caller
 	ip          string
 	traceParent string
 	commandID   string
-	// streaming says that the transport can carry subscriptions, get that it may
-	// carry queries only.
+	// streaming is set if the transport supports subscriptions, get if it supports only
+	// queries.
 	streaming, get bool
-	// params is the body of a POST.
+	// params is the decoded body of a POST.
 	params *graphql.RawParams
-	// subscriptions counts those that are open, running the queries and mutations
-	// that are under way: a WebSocket can have any number at once. limit bounds both.
+	// subscriptions counts the open subscriptions, running the running queries and
+	// mutations: a WebSocket can have many at a time. limit bounds each of them.
 	subscriptions, running *atomic.Int64
 	limit                  int64
 	now                    func() time.Time
@@ -42,9 +42,9 @@ func requestOf(ctx context.Context) *request {
 	return r
 }
 
-// stillValid reports whether the caller's identity has not ended.
-func (r *request) stillValid() error {
-	if r.who.Expires.IsZero() || r.now().Before(r.who.Expires) {
+// checkExpiry returns an error if the caller's token has expired.
+func (r *request) checkExpiry() error {
+	if r.caller.Expires.IsZero() || r.now().Before(r.caller.Expires) {
 		return nil
 	}
 	return errExpired
@@ -52,11 +52,11 @@ func (r *request) stillValid() error {
 
 var errExpired = &resolver.Error{Code: resolver.Unauthenticated, Message: "the token has expired"}
 
-// hold counts a subscription of the connection until release.
-func (r *request) hold() (release func(), err error) {
+// beginSubscription counts a subscription of the connection until release.
+func (r *request) beginSubscription() (release func(), err error) {
 	if r.subscriptions.Add(1) > r.limit {
 		r.subscriptions.Add(-1)
-		return nil, &resolver.Error{Code: SubscriptionLimit, Message: fmt.Sprintf("a connection has %d subscriptions at most", r.limit)}
+		return nil, &resolver.Error{Code: SubscriptionLimit, Message: fmt.Sprintf("a connection may have at most %d subscriptions", r.limit)}
 	}
 	var done atomic.Bool
 	return func() {
@@ -70,12 +70,12 @@ func (r *request) hold() (release func(), err error) {
 func (r *request) begin() (release func(), err error) {
 	if r.running.Add(1) > r.limit {
 		r.running.Add(-1)
-		return nil, &resolver.Error{Code: OperationLimit, Message: fmt.Sprintf("a connection has %d queries and mutations under way at most", r.limit)}
+		return nil, &resolver.Error{Code: OperationLimit, Message: fmt.Sprintf("a connection may run at most %d queries and mutations at a time", r.limit)}
 	}
 	return func() { r.running.Add(-1) }, nil
 }
 
-// panicError is a panic on its way to the log.
+// panicError is a recovered panic.
 type panicError struct{ value any }
 
 func (p panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }

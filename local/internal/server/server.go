@@ -1,6 +1,6 @@
 // Package server serves the API of an App over HTTP: GraphQL by POST and GET,
 // subscriptions by WebSocket (graphql-transport-ws) and server-sent events, the
-// schema, GraphiQL, and a first page.
+// schema, GraphiQL, and a start page.
 package server
 
 import (
@@ -44,45 +44,45 @@ import (
 
 // Options configure a [Server]; zero fields are the defaults.
 type Options struct {
-	// Identity tells who calls; nil knows nobody.
+	// Identity identifies callers; with nil no caller is authenticated.
 	Identity *identity.Verifier
-	// DevUsers says that Identity takes a caller's word for who it is. Then the
-	// server answers requests to this machine's own names only.
+	// DevUsers says that Identity accepts callers without credentials. The server then
+	// refuses requests that are not addressed to localhost.
 	DevUsers bool
-	// Origins are the web origins, such as "https://shop.example", beside the
-	// server's own, whose pages may call it.
+	// Origins are the web origins, in addition to the server's own, whose pages may call
+	// the server, such as "https://shop.example".
 	Origins []string
-	// Examples are what the first page shows.
+	// Examples are shown on the start page.
 	Examples []Example
-	// Limits bound what a caller may ask for.
+	// Limits bound requests.
 	Limits Limits
-	// Logger is where lines go; nil is slog.Default.
+	// Logger is the logger; nil is slog.Default.
 	Logger *slog.Logger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
 
-// Limits bound what a caller may ask for; 0 is the default.
+// Limits bound requests. 0 selects the default.
 type Limits struct {
-	// BodyBytes bounds a request's body and a WebSocket message; 0 is 1 MiB.
+	// BodyBytes bounds a request's body and a WebSocket message; the default is 1 MiB.
 	BodyBytes int64
-	// Tokens bounds the words and signs of a document; 0 is 4,000.
+	// Tokens bounds the lexical tokens of a document; the default is 4,000.
 	Tokens int
-	// Depth bounds how deep fields are nested; 0 is 15.
+	// Depth bounds the nesting of fields; the default is 15.
 	Depth int
-	// Aliases bounds how many fields are renamed; 0 is 50.
+	// Aliases bounds the number of aliases; the default is 50.
 	Aliases int
-	// Complexity bounds how many fields an answer may have; 0 is 5,000.
+	// Complexity bounds the number of fields in a response; the default is 5,000.
 	Complexity int
-	// DefaultPage and Page are how many rows a page has when nothing is said, and
-	// at most; 0 is 20 and 100.
+	// DefaultPage is the page size of a query without one, Page the maximum page size;
+	// the defaults are 20 and 100.
 	DefaultPage, Page int
-	// Subscriptions bounds those of one connection, and likewise the queries and
-	// mutations that are under way on a WebSocket; 0 is 100.
+	// Subscriptions bounds the subscriptions of one connection, and separately the
+	// queries and mutations that run at a time on a WebSocket; the default is 100.
 	Subscriptions int
-	// Timeout bounds a query or mutation; 0 is 30 seconds.
+	// Timeout bounds a query or mutation; the default is 30 seconds.
 	Timeout time.Duration
-	// Wait bounds waitFor; 0 is 5 seconds.
+	// Wait bounds waitFor; the default is 5 seconds.
 	Wait time.Duration
 }
 
@@ -123,7 +123,7 @@ type Server struct {
 	closing   context.Context // ends the subscriptions
 	close     context.CancelFunc
 	streams   sync.WaitGroup
-	mu        sync.Mutex // of closed, and so of streams' Add beside Wait
+	mu        sync.Mutex // guards closed, and orders streams.Add before streams.Wait
 	closed    bool
 	pageBytes []byte
 }
@@ -152,7 +152,7 @@ func New(app *reventless.App, h *host.Host, opts Options) (*Server, error) {
 	exec.timeout, exec.now, exec.report, exec.observe = opts.Limits.Timeout, opts.Now, s.report, s.observe
 	s.graphql = s.handler(exec)
 	if s.pageBytes, err = s.page(); err != nil {
-		return nil, fmt.Errorf("first page: %w", err)
+		return nil, fmt.Errorf("start page: %w", err)
 	}
 	sdl := []byte(app.API().SDL())
 	s.mux = http.NewServeMux()
@@ -167,12 +167,12 @@ func New(app *reventless.App, h *host.Host, opts Options) (*Server, error) {
 	return s, nil
 }
 
-// checkOrigin reports why no browser sends this text as an origin; it would never
-// be let in, without a word.
+// checkOrigin returns an error if a browser never sends origin in this form. The server
+// would silently never match it.
 func checkOrigin(origin string) error {
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme == "" || u.Host == "" || strings.Contains(u.Host, "*") || origin != u.Scheme+"://"+strings.ToLower(u.Host) {
-		return fmt.Errorf("the origin %q is none such as https://shop.example or http://localhost:5173: a scheme and a host in small letters, without a path or wildcards", origin)
+		return fmt.Errorf("the origin %q is invalid: want a scheme and a host in lower case, without a path or wildcards, such as https://shop.example or http://localhost:5173", origin)
 	}
 	return nil
 }
@@ -181,7 +181,7 @@ func (s *Server) handler(exec *executor) http.Handler {
 	limits := s.opts.Limits
 	patterns := make([]string, len(s.opts.Origins))
 	for i, o := range s.opts.Origins {
-		patterns[i] = strings.ReplaceAll(o, "[", `\[`) // of an address of IPv6
+		patterns[i] = strings.ReplaceAll(o, "[", `\[`) // an IPv6 address
 	}
 	g := handler.New(exec)
 	g.AddTransport(transport.Websocket{
@@ -212,8 +212,8 @@ func (s *Server) handler(exec *executor) http.Handler {
 	return g
 }
 
-// sse is for requests that ask for events before anything else: some clients list
-// them among what they can read of any answer.
+// sse serves requests that prefer events to JSON. Some clients accept events with every
+// request but do not prefer them.
 type sse struct{ transport.SSE }
 
 // Supports implements [graphql.Transport].
@@ -221,8 +221,8 @@ func (t sse) Supports(r *http.Request) bool {
 	return requestOf(r.Context()).streaming && t.SSE.Supports(r)
 }
 
-// documents keeps documents that were parsed and validated before, small ones: a
-// parsed one takes up to a hundred times the memory of its text.
+// documents caches parsed and validated documents. It caches only small ones, because a
+// parsed document needs up to a hundred times the memory of its text.
 type documents struct {
 	graphql.Cache[*ast.QueryDocument]
 }
@@ -234,15 +234,14 @@ func (d documents) Add(ctx context.Context, text string, doc *ast.QueryDocument)
 	}
 }
 
-// maxErrors bounds how many errors of one document are told: it can have as many
-// as pairs of fields.
+// maxErrors bounds the reported errors of one document, which can have one for each pair
+// of fields.
 const maxErrors = 20
 
-// maxMessage bounds what an error of the runtime repeats of a request.
+// maxMessage bounds the messages of gqlgen's errors, which may quote the request.
 const maxMessage = 300
 
-// present completes errors that the GraphQL runtime made itself: they are about
-// the request.
+// present adds a code to errors of gqlgen itself, which are about the request.
 func (s *Server) present(ctx context.Context, err error) *gqlerror.Error {
 	out := graphql.DefaultErrorPresenter(ctx, err)
 	if out.Extensions == nil {
@@ -257,7 +256,7 @@ func (s *Server) present(ctx context.Context, err error) *gqlerror.Error {
 	return out
 }
 
-// observe logs that an operation was run, for who looks at the API closely.
+// observe logs an operation at the level DEBUG.
 func (s *Server) observe(ctx context.Context, o *api.Operation, user string, took time.Duration, err error) {
 	if !s.log.Enabled(ctx, slog.LevelDebug) {
 		return
@@ -269,7 +268,7 @@ func (s *Server) observe(ctx context.Context, o *api.Operation, user string, too
 	s.log.Debug("api", "operation", o.Name, "user", clip(user), "code", code, "took", took)
 }
 
-// report logs an internal error and returns the id that the caller gets.
+// report logs an internal error and returns the id of the log line.
 func (s *Server) report(_ context.Context, err error) string {
 	id := ids.New(s.opts.Now())
 	args := []any{"id", id, "error", clip(err.Error())}
@@ -291,19 +290,20 @@ func clip(text string) string {
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.opts.DevUsers && !identity.LocalHost(r) {
-		// A page from elsewhere whose name was made to lead here would be let in.
-		s.refuse(w, http.StatusMisdirectedRequest, resolver.Forbidden, "with dev users the server answers to localhost only")
+		// Otherwise a foreign page could call the server by DNS rebinding.
+		s.refuse(w, http.StatusMisdirectedRequest, resolver.Forbidden, "with dev users the server accepts only requests to localhost")
 		return
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if r.Body != nil && r.Body != http.NoBody {
-		// A body that is not read is waited for, too, before the connection's next
-		// request.
+		// net/http waits even for a body that is not read, before the next request of the
+		// connection.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.opts.Limits.Timeout)) //nolint:forbidigo // a connection's deadline is in real time, whatever the server's clock says
 	}
 	if r.URL.Path != "/graphql" {
-		// What is not GraphQL is small: who does not read it would hold up Close.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(min(s.opts.Limits.Timeout, maxPatience))) //nolint:forbidigo // a connection's deadline is in real time
+		// These responses are small. Without a deadline a caller that does not read them
+		// would delay Close.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(min(s.opts.Limits.Timeout, maxWriteTimeout))) //nolint:forbidigo // a connection's deadline is in real time
 	}
 	if origin := r.Header.Get("Origin"); origin != "" && slices.Contains(s.opts.Origins, origin) {
 		h := w.Header()
@@ -320,7 +320,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// refuse answers a request that did not come to GraphQL, as GraphQL does.
+// refuse refuses a request before GraphQL runs, with a response in GraphQL's form.
 func (s *Server) refuse(w http.ResponseWriter, status int, code resolver.Code, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
@@ -330,7 +330,7 @@ func (s *Server) refuse(w http.ResponseWriter, status int, code resolver.Code, m
 var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
 func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
-	// An answer depends on who asks, also one to GET, and is old at once.
+	// Responses, even to GET, depend on the caller and change at any time.
 	w.Header().Set("Cache-Control", "no-store")
 	q := &request{
 		subscriptions: new(atomic.Int64), running: new(atomic.Int64), limit: int64(s.opts.Limits.Subscriptions), now: s.opts.Now,
@@ -344,7 +344,7 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 	}
 	socket := hasToken(r.Header, "Upgrade", "websocket")
 	if !socket {
-		r.Header.Del("Upgrade") // to HTTP/2, for example; it may be left alone
+		r.Header.Del("Upgrade") // other upgrades, such as to HTTP/2, are optional
 	}
 	q.get = r.Method == http.MethodGet
 	q.streaming = socket || !q.get && wantsEvents(r.Header)
@@ -353,10 +353,10 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 		return
 	case r.Method != http.MethodGet && r.Method != http.MethodPost:
 		w.Header().Set("Allow", "GET, POST")
-		s.refuse(w, http.StatusMethodNotAllowed, resolver.BadInput, "GraphQL is served to GET and POST")
+		s.refuse(w, http.StatusMethodNotAllowed, resolver.BadInput, "GraphQL supports GET and POST")
 		return
 	case socket:
-		q.commandID = "" // it would be that of all mutations to come
+		q.commandID = "" // it would apply to all later mutations of the connection
 		q.get = false
 	case q.commandID != "":
 		if err := driver.CheckID("command", q.commandID); err != nil {
@@ -366,15 +366,15 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx := r.Context()
 	if socket {
-		// Who calls is known with connection_init.
+		// connection_init identifies the caller.
 		ctx = context.WithValue(ctx, upgradeKey{}, r)
 	} else {
-		who, err := s.identify(r)
+		caller, err := s.identify(r)
 		if err != nil {
 			s.refuseIdentity(w, err)
 			return
 		}
-		q.who = who
+		q.caller = caller
 		if !s.readBody(w, r, q) {
 			return
 		}
@@ -388,9 +388,9 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
-		defer context.AfterFunc(s.closing, cancel)() //nolint:contextcheck // the server's end is no request's
+		defer context.AfterFunc(s.closing, cancel)() //nolint:contextcheck // closing is the server's context
 	}
-	response := &patient{ResponseWriter: w, patience: min(s.opts.Limits.Timeout, maxPatience)}
+	response := &timedResponse{ResponseWriter: w, timeout: min(s.opts.Limits.Timeout, maxWriteTimeout)}
 	defer response.end()
 	s.graphql.ServeHTTP(response, r.WithContext(withRequest(ctx, q)))
 }
@@ -414,26 +414,26 @@ func (s *Server) identify(r *http.Request) (authz.Caller, error) {
 
 func (s *Server) refuseIdentity(w http.ResponseWriter, err error) {
 	if errors.Is(err, driver.ErrUnavailable) {
-		s.log.Warn("api: a token cannot be checked", "error", clip(err.Error()))
-		s.refuse(w, http.StatusServiceUnavailable, resolver.Unavailable, "the token cannot be checked now; please try again")
+		s.log.Warn("api: cannot check a token", "error", clip(err.Error()))
+		s.refuse(w, http.StatusServiceUnavailable, resolver.Unavailable, "the token cannot be checked now; try again later")
 		return
 	}
 	w.Header().Set("WWW-Authenticate", "Bearer")
 	s.refuse(w, http.StatusUnauthorized, resolver.Unauthenticated, clip(err.Error()))
 }
 
-// readUpgrade looks at a request to open a WebSocket before the runtime does.
-// It would write a line to the process' log for each that it does not accept.
+// readUpgrade checks a request to open a WebSocket before gqlgen does. gqlgen would write
+// a line to the process log for each request that it does not accept.
 func (s *Server) readUpgrade(w http.ResponseWriter, r *http.Request) bool {
 	const protocol = "graphql-transport-ws"
 	keys := r.Header.Values("Sec-Websocket-Key")
 	switch {
 	case r.Header.Get("Sec-Websocket-Version") != "13":
 		w.Header().Set("Sec-Websocket-Version", "13")
-		s.refuse(w, http.StatusUpgradeRequired, resolver.BadInput, "the version of WebSockets is 13")
+		s.refuse(w, http.StatusUpgradeRequired, resolver.BadInput, "the server supports only version 13 of WebSockets")
 		return false
 	case r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1) || !hasToken(r.Header, "Connection", "Upgrade") || len(keys) != 1 || !isNonce(keys[0]):
-		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the request does not open a WebSocket as RFC 6455 says")
+		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the request is not a WebSocket handshake as defined by RFC 6455")
 		return false
 	}
 	if origin := r.Header.Get("Origin"); origin != "" && !slices.Contains(s.opts.Origins, origin) {
@@ -443,20 +443,20 @@ func (s *Server) readUpgrade(w http.ResponseWriter, r *http.Request) bool {
 		}
 	}
 	if !hasToken(r.Header, "Sec-Websocket-Protocol", protocol) {
-		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the protocol of WebSockets is "+protocol)
+		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the server supports only the WebSocket protocol "+protocol)
 		return false
 	}
-	r.Header.Set("Sec-Websocket-Protocol", protocol) // the runtime would prefer its forerunner
+	r.Header.Set("Sec-Websocket-Protocol", protocol) // gqlgen would prefer graphql-ws, its predecessor
 	return true
 }
 
-// isNonce reports whether a key of a WebSocket has the 16 bytes that it has to have.
+// isNonce reports whether a WebSocket key has the required 16 bytes.
 func isNonce(key string) bool {
 	b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(key))
 	return err == nil && len(b) == 16
 }
 
-// readQuery looks at what the runtime would refuse without a code.
+// readQuery refuses URLs that gqlgen would refuse without an error code.
 func (s *Server) readQuery(w http.ResponseWriter, r *http.Request) bool {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -466,22 +466,21 @@ func (s *Server) readQuery(w http.ResponseWriter, r *http.Request) bool {
 	for _, name := range []string{"variables", "extensions"} {
 		var object map[string]any
 		if text := values.Get(name); text != "" && json.Unmarshal([]byte(text), &object) != nil {
-			s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the "+name+" are no JSON object")
+			s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the "+name+" are not a JSON object")
 			return false
 		}
 	}
 	return true
 }
 
-// readBody reads the whole body within its bounds, so that what reads it later
-// waits for nobody, and finds it to be a request: the runtime would log what it
-// cannot read.
+// readBody reads and decodes the whole body within its bounds. Later readers then never
+// wait for the caller, and gqlgen does not log bodies that it cannot read.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, q *request) bool {
 	if r.Method != http.MethodPost {
 		return true
 	}
 	if t := r.Header.Get("Content-Type"); t != typeJSON && !isJSON(t) {
-		s.refuse(w, http.StatusUnsupportedMediaType, resolver.BadInput, "the body has to be application/json")
+		s.refuse(w, http.StatusUnsupportedMediaType, resolver.BadInput, "the content type must be application/json")
 		return false
 	}
 	control := http.NewResponseController(w)
@@ -500,10 +499,10 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, q *request) bo
 	}
 	params, ok := decodeParams(body.Bytes())
 	if !ok {
-		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the body is no JSON object with query, variables and operationName")
+		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the body is not a JSON object with query, variables and operationName")
 		return false
 	}
-	if q.params = params; q.streaming { // that transport reads it itself
+	if q.params = params; q.streaming { // the transport for events reads the body itself
 		r.Body = io.NopCloser(bytes.NewReader(bytes.Clone(body.Bytes())))
 	}
 	return true
@@ -511,19 +510,19 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, q *request) bo
 
 type upgradeKey struct{}
 
-// initWebSocket finds out who opened a WebSocket.
+// initWebSocket identifies the caller of a WebSocket.
 func (s *Server) initWebSocket(ctx context.Context, payload transport.InitPayload) (context.Context, *transport.InitPayload, error) {
 	q := *requestOf(ctx)
 	if s.opts.Identity != nil {
 		upgrade, _ := ctx.Value(upgradeKey{}).(*http.Request)
-		who, err := s.opts.Identity.Payload(payload, upgrade)
+		caller, err := s.opts.Identity.Payload(payload, upgrade)
 		if err != nil {
 			if errors.Is(err, driver.ErrUnavailable) {
 				return transport.WithWebsocketCloseCode(transport.AppendCloseReason(ctx, "Try again later"), 1013), nil, errors.New("the token cannot be checked now")
 			}
 			return transport.WithWebsocketCloseCode(transport.AppendCloseReason(ctx, "Forbidden"), 4403), nil, err
 		}
-		q.who = who
+		q.caller = caller
 	}
 	return withRequest(ctx, &q), nil, nil
 }
@@ -538,8 +537,8 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 	if closed {
 		status, text = http.StatusServiceUnavailable, "stopping"
 	} else if _, err := s.host.DeadLetters().List(ctx, "", "", 1); err != nil {
-		s.log.Error("api: the store does not answer", "error", clip(err.Error()))
-		status, text = http.StatusServiceUnavailable, "the store does not answer"
+		s.log.Error("api: the store is unavailable", "error", clip(err.Error()))
+		status, text = http.StatusServiceUnavailable, "the store is unavailable"
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
@@ -547,22 +546,22 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"status": text, "app": s.app.Name()})
 }
 
-// Close ends the subscriptions and waits until they are gone, or ctx ends.
-// Queries and mutations go on; their server waits for them.
+// Close ends the subscriptions and waits until they have ended or ctx ends. It does not
+// wait for queries and mutations: the [http.Server] does.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
 	s.close()
-	gone := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
-		defer close(gone)
+		defer close(ended)
 		s.streams.Wait()
 	}()
 	select {
-	case <-gone:
+	case <-ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("subscriptions are open still: %w", ctx.Err())
+		return fmt.Errorf("subscriptions are still open: %w", ctx.Err())
 	}
 }

@@ -10,40 +10,40 @@ import (
 	"time"
 )
 
-// maxPatience bounds how long one write waits for a caller that does not read.
-const maxPatience = 10 * time.Second
+// maxWriteTimeout bounds how long a write waits for a caller that does not read.
+const maxWriteTimeout = 10 * time.Second
 
-// patient is a response whose writes do not wait for ever: a caller that stops
-// reading would hold the goroutine, what is to be sent, and Close. It ends with its
-// request: the runtime's pings may come a moment later, and a write to a response
-// that net/http has taken back brings the process down.
-type patient struct {
+// timedResponse is a response whose writes time out. Otherwise a caller that stops
+// reading would block the goroutine and Close. It refuses writes after its request has
+// ended: gqlgen may still send a ping, and a write to a response after net/http has
+// released it crashes the process.
+type timedResponse struct {
 	http.ResponseWriter
-	patience time.Duration
+	timeout time.Duration
 
 	mu     sync.Mutex
 	ended  bool
-	socket *patientConn // what the connection was handed over as
+	socket *timedConn // the connection, after Hijack
 }
 
-func (p *patient) extend() {
-	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(p.patience)) //nolint:forbidigo // a connection's deadline is in real time
+func (p *timedResponse) extend() {
+	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(p.timeout)) //nolint:forbidigo // a connection's deadline is in real time
 }
 
-// end waits for what is being written; nothing is from then on. A WebSocket is
-// closed by the runtime, which may say goodbye for a while yet. It forgets some,
-// such as one whose connection_init is no object: nobody would ever close those.
-func (p *patient) end() {
+// end waits for a running write and refuses later ones. gqlgen closes a WebSocket, after
+// it has sent the close message. It never closes some of them, such as one whose
+// connection_init is not an object; end closes those after the timeout.
+func (p *timedResponse) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended = true
 	if p.socket != nil {
-		p.socket.closeIn(p.patience)
+		p.socket.closeIn(p.timeout)
 	}
 }
 
 // Write implements [io.Writer].
-func (p *patient) Write(b []byte) (int, error) {
+func (p *timedResponse) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
@@ -54,66 +54,66 @@ func (p *patient) Write(b []byte) (int, error) {
 }
 
 // Flush implements [http.Flusher].
-func (p *patient) Flush() {
+func (p *timedResponse) Flush() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
 		return
 	}
 	p.extend()
-	_ = http.NewResponseController(p.ResponseWriter).Flush() // a connection that is gone ends the request's context
+	_ = http.NewResponseController(p.ResponseWriter).Flush() // if the connection is closed, the request's context ends
 }
 
-// Unwrap is for [http.ResponseController].
-func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+// Unwrap is used by [http.ResponseController].
+func (p *timedResponse) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 // Hijack implements [http.Hijacker].
-func (p *patient) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (p *timedResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(p.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.socket = &patientConn{Conn: conn, patience: p.patience}
+	p.socket = &timedConn{Conn: conn, timeout: p.timeout}
 	rw.Writer.Reset(p.socket)
 	return p.socket, rw, nil
 }
 
-// patientConn is closed when a write has waited too long: half a message may
-// have been sent.
-type patientConn struct {
+// timedConn is a connection whose writes time out. A failed write closes it, because
+// part of a message may have been sent.
+type timedConn struct {
 	net.Conn
-	patience time.Duration
+	timeout time.Duration
 
 	mu     sync.Mutex
 	closed bool
-	last   *time.Timer // closes it, if nothing else does before
+	timer  *time.Timer // set by closeIn
 }
 
-// closeIn closes the connection after a while, unless it is closed until then.
-func (c *patientConn) closeIn(d time.Duration) {
+// closeIn closes the connection after d, unless it is closed before.
+func (c *timedConn) closeIn(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.closed && c.last == nil {
-		c.last = time.AfterFunc(d, func() { _ = c.Close() })
+	if !c.closed && c.timer == nil {
+		c.timer = time.AfterFunc(d, func() { _ = c.Close() })
 	}
 }
 
 // Close implements [net.Conn].
-func (c *patientConn) Close() error {
+func (c *timedConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
-	if c.last != nil {
-		c.last.Stop()
+	if c.timer != nil {
+		c.timer.Stop()
 	}
 	return c.Conn.Close()
 }
 
 // Write implements [net.Conn].
-func (c *patientConn) Write(b []byte) (int, error) {
-	_ = c.SetWriteDeadline(time.Now().Add(c.patience)) //nolint:forbidigo // a connection's deadline is in real time
+func (c *timedConn) Write(b []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(c.timeout)) //nolint:forbidigo // a connection's deadline is in real time
 	n, err := c.Conn.Write(b)
 	if err != nil {
 		_ = c.Close()
@@ -121,7 +121,7 @@ func (c *patientConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// hasToken reports whether a header that is a list has a token, in any case.
+// hasToken reports whether a header with a list of tokens has a token, ignoring case.
 func hasToken(h http.Header, name, token string) bool {
 	for _, value := range h.Values(name) {
 		for t := range strings.SplitSeq(value, ",") {
@@ -133,8 +133,8 @@ func hasToken(h http.Header, name, token string) bool {
 	return false
 }
 
-// wantsEvents reports whether a caller reads server-sent events rather than JSON:
-// whichever it names first.
+// wantsEvents reports whether the caller prefers server-sent events to JSON, which is
+// the type that it lists first.
 func wantsEvents(h http.Header) bool {
 	for t := range strings.SplitSeq(h.Get("Accept"), ",") {
 		switch t, _, _ := mime.ParseMediaType(strings.TrimSpace(t)); t {

@@ -10,7 +10,7 @@ func TestPingBehindTheEndOfARequestIsHarmless(t *testing.T) {
 	t.Parallel()
 	ping := make(chan func(), 1)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		p := &patient{ResponseWriter: w, patience: maxPatience}
+		p := &timedResponse{ResponseWriter: w, timeout: maxWriteTimeout}
 		defer p.end()
 		_, _ = p.Write([]byte("the answer"))
 		p.Flush()

@@ -1,8 +1,7 @@
-// Command lambdazip puts a program into a zip as Lambda takes it: under the name
-// bootstrap, executable. The same program gives the same bytes, whenever and
-// wherever that is, so that a deployment changes functions only when their program
-// changes. Further files are put beside it under their own names. Build the program
-// reproducibly, too, with one Go version:
+// Command lambdazip packs a program into a zip for Lambda, as an executable file named
+// bootstrap. Further files are added under their own names. The same files always give
+// the same bytes, so that a deployment changes functions only if their program changed.
+// Build the program reproducibly as well, with one Go version:
 //
 //	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags "-s -w" -o bin/bootstrap ./cmd/lambda
 //	go run github.com/reventless-go/reventless/aws/deploy/cmd/lambdazip -o bin/lambda.zip bin/bootstrap
@@ -36,12 +35,12 @@ func run(args []string, stderr io.Writer) error {
 		return err
 	}
 	if flags.NArg() == 0 {
-		return errors.New("it takes the program as its first argument, and got none")
+		return errors.New("the first argument, the program, is missing")
 	}
 	if err := os.MkdirAll(filepath.Dir(*out), 0o755); err != nil {
 		return err
 	}
-	// By a rename, so that nobody deploys half of it.
+	// Written to another file and renamed, so that an incomplete zip is never deployed.
 	temporary, err := os.CreateTemp(filepath.Dir(*out), filepath.Base(*out)+".*")
 	if err != nil {
 		return err
@@ -56,15 +55,15 @@ func run(args []string, stderr io.Writer) error {
 	return nil
 }
 
-// began is the time of all files: the first that a zip can have.
-var began = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+// modified is the time of all files in the zip: the earliest that a zip can have.
+var modified = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // write writes a zip of files, of which the first is the program. Nothing but their
-// bytes and the names of the others is taken from them.
+// content, and the names of the other files, affects it.
 func write(w io.Writer, files []string) error {
 	z := zip.NewWriter(w)
 	for i, path := range files {
-		h := &zip.FileHeader{Name: filepath.Base(path), Method: zip.Deflate, Modified: began}
+		h := &zip.FileHeader{Name: filepath.Base(path), Method: zip.Deflate, Modified: modified}
 		h.SetMode(0o644)
 		if i == 0 {
 			h.Name = "bootstrap"
@@ -82,7 +81,7 @@ func add(z *zip.Writer, h *zip.FileHeader, path string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Close() }() // it was read
+	defer func() { _ = file.Close() }() // opened for reading
 	f, err := z.CreateHeader(h)
 	if err != nil {
 		return err

@@ -53,7 +53,7 @@ func TestSameProgramSameBytes(t *testing.T) {
 	if err != nil || len(z.File) != 2 {
 		t.Fatalf("the zip has %v, %v", z, err)
 	}
-	if f := z.File[1]; f.Name != "NOTICES" || f.Mode() != 0o644 || !f.Modified.Equal(began) {
+	if f := z.File[1]; f.Name != "NOTICES" || f.Mode() != 0o644 || !f.Modified.Equal(modified) {
 		t.Errorf("beside the program it has %s %v %v", f.Name, f.Mode(), f.Modified)
 	}
 	f := z.File[0]
@@ -62,7 +62,7 @@ func TestSameProgramSameBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := io.ReadAll(r)
-	if err != nil || !bytes.Equal(got, content) || f.Name != "bootstrap" || f.Mode() != 0o755 || !f.Modified.Equal(began) {
+	if err != nil || !bytes.Equal(got, content) || f.Name != "bootstrap" || f.Mode() != 0o755 || !f.Modified.Equal(modified) {
 		t.Errorf("it has %s %v %v, of %d bytes: %v", f.Name, f.Mode(), f.Modified, len(got), err)
 	}
 }
