@@ -105,6 +105,9 @@ func (c *Consumer) HandlePulled(ctx context.Context, deliveries []driver.Deliver
 		for _, d := range deliveries {
 			settlements = append(settlements, driver.Settlement{ID: d.ID, Retry: true, After: c.Core.Backoff(d.Attempt)})
 		}
+		if core.CutShort(ctx, err) { // the host stops
+			return settlements
+		}
 		c.Core.Log.Warn("records are retried", "component", c.Name, "log", c.Log, "error", core.ForLog(err))
 	}
 	return settlements

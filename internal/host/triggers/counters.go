@@ -20,8 +20,10 @@ func (t *Triggers) HandleFinished(ctx context.Context, name string, log driver.E
 	return core.InOrder(deliveries, func(f driver.CounterFinished) string { return f.CounterID }, func(d driver.Delivery[driver.CounterFinished]) driver.Settlement {
 		s := driver.Settlement{ID: d.ID}
 		if err := t.appendFinished(ctx, name, log, d.Message); err != nil {
-			t.Core.Log.Warn("reached target is retried", "counter", name, "id", d.Message.CounterID, "error", core.ForLog(err))
 			s.Retry, s.After = true, t.Core.Backoff(d.Attempt)
+			if !core.CutShort(ctx, err) {
+				t.Core.Log.Warn("reached target is retried", "counter", name, "id", d.Message.CounterID, "error", core.ForLog(err))
+			}
 		}
 		return s
 	})
