@@ -10,11 +10,11 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// OpenBench gives a fresh, empty provider to a benchmark and registers its own
-// cleanup with b.
+// OpenBench returns a new, empty provider for a benchmark and registers its cleanup
+// with b.
 type OpenBench func(b *testing.B) driver.Provider
 
-// BenchEventLog measures an [driver.EventLog]: appends of 1 client and of 64
+// BenchEventLog measures a [driver.EventLog]: appends of 1 client and of 64
 // clients, each to its own stream, and Load with and without a snapshot near
 // the end.
 func BenchEventLog(b *testing.B, open OpenBench) {

@@ -83,7 +83,7 @@ func (e *env) wantObject(b bucketEnds, key, content string) driver.Object {
 		e.Errorf("the object %s is %s, want %s", short(key), short(string(got)), short(content))
 	}
 	if o.Key != key || o.Size != int64(len(content)) {
-		e.Errorf("Get(%s) says %+v, want the key and %d bytes", short(key), o, len(content))
+		e.Errorf("Get(%s) returned %+v, want the key and %d bytes", short(key), o, len(content))
 	}
 	return o
 }
@@ -101,7 +101,7 @@ func (e *env) wantNoObject(b bucketEnds, key, why string) {
 
 func putThenGet(e *env) {
 	b := e.bucket("Test.Files")
-	e.wantNoObject(b, "nobody", "nobody put it")
+	e.wantNoObject(b, "nobody", "it was never put")
 	binary := make([]byte, 70_000)
 	for i := range binary {
 		binary[i] = byte(i * 7)
@@ -207,7 +207,7 @@ func anOpenObjectStaysWhole(e *env) {
 		rest, err := io.ReadAll(r)
 		e.try(r.Close(), "close")
 		if err != nil {
-			continue // an error is not a part that looks whole
+			continue // an error is allowed, a part that looks complete is not
 		}
 		if got := string(first) + string(rest); got != old {
 			e.Errorf("an object that was %s while it was read has %d bytes, want the %d of the old one", name, len(got), len(old))
@@ -229,7 +229,7 @@ func deleteRemovesAnObject(e *env) {
 	e.wantObject(b, "a", "again")
 }
 
-// goodKeys are keys that every bucket takes.
+// goodKeys are keys that every bucket accepts.
 func goodKeys() []string {
 	keys := []string{
 		"a/b/c", "a/b/c/d", "a.b", "...", ".hidden", "..a", "a..", "a/..b/c", "a/.b", "a /b", "a/ b", "a+b", "a%2Fb", "a\\b", "a/b.txt",
@@ -271,7 +271,7 @@ func keysAreKeptApart(e *env) {
 	}
 	for _, k := range stored {
 		if !told[k] {
-			e.Errorf("no event of %s came", short(k))
+			e.Errorf("no event of %s was delivered", short(k))
 		}
 		e.must(b.Delete(e.ctx, k), "Delete(%s)", short(k))
 		e.wantNoObject(b, k, "though it was deleted")
@@ -369,14 +369,14 @@ func objectsAreDescribed(e *env) {
 	list, err := b.List(e.ctx, "", "", 1)
 	e.must(err, "List")
 	if len(list) != 1 || list[0].Key != "a" || list[0].Size != 12 || !list[0].ModifiedAt.Equal(o.ModifiedAt) {
-		e.Errorf("List says %+v, Get %+v", list, o)
+		e.Errorf("List returned %+v, Get %+v", list, o)
 	}
 	if o.ModifiedAt.Before(before) || o.ModifiedAt.After(e.Now().Add(time.Second+e.Lag)) {
 		e.Errorf("ModifiedAt = %v, now is %v", o.ModifiedAt, e.Now())
 	}
 }
 
-// objectEvents receives and settles events, until what came, by key, is enough.
+// objectEvents receives and settles events, until those received, by key, are enough.
 func (e *env) objectEvents(b bucketEnds, until func(map[string][]driver.ObjectEvent) bool) {
 	e.Helper()
 	got := map[string][]driver.ObjectEvent{}
@@ -458,8 +458,8 @@ func theLastOfQuickChangesIsDelivered(e *env) {
 		}
 		return true
 	}
-	// An earlier change may look like the last one, which takes its time; and what is
-	// told later of a key is told again as its last state.
+	// An earlier change may look like the last one, and the last one may still be on its
+	// way; a later event of a key replaces what is known of it.
 	e.poll("events that end with the last change of each object", func() (bool, bool) {
 		some := collect()
 		if !right() {
@@ -482,12 +482,12 @@ func bucketsAreKeptApart(e *env) {
 	e.wantObject(one, "key", "one")
 	ds := take(e, one, 1)
 	if ds[0].Message.Kind != driver.ObjectCreated {
-		e.Errorf("the first bucket tells %+v", ds[0].Message)
+		e.Errorf("the receiver of the first bucket delivers %+v", ds[0].Message)
 	}
 	settle(e, one, false, ds...)
 	e.quiet(func() {
 		if ds, _ := receive(e, one, 10); len(ds) > 0 {
-			e.Errorf("the first bucket tells %+v of the second", ds[0].Message)
+			e.Errorf("the receiver of the first bucket delivers %+v of the second", ds[0].Message)
 		}
 	})
 	e.wantObject(e.bucket("Test.One"), "key", "one")

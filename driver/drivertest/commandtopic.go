@@ -71,7 +71,7 @@ func commandQueue(e *env) queue[driver.Command] {
 }
 
 func commandQueuePlace(c driver.Command) place {
-	n, _ := strconv.Atoi(c.Meta.ID[strings.LastIndexByte(c.Meta.ID, '#')+1:]) // 0 for a stranger
+	n, _ := strconv.Atoi(c.Meta.ID[strings.LastIndexByte(c.Meta.ID, '#')+1:]) // 0 for another id
 	return place{c.Entity, n}
 }
 
@@ -205,7 +205,7 @@ func aRepeatedCommandIsDeliveredOnce(e *env) {
 	send(c, command("g", "c0"), c) // in one batch
 	send(c)                        // while it waits
 	first := batch(e, t, 1)
-	send(c) // while it is held
+	send(c) // while it is leased
 	settle(e, t, true, first...)
 	send(c) // while it waits for its retry
 	var got []string
@@ -250,7 +250,7 @@ func concurrentRepeatsAreDeliveredOnce(e *env) {
 	got := drainCommands(e, t, rounds)
 	for i, c := range got {
 		if want := fmt.Sprintf("c%d", i); c.Meta.ID != want {
-			e.Errorf("command %s came where %s is due", c.Meta.ID, want)
+			e.Errorf("command %s was delivered, want %s", c.Meta.ID, want)
 		}
 	}
 	noCommands(e, t, "though it is a repeat")
@@ -390,7 +390,7 @@ func entitiesAndCommandIDsAreKeptApart(e *env) {
 	for _, c := range drainCommands(e, t, len(ids)) {
 		w, ok := want[c.Entity]
 		if !ok {
-			e.Errorf("a command to %s came that is unknown or came twice", short(c.Entity))
+			e.Errorf("a command to %s was delivered that is unknown, or was delivered twice", short(c.Entity))
 			continue
 		}
 		delete(want, c.Entity)
@@ -399,7 +399,7 @@ func entitiesAndCommandIDsAreKeptApart(e *env) {
 		}
 	}
 	for id := range want {
-		e.Errorf("no command to %s came", short(id))
+		e.Errorf("no command to %s was delivered", short(id))
 	}
 	// Ids that differ in their last bytes only, in one entity.
 	long := strings.Repeat("x", driver.MaxIDBytes-1)

@@ -259,7 +259,7 @@ func countersAreKeptApart(e *env) {
 	for i, id := range goodIDs() {
 		e.wantCounter(c, id, int64(i+1), 0, 0)
 	}
-	// The same text, cut in another place.
+	// The same text, split in another place.
 	e.count(c, "x/y", "z", 1)
 	e.count(c, "x", "y/z", 1)
 	e.count(c, "x#y", "z", 1)

@@ -219,7 +219,7 @@ func largeLettersAreKept(e *env) {
 		e.park(d, l)
 		got, err := d.Get(e.ctx, l.ID)
 		if e.try(err, "Get") && !bytes.Equal(got.Body, l.Body) {
-			e.Errorf("a body of %d bytes came back with %d", len(l.Body), len(got.Body))
+			e.Errorf("a body of %d bytes was returned with %d", len(l.Body), len(got.Body))
 		}
 		all = append(all, l.ID)
 	}

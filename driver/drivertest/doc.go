@@ -1,18 +1,24 @@
-// Package drivertest holds one conformance suite per interface of package
-// driver. Each provider passes all of them:
+// Package drivertest holds one conformance suite for each interface of package
+// driver. Every provider passes all of them:
 //
 //	func TestProvider(t *testing.T) {
 //		drivertest.TestProvider(t, func(t *testing.T) *drivertest.Fixture { ... })
 //	}
 //
-// A subtest is named after the property it holds a provider to, and there is one
-// for each sentence of the contracts in package driver. No flag switches a
-// property off; sizes come from the provider's own limits. A property that needs
-// time to pass moves the fixture's clock and never sleeps; it is skipped, and
-// says so, where nobody can move the clock.
+// A provider that is built driver by driver runs single suites, such as
+// [TestEventLog]. There is one subtest for each sentence of the contracts in package
+// driver; it is named after the property that it tests. No option switches a
+// property off, and sizes come from the provider's own limits. A property about time
+// moves the fixture's clock and never sleeps. Where the clock cannot be moved, or
+// where nothing survives a Close, the rest of such a property is skipped with a
+// message.
 //
-// The suites are tested themselves: for each property this package's own tests
-// have at least one provider with one fault, which that property must find.
+// The suites read messages from [driver.Sources]. The fixture of a provider whose
+// platform pushes messages to functions, as AWS does, implements Sources on top of
+// the code that receives them in production, and sets [Fixture.Lag].
+//
+// The tests of this package prove that the suites can fail: for each property they
+// plant a fault into a provider that the property must reject.
 //
 // [TestSameResults] compares two providers on random operations, and
 // [BenchEventLog] measures one.

@@ -10,8 +10,8 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// TestEventCollector runs the suite of [driver.EventCollector] on a log's change
-// feed. [TestEventTopic] runs it on a topic.
+// TestEventCollector runs the suite of event collectors, see [driver.Record], on a
+// log's change feed. [TestEventTopic] runs it on a topic.
 func TestEventCollector(t *testing.T, open Open) { eventCollectorSuite().run(t, open) }
 
 func eventCollectorSuite() suite {
@@ -55,13 +55,14 @@ func feedQueue(e *env) queue[driver.Record] {
 	}
 }
 
-// collected is a queue over a collector that nobody puts into.
+// collected is a queue over a collector, without a way to put messages into it.
 func collected(c driver.Receiver[driver.Record]) queue[driver.Record] {
 	return queue[driver.Record]{Receiver: c, place: placeOfRecord, repeats: true}
 }
 
-// wantRecord checks a record against the commit that it tells of.
-func wantRecord(e *env, r driver.Record, log string, want driver.Commit) {
+// wantRecord checks a record of Test.Log against its commit.
+func wantRecord(e *env, r driver.Record, want driver.Commit) {
+	const log = "Test.Log"
 	e.Helper()
 	if r.Err != nil || r.Raw != nil {
 		e.Errorf("the record of commit %d of %s could not be decoded: %v", want.SequenceNr, short(want.Stream), r.Err)
@@ -115,7 +116,7 @@ func wantRecords(e *env, c driver.Receiver[driver.Record], want []driver.Commit)
 			if i == len(want) {
 				e.Fatalf("got more records than commits")
 			}
-			wantRecord(e, d.Message, "Test.Log", want[i])
+			wantRecord(e, d.Message, want[i])
 			i++
 		}
 		settle(e, c, false, ds...)
@@ -123,8 +124,9 @@ func wantRecords(e *env, c driver.Receiver[driver.Record], want []driver.Commit)
 }
 
 func commitsThatFinishOutOfOrderAreNotSkipped(e *env) {
-	// Small and large commits side by side: their order of beginning is not that
-	// of finishing. A feed that takes the highest position seen as settled skips.
+	// Small and large commits side by side finish in another order than they begin.
+	// A feed that takes the highest number that it has seen as its checkpoint skips
+	// commits.
 	l := e.eventLog("Test.Log")
 	const writers, each = 8, 15
 	large := min(64<<10, e.Provider.Limits().MaxCommitBytes/2)
@@ -179,7 +181,7 @@ func aConsumerBesideWritersMissesNothing(e *env) {
 				last[r.Stream] = due
 				done++
 			case r.SequenceNr > due:
-				e.Errorf("of %s commit %d came where %d is due", r.Stream, r.SequenceNr, due)
+				e.Errorf("of the stream %s commit %d was delivered, want commit %d", r.Stream, r.SequenceNr, due)
 			}
 		}
 		settle(e, c, false, ds...)
@@ -198,12 +200,12 @@ func consumersAreIndependent(e *env) {
 	e.fill(l, "s", 1, 4)
 	inOrder(e, drain(e, first, 4), 1, 4)
 	second := collected(e.collector("Test.Second", "Test.Log", false))
-	held := batch(e, second.Receiver, 1) // one consumer's hold or retry is not the other's
+	leased := batch(e, second.Receiver, 1) // one consumer's lease or retry does not concern the other
 	e.fill(l, "s", 5, 6)
 	if got := drain(e, first, 2); len(got) == 2 && (got[0] != place{"s", 5} || got[1] != place{"s", 6}) {
 		e.Errorf("the first consumer got %v, want commits 5 and 6", got)
 	}
-	settle(e, second.Receiver, true, held...)
+	settle(e, second.Receiver, true, leased...)
 	inOrder(e, drain(e, second, 6), 1, 6)
 	nothing(e, first, "though all were settled")
 }
@@ -229,7 +231,7 @@ func handlesOfAConsumerShareItsCheckpoint(e *env) {
 	two := e.collector("Test.Consumer", "Test.Log", false)
 	e.fill(l, "s", 1, 3)
 	ds := batch(e, one, 1)
-	nothing(e, collected(two), "while another handle of the consumer holds its stream")
+	nothing(e, collected(two), "while another handle of the consumer leases its stream")
 	settle(e, one, false, ds...)
 	if got := drain(e, collected(two), 2); len(got) > 0 && got[0] != (place{"s", 2}) {
 		e.Errorf("the second handle starts with %v, want commit 2", got[0])
@@ -250,7 +252,7 @@ func theCheckpointIsDurable(e *env) {
 	e.fill(l, "a", 7, 8)
 	q = collected(e.collector("Test.Consumer", "Test.Log", false))
 	if got := drain(e, q, 2); len(got) != 2 || got[0] != (place{"a", 7}) || got[1] != (place{"a", 8}) {
-		e.Errorf("after reopening %v came, want commits 7 and 8 of a", got)
+		e.Errorf("after reopening %v was delivered, want commits 7 and 8 of a", got)
 	}
 	nothing(e, q, "though all were settled")
 	// Another consumer still starts at the beginning.
@@ -315,7 +317,7 @@ func recordsBelongToTheCaller(e *env) {
 		*cm = driver.Commit{}
 	}
 	settle(e, c, true, ds...)
-	wantRecord(e, batch(e, c, 1)[0].Message, "Test.Log", want)
+	wantRecord(e, batch(e, c, 1)[0].Message, want)
 	e.wantStream(l, "s", []driver.Commit{want})
-	wantRecord(e, batch(e, e.collector("Test.Other", "Test.Log", false), 1)[0].Message, "Test.Log", want)
+	wantRecord(e, batch(e, e.collector("Test.Other", "Test.Log", false), 1)[0].Message, want)
 }

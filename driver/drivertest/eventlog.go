@@ -58,7 +58,7 @@ func (e *env) eventLog(name string) driver.EventLog {
 	return l
 }
 
-// commitOf returns a valid commit whose event says who made it.
+// commitOf returns a valid commit whose event names its writer.
 func commitOf(stream string, n uint64, by string) driver.Commit {
 	return driver.Commit{
 		Stream:     stream,
@@ -104,7 +104,7 @@ func (e *env) read(l driver.EventLog, stream string, after uint64) []driver.Comm
 	return cs
 }
 
-// snapshots says what becomes of snapshots in a comparison.
+// snapshots is how a comparison treats snapshots.
 type snapshots int
 
 const (
@@ -207,7 +207,7 @@ func (e *env) wantStream(l driver.EventLog, stream string, want []driver.Commit)
 }
 
 // scanAll reads all segments and checks that a stream lies in one of them and
-// its commits are in order without gaps. The commits come by stream.
+// its commits are in order without gaps. The result is keyed by stream.
 func (e *env) scanAll(l driver.EventLog, segments int) map[string][]driver.Commit {
 	e.Helper()
 	all := map[string][]driver.Commit{}
@@ -223,7 +223,7 @@ func (e *env) scanAll(l driver.EventLog, segments int) map[string][]driver.Commi
 			}
 			where[c.Stream] = seg
 			if got, want := c.SequenceNr, uint64(len(all[c.Stream])+1); got != want {
-				e.Errorf("Scan(%d, %d) yields commit %d of %s where %d is due", seg, segments, got, short(c.Stream), want)
+				e.Errorf("Scan(%d, %d) yields commit %d of %s, want commit %d", seg, segments, got, short(c.Stream), want)
 			}
 			all[c.Stream] = append(all[c.Stream], c)
 		}
@@ -256,7 +256,7 @@ func oneWinnerOfEightConcurrentAppends(e *env) {
 			winner = i
 		}
 		if winner < 0 {
-			e.Fatalf("at %d nobody won", n)
+			e.Fatalf("at %d no racer won", n)
 		}
 		got := e.read(l, "contended", n-1)
 		want := []driver.Commit{commitOf("contended", n, fmt.Sprintf("racer%d", winner))}
@@ -297,7 +297,7 @@ func conflictCarriesTheWinner(e *env) {
 		err := l.Append(e.ctx, commitOf("s", w.SequenceNr, "loser"))
 		wantWinner(e, err, w, fmt.Sprintf("append at the taken number %d", w.SequenceNr))
 	}
-	// A race must tell each loser who won, too.
+	// In a race, too, each loser gets the winner.
 	var won atomic.Pointer[driver.Commit]
 	errs := make([]error, 8)
 	race(8, func(i int) {
@@ -308,7 +308,7 @@ func conflictCarriesTheWinner(e *env) {
 	})
 	w := won.Load()
 	if w == nil {
-		e.Fatalf("nobody won: %v", errs)
+		e.Fatalf("no racer won: %v", errs)
 	}
 	for i, err := range errs {
 		if err != nil {
@@ -360,7 +360,7 @@ func acknowledgedAppendsAreReadBackAtOnce(e *env) {
 func readIsAscendingWithoutGaps(e *env) {
 	l := e.eventLog("Test.Log")
 	all := e.fill(l, "s", 1, 12)
-	e.fill(l, "r", 1, 3) // neighbours in any order of keys
+	e.fill(l, "r", 1, 3) // streams before and after it in the order of keys
 	e.fill(l, "t", 1, 3)
 	for after := uint64(0); after <= 13; after++ {
 		want := all[min(after, 12):]
@@ -420,7 +420,7 @@ func anEmptyStreamReadsAsEmpty(e *env) {
 	check("somebody2")
 }
 
-// wantLoad checks Load against all commits of the stream and the position of
+// wantLoad checks Load against all commits of the stream and the index of
 // the commit at which it must start.
 func (e *env) wantLoad(l driver.EventLog, stream string, foldVersion int, all []driver.Commit, start int) {
 	e.Helper()
@@ -460,7 +460,7 @@ func loadStartsAtTheNewestMatchingSnapshot(e *env) {
 	if d := diffCommits(e.scanAll(l, 1)["s"], all, keepSnapshots); d != "" {
 		e.Errorf("Scan of a stream with snapshots: %s", d)
 	}
-	// A snapshot on the very first commit, and on each.
+	// A snapshot on every commit, the first one included.
 	var each []driver.Commit
 	for n := uint64(1); n <= 3; n++ {
 		c := withSnapshot(commitOf("each", n, "w"), 7)
@@ -519,7 +519,7 @@ func loadNeverSkipsCommits(e *env) {
 		}
 		for i, c := range cs {
 			if c.SequenceNr != first.SequenceNr+uint64(i) {
-				e.Errorf("Load yields commit %d where %d is due", c.SequenceNr, first.SequenceNr+uint64(i))
+				e.Errorf("Load yields commit %d, want commit %d", c.SequenceNr, first.SequenceNr+uint64(i))
 			}
 		}
 		if end := cs[len(cs)-1].SequenceNr; end < before {
@@ -888,7 +888,7 @@ func aCancelledReadIsNotAShortStream(e *env) {
 func sequencesCanBeLeftEarly(e *env) {
 	l := e.eventLog("Test.Log")
 	want := e.fill(l, "s", 1, 10)
-	for range 20 { // a leak of whatever a sequence holds would show
+	for range 20 { // a leaked lock or reader would show
 		for c, err := range l.Read(e.ctx, "s", 0) {
 			e.must(err, "Read")
 			if c.SequenceNr == 2 {

@@ -8,8 +8,8 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// TestEventTopic runs the suite of [driver.EventTopic], and that of
-// [driver.EventCollector] on a topic.
+// TestEventTopic runs the suite of [driver.EventTopic], and that of event collectors
+// on a topic.
 func TestEventTopic(t *testing.T, open Open) { eventTopicSuite().run(t, open) }
 
 func eventTopicSuite() suite {
@@ -43,14 +43,14 @@ func envelope(log string, c driver.Commit) driver.Envelope {
 	return driver.Envelope{Log: log, Commit: c}
 }
 
-// relay appends commits and publishes them.
-func (e *env) relay(t driver.EventTopic, log string, cs ...driver.Commit) {
+// relay appends commits to Test.Log and publishes them.
+func (e *env) relay(t driver.EventTopic, cs ...driver.Commit) {
 	e.Helper()
-	l := e.eventLog(log)
+	l := e.eventLog("Test.Log")
 	var es []driver.Envelope
 	for _, c := range cs {
 		e.must(l.Append(e.ctx, c), "append %s at %d", short(c.Stream), c.SequenceNr)
-		es = append(es, envelope(log, c))
+		es = append(es, envelope("Test.Log", c))
 	}
 	e.must(t.Publish(e.ctx, es), "publish %d envelopes", len(es))
 }
@@ -72,7 +72,7 @@ func everySubscriptionGetsEveryCommit(e *env) {
 	subscribers := []string{"Test.A", "Test.B", "Other.C"}
 	t := e.eventTopic("Test.Log", subscribers...)
 	for n := uint64(1); n <= 5; n++ {
-		e.relay(t, "Test.Log", commitOf("s", n, "w"), commitOf("t", n, "w"))
+		e.relay(t, commitOf("s", n, "w"), commitOf("t", n, "w"))
 	}
 	for _, s := range subscribers {
 		q := collected(e.collector(s, "Test.Log", true))
@@ -86,7 +86,7 @@ func anEmptyBatchOfEnvelopesIsNothing(e *env) {
 	e.must(t.Publish(e.ctx, nil), "publish nil")
 	e.must(t.Publish(e.ctx, []driver.Envelope{}), "publish an empty batch")
 	nothing(e, collected(e.collector("Test.A", "Test.Log", true)), "though none was published")
-	lonely := e.eventTopic("Test.Lonely") // a topic that nobody subscribed to
+	lonely := e.eventTopic("Test.Lonely") // a topic without subscribers
 	e.must(lonely.Publish(e.ctx, []driver.Envelope{envelope("Test.Lonely", commitOf("s", 1, "w"))}), "publish without subscribers")
 }
 
@@ -99,7 +99,7 @@ func publishedCommitsAreWhole(e *env) {
 		c.Commands[0].Meta.Headers = map[string]string{"Ä\u2028": "<&>"}
 		want = append(want, c)
 	}
-	e.relay(t, "Test.Log", want...)
+	e.relay(t, want...)
 	wantRecords(e, e.collector("Test.A", "Test.Log", true), want)
 }
 
@@ -111,7 +111,7 @@ func largeBatchesKeepTheirOrder(e *env) {
 			cs = append(cs, filled(commitOf(fmt.Sprintf("s%d", s), n, "w"), 9<<10))
 		}
 	}
-	e.relay(t, "Test.Log", cs...)
+	e.relay(t, cs...)
 	q := collected(e.collector("Test.A", "Test.Log", true))
 	inOrder(e, drain(e, q, 48), 4, 12)
 	nothing(e, q, "though all were settled")
@@ -121,28 +121,28 @@ func largeEnvelopesAreDelivered(e *env) {
 	t := e.eventTopic("Test.Log", "Test.A")
 	limit := e.testableLimit("MaxCommitBytes", e.Provider.Limits().MaxCommitBytes)
 	want := []driver.Commit{commitOf("s", 1, "w"), filled(commitOf("s", 2, "w"), almost(limit)), commitOf("s", 3, "w")}
-	e.relay(t, "Test.Log", want...)
+	e.relay(t, want...)
 	wantRecords(e, e.collector("Test.A", "Test.Log", true), want)
 }
 
 func aRepeatedEnvelopeIsAccepted(e *env) {
 	t := e.eventTopic("Test.Log", "Test.A")
-	e.relay(t, "Test.Log", commitOf("s", 1, "w"), commitOf("s", 2, "w"))
+	e.relay(t, commitOf("s", 1, "w"), commitOf("s", 2, "w"))
 	again := envelope("Test.Log", commitOf("s", 1, "w"))
 	e.must(t.Publish(e.ctx, []driver.Envelope{again, again}), "publish again")
-	e.relay(t, "Test.Log", commitOf("s", 3, "w"))
+	e.relay(t, commitOf("s", 3, "w"))
 	inOrder(e, drain(e, collected(e.collector("Test.A", "Test.Log", true)), 3), 1, 3)
 }
 
 func subscriptionsSurviveReopening(e *env) {
 	e.needReopen()
 	t := e.eventTopic("Test.Log", "Test.A", "Test.B")
-	e.relay(t, "Test.Log", commitOf("s", 1, "w"), commitOf("s", 2, "w"))
+	e.relay(t, commitOf("s", 1, "w"), commitOf("s", 2, "w"))
 	a := collected(e.collector("Test.A", "Test.Log", true))
 	drain(e, a, 2)
 	e.reopen()
 	t = e.eventTopic("Test.Log", "Test.A", "Test.B")
-	e.relay(t, "Test.Log", commitOf("s", 3, "w"))
+	e.relay(t, commitOf("s", 3, "w"))
 	if got := drain(e, collected(e.collector("Test.A", "Test.Log", true)), 1); len(got) > 0 && got[0] != (place{"s", 3}) {
 		e.Errorf("after reopening the first subscriber got %v, want commit 3", got)
 	}
@@ -151,11 +151,11 @@ func subscriptionsSurviveReopening(e *env) {
 
 func aNewSubscriptionStartsWhenItIsMade(e *env) {
 	t := e.eventTopic("Test.Log", "Test.A")
-	e.relay(t, "Test.Log", commitOf("s", 1, "w"), commitOf("s", 2, "w"))
+	e.relay(t, commitOf("s", 1, "w"), commitOf("s", 2, "w"))
 	t = e.eventTopic("Test.Log", "Test.A", "Test.B")
 	b := collected(e.collector("Test.B", "Test.Log", true))
 	nothing(e, b, "though it was published before the subscription was made")
-	e.relay(t, "Test.Log", commitOf("s", 3, "w"))
+	e.relay(t, commitOf("s", 3, "w"))
 	if got := drain(e, b, 1); len(got) > 0 && got[0] != (place{"s", 3}) {
 		e.Errorf("the new subscriber got %v, want commit 3", got)
 	}
@@ -171,7 +171,7 @@ func onlyTheRelayFeedsATopic(e *env) {
 	e.must(t.Publish(e.ctx, []driver.Envelope{envelope("Test.Log", commitOf("s", 1, "fill"))}), "publish")
 	inOrder(e, drain(e, q, 1), 1, 1)
 	nothing(e, q, "though all were settled")
-	// A collector of the feed is another one than that of the topic.
+	// The collectors of the feed and of the topic have different checkpoints.
 	feed := collected(e.collector("Test.A", "Test.Log", false))
 	inOrder(e, drain(e, feed, 3), 1, 3)
 }
@@ -183,7 +183,7 @@ func topicKeepsStreamIDs(e *env) {
 	for _, id := range ids {
 		cs = append(cs, commitOf(id, 1, "w"))
 	}
-	e.relay(t, "Test.Log", cs...)
+	e.relay(t, cs...)
 	wantStreams(e, e.collector("Test.A", "Test.Log", true), ids)
 }
 
@@ -199,11 +199,11 @@ func publishDoesNotKeepItsArguments(e *env) {
 	a := e.collector("Test.A", "Test.Log", true)
 	for range 2 { // the copy of one delivery is not that of the next, nor that of another subscriber
 		ds := batch(e, a, 1)
-		wantRecord(e, ds[0].Message, "Test.Log", want)
+		wantRecord(e, ds[0].Message, want)
 		if c := ds[0].Message.Commit; c != nil {
 			scribble(*c)
 		}
 		settle(e, a, true, ds...)
 	}
-	wantRecord(e, batch(e, e.collector("Test.B", "Test.Log", true), 1)[0].Message, "Test.Log", want)
+	wantRecord(e, batch(e, e.collector("Test.B", "Test.Log", true), 1)[0].Message, want)
 }

@@ -187,7 +187,7 @@ func everyRow(h *faults.QueryDb, w *faulty, in, out func(w *faulty, r driver.Row
 	}
 }
 
-// revisionsFrom shows the revisions of a row as if they began anew at base.
+// revisionsFrom shows the revisions of a row as if they began again at base.
 func revisionsFrom(h *faults.QueryDb, w *faulty, base map[driver.Key]uint64) {
 	everyRow(h, w, nil, func(_ *faulty, r driver.Row) driver.Row {
 		r.Revision -= min(base[r.Key], r.Revision-1)

@@ -2,153 +2,346 @@ package drivertest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/faults"
 )
 
-func commandTopicFaults() []fault {
-	sending := func(change func(cs []driver.Command) []driver.Command) plant {
-		return on(func(h *faults.CommandTopic, _ *faulty) {
-			h.OnSend = func(ctx context.Context, cs []driver.Command) error {
-				return h.CommandTopic.Send(ctx, change(slices.Clone(cs)))
+// everyReceiver returns one fault for each property of receivers, for one kind.
+func everyReceiver[T any](suite string, several, topic bool, placeOf func(T) place) []fault {
+	// receiver changes the receivers of the kind: those of change feeds and those of
+	// topics are apart.
+	receiver := func(change func(r *faults.Receiver[T], w *faulty)) plant {
+		return on(func(r *faults.Receiver[T], w *faulty) {
+			if r.Spec.Source.Topic == topic {
+				change(r, w)
 			}
 		})
 	}
-	// renamed hides the id from the store's de-duplication unless known says
-	// that the command was sent before.
-	renamed := func(known func(w *faulty, c driver.Command) bool) plant {
-		return onEnds(func(h *faults.CommandTopic, r *faults.Receiver[driver.Command], w *faulty) {
-			n := memoOf(w, "n", func() *atomic.Int64 { return new(atomic.Int64) })
-			h.OnSend = func(ctx context.Context, cs []driver.Command) error {
-				var fresh []driver.Command
-				for _, c := range cs {
-					if known(w, c) {
-						continue
-					}
-					c.Meta.ID = fmt.Sprintf("%s\u2063%d", c.Meta.ID, n.Add(1))
-					fresh = append(fresh, c)
-				}
-				return h.CommandTopic.Send(ctx, fresh)
-			}
-			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
+	received := func(change func(b *driver.Batch[T])) plant {
+		return receiver(func(r *faults.Receiver[T], _ *faulty) {
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
 				b, err := r.Receiver.Receive(ctx, max)
-				for i := range b.Deliveries {
-					m := &b.Deliveries[i].Message.Meta
-					m.ID, _, _ = strings.Cut(m.ID, "\u2063")
-				}
+				change(&b)
 				return b, err
 			}
 		})
 	}
-	idOf := func(c driver.Command) string { return c.Entity + "\x00" + c.Meta.ID }
-	seenFor := func(d time.Duration, id func(driver.Command) string) func(w *faulty, c driver.Command) bool {
-		return func(w *faulty, c driver.Command) bool {
-			seen := memoOf(w, "seen", func() map[string]time.Time { return map[string]time.Time{} })
-			now := w.Now()
-			if at, ok := seen[id(c)]; ok && now.Sub(at) < d {
-				return true
+	settled := func(change func(s *driver.Settlement)) plant {
+		return receiver(func(r *faults.Receiver[T], _ *faulty) {
+			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+				ss = slices.Clone(ss)
+				for i := range ss {
+					change(&ss[i])
+				}
+				return r.Receiver.Settle(ctx, ss)
 			}
-			seen[id(c)] = now
-			return false
+		})
+	}
+	fs := []fault{
+		{"ReportsNextOfNothing", "AnEmptyReceiverDeliversNothing", received(func(b *driver.Batch[T]) {
+			if len(b.Deliveries) == 0 && b.Next.IsZero() {
+				b.Next = time.Now()
+			}
+		})},
+		{"DeliversEverythingTwice", "SettledMessagesAreNotRedelivered", receiver(func(r *faults.Receiver[T], _ *faulty) {
+			first := map[string]bool{}
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+				b, err := r.Receiver.Receive(ctx, max)
+				for _, d := range b.Deliveries {
+					first[d.ID] = d.Attempt == 1
+				}
+				return b, err
+			}
+			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+				ss = slices.Clone(ss)
+				for i := range ss {
+					ss[i].Retry = ss[i].Retry || first[ss[i].ID]
+				}
+				return r.Receiver.Settle(ctx, ss)
+			}
+		})},
+		{"IgnoresMax", "MaxBoundsABatch", receiver(func(r *faults.Receiver[T], _ *faulty) {
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) { return r.Receiver.Receive(ctx, max+1) }
+		})},
+		{"MatchesByPosition", "DeliveryIDsAreUnique", receiver(func(r *faults.Receiver[T], _ *faulty) {
+			var order []string
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+				b, err := r.Receiver.Receive(ctx, max)
+				for _, d := range b.Deliveries {
+					order = append(order, d.ID)
+				}
+				return b, err
+			}
+			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+				ss = slices.Clone(ss)
+				for i := range ss {
+					if len(order) > 0 {
+						ss[i].ID, order = order[0], order[1:]
+					}
+				}
+				return r.Receiver.Settle(ctx, ss)
+			}
+		})},
+		{"DeliversWhatIsLeased", "LeasedMessagesAreNotDeliveredTwice", receiver(deliversWhatIsLeased[T])},
+		{"DeliversToTwo", "NoTwoCallersLeaseOneGroup", receiver(deliversWhatIsLeased[T])},
+		{"LosesWhatIsRetried", "RetriedMessagesAreRedelivered", settled(func(s *driver.Settlement) { s.Retry = false })},
+		{"IgnoresAfter", "RetriesWaitForAfter", settled(func(s *driver.Settlement) { s.After = 0 })},
+		{"NeverReportsNext", "NextIsWhenARetryIsDue", received(func(b *driver.Batch[T]) { b.Next = time.Time{} })},
+		{"RefusesUnknownSettlements", "UnknownSettlementsAreIgnored", receiver(func(r *faults.Receiver[T], _ *faulty) {
+			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+				if slices.ContainsFunc(ss, func(s driver.Settlement) bool { return s.ID == "nobody" }) {
+					return driver.ErrNotFound
+				}
+				return r.Receiver.Settle(ctx, ss)
+			}
+		})},
+		{"NamesDeliveriesByMessage", "LeasesExpire", receiver(func(r *faults.Receiver[T], _ *faulty) {
+			real := map[string]string{}
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+				b, err := r.Receiver.Receive(ctx, max)
+				for i := range b.Deliveries {
+					name := fmt.Sprint(placeOf(b.Deliveries[i].Message))
+					real[name] = b.Deliveries[i].ID
+					b.Deliveries[i].ID = name
+				}
+				return b, err
+			}
+			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+				ss = slices.Clone(ss)
+				for i := range ss {
+					ss[i].ID = real[ss[i].ID]
+				}
+				return r.Receiver.Settle(ctx, ss)
+			}
+		})},
+		{"LosesWhatIsLeasedWhenClosed", "UnsettledMessagesSurviveReopening", receiver(func(r *faults.Receiver[T], w *faulty) {
+			leased := memoOf(w, "leased", func() map[place]bool { return map[place]bool{} })
+			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+				b, err := r.Receiver.Receive(ctx, max)
+				b.Deliveries = slices.DeleteFunc(b.Deliveries, func(d driver.Delivery[T]) bool {
+					p := placeOf(d.Message)
+					if w.session > 1 && leased[p] {
+						_ = r.Receiver.Settle(ctx, []driver.Settlement{{ID: d.ID}})
+						return true
+					}
+					leased[p] = true
+					return false
+				})
+				return b, err
+			}
+		})},
+	}
+	if several {
+		fs = append(fs,
+			fault{"DeliversTheLastFirst", "GroupsAreDeliveredInOrder", received(func(b *driver.Batch[T]) { slices.Reverse(b.Deliveries) })},
+			fault{"PartialSettlementFreesTheGroup", "ALeasedMessageBlocksItsGroup", receiver(func(r *faults.Receiver[T], _ *faulty) {
+				var leased []string
+				r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+					b, err := r.Receiver.Receive(ctx, max)
+					for _, d := range b.Deliveries {
+						leased = append(leased, d.ID)
+					}
+					return b, err
+				}
+				r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+					for _, id := range leased {
+						if !slices.ContainsFunc(ss, func(s driver.Settlement) bool { return s.ID == id }) {
+							ss = append(ss, driver.Settlement{ID: id, Retry: true})
+						}
+					}
+					leased = nil
+					return r.Receiver.Settle(ctx, ss)
+				}
+			})},
+			fault{"RetriesGoToTheEnd", "RetriesKeepTheOrder", receiver(retriesLeave[T])},
+			fault{"WaitingRetriesLeaveTheirGroup", "AWaitingRetryBlocksItsGroup", receiver(retriesLeave[T])})
+	}
+	for i := range fs {
+		fs[i].property = suite + "/" + fs[i].property
+	}
+	return fs
+}
+
+// onMessages changes messages on their way out of receivers, or drops them.
+func onMessages[T any](change func(m *T, w *faulty) (drop bool)) plant {
+	return on(func(r *faults.Receiver[T], w *faulty) { r.OnReceive = changed(r, w, change) })
+}
+
+func changed[T any](r *faults.Receiver[T], w *faulty, change func(m *T, w *faulty) (drop bool)) func(context.Context, int) (driver.Batch[T], error) {
+	return func(ctx context.Context, max int) (driver.Batch[T], error) {
+		b, err := r.Receiver.Receive(ctx, max)
+		kept := b.Deliveries[:0:0]
+		for _, d := range b.Deliveries {
+			if change(&d.Message, w) {
+				_ = r.Receiver.Settle(ctx, []driver.Settlement{{ID: d.ID}})
+				continue
+			}
+			kept = append(kept, d)
 		}
+		b.Deliveries = kept
+		return b, err
 	}
-	return []fault{
-		{"LosesHeaders", "CommandTopic/EverythingOfACommandIsKept", sending(func(cs []driver.Command) []driver.Command {
-			for i := range cs {
-				cs[i].Meta.Headers = nil
-			}
-			return cs
-		})},
-		{"RefusesEmptyBatches", "CommandTopic/AnEmptyBatchIsNothing", on(func(h *faults.CommandTopic, _ *faulty) {
-			h.OnSend = func(ctx context.Context, cs []driver.Command) error {
-				if len(cs) == 0 {
-					return driver.ErrInvalid
-				}
-				return h.CommandTopic.Send(ctx, cs)
-			}
-		})},
-		{"SendsChunksInAnyOrder", "CommandTopic/LargeBatchesAreDeliveredWhole", sending(func(cs []driver.Command) []driver.Command {
-			if len(cs) > 10 {
-				return slices.Concat(cs[10:], cs[:10])
-			}
-			return cs
-		})},
-		{"HasNoDeDuplication", "CommandTopic/ARepeatedCommandIsDeliveredOnce", renamed(func(*faulty, driver.Command) bool { return false })},
-		{"DeDuplicatesAcrossEntities", "CommandTopic/ACommandIDIsRepeatedPerEntity", renamed(seenFor(time.Hour, func(c driver.Command) string { return c.Meta.ID }))},
-		{"ChecksThenSends", "CommandTopic/ConcurrentRepeatsAreDeliveredOnce", renamed(func(w *faulty, c driver.Command) bool {
-			seen := memoOf(w, "seen", func() *sync.Map { return new(sync.Map) })
-			if _, ok := seen.Load(idOf(c)); ok {
-				return true
-			}
-			others()
-			seen.Store(idOf(c), true)
-			return false
-		})},
-		{"DeDuplicatesForAMinute", "CommandTopic/RepeatsAreForgottenAfterFiveMinutes", renamed(seenFor(time.Minute, idOf))},
-		{"DeDuplicatesForEver", "CommandTopic/RepeatsAreForgottenAfterFiveMinutes", renamed(seenFor(1000*time.Hour, idOf))},
-		{"ForgetsRepeatsWhenClosed", "CommandTopic/RepeatsAreKnownAfterReopening", renamed(func(w *faulty, c driver.Command) bool {
-			id := fmt.Sprintf("%d|%s", w.session, idOf(c))
-			return seenFor(time.Hour, func(driver.Command) string { return id })(w, c)
-		})},
-		{"StopsAtTheOversized", "CommandTopic/AnOversizedCommandHarmsNoOther", on(func(h *faults.CommandTopic, w *faulty) {
-			h.OnSend = func(ctx context.Context, cs []driver.Command) error {
-				for i, c := range cs {
-					if len(c.Data) > w.Provider.Limits().MaxCommandBytes {
-						return h.CommandTopic.Send(ctx, cs[:i+1])
-					}
-				}
-				return h.CommandTopic.Send(ctx, cs)
-			}
-		})},
-		{"HasAHalfLimit", "CommandTopic/CommandsUpToTheLimitAreAccepted", on(func(h *faults.CommandTopic, w *faulty) {
-			h.OnSend = func(ctx context.Context, cs []driver.Command) error {
-				if len(cs) == 1 && len(cs[0].Data) > w.Provider.Limits().MaxCommandBytes/2 {
-					return driver.ErrTooLarge
-				}
-				return h.CommandTopic.Send(ctx, cs)
-			}
-		})},
-		{"NamesFailuresByPosition", "CommandTopic/BadIDsAreRefused", on(func(h *faults.CommandTopic, _ *faulty) {
-			h.OnSend = func(ctx context.Context, cs []driver.Command) error {
-				err := h.CommandTopic.Send(ctx, cs)
-				var be *driver.BatchError
-				if !errors.As(err, &be) {
-					return err
-				}
-				byPosition := &driver.BatchError{Failed: map[string]error{}}
-				for i, c := range cs {
-					if e := be.Failed[c.Meta.ID]; e != nil {
-						byPosition.Failed[strconv.Itoa(i)] = e
-					}
-				}
-				return byPosition
-			}
-		})},
-		{"CutsLongIDs", "CommandTopic/EntitiesAndCommandIDsAreKeptApart", renamed(seenFor(time.Hour, func(c driver.Command) string {
-			return c.Entity + "\x00" + c.Meta.ID[:min(len(c.Meta.ID), 128)]
-		}))},
-		{"KeepsWhatItIsGiven", "CommandTopic/ArgumentsAreNotKept", onEnds(func(h *faults.CommandTopic, r *faults.Receiver[driver.Command], _ *faulty) {
-			var data []byte
-			h.OnSend = func(ctx context.Context, cs []driver.Command) error {
-				data = cs[0].Data
-				return h.CommandTopic.Send(ctx, cs)
-			}
-			r.OnReceive = func(ctx context.Context, max int) (driver.Batch[driver.Command], error) {
-				b, err := r.Receiver.Receive(ctx, max)
-				for i := range b.Deliveries {
-					b.Deliveries[i].Message.Data = data
-				}
-				return b, err
-			}
-		})},
+}
+
+// extras lets a receiver deliver messages that the wrapped one does not have.
+func extras[T any](r *faults.Receiver[T]) (add func(m T)) {
+	var mu sync.Mutex
+	var line []T
+	n := 0
+	receive := r.OnReceive
+	r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+		b, err := receive(ctx, max)
+		mu.Lock()
+		defer mu.Unlock()
+		for ; len(line) > 0 && len(b.Deliveries) < max; line = line[1:] {
+			n++
+			b.Deliveries = append(b.Deliveries, driver.Delivery[T]{ID: fmt.Sprintf("extra-%d", n), Attempt: 1, Message: line[0]})
+			b.Next = time.Time{}
+		}
+		return b, err
 	}
+	return func(m T) {
+		mu.Lock()
+		defer mu.Unlock()
+		line = append(line, m)
+	}
+}
+
+// delivered remembers the messages of deliveries by their ids.
+func delivered[T any](r *faults.Receiver[T]) map[string]T {
+	known := map[string]T{}
+	receive := r.OnReceive
+	r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+		b, err := receive(ctx, max)
+		for _, d := range b.Deliveries {
+			known[d.ID] = d.Message
+		}
+		return b, err
+	}
+	return known
+}
+
+// deliversWhatIsLeased delivers the last batch again when there is nothing else.
+func deliversWhatIsLeased[T any](r *faults.Receiver[T], _ *faulty) {
+	var mu sync.Mutex
+	var last []driver.Delivery[T]
+	r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+		b, err := r.Receiver.Receive(ctx, max)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(b.Deliveries) > 0 {
+			last = slices.Clone(b.Deliveries)
+		} else if err == nil {
+			b.Deliveries, b.Next, last = last[:min(max, len(last))], time.Time{}, nil
+		}
+		return b, err
+	}
+}
+
+// retriesLeave settles what is retried and delivers it again by itself.
+func retriesLeave[T any](r *faults.Receiver[T], w *faulty) {
+	type waiting struct {
+		m   T
+		due time.Time
+		n   int
+	}
+	var mu sync.Mutex
+	leased := map[string]waiting{}
+	var line []waiting
+	ids := 0
+	r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+		b, err := r.Receiver.Receive(ctx, max)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, d := range b.Deliveries {
+			leased[d.ID] = waiting{m: d.Message, n: d.Attempt}
+		}
+		for i := 0; i < len(line) && len(b.Deliveries) < max; i++ {
+			if x := line[i]; !x.due.After(w.Now()) {
+				ids++
+				x.n++
+				id := fmt.Sprintf("again-%d", ids)
+				leased[id] = x
+				b.Deliveries = append(b.Deliveries, driver.Delivery[T]{ID: id, Attempt: x.n, Message: x.m})
+				line = slices.Delete(line, i, i+1)
+				i--
+			}
+		}
+		if len(b.Deliveries) > 0 {
+			b.Next = time.Time{}
+		}
+		return b, err
+	}
+	r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
+		mu.Lock()
+		var done []driver.Settlement
+		for _, s := range ss {
+			if x, ok := leased[s.ID]; ok && s.Retry {
+				x.due = w.Now().Add(s.After)
+				line = append(line, x)
+			}
+			delete(leased, s.ID)
+			done = append(done, driver.Settlement{ID: s.ID})
+		}
+		mu.Unlock()
+		return r.Receiver.Settle(ctx, done)
+	}
+}
+
+// receiverFaults are those of [everyReceiver] for all kinds of receivers.
+func receiverFaults() []fault {
+	return slices.Concat(
+		everyReceiver("CommandTopic", true, false, commandQueuePlace),
+		everyReceiver("EventCollector", true, false, placeOfRecord),
+		everyReceiver("EventTopic", true, true, placeOfRecord),
+		everyReceiver("Counter", true, false, func(f driver.CounterFinished) place { return place{f.CounterID, int(f.Ordinal)} }),
+		everyReceiver("Scheduler", false, false, func(f driver.Firing) place { return place{f.Name, 1} }),
+		everyReceiver("Bucket", false, false, func(o driver.ObjectEvent) place { return place{o.Key, 1} }),
+	)
+}
+
+// cancelledFaults answer one call of each component with a cancelled context as if
+// there were nothing.
+func cancelledFaults() (fs []fault) {
+	for suite, op := range map[string]string{
+		"EventLog": "EventLog.Load", "CommandTopic": "CommandTopic.Receive", "EventTopic": "EventTopic.Publish", "EventCollector": "EventCollector.Settle",
+		"Watermarks": "Watermarks.Watermark", "QueryDb": "QueryDb.Load", "QueryEngine": "QueryEngine.Scan", "StateTopic": "StateTopic.Subscribe",
+		"Counter": "Counter.State", "Scheduler": "Scheduler.List", "Bucket": "Bucket.Put", "DeadLetters": "DeadLetters.List", "Outcomes": "Outcomes.Get",
+	} {
+		fs = append(fs, fault{"IgnoresTheContext", suite + "/CancelledCallsFail", answers(op, context.Canceled, nil)})
+	}
+	return fs
+}
+
+// TestLaggingReceivers is the control of how the suites wait: a provider on which
+// messages take a moment to appear passes, too.
+func TestLaggingReceivers(t *testing.T) {
+	open := func(t *testing.T) *Fixture {
+		f := openFaulty(both(hesitant[driver.Command](), hesitant[driver.Record](), hesitant[driver.CounterFinished](), hesitant[driver.Firing](), hesitant[driver.ObjectEvent]()), "")(t)
+		f.Lag, f.Patience = 2*time.Millisecond, 30*time.Second
+		return f
+	}
+	for _, s := range []suite{commandTopicSuite(), eventTopicSuite(), eventCollectorSuite(), counterSuite(), schedulerSuite(), bucketSuite()} {
+		t.Run(s.name, func(t *testing.T) { s.run(t, open) })
+	}
+}
+
+// hesitant receivers find something at their second look only.
+func hesitant[T any]() plant {
+	return on(func(r *faults.Receiver[T], _ *faulty) {
+		var looks atomic.Int64
+		r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+			if err := ctx.Err(); err != nil || looks.Add(1)%2 == 1 {
+				return driver.Batch[T]{}, err
+			}
+			return r.Receiver.Receive(ctx, max)
+		}
+	})
 }

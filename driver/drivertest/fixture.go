@@ -16,35 +16,35 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// Open gives a fresh, empty provider and registers its own cleanup with t.
+// Open returns a fixture with a new, empty provider and registers its cleanup with t.
 type Open func(t *testing.T) *Fixture
 
-// Fixture is a provider under test with the handles that a suite needs beside it.
+// Fixture is a provider under test and what a suite needs to control it.
 type Fixture struct {
-	// Provider is fresh and empty.
+	// Provider is new and empty.
 	Provider driver.PullProvider
 	// Now is the provider's clock; nil is time.Now.
 	Now func() time.Time
-	// Advance moves the provider's clock forward; nil where nobody can. With it,
-	// Now stands still between two calls of Advance.
+	// Advance moves the provider's clock forward; nil where that is impossible. Where
+	// it is set, Now changes only by Advance.
 	Advance func(d time.Duration)
-	// Reopen closes the current provider, however often it was closed before,
-	// and opens the same data anew; nil where nothing survives.
+	// Reopen closes the current provider, which may be closed already, and opens
+	// the same data again; nil where no data survives.
 	Reopen func(t *testing.T) driver.PullProvider
-	// Lag is how long what a returned call did may stay invisible to receivers,
-	// queries and subscribers. Embedded providers have none.
+	// Lag is how long after a call returned its effect may be invisible to
+	// receivers, queries and subscribers; 0 for embedded providers.
 	Lag time.Duration
-	// Patience is how long a suite waits for what has to come; 0 is 30 seconds.
+	// Patience is how long a suite waits for what has to happen; 0 is 30 seconds.
 	Patience time.Duration
 }
 
-// Clock is a clock for fixtures: it stands still until it is advanced.
+// Clock is a clock for fixtures. Its time changes only by Advance.
 type Clock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-// NewClock returns a clock that shows an arbitrary whole minute.
+// NewClock returns a clock at an arbitrary whole minute.
 func NewClock() *Clock {
 	return &Clock{now: time.Date(2026, time.March, 2, 10, 0, 0, 0, time.UTC)}
 }
@@ -84,8 +84,8 @@ func (s suite) run(t *testing.T, open Open) {
 	}
 }
 
-// env is what a property's check works with. Its TB need not be the one that
-// owns the fixture: the tests of the suites record what is reported.
+// env is what a property's check works with. Its TB may be another than the owner of
+// the fixture: the tests of the suites record what a property reports.
 type env struct {
 	testing.TB
 	*Fixture
@@ -106,14 +106,14 @@ func newEnv(tb testing.TB, owner *testing.T, ctx context.Context, open Open) *en
 	return &env{TB: tb, Fixture: &f, ctx: ctx, owner: owner}
 }
 
-// advance moves the clock, or ends the property where nobody can.
+// advance moves the clock, or skips the rest of the property where that is impossible.
 func (e *env) advance(d time.Duration) {
 	e.Helper()
 	e.needClock()
 	e.Advance(d)
 }
 
-// needClock ends a property that is about time alone where nobody can move it.
+// needClock skips a property that is about time where the clock cannot be moved.
 func (e *env) needClock() {
 	e.Helper()
 	if e.Advance == nil {
@@ -121,8 +121,8 @@ func (e *env) needClock() {
 	}
 }
 
-// reopen closes the provider and opens its data anew, or ends the property
-// where nothing survives.
+// reopen closes the provider and opens its data again, or skips the rest of the
+// property where nothing survives.
 func (e *env) reopen() {
 	e.Helper()
 	e.needReopen()
@@ -222,10 +222,10 @@ func race(n int, f func(i int)) {
 	done.Wait()
 }
 
-// beside calls write with 1, 2, 3 and so on while each of reads is called again
-// and again: until least writes were made and every reader had a number of turns
-// beside them, but no more than most. The writer waits for readers that fall
-// behind, and they have a last turn after it.
+// beside calls write with 1, 2, 3 and so on while it calls each of reads repeatedly.
+// It ends after at least least writes, when every reader has had a number of turns
+// beside them, and after most writes at the latest. The writer waits for slow readers;
+// each reader has one last turn after the last write.
 func beside(least, most int, write func(n int) bool, reads ...func() bool) {
 	const turns = 15
 	had := make([]atomic.Int64, len(reads))
@@ -302,11 +302,11 @@ func (e *env) poll(what string, f func() (done, progress bool)) bool {
 	}
 }
 
-// nap is how long to wait before looking again.
+// nap is the time between two looks.
 func (e *env) nap() time.Duration { return min(max(e.Lag/20, time.Millisecond), 200*time.Millisecond) }
 
 // quiet calls f until the fixture's lag has passed, at least once: f looks for
-// what must not come.
+// what must not happen.
 func (e *env) quiet(f func()) {
 	end := time.Now().Add(e.Lag)
 	for {
@@ -318,8 +318,8 @@ func (e *env) quiet(f func()) {
 	}
 }
 
-// settled calls f, which compares a lagging view with what it must become, until
-// it returns an empty difference, once where there is no lag.
+// settled calls f, which compares a lagging view with what it must become, until it
+// returns an empty difference. Where there is no lag it calls f once.
 func (e *env) settled(what string, f func() (diff string)) {
 	e.Helper()
 	if e.brief && e.Failed() {
@@ -363,7 +363,7 @@ func collect[T any](e *env, seq iter.Seq2[T, error]) ([]T, error) {
 	return got, failed
 }
 
-// goodIDs are ids that every provider takes, each different from all others.
+// goodIDs are different ids that every provider accepts.
 func goodIDs() []string {
 	return []string{
 		"a", "A", "aa", "0", "00", "-1", "1e3", "true", "null", "*", "?",
@@ -422,8 +422,8 @@ func short(s string) string {
 // not tested at it.
 const maxTested = 32 << 20
 
-// testableLimit returns limit, or ends the property when it is unreasonable to
-// reach.
+// testableLimit returns limit, or skips the property when the limit is too large to
+// be tested.
 func (e *env) testableLimit(name string, limit int) int {
 	e.Helper()
 	if limit <= 0 {

@@ -17,7 +17,7 @@ func lagCountsWhatIsNotSettled(e *env) {
 	if !ok {
 		e.Skip("this provider's collectors are no Laggers")
 	}
-	// least is exact unless settled commits follow on one that is not.
+	// The lag is least, or up to most where settled commits follow an unsettled one.
 	want := func(when string, least, most int64, oldest time.Time) {
 		e.Helper()
 		e.settled("Lag "+when, func() string {

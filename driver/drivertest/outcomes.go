@@ -69,7 +69,7 @@ func (e *env) wantNoOutcome(o driver.Outcomes, id, why string) {
 
 func everythingOfAnOutcomeIsKept(e *env) {
 	o := e.outcomes()
-	e.wantNoOutcome(o, "nobody", "nobody put it")
+	e.wantNoOutcome(o, "nobody", "it was never put")
 	all := []driver.Outcome{
 		{Kind: driver.Pending, CommandID: "p"},
 		{Kind: driver.Pending, CommandID: "p of a user", EntityID: "e", User: "ada"},
@@ -91,14 +91,14 @@ func pendingReplacesNoOtherOutcome(e *env) {
 	rejected := driver.Outcome{Kind: driver.Rejected, CommandID: "r", Code: "No"}
 	e.putOutcome(o, accepted("a", 1), time.Hour)
 	e.putOutcome(o, rejected, time.Hour)
-	e.putOutcome(o, pending("a"), 2*time.Hour) // it is no error
+	e.putOutcome(o, pending("a"), 2*time.Hour) // returns no error
 	e.putOutcome(o, pending("r"), 2*time.Hour)
 	e.wantOutcome(o, accepted("a", 1))
 	e.wantOutcome(o, rejected)
 	e.putOutcome(o, pending("p"), time.Hour)
 	e.putOutcome(o, pending("p"), time.Hour)
 	e.wantOutcome(o, pending("p"))
-	e.advance(61 * time.Minute) // what it did not replace it does not prolong
+	e.advance(61 * time.Minute) // an outcome that was not replaced keeps its expiry
 	e.wantNoOutcome(o, "a", "it has expired")
 	e.putOutcome(o, pending("a"), time.Hour)
 	e.wantOutcome(o, pending("a"))

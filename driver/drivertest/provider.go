@@ -13,7 +13,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// TestProvider runs all suites.
+// TestProvider runs all suites on one kind of provider.
 func TestProvider(t *testing.T, open Open) {
 	for _, s := range suites() {
 		t.Run(s.name, func(t *testing.T) { s.run(t, open) })
@@ -66,9 +66,9 @@ func oneNameIsOneStore(e *env) {
 
 	e.must(e.commandTopic("Test.Thing").Send(e.ctx, []driver.Command{command("e", "c")}), "Send")
 	one, two := e.commandTopic("Test.Thing"), e.commandTopic("Test.Thing")
-	held := take(e, one, 1)
-	noCommands(e, two, "while another handle holds it")
-	settle(e, two, false, held...) // settled by the other handle
+	leased := take(e, one, 1)
+	noCommands(e, two, "while another handle leases it")
+	settle(e, two, false, leased...) // settled by the other handle
 	noCommands(e, one, "though it was settled")
 
 	e.must(e.watermarks("Test.Thing").Advance(e.ctx, []driver.Advance{advance("s", 0, 3)}), "Advance")
@@ -117,8 +117,7 @@ func similarNamesAreKeptApart(e *env) {
 		e.wantCounter(e.counter(name), "a", int64(i+1), 0, 0)
 		e.wantObject(e.bucket(name), "key", name)
 	}
-	// A name is one of its kind: the log, the read model and so on of one name
-	// have nothing in common.
+	// Names are separate for each kind of driver.
 	e.wantWatermark(e.table(driver.TableSpec{Name: names[0]}), streamKey("s"), 0, false)
 }
 
@@ -179,7 +178,7 @@ func closeLosesNoAcknowledgedCall(e *env) {
 		}
 	}
 	if got := drainCommands(e, topic, int(sent)); uint64(len(got)) > sent+writers {
-		e.Errorf("%d commands came, %d were acknowledged", len(got), sent)
+		e.Errorf("%d commands were delivered, %d were acknowledged", len(got), sent)
 	}
 }
 
@@ -196,7 +195,7 @@ func closeEndsSubscriptions(e *env) {
 	e.try(<-closed, "Close")
 }
 
-// notices counts what a notifier tells.
+// notices counts notifications by receiver.
 type notices struct {
 	mu    sync.Mutex
 	count map[string]int
@@ -220,8 +219,9 @@ func (e *env) notify() (*notices, func()) {
 	return got, e.Provider.Notify(got.add)
 }
 
-// told checks that change is told to receiver, and that it has happened when it is.
-func told[T any](e *env, n *notices, receiver string, r driver.Receiver[T], change func() error) {
+// notified checks that a change notifies receiver, and that the change has taken
+// effect by then.
+func notified[T any](e *env, n *notices, receiver string, r driver.Receiver[T], change func() error) {
 	e.Helper()
 	before := n.of(receiver)
 	e.must(change(), "change")
@@ -237,7 +237,7 @@ func told[T any](e *env, n *notices, receiver string, r driver.Receiver[T], chan
 	}
 	ds, _ := receive(e, r, 10)
 	if len(ds) == 0 {
-		e.Errorf("%s was told before there was something to receive", receiver)
+		e.Errorf("%s was notified before there was something to receive", receiver)
 	}
 	settle(e, r, false, ds...)
 }
@@ -250,22 +250,22 @@ func notifyNamesEveryReceiver(e *env) {
 	counter, scheduler, bucket := e.counter("Test.Counter"), e.scheduler(), e.bucket("Test.Files")
 	n, stop := e.notify()
 	defer stop()
-	told(e, n, driver.ReceiverOf("EventCollector", "Test.Log"), feed, func() error { return l.Append(e.ctx, commitOf("s", 1, "w")) })
-	told(e, n, driver.ReceiverOf("CommandTopic", "Test.Thing"), topic, func() error { return topic.Send(e.ctx, []driver.Command{command("e", "c")}) })
-	told(e, n, driver.ReceiverOf("EventCollector", "Test.Log"), sub, func() error {
+	notified(e, n, driver.ReceiverOf("EventCollector", "Test.Log"), feed, func() error { return l.Append(e.ctx, commitOf("s", 1, "w")) })
+	notified(e, n, driver.ReceiverOf("CommandTopic", "Test.Thing"), topic, func() error { return topic.Send(e.ctx, []driver.Command{command("e", "c")}) })
+	notified(e, n, driver.ReceiverOf("EventCollector", "Test.Log"), sub, func() error {
 		return eventTopic.Publish(e.ctx, []driver.Envelope{envelope("Test.Log", commitOf("s", 1, "w"))})
 	})
-	told(e, n, driver.ReceiverOf("Counter", "Test.Counter"), counter, func() error {
+	notified(e, n, driver.ReceiverOf("Counter", "Test.Counter"), counter, func() error {
 		return errors.Join(counter.Count(e.ctx, "a", "r", 1), counter.AddTarget(e.ctx, "a", "r", 1))
 	})
-	told(e, n, driver.ReceiverOf("Counter", "Test.Counter"), counter, func() error {
+	notified(e, n, driver.ReceiverOf("Counter", "Test.Counter"), counter, func() error {
 		return errors.Join(counter.AddTarget(e.ctx, "b", "r", 1), counter.Count(e.ctx, "b", "r", 1))
 	})
-	told(e, n, driver.ReceiverOf("Scheduler", ""), scheduler, func() error {
+	notified(e, n, driver.ReceiverOf("Scheduler", ""), scheduler, func() error {
 		return scheduler.Create(e.ctx, driver.Schedule{Name: "past", Expression: at(e.Now().Add(-time.Hour)), Payload: json.RawMessage(`{}`)})
 	})
-	told(e, n, driver.ReceiverOf("Bucket", "Test.Files"), bucket, func() error { return bucket.Put(e.ctx, "key", strings.NewReader("x")) })
-	told(e, n, driver.ReceiverOf("Bucket", "Test.Files"), bucket, func() error { return bucket.Delete(e.ctx, "key") })
+	notified(e, n, driver.ReceiverOf("Bucket", "Test.Files"), bucket, func() error { return bucket.Put(e.ctx, "key", strings.NewReader("x")) })
+	notified(e, n, driver.ReceiverOf("Bucket", "Test.Files"), bucket, func() error { return bucket.Delete(e.ctx, "key") })
 }
 
 func notifyFollowsSettlements(e *env) {
@@ -274,13 +274,23 @@ func notifyFollowsSettlements(e *env) {
 	e.must(topic.Send(e.ctx, []driver.Command{command("e", "c1"), command("e", "c2")}), "Send")
 	n, stop := e.notify()
 	defer stop()
-	held := batch(e, topic, 1)
-	told[driver.Command](e, n, name, nil, func() error { return topic.Settle(e.ctx, []driver.Settlement{{ID: held[0].ID, Retry: true}}) })
-	held = batch(e, topic, 1)
-	told(e, n, name, topic, func() error { return topic.Settle(e.ctx, []driver.Settlement{{ID: held[0].ID}}) }) // the next of its group
-	e.must(topic.Send(e.ctx, []driver.Command{command("f", "c1")}), "Send")
-	held = batch(e, topic, 1)
-	told(e, n, name, topic, func() error { return topic.Settle(e.ctx, []driver.Settlement{{ID: held[0].ID, Retry: true}}) })
+	leased := batch(e, topic, 1)
+	notified[driver.Command](e, n, name, nil, func() error { return topic.Settle(e.ctx, []driver.Settlement{{ID: leased[0].ID, Retry: true}}) })
+	leased = batch(e, topic, 1)
+	notified(e, n, name, topic, func() error { return topic.Settle(e.ctx, []driver.Settlement{{ID: leased[0].ID}}) }) // the next of its group
+	feed, files, schedules := e.collector("Test.Consumer", "Test.Log", false), e.bucket("Test.Files"), e.scheduler()
+	e.fill(e.eventLog("Test.Log"), "s", 1, 1)
+	e.putObject(files, "key", "content")
+	e.create(schedules, "past", at(e.Now().Add(-time.Hour)))
+	retryNotifies(e, n, driver.ReceiverOf("EventCollector", "Test.Log"), feed)
+	retryNotifies(e, n, driver.ReceiverOf("Bucket", "Test.Files"), files.Receiver)
+	retryNotifies(e, n, driver.ReceiverOf("Scheduler", ""), schedules.Receiver)
+}
+
+func retryNotifies[T any](e *env, n *notices, name string, r driver.Receiver[T]) {
+	e.Helper()
+	ds := batch(e, r, 1)
+	notified(e, n, name, r, func() error { return r.Settle(e.ctx, []driver.Settlement{{ID: ds[0].ID, Retry: true}}) })
 }
 
 func notifyStops(e *env) {
@@ -292,18 +302,18 @@ func notifyStops(e *env) {
 	send := func(id string) func() error {
 		return func() error { return topic.Send(e.ctx, []driver.Command{command(id, id)}) }
 	}
-	told[driver.Command](e, one, name, nil, send("a"))
+	notified[driver.Command](e, one, name, nil, send("a"))
 	if !e.poll("a notice of the second listener", func() (bool, bool) { return two.of(name) > 0, false }) {
 		return
 	}
 	stopOne()
 	stopOne()
 	after := one.of(name)
-	told[driver.Command](e, two, name, nil, send("b"))
+	notified[driver.Command](e, two, name, nil, send("b"))
 	if got := one.of(name); got != after {
-		e.Errorf("a stopped listener was told %d times", got-after)
+		e.Errorf("a stopped listener was notified %d times", got-after)
 	}
-	// A listener may come and go while it is told.
+	// Listeners may be added and removed while others are notified.
 	race(8, func(i int) {
 		for k := range 10 {
 			stop := e.Provider.Notify(func(string) {})

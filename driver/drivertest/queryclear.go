@@ -11,9 +11,9 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// traffic is what goes on in a read model beside Clear: commits of streams, each of
-// which adds 1 to the row of its stream and, unless rows hold their watermarks, to
-// one that it shares with other streams.
+// traffic are the writes beside Clear: commits of streams, each of which adds 1 to the
+// row of its stream and, unless the table has own rows, to a row that it shares with
+// other streams.
 type traffic struct {
 	*env
 	db  driver.QueryDb
@@ -44,8 +44,8 @@ func (c *traffic) rows(stream string) []string {
 	return []string{stream, "sum of " + stream[len(stream)-1:]}
 }
 
-// project brings a stream to the end of its log as the engine does: it looks again
-// after a conflict. A blocked stream is left alone.
+// project brings a stream to the end of its log as the engine does: it reads again
+// after a conflict. It stops at a blocked stream.
 func (c *traffic) project(stream string) (blocked bool) {
 	c.poll("the steps of "+stream, func() (bool, bool) {
 		w, err := c.db.Watermark(c.ctx, streamKey(stream))
@@ -77,7 +77,7 @@ func (c *traffic) project(stream string) (blocked bool) {
 	return blocked
 }
 
-// park blocks and unblocks a stream. Both may lose to others.
+// park blocks and unblocks a stream. Either may lose to another writer.
 func (c *traffic) park(stream string) {
 	w, err := c.db.Watermark(c.ctx, streamKey(stream))
 	if !c.try(err, "Watermark") || w.Blocked {
@@ -113,7 +113,7 @@ func (e *env) clearBesideSteps(c *traffic) {
 		c.project(stream)
 	})
 	for round := range rounds {
-		// One Clear, and two at the same time in the end.
+		// One Clear, and in the last round two at the same time.
 		var done atomic.Bool
 		var begun, running sync.WaitGroup
 		begun.Add(projectors)

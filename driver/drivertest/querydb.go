@@ -145,7 +145,7 @@ func guardedBy(w driver.RowWrite, revision uint64) driver.RowWrite {
 }
 
 // row returns a row, nil when it is absent, and checks that all reads agree.
-// Nobody may write meanwhile.
+// There must be no concurrent writer.
 func (e *env) row(db driver.QueryDb, key driver.Key) *driver.Row {
 	e.Helper()
 	what := short(key.String())
@@ -237,7 +237,7 @@ func absentRowsReadAsAbsent(e *env) {
 		}
 		check := func() {
 			e.Helper()
-			e.wantNoRow(db, key, "nobody saved it")
+			e.wantNoRow(db, key, "no step wrote it")
 			if rows, err := db.LoadRows(e.ctx, nil); rows != nil || err != nil {
 				e.Errorf("LoadRows of no keys = %v, %v, want nil, nil", rows, err)
 			}
@@ -370,7 +370,7 @@ func rowIDsAreKeptApart(e *env) {
 		e.wantRow(plain, numbered(id, i))
 		e.wantRow(sub, lineOf(id, ids[len(ids)-1-i], i))
 	}
-	// The same text, cut in another place.
+	// The same text, split in another place.
 	for i, k := range []driver.Key{{ID: "a/b", Sub: "c"}, {ID: "a", Sub: "b/c"}, {ID: "a#b", Sub: "c"}, {ID: "a", Sub: "b#c"}, {ID: "a|b", Sub: "c"}, {ID: "a", Sub: "b|c"}, {ID: "ab", Sub: "c"}, {ID: "a", Sub: "bc"}} {
 		e.try(e.write(sub, guardedBy(put(lineOf(k.ID, k.Sub, i)), 0)), "first write of %v", k)
 	}
@@ -567,7 +567,7 @@ func revisionsAreNotReusedAfterExpiry(e *env) {
 			write()
 			rev := e.revision(db, "id")
 			if seen[rev] {
-				e.Errorf("the revision %d came again after the row had expired and %s", rev, name)
+				e.Errorf("the revision %d was used again after the row had expired and %s", rev, name)
 			}
 			seen[rev] = true
 		}
@@ -589,7 +589,7 @@ func revisionsAreNotReusedAfterReopening(e *env) {
 			e.save(db, numbered("id", 1))
 			rev := e.revision(db, "id")
 			if seen[rev] {
-				e.Errorf("the revision %d came again after reopening %d times", rev, round)
+				e.Errorf("the revision %d was used again after reopening %d times", rev, round)
 			}
 			seen[rev] = true
 		}
@@ -681,7 +681,7 @@ func expiredRowsAreAbsentInEveryRespect(e *env) {
 	e.wantRow(db, numbered("any", 9))
 	for _, id := range []string{"guard0", "any"} {
 		if now := e.revision(db, id); now <= rev[id] {
-			e.Errorf("the row %q that came again after it expired has revision %d, had %d before", id, now, rev[id])
+			e.Errorf("the row %q, written again after it expired, has revision %d, had %d before", id, now, rev[id])
 		}
 	}
 	// A row that has ended before it is written is absent at once.
@@ -692,7 +692,7 @@ func expiredRowsAreAbsentInEveryRespect(e *env) {
 	past.ID = "any"
 	e.save(db, past)
 	e.wantNoRow(db, past.Key, why)
-	// Nothing comes back.
+	// Expired rows stay absent.
 	e.advance(240 * time.Hour)
 	for _, id := range []string{"read", "guard", "delete", "past", "any"} {
 		e.wantNoRow(db, driver.Key{ID: id}, why)

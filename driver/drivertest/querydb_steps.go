@@ -35,12 +35,12 @@ func stepProperties() []property {
 	}
 }
 
-// ownStep is a step as of an OwnRow read model: stream from at to at+1.
+// ownStep is a step of an OwnRow read model: it moves stream from at to at+1.
 func ownStep(stream string, at uint64, writes ...driver.RowWrite) driver.Step {
 	return driver.Step{Advances: []driver.Advance{advance(stream, at, at+1)}, Writes: writes}
 }
 
-// picture is all that can be seen of some rows and streams, as a text.
+// picture shows everything that can be read of some rows and streams as a text.
 func (e *env) picture(db driver.QueryDb, ids, streams []string) string {
 	e.Helper()
 	var b strings.Builder
@@ -121,8 +121,8 @@ func conflicting(there uint64) map[string]driver.Step {
 		"a delete of an absent row":           {Advances: as(), Writes: with(guardedBy(remove("absent"), there))},
 		"a guard at the head":                 {Advances: as(), Writes: append([]driver.RowWrite{guardedBy(put(numbered("there", 9)), there+1)}, good...)},
 		"a guard without any advance":         {Writes: with(guardedBy(put(numbered("there", 9)), there+1))},
-		"a guard held and a watermark not":    {Advances: as(advance("s", 4, 5)), Writes: with(guardedBy(put(numbered("there", 9)), there))},
-		"a watermark held and a guard not":    {Advances: as(advance("s", 3, 4)), Writes: with(guardedBy(put(numbered("there", 9)), there+5))},
+		"a guard that holds, a watermark not": {Advances: as(advance("s", 4, 5)), Writes: with(guardedBy(put(numbered("there", 9)), there))},
+		"a watermark that holds, a guard not": {Advances: as(advance("s", 3, 4)), Writes: with(guardedBy(put(numbered("there", 9)), there+5))},
 		"only a watermark that is elsewhere":  {Advances: []driver.Advance{advance("s", 0, 1)}},
 		"only a delete with a wrong revision": {Writes: []driver.RowWrite{guardedBy(remove("there"), there+1)}},
 	}
@@ -188,7 +188,7 @@ func applyRefusesInvalidSteps(e *env) {
 			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
 		}
 	}
-	// The same stream of two logs is two streams, the same sub id of two ids two rows.
+	// One stream id in two logs names two streams, one sub id of two ids two rows.
 	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 1), {StreamKey: driver.StreamKey{Log: "Test.Other", Stream: "s"}, To: 1}}}), "Apply")
 	e.must(e.table(subTable).Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(lineOf("a", "s", 1)), put(lineOf("b", "s", 1)), put(lineOf("a", "t", 1))}}), "Apply")
 }
@@ -202,13 +202,13 @@ func applyTakesStepsUpToTheLimit(e *env) {
 	if limit > 5000 {
 		e.Skipf("Limits.MaxStep = %d is more than the 5000 that are tried", limit)
 	}
-	step := func(writes, advances int, n int) driver.Step {
+	step := func(writes, advances int) driver.Step {
 		var s driver.Step
 		for i := range writes {
-			s.Writes = append(s.Writes, put(numbered(fmt.Sprintf("id%d", i), n)))
+			s.Writes = append(s.Writes, put(numbered(fmt.Sprintf("id%d", i), 1)))
 		}
 		for i := range advances {
-			s.Advances = append(s.Advances, advance(fmt.Sprintf("s%d", i), uint64(n-1), uint64(n)))
+			s.Advances = append(s.Advances, advance(fmt.Sprintf("s%d", i), 0, 1))
 		}
 		return s
 	}
@@ -217,15 +217,15 @@ func applyTakesStepsUpToTheLimit(e *env) {
 		e.wantNoRow(db, driver.Key{ID: "id0"}, "though its step was refused")
 		e.wantWatermark(db, streamKey("s0"), 0, false)
 	}
-	tooMany(step(limit, 1, 1), "writes and an advance")
-	tooMany(step(limit+1, 0, 1), "writes")
-	tooMany(step(1, limit, 1), "a write and advances")
-	e.must(db.Apply(e.ctx, step(limit-1, 1, 1)), "a step at the limit of %d", limit)
+	tooMany(step(limit, 1), "writes and an advance")
+	tooMany(step(limit+1, 0), "writes")
+	tooMany(step(1, limit), "a write and advances")
+	e.must(db.Apply(e.ctx, step(limit-1, 1)), "a step at the limit of %d", limit)
 	e.wantRow(db, numbered("id0", 1))
 	e.wantRow(db, numbered(fmt.Sprintf("id%d", limit-2), 1))
 	e.wantWatermark(db, streamKey("s0"), 1, false)
 	half := limit / 2
-	s := step(half, limit-half, 1)
+	s := step(half, limit-half)
 	s.Advances[0].From, s.Advances[0].To = 1, 2
 	e.must(db.Apply(e.ctx, s), "half writes, half advances")
 	e.wantWatermark(db, streamKey(fmt.Sprintf("s%d", limit-half-1)), 1, false)
@@ -258,8 +258,8 @@ func noReaderSeesAPartOfAStep(e *env) {
 		e.try(err, "Watermark")
 		return int(w.SequenceNr)
 	}
-	// Whoever sees step n in one place sees it, or a later one, in all places
-	// that he looks at afterwards.
+	// A reader that sees step n in one place sees it, or a later one, in every place
+	// that it reads afterwards.
 	look := func(order ...func() int) func() bool {
 		return func() bool {
 			seen := 0
@@ -395,7 +395,7 @@ func ownRowStepsKeepTheWatermark(e *env) {
 	e.wantWatermark(db, streamKey("a"), 5, false)
 	e.must(db.Apply(e.ctx, ownStep("a", 5, guardedBy(put(numbered("a", 6)), 0))), "a guard of absence on a deleted row")
 	if now := e.wantRow(db, numbered("a", 6)); now <= rev {
-		e.Errorf("the row that came again has revision %d, had %d before", now, rev)
+		e.Errorf("the row that was written again has revision %d, had %d before", now, rev)
 	}
 	e.wantWatermark(db, streamKey("a"), 6, false)
 	// The stream begins without a row.
@@ -571,7 +571,7 @@ func ownRowStepsSurviveReopening(e *env) {
 	e.wantWatermark(db, streamKey("dead"), 2, false)
 	e.must(db.Apply(e.ctx, ownStep("dead", 2, put(numbered("dead", 3)))), "Apply")
 	if now := e.revision(db, "dead"); now <= rev {
-		e.Errorf("the row that came again has revision %d, had %d before", now, rev)
+		e.Errorf("the row that was written again has revision %d, had %d before", now, rev)
 	}
 }
 

@@ -76,7 +76,7 @@ func (e *env) scanPages(q driver.QueryEngine, scan driver.Scan) pageOf {
 	}
 }
 
-// walk follows the pages to their end; diff says what was wrong with them.
+// walk reads all pages; diff describes what is wrong with them.
 func walk(page pageOf, limit int) (rows []driver.Row, diff string) {
 	most := limit
 	if most == 0 {
@@ -110,7 +110,7 @@ func walk(page pageOf, limit int) (rows []driver.Row, diff string) {
 	}
 }
 
-// names are the rows' ids, with their sub ids behind a slash.
+// names are the rows' ids, each followed by a slash and its sub id.
 func names(rows []driver.Row) []string {
 	ns := make([]string, 0, len(rows))
 	for _, r := range rows {
@@ -347,8 +347,8 @@ func numbersOrderByValue(e *env) {
 	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true, Limit: 7}, want...)
 }
 
-// orderedStrings are ascending by the bytes of their UTF-8. Orders by UTF-16 or
-// by a language differ.
+// orderedStrings are ascending by the bytes of their UTF-8. An order by UTF-16 or by
+// a language differs.
 func orderedStrings() []string {
 	s := []string{
 		" ", "!", "#", "%", "-1", "/", "0", "00", "10", "9", "A", "AA", "B", "Z", "_", "a", "a ", "a b", "aB", "ab", "b", "z", "zz",
@@ -385,8 +385,8 @@ func stringsOrderByTheirBytes(e *env) {
 	}
 }
 
-// equalSorts saves rows of one index key with few sort values and returns their
-// names in order.
+// equalSorts writes rows of one index key that share few sort values, and returns
+// their names in order.
 func (e *env) equalSorts(db driver.QueryDb) []string {
 	e.Helper()
 	var rows []driver.Row
@@ -401,7 +401,7 @@ func (e *env) equalSorts(db driver.QueryDb) []string {
 		e.save(db, rows[(i*7)%len(rows)])
 	}
 	slices.SortFunc(rows, func(a, b driver.Row) int {
-		price := func(r driver.Row) string { // by the number of the row's price in the list
+		price := func(r driver.Row) string { // the sub id ends with the index of the price
 			if n := r.Sub[len(r.Sub)-1]; n >= '2' {
 				return "2"
 			}
@@ -625,7 +625,7 @@ type filterCase struct {
 
 func filterCases() []filterCase {
 	var cs []filterCase
-	// all states for each comparator in turn whether it holds.
+	// all lists, for each comparator, whether it holds.
 	all := func(field string, values []any, holds map[driver.Comparator]bool) {
 		for c, h := range holds {
 			cs = append(cs, filterCase{field, c, values, h})
@@ -992,7 +992,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 			if n > 60 {
 				e.Fatalf("%s: more than 60 pages", name)
 			}
-			// The row at the cursor goes, one elsewhere too, one moves to and fro, some come.
+			// Delete the row at the cursor and one elsewhere, move one to and fro, add some.
 			if last := p.Rows[len(p.Rows)-1]; n%2 == 0 {
 				e.delete(db, last.Key)
 			}
@@ -1229,7 +1229,7 @@ func malformedQueriesAreRefused(e *env) {
 		fs := []driver.Filter{{Field: "line", Comparator: driver.Exists}, f}
 		p, err := q.Scan(e.ctx, driver.Scan{ReadModel: goods.Name, Filters: fs})
 		e.wantClass(err, driver.ErrInvalid, "a scan with %s (%d rows)", name, len(p.Rows))
-		// Also where no row is looked at.
+		// Also where the query reads no row.
 		p, err = q.Query(e.ctx, driver.Query{ReadModel: goods.Name, Value: "nobody", Filters: fs})
 		e.wantClass(err, driver.ErrInvalid, "a query of nothing with %s (%d rows)", name, len(p.Rows))
 	}
@@ -1291,7 +1291,7 @@ func aNewIndexHasTheOldRows(e *env) {
 		{Name: "byN", Key: driver.Field{Name: "n", Number: true}},
 		{Name: "byColor", Key: driver.Field{Name: "color"}, Sort: &driver.Field{Name: "back", Number: true}},
 	}
-	for i := range 40 { // the index is another one now: it has a sort field
+	for i := range 40 { // the index has changed: it has a sort field now
 		e.save(e.table(spec), rowOf(fmt.Sprintf("id%02d", i), fmt.Sprintf(`{"color":"c%d","n":%d,"back":%d}`, i%2, i, -i)))
 	}
 	q := e.engine(spec)

@@ -39,7 +39,7 @@ func (e *env) wantOrdered(q driver.QueryEngine, scan driver.Scan, want ...string
 	}
 }
 
-// directed is a query or scan in its two directions; back is nil when it has one.
+// directed is a query or scan in both directions; reverse is nil when it has only one.
 type directed struct {
 	name           string
 	forth, reverse pageOf
@@ -61,8 +61,8 @@ func (e *env) directedScan(q driver.QueryEngine, scan driver.Scan) directed {
 	return d
 }
 
-// directions are queries and scans of the table goods, of the shop s, of which
-// the rows of some id are also asked for.
+// directions are queries and scans of the table goods for the shop s, and for the
+// rows of id.
 func (e *env) directions(q driver.QueryEngine, id string) []directed {
 	var all []directed
 	for _, descending := range []bool{false, true} {
@@ -83,7 +83,7 @@ func (e *env) directions(q driver.QueryEngine, id string) []directed {
 		e.directedScan(q, driver.Scan{ReadModel: goods.Name}))
 }
 
-// rest returns the names of what a cursor continues with.
+// rest returns the names of the rows that follow a cursor.
 func rest(page pageOf, limit int, cursor string) ([]string, string) {
 	if cursor == "" {
 		return nil, "there is no cursor"
@@ -177,7 +177,7 @@ func cursorsLeadBackwards(e *env) {
 				}
 			}
 		}
-		// The cursor of the page leads back just as well.
+		// The page's cursor leads back, too.
 		p, err := d.forth(3, "")
 		if err != nil {
 			return err.Error()
@@ -225,12 +225,12 @@ func cursorsOutliveTheirRows(e *env) {
 				return ""
 			})
 			all := names(whole.Rows)
-			// The row is deleted, then another takes its place, and goes too.
+			// The row is deleted, written again and deleted again.
 			gone := whole.Rows[5]
 			e.delete(db, gone.Key)
 			e.save(db, gone)
 			e.delete(db, gone.Key, whole.Rows[6].Key, whole.Rows[4].Key)
-			e.settled(d.name+" from a row that is gone", func() string {
+			e.settled(d.name+" from a row that was deleted", func() string {
 				if diff := diffRest(d.forth, 2, whole.Cursors[5], all[7:]); diff != "" || d.reverse == nil {
 					return diff
 				}
@@ -241,7 +241,7 @@ func cursorsOutliveTheirRows(e *env) {
 			}
 		}
 	}
-	// A row that has moved leaves its cursor where it was.
+	// The cursor of a row that has moved stays at its old place.
 	d := e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}})
 	e.deleteAll(db, "id")
 	for i := range 6 {
@@ -264,8 +264,8 @@ func cursorsOutliveTheirRows(e *env) {
 	})
 }
 
-// orderedValues are values of a field in the order of a scan, those of one
-// element equal; "" is an absent field.
+// orderedValues are values of a field in the order of a scan. The values of one
+// element are equal; "" is an absent field.
 func orderedValues() [][]string {
 	ordered := [][]string{
 		{"", "null", "[]", "{}", "[1]", `["zz"]`, `{"a":true}`, ` null`},
@@ -352,7 +352,7 @@ func ordersAreByNames(e *env) {
 		}
 		e.wantOrdered(q, driver.Scan{ReadModel: plainTable.Name, Order: &driver.Order{Field: field}}, want...)
 	}
-	// Of a name that is there twice the last value counts.
+	// The last value of a repeated name counts.
 	e.must(db.Clear(e.ctx), "Clear")
 	for i := range 5 {
 		e.save(db, rowOf(fmt.Sprintf("id%d", i), fmt.Sprintf(`{"rank":%d,"r\u0061nk":"x","other":1,"rank":%d}`, i, -i)))

@@ -19,7 +19,7 @@ type queue[T any] struct {
 	put func(group string, n int)
 	// place is the inverse: which message it is.
 	place func(T) place
-	// repeats is set where a retry may bring settled messages again.
+	// repeats is set where a retry may redeliver settled messages.
 	repeats bool
 }
 
@@ -28,9 +28,9 @@ type place struct {
 	n     int
 }
 
-// receiverProperties are what [driver.Receiver] promises, for one of the
-// interfaces that embed it. opened is called again after a reopening; several
-// tells whether a group can have several messages at a time.
+// receiverProperties are the properties of [driver.Receiver], for one kind of
+// receiver. opened is called again after a reopening; several
+// is true where a group can have several messages at a time.
 func receiverProperties[T any](several bool, opened func(e *env) queue[T]) []property {
 	with := func(check func(e *env, q queue[T])) func(*env) {
 		return func(e *env) { check(e, opened(e)) }
@@ -59,7 +59,7 @@ func receiverProperties[T any](several bool, opened func(e *env) queue[T]) []pro
 	return ps
 }
 
-// receive is one call of Receive; it checks what holds for every call.
+// receive calls Receive once and checks what every call promises.
 func receive[T any](e *env, r driver.Receiver[T], max int) ([]driver.Delivery[T], time.Time) {
 	e.Helper()
 	b, err := r.Receive(e.ctx, max)
@@ -80,8 +80,8 @@ func receive[T any](e *env, r driver.Receiver[T], max int) ([]driver.Delivery[T]
 	return b.Deliveries, b.Next
 }
 
-// take receives until n deliveries are in hand. They must be of different
-// groups where a provider may deliver a group one by one.
+// take receives until it has n deliveries. They must be of different groups, since a
+// provider may deliver the messages of a group one at a time.
 func take[T any](e *env, r driver.Receiver[T], n int) []driver.Delivery[T] {
 	e.Helper()
 	var got []driver.Delivery[T]
@@ -95,7 +95,7 @@ func take[T any](e *env, r driver.Receiver[T], n int) []driver.Delivery[T] {
 	return got
 }
 
-// batch receives until there is something.
+// batch receives until a batch is not empty.
 func batch[T any](e *env, r driver.Receiver[T], max int) []driver.Delivery[T] {
 	e.Helper()
 	var got []driver.Delivery[T]
@@ -108,7 +108,7 @@ func batch[T any](e *env, r driver.Receiver[T], max int) []driver.Delivery[T] {
 	return got
 }
 
-// settle ends deliveries with one outcome for all.
+// settle settles deliveries, all of them with or without a retry.
 func settle[T any](e *env, r driver.Receiver[T], retry bool, ds ...driver.Delivery[T]) {
 	e.Helper()
 	var ss []driver.Settlement
@@ -118,8 +118,8 @@ func settle[T any](e *env, r driver.Receiver[T], retry bool, ds ...driver.Delive
 	e.try(r.Settle(e.ctx, ss), "Settle")
 }
 
-// drain receives and settles until n messages came, each counted once, and
-// returns them in the order of their first coming.
+// drain receives and settles until it has n messages, each counted once, and
+// returns them in the order of their first deliveries.
 func drain[T any](e *env, q queue[T], n int) []place {
 	e.Helper()
 	var got []place
@@ -133,7 +133,7 @@ func drain[T any](e *env, q queue[T], n int) []place {
 			p := q.place(d.Message)
 			if seen[p] {
 				if !q.repeats {
-					e.Errorf("message %d of %s came again after it was settled", p.n, short(p.group))
+					e.Errorf("message %d of %s was redelivered after it was settled", p.n, short(p.group))
 				}
 				continue
 			}
@@ -148,7 +148,7 @@ func drain[T any](e *env, q queue[T], n int) []place {
 	return got
 }
 
-// nothing checks that nothing is available.
+// nothing checks that no message is available.
 func nothing[T any](e *env, q queue[T], while string) {
 	e.Helper()
 	e.quiet(func() {
@@ -160,8 +160,8 @@ func nothing[T any](e *env, q queue[T], while string) {
 	})
 }
 
-// nothingNew is nothing after a retry: a receiver that may repeat settled
-// messages then still may, and they are settled again.
+// nothingNew is nothing for the time after a retry, when a receiver may redeliver
+// settled messages; it settles those again.
 func nothingNew[T any](e *env, q queue[T], while string) {
 	e.Helper()
 	if !q.repeats {
@@ -180,12 +180,12 @@ func inOrder(e *env, got []place, groups, each int) {
 	last := map[string]int{}
 	for _, p := range got {
 		if p.n != last[p.group]+1 {
-			e.Errorf("of %s message %d came where %d is due", short(p.group), p.n, last[p.group]+1)
+			e.Errorf("of the group %s message %d was delivered, want message %d", short(p.group), p.n, last[p.group]+1)
 		}
 		last[p.group] = p.n
 	}
 	if len(last) != groups {
-		e.Errorf("messages of %d groups came, want %d", len(last), groups)
+		e.Errorf("messages of %d groups were delivered, want %d", len(last), groups)
 	}
 	for g, n := range last {
 		if n != each {
@@ -271,7 +271,7 @@ func deliveryIDsAreUnique[T any](e *env, q queue[T]) {
 			p := q.place(d.Message)
 			found = found || p == again
 			if p != again && !q.repeats {
-				e.Errorf("after shuffled settlements %v came again, want %v", p, again)
+				e.Errorf("after shuffled settlements %v was redelivered, want %v", p, again)
 			}
 			settle(e, q.Receiver, false, d)
 		}
@@ -284,9 +284,9 @@ func leasedMessagesAreNotDeliveredTwice[T any](e *env, q queue[T]) {
 	q.put("g1", 1)
 	q.put("g2", 1)
 	first := take(e, q.Receiver, 2)
-	nothing(e, q, "while it is held")
+	nothing(e, q, "while it is leased")
 	settle(e, q.Receiver, false, first[1])
-	nothing(e, q, "while it is held, another one was settled")
+	nothing(e, q, "while it is leased, after another message was settled")
 	settle(e, q.Receiver, false, first[0])
 	nothing(e, q, "though it was settled")
 }
@@ -311,7 +311,7 @@ func retriedMessagesAreRedelivered[T any](e *env, q queue[T]) {
 				p := q.place(d.Message)
 				if p != want {
 					if !q.repeats {
-						e.Errorf("message %v came, only %v was retried", p, want)
+						e.Errorf("message %v was delivered, only %v was retried", p, want)
 					}
 					settle(e, q.Receiver, false, d)
 					continue
@@ -343,7 +343,7 @@ func retriesWaitForAfter[T any](e *env, q queue[T]) {
 	q.put("g3", 1) // other groups go on
 	other := take(e, q.Receiver, 1)
 	if got := q.place(other[0].Message); got.group != "g3" {
-		e.Errorf("message %v came while it waits for its retry", got)
+		e.Errorf("message %v was delivered while it waits for its retry", got)
 	}
 	settle(e, q.Receiver, false, other...)
 	e.advance(7*time.Minute - time.Second)
@@ -373,7 +373,7 @@ func nextIsWhenARetryIsDue[T any](e *env, q queue[T]) {
 	e.poll("an empty batch with Next", func() (bool, bool) {
 		got, next := receive(e, q.Receiver, 10)
 		if len(got) > 0 {
-			e.Errorf("%d deliveries came while they wait for their retries", len(got))
+			e.Errorf("%d messages were delivered while they wait for their retries", len(got))
 			return true, false
 		}
 		if next.IsZero() {
@@ -401,12 +401,12 @@ func unknownSettlementsAreIgnored[T any](e *env, q queue[T]) {
 		{ID: ds[1].ID + "x", Retry: true},
 		{ID: ds[1].ID},
 	}), "Settle of known and unknown ids")
-	for i, d := range ds { // both were settled: what comes next in their groups can be taken
+	for i, d := range ds { // both were settled, so the next messages of their groups are available
 		group := q.place(d.Message).group
 		q.put(group, 2)
 		next := take(e, q.Receiver, 1)
 		if got := q.place(next[0].Message).group; got != group {
-			e.Errorf("a message of %s came, want %s", got, group)
+			e.Errorf("a message of the group %s was delivered, want %s", got, group)
 		}
 		ds[i] = next[0]
 	}
@@ -419,14 +419,14 @@ func leasesExpire[T any](e *env, q queue[T]) {
 	e.needClock()
 	q.put("g", 1)
 	first := take(e, q.Receiver, 1)[0]
-	e.advance(25 * time.Hour) // longer than any queue can hold
+	e.advance(25 * time.Hour) // longer than any lease
 	settle(e, q.Receiver, false, first)
 	second := take(e, q.Receiver, 1)[0]
 	if q.place(second.Message) != q.place(first.Message) {
-		e.Errorf("%v came, want %v", q.place(second.Message), q.place(first.Message))
+		e.Errorf("%v was delivered, want %v", q.place(second.Message), q.place(first.Message))
 	}
-	settle(e, q.Receiver, false, first) // the old hold, while there is a new one
-	nothing(e, q, "while it is held anew")
+	settle(e, q.Receiver, false, first) // the expired lease, while there is a new one
+	nothing(e, q, "while it is leased again")
 	settle(e, q.Receiver, true, second)
 	third := take(e, q.Receiver, 1)[0]
 	settle(e, q.Receiver, false, third)
@@ -457,12 +457,12 @@ func noTwoCallersLeaseOneGroup[T any](e *env, q queue[T], several bool) {
 		for _, d := range ds {
 			p := q.place(d.Message)
 			if h, ok := holder[p.group]; ok && h != me {
-				e.Errorf("message %d of %s is delivered while another caller holds its group", p.n, p.group)
+				e.Errorf("message %d of %s is delivered while another caller leases its group", p.n, p.group)
 			}
 			holder[p.group] = me
 		}
 	}
-	// gives back deliveries; from a random one of each group on they are retried.
+	// gives returns settlements; from a random delivery of each group on it retries.
 	gives := func(ds []driver.Delivery[T], r *rand.Rand) []driver.Settlement {
 		mu.Lock()
 		defer mu.Unlock()
@@ -482,7 +482,7 @@ func noTwoCallersLeaseOneGroup[T any](e *env, q queue[T], several bool) {
 				last[p.group] = p.n
 				left.Add(-1)
 			case p.n > last[p.group] || !q.repeats:
-				e.Errorf("of %s message %d came where %d is due", p.group, p.n, last[p.group]+1)
+				e.Errorf("of the group %s message %d was delivered, want message %d", p.group, p.n, last[p.group]+1)
 			}
 		}
 		for _, d := range ds {
@@ -498,7 +498,7 @@ func noTwoCallersLeaseOneGroup[T any](e *env, q queue[T], several bool) {
 				ds, _ := receive(e, q.Receiver, 1+r.IntN(4))
 				if len(ds) > 0 {
 					took(me, ds)
-					if r.IntN(3) == 0 { // now and then it takes its time
+					if r.IntN(3) == 0 { // sometimes it is slow
 						pause(20 * time.Microsecond)
 					} else {
 						runtime.Gosched()
@@ -538,7 +538,7 @@ func unsettledMessagesSurviveReopening[T any](e *env, opened func(*env) queue[T]
 	q.put("untouched", 1)
 	e.reopen()
 	q = opened(e)
-	got := map[string]bool{} // whether a wait survives is not promised: it may end at once
+	got := map[string]bool{} // a retry may be available at once after reopening
 	e.poll("the unsettled messages", func() (bool, bool) {
 		ds, _ := receive(e, q.Receiver, 10)
 		for _, d := range ds {
@@ -554,7 +554,7 @@ func unsettledMessagesSurviveReopening[T any](e *env, opened func(*env) queue[T]
 		return n == 3, len(ds) > 0
 	})
 	if got["settled"] && !q.repeats {
-		e.Errorf("a settled message came again after reopening")
+		e.Errorf("a settled message was redelivered after reopening")
 	}
 	if e.Advance != nil {
 		e.Advance(time.Hour)
@@ -589,31 +589,31 @@ func aLeasedMessageBlocksItsGroup[T any](e *env, q queue[T]) {
 	}
 	first := batch(e, q.Receiver, 1)
 	if got := q.place(first[0].Message); got != (place{"g", 1}) {
-		e.Errorf("%v came first, want message 1", got)
+		e.Errorf("%v was delivered first, want message 1", got)
 	}
-	nothing(e, q, "while an earlier one of its group is held")
+	nothing(e, q, "while an earlier message of its group is leased")
 	q.put("h", 1)
 	other := take(e, q.Receiver, 1)
 	if got := q.place(other[0].Message); got.group != "h" {
-		e.Errorf("%v came while an earlier one of its group is held", got)
+		e.Errorf("%v was delivered while an earlier message of its group is leased", got)
 	}
 	settle(e, q.Receiver, false, other...)
 	q.put("g", 4)
-	nothing(e, q, "while an earlier one of its group is held")
+	nothing(e, q, "while an earlier message of its group is leased")
 	settle(e, q.Receiver, false, first...)
 
-	// Settling a part of a batch leaves the group with the rest of it.
+	// Settling a part of a batch does not free the group.
 	next := 2
 	for next <= 4 && !e.Failed() {
 		ds := batch(e, q.Receiver, 10)
 		for i, d := range ds {
 			if got := q.place(d.Message); got != (place{"g", next}) {
-				e.Errorf("%v came where message %d is due", got, next)
+				e.Errorf("%v was delivered, want message %d", got, next)
 			}
 			next++
 			settle(e, q.Receiver, false, d)
 			if i < len(ds)-1 {
-				nothing(e, q, "while another one of its group is held")
+				nothing(e, q, "while another message of its group is leased")
 			}
 		}
 	}
@@ -647,9 +647,9 @@ func retriesKeepTheOrder[T any](e *env, q queue[T]) {
 				ss = append(ss, driver.Settlement{ID: d.ID, Retry: retried[p.group]})
 				continue
 			default:
-				e.Errorf("of %s message %d came where %d is due", p.group, p.n, next[p.group])
+				e.Errorf("of the group %s message %d was delivered, want message %d", p.group, p.n, next[p.group])
 			}
-			// From a random message of each group on all are retried.
+			// All messages of a group are retried from a random one on.
 			if round%3 == 0 || r.IntN(2) == 0 {
 				retried[p.group] = true
 			}
@@ -672,11 +672,11 @@ func aWaitingRetryBlocksItsGroup[T any](e *env, q queue[T]) {
 	}
 	ds := batch(e, q.Receiver, 1)
 	e.must(q.Settle(e.ctx, []driver.Settlement{{ID: ds[0].ID, Retry: true, After: time.Hour}}), "Settle")
-	nothing(e, q, "while an earlier one of its group waits for its retry")
+	nothing(e, q, "while an earlier message of its group waits for its retry")
 	q.put("h", 1)
 	other := take(e, q.Receiver, 1)
 	if got := q.place(other[0].Message); got.group != "h" {
-		e.Errorf("%v came while an earlier one of its group waits for its retry", got)
+		e.Errorf("%v was delivered while an earlier message of its group waits for its retry", got)
 	}
 	settle(e, q.Receiver, false, other...)
 	q.put("g", 4)

@@ -21,9 +21,9 @@ import (
 const SeedVariable = "REVENTLESS_SEED"
 
 // TestSameResults runs lists of random operations on two providers and requires
-// that every visible result is the same; of revisions, only that they grow
-// alike. A list that fails is cut down as far as it still fails, and reported
-// with its seed. The number of lists is 12, or fewer for a provider that takes its time.
+// that every visible result is the same. Of revisions it requires only that they
+// grow alike. It reduces a list that fails as far as it still fails, and reports it
+// with its seed. It runs 12 lists, or fewer against a slow provider.
 func TestSameResults(t *testing.T, a, b Open, fewer ...int) {
 	seed := rand.Uint64()
 	lists := 12
@@ -44,7 +44,7 @@ func TestSameResults(t *testing.T, a, b Open, fewer ...int) {
 }
 
 // difference compares two providers on lists of operations and reports the first
-// difference, on a list that was cut down.
+// difference, on a reduced list.
 func difference(t *testing.T, seed uint64, lists int, a, b Open) (report string) {
 	t.Helper()
 	for i := range lists {
@@ -63,15 +63,15 @@ func difference(t *testing.T, seed uint64, lists int, a, b Open) (report string)
 	return ""
 }
 
-// operation is one call, or a few, with a name that says all of it. It does not
-// depend on any other operation, so that a list can be cut down.
+// operation is one call, or a few, with a name that describes it completely. It does
+// not depend on other operations, so that a list can be reduced.
 type operation struct {
 	name string
 	run  func(w *world) string
 }
 
-// world is what operations run on: the drivers of one provider and what has been
-// seen of them.
+// world is what operations run on: the drivers of one provider and what the
+// operations have read of them.
 type world struct {
 	ctx       context.Context
 	f         *Fixture
@@ -321,7 +321,7 @@ func showBatch(err error) string {
 	return "failed: " + b.String()
 }
 
-// available receives until nothing comes for the provider's lag.
+// available receives until nothing is delivered for the provider's lag.
 func available[T any](w *world, r driver.Receiver[T], each func(ds []driver.Delivery[T]) []driver.Settlement) error {
 	end := time.Now().Add(w.f.Lag)
 	for {
@@ -448,7 +448,7 @@ func randomRow(r *rand.Rand, spec driver.TableSpec) modelRow {
 	if !oneIn(r, 3) {
 		fields = append(fields, `"rank":`+randomRank(r))
 	}
-	if oneIn(r, 10) { // a name that is there twice
+	if oneIn(r, 10) { // a repeated name
 		fields = append(fields, `"r\u0061nk":`+randomRank(r))
 	}
 	if oneIn(r, 25) {
@@ -604,7 +604,7 @@ func opApply(r *rand.Rand) operation {
 		if len(as) == 0 && len(ws) == 0 {
 			return "an empty step is not tried"
 		}
-		// Which of two faults of a step is told is not defined.
+		// Of two errors in a step either may be returned.
 		switch c := classOf(db.Apply(w.ctx, step)); c {
 		case driver.ErrInvalid.Error(), driver.ErrConflict.Error():
 			return "refused"
@@ -757,8 +757,8 @@ func opScanOrdered(r *rand.Rand) operation {
 	}, "%s in pages of %d", describeScan(s), limit)
 }
 
-// opCursors goes on from one row of a page in one of the directions, sometimes
-// when that row is gone.
+// opCursors continues from one row of a page in one of the directions, sometimes
+// after that row was deleted.
 func opCursors(r *rand.Rand) operation {
 	spec := modelTable(r)
 	var name string
@@ -878,9 +878,9 @@ func opLetter(r *rand.Rand) operation {
 	}, "letter %s of %s way %d, after %q, limit %d", l.ID, l.Component, how, after, limit)
 }
 
-// opAdvance lets seven minutes pass: no expiry and no window ends exactly then.
-// Commands are drained before, so that none is still queued when its id is free
-// again.
+// opAdvance advances the clocks by seven minutes, at which no expiry and no window
+// ends exactly. It drains the commands first, so that none is queued when its id is
+// free again.
 func opAdvance(*rand.Rand) operation {
 	return op(func(w *world) string {
 		if w.f.Advance == nil {

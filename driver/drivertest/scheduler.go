@@ -52,7 +52,7 @@ func (e *env) scheduler() schedulerEnds {
 	return schedulerEnds{s, r}
 }
 
-// at is the expression of a point in time, which has whole seconds.
+// at is the expression of a point in time, in whole seconds.
 func at(t time.Time) string { return t.UTC().Format("at(2006-01-02T15:04:05)") }
 
 func (e *env) create(s schedulerEnds, name, expression string) {
@@ -99,7 +99,7 @@ func (e *env) wantSchedules(s schedulerEnds, want ...string) {
 		return
 	}
 	if list == nil != (len(want) == 0) {
-		e.Errorf("List is nil: %t, with %d schedules due", list == nil, len(want))
+		e.Errorf("List is nil: %t, want %d schedules", list == nil, len(want))
 	}
 	var got []string
 	for _, x := range list {
@@ -211,7 +211,7 @@ func aRecurringScheduleGoesOn(e *env) {
 		if !d.Message.Due.Equal(due) {
 			e.Errorf("Due = %v, want %v", d.Message.Due, due)
 		}
-		e.noFiring(s, "while its firing is held")
+		e.noFiring(s, "while its firing is leased")
 		settle(e, s, false, d)
 		e.noFiring(s, "though it was settled")
 		e.wantSchedules(s, "hourly")
@@ -230,7 +230,7 @@ func ratesGoOnFromTheSettlement(e *env) {
 		if due.After(e.Now()) || due.Before(last.Add(-time.Second)) || i > 0 && due.Equal(last) {
 			e.Errorf("firing %d is due at %v, want it after the settlement at %v and not in the future, %v", i, due, last, e.Now())
 		}
-		// It succeeds at its second attempt: three times pass meanwhile.
+		// It succeeds at the second attempt, after three more due times.
 		e.must(s.Settle(e.ctx, []driver.Settlement{{ID: d.ID, Retry: true, After: 35 * time.Minute}}), "Settle")
 		e.advance(35 * time.Minute)
 		d = e.firing(s, "rate")
@@ -284,12 +284,12 @@ func aRetryHasTheSameDue(e *env) {
 	for i := range 3 {
 		e.must(s.Settle(e.ctx, []driver.Settlement{{ID: first.ID, Retry: true, After: 50 * time.Minute}}), "Settle")
 		e.noFiring(s, "while it waits for its retry")
-		e.advance(50 * time.Minute) // the next times pass meanwhile
+		e.advance(50 * time.Minute) // the next due times pass
 		first = e.firing(s, "hourly")
 		if !first.Message.Due.Equal(due) || string(first.Message.Payload) != `{"of": "hourly"}` {
 			e.Errorf("retry %d is due at %v with %s, want %v", i, first.Message.Due, first.Message.Payload, due)
 		}
-		e.noFiring(s, "while its firing is held")
+		e.noFiring(s, "while its firing is leased")
 	}
 	settle(e, s, false, first)
 	e.noFiring(s, "though times that passed meanwhile are skipped")
@@ -468,7 +468,7 @@ func invalidSchedulesAreRefused(e *env) {
 		"cron(60 10 * * ? *)", "cron(0 24 * * ? *)", "cron(0 10 0 * ? *)", "cron(0 10 32 * ? *)", "cron(0 10 * 13 ? *)", "cron(0 10 * 0 ? *)",
 		"cron(0 10 ? * 0 *)", "cron(0 10 ? * 8 *)", "cron(0 10 ? * FOO *)", "cron(0 10 ? * MON#6 *)", "cron(0 10 * * ? 1969)", "cron(0 10 * * ? 2200)",
 		"cron(0/0 * * * ? *)", "cron(? 10 * * ? *)", "cron(@daily)", "@daily", "0 10 * * *", "cron(a b c d e f)",
-		// Valid, but never.
+		// Valid, but never due.
 		"cron(0 0 30 2 ? *)", "cron(0 0 31 4,6,9,11 ? *)", "cron(0 0 1 1 ? 1999)", "cron(0 0 29 2 ? 2027)",
 	} {
 		bad = append(bad, driver.Schedule{Expression: expression})

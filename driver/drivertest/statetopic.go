@@ -32,7 +32,7 @@ func stateTopicSuite() suite {
 	}}
 }
 
-// listener is a subscription that is being made use of.
+// listener is a subscription that is being read.
 type listener struct {
 	e       *env
 	changes chan driver.StateChange
@@ -87,12 +87,12 @@ func (l *listener) next() driver.StateChange {
 		return c
 	case err := <-l.ended:
 		select {
-		case c := <-l.changes: // what came before the end is valid
+		case c := <-l.changes: // changes before the end are valid
 			l.ended <- err
 			return c
 		default:
 		}
-		l.e.Fatalf("the subscription ended, %v, a change is due", err)
+		l.e.Fatalf("the subscription ended with %v, want a change", err)
 	case <-timer.C:
 		l.e.Fatalf("waited %v for a change", l.e.Patience)
 	}
@@ -111,8 +111,8 @@ func (l *listener) want(kind driver.ChangeKind, key driver.Key, data string) dri
 	return c
 }
 
-// fence makes a change that ends a series: once it came nothing before it is
-// still on its way, of the same row at least.
+// fence makes a change that ends a series: once it is received no earlier change of
+// the same row is still on its way.
 func (l *listener) fence(db driver.QueryDb, key driver.Key, data string) {
 	l.e.Helper()
 	l.e.save(db, driver.Row{Key: key, Data: []byte(data)})
@@ -170,7 +170,7 @@ func removalsCarryTheRowBefore(e *env) {
 	data := func(n int) string { return fmt.Sprintf(` { "line" : "1", "n": %d.0, "odd":"<&>\u2028" }`, n) }
 	for n, remove := range []func() error{
 		func() error { return e.write(db, removal(key)) },
-		func() error { // what a removal says of the row does not matter
+		func() error { // the row data of a delete is ignored
 			return db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{{Row: driver.Row{Key: key, Data: []byte(`{"line":"1","n":"no"}`)}, Delete: true}}})
 		},
 		func() error { return db.Clear(e.ctx) },
@@ -185,7 +185,7 @@ func removalsCarryTheRowBefore(e *env) {
 			e.Errorf("the removal has revision %d, the row had %d", c.Revision, last.Revision)
 		}
 	}
-	// Of an own row, which may leave something behind.
+	// An own row, whose watermark stays.
 	own := e.table(ownTable)
 	l = e.listen(ownTable)
 	e.must(own.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
@@ -256,7 +256,7 @@ func changesOfARowComeInOrder(e *env) {
 		own := fmt.Sprintf("own%d", i)
 		for n := range each {
 			switch {
-			case n%9 == 8 && i == 0: // nobody else deletes it, and i has written it before
+			case n%9 == 8 && i == 0: // no other writer deletes it, and i has written it before
 				e.try(e.write(db, remove("shared")), "delete")
 			default:
 				e.try(e.write(db, put(numbered("shared", n))), "write")
@@ -293,11 +293,11 @@ func changesOfARowComeInOrder(e *env) {
 		}
 	}
 	if counts["shared"] != writers*each {
-		e.Errorf("%d changes of the shared row were told, want %d", counts["shared"], writers*each)
+		e.Errorf("%d changes of the shared row were published, want %d", counts["shared"], writers*each)
 	}
 	for i := range writers {
 		if got := counts[fmt.Sprintf("own%d", i)]; got != 2*each {
-			e.Errorf("%d changes of own%d were told, want %d", got, i, 2*each)
+			e.Errorf("%d changes of own%d were published, want %d", got, i, 2*each)
 		}
 	}
 }
@@ -388,7 +388,7 @@ func aSlowSubscriberDelaysNoWriter(e *env) {
 	db := e.table(plainTable)
 	seq, cancel := e.subscribe(plainTable)
 	writes, each := 120, min(50, e.Provider.Limits().MaxStep)
-	for n := range writes { // nobody reads meanwhile
+	for n := range writes { // without a reader
 		var step driver.Step
 		for i := range each {
 			step.Writes = append(step.Writes, put(numbered(fmt.Sprintf("id%d", i), n)))
@@ -400,8 +400,8 @@ func aSlowSubscriberDelaysNoWriter(e *env) {
 			return
 		}
 	}
-	// The subscriber gets all, or a beginning of each row's changes and then the
-	// error: never a gap.
+	// The subscriber gets all changes, or the first changes of each row and then the
+	// error, never a gap.
 	l := e.listenTo(seq, cancel)
 	next := map[string]int{}
 	got := 0
@@ -424,7 +424,7 @@ func aSlowSubscriberDelaysNoWriter(e *env) {
 			}
 			return
 		case <-timer.C:
-			e.Fatalf("after %d of %d changes neither a change nor the end came", got, writes*each)
+			e.Fatalf("after %d of %d changes the subscriber got neither a change nor the end", got, writes*each)
 		}
 		timer.Stop()
 		if want := fmt.Sprintf(`{"n":%d}`, next[c.ID]); string(c.Row) != want {

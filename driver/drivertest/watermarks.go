@@ -24,7 +24,7 @@ func (e *env) watermarks(consumer string) driver.Watermarks {
 	return c
 }
 
-// watermarksProperties are those of each kind of checkpoints that is opened.
+// watermarksProperties are the properties of watermarks, for each of some kinds.
 func watermarksProperties(kinds ...func(e *env) driver.Watermarks) []property {
 	with := func(check func(e *env, c driver.Watermarks)) func(*env) {
 		return func(e *env) {
@@ -87,7 +87,7 @@ func advanceMovesWatermarks(e *env, c driver.Watermarks) {
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("a", 1, 5), advance("b", 0, 3)}), "Advance")
 	e.wantWatermark(c, streamKey("a"), 5, false)
 	e.wantWatermark(c, streamKey("b"), 3, false)
-	// Beyond 32 bits, and beyond what a double holds.
+	// Beyond 32 bits, and beyond the exact integers of a float64.
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("b", 3, 1<<40+7)}), "Advance")
 	e.must(c.Advance(e.ctx, []driver.Advance{advance("b", 1<<40+7, 1<<53+3)}), "Advance")
 	e.wantWatermark(c, streamKey("b"), 1<<53+3, false)
@@ -186,7 +186,7 @@ func aBlockedStreamDoesNotAdvance(e *env, c driver.Watermarks) {
 	e.wantWatermark(c, s, 5, false)
 	e.must(c.Unblock(e.ctx, streamKey("nobody")), "Unblock of a stream never seen")
 	e.wantWatermark(c, streamKey("nobody"), 0, false)
-	// The very first commit may be the one that is parked.
+	// The first commit of a stream may be parked, too.
 	e.must(c.Block(e.ctx, streamKey("first"), 0), "Block at 0")
 	e.wantWatermark(c, streamKey("first"), 0, true)
 	e.wantClass(c.Advance(e.ctx, []driver.Advance{advance("first", 0, 1)}), driver.ErrConflict, "Advance of a stream blocked at 0")
@@ -203,7 +203,7 @@ func blockNeedsTheWatermark(e *env, c driver.Watermarks) {
 	e.wantWatermark(c, streamKey("s"), 4, false)
 	e.wantClass(c.Block(e.ctx, streamKey("nobody"), 1), driver.ErrConflict, "Block at 1 of a stream never seen")
 	e.wantWatermark(c, streamKey("nobody"), 0, false)
-	// Block races with Advance: one of them gets the watermark.
+	// Of Block and Advance at the same time exactly one succeeds.
 	for i := range 20 {
 		s := fmt.Sprintf("race%d", i)
 		var blocked, advanced error
@@ -262,7 +262,7 @@ func watermarksOfStreamsAreKeptApart(e *env, c driver.Watermarks) {
 	for _, id := range goodIDs() {
 		keys = append(keys, streamKey(id))
 	}
-	// The same text, cut in another place.
+	// The same text, split in another place.
 	for _, k := range [][2]string{{"A.B", "C"}, {"A", "B.C"}, {"A/B", "C"}, {"A", "B/C"}, {"A#B", "C"}, {"A", "B#C"}, {"A:B", "C"}, {"A", "B:C"}, {"A|B", "C"}, {"A", "B|C"}} {
 		keys = append(keys, driver.StreamKey{Log: k[0], Stream: k[1]})
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,23 +17,16 @@ import (
 	"github.com/reventless-go/reventless/driver/memory"
 )
 
-// both are both ends of a queue.
-type both[S, T any] struct {
-	send    S
-	receive driver.Receiver[T]
-}
-
 // drivers are those drivers of one provider that its own tests use.
 type drivers struct {
 	provider  *memory.Provider
 	log       driver.EventLog
-	commands  both[driver.CommandTopic, driver.Command]
-	topic     driver.EventTopic
+	commands  driver.CommandTopic
 	feed      driver.Receiver[driver.Record]
 	states    driver.StateTopic
-	counter   driver.Counter
-	schedules both[driver.Scheduler, driver.Firing]
-	bucket    both[driver.Bucket, driver.ObjectEvent]
+	schedules driver.Scheduler
+	firings   driver.Receiver[driver.Firing]
+	bucket    driver.Bucket
 }
 
 func openAll(t *testing.T, opts *memory.Options) *drivers {
@@ -47,18 +39,14 @@ func openAll(t *testing.T, opts *memory.Options) *drivers {
 		}
 	})
 	d := &drivers{provider: p}
-	var errs [11]error
+	var errs [7]error
 	d.log, errs[0] = p.OpenEventLog(ctx, "Test.Log")
-	d.commands.send, errs[1] = p.OpenCommandTopic(ctx, "Test.Log")
-	d.commands.receive, errs[2] = p.OpenCommandReceiver(ctx, "Test.Log")
-	d.topic, errs[3] = p.OpenEventTopic(ctx, driver.TopicSpec{Log: "Test.Log", Subscribers: []string{"Test.Consumer"}})
-	d.feed, errs[4] = p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "Test.Consumer", Source: driver.Source{Log: "Test.Log"}})
-	d.states, errs[5] = p.OpenStateTopic(ctx, driver.TableSpec{Name: "Test.Rows"})
-	d.counter, errs[6] = p.OpenCounter(ctx, "Test.Counter")
-	d.schedules.send, errs[7] = p.OpenScheduler(ctx)
-	d.schedules.receive, errs[8] = p.OpenScheduleReceiver(ctx)
-	d.bucket.send, errs[9] = p.OpenBucket(ctx, "Test.Files")
-	d.bucket.receive, errs[10] = p.OpenBucketReceiver(ctx, "Test.Files")
+	d.commands, errs[1] = p.OpenCommandTopic(ctx, "Test.Log")
+	d.feed, errs[2] = p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "Test.Consumer", Source: driver.Source{Log: "Test.Log"}})
+	d.states, errs[3] = p.OpenStateTopic(ctx, driver.TableSpec{Name: "Test.Rows"})
+	d.schedules, errs[4] = p.OpenScheduler(ctx)
+	d.firings, errs[5] = p.OpenScheduleReceiver(ctx)
+	d.bucket, errs[6] = p.OpenBucket(ctx, "Test.Files")
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +90,7 @@ func TestCloseWaitsForRunningCalls(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := d.bucket.send.Put(t.Context(), "k", body); err != nil {
+		if err := d.bucket.Put(t.Context(), "k", body); err != nil {
 			t.Errorf("Put: %v", err)
 		}
 	})
@@ -113,7 +101,7 @@ func TestCloseWaitsForRunningCalls(t *testing.T) {
 		}
 		done("closed")
 	})
-	for d.commands.send.Send(t.Context(), nil) == nil { // until Close has begun
+	for d.commands.Send(t.Context(), nil) == nil { // until Close has begun
 		runtime.Gosched()
 	}
 	done("put")
@@ -172,74 +160,6 @@ func TestChangesAreRangedOverOnce(t *testing.T) {
 	}
 }
 
-func TestNotify(t *testing.T) {
-	t.Parallel()
-	clock := drivertest.NewClock()
-	d := openAll(t, &memory.Options{Now: clock.Now})
-	ctx := t.Context()
-	var told []string
-	stop := d.provider.Notify(func(receiver string) {
-		told = append(told, receiver)
-		// Nothing of the provider is locked meanwhile.
-		if _, err := d.provider.OpenEventLog(ctx, "Test.Log"); err != nil {
-			t.Errorf("open in a listener: %v", err)
-		}
-		if _, err := d.commands.receive.Receive(ctx, 1); err != nil {
-			t.Errorf("receive in a listener: %v", err)
-		}
-	})
-	step := func(name string, call func() error, want ...string) {
-		t.Helper()
-		told = nil
-		if err := call(); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if !slices.Equal(told, want) {
-			t.Errorf("%s: told %q, want %q", name, told, want)
-		}
-	}
-	settleFirst := func(retry bool, receive func() (string, error), settle func(context.Context, []driver.Settlement) error) func() error {
-		return func() error {
-			id, err := receive()
-			if err != nil {
-				return err
-			}
-			return settle(ctx, []driver.Settlement{{ID: id, Retry: retry}})
-		}
-	}
-	fromFeed := func() (string, error) { b, err := d.feed.Receive(ctx, 1); return b.Deliveries[0].ID, err }
-	fromScheduler := func() (string, error) { b, err := d.schedules.receive.Receive(ctx, 1); return b.Deliveries[0].ID, err }
-	fromBucket := func() (string, error) { b, err := d.bucket.receive.Receive(ctx, 1); return b.Deliveries[0].ID, err }
-
-	step("append", func() error { return d.log.Append(ctx, commit("a", 1)) }, "EventCollector/Test.Log")
-	step("append another", func() error { return d.log.Append(ctx, commit("a", 2)) }, "EventCollector/Test.Log")
-	step("retry a record", settleFirst(true, fromFeed, d.feed.Settle), "EventCollector/Test.Log")
-	step("settle it", settleFirst(false, fromFeed, d.feed.Settle))
-	step("settle the last", settleFirst(false, fromFeed, d.feed.Settle))
-	step("publish", func() error {
-		return d.topic.Publish(ctx, []driver.Envelope{{Log: "Test.Log", Commit: commit("a", 1)}})
-	}, "EventCollector/Test.Log")
-	step("send", func() error {
-		return d.commands.send.Send(ctx, []driver.Command{{Entity: "a", Meta: driver.Meta{ID: "1"}}})
-	}, "CommandTopic/Test.Log")
-	step("send again", func() error {
-		return d.commands.send.Send(ctx, []driver.Command{{Entity: "a", Meta: driver.Meta{ID: "1"}}})
-	})
-	step("count", func() error { return d.counter.Count(ctx, "c", "r", 2) })
-	step("reach the target", func() error { return d.counter.AddTarget(ctx, "c", "r", 2) }, "Counter/Test.Counter")
-	step("schedule", func() error {
-		return d.schedules.send.Create(ctx, driver.Schedule{Name: "s", Expression: "at(2020-01-01T00:00:00)"})
-	}, "Scheduler/")
-	step("retry a firing", settleFirst(true, fromScheduler, d.schedules.receive.Settle), "Scheduler/")
-	step("settle a firing", settleFirst(false, fromScheduler, d.schedules.receive.Settle))
-	step("put", func() error { return d.bucket.send.Put(ctx, "k", strings.NewReader("x")) }, "Bucket/Test.Files")
-	step("delete", func() error { return d.bucket.send.Delete(ctx, "k") }, "Bucket/Test.Files")
-	step("delete again", func() error { return d.bucket.send.Delete(ctx, "k") })
-	step("settle an event before another", settleFirst(false, fromBucket, d.bucket.receive.Settle), "Bucket/Test.Files")
-	stop()
-	step("put when stopped", func() error { return d.bucket.send.Put(ctx, "k", strings.NewReader("x")) })
-}
-
 // receiveAll receives up to n records and returns them as stream/number.
 func receiveAll(t *testing.T, c driver.Receiver[driver.Record], n int) (places []string, ids map[string]string) {
 	t.Helper()
@@ -296,7 +216,7 @@ func TestFeedGoesOnBehindAStreamThatWaits(t *testing.T) {
 	clock.Advance(time.Minute)
 	ids2 := expect(3, "a2", "a3", "a4")
 	add("a7", "b3")
-	expect(10) // both streams are held
+	expect(10) // both streams are leased
 	settle(0, false, ids["b2"])
 	settle(0, false, ids2["a2"])
 	settle(0, true, ids2["a3"], ids2["a4"])
@@ -308,8 +228,8 @@ func TestFeedGoesOnBehindAStreamThatWaits(t *testing.T) {
 	expect(10)
 }
 
-// TestOrphanedFiring holds to the letter of Delete: a firing that is held stays
-// with its holder, also when it comes again.
+// TestOrphanedFiring tests Delete of a schedule whose firing is leased: the caller may
+// still settle or retry the firing.
 func TestOrphanedFiring(t *testing.T) {
 	t.Parallel()
 	clock := drivertest.NewClock()
@@ -317,7 +237,7 @@ func TestOrphanedFiring(t *testing.T) {
 	ctx := t.Context()
 	receive := func(want int) string {
 		t.Helper()
-		b, err := d.schedules.receive.Receive(ctx, 10)
+		b, err := d.firings.Receive(ctx, 10)
 		must(t, err)
 		if len(b.Deliveries) != want {
 			t.Fatalf("got %d firings, want %d", len(b.Deliveries), want)
@@ -328,29 +248,29 @@ func TestOrphanedFiring(t *testing.T) {
 		return b.Deliveries[0].ID
 	}
 	s := driver.Schedule{Name: "s", Expression: "rate(1 hour)"}
-	must(t, d.schedules.send.Create(ctx, s))
+	must(t, d.schedules.Create(ctx, s))
 	clock.Advance(time.Hour)
 	held := receive(1)
-	must(t, d.schedules.send.Delete(ctx, "s"))
-	if list, err := d.schedules.send.List(ctx); err != nil || list != nil {
+	must(t, d.schedules.Delete(ctx, "s"))
+	if list, err := d.schedules.List(ctx); err != nil || list != nil {
 		t.Errorf("got %v, %v of a deleted schedule", list, err)
 	}
-	must(t, d.schedules.receive.Settle(ctx, []driver.Settlement{{ID: held, Retry: true}}))
+	must(t, d.firings.Settle(ctx, []driver.Settlement{{ID: held, Retry: true}}))
 	held = receive(1)
-	must(t, d.schedules.receive.Settle(ctx, []driver.Settlement{{ID: held}}))
+	must(t, d.firings.Settle(ctx, []driver.Settlement{{ID: held}}))
 	clock.Advance(2 * time.Hour)
 	receive(0) // it does not go on
 
-	must(t, d.schedules.send.Create(ctx, s))
+	must(t, d.schedules.Create(ctx, s))
 	clock.Advance(time.Hour)
 	held = receive(1)
-	must(t, d.schedules.send.Create(ctx, s)) // replaces it, with its firing
-	must(t, d.schedules.receive.Settle(ctx, []driver.Settlement{{ID: held, Retry: true}}))
+	must(t, d.schedules.Create(ctx, s)) // replaces it, with its firing
+	must(t, d.firings.Settle(ctx, []driver.Settlement{{ID: held, Retry: true}}))
 	receive(0)
 	clock.Advance(time.Hour)
 	held = receive(1)
-	must(t, d.schedules.receive.Settle(ctx, []driver.Settlement{{ID: held, Retry: true, After: time.Minute}}))
-	must(t, d.schedules.send.Delete(ctx, "s")) // it waits and is not held
+	must(t, d.firings.Settle(ctx, []driver.Settlement{{ID: held, Retry: true, After: time.Minute}}))
+	must(t, d.schedules.Delete(ctx, "s")) // it waits and is not leased
 	clock.Advance(time.Hour)
 	receive(0)
 }

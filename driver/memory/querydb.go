@@ -165,7 +165,7 @@ func (db *queryDb) Clear(ctx context.Context) error {
 
 // check reports whether row may be stored.
 func (db *queryDb) check(row driver.Row) error {
-	if err := rows.Check(db.t.spec, row, db.p.limits.MaxRowBytes); err != nil {
+	if _, err := rows.Check(db.t.spec, row, db.p.limits.MaxRowBytes); err != nil {
 		return fmt.Errorf("querydb %q: %w", db.name, err)
 	}
 	return nil

@@ -1,6 +1,6 @@
-// Package deptest holds the import rules of the modules: which packages must
-// not link which, and why. A workspace, a moved package or a misspelt pattern
-// would make such a rule check nothing, so a rule that matches no package fails.
+// Package deptest checks the import rules of the modules: which packages must not
+// link which, and why. A workspace, a moved package or a misspelt pattern would make
+// a rule check nothing, so a rule that matches no package fails.
 package deptest
 
 import (
@@ -42,7 +42,7 @@ type Rule struct {
 	Tests bool
 }
 
-// errEmpty is wrapped by what makes a rule check less than it says.
+// errEmpty is wrapped by the errors of a rule that checks less than it states.
 var errEmpty = errors.New("the rule checks nothing")
 
 // Check runs rules with the go command in dir, a folder of the module.
@@ -51,7 +51,7 @@ func Check(t *testing.T, dir string, rules ...Rule) {
 	for _, r := range rules {
 		findings, err := r.check(dir)
 		if err != nil {
-			t.Errorf("the rule %q cannot be checked: %v", r.Why, err)
+			t.Errorf("cannot check the rule %q: %v", r.Why, err)
 		}
 		for _, f := range findings {
 			t.Errorf("%s: %s", f, r.Why)
@@ -59,7 +59,7 @@ func Check(t *testing.T, dir string, rules ...Rule) {
 	}
 }
 
-// pkg is what the go command tells of a package.
+// pkg is what the go command reports of a package.
 type pkg struct {
 	ImportPath string
 	Dir        string
@@ -100,8 +100,8 @@ func (r Rule) check(dir string) (findings []string, err error) {
 			continue
 		}
 		if p.Module != nil && p.Module.Main {
-			// The test cache looks at what the test reads, not at what the go command
-			// reads for it: without this an old "ok" would stand in for a new import.
+			// The test cache knows the files that the test reads, not those that the go
+			// command reads: without this a cached "ok" would hide a new import.
 			if _, err := os.ReadDir(p.Dir); err != nil {
 				return nil, err
 			}
@@ -130,8 +130,8 @@ func (r Rule) check(dir string) (findings []string, err error) {
 	return slices.Compact(findings), nil // a package and its test variant have most findings in common
 }
 
-// findings walks what p links, nearest first, and tells each forbidden package
-// by the shortest way to it.
+// findings walks what p links, nearest first, and reports each forbidden package with
+// the shortest chain of imports to it.
 func (r Rule) findings(p *pkg, all map[string]*pkg) (findings []string) {
 	from := map[string]*pkg{p.ImportPath: nil}
 	chain := func(last *pkg) string {
@@ -152,13 +152,13 @@ func (r Rule) findings(p *pkg, all map[string]*pkg) (findings []string) {
 				r.Modules != nil && !at.Standard && (at.Module == nil || !slices.Contains(r.Modules, at.Module.Path))
 			if bad {
 				findings = append(findings, "forbidden import "+chain(at))
-				continue // what it links in turn is the same finding
+				continue // what it links in turn belongs to the same finding
 			}
 		}
 		for _, name := range at.Imports {
 			name = cmp.Or(at.ImportMap[name], name)
 			next := all[name]
-			if next == nil { // C and unsafe have no package of their own in the list
+			if next == nil { // the list has no packages for C and unsafe
 				continue
 			}
 			if _, seen := from[name]; !seen {
@@ -170,8 +170,8 @@ func (r Rule) findings(p *pkg, all map[string]*pkg) (findings []string) {
 	return findings
 }
 
-// exists says whether a forbidden path names something, as far as can be told:
-// of a module that is not linked nothing is known, which is fine.
+// exists reports an error when a forbidden path names nothing. The packages of a module
+// that is not linked are not known, which is no error.
 func exists(dir, path string, all map[string]*pkg) error {
 	ours := !strings.Contains(strings.Split(path, "/")[0], ".")
 	for _, p := range all {

@@ -1,14 +1,14 @@
-// Package doctest holds the Go code in documents to the source it was taken
-// from. A block of such code has a line before it that says where that is:
+// Package doctest compares the Go code in documents with the source that it was
+// copied from. A line before such a block names the source:
 //
 //	<!-- from example_test.go#Example -->
 //	```go
 //	...
 //	```
 //
-// The name is that of a region in the file, between the lines "// region NAME"
-// and "// endregion", or else of a function, whose body it is. The file is
-// looked for beside the document.
+// The name is that of a region in the file, between the lines "// region NAME" and
+// "// endregion", or of a function, whose body is compared. The path is relative to
+// the document.
 package doctest
 
 import (
@@ -49,8 +49,8 @@ func Check(t *testing.T, path string) {
 	}
 }
 
-// errDocument is wrapped by what is wrong with a document or its source, other
-// than that the two differ.
+// errDocument is wrapped by the errors of a document or its source, apart from a
+// difference between the two.
 var errDocument = errors.New("not a document with code")
 
 // block is a marked block of code.
@@ -152,8 +152,8 @@ func difference(got, want []string) (line int, g, w string) {
 	return -1, "", ""
 }
 
-// shifted takes away the tabs that all lines begin with, spaces at their ends,
-// and empty lines at both ends.
+// shifted removes the tabs that all lines begin with, spaces at their ends, and empty
+// lines at both ends.
 func shifted(lines []string) []string {
 	text := strings.Split(strings.Trim(strings.Join(trimmed(lines), "\n"), "\n"), "\n")
 	common := -1

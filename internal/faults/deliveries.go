@@ -10,22 +10,22 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// Deliveries says what transports do with what they deliver. The fractions are
+// Deliveries describes how transports disturb what they deliver. The fractions are
 // of deliveries, from 0 to 1.
 type Deliveries struct {
-	// Seed makes two runs alike, as far as the goroutines let it.
+	// Seed makes a run repeatable, apart from the scheduling of goroutines.
 	Seed uint64
 	// Double is the fraction that is delivered again: records at once or later,
-	// commands when they are settled and others have come since.
+	// commands when they are settled and others have been delivered since.
 	Double float64
 	// Hold is the fraction that is delivered later, after others of its group.
 	Hold float64
-	// Doorbell is the fraction that comes without its commit.
+	// Doorbell is the fraction of records that are delivered without their commit.
 	Doorbell float64
-	// Drop is the fraction that is not delivered at all. What follows on it in
-	// its stream makes good for it; see [Provider.Calm].
+	// Drop is the fraction that is not delivered at all. The next commit of
+	// the stream makes up for it; see [Provider.Calm].
 	Drop float64
-	// Garbage is how many undecodable records come along, per delivery.
+	// Garbage is how many undecodable records are added, per delivery.
 	Garbage float64
 	// Shuffle reorders every batch.
 	Shuffle bool
@@ -44,7 +44,7 @@ func (p *Provider) Disturb(d Deliveries) {
 }
 
 // Calm makes the transports reliable again, and delivers what was held back.
-// What was dropped comes to light with the next commit of its stream.
+// A dropped record is made up for by the next commit of its stream.
 func (p *Provider) Calm() {
 	p.mu.Lock()
 	p.disturb = Deliveries{}
@@ -130,7 +130,7 @@ func (r *Receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 		r.rng, r.seed = rand.New(rand.NewPCG(d.Seed, h.Sum64())), d.Seed //nolint:gosec // a test that can be repeated
 	}
 	var out []driver.Delivery[T]
-	if len(b.Deliveries) == 0 || r.rng.IntN(3) == 0 { // what was left for later
+	if len(b.Deliveries) == 0 || r.rng.IntN(3) == 0 { // messages that were kept for later
 		out = append(append(out, r.later...), r.again...)
 		r.later, r.again = nil, nil
 	}
@@ -175,7 +175,7 @@ func (r *Receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 			return driver.Batch[T]{}, err
 		}
 	}
-	if len(out) == 0 && len(r.later)+len(r.again) > 0 { // an empty batch says that nothing is left
+	if len(out) == 0 && len(r.later)+len(r.again) > 0 { // an empty batch means that no message is available
 		out = append(append(out, r.later...), r.again...)
 		r.later, r.again = nil, nil
 	}
@@ -183,8 +183,8 @@ func (r *Receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 		b.Deliveries = out
 		return b, nil
 	}
-	// All were dropped: look again, for an empty batch would say that there is
-	// nothing more.
+	// All were dropped: receive again, since an empty batch would mean that no message
+	// is available.
 	return r.OnReceive(ctx, max)
 }
 

@@ -12,11 +12,11 @@ import (
 // Options change how a [Provider] works.
 type Options struct {
 	// Consumer, if set, renames the consumers of collectors, so that two hosts on
-	// one provider each get every record, in place of sharing them.
+	// one provider each get every record instead of sharing them.
 	Consumer func(name string) string
 }
 
-// Provider is a [driver.PullProvider] around another one that fails as its rules say.
+// Provider is a [driver.PullProvider] that wraps another one and fails by rules.
 type Provider struct {
 	driver.PullProvider
 	opts Options
@@ -26,7 +26,7 @@ type Provider struct {
 	calls     map[call]int
 	elements  map[string]int // commits read, by log
 	disturb   Deliveries
-	receivers map[string]int // notifications to give when the disturbance ends
+	receivers map[string]int // to be notified when the disturbance ends
 	listeners map[int]func(string)
 	last      int
 	changes   []func(d any)
@@ -63,8 +63,7 @@ func (p *Provider) Notify(f func(receiver string)) (stop func()) {
 	}
 }
 
-// Rule says which calls fail, and how. The zero Rule fails the next call of
-// anything with no error, that is, it does nothing.
+// Rule says which calls fail, and how. The zero Rule matches no call.
 type Rule struct {
 	// Op is the interface and method, such as "EventLog.Append".
 	Op string
@@ -84,19 +83,19 @@ type Rule struct {
 	Err error
 	// After lets the call take effect first: the answer is lost.
 	After bool
-	// Yield is how many elements of a sequence come before its error.
+	// Yield is how many elements a sequence yields before its error.
 	Yield int
 	// Member fails only the members of a batch that Key names, with a
 	// *[driver.BatchError]; the others go through.
 	Member bool
-	// Do is called in the place of the failure: before the call, or after it.
+	// Do is called where the failure would happen: before the call, or after it.
 	Do func()
 	// Map, if set, lets the call through and changes its error; nothing else of the
 	// rule is applied then.
 	Map func(err error) error
 }
 
-// Injected is a rule at work.
+// Injected is an active rule.
 type Injected struct {
 	p    *Provider
 	rule Rule
@@ -105,7 +104,7 @@ type Injected struct {
 	off  bool
 }
 
-// Inject puts a rule to work.
+// Inject activates a rule.
 func (p *Provider) Inject(r Rule) *Injected {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -132,7 +131,7 @@ func (in *Injected) Stop() {
 }
 
 // Calls is how often a method was called, by any driver of that name; an empty
-// name counts all. Methods that the engine was answered by a rule count too.
+// name counts all. Calls that a rule failed count, too.
 func (p *Provider) Calls(op, name string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,7 +160,7 @@ func (p *Provider) read(log string, commits int) {
 	p.elements[log] += commits
 }
 
-// match counts a call and returns the rule that it meets, if any.
+// match counts a call and returns the rule that it matches, if any.
 func (p *Provider) match(op, name string, keys []string) *Rule {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -189,7 +188,7 @@ func (r *Rule) err(op, name string) error {
 	return fmt.Errorf("injected %s %s of %s: %w", when, op, name, r.Err)
 }
 
-// site is where a driver is: its provider, its kind and what it was opened for.
+// site names a driver: its provider, its kind and what it was opened for.
 type site struct {
 	p          *Provider
 	kind, name string
@@ -274,6 +273,15 @@ func Change[D any](p *Provider, change func(d D)) {
 	})
 }
 
+// wrap makes a driver around what an open method returned.
+func wrap[D any](p *Provider, err error, make func() D) (D, error) {
+	if err != nil {
+		var none D
+		return none, err
+	}
+	return opened(p, make()), nil
+}
+
 func opened[D any](p *Provider, d D) D {
 	p.mu.Lock()
 	changes := slices.Clone(p.changes)
@@ -287,19 +295,15 @@ func opened[D any](p *Provider, d D) D {
 // OpenEventLog implements [driver.Provider].
 func (p *Provider) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
 	d, err := p.PullProvider.OpenEventLog(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &EventLog{d, site{p, "EventLog", name}, d.Append, d.Load, d.Read, d.Scan}), nil
+	return wrap(p, err, func() driver.EventLog {
+		return &EventLog{d, site{p, "EventLog", name}, d.Append, d.Load, d.Read, d.Scan}
+	})
 }
 
 // OpenCommandTopic implements [driver.Provider].
 func (p *Provider) OpenCommandTopic(ctx context.Context, name string) (driver.CommandTopic, error) {
 	d, err := p.PullProvider.OpenCommandTopic(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &CommandTopic{d, site{p, "CommandTopic", name}, d.Send}), nil
+	return wrap(p, err, func() driver.CommandTopic { return &CommandTopic{d, site{p, "CommandTopic", name}, d.Send} })
 }
 
 // OpenEventTopic implements [driver.Provider].
@@ -308,10 +312,7 @@ func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (d
 		spec.Subscribers = mapped(spec.Subscribers, p.opts.Consumer)
 	}
 	d, err := p.PullProvider.OpenEventTopic(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &EventTopic{d, site{p, "EventTopic", spec.Log}, d.Publish}), nil
+	return wrap(p, err, func() driver.EventTopic { return &EventTopic{d, site{p, "EventTopic", spec.Log}, d.Publish} })
 }
 
 // OpenWatermarks implements [driver.Provider].
@@ -336,64 +337,45 @@ func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driv
 // OpenQueryEngine implements [driver.Provider].
 func (p *Provider) OpenQueryEngine(ctx context.Context, specs []driver.TableSpec) (driver.QueryEngine, error) {
 	d, err := p.PullProvider.OpenQueryEngine(ctx, specs)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &QueryEngine{d, site{p, "QueryEngine", ""}, specs, d.Query, d.Scan}), nil
+	return wrap(p, err, func() driver.QueryEngine { return &QueryEngine{d, site{p, "QueryEngine", ""}, specs, d.Query, d.Scan} })
 }
 
 // OpenStateTopic implements [driver.Sources].
 func (p *Provider) OpenStateTopic(ctx context.Context, spec driver.TableSpec) (driver.StateTopic, error) {
 	d, err := p.PullProvider.OpenStateTopic(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &StateTopic{d, site{p, "StateTopic", spec.Name}, spec, d.Subscribe}), nil
+	return wrap(p, err, func() driver.StateTopic { return &StateTopic{d, site{p, "StateTopic", spec.Name}, spec, d.Subscribe} })
 }
 
 // OpenCounter implements [driver.Provider].
 func (p *Provider) OpenCounter(ctx context.Context, name string) (driver.Counter, error) {
 	d, err := p.PullProvider.OpenCounter(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &Counter{d, site{p, "Counter", name}, d.Count, d.AddTarget, d.State}), nil
+	return wrap(p, err, func() driver.Counter { return &Counter{d, site{p, "Counter", name}, d.Count, d.AddTarget, d.State} })
 }
 
 // OpenScheduler implements [driver.Provider].
 func (p *Provider) OpenScheduler(ctx context.Context) (driver.Scheduler, error) {
 	d, err := p.PullProvider.OpenScheduler(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &Scheduler{d, site{p, "Scheduler", ""}, d.Create, d.Delete, d.List}), nil
+	return wrap(p, err, func() driver.Scheduler { return &Scheduler{d, site{p, "Scheduler", ""}, d.Create, d.Delete, d.List} })
 }
 
 // OpenBucket implements [driver.Provider].
 func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, error) {
 	d, err := p.PullProvider.OpenBucket(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &Bucket{d, site{p, "Bucket", name}, d.Put, d.Get, d.Delete, d.List}), nil
+	return wrap(p, err, func() driver.Bucket { return &Bucket{d, site{p, "Bucket", name}, d.Put, d.Get, d.Delete, d.List} })
 }
 
 // OpenDeadLetters implements [driver.Provider].
 func (p *Provider) OpenDeadLetters(ctx context.Context) (driver.DeadLetters, error) {
 	d, err := p.PullProvider.OpenDeadLetters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &DeadLetters{d, site{p, "DeadLetters", ""}, d.Park, d.Get, d.List, d.Remove}), nil
+	return wrap(p, err, func() driver.DeadLetters {
+		return &DeadLetters{d, site{p, "DeadLetters", ""}, d.Park, d.Get, d.List, d.Remove}
+	})
 }
 
 // OpenOutcomes implements [driver.Provider].
 func (p *Provider) OpenOutcomes(ctx context.Context) (driver.Outcomes, error) {
 	d, err := p.PullProvider.OpenOutcomes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return opened(p, &Outcomes{d, site{p, "Outcomes", ""}, d.Put, d.Get}), nil
+	return wrap(p, err, func() driver.Outcomes { return &Outcomes{d, site{p, "Outcomes", ""}, d.Put, d.Get} })
 }
 
 // OpenCommandReceiver implements [driver.Sources].

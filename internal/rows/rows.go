@@ -78,13 +78,9 @@ func Size(r driver.Row) int { return len(r.ID) + len(r.Sub) + len(r.Data) }
 // Check reports whether r may be stored: everything that [driver.QueryDb] says
 // is refused, as [driver.ErrInvalid] or [driver.ErrTooLarge]. A maxBytes of 0 is
 // no limit.
-func Check(spec driver.TableSpec, r driver.Row, maxBytes int) error {
-	_, err := Checked(spec, r, maxBytes)
-	return err
-}
-
-// Checked is Check, and returns the fields of the row, which it has parsed.
-func Checked(spec driver.TableSpec, r driver.Row, maxBytes int) (map[string]json.RawMessage, error) {
+//
+// It returns the fields of the row, which it has parsed.
+func Check(spec driver.TableSpec, r driver.Row, maxBytes int) (map[string]json.RawMessage, error) {
 	if err := CheckKey(spec, r.Key); err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ func TestKilledProcessesLoseNothingAcknowledged(t *testing.T) {
 			total++
 			note(t, acknowledged, child.line(t))
 		}
-		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond) //nolint:forbidigo // the kill comes at any moment of a commit
+		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond) //nolint:forbidigo // kill at any moment of a commit
 		for _, line := range child.kill() {
 			total++
 			note(t, acknowledged, line)

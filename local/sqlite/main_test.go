@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 
 // settledAt waits until no more than n goroutines run.
 func settledAt(n int) bool {
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if runtime.NumGoroutine() <= n {
 			return true
 		}
@@ -46,7 +46,7 @@ func settledAt(n int) bool {
 	return false
 }
 
-// process is another process in a role. Its output comes line by line.
+// process is another process in a role. Its output is read line by line.
 type process struct {
 	*exec.Cmd
 	out  *bufio.Scanner

@@ -7,7 +7,7 @@ import (
 	"github.com/reventless-go/reventless/driver/memory"
 )
 
-// A program cannot tell the two providers apart by what it sees.
+// A program sees no difference between the two providers.
 func TestMemoryAndSQLiteShowTheSameResults(t *testing.T) {
 	t.Parallel()
 	drivertest.TestSameResults(t, func(t *testing.T) *drivertest.Fixture {

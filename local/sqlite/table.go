@@ -391,7 +391,7 @@ type draft struct {
 // draft checks a row.
 func (t *table) draft(row driver.Row) (draft, error) {
 	s := t.readable.Load()
-	fields, err := rows.Checked(s.TableSpec, row, t.p.limits.MaxRowBytes)
+	fields, err := rows.Check(s.TableSpec, row, t.p.limits.MaxRowBytes)
 	if err != nil {
 		return draft{}, err
 	}
