@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 100, "how many seeds of faults there are, from 1 on")
+	seeds = flag.Int("seeds", 50, "how many seeds of faults there are, from 1 on")
 	only  = flag.Uint64("seed", 0, "run this seed of faults alone")
 )
 
@@ -76,7 +76,7 @@ func underFaults(t *testing.T, n uint64, dynamoDB *awstest.Emulator, file []byte
 	}, "AWS_ENDPOINT_URL="+awstest.Proxy(t, s.Others.Endpoint, stores), "AWS_ENDPOINT_URL_DYNAMODB="+awstest.Proxy(t, s.DynamoDB.Endpoint, stores))
 	began := time.Now()
 	s.send(commands(t, file))
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if err := r.WaitIdle(ctx); err != nil {
 		t.Fatalf("%v; the log ends with\n%s", err, log.tail())
