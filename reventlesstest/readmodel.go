@@ -237,7 +237,7 @@ func (f *rowBatch) encode(key driver.Key, row any) (*driver.Row, error) {
 		return nil, err
 	}
 	out.Key = key
-	if err := rows.Check(f.spec, out, 0); err != nil {
+	if _, err := rows.Check(f.spec, out, 0); err != nil {
 		return nil, err
 	}
 	back, err := f.model.Decode(out.Data)

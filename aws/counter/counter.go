@@ -81,8 +81,9 @@ type Options struct {
 func Open(client *dynamodb.Client, refs, counts string, opts *Options) *Counter {
 	c := &Counter{
 		call: dynamo.Caller{Client: client, Spent: func(string, *types.ConsumedCapacity) {}},
-		refs: refs, counts: counts, now: time.Now,
+		refs: refs, counts: counts,
 	}
+	c.now = time.Now
 	if opts != nil {
 		if opts.Now != nil {
 			c.now = opts.Now

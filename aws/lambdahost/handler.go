@@ -61,7 +61,8 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 	if opts != nil {
 		o = *opts
 	}
-	h := &handler{app: app, log: newLogger(stdout, getenv), margin: o.Margin, now: time.Now}
+	h := &handler{app: app, log: newLogger(stdout, getenv), margin: o.Margin}
+	h.now = time.Now
 	if h.margin <= 0 {
 		h.margin = time.Second
 	}
@@ -89,7 +90,7 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 		return nil, err
 	}
 	maxAttempts := cmp.Or(max(o.MaxAttempts, 0), 5)
-	if err := h.serve(maxAttempts); err != nil {
+	if err := h.serve(context.Background(), maxAttempts); err != nil {
 		return nil, err
 	}
 	h.metrics = newMetrics(stdout, app.Name(), h.stack, h.function.String(), h.now)
@@ -104,12 +105,12 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 }
 
 // serve opens what the triggers of the function need.
-func (h *handler) serve(maxAttempts int) (err error) {
+func (h *handler) serve(ctx context.Context, maxAttempts int) (err error) {
 	// A message also comes back because of a store, or of another message: some
 	// attempts are left to it. Those that take all of the time are no more than three.
 	h.attempts = max(maxAttempts-2, min(maxAttempts, 3))
 	h.sources, h.counters, h.objects = map[string]wiring.Trigger{}, map[string]*counter.Counter{}, map[string]*task.Events{}
-	if h.letters, err = h.provider.OpenDeadLetters(context.Background()); err != nil {
+	if h.letters, err = h.provider.OpenDeadLetters(ctx); err != nil {
 		return err
 	}
 	for _, t := range h.function.Triggers {

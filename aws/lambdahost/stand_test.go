@@ -198,7 +198,7 @@ func through[T any](v T) T {
 }
 
 // OpenCommandReceiver implements [driver.Sources].
-func (o *opening) OpenCommandReceiver(_ context.Context, name string) (driver.Receiver[driver.Command], error) {
+func (o *opening) OpenCommandReceiver(ctx context.Context, name string) (driver.Receiver[driver.Command], error) {
 	r, made := receiverOf(o, "CommandTopic", name, name, func(c driver.Command) string { return c.Entity }, func(c driver.Command) driver.Command {
 		c.Data, c.Meta.Headers = slices.Clone(c.Data), maps.Clone(c.Meta.Headers)
 		return c
@@ -210,7 +210,7 @@ func (o *opening) OpenCommandReceiver(_ context.Context, name string) (driver.Re
 	if err := o.deploymentOf().Queue(trigger); err != nil {
 		return nil, err
 	}
-	return r, o.serve("commands/"+name, wiring.Commands, trigger, &pulledEngine{notify: r.notify, commands: r})
+	return r, o.serve(ctx, "commands/"+name, wiring.Commands, trigger, &pulledEngine{notify: r.notify, commands: r})
 }
 
 func (o *opening) deploymentOf() *awstest.Deployment { return o.stand.deployment }
@@ -238,7 +238,7 @@ func (o *opening) OpenEventCollector(ctx context.Context, spec driver.CollectorS
 		if _, err := o.OpenEventLog(ctx, log); err != nil { // its table has to be there
 			return nil, err
 		}
-		return r, o.serve("feed/"+id(log), wiring.Projections, wiring.Trigger{Source: naming.Log, Component: log, Consumers: []string{spec.Consumer}}, e)
+		return r, o.serve(ctx, "feed/"+id(log), wiring.Projections, wiring.Trigger{Source: naming.Log, Component: log, Consumers: []string{spec.Consumer}}, e)
 	}
 	o.mu.Lock()
 	o.logs[spec.Consumer] = append(o.logs[spec.Consumer], log)
@@ -251,7 +251,7 @@ func (o *opening) OpenEventCollector(ctx context.Context, spec driver.CollectorS
 	if err := o.deploymentOf().Queue(trigger); err != nil {
 		return nil, err
 	}
-	return r, o.serve("topic/"+spec.Consumer, wiring.Projections, trigger, e)
+	return r, o.serve(ctx, "topic/"+spec.Consumer, wiring.Projections, trigger, e)
 }
 
 func cloneCommit(c driver.Commit) driver.Commit {
@@ -272,11 +272,11 @@ func (o *opening) OpenCounterReceiver(ctx context.Context, name string) (driver.
 	if _, err := o.OpenCounter(ctx, name); err != nil { // its tables have to be there
 		return nil, err
 	}
-	return r, o.serve("counter/"+name, wiring.Counters, wiring.Trigger{Source: naming.Counts, Component: name}, &pulledEngine{notify: r.notify, finished: r})
+	return r, o.serve(ctx, "counter/"+name, wiring.Counters, wiring.Trigger{Source: naming.Counts, Component: name}, &pulledEngine{notify: r.notify, finished: r})
 }
 
 // OpenScheduleReceiver implements [driver.Sources].
-func (o *opening) OpenScheduleReceiver(context.Context) (driver.Receiver[driver.Firing], error) {
+func (o *opening) OpenScheduleReceiver(ctx context.Context) (driver.Receiver[driver.Firing], error) {
 	r, made := receiverOf(o, "Scheduler", "", "", func(f driver.Firing) string { return f.Name }, func(f driver.Firing) driver.Firing {
 		f.Payload = slices.Clone(f.Payload)
 		return f
@@ -287,11 +287,11 @@ func (o *opening) OpenScheduleReceiver(context.Context) (driver.Receiver[driver.
 	if err := o.deploymentOf().Schedules(); err != nil {
 		return nil, err
 	}
-	return r, o.serve("timers", wiring.Timers, wiring.Trigger{Source: naming.Timers}, &pulledEngine{notify: r.notify, firings: r})
+	return r, o.serve(ctx, "timers", wiring.Timers, wiring.Trigger{Source: naming.Timers}, &pulledEngine{notify: r.notify, firings: r})
 }
 
 // OpenBucketReceiver implements [driver.Sources].
-func (o *opening) OpenBucketReceiver(_ context.Context, name string) (driver.Receiver[driver.ObjectEvent], error) {
+func (o *opening) OpenBucketReceiver(ctx context.Context, name string) (driver.Receiver[driver.ObjectEvent], error) {
 	r, made := receiverOf(o, "Bucket", name, name, func(e driver.ObjectEvent) string { return e.Key }, same[driver.ObjectEvent])
 	if !made {
 		return r, nil
@@ -299,17 +299,17 @@ func (o *opening) OpenBucketReceiver(_ context.Context, name string) (driver.Rec
 	if err := o.deploymentOf().Bucket(name, true); err != nil {
 		return nil, err
 	}
-	return r, o.serve("tasks/"+name, wiring.Tasks, wiring.Trigger{Source: naming.Objects, Component: name, Task: "Test.Task"}, &pulledEngine{notify: r.notify, objects: r})
+	return r, o.serve(ctx, "tasks/"+name, wiring.Tasks, wiring.Trigger{Source: naming.Objects, Component: name, Task: "Test.Task"}, &pulledEngine{notify: r.notify, objects: r})
 }
 
 // serve has a function of one trigger hand its messages to e.
-func (o *opening) serve(id string, role wiring.Role, trigger wiring.Trigger, e engine) error {
+func (o *opening) serve(ctx context.Context, id string, role wiring.Role, trigger wiring.Trigger, e engine) error {
 	h := &handler{
 		stack: o.deploymentOf().Name, function: wiring.Function{Role: role, Subject: trigger.Component, Triggers: []wiring.Trigger{trigger}},
 		provider: o.Provider.Provider, engine: e, log: slog.New(slog.DiscardHandler), margin: time.Second, now: time.Now,
 		metrics: newMetrics(io.Discard, "test", o.deploymentOf().Name, id, time.Now),
 	}
-	if err := h.serve(5); err != nil {
+	if err := h.serve(ctx, 5); err != nil {
 		return err
 	}
 	s := o.stand

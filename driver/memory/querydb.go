@@ -139,7 +139,7 @@ func (db *queryDb) checkStep(step driver.Step) error {
 		if w.Delete {
 			continue
 		}
-		if err := rows.Check(db.t.spec, w.Row, db.p.limits.MaxRowBytes); err != nil {
+		if _, err := rows.Check(db.t.spec, w.Row, db.p.limits.MaxRowBytes); err != nil {
 			return fmt.Errorf("querydb %q: %w", db.name, err)
 		}
 	}

@@ -73,16 +73,10 @@ func CheckKey(spec driver.TableSpec, key driver.Key) error {
 // Size is the size of a row that [driver.Limits].MaxRowBytes bounds.
 func Size(r driver.Row) int { return len(r.ID) + len(r.Sub) + len(r.Data) }
 
-// Check checks that r may be stored. It makes all checks of rows that
-// [driver.QueryDb] demands; the error is an [driver.ErrInvalid] or
-// [driver.ErrTooLarge]. A maxBytes of 0 means no limit.
-func Check(spec driver.TableSpec, r driver.Row, maxBytes int) error {
-	_, err := Checked(spec, r, maxBytes)
-	return err
-}
-
-// Checked is Check, and returns the fields of the row, which it has parsed.
-func Checked(spec driver.TableSpec, r driver.Row, maxBytes int) (map[string]json.RawMessage, error) {
+// Check checks that r may be stored, and returns its fields, which it has parsed. It
+// makes all checks of rows that [driver.QueryDb] demands; the error is an
+// [driver.ErrInvalid] or [driver.ErrTooLarge]. A maxBytes of 0 means no limit.
+func Check(spec driver.TableSpec, r driver.Row, maxBytes int) (map[string]json.RawMessage, error) {
 	if err := CheckKey(spec, r.Key); err != nil {
 		return nil, err
 	}

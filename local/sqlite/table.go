@@ -387,7 +387,7 @@ type draft struct {
 // draft checks a row and returns its draft.
 func (t *table) draft(row driver.Row) (draft, error) {
 	s := t.readable.Load()
-	fields, err := rows.Checked(s.TableSpec, row, t.p.limits.MaxRowBytes)
+	fields, err := rows.Check(s.TableSpec, row, t.p.limits.MaxRowBytes)
 	if err != nil {
 		return draft{}, err
 	}

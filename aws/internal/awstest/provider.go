@@ -194,9 +194,8 @@ func (s *Deployment) indexes(spec driver.TableSpec) error {
 }
 
 func (s *Deployment) addIndex(table, name, index string) error {
-	ctx := s.context()
 	has := func() (there, active bool, err error) {
-		out, err := s.dynamoDB.DynamoDB.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &table})
+		out, err := s.dynamoDB.DynamoDB.DescribeTable(s.ctx, &dynamodb.DescribeTableInput{TableName: &table})
 		if err != nil {
 			return false, false, err
 		}
@@ -215,7 +214,7 @@ func (s *Deployment) addIndex(table, name, index string) error {
 		return types.AttributeDefinition{AttributeName: &name, AttributeType: types.ScalarAttributeTypeS}
 	}
 	key, sort := rowtable.KeyAttribute(index), rowtable.SortAttribute(index)
-	_, err = s.dynamoDB.DynamoDB.UpdateTable(ctx, &dynamodb.UpdateTableInput{
+	_, err = s.dynamoDB.DynamoDB.UpdateTable(s.ctx, &dynamodb.UpdateTableInput{
 		TableName: &table, AttributeDefinitions: []types.AttributeDefinition{attribute(key), attribute(sort)},
 		GlobalSecondaryIndexUpdates: []types.GlobalSecondaryIndexUpdate{{Create: &types.CreateGlobalSecondaryIndexAction{
 			IndexName: &name, Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},

@@ -36,6 +36,7 @@ type Deployment struct {
 	DynamoDB, Others *Emulator
 
 	t        testing.TB
+	ctx      context.Context // of the test, also when it ends
 	names    naming.Stack
 	dynamoDB *Clients
 	others   *Clients
@@ -58,7 +59,7 @@ const (
 func NewDeployment(t testing.TB, app topology.App, dynamoDB, others *Emulator) *Deployment {
 	t.Helper()
 	s := &Deployment{
-		App: app, Name: Stack(), DynamoDB: dynamoDB, Others: others, t: t,
+		App: app, Name: Stack(), DynamoDB: dynamoDB, Others: others, t: t, ctx: context.WithoutCancel(t.Context()),
 		dynamoDB: dynamoDB.Clients(nil), others: others.Clients(nil), made: map[string]bool{},
 	}
 	var err error
@@ -146,14 +147,14 @@ func ARN(service, name string) string {
 
 // QueueURL is the URL of a queue.
 func (s *Deployment) QueueURL(kind naming.Kind, component string) string {
-	out, err := s.others.SQS.GetQueueUrl(s.context(), &sqs.GetQueueUrlInput{QueueName: aws.String(s.Resource(kind, component))})
+	out, err := s.others.SQS.GetQueueUrl(s.ctx, &sqs.GetQueueUrlInput{QueueName: aws.String(s.Resource(kind, component))})
 	s.must(err)
 	return *out.QueueUrl
 }
 
 // StreamARN is the ARN of a table's stream.
 func (s *Deployment) StreamARN(kind naming.Kind, component string) string {
-	out, err := s.dynamoDB.DynamoDB.DescribeTable(s.t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String(s.Resource(kind, component))})
+	out, err := s.dynamoDB.DynamoDB.DescribeTable(s.ctx, &dynamodb.DescribeTableInput{TableName: aws.String(s.Resource(kind, component))})
 	s.must(err)
 	return *out.Table.LatestStreamArn
 }
@@ -199,7 +200,7 @@ func (s *Deployment) Table(t schema.Table) error {
 		if t.Stream != schema.NoStream {
 			in.StreamSpecification = &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewType(t.Stream)}
 		}
-		if _, err := s.dynamoDB.DynamoDB.CreateTable(s.context(), in); err != nil {
+		if _, err := s.dynamoDB.DynamoDB.CreateTable(s.ctx, in); err != nil {
 			return err
 		}
 		s.later(func(ctx context.Context) error {
@@ -210,14 +211,11 @@ func (s *Deployment) Table(t schema.Table) error {
 	})
 }
 
-// context is that of the test, also when it ends.
-func (s *Deployment) context() context.Context { return context.WithoutCancel(s.t.Context()) }
-
 // later removes something when the test ends. That it fails is no failure of the
 // test: the emulator ends soon, too.
 func (s *Deployment) later(remove func(ctx context.Context) error) {
 	s.t.Cleanup(func() {
-		if err := remove(s.context()); err != nil {
+		if err := remove(s.ctx); err != nil {
 			s.t.Logf("it is left over: %v", err)
 		}
 	})
@@ -263,7 +261,7 @@ func (s *Deployment) Queue(trigger wiring.Trigger) error {
 }
 
 func (s *Deployment) makeQueue(name string, attributes map[string]string) error {
-	out, err := s.others.SQS.CreateQueue(s.context(), &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
+	out, err := s.others.SQS.CreateQueue(s.ctx, &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
 	if err == nil {
 		s.later(func(ctx context.Context) error {
 			_, err := s.others.SQS.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: out.QueueUrl})
@@ -277,7 +275,7 @@ func (s *Deployment) makeQueue(name string, attributes map[string]string) error 
 func (s *Deployment) Topic(log string) error {
 	name := s.Resource(naming.Events, log)
 	return s.once("topic "+name, func() error {
-		out, err := s.others.SNS.CreateTopic(s.context(), &sns.CreateTopicInput{Name: &name, Attributes: map[string]string{"FifoTopic": "true"}})
+		out, err := s.others.SNS.CreateTopic(s.ctx, &sns.CreateTopicInput{Name: &name, Attributes: map[string]string{"FifoTopic": "true"}})
 		if err == nil {
 			s.later(func(ctx context.Context) error {
 				_, err := s.others.SNS.DeleteTopic(ctx, &sns.DeleteTopicInput{TopicArn: out.TopicArn})
@@ -294,7 +292,7 @@ func (s *Deployment) subscribe(queue, log string) error {
 		return err
 	}
 	return s.once("subscription of "+queue+" to "+log, func() error {
-		_, err := s.others.SNS.Subscribe(s.context(), &sns.SubscribeInput{
+		_, err := s.others.SNS.Subscribe(s.ctx, &sns.SubscribeInput{
 			TopicArn: aws.String(ARN("sns", s.Resource(naming.Events, log))), Protocol: aws.String("sqs"),
 			Endpoint: aws.String(ARN("sqs", queue)), Attributes: map[string]string{"RawMessageDelivery": "true"},
 		})
@@ -307,7 +305,7 @@ func (s *Deployment) subscribe(queue, log string) error {
 func (s *Deployment) Bucket(component string, notifies bool) error {
 	name := s.Resource(naming.Bucket, component)
 	err := s.once("bucket "+name, func() error {
-		_, err := s.others.S3.CreateBucket(s.context(), &s3.CreateBucketInput{
+		_, err := s.others.S3.CreateBucket(s.ctx, &s3.CreateBucketInput{
 			Bucket: &name, CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: Region},
 		})
 		return err
@@ -319,7 +317,7 @@ func (s *Deployment) Bucket(component string, notifies bool) error {
 		return err
 	}
 	return s.once("notifications of "+name, func() error {
-		_, err := s.others.S3.PutBucketNotificationConfiguration(s.context(), &s3.PutBucketNotificationConfigurationInput{
+		_, err := s.others.S3.PutBucketNotificationConfiguration(s.ctx, &s3.PutBucketNotificationConfigurationInput{
 			Bucket: &name, NotificationConfiguration: &s3types.NotificationConfiguration{QueueConfigurations: []s3types.QueueConfiguration{{
 				QueueArn: aws.String(ARN("sqs", s.Resource(naming.Objects, component))), Events: []s3types.Event{"s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"},
 			}}},
@@ -335,7 +333,7 @@ func (s *Deployment) Schedules() error {
 	}
 	name := s.Resource(naming.Schedules, "")
 	return s.once("group "+name, func() error {
-		_, err := s.others.Scheduler.CreateScheduleGroup(s.context(), &scheduler.CreateScheduleGroupInput{Name: &name})
+		_, err := s.others.Scheduler.CreateScheduleGroup(s.ctx, &scheduler.CreateScheduleGroupInput{Name: &name})
 		return err
 	})
 }

@@ -242,7 +242,7 @@ func (r *Runner) Invoke(ctx context.Context, function string, payload []byte) ([
 			return
 		}
 		defer f.release()
-		o := f.invoke(payload)
+		o := f.invoke(payload) //nolint:contextcheck // an invocation ends with the runner
 		done <- result{o.body, o.err}
 	}) {
 		return nil, ErrClosed

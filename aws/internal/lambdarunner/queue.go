@@ -183,7 +183,7 @@ func (q *queue) handle(ctx context.Context, batch []types.Message) {
 		defer q.show(ctx, batch[n:])
 		batch = batch[:n]
 	}
-	o := q.f.invoke(payload)
+	o := q.f.invoke(payload) //nolint:contextcheck // an invocation ends with the runner
 	items, ok := failed(o.body)
 	left := map[string]bool{}
 	for _, id := range items {

@@ -299,7 +299,7 @@ func (s *stream) invoke(ctx context.Context, payload []byte) (outcome, error) {
 		return outcome{}, err
 	}
 	defer s.f.release()
-	o := s.f.invoke(payload)
+	o := s.f.invoke(payload) //nolint:contextcheck // an invocation ends with the runner
 	if errors.Is(o.err, ErrClosed) {
 		return o, o.err
 	}

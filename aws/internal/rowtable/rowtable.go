@@ -116,7 +116,7 @@ func (t Table) At(e *dynamo.Expression, revision uint64, now time.Time) string {
 // size. A revision that is not there begins with the microseconds of now, so that
 // those of a row that was removed do not come again.
 func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size int, err error) {
-	fields, err := rows.Checked(t.Spec, row, MaxRowBytes)
+	fields, err := rows.Check(t.Spec, row, MaxRowBytes)
 	if err != nil {
 		return 0, err
 	}
