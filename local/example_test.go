@@ -16,16 +16,20 @@ import (
 )
 
 // region declaration
-type Command interface{ message.Typed }
-type Open struct{ Owner string }
-type Deposit struct{ Amount int }
+type (
+	Command interface{ message.Typed }
+	Open    struct{ Owner string }
+	Deposit struct{ Amount int }
+)
 
 func (Open) MessageType() string    { return "Open" }
 func (Deposit) MessageType() string { return "Deposit" }
 
-type Event interface{ message.Typed }
-type Opened struct{ Owner string }
-type Deposited struct{ Amount int }
+type (
+	Event     interface{ message.Typed }
+	Opened    struct{ Owner string }
+	Deposited struct{ Amount int }
+)
 
 func (Opened) MessageType() string    { return "Opened" }
 func (Deposited) MessageType() string { return "Deposited" }
@@ -49,8 +53,7 @@ func Decide(s State, c Command) ([]Event, error) {
 }
 
 func Evolve(s State, e Event) State {
-	switch e.(type) {
-	case Opened:
+	if _, ok := e.(Opened); ok {
 		s.Open = true
 	}
 	return s
@@ -84,9 +87,7 @@ var Balances = readmodel.New(readmodel.Spec[Row]{
 	},
 })
 
-var Bank = reventless.New("bank", plugin.New(plugin.Spec{
-	Name: "Retail", Components: plugin.Components{Account, Balances},
-}))
+var Bank = reventless.New("bank", plugin.New(plugin.Spec{Name: "Retail", Components: plugin.Components{Account, Balances}}))
 
 // endregion
 
@@ -101,10 +102,9 @@ func ExampleOpen() {
 		log.Fatal(err)
 	}
 	// Output:
-	// open-1 Accepted
-	// deposit-1 Accepted
-	// deposit-1 Accepted
-	// open-2 Rejected
+	// Accepted 1
+	// Accepted 2
+	// Accepted 2
 	// {Ada 100}
 }
 
@@ -118,16 +118,17 @@ func run(ctx context.Context, file string) error {
 	if err := bank.Start(ctx); err != nil {
 		return err
 	}
-	open, deposit := Account.To("acc-1", Open{Owner: "Ada"}), Account.To("acc-1", Deposit{Amount: 100})
-	for _, c := range []struct {
-		id string
-		message.Send
-	}{{"open-1", open}, {"deposit-1", deposit}, {"deposit-1", deposit}, {"open-2", open}} {
-		outcome, err := bank.Send(ctx, c.id, c.Send)
+	opened, err := bank.Send(ctx, "open-1", Account.To("acc-1", Open{Owner: "Ada"}))
+	if err != nil {
+		return err
+	}
+	fmt.Println(opened.Kind, opened.SequenceNr)
+	for range 2 { // the same command id twice: applied once, answered the same
+		deposited, err := bank.Send(ctx, "deposit-1", Account.To("acc-1", Deposit{Amount: 100}))
 		if err != nil {
 			return err
 		}
-		fmt.Println(c.id, outcome.Kind)
+		fmt.Println(deposited.Kind, deposited.SequenceNr)
 	}
 	if err := bank.WaitIdle(ctx); err != nil { // until everything is projected
 		return err

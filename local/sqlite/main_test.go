@@ -71,18 +71,12 @@ func start(t *testing.T, role, path string) *process {
 	return p
 }
 
-// kill ends the process as hard as there is (kill -9) and returns what it had
-// printed and was not read yet.
-func (p *process) kill() (lines []string) {
-	if p.ProcessState != nil {
-		return nil
+// kill ends the process with SIGKILL.
+func (p *process) kill() {
+	if p.ProcessState == nil {
+		_ = p.Process.Kill()
+		_ = p.Wait()
 	}
-	_ = p.Process.Kill()
-	for p.out.Scan() {
-		lines = append(lines, p.out.Text())
-	}
-	_ = p.Wait()
-	return lines
 }
 
 // line waits for the next line of output.
