@@ -29,12 +29,11 @@ type (
 	Event     interface{ message.Typed }
 	Opened    struct{ Owner string }
 	Deposited struct{ Amount int }
+	State     struct{ Open bool }
 )
 
 func (Opened) MessageType() string    { return "Opened" }
 func (Deposited) MessageType() string { return "Deposited" }
-
-type State struct{ Open bool }
 
 func Decide(s State, c Command) ([]Event, error) {
 	switch c := c.(type) {
