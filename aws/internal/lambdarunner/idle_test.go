@@ -36,9 +36,9 @@ func TestWaitIdleWaitsForFollowingWork(t *testing.T) {
 		}
 		return order{}
 	})
-	b.quick("queue")
-	b.quick("stream")
-	url = b.mapped("q.fifo", "queue", quick)
+	b.function(lambdarunner.Function{Name: "queue"})
+	b.function(lambdarunner.Function{Name: "stream"})
+	url = b.mapped("q.fifo", "queue", released)
 	table = b.streamed("stream", lambdarunner.StreamMapping{})
 	b.Start()
 	b.idle() // without any work

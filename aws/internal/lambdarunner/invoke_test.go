@@ -70,12 +70,12 @@ func TestFailedInvocations(t *testing.T) {
 		{`{"error":"no"}`, "errorString", "no", false},
 		{`{"panic":true}`, "string", "ordered", true},
 		{`{"exit":true}`, "Runtime.ExitError", "exit status 1", true},
-		{`{"hang":true}`, "Sandbox.Timedout", "timed out after 1.00 seconds", true},
+		{`{"hang":true}`, "Sandbox.Timedout", "timed out after 2.00 seconds", true},
 	} {
 		t.Run(test.payload, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, lambdarunner.Options{}, false, do)
-			b.function(lambdarunner.Function{Name: "f", Timeout: time.Second, Concurrency: 1})
+			b.function(lambdarunner.Function{Name: "f", Timeout: 2 * time.Second, Concurrency: 1})
 			_, err := b.Invoke(t.Context(), "f", []byte(test.payload))
 			var failed *lambdarunner.FunctionError
 			if !errors.As(err, &failed) || failed.Type != test.kind || !strings.Contains(failed.Message, test.message) {

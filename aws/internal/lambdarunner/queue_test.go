@@ -17,13 +17,9 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/lambdarunner"
 )
 
-// quick has the shortest visibility timeout.
-var quick = lambdarunner.QueueMapping{Visibility: time.Second}
-
-func (b *bench) quick(name string) {
-	b.t.Helper()
-	b.function(lambdarunner.Function{Name: name, Timeout: time.Second})
-}
+// released makes failed messages visible immediately. Other messages are not redelivered,
+// even on a busy machine.
+var released = lambdarunner.QueueMapping{Visibility: time.Minute, Release: true}
 
 // bodies returns the bodies of each batch.
 func bodies(calls []call) (all []string) {
@@ -40,9 +36,9 @@ func bodies(calls []call) (all []string) {
 func TestQueueEvent(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lambdarunner.Options{}, true, func(call) order { return order{} })
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	url, arn := b.queue("q.fifo")
-	if err := b.Queue("f", url, arn, quick); err != nil {
+	if err := b.Queue("f", url, arn, released); err != nil {
 		t.Fatal(err)
 	}
 	sent, err := b.clients.SQS.SendMessage(t.Context(), &sqs.SendMessageInput{
@@ -88,8 +84,8 @@ func TestQueueRedeliversFailedMessages(t *testing.T) {
 		first = false
 		return failures(c.Records[1].MessageID, c.Records[2].MessageID)
 	})
-	b.quick("f")
-	url := b.mapped("q.fifo", "f", quick)
+	b.function(lambdarunner.Function{Name: "f"})
+	url := b.mapped("q.fifo", "f", released)
 	for _, m := range []string{"g1 a", "g1 b", "g1 c", "g2 d"} {
 		group, body, _ := strings.Cut(m, " ")
 		b.send(url, group, body)
@@ -136,8 +132,8 @@ func TestAnswersThatFailTheWholeBatch(t *testing.T) {
 				}
 				return order{}
 			})
-			b.quick("f")
-			url := b.mapped("q.fifo", "f", lambdarunner.QueueMapping{Visibility: time.Second, Release: true})
+			b.function(lambdarunner.Function{Name: "f", Timeout: 3 * time.Second})
+			url := b.mapped("q.fifo", "f", released)
 			b.send(url, "g", "a")
 			b.send(url, "g", "b")
 			b.Start()
@@ -152,8 +148,8 @@ func TestAnswersThatFailTheWholeBatch(t *testing.T) {
 func TestStandardQueueIsShuffled(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lambdarunner.Options{Faults: lambdarunner.Faults{Shuffle: true}}, true, func(call) order { return order{} })
-	b.quick("f")
-	url := b.mapped("q", "f", lambdarunner.QueueMapping{BatchSize: 25, Visibility: time.Second})
+	b.function(lambdarunner.Function{Name: "f"})
+	url := b.mapped("q", "f", lambdarunner.QueueMapping{BatchSize: 25, Visibility: time.Minute})
 	var want []string
 	for i := range 30 {
 		want = append(want, fmt.Sprintf("%02d", i))
@@ -194,8 +190,8 @@ func TestInvalidQueueMappings(t *testing.T) {
 func one(t *testing.T, faults lambdarunner.Faults, fired func(lambdarunner.Stats) int) *bench {
 	t.Helper()
 	b := newBench(t, lambdarunner.Options{Faults: faults}, true, func(call) order { return order{} })
-	b.quick("f")
-	url := b.mapped("q.fifo", "f", lambdarunner.QueueMapping{Visibility: time.Second, Release: true})
+	b.function(lambdarunner.Function{Name: "f"})
+	url := b.mapped("q.fifo", "f", released)
 	b.send(url, "g", "a")
 	b.send(url, "g", "b")
 	b.Start()
@@ -286,8 +282,8 @@ func TestQueueWithAllFaults(t *testing.T) {
 		}
 		return failures(failed...)
 	})
-	b.function(lambdarunner.Function{Name: "f", Timeout: time.Second, Concurrency: 2})
-	url := b.mapped("q.fifo", "f", lambdarunner.QueueMapping{BatchSize: 4, Visibility: time.Second, Release: true})
+	b.function(lambdarunner.Function{Name: "f", Concurrency: 2})
+	url := b.mapped("q.fifo", "f", lambdarunner.QueueMapping{BatchSize: 4, Visibility: time.Minute, Release: true})
 	b.Start()
 	for n := range each {
 		for g := range groups {

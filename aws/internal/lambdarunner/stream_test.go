@@ -41,7 +41,7 @@ func (b *bench) streamed(function string, o lambdarunner.StreamMapping) (table s
 func TestStreamEvent(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lambdarunner.Options{}, true, func(call) order { return order{} })
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	table := b.streamed("f", lambdarunner.StreamMapping{})
 	b.put(table, "a", 1, 10)
 	b.put(table, "a", 1, 11)
@@ -92,7 +92,7 @@ func TestStreamContinuesAtTheFirstFailure(t *testing.T) {
 		}
 		return order{Answer: []byte(`{"batchItemFailures":null}`)}
 	})
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	table := b.streamed("f", lambdarunner.StreamMapping{BatchSize: 6})
 	for i := range 8 {
 		b.put(table, "a", i, 0)
@@ -163,7 +163,7 @@ func TestStreamDropsRecordsThatKeepFailing(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, lambdarunner.Options{}, true, poison(test.partial))
-			b.quick("f")
+			b.function(lambdarunner.Function{Name: "f"})
 			table := b.streamed("f", test.mapping)
 			for i := range 6 {
 				b.put(table, "a", i, 0)
@@ -228,7 +228,7 @@ func TestShuffledStreamKeepsOrderOfItemsOnly(t *testing.T) {
 		}
 		return failures()
 	})
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	table := b.streamed("f", lambdarunner.StreamMapping{})
 	b.Start()
 	for round := range each {
@@ -254,7 +254,7 @@ func TestShuffledStreamKeepsOrderOfItemsOnly(t *testing.T) {
 func TestDuplicateFaultOfAStream(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lambdarunner.Options{Faults: lambdarunner.Faults{Duplicate: 1}}, true, func(call) order { return order{} })
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	table := b.streamed("f", lambdarunner.StreamMapping{})
 	b.put(table, "a", 1, 0)
 	b.Start()
@@ -269,7 +269,7 @@ func TestDuplicateFaultOfAStream(t *testing.T) {
 func TestStreamHasAtMostTwoReaders(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lambdarunner.Options{}, true, echo)
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	table := b.streamed("f", lambdarunner.StreamMapping{})
 	if err := b.Stream("f", table, lambdarunner.StreamMapping{}); err != nil {
 		t.Fatal(err)
