@@ -108,9 +108,7 @@ func (h *handler) collected(ctx context.Context, t wiring.Trigger, messages []sq
 		work(ctx, h, queued, manyRecords, queuePatience, func(ctx context.Context, d []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
 			return h.engine.HandleRecords(ctx, t.Component, log, d)
 		})
-		for _, l := range queued.Take() {
-			left[l.ID] = l
-		}
+		take(queued, left)
 	}
 	return inOrder(messages, left)
 }
@@ -130,6 +128,13 @@ func recordOf(body string, logs []string) driver.Record {
 		}
 	}
 	return first
+}
+
+// take adds the messages that are not done to left.
+func take[T any](queued *inflight.Messages[T], left map[string]inflight.Remaining) {
+	for _, l := range queued.Take() {
+		left[l.ID] = l
+	}
 }
 
 func inOrder(messages []sqsMessage, left map[string]inflight.Remaining) []inflight.Remaining {
@@ -185,9 +190,7 @@ func (h *handler) timers(ctx context.Context, messages []sqsMessage) []inflight.
 		}
 	}
 	work(ctx, h, queued, manyOthers, queuePatience, h.fire)
-	for _, l := range queued.Take() {
-		left[l.ID] = l
-	}
+	take(queued, left)
 	return inOrder(messages, left)
 }
 
@@ -263,9 +266,7 @@ func (h *handler) objectEvents(ctx context.Context, t wiring.Trigger, messages [
 		known.Done(newest, handled)
 		return append(settlements, handled...), nil
 	})
-	for _, l := range queued.Take() {
-		left[l.ID] = l
-	}
+	take(queued, left)
 	return inOrder(messages, left)
 }
 

@@ -62,11 +62,12 @@ type standFunction struct {
 
 // opening is a provider of a stand. A test closes it and opens another one.
 type opening struct {
-	*awstest.Provider
-	stand  *stand
-	closed chan struct{}
-	once   sync.Once
-	demand *demand
+	driver.Provider // handles conflicts under faults as the engine does
+	own             *awstest.Provider
+	stand           *stand
+	closed          chan struct{}
+	once            sync.Once
+	demand          *demand
 
 	mu        sync.Mutex
 	receivers map[string]any
@@ -107,7 +108,7 @@ func (s *stand) open(t *testing.T) *opening {
 		t.Fatal(err)
 	}
 	o := &opening{
-		Provider: p, stand: s, closed: make(chan struct{}), demand: &demand{received: make(chan struct{})},
+		Provider: awstest.Repeats(s.backend, p), own: p, stand: s, closed: make(chan struct{}), demand: &demand{received: make(chan struct{})},
 		receivers: map[string]any{}, topics: map[string]driver.StateTopic{}, logs: map[string][]string{}, listeners: map[int]func(string){},
 	}
 	t.Cleanup(func() { _ = o.Close() }) // never fails
@@ -159,29 +160,6 @@ func (o *opening) notify(kind, name string) func() {
 	}
 }
 
-// used returns a provider that handles conflicts under faults as the engine does.
-func (o *opening) used() driver.Provider { return awstest.Repeats(o.stand.backend, o.Provider) }
-
-// OpenEventLog implements [driver.Provider].
-func (o *opening) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
-	return o.used().OpenEventLog(ctx, name)
-}
-
-// OpenEventTopic implements [driver.Provider].
-func (o *opening) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (driver.EventTopic, error) {
-	return o.used().OpenEventTopic(ctx, spec)
-}
-
-// OpenWatermarks implements [driver.Provider].
-func (o *opening) OpenWatermarks(ctx context.Context, consumer string) (driver.Watermarks, error) {
-	return o.used().OpenWatermarks(ctx, consumer)
-}
-
-// OpenQueryDb implements [driver.Provider].
-func (o *opening) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
-	return o.used().OpenQueryDb(ctx, spec)
-}
-
 // receiverOf returns the receiver with an id. made is true if the call created it.
 func receiverOf[T any](o *opening, kind, name, id string, group func(T) string, clone func(T) T) (r *receiver[T], made bool) {
 	o.mu.Lock()
@@ -219,13 +197,11 @@ func (o *opening) OpenCommandReceiver(ctx context.Context, name string) (driver.
 		return r, nil
 	}
 	trigger := wiring.Trigger{Source: naming.Commands, Component: name}
-	if err := o.deploymentOf().Queue(trigger); err != nil {
+	if err := o.stand.deployment.Queue(trigger); err != nil {
 		return nil, err
 	}
 	return r, o.serve(ctx, "commands/"+name, wiring.Commands, trigger, &pulledEngine{notify: r.notify, commands: r})
 }
-
-func (o *opening) deploymentOf() *awstest.Deployment { return o.stand.deployment }
 
 // OpenEventCollector implements [driver.Sources].
 func (o *opening) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.Receiver[driver.Record], error) {
@@ -260,7 +236,7 @@ func (o *opening) OpenEventCollector(ctx context.Context, spec driver.CollectorS
 		e.records[l], _ = open(l)
 	}
 	trigger := wiring.Trigger{Source: naming.Collector, Component: spec.Consumer, Consumers: []string{spec.Consumer}, Logs: logs}
-	if err := o.deploymentOf().Queue(trigger); err != nil {
+	if err := o.stand.deployment.Queue(trigger); err != nil {
 		return nil, err
 	}
 	return r, o.serve(ctx, "topic/"+spec.Consumer, wiring.Projections, trigger, e)
@@ -296,7 +272,7 @@ func (o *opening) OpenScheduleReceiver(ctx context.Context) (driver.Receiver[dri
 	if !made {
 		return r, nil
 	}
-	if err := o.deploymentOf().Schedules(); err != nil {
+	if err := o.stand.deployment.Schedules(); err != nil {
 		return nil, err
 	}
 	return r, o.serve(ctx, "timers", wiring.Timers, wiring.Trigger{Source: naming.Timers}, &pulledEngine{notify: r.notify, firings: r})
@@ -308,7 +284,7 @@ func (o *opening) OpenBucketReceiver(ctx context.Context, name string) (driver.R
 	if !made {
 		return r, nil
 	}
-	if err := o.deploymentOf().Bucket(name, true); err != nil {
+	if err := o.stand.deployment.Bucket(name, true); err != nil {
 		return nil, err
 	}
 	return r, o.serve(ctx, "tasks/"+name, wiring.Tasks, wiring.Trigger{Source: naming.Objects, Component: name, Task: "Test.Task"}, &pulledEngine{notify: r.notify, objects: r})
@@ -317,9 +293,9 @@ func (o *opening) OpenBucketReceiver(ctx context.Context, name string) (driver.R
 // serve runs a function with one trigger and the engine e.
 func (o *opening) serve(ctx context.Context, id string, role wiring.Role, trigger wiring.Trigger, e engine) error {
 	h := &handler{
-		stack: o.deploymentOf().Name, function: wiring.Function{Role: role, Subject: trigger.Component, Triggers: []wiring.Trigger{trigger}},
-		provider: o.Provider.Provider, engine: e, log: slog.New(slog.DiscardHandler), margin: time.Second, now: time.Now,
-		metrics: newMetrics(io.Discard, "test", o.deploymentOf().Name, id, time.Now),
+		stack: o.stand.deployment.Name, function: wiring.Function{Role: role, Subject: trigger.Component, Triggers: []wiring.Trigger{trigger}},
+		provider: o.own.Provider, engine: e, log: slog.New(slog.DiscardHandler), margin: time.Second, now: time.Now,
+		metrics: newMetrics(io.Discard, "test", o.stand.deployment.Name, id, time.Now),
 	}
 	if err := h.serve(ctx, 5); err != nil {
 		return err
@@ -454,7 +430,7 @@ type subscriber struct {
 
 // OpenStateTopic implements [driver.Sources].
 func (o *opening) OpenStateTopic(_ context.Context, spec driver.TableSpec) (driver.StateTopic, error) {
-	if err := o.Rows(spec); err != nil { // creates its table
+	if err := o.own.Rows(spec); err != nil { // creates its table
 		return nil, err
 	}
 	o.mu.Lock()
@@ -467,7 +443,7 @@ func (o *opening) OpenStateTopic(_ context.Context, spec driver.TableSpec) (driv
 		return nil, err
 	}
 	o.topics[spec.Name] = t
-	return t, t.runner.Stream("changes", o.deploymentOf().Resource(naming.Rows, spec.Name), lambdarunner.StreamMapping{MaxRetries: -1})
+	return t, t.runner.Stream("changes", o.stand.deployment.Resource(naming.Rows, spec.Name), lambdarunner.StreamMapping{MaxRetries: -1})
 }
 
 func (t *stateTopic) handle(_ context.Context, payload []byte) ([]byte, error) {

@@ -177,7 +177,11 @@ func (q *queue) receive(ctx context.Context, wait bool) ([]types.Message, error)
 }
 
 func (q *queue) handle(ctx context.Context, batch []types.Message) {
-	payload, n := q.event(batch)
+	records := make([]json.RawMessage, len(batch))
+	for i, m := range batch {
+		records[i] = q.record(m)
+	}
+	payload, n := event(records)
 	if n < len(batch) {
 		// The messages that do not fit are received again. The others of their groups
 		// block them until then.
@@ -214,15 +218,6 @@ func (q *queue) handle(ctx context.Context, batch []types.Message) {
 			q.remove(ctx, done)
 		}
 	}
-}
-
-// event returns the event of the first n messages that fit, at least one.
-func (q *queue) event(batch []types.Message) (payload []byte, n int) {
-	records := make([]json.RawMessage, len(batch))
-	for i, m := range batch {
-		records[i] = q.record(m)
-	}
-	return event(records)
 }
 
 // event returns the event of the first n records that fit, at least one.
