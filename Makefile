@@ -5,7 +5,7 @@ MODULES := tools . local examples/shop aws/deploy aws aws/e2e
 # The race detector runs on these, and on the packages of aws that run many
 # goroutines of their own. Other tests of aws wait for emulators most of the time.
 RACED    := . local examples/shop
-RACEDAWS := internal/handed internal/lambdarunner lambdahost
+RACEDAWS := internal/inflight internal/lambdarunner lambdahost
 # The older of the two Go releases that the core supports.
 OLDER   := go1.26.8
 TIMEOUT := 20m

@@ -35,11 +35,10 @@ type Topic struct{ queue *sqs.Queue }
 
 var _ driver.CommandTopic = (*Topic)(nil)
 
-// Open returns the topic of the queue with a name or URL. It makes no request: a
-// missing queue is [driver.ErrUnavailable] at the first call. A name is looked up
-// once, for which the caller needs the right sqs:GetQueueUrl.
-func Open(client *sdk.Client, queue string) *Topic {
-	return &Topic{sqs.NewQueue(client, queue)}
+// Open returns the topic of the queue with a URL. It sends no request: the first call for a
+// missing queue returns [driver.ErrUnavailable].
+func Open(client *sdk.Client, url string) *Topic {
+	return &Topic{sqs.NewQueue(client, url)}
 }
 
 // Send implements [driver.CommandTopic]. Ten commands, of up to 1 MiB together,
@@ -71,11 +70,7 @@ func (t *Topic) send(ctx context.Context, commands []driver.Command) error {
 }
 
 func (t *Topic) request(ctx context.Context, messages []sqs.Message) (*sqs.Answer, error) {
-	url, err := t.queue.URL(ctx)
-	if err != nil {
-		return nil, err
-	}
-	in := &sdk.SendMessageBatchInput{QueueUrl: url}
+	in := &sdk.SendMessageBatchInput{QueueUrl: t.queue.URL()}
 	for i, m := range messages {
 		in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{
 			Id: aws.String(sqs.Entry(i)), MessageBody: &m.Body, MessageGroupId: &m.Group, MessageDeduplicationId: &m.Dedup,

@@ -235,9 +235,9 @@ func (d *deployed) park(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	var letters []lambdahost.Letter
+	var letters []lambdahost.DeadLetter
 	d.until("it is parked", func() bool {
-		letters = d.ask(lambdahost.Request{Operation: "parked"}).Letters
+		letters = d.ask(lambdahost.Request{Operation: "parked"}).DeadLetters
 		return len(letters) > 0
 	})
 	d.ask(lambdahost.Request{Operation: "redrive", ID: letters[0].ID}) // it still is no command

@@ -11,14 +11,14 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/naming"
 )
 
-// bill is what was asked of DynamoDB: requests by operation, and units.
+// bill counts requests by operation and consumed units of DynamoDB.
 type bill struct {
 	*awstest.Counter
 	mu    sync.Mutex
 	units map[string]float64
 }
 
-// billed has functions that are started from now on pay to the bill.
+// billed returns a bill for the functions that are started afterwards.
 func (s *stack) billed() *bill {
 	b := &bill{Counter: awstest.NewCounter(nil), units: map[string]float64{}}
 	s.spent = func(operation string, c *types.ConsumedCapacity) {
@@ -31,7 +31,7 @@ func (s *stack) billed() *bill {
 	return b
 }
 
-// of is what f costs.
+// of returns the costs of f.
 func (b *bill) of(f func()) (requests map[string]int, units map[string]float64) {
 	b.Reset()
 	b.mu.Lock()
@@ -54,7 +54,7 @@ func wantCosts(t *testing.T, what string, got, want any) {
 	}
 }
 
-func TestCostsOfACommand(t *testing.T) {
+func TestCostsOfCommand(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	b := s.billed()
@@ -76,11 +76,11 @@ func TestCostsOfACommand(t *testing.T) {
 	wantCosts(t, "a warm command", units, map[string]float64{"Append": 1})
 	other := s.start("api", b)
 	send(other)()
-	requests, _ = b.of(send(f)) // it does not know of the other one's commit
+	requests, _ = b.of(send(f)) // the cached state of f is outdated
 	wantCosts(t, "a lost race", requests, map[string]int{"DynamoDB.PutItem": 2})
 }
 
-func TestCostsOfABatchOfOneEntity(t *testing.T) {
+func TestCostsOfBatchOfOneEntity(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	b := s.billed()
@@ -92,11 +92,11 @@ func TestCostsOfABatchOfOneEntity(t *testing.T) {
 	requests, _ := b.of(func() { f.handles(records(batch...)) })
 	wantCosts(t, "ten commands of one entity", requests, map[string]int{"DynamoDB.PutItem": 1, "DynamoDB.Query": 1})
 	if got := f.commits("P.Jar", "a"); got != 1 {
-		t.Errorf("they are %d commits, want one", got)
+		t.Errorf("the batch became %d commits, want one", got)
 	}
 }
 
-func TestCostsOfAProjection(t *testing.T) {
+func TestCostsOfProjection(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	commands := s.start("commands/P", nil)
@@ -106,8 +106,8 @@ func TestCostsOfAProjection(t *testing.T) {
 	for n := range uint64(2) {
 		event := records(s.change(commands, "P.Box", "a", n+1, fmt.Sprint(100+n)))
 		requests, units := b.of(func() { f.handles(event) })
-		// Boxes holds its watermarks in its rows: one put. BoxTotal has a row that all
-		// streams share: a transaction of the row and the watermark, at two units each.
+		// Boxes stores its watermarks in its rows: one update. BoxTotal has a row that all
+		// streams share: a transaction of the row and the watermark with two units each.
 		writes := map[string]int{}
 		for operation, n := range requests {
 			if operation != "DynamoDB.BatchGetItem" && operation != "DynamoDB.GetItem" && operation != "DynamoDB.Query" {

@@ -11,37 +11,37 @@ import (
 	"github.com/reventless-go/reventless/driver/memory"
 )
 
-// lag is how long the mappings may take to bring what a call did.
+// lag is the time until the mappings deliver the effects of a call.
 const lag = 500 * time.Millisecond
 
 var (
-	// stores are the suites that run in the packages of their drivers, on a clock that
-	// they can move.
+	// stores are the suites that need to move the clock. They run in the packages of the
+	// drivers.
 	stores = []string{"EventLog", "Watermarks", "QueryDb", "QueryEngine", "DeadLetters", "Outcomes"}
-	// tableless are the suites that need no table, for which DynamoDB does not matter.
+	// tableless are the suites that do not use DynamoDB.
 	tableless = []string{"CommandTopic", "EventTopic", "Scheduler", "Bucket"}
 )
 
-// onStand opens fixtures of stands.
+// onStand returns the fixture of a stand.
 func onStand(t *testing.T, b awstest.Backend) *drivertest.Fixture {
 	t.Helper()
 	suite := strings.Split(t.Name(), "/")[2]
 	switch {
 	case slices.Contains(stores, suite):
-		t.Skip("it runs in the package of the driver")
+		t.Skip("runs in the package of the driver")
 	case b.DynamoDB.Name == "MiniStack" && slices.Contains(tableless, suite):
-		t.Skip("it runs on MiniStack beside DynamoDB Local")
+		t.Skip("runs with DynamoDB Local, too, on the same services of MiniStack")
 	case b.Faults != nil && suite == "StateTopic":
-		t.Skip("a write that is sent again is one change more, and nobody but the driver of rows sends requests")
+		t.Skip("a repeated write is another change")
 	}
 	return newStand(t, b, awstest.MiniStack(t)).fixture(t, lag)
 }
 
-// The suites of all that is delivered run by the way that production goes.
+// The suites of all deliveries run through production's path: event source mappings and the
+// handler.
 //
-// Faults are those of the drivers' requests. What a repeated request does is no fault to
-// some suites: a message that is sent again to a standard queue is one more, and an
-// object that is put again is one change more.
+// The faults exclude requests whose repetition is visible to the suites: a repeated send to
+// a standard queue adds a message, and a repeated put of an object is another change.
 func TestDeliveries(t *testing.T) {
 	after := awstest.After(
 		"DynamoDB.*", "SQS.SendMessageBatch", "SQS.ChangeMessageVisibilityBatch", "SNS.*", "Scheduler.*",
@@ -50,7 +50,7 @@ func TestDeliveries(t *testing.T) {
 	awstest.TestBackends(t, drivertest.TestProvider, 1, append(after, awstest.Before()...), onStand)
 }
 
-// Nobody can tell from the results whether an application runs on AWS or in memory.
+// An application has the same results on AWS and in memory.
 func TestSameResults(t *testing.T) {
 	t.Parallel()
 	drivertest.TestSameResults(t, func(*testing.T) *drivertest.Fixture {

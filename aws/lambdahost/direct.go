@@ -14,30 +14,29 @@ import (
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 
-// Request is what the function with the role "api" is invoked with, as JSON. Who
-// may invoke it may do everything: a caller in between says who its user is.
+// Request is the JSON payload for the function with the role "api". Invoking the function
+// needs a permission that allows everything. The invoker passes the identity of its user.
 type Request struct {
-	// Operation is what to do:
+	// Operation is one of:
 	//
-	//	"call"     an operation of the App's API, as Identity: Field with Arguments
-	//	"send"     Command; without an id it is given one
-	//	"parked"   list up to 100 dead letters, of Component if it is given, behind the id After
-	//	"redrive"  handle the dead letter ID again
-	//	"discard"  give the dead letter ID up
-	//	"catchUp"  apply to Component what it has missed: of Stream, an entity of Log,
-	//	           or, without Stream, of Segment of Segments of all that it reads
-	//	"clear"    remove the rows of the read model Component, which is filled again
-	//	           by catching up with all segments
+	//	"call"     call the API operation Field with Arguments as Identity
+	//	"send"     send Command; a command without an id gets one
+	//	"parked"   list up to 100 dead letters after the id After, of Component if set
+	//	"redrive"  redrive the dead letter ID
+	//	"discard"  discard the dead letter ID
+	//	"catchUp"  make Component catch up with the entity Stream of Log, or, if Stream is
+	//	           empty, with segment Segment of Segments of all logs that it reads
+	//	"clear"    remove the rows of the read model Component; catching up with all
+	//	           segments then rebuilds it
 	Operation string `json:"operation"`
 
 	// Field is "Query.name" or "Mutation.name".
 	Field     string          `json:"field,omitempty"`
 	Arguments json.RawMessage `json:"arguments,omitempty"`
 	Identity  Identity        `json:"identity,omitzero"`
-	// IdempotencyKey is the id of the command of a mutation whose arguments have
-	// none.
+	// IdempotencyKey is the command id of a mutation whose arguments have no id.
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
-	// IP is the user's address, TraceParent the trace that the request is part of.
+	// IP is the address of the user, TraceParent the trace of the request.
 	IP          string `json:"ip,omitempty"`
 	TraceParent string `json:"traceparent,omitempty"`
 
@@ -48,43 +47,41 @@ type Request struct {
 	ID        string `json:"id,omitempty"`
 	Log       string `json:"log,omitempty"`
 	Stream    string `json:"stream,omitempty"`
-	// Segment is 0 to Segments-1; no Segments are 1. A segment has to be done within
-	// the function's time: what was done of one that was not stays done.
+	// Segment is 0 to Segments-1; 0 Segments means 1. A segment has to end within the
+	// timeout of the function. A repetition of an incomplete segment is safe.
 	Segment  int `json:"segment,omitempty"`
 	Segments int `json:"segments,omitempty"`
 }
 
-// Identity is who a caller of the API is; the zero Identity is nobody known.
+// Identity is the identity of the caller; the zero Identity is not authenticated.
 type Identity struct {
 	User  string   `json:"user,omitempty"`
 	Roles []string `json:"roles,omitempty"`
 }
 
-// Response is the answer: exactly one member is there.
+// Response is the answer. Exactly one member is set.
 type Response struct {
-	// Data is the value of a call, in the shape of the operation's type.
+	// Data is the result of a call, in the form of the type of the operation.
 	Data json.RawMessage `json:"data,omitempty"`
-	// Outcome is that of a command.
+	// Outcome is the outcome of a command.
 	Outcome *driver.Outcome `json:"outcome,omitempty"`
-	// Letters are dead letters, ascending by id, without their bodies; the next
-	// page is behind the id of the last.
-	Letters []Letter `json:"letters,omitempty"`
-	// Done is true when a letter was redriven or discarded, when all was caught up
-	// with, or a read model cleared.
+	// DeadLetters are ascending by id and have no bodies. The next page starts after the
+	// last id.
+	DeadLetters []DeadLetter `json:"deadLetters,omitempty"`
+	// Done is true after a successful redrive, discard, catchUp or clear.
 	Done bool `json:"done,omitempty"`
-	// Error is why there is nothing else.
+	// Error is the error of the operation.
 	Error *Failure `json:"error,omitempty"`
 }
 
-// Failure is an error with its code: those of the API, such as "FORBIDDEN" and
-// "BAD_USER_INPUT".
+// Failure is an error with a code of the API, such as "FORBIDDEN" or "BAD_USER_INPUT".
 type Failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
 
-// Letter is a dead letter.
-type Letter struct {
+// DeadLetter is a dead letter.
+type DeadLetter struct {
 	ID         string `json:"id"`
 	Component  string `json:"component"`
 	Kind       string `json:"kind"`
@@ -96,16 +93,15 @@ type Letter struct {
 	ParkedAt   string `json:"parkedAt"`
 }
 
-// manyLetters is how many letters are listed at once.
-const manyLetters = 100
+// maxListed is the maximum number of listed dead letters.
+const maxListed = 100
 
-// direct handles a direct invocation. Only what the caller cannot be told is an
-// error of the function.
+// direct handles a direct invocation. Errors are part of the response.
 func (h *handler) direct(ctx context.Context, payload []byte) ([]byte, error) {
 	var r Request
 	response := &Response{}
 	d := json.NewDecoder(bytes.NewReader(payload))
-	d.DisallowUnknownFields() // a misspelt member must not be taken for one that was left out
+	d.DisallowUnknownFields() // a misspelt member must not be ignored
 	err := d.Decode(&r)
 	if err != nil {
 		err = &resolver.Error{Code: resolver.BadInput, Message: "the request: " + err.Error()}
@@ -139,10 +135,10 @@ func (h *handler) do(ctx context.Context, r Request, to *Response) (err error) {
 		}
 	case "parked":
 		var letters []driver.DeadLetter
-		letters, err = h.host.DeadLetters().List(ctx, r.Component, r.After, manyLetters)
-		to.Letters = make([]Letter, len(letters))
+		letters, err = h.host.DeadLetters().List(ctx, r.Component, r.After, maxListed)
+		to.DeadLetters = make([]DeadLetter, len(letters))
 		for i, l := range letters {
-			to.Letters[i] = Letter{l.ID, l.Component, string(l.Kind), l.Log, l.Stream, l.SequenceNr, l.Reason, l.Attempts, l.ParkedAt.UTC().Format("2006-01-02T15:04:05.999Z07:00")}
+			to.DeadLetters[i] = DeadLetter{l.ID, l.Component, string(l.Kind), l.Log, l.Stream, l.SequenceNr, l.Reason, l.Attempts, l.ParkedAt.UTC().Format("2006-01-02T15:04:05.999Z07:00")}
 		}
 	case "redrive":
 		err = h.host.Redrive(ctx, r.ID)
@@ -161,7 +157,7 @@ func (h *handler) do(ctx context.Context, r Request, to *Response) (err error) {
 		err = h.host.Clear(ctx, r.Component)
 		to.Done = err == nil
 	default:
-		return badInput("there is no operation %q; there are call, send, parked, redrive, discard, catchUp and clear", r.Operation)
+		return badInput("the operation %q is not one of call, send, parked, redrive, discard, catchUp and clear", r.Operation)
 	}
 	return err
 }
@@ -182,7 +178,7 @@ func (h *handler) call(ctx context.Context, r Request) (json.RawMessage, error) 
 		d := json.NewDecoder(bytes.NewReader(r.Arguments))
 		d.UseNumber()
 		if err := d.Decode(&args); err != nil {
-			return nil, badInput("the arguments of %s are no JSON object", op.Name)
+			return nil, badInput("the arguments of %s are not a JSON object", op.Name)
 		}
 	}
 	for name := range args {
@@ -205,8 +201,8 @@ func (h *handler) call(ctx context.Context, r Request) (json.RawMessage, error) 
 	return w.Bytes(), nil
 }
 
-// failure is what the caller is told. The cause of what is internal is in the log
-// only, with the request's id.
+// failure returns the error for the caller. It logs the cause of an internal error with the
+// id of the request, and does not return it.
 func (h *handler) failure(ctx context.Context, err error) *Failure {
 	var own *resolver.Error
 	switch {
@@ -222,7 +218,7 @@ func (h *handler) failure(ctx context.Context, err error) *Failure {
 		if own.Cause != nil {
 			err = own.Cause
 		}
-		h.log.Error("a request failed", "request", requestID(ctx), "code", string(own.Code), "error", clip(err.Error()))
+		h.log.Error("the request failed", "request", requestID(ctx), "code", string(own.Code), "error", clip(err.Error()))
 	}
 	return &Failure{string(own.Code), own.Message}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// ask invokes the function of the API.
+// ask invokes the API function.
 func (f *function) ask(request string) Response {
 	f.t.Helper()
 	return f.askIn(f.t.Context(), request)
@@ -45,7 +45,7 @@ func TestCalls(t *testing.T) {
 	}
 	again := f.ask(`{"operation":"call","field":"Mutation.pBoxPut","arguments":{"id":"a","n":7,"note":""},"identity":{"user":"ada"},"idempotencyKey":"key-1"}`)
 	if string(again.Data) != string(r.Data) || f.commits("P.Box", "a") != 1 {
-		t.Errorf("the same key again is answered with %s", again.Data)
+		t.Errorf("the answer to the repeated key is %s", again.Data)
 	}
 	log, _ := f.host.EventLog("P.Box")
 	for c, err := range log.Read(t.Context(), "a", 0) {
@@ -85,8 +85,8 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-// A sync command is answered by the invocation; what was parked can be listed,
-// handled again and given up.
+// The invocation returns the outcome of a command. Dead letters can be listed, redriven and
+// discarded.
 func TestSendAndDeadLetters(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -103,27 +103,27 @@ func TestSendAndDeadLetters(t *testing.T) {
 		s.messageOf(naming.Commands, "P.Jar", "m2", "b", commandOf("P.Jar", "b", "c3", "Explode", "{}")),
 	))
 	r := f.ask(`{"operation":"parked"}`)
-	if len(r.Letters) != 2 {
-		t.Fatalf("the letters are %+v, %+v", r.Letters, r.Error)
+	if len(r.DeadLetters) != 2 {
+		t.Fatalf("the dead letters are %+v, %+v", r.DeadLetters, r.Error)
 	}
-	if more := f.ask(fmt.Sprintf(`{"operation":"parked","component":"P.Jar","after":%q}`, r.Letters[0].ID)); len(more.Letters) != 1 || more.Letters[0] != r.Letters[1] {
-		t.Errorf("behind the first there are %+v", more.Letters)
+	if more := f.ask(fmt.Sprintf(`{"operation":"parked","component":"P.Jar","after":%q}`, r.DeadLetters[0].ID)); len(more.DeadLetters) != 1 || more.DeadLetters[0] != r.DeadLetters[1] {
+		t.Errorf("after the first dead letter: %+v", more.DeadLetters)
 	}
-	for _, l := range r.Letters {
+	for _, l := range r.DeadLetters {
 		if again := f.ask(fmt.Sprintf(`{"operation":"redrive","id":%q}`, l.ID)); again.Done || again.Error == nil {
-			t.Errorf("%s was handled, and is as bad as before", l.ID)
+			t.Errorf("%s was redriven without an error", l.ID)
 		}
 		if gone := f.ask(fmt.Sprintf(`{"operation":"discard","id":%q}`, l.ID)); !gone.Done {
 			t.Errorf("%s: %+v", l.ID, gone.Error)
 		}
 	}
-	if r := f.ask(`{"operation":"parked"}`); len(r.Letters) != 0 || r.Error != nil {
-		t.Errorf("the letters are %+v, %+v", r.Letters, r.Error)
+	if r := f.ask(`{"operation":"parked"}`); len(r.DeadLetters) != 0 || r.Error != nil {
+		t.Errorf("the dead letters are %+v, %+v", r.DeadLetters, r.Error)
 	}
 }
 
-// Records that a stream's mapping gave up leave a read model behind until the
-// stream's next commit, or until somebody has it catch up.
+// A read model that missed records dropped by the event source mapping catches up on
+// request.
 func TestCatchUp(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -140,20 +140,20 @@ func TestCatchUp(t *testing.T) {
 			t.Errorf("the row is %s", got)
 		}
 	}
-	if r := ask("unheard of"); !r.Done {
-		t.Errorf("of a stream without commits: %+v", r.Error)
+	if r := ask("unknown"); !r.Done {
+		t.Errorf("a stream without commits: %+v", r.Error)
 	}
 	if r := f.ask(`{"operation":"catchUp","component":"P.Boxes","log":"P.Jar","stream":"a"}`); r.Error == nil || r.Error.Code != "NOT_FOUND" {
-		t.Errorf("of a log that it does not read: %+v", r.Error)
+		t.Errorf("a log that is not a source: %+v", r.Error)
 	}
 	s.fill(s.start("commands/P", nil), "b", 1, poison)
 	if r := ask("b"); r.Done || len(f.letters("P.Boxes")) != 1 {
-		t.Errorf("of a stream with a poison commit: done %v, parked %q", r.Done, f.letters("P.Boxes"))
+		t.Errorf("a stream with a poison commit: done %v, parked %q", r.Done, f.letters("P.Boxes"))
 	}
 }
 
-// A read model is made anew by clearing it and catching up with all segments of
-// its logs, in any order and more than once.
+// A read model is rebuilt by clearing it and catching up with all segments of its logs, in
+// any order and more than once.
 func TestRebuild(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -176,7 +176,7 @@ func TestRebuild(t *testing.T) {
 			t.Fatal(r.Error)
 		}
 		if got := f.row("P.BoxTotal", "all"); got != "none" {
-			t.Errorf("after it was cleared there is %s", got)
+			t.Errorf("the row after clear is %s", got)
 		}
 	}
 	for request, code := range map[string]string{
@@ -190,7 +190,7 @@ func TestRebuild(t *testing.T) {
 	}
 }
 
-// The causes of internal errors are in the log, under the request's id.
+// The causes of internal errors are in the log and not in the response.
 func TestInternalErrorsAreMasked(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -200,7 +200,7 @@ func TestInternalErrorsAreMasked(t *testing.T) {
 		t.Errorf("the answer is %+v", r.Error)
 	}
 	if !strings.Contains(f.out.String(), "DynamoDB") {
-		t.Errorf("the log does not have the cause: %s", f.out)
+		t.Errorf("the cause is not in the log: %s", f.out)
 	}
 }
 
@@ -216,7 +216,7 @@ func TestStart(t *testing.T) {
 		return served, code, o.String()
 	}
 	if served, code, out := start(good); !served || code != 0 || out != "" {
-		t.Errorf("it is served: %v, code %d, %s", served, code, out)
+		t.Errorf("served %v, code %d, %s", served, code, out)
 	}
 	for name, value := range map[string]string{
 		"REVENTLESS_FUNCTION": "", "REVENTLESS_STACK": "", "REVENTLESS_ACCOUNT": "", "AWS_REGION": "", "REVENTLESS_FUNCTION ": "commands/Nothing", "REVENTLESS_STACK ": "no stack",
@@ -254,14 +254,14 @@ func TestEnvironment(t *testing.T) {
 	}
 	delete(env, "AWS_ENDPOINT_URL")
 	if at("SNS") != nil {
-		t.Error("without an endpoint there is one")
+		t.Error("an unset variable has an endpoint")
 	}
 	if tr := cfg.HTTPClient.(*http.Client).Transport.(*http.Transport); tr.ResponseHeaderTimeout == 0 || tr.TLSHandshakeTimeout == 0 {
-		t.Error("a request may hang for ever")
+		t.Error("requests have no timeouts")
 	}
 }
 
-func TestTraceOfXRay(t *testing.T) {
+func TestTraceParentFromXRay(t *testing.T) {
 	t.Parallel()
 	for header, want := range map[string]string{
 		"Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1":   "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01",

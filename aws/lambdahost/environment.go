@@ -11,17 +11,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 )
 
-// How long a request may take, so that one that hangs does not take the function's
-// time. The services answer in milliseconds; a part of a large object takes longer
-// to send, which does not count.
+// The timeouts of a request, so that a hanging request does not use up the time of the
+// function. The services answer in milliseconds. The time to send a large object does not
+// count.
 const (
 	connectTime = 2 * time.Second
 	answerTime  = 5 * time.Second
 )
 
-// fromEnvironment returns the configuration of the SDK's clients in a function. It
-// reads what Lambda sets and asks nobody: the SDK's own way looks at files and at
-// services that a function does not have, and costs a function its start.
+// fromEnvironment returns the configuration of the SDK's clients from the variables that
+// Lambda sets. The SDK's own configuration also reads files and calls services that a
+// function does not have, which slows down a cold start.
 func fromEnvironment(getenv func(string) string) (aws.Config, error) {
 	region, err := required(getenv, "AWS_REGION")
 	if err != nil {
@@ -47,12 +47,12 @@ func fromEnvironment(getenv func(string) string) (aws.Config, error) {
 			MaxIdleConnsPerHost:   64,
 			IdleConnTimeout:       time.Minute,
 		}},
-		// The engine tries again what it knows to be safe; these cover what is not
-		// its own, such as an application's file.
+		// The engine retries its own calls; these retries are for the other calls, such as
+		// those for the files of an application.
 		Retryer: func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) {
 				o.MaxAttempts = 3
-				// The default begins with half a second, which is a long time in a function.
+				// The default backoff starts with half a second, which is too long in a function.
 				o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) { return backoff(attempt + 1), nil })
 			})
 		},
@@ -60,8 +60,8 @@ func fromEnvironment(getenv func(string) string) (aws.Config, error) {
 	return cfg, nil
 }
 
-// endpoint returns where a service answers, by the variables that the SDKs know;
-// nil where AWS is.
+// endpoint returns the endpoint of a service from the variables of the SDKs; nil means the
+// endpoint of AWS.
 // https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
 func endpoint(getenv func(string) string) func(service string) *string {
 	return func(service string) *string {

@@ -40,18 +40,18 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
 
-// The domain of the tests: jars, into which numbers are put, and boxes, which hear
-// of it.
+// The domain of the tests: numbers are put into jars, and an automation forwards them to
+// boxes.
 
 type typed interface{ message.Typed }
 
 type (
-	// Put adds N. A jar with a note of its own is for the tests of what is logged.
+	// Put adds N. The note must not appear in logs.
 	Put struct {
 		N    int    `json:"n"`
 		Note string `json:"note"`
 	}
-	// Refuse is refused.
+	// Refuse is rejected.
 	Refuse struct{}
 	// Explode panics.
 	Explode struct{}
@@ -71,13 +71,13 @@ func (Closed) MessageType() string  { return "Closed" }
 
 type sum struct{ Sum, Count int }
 
-// never is what an import waits for that says so.
+// never blocks the import of a stuck file.
 var never chan struct{}
 
-// poison is what projections and reactions fail at.
+// poison is the number on which projections fail.
 const poison = 666
 
-// many is what changes a dozen rows of the total of boxes.
+// many is the number that changes a dozen rows of BoxTotal.
 const many = 500
 
 type row struct {
@@ -85,8 +85,8 @@ type row struct {
 	Sum int    `json:"sum"`
 }
 
-// app is the App under test: jars have three readers, and so a topic; boxes two,
-// which read their stream.
+// app is the App under test. Jars have three consumers, which need a topic. Boxes have two,
+// which read the stream.
 func app() *reventless.App {
 	decide := func(_ sum, c typed) ([]typed, error) {
 		switch c := c.(type) {
@@ -198,7 +198,7 @@ func app() *reventless.App {
 	}}))
 }
 
-// stack is the App on emulators, with functions that run in this process.
+// stack has the resources of the App on emulators.
 type stack struct {
 	*awstest.Deployment
 	t     *testing.T
@@ -219,7 +219,7 @@ type function struct {
 	out *output
 }
 
-// output is what a function writes.
+// output is the standard output of a function.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -237,7 +237,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// lines are the lines that were written, each a JSON object.
+// lines returns the written lines, each a JSON object.
 func (o *output) lines(t *testing.T) []map[string]any {
 	t.Helper()
 	var lines []map[string]any
@@ -251,7 +251,7 @@ func (o *output) lines(t *testing.T) []map[string]any {
 	return lines
 }
 
-// last is the last line of metrics.
+// last returns the last line of metrics.
 func (o *output) last(t *testing.T) map[string]any {
 	t.Helper()
 	lines := o.lines(t)
@@ -260,11 +260,11 @@ func (o *output) last(t *testing.T) map[string]any {
 			return l
 		}
 	}
-	t.Fatal("there is no line of metrics")
+	t.Fatal("no line has metrics")
 	return nil
 }
 
-// metrics are the names of those numbers of the last line that are metrics.
+// metrics returns the names of the declared metrics of the last line.
 func (o *output) metrics(t *testing.T) []string {
 	t.Helper()
 	var names []string
@@ -274,7 +274,7 @@ func (o *output) metrics(t *testing.T) []string {
 	return names
 }
 
-// start starts a function; transport stands between it and the emulators.
+// start starts a function that uses the emulators through transport.
 func (s *stack) start(name string, transport http.RoundTripper) *function {
 	s.t.Helper()
 	f, err := wiring.Parse(s.app.Topology(), name)
@@ -293,7 +293,7 @@ func (s *stack) start(name string, transport http.RoundTripper) *function {
 	return &function{h, s.t, out}
 }
 
-// invoke calls a function and returns the ids that failed.
+// invoke invokes a function and returns the failed ids.
 func (f *function) invoke(payload string) ([]string, error) {
 	f.t.Helper()
 	return f.invokeIn(f.t.Context(), payload)
@@ -318,7 +318,7 @@ func (f *function) invokeIn(ctx context.Context, payload string) ([]string, erro
 	return ids, nil
 }
 
-// handles calls a function that has to be done with everything but ids.
+// handles invokes a function and checks the failed ids.
 func (f *function) handles(payload string, failing ...string) {
 	f.t.Helper()
 	got, err := f.invoke(payload)
@@ -327,7 +327,7 @@ func (f *function) handles(payload string, failing ...string) {
 	}
 }
 
-// messageOf is a record of a queue's event.
+// messageOf returns a record of the event of a queue.
 func (s *stack) messageOf(kind naming.Kind, component, id, group, body string) map[string]any {
 	return map[string]any{
 		"messageId": id, "receiptHandle": "receipt-" + id, "body": body, "eventSource": "aws:sqs", "awsRegion": awstest.Region,
@@ -346,7 +346,7 @@ func records(messages ...map[string]any) string {
 	return string(text)
 }
 
-// put is the body of a command.
+// put returns the body of a Put command.
 func put(aggregate, entity, id string, n int) string {
 	return commandOf(aggregate, entity, id, "Put", fmt.Sprintf(`{"n":%d}`, n))
 }
@@ -361,7 +361,7 @@ func commandOf(aggregate, entity, id, kind, data string) string {
 	return string(text)
 }
 
-// change is a record of the stream of a log's table, as the log has the commit.
+// change returns the stream record of a commit in the log.
 func (s *stack) change(f *function, log, stream string, sequenceNr uint64, sequence string) map[string]any {
 	s.t.Helper()
 	l, _ := f.host.EventLog(log)
@@ -399,7 +399,8 @@ func (s *stack) record(log, sequence string, dynamoDB map[string]any) map[string
 	}
 }
 
-// received takes all messages of a queue, as records of an event.
+// received receives and deletes all messages of a queue and returns them as records of an
+// event.
 func (s *stack) received(kind naming.Kind, component string) []map[string]any {
 	s.t.Helper()
 	client := s.Others.Clients(nil).SQS
@@ -426,7 +427,7 @@ func (s *stack) received(kind naming.Kind, component string) []map[string]any {
 	}
 }
 
-// row returns a row of a read model, or what it is when there is none.
+// row returns a row of a read model, or "none".
 func (f *function) row(readModel, id string) string {
 	f.t.Helper()
 	db, _ := f.host.QueryDb(readModel)
@@ -437,7 +438,7 @@ func (f *function) row(readModel, id string) string {
 	return string(r.Data)
 }
 
-// letters are what is parked for a component: kind, stream and reason.
+// letters returns the dead letters of a component: kind, stream and reason.
 func (f *function) letters(component string) []string {
 	f.t.Helper()
 	list, err := f.host.DeadLetters().List(f.t.Context(), component, "", 100)
@@ -451,7 +452,7 @@ func (f *function) letters(component string) []string {
 	return out
 }
 
-// commits is how many commits a stream has.
+// commits returns the number of commits of a stream.
 func (f *function) commits(log, stream string) int {
 	f.t.Helper()
 	l, _ := f.host.EventLog(log)
@@ -465,8 +466,7 @@ func (f *function) commits(log, stream string) int {
 	return n
 }
 
-// blocking is a transport whose requests of an operation hang until their context
-// ends.
+// blocking is a transport that blocks requests of an operation until their context ends.
 type blocking struct{ operation string }
 
 func (b blocking) RoundTrip(r *http.Request) (*http.Response, error) {

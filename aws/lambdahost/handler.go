@@ -17,7 +17,7 @@ import (
 
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/aws/counter"
-	"github.com/reventless-go/reventless/aws/internal/handed"
+	"github.com/reventless-go/reventless/aws/internal/inflight"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/internal/provider"
 	"github.com/reventless-go/reventless/aws/internal/streams"
@@ -36,24 +36,23 @@ type handler struct {
 	function wiring.Function
 	provider *provider.Provider
 	engine   engine
-	host     *host.Host // the engine, for direct invocations
+	host     *host.Host // the engine for direct invocations
 	resolver *resolver.Resolver
-	letters  driver.DeadLetters
+	dead     driver.DeadLetters
 	log      *slog.Logger
 	margin   time.Duration
 	now      func() time.Time
 	metrics  *metrics
 
-	// sources are the triggers by the last part of their sources' ARNs: the name
-	// of a queue, or of a table.
+	// sources are the triggers by the name of their queue or table.
 	sources map[string]wiring.Trigger
-	// What the function serves: counters and buckets by component, and the schedules.
+	// Counters and buckets by component, and the schedules.
 	counters  map[string]*counter.Counter
 	objects   map[string]*task.Events
 	scheduler *scheduledpublisher.Scheduler
 
 	parked   atomic.Int64
-	attempts int // that a message has had at most when it is handed over
+	attempts int // the maximum attempt number of a new delivery
 }
 
 func newHandler(app *reventless.App, getenv func(string) string, stdout io.Writer, opts *Options) (*handler, error) {
@@ -104,13 +103,13 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 	return h, nil
 }
 
-// serve opens what the triggers of the function need.
+// serve opens the drivers that the triggers of the function need.
 func (h *handler) serve(ctx context.Context, maxAttempts int) (err error) {
-	// A message also comes back because of a store, or of another message: some
-	// attempts are left to it. Those that take all of the time are no more than three.
+	// A redelivery may be due to a store or to another message, so some attempts have to be
+	// left. There are three at most because each may take the whole time.
 	h.attempts = max(maxAttempts-2, min(maxAttempts, 3))
 	h.sources, h.counters, h.objects = map[string]wiring.Trigger{}, map[string]*counter.Counter{}, map[string]*task.Events{}
-	if h.letters, err = h.provider.OpenDeadLetters(ctx); err != nil {
+	if h.dead, err = h.provider.OpenDeadLetters(ctx); err != nil {
 		return err
 	}
 	for _, t := range h.function.Triggers {
@@ -134,31 +133,29 @@ func (h *handler) serve(ctx context.Context, maxAttempts int) (err error) {
 	return nil
 }
 
-// rollout is how long a deployment may take until all functions have its code.
+// rollout is the maximum time until a deployment has updated all functions.
 const rollout = 5 * time.Minute
 
-// What waits longer than its patience is handed over again. With messages of a queue
-// that costs nothing meanwhile, and brings them nearer to their queue's dead letters
-// by one of their few receives. With records of a stream there is nothing else that
-// the function could do: it waits in place of the mapping, whose attempts are few
-// when a store is away.
+// A message that has to wait longer than the patience fails and is redelivered. For a queue
+// the patience is short: the wait in the queue is free, but each redelivery counts as a
+// receive. For a stream it is long: the function has no other work, and the event source
+// mapping has few retries while a store is unavailable.
 const (
 	queuePatience  = 2 * time.Second
-	streamPatience = 15 * time.Minute // as long as a function may take
+	streamPatience = 15 * time.Minute // the maximum timeout of a function
 )
 
-// backoff is the pause before attempt n+1: four of them, which is what a poison
-// message has before it is parked, take a second. What has waited for long in one
-// invocation is not longer away in the next one.
+// backoff returns the pause before attempt n+1. The four pauses before a poison message is
+// parked take about a second.
 func backoff(n int) time.Duration {
 	d := min(50*time.Millisecond<<min(n-1, 10), 4*time.Second)
-	return d/2 + rand.N(d/2) //nolint:gosec // chance is all that is asked of it
+	return d/2 + rand.N(d/2) //nolint:gosec // jitter need not be secure
 }
 
-// counts are what was done so far.
+// counts returns the counts since the start of the process.
 func (h *handler) counts() host.Counts {
 	c := h.engine.Counts()
-	c.Parked = h.parked.Load() // also by drivers
+	c.Parked = h.parked.Load() // includes messages that drivers and this host parked
 	return c
 }
 
@@ -168,7 +165,7 @@ func (h *handler) Invoke(whole context.Context, payload []byte) (answer []byte, 
 	defer cancel()
 	m := h.metrics.begin(h.counts())
 	defer func() {
-		if r := recover(); r != nil { // what is of the application is recovered nearer to it
+		if r := recover(); r != nil { // panics of the application are recovered by the engine
 			answer, err = nil, h.recovered(r)
 		}
 		m.end(requestID(ctx), h.counts(), err)
@@ -185,8 +182,8 @@ func (h *handler) Invoke(whole context.Context, payload []byte) (answer []byte, 
 	return json.Marshal(response(failed))
 }
 
-// budget is what the function may work: it ends before the function does, so that
-// there is an answer.
+// budget returns a context that ends before the deadline, so that there is time for the
+// answer.
 func (h *handler) budget(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -197,17 +194,16 @@ func (h *handler) budget(ctx context.Context) (context.Context, context.CancelFu
 }
 
 func (h *handler) recovered(r any) error {
-	h.log.Error("panic", "type", fmt.Sprintf("%T", r)) // the value may be a payload
-	return fmt.Errorf("internal: a panic with a value of type %T", r)
+	h.log.Error("panic", "type", fmt.Sprintf("%T", r)) // the value may contain a payload
+	return fmt.Errorf("internal: panic with a value of type %T", r)
 }
 
-// failure is an item that Lambda is to hand over again.
+// failure is an item that Lambda has to redeliver.
 type failure struct {
 	ItemIdentifier string `json:"itemIdentifier"`
 }
 
-// response is the partial answer of a batch. An empty list is success; Lambda
-// takes null for that, too.
+// response returns the answer with the failed items of a batch. An empty list is success.
 func response(failed []string) any {
 	items := make([]failure, len(failed))
 	for i, id := range failed {
@@ -223,17 +219,17 @@ type batch struct {
 	Records []json.RawMessage
 }
 
-// record is one of the Records of a batch, of a queue or of a stream.
+// record is a record of a batch, of a queue or a stream.
 type record struct {
 	Source string `json:"eventSourceARN"`
 	sqsMessage
 	streams.Record
 
 	text json.RawMessage
-	err  error // text is of another form
+	err  error // text is not a valid record
 }
 
-// id is how the source knows the record; empty when that is not said.
+// id returns the id that the event source uses; empty if the record has none.
 func (r record) id() string {
 	if r.DynamoDB != nil {
 		return r.DynamoDB.Sequence
@@ -241,8 +237,7 @@ func (r record) id() string {
 	return r.MessageID
 }
 
-// decodeBatch returns the records of an event by their sources, and the sources in
-// order.
+// decodeBatch returns the records of an event by source, and the sources in order.
 func decodeBatch(payload []byte) (by map[string][]record, order []string, err error) {
 	var b batch
 	if err := json.Unmarshal(payload, &b); err != nil {
@@ -265,9 +260,9 @@ func decodeBatch(payload []byte) (by map[string][]record, order []string, err er
 	return by, order, nil
 }
 
-// records handles the records of a batch, by their source, and returns the ids of
-// those that failed. The error says that nothing can be said of single ones. ctx is
-// for the work; what comes behind it has until whole ends.
+// records handles the records of a batch by source and returns the ids of the failed ones.
+// An error fails the whole batch. The work has to end before ctx does, the steps after it
+// before whole does.
 func (h *handler) records(ctx, whole context.Context, m *measured, payload []byte) ([]string, error) {
 	by, order, err := decodeBatch(payload)
 	if err != nil {
@@ -279,8 +274,8 @@ func (h *handler) records(ctx, whole context.Context, m *measured, payload []byt
 		ids, err := []string(nil), error(nil)
 		switch {
 		case !ok:
-			// It stays where it is: with its queue's dead letters, or those of the
-			// stream's mapping, when nobody mends the deployment.
+			// The records fail. Unless the deployment is corrected, they end in the
+			// dead-letter queue or at the on-failure destination of the mapping.
 			h.log.Error("the function does not serve this source", "function", h.function.String(), "source", clip(arn), "records", len(by[arn]))
 			ids, err = identify(by[arn])
 		case t.Stream():
@@ -296,7 +291,7 @@ func (h *handler) records(ctx, whole context.Context, m *measured, payload []byt
 	return failed, nil
 }
 
-// resourceOf returns the name of the table or queue of an event source's ARN.
+// resourceOf returns the name of the table or queue from the ARN of an event source.
 func resourceOf(arn string) string {
 	if _, table, ok := strings.Cut(arn, ":table/"); ok {
 		name, _, _ := strings.Cut(table, "/") // the stream's name has colons
@@ -305,7 +300,7 @@ func resourceOf(arn string) string {
 	return arn[strings.LastIndexByte(arn, ':')+1:]
 }
 
-// identify returns the ids of records of any source.
+// identify returns the ids of records.
 func identify(records []record) ([]string, error) {
 	ids := make([]string, len(records))
 	for i, r := range records {
@@ -316,35 +311,36 @@ func identify(records []record) ([]string, error) {
 	return ids, nil
 }
 
-// work handles messages as long as there is time: those that are left have failed.
-func work[T any](ctx context.Context, h *handler, messages *handed.Messages[T], many int, patience time.Duration, handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error)) {
+// work handles messages while there is time. The remaining ones have failed.
+func work[T any](ctx context.Context, h *handler, messages *inflight.Messages[T], many int, patience time.Duration, handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error)) {
 	messages.Work(ctx, many, patience, backoff, func(ctx context.Context, deliveries []driver.Delivery[T]) (settlements []driver.Settlement, err error) {
 		defer func() {
 			if r := recover(); r != nil {
 				settlements, err = nil, h.recovered(r)
 			}
 			if err != nil {
-				h.log.Warn("a batch is tried again", "function", h.function.String(), "messages", len(deliveries), "error", clip(err.Error()))
+				h.log.Warn("retry of a batch", "function", h.function.String(), "messages", len(deliveries), "error", clip(err.Error()))
 			}
 		}()
 		settlements, err = handle(ctx, deliveries)
 		for _, s := range settlements {
-			h.log.Debug("message", "function", h.function.String(), "delivery", s.ID, "again", s.Retry)
+			h.log.Debug("message", "function", h.function.String(), "delivery", s.ID, "retry", s.Retry)
 		}
 		return settlements, err
 	})
 }
 
-// parkRaw parks what is no message of a component, and reports whether it is parked.
+// parkRaw parks a body that is not a message of a component. It returns false if the body
+// cannot be parked.
 func (h *handler) parkRaw(ctx context.Context, component string, body []byte, attempts int, cause error) bool {
 	sum := sha256.Sum256(body)
 	id := "raw/" + component + "/" + hex.EncodeToString(sum[:])
-	h.log.Error("parked", "component", component, "letter", id, "reason", clip(cause.Error()))
-	err := h.letters.Park(ctx, driver.DeadLetter{
+	h.log.Error("parked", "component", component, "deadLetter", id, "reason", clip(cause.Error()))
+	err := h.dead.Park(ctx, driver.DeadLetter{
 		ID: id, Component: component, Kind: driver.DeadRaw, Body: body, Reason: clip(cause.Error()), Attempts: attempts, ParkedAt: h.now().UTC(),
 	})
 	if err != nil {
-		h.log.Error("it is not parked yet", "letter", id, "error", clip(err.Error()))
+		h.log.Error("cannot park", "deadLetter", id, "error", clip(err.Error()))
 	}
 	return err == nil
 }

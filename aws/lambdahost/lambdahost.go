@@ -2,26 +2,26 @@
 //
 //	func main() { lambdahost.Start(shop.App(), nil) }
 //
-// What a function does is said by its environment, which the deployment sets:
+// The deployment sets the environment that selects the work of a function:
 //
 //	REVENTLESS_FUNCTION  "role" or "role/subject", such as "commands/Catalog"
-//	REVENTLESS_STACK     the stack; resources are named after it
+//	REVENTLESS_STACK     the stack, which is part of the names of resources
 //	REVENTLESS_ACCOUNT   the id of the account
 //
-// A function of a queue or stream answers with those messages that failed; of a
-// FIFO queue these are the failed one and all later ones of its group. Before, it
-// tries again by itself while it has time, so that a store that is away for a
-// moment costs nobody their place. What application code fails at is parked in
-// the dead letters after some attempts, and done. A panic is the failure of its
-// message. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+// A function of a queue or stream answers with the ids of the failed messages. In a FIFO
+// queue, the later messages of the group of a failed one have failed, too. Before it
+// answers, the function retries while it has time, so that short outages of a store cause no
+// redelivery. A message on which application code keeps failing is parked in the dead
+// letters. A panic is a failure of its message.
+// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 //
-// The function with the role "api" is called directly, see [Request].
+// The function with the role "api" is invoked directly, see [Request].
 //
-// Functions write JSON lines to standard output, as AWS_LAMBDA_LOG_LEVEL says, and
-// for every invocation a line with metrics that CloudWatch reads: Duration (ms),
-// Lag (ms, the age of the oldest message) and Messages, and where there were some
-// Failed, Errors, Retries, Conflicts, Parked and Panics, in the namespace Reventless,
-// by App, Stack and Function.
+// Functions write JSON lines to standard output with the level AWS_LAMBDA_LOG_LEVEL. For
+// every invocation they write a line of metrics for CloudWatch: Duration (ms), Lag (ms, the
+// age of the oldest message) and Messages, and if they are not zero, Failed, Errors,
+// Retries, Conflicts, Parked and Panics. The namespace is Reventless, the dimensions are
+// App, Stack and Function.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 package lambdahost
 
@@ -38,33 +38,33 @@ import (
 	"github.com/reventless-go/reventless"
 )
 
-// Options configure the functions; nil and zero fields are the defaults.
+// Options configure the functions. Nil and zero values select the defaults.
 type Options struct {
-	// AWS is the configuration of the clients; nil makes one of the environment
-	// that Lambda gives a function: AWS_REGION, the credentials of its role, and
-	// AWS_ENDPOINT_URL with its forms for single services.
+	// AWS is the configuration of the clients. The default comes from the environment of
+	// the function: AWS_REGION, the credentials of its role, and AWS_ENDPOINT_URL with its
+	// variants for single services.
 	AWS *aws.Config
-	// Margin is how long before its deadline a function stops working, to answer;
-	// 0 is a second, and never more than a quarter of what it was given.
+	// Margin is the time before the deadline that is reserved for the answer. The default
+	// is one second. It is at most a quarter of the time of the invocation.
 	Margin time.Duration
-	// MaxAttempts is how often a message is tried before it is parked; 0 is 5. What
-	// came back because of something else has three attempts left, and what does not
-	// end in its time is parked when it was handed over for the third time or later.
+	// MaxAttempts is the number of attempts of a message before it is parked; the default
+	// is 5. A message that is redelivered for other reasons has at least three attempts
+	// left. A message that exceeds its time is parked from its third delivery on.
 	MaxAttempts int
-	// CacheEntries is how many entities stay in memory; 0 is 4,096, negative is
-	// none.
+	// CacheEntries is the maximum number of entities in memory. The default is 4,096; a
+	// negative number disables the cache.
 	CacheEntries int
 
 	spent func(operation string, c *types.ConsumedCapacity) // of DynamoDB, for tests
 }
 
-// Start runs app in this function, and never returns. A function whose
-// environment is not one of app ends with status 1 and says why.
+// Start runs app in this function and does not return. If the environment is not valid
+// for app, it logs the error and exits with status 1.
 func Start(app *reventless.App, opts *Options) {
-	system{os.Getenv, os.Stdout, os.Exit, func(h lambda.Handler) { lambda.StartWithOptions(h) }}.start(app, opts) //nolint:forbidigo // the host's own environment
+	system{os.Getenv, os.Stdout, os.Exit, func(h lambda.Handler) { lambda.StartWithOptions(h) }}.start(app, opts) //nolint:forbidigo // the environment of the process
 }
 
-// system is what Start needs of the process, for tests to replace.
+// system has the dependencies of Start on the process, which tests replace.
 type system struct {
 	getenv func(string) string
 	stdout io.Writer
@@ -82,10 +82,10 @@ func (s system) start(app *reventless.App, opts *Options) {
 	s.serve(h)
 }
 
-// required returns a variable that has to be set.
+// required returns the value of a required variable.
 func required(getenv func(string) string, name string) (string, error) {
 	if v := getenv(name); v != "" {
 		return v, nil
 	}
-	return "", fmt.Errorf("%s is not set: the deployment sets it", name)
+	return "", fmt.Errorf("%s is not set; the deployment has to set it", name)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 )
 
-// newLogger writes lines as Lambda wants them of a function: JSON, with the level
-// and the time under names by which CloudWatch filters.
+// newLogger returns a logger for the log format of Lambda: JSON lines in which CloudWatch
+// recognizes the level and the time.
 // https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html
 func newLogger(out io.Writer, getenv func(string) string) *slog.Logger {
 	level := slog.LevelInfo
@@ -40,7 +40,7 @@ func newLogger(out io.Writer, getenv func(string) string) *slog.Logger {
 	}))
 }
 
-// requestID is the id of the invocation; empty outside of Lambda.
+// requestID returns the id of the invocation; empty outside Lambda.
 func requestID(ctx context.Context) string {
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
 		return lc.AwsRequestID
@@ -48,8 +48,8 @@ func requestID(ctx context.Context) string {
 	return ""
 }
 
-// traceParent is the trace of the invocation in W3C's form; empty when there is
-// none. Lambda has it as "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1".
+// traceParent returns the trace of the invocation in the W3C format; empty without a
+// trace. The format of Lambda is "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1".
 // https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
 func traceParent(ctx context.Context) string {
 	header, _ := ctx.Value("x-amzn-trace-id").(string)

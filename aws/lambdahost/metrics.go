@@ -12,8 +12,7 @@ import (
 	"github.com/reventless-go/reventless/internal/host"
 )
 
-// metrics writes a line for each invocation, in CloudWatch's embedded metric
-// format.
+// metrics writes a line for each invocation in CloudWatch's embedded metric format.
 type metrics struct {
 	out                  io.Writer
 	app, stack, function string
@@ -26,7 +25,7 @@ func newMetrics(out io.Writer, app, stack, function string, now func() time.Time
 	return &metrics{out: out, app: app, stack: stack, function: function, now: now}
 }
 
-// measured is what is counted of one invocation.
+// measured has the metrics of one invocation.
 type measured struct {
 	of       *metrics
 	began    time.Time
@@ -40,8 +39,7 @@ func (m *metrics) begin(before host.Counts) *measured {
 	return &measured{of: m, began: m.now(), before: before}
 }
 
-// message counts a message, of when it was sent or stored; the zero of Unix time
-// is not known.
+// message counts a message that was sent or stored at a time; zero Unix time means unknown.
 func (m *measured) message(at time.Time) {
 	m.messages++
 	if at.Unix() > 0 && (m.oldest.IsZero() || at.Before(m.oldest)) {
@@ -60,9 +58,9 @@ type directive struct {
 	Metrics    []metric
 }
 
-// directives says which numbers of a line are metrics: those of what goes wrong only
-// where it did. CloudWatch takes money for each metric in each hour that has one, and
-// none of them is zero.
+// directives returns the directives that declare the metrics of a line. They declare the
+// counts of errors only if they are not zero, because CloudWatch charges for every metric
+// with a value in an hour.
 func directives(wrong map[string]int64) []directive {
 	metrics := []metric{{"Duration", "Milliseconds"}, {"Lag", "Milliseconds"}, {"Messages", "Count"}}
 	for _, name := range slices.Sorted(maps.Keys(wrong)) {
@@ -73,8 +71,8 @@ func directives(wrong map[string]int64) []directive {
 	return []directive{{Namespace: "Reventless", Dimensions: [][]string{{"App", "Stack", "Function"}}, Metrics: metrics}}
 }
 
-// end writes the line. Its numbers are those of this invocation; in a process that
-// has several at the same time, which Lambda does not do, the engine's are shared.
+// end writes the line. If invocations run concurrently, which does not happen in Lambda,
+// they share the counts of the engine.
 func (m *measured) end(request string, after host.Counts, err error) {
 	now := m.of.now()
 	type meta struct {
@@ -113,9 +111,9 @@ func (m *measured) end(request string, after host.Counts, err error) {
 	})}
 	text, err := json.Marshal(line)
 	if err != nil {
-		return // there is nothing in it that has no JSON
+		return // all values have a JSON form
 	}
 	m.of.mu.Lock()
 	defer m.of.mu.Unlock()
-	_, _ = m.of.out.Write(append(text, '\n')) // there is nowhere to say that it failed
+	_, _ = m.of.out.Write(append(text, '\n')) // an error cannot be reported
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/reventless-go/reventless/aws/commandtopic"
 	"github.com/reventless-go/reventless/aws/eventcollector"
-	"github.com/reventless-go/reventless/aws/internal/handed"
+	"github.com/reventless-go/reventless/aws/internal/inflight"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/internal/sqs"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
@@ -22,14 +22,14 @@ import (
 	"github.com/reventless-go/reventless/internal/host"
 )
 
-// How many messages of each kind are handled together.
+// The maximum batch sizes.
 const (
 	manyCommands = 64
 	manyRecords  = 256
 	manyOthers   = 16
 )
 
-// sqsMessage is a record of a queue's event.
+// sqsMessage is a record of the event of a queue.
 // https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 type sqsMessage struct {
 	MessageID  string `json:"messageId"`
@@ -42,23 +42,23 @@ type sqsMessage struct {
 	} `json:"attributes"`
 }
 
-// attempt is which delivery of the message this is, from 1.
+// attempt returns the number of the delivery, from 1.
 func (m sqsMessage) attempt() int {
-	n, _ := strconv.Atoi(m.Attributes.Received) // a message without is a first one
+	n, _ := strconv.Atoi(m.Attributes.Received) // without the attribute it is the first delivery
 	return max(n, 1)
 }
 
-// queue handles messages of one queue and returns the ids of those that failed.
+// queue handles messages of a queue and returns the ids of the failed ones.
 func (h *handler) queue(ctx, whole context.Context, m *measured, t wiring.Trigger, records []record) ([]string, error) {
 	messages := make([]sqsMessage, len(records))
 	for i, r := range records {
 		if messages[i] = r.sqsMessage; r.err != nil || r.MessageID == "" {
 			return nil, errors.Join(errors.New("a record of a queue has no message id"), r.err)
 		}
-		sent, _ := strconv.ParseInt(r.Attributes.Sent, 10, 64) // only measured
+		sent, _ := strconv.ParseInt(r.Attributes.Sent, 10, 64) // only for a metric
 		m.message(time.UnixMilli(sent))
 	}
-	var left []handed.Left
+	var left []inflight.Remaining
 	switch t.Source {
 	case naming.Commands:
 		left = h.commands(ctx, t.Component, messages)
@@ -69,23 +69,23 @@ func (h *handler) queue(ctx, whole context.Context, m *measured, t wiring.Trigge
 	case naming.Objects:
 		left = h.objectEvents(ctx, t, messages)
 	default:
-		return nil, fmt.Errorf("internal: no queue is %v", t.Source)
+		return nil, fmt.Errorf("internal: %v is not a queue", t.Source)
 	}
 	failed := make([]string, len(left))
 	for i, l := range left {
 		failed[i] = l.ID
 	}
-	h.setBack(whole, t, messages, left)
+	h.delay(whole, t, messages, left)
 	return failed, nil
 }
 
 // commands handles commands of an aggregate.
-func (h *handler) commands(ctx context.Context, aggregate string, messages []sqsMessage) []handed.Left {
-	queued := handed.New[driver.Command](h.now)
+func (h *handler) commands(ctx context.Context, aggregate string, messages []sqsMessage) []inflight.Remaining {
+	queued := inflight.New[driver.Command](h.now)
 	for _, m := range messages {
-		// What is no command is one that the engine parks.
+		// The engine parks commands that cannot be decoded.
 		c, _ := commandtopic.Decode(m.Body, cmp.Or(m.Attributes.Group, m.MessageID))
-		queued.Add(handed.Message[driver.Command]{ID: m.MessageID, Group: cmp.Or(m.Attributes.Group, c.Entity), Attempt: min(m.attempt(), h.attempts), Message: c})
+		queued.Add(inflight.Message[driver.Command]{ID: m.MessageID, Group: cmp.Or(m.Attributes.Group, c.Entity), Attempt: min(m.attempt(), h.attempts), Message: c})
 	}
 	work(ctx, h, queued, manyCommands, queuePatience, func(ctx context.Context, d []driver.Delivery[driver.Command]) ([]driver.Settlement, error) {
 		return h.engine.HandleCommands(ctx, aggregate, d)
@@ -93,30 +93,28 @@ func (h *handler) commands(ctx context.Context, aggregate string, messages []sqs
 	return queued.Take()
 }
 
-// collected handles commits that came by a consumer's topics.
-func (h *handler) collected(ctx context.Context, t wiring.Trigger, messages []sqsMessage) []handed.Left {
-	logs := map[string]*handed.Messages[driver.Record]{}
+// collected handles commits from the topics of a consumer.
+func (h *handler) collected(ctx context.Context, t wiring.Trigger, messages []sqsMessage) []inflight.Remaining {
+	logs := map[string]*inflight.Messages[driver.Record]{}
 	for _, m := range messages {
 		record := recordOf(m.Body, t.Logs)
 		if logs[record.Log] == nil {
-			logs[record.Log] = handed.New[driver.Record](h.now)
+			logs[record.Log] = inflight.New[driver.Record](h.now)
 		}
-		logs[record.Log].Add(handed.Message[driver.Record]{ID: m.MessageID, Group: cmp.Or(m.Attributes.Group, record.Stream), Attempt: min(m.attempt(), h.attempts), Message: record})
+		logs[record.Log].Add(inflight.Message[driver.Record]{ID: m.MessageID, Group: cmp.Or(m.Attributes.Group, record.Stream), Attempt: min(m.attempt(), h.attempts), Message: record})
 	}
-	left := map[string]handed.Left{}
+	left := map[string]inflight.Remaining{}
 	for log, queued := range logs {
 		work(ctx, h, queued, manyRecords, queuePatience, func(ctx context.Context, d []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
 			return h.engine.HandleRecords(ctx, t.Component, log, d)
 		})
-		for _, l := range queued.Take() {
-			left[l.ID] = l
-		}
+		take(queued, left)
 	}
 	return inOrder(messages, left)
 }
 
-// recordOf returns the record of a body that came by one of logs' topics. What is
-// no record of any is one of the first that could not be decoded.
+// recordOf decodes a body from the topic of one of logs. A body that belongs to none of
+// them becomes an invalid record of the first log.
 func recordOf(body string, logs []string) driver.Record {
 	var first driver.Record
 	for i, log := range logs {
@@ -132,8 +130,15 @@ func recordOf(body string, logs []string) driver.Record {
 	return first
 }
 
-func inOrder(messages []sqsMessage, left map[string]handed.Left) []handed.Left {
-	var ordered []handed.Left
+// take adds the messages that are not done to left.
+func take[T any](queued *inflight.Messages[T], left map[string]inflight.Remaining) {
+	for _, l := range queued.Take() {
+		left[l.ID] = l
+	}
+}
+
+func inOrder(messages []sqsMessage, left map[string]inflight.Remaining) []inflight.Remaining {
+	var ordered []inflight.Remaining
 	for _, m := range messages {
 		if l, ok := left[m.MessageID]; ok {
 			ordered = append(ordered, l)
@@ -142,7 +147,7 @@ func inOrder(messages []sqsMessage, left map[string]handed.Left) []handed.Left {
 	return ordered
 }
 
-// tick is the message of a schedule that the deployment made.
+// tick is the message of a schedule of the deployment.
 type tick struct {
 	Schedule string `json:"schedule"`
 	Due      string `json:"due"`
@@ -151,18 +156,17 @@ type tick struct {
 // timer is a message of the queue of schedules.
 type timer struct {
 	firing driver.Firing
-	// made is the message of a schedule made at run time, which may not count any
-	// more; nil of one that the deployment made.
+	// made is the message of a schedule that was created at run time and may have been
+	// changed since; nil for a schedule of the deployment.
 	made *scheduledpublisher.Message
 }
 
-// timers does what is due. Schedules that the deployment made say their name and
-// time.
-func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Left {
-	queued := handed.New[timer](h.now)
-	left := map[string]handed.Left{}
+// timers handles firings of schedules, both of the deployment and of run time.
+func (h *handler) timers(ctx context.Context, messages []sqsMessage) []inflight.Remaining {
+	queued := inflight.New[timer](h.now)
+	left := map[string]inflight.Remaining{}
 	for _, m := range messages {
-		x := handed.Message[timer]{ID: m.MessageID, Attempt: min(m.attempt(), h.attempts)}
+		x := inflight.Message[timer]{ID: m.MessageID, Attempt: min(m.attempt(), h.attempts)}
 		var t tick
 		var err error
 		if json.Unmarshal([]byte(m.Body), &t) == nil && t.Schedule != "" {
@@ -171,7 +175,7 @@ func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Le
 			var made scheduledpublisher.Message
 			made, err = scheduledpublisher.Decode(m.Body)
 			x.Message = timer{made.Firing, &made}
-			// The schedule is looked for three times, whatever else is tried.
+			// The schedule is looked up at least three times.
 			x.Attempt = min(m.attempt(), max(h.attempts, 3))
 		}
 		due, _ := time.Parse(time.RFC3339, t.Due)
@@ -180,20 +184,18 @@ func (h *handler) timers(ctx context.Context, messages []sqsMessage) []handed.Le
 			x.Group = x.Message.firing.Name
 			queued.Add(x)
 		case h.engine.Newer(err, due):
-			left[m.MessageID] = handed.Left{ID: m.MessageID, After: host.RolloutDelay}
+			left[m.MessageID] = inflight.Remaining{ID: m.MessageID, After: host.RolloutDelay}
 		case !h.parkRaw(ctx, "Scheduler", []byte(m.Body), m.attempt(), err):
-			left[m.MessageID] = handed.Left{ID: m.MessageID}
+			left[m.MessageID] = inflight.Remaining{ID: m.MessageID}
 		}
 	}
 	work(ctx, h, queued, manyOthers, queuePatience, h.fire)
-	for _, l := range queued.Take() {
-		left[l.ID] = l
-	}
+	take(queued, left)
 	return inOrder(messages, left)
 }
 
-// fire handles firings, one of each schedule made at run time: what happens to the
-// first one says whether the next one counts.
+// fire handles firings. It handles one firing per schedule of run time, because the result
+// determines whether the next firing is still valid.
 func (h *handler) fire(ctx context.Context, deliveries []driver.Delivery[timer]) ([]driver.Settlement, error) {
 	var settlements []driver.Settlement
 	var due []driver.Delivery[driver.Firing]
@@ -208,7 +210,7 @@ func (h *handler) fire(ctx context.Context, deliveries []driver.Delivery[timer])
 			}
 			counts, end, err := h.scheduler.Counts(ctx, *m, d.Attempt)
 			if err != nil {
-				h.log.Warn("a firing is tried again", "error", clip(err.Error()))
+				h.log.Warn("retry of a firing", "error", clip(err.Error()))
 				end = driver.Settlement{Retry: true, After: backoff(d.Attempt)}
 			}
 			waiting[m.Firing.Name] = counts || end.Retry
@@ -223,7 +225,7 @@ func (h *handler) fire(ctx context.Context, deliveries []driver.Delivery[timer])
 	for _, s := range h.engine.HandleFirings(ctx, due) {
 		if m := made[s.ID]; m != nil && !s.Retry {
 			if err := h.scheduler.Done(ctx, *m); err != nil {
-				h.log.Warn("a firing is tried again", "error", clip(err.Error()))
+				h.log.Warn("retry of a firing", "error", clip(err.Error()))
 				s.Retry, s.After = true, backoff(1)
 			}
 		}
@@ -235,24 +237,24 @@ func (h *handler) fire(ctx context.Context, deliveries []driver.Delivery[timer])
 func (h *handler) declared(t tick) (driver.Firing, error) {
 	due, err := time.Parse(time.RFC3339, t.Due)
 	if err != nil {
-		return driver.Firing{}, fmt.Errorf("its time: %w: %w", driver.ErrInvalid, err)
+		return driver.Firing{}, fmt.Errorf("the due time: %w: %w", driver.ErrInvalid, err)
 	}
 	return h.engine.DeclaredFiring(t.Schedule, due.UTC())
 }
 
-// objectEvents runs a task on what came and went in its bucket.
-func (h *handler) objectEvents(ctx context.Context, t wiring.Trigger, messages []sqsMessage) []handed.Left {
+// objectEvents runs a task for created and removed objects of its bucket.
+func (h *handler) objectEvents(ctx context.Context, t wiring.Trigger, messages []sqsMessage) []inflight.Remaining {
 	known := h.objects[t.Component]
-	queued := handed.New[driver.ObjectEvent](h.now)
-	left := map[string]handed.Left{}
+	queued := inflight.New[driver.ObjectEvent](h.now)
+	left := map[string]inflight.Remaining{}
 	for _, m := range messages {
 		events, err := task.Decode([]byte(m.Body))
 		if err != nil && !h.parkRaw(ctx, t.Component, []byte(m.Body), m.attempt(), err) {
-			left[m.MessageID] = handed.Left{ID: m.MessageID}
+			left[m.MessageID] = inflight.Remaining{ID: m.MessageID}
 			continue
 		}
 		for _, e := range events {
-			queued.Add(handed.Message[driver.ObjectEvent]{ID: m.MessageID, Group: e.Key, Attempt: min(m.attempt(), h.attempts), Message: e})
+			queued.Add(inflight.Message[driver.ObjectEvent]{ID: m.MessageID, Group: e.Key, Attempt: min(m.attempt(), h.attempts), Message: e})
 		}
 	}
 	work(ctx, h, queued, manyOthers, queuePatience, func(ctx context.Context, deliveries []driver.Delivery[driver.ObjectEvent]) ([]driver.Settlement, error) {
@@ -264,32 +266,29 @@ func (h *handler) objectEvents(ctx context.Context, t wiring.Trigger, messages [
 		known.Done(newest, handled)
 		return append(settlements, handled...), nil
 	})
-	for _, l := range queued.Take() {
-		left[l.ID] = l
-	}
+	take(queued, left)
 	return inOrder(messages, left)
 }
 
-// longestBack is the most that a message is set back by.
-const longestBack = 10 * time.Minute
+// maxDelay is the maximum delay of a redelivery.
+const maxDelay = 10 * time.Minute
 
-// setBack has the queue wait with messages that failed before it hands them over
-// again: 4, 16, 64 and 256 seconds, then 10 minutes each time, in place of its
-// visibility timeout. After the twelfth delivery the queue moves a message to its
-// dead letters: in between a store may be away for more than an hour. All of a group
-// wait, so that it keeps its order. When the request fails, the visibility timeout is
-// what it was.
-func (h *handler) setBack(ctx context.Context, t wiring.Trigger, messages []sqsMessage, left []handed.Left) {
+// delay sets the visibility timeout of failed messages to the delay of their redelivery:
+// 4, 16, 64 and 256 seconds, then 10 minutes each. The queue moves a message to its
+// dead-letter queue after the twelfth delivery, so a store may be unavailable for more than
+// an hour. All messages of a group get the longest delay, to keep their order. If the
+// request fails, the visibility timeout of the queue applies.
+func (h *handler) delay(ctx context.Context, t wiring.Trigger, messages []sqsMessage, left []inflight.Remaining) {
 	if len(left) == 0 {
 		return
 	}
 	name, err := h.provider.Name(t.Source, t.Component)
 	if err != nil {
-		return // it was known a moment ago
+		return // cannot happen: the queue is known
 	}
 	after := map[string]time.Duration{}
-	waits := map[string]time.Duration{} // of groups
-	var back []sqs.Back
+	waits := map[string]time.Duration{} // by group
+	var delays []sqs.Delay
 	for _, l := range left {
 		after[l.ID] = l.After
 	}
@@ -297,15 +296,15 @@ func (h *handler) setBack(ctx context.Context, t wiring.Trigger, messages []sqsM
 		if _, ok := after[m.MessageID]; !ok {
 			continue
 		}
-		wait := min(max(after[m.MessageID], time.Second<<(2*min(m.attempt(), 5))), longestBack)
+		wait := min(max(after[m.MessageID], time.Second<<(2*min(m.attempt(), 5))), maxDelay)
 		if g := m.Attributes.Group; g != "" {
 			wait = max(wait, waits[g])
 			waits[g] = wait
 		}
-		back = append(back, sqs.Back{Receipt: m.Receipt, After: wait})
+		delays = append(delays, sqs.Delay{Receipt: m.Receipt, After: wait})
 	}
-	slices.Reverse(back) // the last of a group first: none of them is free before the first one is
-	if err := sqs.SetBack(ctx, sqs.NewQueue(h.provider.SQS(), h.provider.QueueURL(name)), back); err != nil {
-		h.log.Warn("messages wait for their visibility timeout", "queue", name, "error", clip(err.Error()))
+	slices.Reverse(delays) // later messages of a group must not become visible before earlier ones
+	if err := sqs.SetDelays(ctx, sqs.NewQueue(h.provider.SQS(), h.provider.QueueURL(name)), delays); err != nil {
+		h.log.Warn("cannot set the delay of failed messages", "queue", name, "error", clip(err.Error()))
 	}
 }

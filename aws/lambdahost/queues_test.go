@@ -17,9 +17,8 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/naming"
 )
 
-// The failure of row 1 of the lessons: of a batch with one of everything each
-// message has its own end.
-func TestBatchWithOneOfEverything(t *testing.T) {
+// Each message of a batch has its own result.
+func TestEachMessageOfABatchHasItsOwnResult(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	faults := awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.Throttle, Operations: []string{"DynamoDB.PutItem"}, Probability: 1})
@@ -33,11 +32,11 @@ func TestBatchWithOneOfEverything(t *testing.T) {
 		message("m2", "b", "{ no JSON"),
 		message("m3", "c", commandOf("P.Jar", "c", "c3", "Refuse", "{}")),
 		message("m4", "d", commandOf("P.Jar", "d", "c4", "Explode", "{}")),
-		message("m5", "e", put("P.Box", "e", "c5", 1)), // of another queue
-		message("m6", "f", commandOf("P.Jar", "f", "c6", "Unheard", "{}")),
+		message("m5", "e", put("P.Box", "e", "c5", 1)), // belongs to another queue
+		message("m6", "f", commandOf("P.Jar", "f", "c6", "Unknown", "{}")),
 		message("m7", "g", put("P.Jar", "g", "c7", 1)),
 		message("m8", "g", put("P.Jar", "g", "c8", 2)),
-		message("m9", "a", put("P.Jar", "a", "c1", 1)), // again
+		message("m9", "a", put("P.Jar", "a", "c1", 1)), // a duplicate
 	))
 	for stream, want := range map[string]int{"a": 1, "b": 0, "c": 0, "d": 0, "e": 0, "f": 0, "g": 1} {
 		if got := f.commits("P.Jar", stream); got != want {
@@ -45,27 +44,27 @@ func TestBatchWithOneOfEverything(t *testing.T) {
 		}
 	}
 	if got := f.letters("P.Jar"); len(got) != 4 {
-		t.Errorf("parked are %q, want the one that is none, the panic, that of another queue and the unheard of", got)
+		t.Errorf("parked are %q, want the invalid message, the panic, the command of another queue and the unknown command", got)
 	}
 	for _, l := range f.letters("P.Jar") {
 		if strings.Contains(l, "secret") && !strings.Contains(l, "panic") {
-			t.Errorf("the letter %q", l)
+			t.Errorf("the dead letter %q contains a payload", l)
 		}
 	}
 	if m := f.out.last(t); m["Messages"] != 9.0 || m["Parked"] != 4.0 || m["Failed"] != 0.0 || m["Panics"] == 0.0 || m["Lag"].(float64) < 1000 {
 		t.Errorf("the metrics are %v", m)
 	}
 	if got, want := f.out.metrics(t), []string{"Duration", "Lag", "Messages", "Panics", "Parked", "Retries"}; !slices.Equal(got, want) {
-		t.Errorf("what CloudWatch counts, and is paid for, is %q, want %q", got, want)
+		t.Errorf("the declared metrics are %q, want %q", got, want)
 	}
 	if strings.Contains(f.out.String(), "secret") {
 		t.Errorf("a payload is in the log: %s", f.out)
 	}
 }
 
-// A store that is away costs nobody their place: the failed message and the later
-// ones of its group come again, and nothing else.
-func TestFailedCommandComesAgainWithThoseBehindIt(t *testing.T) {
+// While a store is unavailable, only the failed message and the later ones of its group are
+// redelivered.
+func TestFailedCommandIsRedeliveredWithTheRestOfItsGroup(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	f := s.start("commands/P", blocking{"DynamoDB.PutItem"})
@@ -82,22 +81,22 @@ func TestFailedCommandComesAgainWithThoseBehindIt(t *testing.T) {
 		message("m4", "a", put("P.Jar", "a", "c4", 1)),
 	))
 	if err != nil || fmt.Sprint(got) != "[m1 m3 m4]" {
-		t.Errorf("failed are %q, %v, want those of a", got, err)
+		t.Errorf("failed are %q, %v, want the messages of a", got, err)
 	}
 	if took := time.Since(began); took >= 2*time.Second {
-		t.Errorf("the answer came after %v: after the deadline", took)
+		t.Errorf("the answer took %v, longer than the deadline", took)
 	}
 	if got := f.letters("P.Jar"); len(got) != 0 {
-		t.Errorf("parked are %q, though the store was away", got)
+		t.Errorf("parked are %q while the store was unavailable", got)
 	}
 	if m := f.out.last(t); m["Failed"] != 3.0 {
 		t.Errorf("the metrics are %v, want three failed", m)
 	}
 }
 
-// Messages that failed wait for some seconds, not for the queue's visibility
-// timeout, which is six times what the function may take.
-func TestFailedMessagesAreSetBack(t *testing.T) {
+// The redelivery of failed messages is delayed by some seconds, not by the visibility timeout
+// of the queue.
+func TestFailedMessagesAreDelayed(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	client := s.Others.Clients(nil).SQS
@@ -126,16 +125,16 @@ func TestFailedMessagesAreSetBack(t *testing.T) {
 		t.Errorf("failed are %q, %v", got, err)
 	}
 	if n := counted.Of("SQS.ChangeMessageVisibilityBatch"); n != 1 {
-		t.Errorf("%d requests set messages back, want one", n)
+		t.Errorf("%d requests set delays, want one", n)
 	}
-	// Four seconds after a first delivery: with the 600 of above there were nothing.
+	// The delay is four seconds; the visibility timeout of the receive above is 600.
 	again, err := client.ReceiveMessage(t.Context(), &sdk.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10, WaitTimeSeconds: 20})
 	if err != nil || len(again.Messages) == 0 {
 		t.Errorf("after 20 s the queue has %v, %v", again, err)
 	}
 }
 
-// A consumer's queue has the commits of several topics.
+// The queue of a consumer has the commits of several topics.
 func TestCommitsFromTopics(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -148,24 +147,23 @@ func TestCommitsFromTopics(t *testing.T) {
 	relay.handles(records(s.change(commands, "P.Jar", "a", 1, "100"), s.change(commands, "P.Jar", "b", 1, "200")))
 	came := s.received(naming.Collector, "P.Total")
 	if len(came) != 2 {
-		t.Fatalf("the queue of a reader has %d messages, want both commits", len(came))
+		t.Fatalf("the queue of a consumer has %d messages, want both commits", len(came))
 	}
 	f := s.start("projections/P", nil)
 	bad := s.messageOf(naming.Collector, "P.Total", "bad", "x", "no JSON")
 	foreign := s.messageOf(naming.Collector, "P.Total", "foreign", "y", `{"log":"P.Other","stream":"a","sequenceNr":1}`)
 	gone := s.messageOf(naming.Collector, "P.Total", "gone", "z", `{"log":"P.Jar","stream":"z","sequenceNr":1}`)
 	f.handles(records(append([]map[string]any{bad, foreign, gone}, came...)...))
-	f.handles(records(came...)) // again
+	f.handles(records(came...)) // duplicates
 	if got := f.row("P.Total", "all"); got != `{"id":"all","sum":5}` {
 		t.Errorf("the row is %s, want the sum of both", got)
 	}
 	if got := f.letters("P.Total"); len(got) != 3 {
-		t.Errorf("parked are %q, want the one without JSON, the foreign one and the commit that is gone", got)
+		t.Errorf("parked are %q, want the invalid message, the commit of another log and the missing commit", got)
 	}
 }
 
-// What is due comes from the deployment's schedules and from those made at run
-// time.
+// The schedules of the deployment fire once per due time.
 func TestTimers(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -173,7 +171,7 @@ func TestTimers(t *testing.T) {
 	tick := func(id, body string) map[string]any { return s.messageOf(naming.Timers, "", id, "", body) }
 	f.handles(records(
 		tick("t1", `{"schedule":"declared/P.Tick","due":"2026-11-27T10:00:00Z"}`),
-		tick("t2", `{"schedule":"declared/P.Tick","due":"2026-11-27T10:00:00Z"}`), // again
+		tick("t2", `{"schedule":"declared/P.Tick","due":"2026-11-27T10:00:00Z"}`), // a duplicate
 		tick("t3", `{"schedule":"declared/P.Tick","due":"2026-11-27T10:01:00Z"}`),
 		tick("t4", `{"schedule":"declared/P.Report","due":"2026-11-27T10:00:00Z"}`),
 		tick("t5", `{"schedule":"declared/heartbeat/P","due":"2026-11-27T10:00:00Z"}`),
@@ -181,13 +179,13 @@ func TestTimers(t *testing.T) {
 		tick("t7", `{"schedule":"declared/P.Tick","due":"noon"}`),
 		tick("t8", `no JSON`),
 		tick("t9", `{"schedule":"declared/P.Coming","due":"`+time.Now().UTC().Format(time.RFC3339)+`"}`),
-	), "t9") // the function may have newer code in a moment
+	), "t9") // a newer deployment may have this schedule
 	if m := f.out.last(t); m["Parked"] != 3.0 {
 		t.Errorf("the metrics are %v, want three parked", m)
 	}
 	sent := s.received(naming.Commands, "P.Jar")
 	if len(sent) != 2 {
-		t.Errorf("%d commands were sent, want one for each time", len(sent))
+		t.Errorf("%d commands were sent, want one for each due time", len(sent))
 	}
 	if beats := s.received(naming.Commands, "Platform.Plugin"); len(beats) != 1 {
 		t.Errorf("%d heartbeats, want one", len(beats))
@@ -196,7 +194,7 @@ func TestTimers(t *testing.T) {
 		t.Errorf("the report: %v", err)
 	}
 	if got := f.letters("Scheduler"); len(got) != 3 {
-		t.Errorf("parked are %q, want the schedule that is gone, the time that is none and the message that is none", got)
+		t.Errorf("parked are %q, want the removed schedule, the invalid time and the invalid message", got)
 	}
 }
 
@@ -209,24 +207,24 @@ func TestSchedulesMadeAtRunTime(t *testing.T) {
 	reactions := s.start("reactions/P", nil)
 	reactions.handles(records(s.received(naming.Collector, "P.Forward")...))
 	if got := len(s.received(naming.Commands, "P.Box")); got != 1 {
-		t.Fatalf("%d commands were sent at once, want one", got)
+		t.Fatalf("%d commands were sent immediately, want one", got)
 	}
-	due := s.received(naming.Timers, "") // the time had passed: it was sent at once
+	due := s.received(naming.Timers, "") // the time has passed, so it is sent immediately
 	if len(due) != 1 {
-		t.Fatalf("%d firings came, want one", len(due))
+		t.Fatalf("received %d firings, want one", len(due))
 	}
 	timers := s.start("timers", nil)
 	timers.handles(records(due...))
 	if got := len(s.received(naming.Commands, "P.Box")); got != 1 {
 		t.Errorf("%d commands were sent when it was due, want one", got)
 	}
-	timers.handles(records(due...)) // again: the schedule has removed itself
+	timers.handles(records(due...)) // a duplicate: the schedule no longer exists
 	if got := len(s.received(naming.Commands, "P.Box")); got != 0 {
-		t.Errorf("%d commands were sent by a firing that came twice", got)
+		t.Errorf("%d commands were sent by a duplicate firing", got)
 	}
 }
 
-// dropped puts files into the bucket and returns the messages that tell of them.
+// dropped puts files into the bucket and returns its notifications.
 func (s *stack) dropped(files map[string]string) []map[string]any {
 	s.t.Helper()
 	bucket := s.Resource(naming.Bucket, "P.Files")
@@ -258,22 +256,22 @@ func TestObjects(t *testing.T) {
 	)...))
 	sent := s.received(naming.Commands, "P.Jar")
 	if len(sent) != 1 || !strings.Contains(sent[0]["body"].(string), `"entity":"good one+1.txt"`) {
-		t.Errorf("the commands %v were sent, want that of the good file", sent)
+		t.Errorf("the commands %v were sent, want the command of the valid file", sent)
 	}
 	if got := f.letters("P.Import"); len(got) != 1 || !strings.HasPrefix(got[0], "Object bad") {
-		t.Errorf("parked are %q, want the bad file", got)
+		t.Errorf("parked are %q, want the invalid file", got)
 	}
 	if got := f.letters("P.Files"); len(got) != 1 {
-		t.Errorf("parked are %q, want the message that is none", got)
+		t.Errorf("parked are %q, want the invalid message", got)
 	}
 	if m := f.out.last(t); m["Parked"] != 2.0 {
 		t.Errorf("the metrics are %v, want two parked", m)
 	}
 }
 
-// An import that never ends takes nothing else with it: the function answers in its
-// time, and parks the file when it was handed over often enough.
-func TestImportThatDoesNotEndIsParkedAlone(t *testing.T) {
+// An import that does not return affects no other message. The function answers before its
+// deadline, and parks the file after enough deliveries.
+func TestImportThatDoesNotReturnIsParkedAlone(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	came := s.dropped(map[string]string{"good": "7", "bad": "stuck"})
@@ -291,18 +289,18 @@ func TestImportThatDoesNotEndIsParkedAlone(t *testing.T) {
 		defer cancel()
 		got, err := f.invokeIn(ctx, records(came...))
 		if err != nil || ctx.Err() != nil || fails != slices.Equal(got, []string{bad}) || !fails && len(got) > 0 {
-			t.Errorf("in %v, failed are %q, %v, %v, want that of the bad file: %v", given, got, err, ctx.Err(), fails)
+			t.Errorf("within %v, failed are %q, %v, %v, want the message of the stuck file: %v", given, got, err, ctx.Err(), fails)
 		}
 	}
-	call(2*time.Second, true) // it had too little time for a verdict
+	call(2*time.Second, true) // too short to decide
 	if sent := s.received(naming.Commands, "P.Jar"); len(sent) != 1 || !strings.Contains(sent[0]["body"].(string), `"entity":"good"`) {
-		t.Errorf("the commands %v were sent, want that of the good file", sent)
+		t.Errorf("the commands %v were sent, want the command of the valid file", sent)
 	}
 	if got := f.letters(""); len(got) != 0 {
 		t.Errorf("parked are %q", got)
 	}
 	call(12*time.Second, false)
 	if got := f.letters("P.Import"); len(got) != 1 || !strings.HasPrefix(got[0], "Object bad: ") || !strings.Contains(got[0], "did not end") {
-		t.Errorf("parked are %q, want the file that is not done", got)
+		t.Errorf("parked are %q, want the stuck file", got)
 	}
 }

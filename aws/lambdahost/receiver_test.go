@@ -12,8 +12,8 @@ import (
 	"github.com/reventless-go/reventless/internal/host"
 )
 
-// receiver is a [driver.Receiver] of what a function hands to its engine: a test takes
-// the deliveries of a call by Receive, and the call returns when all are settled.
+// receiver is a [driver.Receiver] for the deliveries that a function passes to its engine. A
+// test receives the deliveries of a call; the call returns when all are settled.
 type receiver[T any] struct {
 	group  func(T) string
 	clone  func(T) T
@@ -26,25 +26,25 @@ type receiver[T any] struct {
 	last  uint64
 }
 
-// call is a call of the engine.
+// call is a call of a method of the engine.
 type call[T any] struct {
 	items []*item[T]
 	open  int           // items that are not settled
 	ended chan struct{} // all are settled
-	moved chan struct{} // the function has gone on behind the call
+	moved chan struct{} // the function has continued after the call
 }
 
 // item is a delivery of a call.
 type item[T any] struct {
 	driver.Delivery[T]
-	id     string // of the receiver's delivery
+	id     string // of the delivery of the receiver
 	leased bool
 	end    *driver.Settlement
 }
 
 var errClosed = fmt.Errorf("the receiver is closed: %w", driver.ErrUnavailable)
 
-// handle is the engine's part.
+// handle implements the methods of the engine.
 func (r *receiver[T]) handle(ctx context.Context, deliveries []driver.Delivery[T]) ([]driver.Settlement, error) {
 	c := &call[T]{open: len(deliveries), ended: make(chan struct{}), moved: make(chan struct{})}
 	invocationOf(ctx).moved(c.moved)
@@ -82,7 +82,7 @@ func (r *receiver[T]) handle(ctx context.Context, deliveries []driver.Delivery[T
 			s := *x.end
 			s.ID = x.Delivery.ID
 			settlements = append(settlements, s)
-		default: // the call has ended before: what was settled is settled
+		default: // the call ended before the item was settled
 			settlements = append(settlements, driver.Settlement{ID: x.Delivery.ID, Retry: true, After: time.Hour})
 		}
 		x.leased = false
@@ -90,7 +90,7 @@ func (r *receiver[T]) handle(ctx context.Context, deliveries []driver.Delivery[T
 	return settlements, nil
 }
 
-// check is what every method begins with.
+// check returns an error if the receiver is closed or ctx has ended.
 func (r *receiver[T]) check(ctx context.Context) error {
 	select {
 	case <-r.closed:
@@ -109,7 +109,7 @@ func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 	if max < 1 {
 		return batch, driver.ErrInvalid
 	}
-	defer r.demand.come()
+	defer r.demand.signal()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	blocked := map[string]bool{}
@@ -129,8 +129,8 @@ func (r *receiver[T]) Receive(ctx context.Context, max int) (driver.Batch[T], er
 	return batch, nil
 }
 
-// Settle implements [driver.Receiver]. When all of a call is done it waits for what the
-// function does next.
+// Settle implements [driver.Receiver]. When a call is done, Settle waits until the function
+// has continued.
 func (r *receiver[T]) Settle(ctx context.Context, settlements []driver.Settlement) error {
 	if err := r.check(ctx); err != nil {
 		return err
@@ -160,8 +160,8 @@ func (r *receiver[T]) Settle(ctx context.Context, settlements []driver.Settlemen
 	return nil
 }
 
-// settle ends items of a call, and with one that is retried the later ones of its
-// group. It reports whether all of the call is done and nothing is retried.
+// settle settles items of a call. A retried item also ends the later ones of its group. It
+// returns true if the call is done without retries.
 func (r *receiver[T]) settle(c *call[T], ends map[string]driver.Settlement) (done bool) {
 	retried := map[string]bool{}
 	done = true
@@ -187,39 +187,39 @@ func (r *receiver[T]) settle(c *call[T], ends map[string]driver.Settlement) (don
 	return done && c.open == 0
 }
 
-// retried reports whether an item of a call that has ended is retried.
+// retried reports whether an item of an ended call is retried.
 func (c *call[T]) retried() bool {
 	return slices.ContainsFunc(c.items, func(x *item[T]) bool { return x.end.Retry })
 }
 
-// demand has functions handle messages only when the test asks for some: what it does
-// before has its effect on them.
+// demand delays functions until the next Receive of the test, so that earlier actions of the
+// test affect them.
 type demand struct {
-	mu   sync.Mutex
-	came chan struct{}
+	mu       sync.Mutex
+	received chan struct{} // closed by the next Receive
 }
 
-// come says that the test asks.
-func (d *demand) come() {
+// signal releases all waiting functions.
+func (d *demand) signal() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	close(d.came)
-	d.came = make(chan struct{})
+	close(d.received)
+	d.received = make(chan struct{})
 }
 
-// wait waits until the test asks.
+// wait waits for the next signal.
 func (d *demand) wait(ctx context.Context, closed <-chan struct{}) {
 	d.mu.Lock()
-	came := d.came
+	received := d.received
 	d.mu.Unlock()
 	select {
-	case <-came:
+	case <-received:
 	case <-ctx.Done():
 	case <-closed:
 	}
 }
 
-// invocation is one of a function.
+// invocation is an invocation of a function.
 type invocation struct {
 	mu   sync.Mutex
 	last chan struct{}
@@ -232,7 +232,7 @@ func invocationOf(ctx context.Context) *invocation {
 	return i
 }
 
-// moved says that the function has gone on, to another call if next is not nil.
+// moved reports that the function has continued, to another call if next is not nil.
 func (i *invocation) moved(next chan struct{}) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -242,7 +242,7 @@ func (i *invocation) moved(next chan struct{}) {
 	i.last = next
 }
 
-// pulledEngine is the engine of a function whose messages a test receives.
+// pulledEngine is an engine whose deliveries a test receives.
 type pulledEngine struct {
 	notify   func()
 	commands *receiver[driver.Command]
@@ -267,7 +267,7 @@ func (e *pulledEngine) HandleRelayed(context.Context, string, []driver.Delivery[
 }
 
 func (e *pulledEngine) HandleFirings(ctx context.Context, d []driver.Delivery[driver.Firing]) []driver.Settlement {
-	settlements, _ := e.firings.handle(ctx, d) // of an error there are none
+	settlements, _ := e.firings.handle(ctx, d) // an error has no settlements
 	return settlements
 }
 

@@ -24,12 +24,24 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// lease is how long a test may have a delivery.
+// lease is the time that a test has for a delivery.
 const lease = 15 * time.Minute
 
-// stand runs functions whose messages take the way of production: event source
-// mappings bring them from the emulators, the handler decodes them, and an engine
-// hands them to the test. Its drivers are those of production.
+// stand runs functions on production's path: event source mappings deliver messages from the
+// emulators, the handler decodes them, and an engine passes them to the test. The drivers
+// are those of production.
+//
+// In four respects the stand is more lenient than Lambda, because the suites check single
+// deliveries:
+//   - An invocation starts only when the test calls Receive.
+//   - Functions and mappings outlive the provider. An invocation that is interrupted by the
+//     close of a provider continues with the next one. In Lambda, its messages would be
+//     redelivered after their visibility timeout.
+//   - The timeout of a function is the lease of 15 minutes, and a stream is retried
+//     without limit.
+//   - The runner injects no faults. Faults are injected into the requests of the drivers.
+//
+// The tests in aws/e2e run the shop with the faults and limits of Lambda.
 type stand struct {
 	t          *testing.T
 	deployment *awstest.Deployment
@@ -40,26 +52,27 @@ type stand struct {
 	functions map[string]*standFunction
 }
 
-// standFunction is a function with its mapping, which outlasts the provider.
+// standFunction is a function with its mapping, which outlives the provider.
 type standFunction struct {
 	mu      sync.Mutex
 	handler *handler
 	opening *opening
-	changed chan struct{} // is closed when there is another handler
+	changed chan struct{} // closed when the handler is replaced
 }
 
-// opening is a provider of a stand: it is closed, and another one opened.
+// opening is a provider of a stand. A test closes it and opens another one.
 type opening struct {
-	*awstest.Provider
-	stand  *stand
-	closed chan struct{}
-	once   sync.Once
-	demand *demand
+	driver.Provider // handles conflicts under faults as the engine does
+	own             *awstest.Provider
+	stand           *stand
+	closed          chan struct{}
+	once            sync.Once
+	demand          *demand
 
 	mu        sync.Mutex
 	receivers map[string]any
 	topics    map[string]driver.StateTopic
-	logs      map[string][]string // of the topics that a consumer has receivers of
+	logs      map[string][]string // by consumer: the logs of its topic receivers
 	listeners map[int]func(string)
 	next      int
 }
@@ -73,7 +86,7 @@ func newStand(t *testing.T, b awstest.Backend, others *awstest.Emulator) *stand 
 	return s
 }
 
-// newRunner returns a runner that ends before the resources go.
+// newRunner returns a runner that is closed before the resources are deleted.
 func (s *stand) newRunner() *lambdarunner.Runner {
 	s.t.Helper()
 	r, err := lambdarunner.New(lambdarunner.Options{
@@ -84,7 +97,7 @@ func (s *stand) newRunner() *lambdarunner.Runner {
 		s.t.Fatal(err)
 	}
 	r.Start()
-	s.t.Cleanup(func() { _ = r.Close() }) // it is never an error
+	s.t.Cleanup(func() { _ = r.Close() }) // never fails
 	return r
 }
 
@@ -95,14 +108,14 @@ func (s *stand) open(t *testing.T) *opening {
 		t.Fatal(err)
 	}
 	o := &opening{
-		Provider: p, stand: s, closed: make(chan struct{}), demand: &demand{came: make(chan struct{})},
+		Provider: awstest.Repeats(s.backend, p), own: p, stand: s, closed: make(chan struct{}), demand: &demand{received: make(chan struct{})},
 		receivers: map[string]any{}, topics: map[string]driver.StateTopic{}, logs: map[string][]string{}, listeners: map[int]func(string){},
 	}
-	t.Cleanup(func() { _ = o.Close() }) // it is never an error
+	t.Cleanup(func() { _ = o.Close() }) // never fails
 	return o
 }
 
-// fixture is a fixture of a stand, whose clock nobody can move.
+// fixture returns a fixture with the real clock.
 func (s *stand) fixture(t *testing.T, lag time.Duration) *drivertest.Fixture {
 	t.Helper()
 	now := s.open(t)
@@ -147,30 +160,7 @@ func (o *opening) notify(kind, name string) func() {
 	}
 }
 
-// Under faults writes are used as the engine uses them.
-func (o *opening) used() driver.Provider { return awstest.Repeats(o.stand.backend, o.Provider) }
-
-// OpenEventLog implements [driver.Provider].
-func (o *opening) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
-	return o.used().OpenEventLog(ctx, name)
-}
-
-// OpenEventTopic implements [driver.Provider].
-func (o *opening) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (driver.EventTopic, error) {
-	return o.used().OpenEventTopic(ctx, spec)
-}
-
-// OpenWatermarks implements [driver.Provider].
-func (o *opening) OpenWatermarks(ctx context.Context, consumer string) (driver.Watermarks, error) {
-	return o.used().OpenWatermarks(ctx, consumer)
-}
-
-// OpenQueryDb implements [driver.Provider].
-func (o *opening) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
-	return o.used().OpenQueryDb(ctx, spec)
-}
-
-// receiverOf returns the receiver of that name, made by its first opening.
+// receiverOf returns the receiver with an id. made is true if the call created it.
 func receiverOf[T any](o *opening, kind, name, id string, group func(T) string, clone func(T) T) (r *receiver[T], made bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -184,7 +174,7 @@ func receiverOf[T any](o *opening, kind, name, id string, group func(T) string, 
 
 func same[T any](v T) T { return v }
 
-// through returns what JSON makes of a value and back.
+// through returns a deep copy of a value by JSON.
 func through[T any](v T) T {
 	text, err := json.Marshal(v)
 	if err == nil {
@@ -207,13 +197,11 @@ func (o *opening) OpenCommandReceiver(ctx context.Context, name string) (driver.
 		return r, nil
 	}
 	trigger := wiring.Trigger{Source: naming.Commands, Component: name}
-	if err := o.deploymentOf().Queue(trigger); err != nil {
+	if err := o.stand.deployment.Queue(trigger); err != nil {
 		return nil, err
 	}
 	return r, o.serve(ctx, "commands/"+name, wiring.Commands, trigger, &pulledEngine{notify: r.notify, commands: r})
 }
-
-func (o *opening) deploymentOf() *awstest.Deployment { return o.stand.deployment }
 
 // OpenEventCollector implements [driver.Sources].
 func (o *opening) OpenEventCollector(ctx context.Context, spec driver.CollectorSpec) (driver.Receiver[driver.Record], error) {
@@ -235,7 +223,7 @@ func (o *opening) OpenEventCollector(ctx context.Context, spec driver.CollectorS
 	}
 	e := &pulledEngine{notify: r.notify, records: map[string]*receiver[driver.Record]{log: r}}
 	if !spec.Source.Topic {
-		if _, err := o.OpenEventLog(ctx, log); err != nil { // its table has to be there
+		if _, err := o.OpenEventLog(ctx, log); err != nil { // creates its table
 			return nil, err
 		}
 		return r, o.serve(ctx, "feed/"+id(log), wiring.Projections, wiring.Trigger{Source: naming.Log, Component: log, Consumers: []string{spec.Consumer}}, e)
@@ -244,11 +232,11 @@ func (o *opening) OpenEventCollector(ctx context.Context, spec driver.CollectorS
 	o.logs[spec.Consumer] = append(o.logs[spec.Consumer], log)
 	logs := slices.Clone(o.logs[spec.Consumer])
 	o.mu.Unlock()
-	for _, l := range logs { // they come by one queue
+	for _, l := range logs { // all logs share one queue
 		e.records[l], _ = open(l)
 	}
 	trigger := wiring.Trigger{Source: naming.Collector, Component: spec.Consumer, Consumers: []string{spec.Consumer}, Logs: logs}
-	if err := o.deploymentOf().Queue(trigger); err != nil {
+	if err := o.stand.deployment.Queue(trigger); err != nil {
 		return nil, err
 	}
 	return r, o.serve(ctx, "topic/"+spec.Consumer, wiring.Projections, trigger, e)
@@ -269,7 +257,7 @@ func (o *opening) OpenCounterReceiver(ctx context.Context, name string) (driver.
 	if !made {
 		return r, nil
 	}
-	if _, err := o.OpenCounter(ctx, name); err != nil { // its tables have to be there
+	if _, err := o.OpenCounter(ctx, name); err != nil { // creates its tables
 		return nil, err
 	}
 	return r, o.serve(ctx, "counter/"+name, wiring.Counters, wiring.Trigger{Source: naming.Counts, Component: name}, &pulledEngine{notify: r.notify, finished: r})
@@ -284,7 +272,7 @@ func (o *opening) OpenScheduleReceiver(ctx context.Context) (driver.Receiver[dri
 	if !made {
 		return r, nil
 	}
-	if err := o.deploymentOf().Schedules(); err != nil {
+	if err := o.stand.deployment.Schedules(); err != nil {
 		return nil, err
 	}
 	return r, o.serve(ctx, "timers", wiring.Timers, wiring.Trigger{Source: naming.Timers}, &pulledEngine{notify: r.notify, firings: r})
@@ -296,18 +284,18 @@ func (o *opening) OpenBucketReceiver(ctx context.Context, name string) (driver.R
 	if !made {
 		return r, nil
 	}
-	if err := o.deploymentOf().Bucket(name, true); err != nil {
+	if err := o.stand.deployment.Bucket(name, true); err != nil {
 		return nil, err
 	}
 	return r, o.serve(ctx, "tasks/"+name, wiring.Tasks, wiring.Trigger{Source: naming.Objects, Component: name, Task: "Test.Task"}, &pulledEngine{notify: r.notify, objects: r})
 }
 
-// serve has a function of one trigger hand its messages to e.
+// serve runs a function with one trigger and the engine e.
 func (o *opening) serve(ctx context.Context, id string, role wiring.Role, trigger wiring.Trigger, e engine) error {
 	h := &handler{
-		stack: o.deploymentOf().Name, function: wiring.Function{Role: role, Subject: trigger.Component, Triggers: []wiring.Trigger{trigger}},
-		provider: o.Provider.Provider, engine: e, log: slog.New(slog.DiscardHandler), margin: time.Second, now: time.Now,
-		metrics: newMetrics(io.Discard, "test", o.deploymentOf().Name, id, time.Now),
+		stack: o.stand.deployment.Name, function: wiring.Function{Role: role, Subject: trigger.Component, Triggers: []wiring.Trigger{trigger}},
+		provider: o.own.Provider, engine: e, log: slog.New(slog.DiscardHandler), margin: time.Second, now: time.Now,
+		metrics: newMetrics(io.Discard, "test", o.stand.deployment.Name, id, time.Now),
 	}
 	if err := h.serve(ctx, 5); err != nil {
 		return err
@@ -330,7 +318,7 @@ func (o *opening) serve(ctx context.Context, id string, role wiring.Role, trigge
 	if !trigger.Stream() {
 		d, o := s.deployment, lambdarunner.QueueMapping{Visibility: lease}
 		if trigger.Source == naming.Timers {
-			o.BatchSize = 1 // a schedule removes itself when its firing is settled, whatever becomes of others
+			o.BatchSize = 1 // the driver deletes a schedule when its firing is settled
 		}
 		return s.runner.Queue(name, d.QueueURL(trigger.Source, trigger.Component), d.Source(trigger), o)
 	}
@@ -349,8 +337,8 @@ func (f *standFunction) attach(o *opening, h *handler) {
 	f.changed = make(chan struct{})
 }
 
-// handle is the function. What it has not done when its provider is closed it does with
-// the next one, as Lambda hands over again what an invocation did not survive.
+// handle is the handler of the function. If the provider is closed during an invocation, the
+// next provider handles the remaining records.
 func (f *standFunction) handle(ctx context.Context, payload []byte) ([]byte, error) {
 	for {
 		f.mu.Lock()
@@ -376,8 +364,8 @@ func (f *standFunction) handle(ctx context.Context, payload []byte) ([]byte, err
 	}
 }
 
-// invoke calls a handler, once the test asks for messages and until the provider is
-// closed.
+// invoke calls a handler after the next Receive of the test. The close of the provider
+// cancels the call.
 func (o *opening) invoke(ctx context.Context, h *handler, payload []byte) ([]byte, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -395,8 +383,7 @@ func (o *opening) invoke(ctx context.Context, h *handler, payload []byte) ([]byt
 	return h.Invoke(context.WithValue(ctx, invocationKey{}, i), payload)
 }
 
-// left is the event of the records that an answer says have failed; nil when there are
-// none.
+// left returns the event with the failed records of an answer, or nil.
 func left(payload, answer []byte) ([]byte, error) {
 	var a struct {
 		BatchItemFailures []struct{ ItemIdentifier string }
@@ -423,10 +410,10 @@ func left(payload, answer []byte) ([]byte, error) {
 	return json.Marshal(b)
 }
 
-// maxBehind is how many changes a subscriber may be behind.
+// maxBehind is the maximum number of changes that a subscriber can be behind.
 const maxBehind = 1024
 
-// stateTopic pumps the records of the stream of a read model's rows to subscribers.
+// stateTopic publishes the stream of the rows of a read model to subscribers.
 type stateTopic struct {
 	spec   driver.TableSpec
 	runner *lambdarunner.Runner
@@ -443,7 +430,7 @@ type subscriber struct {
 
 // OpenStateTopic implements [driver.Sources].
 func (o *opening) OpenStateTopic(_ context.Context, spec driver.TableSpec) (driver.StateTopic, error) {
-	if err := o.Rows(spec); err != nil { // its table has to be there
+	if err := o.own.Rows(spec); err != nil { // creates its table
 		return nil, err
 	}
 	o.mu.Lock()
@@ -456,7 +443,7 @@ func (o *opening) OpenStateTopic(_ context.Context, spec driver.TableSpec) (driv
 		return nil, err
 	}
 	o.topics[spec.Name] = t
-	return t, t.runner.Stream("changes", o.deploymentOf().Resource(naming.Rows, spec.Name), lambdarunner.StreamMapping{MaxRetries: -1})
+	return t, t.runner.Stream("changes", o.stand.deployment.Resource(naming.Rows, spec.Name), lambdarunner.StreamMapping{MaxRetries: -1})
 }
 
 func (t *stateTopic) handle(_ context.Context, payload []byte) ([]byte, error) {
@@ -466,13 +453,13 @@ func (t *stateTopic) handle(_ context.Context, payload []byte) ([]byte, error) {
 	}
 	for _, text := range b.Records {
 		if c, ok, err := statetopic.DecodeStream(streams.Parse(text), t.spec); err == nil && ok {
-			t.tell(c)
+			t.publish(c)
 		}
 	}
 	return []byte("{}"), nil
 }
 
-func (t *stateTopic) tell(c driver.StateChange) {
+func (t *stateTopic) publish(c driver.StateChange) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for s := range t.subscribers {
@@ -495,7 +482,7 @@ func (t *stateTopic) Subscribe(ctx context.Context) (iter.Seq2[driver.StateChang
 		return nil, errClosed
 	default:
 	}
-	// What was written before is not to be told.
+	// A subscriber does not receive earlier changes.
 	if err := t.runner.WaitIdle(ctx); err != nil {
 		return nil, err
 	}

@@ -9,20 +9,19 @@ import (
 
 	"github.com/reventless-go/reventless/aws/counter"
 	"github.com/reventless-go/reventless/aws/eventcollector"
-	"github.com/reventless-go/reventless/aws/internal/handed"
+	"github.com/reventless-go/reventless/aws/internal/inflight"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/internal/streams"
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 	"github.com/reventless-go/reventless/driver"
 )
 
-// errNoSequence says that a record failed that cannot be named: the whole batch
-// has failed then.
+// errNoSequence fails the whole batch because the answer cannot name the failed record.
 var errNoSequence = errors.New("a record without a sequence number failed")
 
-// stream handles records of the stream of one table and returns the sequence
-// numbers of those that failed. Lambda goes on at the lowest one: what is behind
-// it comes again, and is known to be done.
+// stream handles records of the stream of a table and returns the sequence numbers of the
+// failed ones. Lambda continues at the lowest one and redelivers the later records, which
+// are recognized if they are done.
 func (h *handler) stream(ctx context.Context, m *measured, t wiring.Trigger, records []record) ([]string, error) {
 	changes := make([]streams.Change, len(records))
 	for i, r := range records {
@@ -47,19 +46,18 @@ func (h *handler) stream(ctx context.Context, m *measured, t wiring.Trigger, rec
 	return ids, nil
 }
 
-// recorded hands the commits of a log to each consumer, or to the relay, and returns
-// those that failed. They do not wait for one another, and one that fails is alone
-// with it.
+// recorded passes the commits of a log to all consumers, or to the relay, and returns the
+// failed ones. Consumers do not wait for each other.
 func (h *handler) recorded(ctx context.Context, t wiring.Trigger, changes []streams.Change) map[string]bool {
-	messages := make([]handed.Message[driver.Record], len(changes))
+	messages := make([]inflight.Message[driver.Record], len(changes))
 	for i, c := range changes {
 		r := eventcollector.DecodeStream(c, t.Component)
-		messages[i] = handed.Message[driver.Record]{ID: c.Sequence, Group: r.Stream, Message: r}
+		messages[i] = inflight.Message[driver.Record]{ID: c.Sequence, Group: r.Stream, Message: r}
 	}
 	var mu sync.Mutex
 	failed := map[string]bool{}
 	feed := func(handle func(context.Context, []driver.Delivery[driver.Record]) ([]driver.Settlement, error)) {
-		queued := handed.New[driver.Record](h.now)
+		queued := inflight.New[driver.Record](h.now)
 		queued.Add(messages...)
 		work(ctx, h, queued, manyRecords, streamPatience, handle)
 		mu.Lock()
@@ -86,11 +84,11 @@ func (h *handler) recorded(ctx context.Context, t wiring.Trigger, changes []stre
 	return failed
 }
 
-// counted handles the finishes of counters and returns the records that failed. A
-// counter has its finishes in every record until it hears that they were handled.
+// counted handles the finishes of counters and returns the failed records. Every record of
+// a counter has the finishes that are not marked as handled.
 func (h *handler) counted(ctx context.Context, component string, changes []streams.Change) map[string]bool {
 	failed := map[string]bool{}
-	queued := handed.New[string](h.now)
+	queued := inflight.New[string](h.now)
 	for _, c := range changes {
 		id, err := counter.DecodeStream(c)
 		switch {
@@ -99,7 +97,7 @@ func (h *handler) counted(ctx context.Context, component string, changes []strea
 				failed[c.Sequence] = true
 			}
 		case id != "":
-			queued.Add(handed.Message[string]{ID: c.Sequence, Group: id, Message: id})
+			queued.Add(inflight.Message[string]{ID: c.Sequence, Group: id, Message: id})
 		}
 	}
 	work(ctx, h, queued, manyRecords, streamPatience, func(ctx context.Context, deliveries []driver.Delivery[string]) ([]driver.Settlement, error) {
@@ -114,7 +112,7 @@ func (h *handler) counted(ctx context.Context, component string, changes []strea
 			again, after, err := h.finish(ctx, component, d)
 			if err != nil {
 				again, after = true, backoff(d.Attempt)
-				h.log.Warn("counter is tried again", "counter", component, "id", clip(id), "error", clip(err.Error()))
+				h.log.Warn("retry of a counter", "counter", component, "id", clip(id), "error", clip(err.Error()))
 			}
 			retrying[id], settlements[i].Retry, settlements[i].After = again, again, after
 		}
@@ -126,8 +124,8 @@ func (h *handler) counted(ctx context.Context, component string, changes []strea
 	return failed
 }
 
-// finish handles the finishes that a counter has now, in order, and removes those that
-// are done from it. It reports whether one is to be handled again, and after how long.
+// finish handles the current finishes of a counter in order and marks them as handled. It
+// returns whether one has to be retried, and the delay.
 func (h *handler) finish(ctx context.Context, component string, d driver.Delivery[string]) (again bool, after time.Duration, err error) {
 	finished, err := h.counters[component].Pending(ctx, d.Message)
 	if err != nil || len(finished) == 0 {

@@ -17,7 +17,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// fill has a function of commands put n numbers into a box.
+// fill sends a command for each number to a box.
 func (s *stack) fill(f *function, box string, numbers ...int) {
 	s.t.Helper()
 	var messages []map[string]any
@@ -29,8 +29,8 @@ func (s *stack) fill(f *function, box string, numbers ...int) {
 	}
 }
 
-// Row 10 of the lessons: batches that come twice, shifted, reordered and with gaps.
-func TestRecordsThatRepeatAreAppliedOnce(t *testing.T) {
+// Batches are repeated, shifted, reordered and have gaps.
+func TestRepeatedRecordsAreAppliedOnce(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	commands := s.start("commands/P", nil)
@@ -54,9 +54,9 @@ func TestRecordsThatRepeatAreAppliedOnce(t *testing.T) {
 	}
 }
 
-// Rows 11 and 12: a poison commit is parked within one invocation, its stream waits
-// for the read model that cannot take it, and nobody else waits.
-func TestPoisonRecordHoldsUpItsStreamOnly(t *testing.T) {
+// A poison commit is parked within one invocation and blocks only its stream in one read
+// model.
+func TestPoisonRecordBlocksOnlyItsStream(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	commands := s.start("commands/P", nil)
@@ -68,13 +68,13 @@ func TestPoisonRecordHoldsUpItsStreamOnly(t *testing.T) {
 	}
 	f.handles(records(box("a", 1, "101"), box("a", 2, "102"), box("b", 1, "103"), box("a", 3, "104")))
 	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":1}` {
-		t.Errorf("the row of the poisoned stream is %s, want what came before", got)
+		t.Errorf("the row of the blocked stream is %s, want the commits before", got)
 	}
 	if got := f.row("P.Boxes", "b"); got != `{"id":"b","sum":10}` {
 		t.Errorf("the row of the other stream is %s", got)
 	}
 	if got := f.row("P.BoxTotal", "all"); got != fmt.Sprintf(`{"id":"all","sum":%d}`, 14+poison) {
-		t.Errorf("the sibling has %s, want all of it", got)
+		t.Errorf("the row of the other read model is %s, want all commits", got)
 	}
 	if got := f.letters("P.Boxes"); len(got) != 1 || !strings.HasPrefix(got[0], "Commit a") {
 		t.Errorf("parked are %q, want the one commit", got)
@@ -84,8 +84,8 @@ func TestPoisonRecordHoldsUpItsStreamOnly(t *testing.T) {
 	}
 }
 
-// What is no record of a commit harms nobody else.
-func TestBadRecordsOfAStream(t *testing.T) {
+// Invalid records of a stream do not affect other records.
+func TestInvalidRecordsOfAStream(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	commands := s.start("commands/P", nil)
@@ -102,19 +102,19 @@ func TestBadRecordsOfAStream(t *testing.T) {
 	imageless := s.record("P.Box", "304", map[string]any{"Keys": map[string]any{"id": map[string]any{"S": "big"}, "sequenceNr": map[string]any{"N": "1"}}})
 	f.handles(records(gone, foreign, removed, imageless, s.change(commands, "P.Box", "a", 1, "305")))
 	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":1}` {
-		t.Errorf("the row is %s, though its record was fine", got)
+		t.Errorf("the row is %s although its record was valid", got)
 	}
 	if got := f.row("P.Boxes", "big"); got != `{"id":"big","sum":5}` {
 		t.Errorf("the row is %s: a record without its image is read from the log", got)
 	}
 	if got := f.letters("P.Boxes"); len(got) != 3 {
-		t.Errorf("parked are %q, want the commit that is gone, the foreign item and the removal", got)
+		t.Errorf("parked are %q, want the missing commit, the invalid item and the removal", got)
 	}
 }
 
-// A store that is away is no reason to park: the records come again from the
-// lowest one on that failed.
-func TestRecordsComeAgainWhenTheStoreIsAway(t *testing.T) {
+// Records are not parked while a store is unavailable. They are redelivered from the first
+// failed one.
+func TestRecordsAreRedeliveredWhileTheStoreIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	commands := s.start("commands/P", nil)
@@ -156,8 +156,8 @@ func (m missing) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// A deployment that adds a read model makes its functions and its table side by side.
-func TestATableThatIsNotThereYetParksNothing(t *testing.T) {
+// A deployment creates the functions and the table of a new read model concurrently.
+func TestRecordsAreNotParkedBeforeTheirTableExists(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	commands := s.start("commands/P", nil)
@@ -179,9 +179,9 @@ func TestATableThatIsNotThereYetParksNothing(t *testing.T) {
 	}
 }
 
-// Ten commands of one batch are one commit, which changes more rows than a transaction
-// takes.
-func TestCommitThatChangesMoreRowsThanATransaction(t *testing.T) {
+// Ten commands of a batch become one commit, which changes more rows than the limit of a
+// transaction.
+func TestCommitExceedsTheRowsOfATransaction(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	commands := s.start("commands/P", nil)
@@ -208,25 +208,25 @@ func TestCommitThatChangesMoreRowsThanATransaction(t *testing.T) {
 	}
 }
 
-// away is a transport whose store is away for a while, from its first request on.
-type away struct {
+// outage is a transport that fails for four seconds from its first request.
+type outage struct {
 	*awstest.Faults
 	once sync.Once
 }
 
-func (a *away) RoundTrip(r *http.Request) (*http.Response, error) {
+func (a *outage) RoundTrip(r *http.Request) (*http.Response, error) {
 	a.once.Do(func() { time.AfterFunc(4*time.Second, a.Stop) })
 	return a.Faults.RoundTrip(r)
 }
 
-// A function waits for the store as long as it has time, rather than use up the
-// attempts of its mapping.
+// A function waits for an unavailable store while it has time, to save the retries of its
+// event source mapping.
 func TestRecordsWaitForTheStoreInTheFunction(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	commands := s.start("commands/P", nil)
 	s.fill(commands, "a", 1)
-	f := s.start("projections/P", &away{Faults: awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.Throttle, Probability: 1})})
+	f := s.start("projections/P", &outage{Faults: awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.Throttle, Probability: 1})})
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	if got, err := f.invokeIn(ctx, records(s.change(commands, "P.Box", "a", 1, "101"))); err != nil || len(got) > 0 {
@@ -248,21 +248,21 @@ func TestUnknownSource(t *testing.T) {
 	queue := s.messageOf(naming.Commands, "P.Box", "m1", "a", put("P.Box", "a", "c", 1))
 	f.handles(records(unknown, s.change(commands, "P.Box", "a", 1, "101"), queue), "100", "m1")
 	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":1}` {
-		t.Errorf("the row is %s, though its record was fine", got)
+		t.Errorf("the row is %s although its record was valid", got)
 	}
 	if !strings.Contains(f.out.String(), "does not serve this source") {
-		t.Error("the log does not say so")
+		t.Error("the log does not report it")
 	}
 }
 
-func TestEventsThatAreNone(t *testing.T) {
+func TestInvalidEvents(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	for _, name := range []string{"commands/P", "projections/P", "counters/P"} {
 		f := s.start(name, nil)
 		for _, bad := range []string{"", "null", "{}", `{"Records":[]}`, `{"Records":[1]}`, `{"Records":[{}]}`, "no JSON"} {
 			if got, err := f.invoke(bad); err == nil {
-				t.Errorf("%s took %q and answered %q", name, bad, got)
+				t.Errorf("%s accepted %q with the answer %q", name, bad, got)
 			}
 		}
 		if m := f.out.last(t); m["Errors"] != 1.0 {
@@ -271,8 +271,7 @@ func TestEventsThatAreNone(t *testing.T) {
 	}
 }
 
-// A counter tells what it reached by the stream of its counts, once, whatever
-// repeats.
+// A counter publishes a finish from the stream of its counts once.
 func TestCounters(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -301,20 +300,20 @@ func TestCounters(t *testing.T) {
 	f.handles(event)
 	f.handles(event)
 	if got := f.commits("P.Full", "a"); got != 1 {
-		t.Errorf("the counter told %d times that it is full, want once", got)
+		t.Errorf("the counter published %d finishes, want one", got)
 	}
 	if got := f.letters("P.Full"); len(got) != 1 {
-		t.Errorf("parked are %q, want the item that is no counter", got)
+		t.Errorf("parked are %q, want the invalid item", got)
 	}
 	state, err := f.counters["P.Full"].State(t.Context(), "a")
 	if err != nil || state.Finished != 1 || state.Count != 5 {
 		t.Errorf("the state is %+v, %v", state, err)
 	}
 	if left, err := f.counters["P.Full"].Pending(t.Context(), "a"); err != nil || len(left) != 0 {
-		t.Errorf("the counter still has the finishes %v, %v", left, err)
+		t.Errorf("the pending finishes are %v, %v", left, err)
 	}
 	reactions.handles(records(s.change(f, "P.Full", "a", 1, "900")))
 	if sent := s.received(naming.Commands, "P.Box"); len(sent) != 1 || !strings.Contains(sent[0]["body"].(string), `"type":"Close"`) {
-		t.Errorf("the commands %v were sent, want that of the full counter", sent)
+		t.Errorf("the commands %v were sent, want the command for the finished counter", sent)
 	}
 }

@@ -99,7 +99,7 @@ var _ driver.Scheduler = (*Scheduler)(nil)
 type Target struct {
 	// Group is the schedule group.
 	Group string
-	// Queue is the name or URL of the queue, QueueARN its ARN.
+	// Queue is the URL of the queue, QueueARN its ARN.
 	Queue, QueueARN string
 	// RoleARN is the role in which the service sends to the queue.
 	RoleARN string
@@ -236,13 +236,9 @@ func (s *Scheduler) create(ctx context.Context, sched driver.Schedule) error {
 	if text, err = in.encode(); err != nil {
 		return err
 	}
-	url, err := s.queue.URL(ctx)
-	if err != nil {
-		return err
-	}
 	delay := (max(due.Sub(s.now()), 0) + time.Second - 1) / time.Second
 	_, err = s.queue.Client.SendMessage(ctx, &sqs.SendMessageInput{
-		QueueUrl: url, MessageBody: &text, DelaySeconds: int32(delay), //nolint:gosec // it is near
+		QueueUrl: s.queue.URL(), MessageBody: &text, DelaySeconds: int32(delay), //nolint:gosec // it is near
 	})
 	return awssqs.Classify(err)
 }

@@ -1,13 +1,12 @@
-// Package awstest gives tests implementations of AWS services that others wrote:
-// DynamoDB Local, Amazon's own emulator of DynamoDB and its streams, and
-// MiniStack for the rest. Each is started once per test binary, on a port of its
-// own, and ends with it. Package naming's stacks keep tests apart: see [Stack].
+// Package awstest starts emulators of AWS services for tests: DynamoDB Local, Amazon's
+// emulator of DynamoDB and its streams, and MiniStack for the other services. Each emulator
+// is started once per test binary, on its own port, and ends with it. Tests use different
+// stacks, see [Stack], so they can share an emulator.
 //
-// An emulator is not AWS. It shows that the drivers work with something that was
-// not made for them; what AWS is documented to do stands above what it does.
+// An emulator is not AWS. Where the two differ, the documentation of AWS is decisive.
 //
-// The SDK's clients do not retry, so that tests can count, unless they are those of
-// [Emulator.Patient]. [Counter] and [Faults] stand between client and emulator.
+// Clients do not retry, so that tests can count requests, except for those of
+// [Emulator.Patient]. [Counter] and [Faults] are transports between client and emulator.
 package awstest
 
 import (
@@ -22,11 +21,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
@@ -37,7 +33,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
-// What the emulators and their clients have in common.
+// The region and account of all emulators and clients.
 const (
 	Region  = "eu-central-1"
 	Account = "000000000000"
@@ -45,9 +41,9 @@ const (
 
 // Emulator is a running emulator.
 type Emulator struct {
-	// Name is the emulator's, for messages.
+	// Name is the name for messages.
 	Name string
-	// Endpoint is where all of its services answer: "http://127.0.0.1:PORT".
+	// Endpoint is the endpoint of all services: "http://127.0.0.1:PORT".
 	Endpoint string
 
 	logFile string
@@ -65,9 +61,9 @@ func DynamoDB(t testing.TB) *Emulator {
 	return dynamoDB.get(t)
 }
 
-// NewDynamoDB returns a DynamoDB Local that nobody else uses, and which ends with
-// the test. What a table's stream has told it looks at again with every request for
-// more, also that of tables that are gone: for tests that write much.
+// NewDynamoDB returns a DynamoDB Local for this test alone, which ends with the test. It is
+// for tests that write much: with every request for stream records, DynamoDB Local reads
+// all earlier records again, also those of deleted tables.
 func NewDynamoDB(t testing.TB) *Emulator {
 	t.Helper()
 	s := server{program: dynamoDBLocal}
@@ -76,28 +72,27 @@ func NewDynamoDB(t testing.TB) *Emulator {
 	return e
 }
 
-// MiniStack returns MiniStack, for all clients. DynamoDB Local is the authority
-// for DynamoDB; MiniStack's is for what its other services do with tables.
+// MiniStack returns MiniStack, for all clients. Its DynamoDB is less exact than DynamoDB
+// Local and serves its other services.
 func MiniStack(t testing.TB) *Emulator {
 	t.Helper()
 	return miniStack.get(t)
 }
 
-// MiniStackWithIAM returns a MiniStack beside the other one that lets functions do
-// what the policies of their roles allow, and nothing else. The clients are those of
-// the account's root, who may do everything.
+// MiniStackWithIAM returns a second MiniStack, which enforces the policies of the roles of
+// functions. The clients have the unlimited permissions of the account's root.
 func MiniStackWithIAM(t testing.TB) *Emulator {
 	t.Helper()
 	return enforcingMini.get(t)
 }
 
-// Run runs the tests of m, ends the emulators and returns the exit code. A
-// package that uses emulators has
+// Run runs the tests of m, ends the emulators and returns the exit code. A package that
+// uses emulators needs
 //
 //	func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
 func Run(m *testing.M) int {
 	running.Store(true)
-	// They wait more than they compute. The command line has the last word.
+	// The tests wait more than they compute. A flag on the command line takes precedence.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
@@ -108,11 +103,11 @@ func Run(m *testing.M) int {
 	return code
 }
 
-// Stack returns the name of a stack that nobody else uses, for package naming.
+// Stack returns a unique name of a stack for package naming.
 func Stack() string { return "t" + strings.ToLower(rand.Text()[:12]) }
 
-// Config returns the configuration of a client of e: dummy credentials, no
-// retries. transport is nil for the plain one.
+// Config returns the configuration of a client of e with dummy credentials and without
+// retries. A nil transport means the plain one.
 func (e *Emulator) Config(transport http.RoundTripper) aws.Config {
 	if transport == nil {
 		transport = Transport()
@@ -120,7 +115,7 @@ func (e *Emulator) Config(transport http.RoundTripper) aws.Config {
 	return aws.Config{
 		Region:       Region,
 		BaseEndpoint: aws.String(e.Endpoint),
-		// The access key chooses the database of an emulator that keeps several.
+		// The access key selects the database if an emulator has several.
 		Credentials: aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, ctx.Err()
 		}),
@@ -129,7 +124,7 @@ func (e *Emulator) Config(transport http.RoundTripper) aws.Config {
 	}
 }
 
-// Clients are clients of one emulator over one transport.
+// Clients are clients of one emulator that use one transport.
 type Clients struct {
 	DynamoDB    *dynamodb.Client
 	Streams     *dynamodbstreams.Client
@@ -141,22 +136,15 @@ type Clients struct {
 	Lambda      *lambda.Client
 }
 
-// Clients returns clients of e. transport is nil for the plain one, or a
-// [Counter], [Faults], or one over the other.
+// Clients returns clients of e. A nil transport means the plain one.
 func (e *Emulator) Clients(transport http.RoundTripper) *Clients {
 	return clients(e.Config(transport))
 }
 
-// Patient returns clients that send again what failed, as the SDK's do by
-// themselves, but for longer and without their pauses.
+// Patient returns clients that retry like clients of the SDK with default settings, but
+// more often and without pauses.
 func (e *Emulator) Patient(transport http.RoundTripper) *Clients {
 	return clients(e.patient(transport))
-}
-
-func retryer() aws.Retryer {
-	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts, o.MaxBackoff, o.RateLimiter = 20, time.Millisecond, ratelimit.None
-	})
 }
 
 func clients(cfg aws.Config) *Clients {
@@ -165,22 +153,22 @@ func clients(cfg aws.Config) *Clients {
 		Streams:     dynamodbstreams.NewFromConfig(cfg),
 		SQS:         sqs.NewFromConfig(cfg),
 		SNS:         sns.NewFromConfig(cfg),
-		S3:          s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }), // its bucket's host would have to resolve
+		S3:          s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }), // the host name of a bucket does not resolve
 		Scheduler:   scheduler.NewFromConfig(cfg),
 		EventBridge: eventbridge.NewFromConfig(cfg),
 		Lambda:      lambda.NewFromConfig(cfg),
 	}
 }
 
-// Transport returns the transport that all clients share, so that thousands of
-// tests do not leave thousands of connections behind.
+// Transport returns the transport that all clients share, to limit the number of
+// connections.
 var Transport = sync.OnceValue(func() http.RoundTripper {
 	return whole{&http.Transport{MaxIdleConnsPerHost: 64, MaxConnsPerHost: 128}}
 })
 
-// whole is a transport made fit for servers that are near: the SDK closes the body
-// of a request when it has the answer, and where that comes before the transport
-// has seen the body's end, the connection is closed in the middle of the answer.
+// whole reads the body of a request before it sends the request. Otherwise a fast answer
+// could close the connection: the SDK closes the body of the request when it receives the
+// answer, perhaps before the transport has read the end of the body.
 type whole struct{ next http.RoundTripper }
 
 func (w whole) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -209,10 +197,9 @@ func (w whole) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// maxLocks bounds how often a request is sent that could not have a lock.
+// maxLocks is the maximum number of attempts after lock timeouts.
 const maxLocks = 20
 
-// lockTimeout is what DynamoDB Local says, as an internal error, when a table's lock was
-// not to be had on a busy machine. The request had no effect then. DynamoDB has no such
-// error.
+// lockTimeout matches the internal error that DynamoDB Local returns if it cannot lock a
+// table on a busy machine. The request has no effect. DynamoDB has no such error.
 var lockTimeout = regexp.MustCompile(`(?i)time(d )?-?out.{0,40}lock|lock.{0,40}time(d )?-?out`)

@@ -18,14 +18,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
-	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
-	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/aws-sdk-go-v2/service/scheduler"
-	"github.com/aws/aws-sdk-go-v2/service/sns"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/internal/testenv"
@@ -33,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
 
-// table makes a table of one item per id.
+// table creates a table with the key id.
 func table(t *testing.T, c *dynamodb.Client) string {
 	t.Helper()
 	name := awstest.Stack()
@@ -68,136 +60,20 @@ func has(t *testing.T, c *dynamodb.Client, table, id string) bool {
 	return len(got.Item) > 0
 }
 
-func TestEmulatorsKeepWhatTheyAreGiven(t *testing.T) {
-	t.Parallel()
-	for _, e := range []*awstest.Emulator{awstest.DynamoDB(t), awstest.MiniStack(t)} {
-		count := awstest.NewCounter(nil)
-		c := e.Clients(count)
-		name := table(t, c.DynamoDB)
-		if has(t, c.DynamoDB, name, "a") {
-			t.Errorf("%s: a new table has an item", e.Name)
-		}
-		if err := put(t.Context(), c.DynamoDB, name, "a"); err != nil {
-			t.Errorf("%s: %v", e.Name, err)
-		}
-		if !has(t, c.DynamoDB, name, "a") {
-			t.Errorf("%s: the item is not there", e.Name)
-		}
-		streams, err := c.Streams.ListStreams(t.Context(), &dynamodbstreams.ListStreamsInput{TableName: &name})
-		if err != nil || len(streams.Streams) != 1 {
-			t.Errorf("%s: got %v and the error %v, want the table's stream", e.Name, streams, err)
-		}
-		for op, want := range map[string]int{"DynamoDB.CreateTable": 1, "DynamoDB.GetItem": 2, "DynamoDB.PutItem": 1, "DynamoDBStreams.ListStreams": 1} {
-			if got := count.Of(op); got != want {
-				t.Errorf("%s: counted %d of %s, want %d", e.Name, got, op, want)
-			}
-		}
-		if got := count.Of(); got != 5 {
-			t.Errorf("%s: counted %d in all, want 5: %v", e.Name, got, count.All())
-		}
-	}
-}
-
-func TestMiniStackHasTheServices(t *testing.T) {
-	t.Parallel()
-	count := awstest.NewCounter(nil)
-	c := awstest.MiniStack(t).Clients(count)
-	name := awstest.Stack()
-	q, err := c.SQS.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(name + ".fifo"), Attributes: map[string]string{"FifoQueue": "true"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = c.SQS.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: q.QueueUrl, MessageBody: aws.String("hello"), MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("d")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := c.SQS.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: q.QueueUrl})
-	if err != nil || len(got.Messages) != 1 || *got.Messages[0].Body != "hello" {
-		t.Errorf("got %+v and the error %v, want the message", got, err)
-	}
-	topic, err := c.SNS.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: &name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.SNS.Publish(t.Context(), &sns.PublishInput{TopicArn: topic.TopicArn, Message: aws.String("hello")}); err != nil {
-		t.Error(err)
-	}
-	if _, err := c.S3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &name, CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: awstest.Region}}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.S3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &name, Key: aws.String("a b+c"), Body: strings.NewReader("hello")}); err != nil {
-		t.Fatal(err)
-	}
-	object, err := c.S3.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &name, Key: aws.String("a b+c")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer object.Body.Close()
-	if body, err := io.ReadAll(object.Body); err != nil || string(body) != "hello" {
-		t.Errorf("got the object %q and the error %v, want what was put", body, err)
-	}
-	if _, err := c.Scheduler.CreateScheduleGroup(t.Context(), &scheduler.CreateScheduleGroupInput{Name: &name}); err != nil {
-		t.Error(err)
-	}
-	if _, err := c.EventBridge.ListRules(t.Context(), &eventbridge.ListRulesInput{}); err != nil {
-		t.Error(err)
-	}
-	if _, err := c.Lambda.ListFunctions(t.Context(), &lambda.ListFunctionsInput{}); err != nil {
-		t.Error(err)
-	}
-	for _, op := range []string{"SQS.SendMessage", "SNS.Publish", "S3.PutObject", "Scheduler.CreateScheduleGroup", "EventBridge.ListRules", "Lambda.ListFunctions"} {
-		if got := count.Of(op); got != 1 {
-			t.Errorf("counted %d of %s, want 1: %v", got, op, count.All())
-		}
-	}
-}
-
-// When this fails the transport that makes up for it can go.
-func TestMiniStackForgetsAttemptsToReceive(t *testing.T) {
-	t.Parallel()
-	c := awstest.MiniStack(t).Clients(nil).SQS
-	q, err := c.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(awstest.Stack() + ".fifo"), Attributes: map[string]string{"FifoQueue": "true"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: q.QueueUrl, MessageBody: aws.String("hello"), MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("d")}); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []int{1, 0} {
-		got, err := c.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: q.QueueUrl, ReceiveRequestAttemptId: aws.String("attempt")})
-		if err != nil || len(got.Messages) != want {
-			t.Errorf("got %d messages and the error %v, want %d", len(got.Messages), err, want)
-		}
-	}
-}
-
-// The service's own errors, as the SDK understands them: what it would repeat is
-// what a driver has to repeat.
-func TestFaultsLookLikeTheServices(t *testing.T) {
+// The SDK retries the injected errors as it retries the real errors of the services.
+func TestFaultsAreErrorsOfTheServices(t *testing.T) {
 	t.Parallel()
 	retryable := retry.IsErrorRetryables(retry.DefaultRetryables)
 	throttle := retry.IsErrorThrottles(retry.DefaultThrottles)
 	timeout := retry.IsErrorTimeouts(retry.DefaultTimeouts)
-	e := &awstest.Emulator{Endpoint: "http://127.0.0.1:1"} // no request gets there
+	e := &awstest.Emulator{Endpoint: "http://127.0.0.1:1"} // no request is sent
 	calls := map[string]func(context.Context, *awstest.Clients) error{
 		"DynamoDB": func(ctx context.Context, c *awstest.Clients) error { return put(ctx, c.DynamoDB, "table", "id") },
-		"DynamoDBStreams": func(ctx context.Context, c *awstest.Clients) error {
-			_, err := c.Streams.ListStreams(ctx, nil)
-			return err
-		},
-		"SQS": func(ctx context.Context, c *awstest.Clients) error { _, err := c.SQS.ListQueues(ctx, nil); return err },
-		"SNS": func(ctx context.Context, c *awstest.Clients) error { _, err := c.SNS.ListTopics(ctx, nil); return err },
-		"S3":  func(ctx context.Context, c *awstest.Clients) error { _, err := c.S3.ListBuckets(ctx, nil); return err },
+		"SQS":      func(ctx context.Context, c *awstest.Clients) error { _, err := c.SQS.ListQueues(ctx, nil); return err },
+		"SNS":      func(ctx context.Context, c *awstest.Clients) error { _, err := c.SNS.ListTopics(ctx, nil); return err },
+		"S3":       func(ctx context.Context, c *awstest.Clients) error { _, err := c.S3.ListBuckets(ctx, nil); return err },
 		"Scheduler": func(ctx context.Context, c *awstest.Clients) error {
 			_, err := c.Scheduler.ListSchedules(ctx, nil)
-			return err
-		},
-		"EventBridge": func(ctx context.Context, c *awstest.Clients) error {
-			_, err := c.EventBridge.ListRules(ctx, nil)
-			return err
-		},
-		"Lambda": func(ctx context.Context, c *awstest.Clients) error {
-			_, err := c.Lambda.ListFunctions(ctx, nil)
 			return err
 		},
 	}
@@ -215,26 +91,26 @@ func TestFaultsLookLikeTheServices(t *testing.T) {
 				var api interface{ ErrorCode() string }
 				if errors.As(err, &api) {
 					seen[api.ErrorCode()] = true
-					// The two that the SDK does not know as what they are: a driver has to.
-					if code := api.ErrorCode(); code == "Throttled" || service == "DynamoDBStreams" && code == "LimitExceededException" {
+					// The SDK does not recognize this one; the driver has to.
+					if api.ErrorCode() == "Throttled" {
 						continue
 					}
 				}
 				if retryable.IsErrorRetryable(err) != aws.TrueTernary {
-					t.Errorf("%v of %s: %v is nothing that the SDK would repeat", fault, service, err)
+					t.Errorf("%v of %s: the SDK does not retry %v", fault, service, err)
 				}
 				if got, want := throttle.IsErrorThrottle(err) == aws.TrueTernary, fault == awstest.Throttle; got != want {
 					t.Errorf("%v of %s: throttled is %t, want %t: %v", fault, service, got, want, err)
 				}
 				if fault == awstest.Timeout && timeout.IsErrorTimeout(err) != aws.TrueTernary {
-					t.Errorf("%v of %s: %v is no timeout", fault, service, err)
+					t.Errorf("%v of %s: %v is not a timeout", fault, service, err)
 				}
 				if fault == awstest.Reset && !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("%v of %s: %v is no reset", fault, service, err)
+					t.Errorf("%v of %s: %v is not a reset", fault, service, err)
 				}
 			}
 			if n := faults.Injected()[fault.String()]; n != 20 {
-				t.Errorf("%v of %s struck %d times, want 20", fault, service, n)
+				t.Errorf("%v of %s was injected %d times, want 20", fault, service, n)
 			}
 			if service == "DynamoDB" && fault == awstest.Throttle && !seen["ProvisionedThroughputExceededException"] || seen["UnknownError"] {
 				t.Errorf("%v of %s: got the codes %v", fault, service, seen)
@@ -256,7 +132,7 @@ func TestFaultsBeforeAndAfterTheEffect(t *testing.T) {
 		c := e.Clients(awstest.NewFaults(count, 1, awstest.Rule{Fault: fault, Operations: []string{"DynamoDB.PutItem"}, Calls: []int{2}})).DynamoDB
 		first, second, third := fault.String()+"1", fault.String()+"2", fault.String()+"3"
 		if err := put(t.Context(), c, name, first); err != nil {
-			t.Errorf("%v of the second call: the first fails: %v", fault, err)
+			t.Errorf("%v of the second call: the first call failed: %v", fault, err)
 		}
 		err := put(t.Context(), c, name, second)
 		if err == nil {
@@ -265,38 +141,38 @@ func TestFaultsBeforeAndAfterTheEffect(t *testing.T) {
 		var netErr net.Error
 		if wantTimeout := fault == awstest.Timeout || fault == awstest.TimeoutAfter; wantTimeout != (errors.As(err, &netErr) && netErr.Timeout()) {
 			t.Errorf("%v: got %v, want a timeout: %t", fault, err, wantTimeout)
-		} else if wantTimeout != errors.Is(err, context.DeadlineExceeded) { // as it is with net/http's
-			t.Errorf("%v: %v passes for the end of a context: %t", fault, err, !wantTimeout)
+		} else if wantTimeout != errors.Is(err, context.DeadlineExceeded) { // as with timeouts of net/http
+			t.Errorf("%v: %v is a DeadlineExceeded: %t", fault, err, !wantTimeout)
 		}
 		if err := put(t.Context(), c, name, third); err != nil {
-			t.Errorf("%v of the second call: the third fails: %v", fault, err)
+			t.Errorf("%v of the second call: the third call failed: %v", fault, err)
 		}
 		if got := has(t, plain, name, second); got != effect {
-			t.Errorf("%v: the item is there: %t, want %t", fault, got, effect)
+			t.Errorf("%v: the item exists: %t, want %t", fault, got, effect)
 		}
 		want := 2
 		if effect {
 			want = 3
 		}
 		if got := count.Of("DynamoDB.PutItem"); got != want {
-			t.Errorf("%v: %d requests went on, want %d", fault, got, want)
+			t.Errorf("%v: %d requests were forwarded, want %d", fault, got, want)
 		}
 	}
 }
 
-func TestUnprocessedItemsComeBack(t *testing.T) {
+func TestUnprocessedItemsAreReturned(t *testing.T) {
 	t.Parallel()
 	e := awstest.DynamoDB(t)
 	name := table(t, e.Clients(nil).DynamoDB)
-	c := e.Clients(awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.Unprocessed, Probability: 1, Max: 2})).DynamoDB
+	c := e.Clients(awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.Unprocessed, Calls: []int{1}})).DynamoDB
 	write := &dynamodb.BatchWriteItemInput{RequestItems: map[string][]ddb.WriteRequest{name: {{PutRequest: &ddb.PutRequest{Item: key("a")}}}}}
 	wrote, err := c.BatchWriteItem(t.Context(), write)
 	if err != nil || len(wrote.UnprocessedItems[name]) != 1 || has(t, c, name, "a") {
-		t.Fatalf("got %+v and the error %v, want the item back and not stored", wrote, err)
+		t.Fatalf("got %+v and the error %v, want the item unprocessed and not stored", wrote, err)
 	}
 	read, err := c.BatchGetItem(t.Context(), &dynamodb.BatchGetItemInput{RequestItems: map[string]ddb.KeysAndAttributes{name: {Keys: []map[string]ddb.AttributeValue{key("a")}}}})
 	if err != nil || len(read.UnprocessedKeys[name].Keys) != 1 {
-		t.Fatalf("got %+v and the error %v, want the key back", read, err)
+		t.Fatalf("got %+v and the error %v, want the key unprocessed", read, err)
 	}
 	if wrote, err = c.BatchWriteItem(t.Context(), &dynamodb.BatchWriteItemInput{RequestItems: wrote.UnprocessedItems}); err != nil || len(wrote.UnprocessedItems) != 0 || !has(t, c, name, "a") {
 		t.Errorf("got %+v and the error %v, want the item stored", wrote, err)
@@ -307,7 +183,7 @@ func TestFaultsRepeatWithTheirSeed(t *testing.T) {
 	t.Parallel()
 	e := &awstest.Emulator{Endpoint: "http://127.0.0.1:1"}
 	run := func(seed uint64) string {
-		// What is not reset times out, so that no request leaves.
+		// All other requests time out, so that no request is sent.
 		faults := awstest.NewFaults(
 			nil, seed,
 			awstest.Rule{Fault: awstest.Reset, Probability: 0.3}, awstest.Rule{Fault: awstest.Timeout, Probability: 1},
@@ -327,19 +203,19 @@ func TestFaultsRepeatWithTheirSeed(t *testing.T) {
 		return b.String()
 	}
 	if one, two := run(1), run(1); one != two {
-		t.Errorf("the same seed gives\n%s and\n%s", one, two)
+		t.Errorf("equal seeds give different faults:\n%s\n%s", one, two)
 	}
 	if one, two := run(1), run(2); one == two {
-		t.Errorf("two seeds give the same: %s", one)
+		t.Errorf("different seeds give equal faults: %s", one)
 	}
 }
 
-// A child is a test binary of its own that waits to be killed.
+// A child process runs this test binary and waits for its end.
 const childEnv = "AWSTEST_CHILD"
 
 func TestChild(t *testing.T) {
 	if os.Getenv(childEnv) == "" {
-		t.Skip("it is for TestBinariesDoNotMeet")
+		t.Skip("a child of TestBinariesAreIsolated")
 	}
 	e := awstest.DynamoDB(t)
 	c := e.Clients(nil).DynamoDB
@@ -353,10 +229,10 @@ func TestChild(t *testing.T) {
 	if _, err := os.Stdout.WriteString("endpoint " + e.Endpoint + " " + awstest.MiniStack(t).Endpoint + "\n"); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent is done
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
 }
 
-func TestBinariesDoNotMeet(t *testing.T) {
+func TestBinariesAreIsolated(t *testing.T) {
 	t.Parallel()
 	testenv.Needs(t, "dynamodb-local")
 	testenv.Needs(t, "ministack")
@@ -385,12 +261,12 @@ func TestBinariesDoNotMeet(t *testing.T) {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			if text, ok := strings.CutPrefix(lines.Text(), "endpoint "); ok {
 				c.endpoints = strings.Fields(text)
-				go io.Copy(io.Discard, out) //nolint:errcheck // so that the child can write
+				go io.Copy(io.Discard, out) //nolint:errcheck // so that writes of the child do not block
 				return c
 			}
 			said.WriteString(lines.Text() + "\n")
 		}
-		t.Fatalf("the child said no endpoint but\n%s", said.String())
+		t.Fatalf("the child printed no endpoint but\n%s", said.String())
 		return nil
 	}
 	children := make(chan *child)
@@ -400,24 +276,24 @@ func TestBinariesDoNotMeet(t *testing.T) {
 	seen := map[string]bool{}
 	for _, ep := range append(one.endpoints, two.endpoints...) {
 		if seen[ep] {
-			t.Errorf("two emulators answer at %s", ep)
+			t.Errorf("two emulators use %s", ep)
 		}
 		seen[ep] = true
 		if !listens(ep) {
-			t.Errorf("nobody answers at %s", ep)
+			t.Errorf("no emulator answers at %s", ep)
 		}
 	}
-	// One ends as it should, the other is killed: neither leaves anything running.
+	// One child ends normally, the other is killed. Both end their emulators.
 	if err := one.in.Close(); err != nil {
 		t.Error(err)
 	}
 	if err := one.cmd.Wait(); err != nil {
-		t.Errorf("the child that was not killed: %v", err)
+		t.Errorf("the first child: %v", err)
 	}
-	gone(t, one.endpoints)
+	wantEnded(t, one.endpoints)
 	for _, ep := range two.endpoints {
 		if !listens(ep) {
-			t.Errorf("the end of one binary ended another's emulator at %s", ep)
+			t.Errorf("the end of the first child ended the emulator of the second at %s", ep)
 		}
 	}
 	if err := two.cmd.Process.Kill(); err != nil {
@@ -425,9 +301,9 @@ func TestBinariesDoNotMeet(t *testing.T) {
 	}
 	_ = two.cmd.Wait() // it was killed
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux ends the children of a process that is killed")
+		t.Skip("only Linux kills the children of a killed process")
 	}
-	gone(t, two.endpoints)
+	wantEnded(t, two.endpoints)
 }
 
 func listens(endpoint string) bool {
@@ -439,14 +315,14 @@ func listens(endpoint string) bool {
 	return true
 }
 
-func gone(t *testing.T, endpoints []string) {
+func wantEnded(t *testing.T, endpoints []string) {
 	t.Helper()
 	for _, ep := range endpoints {
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for ; listens(ep) && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		}
 		if listens(ep) {
-			t.Errorf("the emulator at %s outlives the tests", ep)
+			t.Errorf("the emulator at %s still runs", ep)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 )
 
-// Counter counts the requests that go through it, by operation.
+// Counter counts the requests that pass through it by operation.
 type Counter struct {
 	next http.RoundTripper
 
@@ -18,7 +18,7 @@ type Counter struct {
 	seen map[string]int
 }
 
-// NewCounter returns a counter before next; nil is the plain transport.
+// NewCounter returns a counter in front of next; nil means the plain transport.
 func NewCounter(next http.RoundTripper) *Counter {
 	if next == nil {
 		next = Transport()
@@ -26,7 +26,7 @@ func NewCounter(next http.RoundTripper) *Counter {
 	return &Counter{next: next, seen: map[string]int{}}
 }
 
-// RoundTrip counts the request and hands it on.
+// RoundTrip counts the request and forwards it.
 func (c *Counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.mu.Lock()
 	c.seen[Operation(r)]++
@@ -34,8 +34,8 @@ func (c *Counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.next.RoundTrip(r)
 }
 
-// Of returns how many requests of the operations there were, named as by
-// [Operation]; without operations, how many of any.
+// Of returns the number of requests of operations, which have the names of [Operation], or
+// of all requests if there are no operations.
 func (c *Counter) Of(operations ...string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,9 +62,8 @@ func (c *Counter) Reset() {
 	clear(c.seen)
 }
 
-// Operation names what an SDK's request is about: "DynamoDB.PutItem",
-// "DynamoDBStreams.GetRecords", "SQS.SendMessageBatch", "SNS.Publish",
-// "S3.PutObject", "Scheduler.CreateSchedule", "EventBridge.PutEvents".
+// Operation returns the service and operation of a request of the SDK, such as
+// "DynamoDB.PutItem", "SQS.SendMessageBatch" and "Scheduler.CreateSchedule".
 func Operation(r *http.Request) string {
 	if operation, ok := r.Context().Value(asked{}).(string); ok {
 		return operation

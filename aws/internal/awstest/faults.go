@@ -22,30 +22,27 @@ import (
 	"syscall"
 )
 
-// Fault is what goes wrong with a request.
+// Fault is a failure of a request.
 type Fault uint8
 
-// The faults. Those that end in After are reported although the request had its
-// effect.
+// The faults. In those that end in After, the request has its effect.
 const (
-	// Throttle answers as the service does when it is asked too often: with any of
-	// the errors that it has for that.
+	// Throttle answers with one of the throttling errors of the service.
 	Throttle Fault = iota + 1
-	// Internal answers as the service does when it is broken, with status 500.
+	// Internal answers with the internal error of the service, status 500.
 	Internal
-	// InternalAfter does so after the effect.
+	// InternalAfter is Internal after the effect.
 	InternalAfter
-	// Reset resets the connection before the service has the request.
+	// Reset resets the connection before the service receives the request.
 	Reset
-	// ResetAfter resets it while the service answers.
+	// ResetAfter resets the connection during the answer.
 	ResetAfter
-	// Timeout times out before the service has the request. It does not take the
-	// time.
+	// Timeout is a timeout, without a wait, before the service receives the request.
 	Timeout
-	// TimeoutAfter times out after the effect.
+	// TimeoutAfter is Timeout after the effect.
 	TimeoutAfter
-	// Unprocessed hands back all items of BatchWriteItem or all keys of
-	// BatchGetItem, with status 200; it does nothing to other operations.
+	// Unprocessed returns all items of BatchWriteItem or all keys of BatchGetItem as
+	// unprocessed, with status 200. It does not affect other operations.
 	Unprocessed
 )
 
@@ -58,23 +55,21 @@ func (f Fault) String() string {
 
 var faultNames = [...]string{"Throttle", "Internal", "InternalAfter", "Reset", "ResetAfter", "Timeout", "TimeoutAfter", "Unprocessed"}
 
-// Rule says which requests fail how.
+// Rule selects requests that fail.
 type Rule struct {
 	Fault Fault
-	// Operations are those that it is for, as [Operation] names them, or all of a
-	// service: "SQS.*". None are all operations.
+	// Operations are the names of [Operation], or "SQS.*" for all operations of a service.
+	// An empty list means all operations.
 	Operations []string
-	// Probability that a request of these fails, 0 to 1.
+	// Probability is the probability, 0 to 1, that a request fails.
 	Probability float64
-	// Calls are the calls of an operation that fail, whatever the probability: 1 is
-	// its first.
+	// Calls are the numbers of calls of an operation, from 1, that fail regardless of the
+	// probability.
 	Calls []int
-	// Max bounds how often the rule strikes; 0 is unbounded.
-	Max int
 }
 
-// Faults makes requests fail. Whether the n-th request of an operation fails
-// depends on the seed, the rules and n alone, so that a run can be repeated.
+// Faults makes requests fail. Whether the n-th request of an operation fails depends only
+// on the seed, the rules and n, so that a run can be repeated.
 type Faults struct {
 	next  http.RoundTripper
 	seed  uint64
@@ -83,27 +78,26 @@ type Faults struct {
 	mu     sync.Mutex
 	off    bool
 	calls  map[string]int
-	struck []int
 	counts map[string]int
 }
 
-// NewFaults returns rules before next; nil is the plain transport. The first
-// rule that strikes is the one that counts. A test prints its seed.
+// NewFaults returns faults in front of next; nil means the plain transport. The first rule
+// that selects a request applies. A test should print its seed.
 func NewFaults(next http.RoundTripper, seed uint64, rules ...Rule) *Faults {
 	if next == nil {
 		next = Transport()
 	}
-	return &Faults{next: next, seed: seed, rules: rules, calls: map[string]int{}, struck: make([]int, len(rules)), counts: map[string]int{}}
+	return &Faults{next: next, seed: seed, rules: rules, calls: map[string]int{}, counts: map[string]int{}}
 }
 
-// Stop ends all faults, so that a test can look at what came of them.
+// Stop stops the injection of faults.
 func (f *Faults) Stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.off = true
 }
 
-// Injected returns how often each fault struck, by its name.
+// Injected returns the number of injected faults by name.
 func (f *Faults) Injected() map[string]int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -112,15 +106,15 @@ func (f *Faults) Injected() map[string]int {
 
 type watched struct{}
 
-// Watch returns a context for the requests of one call, and whether the answer to
-// one of them was lost that had its effect. What such a call says of conditions
-// may be about itself: the SDK sent it again.
+// Watch returns a context for the requests of one call and a function that reports whether
+// a request had its effect but lost its answer. A conflict of such a call may be with its
+// own first request, which the SDK repeated.
 func Watch(ctx context.Context) (context.Context, func() bool) {
 	lost := new(atomic.Bool)
 	return context.WithValue(ctx, watched{}, lost), lost.Load
 }
 
-// RoundTrip hands the request on, unless or although it fails.
+// RoundTrip forwards the request or injects a fault.
 func (f *Faults) RoundTrip(r *http.Request) (*http.Response, error) {
 	fault, random := f.draw(Operation(r))
 	switch fault {
@@ -154,24 +148,23 @@ func (f *Faults) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.next.RoundTrip(r)
 }
 
-// draw returns the fault of the next call of operation, or 0.
+// draw returns the fault of the next call of operation, 0 for none.
 func (f *Faults) draw(operation string) (Fault, *rand.Rand) {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(operation)) // a hash takes all
+	_, _ = h.Write([]byte(operation)) // never fails
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls[operation]++
 	n := f.calls[operation]
-	random := rand.New(rand.NewPCG(f.seed^h.Sum64(), uint64(n))) //nolint:gosec // a test that can be repeated
+	random := rand.New(rand.NewPCG(f.seed^h.Sum64(), uint64(n))) //nolint:gosec // tests have to be reproducible
 	if f.off {
 		return 0, random
 	}
-	for i, rule := range f.rules {
+	for _, rule := range f.rules {
 		hit := random.Float64() < rule.Probability || slices.Contains(rule.Calls, n)
-		if !hit || !rule.covers(operation) || rule.Max > 0 && f.struck[i] >= rule.Max {
+		if !hit || !rule.covers(operation) {
 			continue
 		}
-		f.struck[i]++
 		f.counts[rule.Fault.String()]++
 		return rule.Fault, random
 	}
@@ -186,7 +179,7 @@ func (r Rule) covers(operation string) bool {
 	return len(r.Operations) == 0 || slices.Contains(r.Operations, operation) || slices.Contains(r.Operations, service+".*")
 }
 
-// swallow has the request take effect and forgets the answer.
+// swallow forwards the request and discards the answer.
 func (f *Faults) swallow(r *http.Request) error {
 	resp, err := f.next.RoundTrip(r)
 	if err != nil {
@@ -199,22 +192,21 @@ func (f *Faults) swallow(r *http.Request) error {
 	return errors.Join(err, resp.Body.Close())
 }
 
-// drop does what a transport does with the body of a request that it cannot
-// send.
+// drop closes the body of a request, as a transport does if it cannot send the request.
 func drop(r *http.Request) {
 	if r.Body != nil {
-		_ = r.Body.Close() // nobody reads it
+		_ = r.Body.Close() // it is not read
 	}
 }
 
-// connectionReset and timeout are what the transport returns, as it is: http.Client
-// looks at the error itself to tell a timeout.
+// connectionReset returns the error of a transport, unwrapped: http.Client inspects the
+// error itself.
 func connectionReset() error {
 	return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 }
 
-// timeout is that of a transport's own bound. Those of net/http and of dialers pass
-// for the end of a context, too.
+// timeout is the error of a transport's own timeout. Like the timeouts of net/http and of
+// dialers, it is also a [context.DeadlineExceeded].
 type timeout struct{}
 
 func (timeout) Error() string        { return "net/http: timeout awaiting response headers" }
@@ -222,19 +214,18 @@ func (timeout) Timeout() bool        { return true }
 func (timeout) Temporary() bool      { return true }
 func (timeout) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// failure is an error answer of a service.
+// failure is an error response of a service.
 type failure struct {
 	status      int
-	code        string // as the service's protocol writes it
+	code        string // in the form of the service's protocol
 	message     string
 	contentType string
-	body        string // with code and message as the arguments of Sprintf
+	body        string // format string for code and message
 	headers     map[string]string
 }
 
 const (
 	json10 = "application/x-amz-json-1.0"
-	json11 = "application/x-amz-json-1.1"
 
 	dynamoNS = "com.amazonaws.dynamodb.v20120810#"
 
@@ -243,16 +234,12 @@ const (
 	s3XML     = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>%s</Message><RequestId>0000000000000000</RequestId><HostId>host</HostId></Error>`
 )
 
-// throttled has the errors of each service for callers that ask too often.
+// throttled has the throttling errors of each service.
 var throttled = map[string][]failure{
 	"DynamoDB": {
 		{400, dynamoNS + "ProvisionedThroughputExceededException", "The level of configured provisioned throughput for the table was exceeded. Consider increasing your provisioning level with the UpdateTable API.", json10, typedJSON, nil},
 		{400, "com.amazon.coral.availability#ThrottlingException", "Throughput exceeds the current capacity of your table or index.", json10, typedJSON, nil},
 		{400, dynamoNS + "RequestLimitExceeded", "Throughput exceeds the current throughput limit for your account.", json10, typedJSON, nil},
-	},
-	"DynamoDBStreams": {
-		{400, dynamoNS + "LimitExceededException", "Rate exceeded.", json10, typedJSON, nil},
-		{400, "com.amazon.coral.availability#ThrottlingException", "Rate exceeded", json10, typedJSON, nil},
 	},
 	"SQS": {
 		{400, "com.amazonaws.sqs#RequestThrottled", "Request is throttled.", json10, typedJSON, map[string]string{"x-amzn-query-error": "RequestThrottled;Sender"}},
@@ -268,30 +255,21 @@ var throttled = map[string][]failure{
 	"Scheduler": {
 		{429, "ThrottlingException", "Rate exceeded", "application/json", `{"Code":%q,"Message":%q}`, map[string]string{"X-Amzn-ErrorType": "ThrottlingException"}},
 	},
-	"EventBridge": {
-		{400, "ThrottlingException", "Rate exceeded", json11, typedJSON, nil},
-	},
-	"Lambda": {
-		{429, "TooManyRequestsException", "Rate Exceeded.", "application/json", `{"Reason":"CallerRateLimitExceeded","Type":%q,"message":%q}`, map[string]string{"X-Amzn-ErrorType": "TooManyRequestsException"}},
-	},
 }
 
-// broken has the errors of each service for what is its own fault.
+// broken has the internal errors of each service.
 var broken = map[string][]failure{
-	"DynamoDB":        {{500, dynamoNS + "InternalServerError", "The request processing has failed because of an unknown error, exception or failure.", json10, typedJSON, nil}},
-	"DynamoDBStreams": {{500, dynamoNS + "InternalServerError", "The request processing has failed because of an unknown error, exception or failure.", json10, typedJSON, nil}},
-	"SQS":             {{500, "com.amazonaws.sqs#InternalError", "We encountered an internal error. Please try again.", json10, typedJSON, map[string]string{"x-amzn-query-error": "InternalError;Receiver"}}},
-	"SNS":             {{500, "InternalError", "We encountered an internal error. Please try again.", "text/xml", strings.Replace(snsXML, "Sender", "Receiver", 1), nil}},
-	"S3":              {{500, "InternalError", "We encountered an internal error. Please try again.", "application/xml", s3XML, nil}},
-	"Scheduler":       {{500, "InternalServerException", "Unexpected error encountered while processing the request.", "application/json", `{"Code":%q,"Message":%q}`, map[string]string{"X-Amzn-ErrorType": "InternalServerException"}}},
-	"EventBridge":     {{500, "InternalException", "This exception occurs due to unexpected causes.", json11, typedJSON, nil}},
-	"Lambda":          {{500, "ServiceException", "The Lambda service encountered an internal error.", "application/json", `{"Type":%q,"Message":%q}`, map[string]string{"X-Amzn-ErrorType": "ServiceException"}}},
+	"DynamoDB":  {{500, dynamoNS + "InternalServerError", "The request processing has failed because of an unknown error, exception or failure.", json10, typedJSON, nil}},
+	"SQS":       {{500, "com.amazonaws.sqs#InternalError", "We encountered an internal error. Please try again.", json10, typedJSON, map[string]string{"x-amzn-query-error": "InternalError;Receiver"}}},
+	"SNS":       {{500, "InternalError", "We encountered an internal error. Please try again.", "text/xml", strings.Replace(snsXML, "Sender", "Receiver", 1), nil}},
+	"S3":        {{500, "InternalError", "We encountered an internal error. Please try again.", "application/xml", s3XML, nil}},
+	"Scheduler": {{500, "InternalServerException", "Unexpected error encountered while processing the request.", "application/json", `{"Code":%q,"Message":%q}`, map[string]string{"X-Amzn-ErrorType": "InternalServerException"}}},
 }
 
 func variant(of map[string][]failure, service string, random *rand.Rand) failure {
 	vs, ok := of[service]
 	if !ok {
-		panic("awstest: the errors of " + service + " are not known")
+		panic("awstest: no errors for " + service)
 	}
 	return vs[random.IntN(len(vs))]
 }
@@ -314,7 +292,7 @@ func respond(r *http.Request, status int, contentType string, body []byte) *http
 		"X-Amzn-Requestid": {"00000000-0000-0000-0000-000000000000"},
 	}
 	if strings.HasPrefix(service(r), "DynamoDB") {
-		h.Set("X-Amz-Crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(body)), 10)) // the SDK looks at it
+		h.Set("X-Amz-Crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(body)), 10)) // the SDK checks it
 	}
 	return &http.Response{
 		Status: strconv.Itoa(status) + " " + http.StatusText(status), StatusCode: status,
@@ -323,8 +301,7 @@ func respond(r *http.Request, status int, contentType string, body []byte) *http
 	}
 }
 
-// unprocessed answers a batch as DynamoDB does when it had no capacity for any
-// of its items.
+// unprocessed answers a batch as DynamoDB does without capacity for any item.
 func unprocessed(r *http.Request) (*http.Response, error) {
 	body, err := io.ReadAll(r.Body)
 	drop(r)

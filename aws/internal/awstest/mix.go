@@ -7,12 +7,13 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// Mix has some of every fault for operations, all where none are named.
+// Mix returns rules with every fault for operations, or for all operations if none are
+// named.
 func Mix(operations ...string) []Rule {
 	return append(Before(operations...), After(operations...)...)
 }
 
-// Before has some of every fault that keeps a request from its effect.
+// Before returns rules with every fault that prevents the effect of a request.
 func Before(operations ...string) []Rule {
 	return []Rule{
 		{Fault: Unprocessed, Operations: operations, Probability: 0.1},
@@ -23,7 +24,7 @@ func Before(operations ...string) []Rule {
 	}
 }
 
-// After has some of every fault that comes after the effect.
+// After returns rules with every fault that follows the effect of a request.
 func After(operations ...string) []Rule {
 	return []Rule{
 		{Fault: InternalAfter, Operations: operations, Probability: 0.03},
@@ -32,8 +33,8 @@ func After(operations ...string) []Rule {
 	}
 }
 
-// Again calls f as a host does: again after failures that pass. So it is with those
-// that the SDK does not know as such, but not for ever.
+// Again retries f after temporary failures, as a host does, at most 30 times. The SDK does
+// not retry all of them.
 func Again(ctx context.Context, f func() error) error {
 	for n := 1; ; n++ {
 		err := f()

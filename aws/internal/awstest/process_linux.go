@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// EndWithParent has the kernel end the child when this process does, however
-// that comes about, and puts it and its children into a group of their own.
-func EndWithParent(cmd *exec.Cmd) {
+// endWithParent makes cmd a process group of its own, which the kernel kills when this
+// process ends for any reason.
+func endWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -7,6 +7,6 @@ import (
 	"syscall"
 )
 
-// EndWithParent puts the child and its children into a group of their own. Run
-// ends it; nobody does when this process is killed.
-func EndWithParent(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+// endWithParent makes cmd a process group of its own. Only Linux can kill it when this
+// process is killed.
+func endWithParent(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

@@ -20,15 +20,15 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// Provider is the provider of the functions of a deployment, which makes what it opens
-// as a deployment would.
+// Provider is the provider of functions. It creates the resources that it opens, as a
+// deployment does.
 type Provider struct {
 	*provider.Provider
 	*Deployment
 }
 
-// Provider returns a provider over clients with a configuration, as [Emulator.Config]
-// returns it; now is its clock.
+// Provider returns a provider whose clients have a configuration of [Emulator.Config] and
+// whose clock is now.
 func (s *Deployment) Provider(cfg aws.Config, now func() time.Time) (*Provider, error) {
 	cfg.BaseEndpoint = nil
 	p, err := provider.New(provider.Options{
@@ -46,7 +46,7 @@ func (s *Deployment) Provider(cfg aws.Config, now func() time.Time) (*Provider, 
 	return &Provider{p, s}, nil
 }
 
-// tables makes the tables of a component.
+// tables creates the tables of a component.
 func (p *Provider) tables(c topology.Component, kinds ...naming.Kind) error {
 	for _, t := range schema.TablesOf(c) {
 		if len(kinds) == 0 || slices.Contains(kinds, t.Kind) {
@@ -58,14 +58,14 @@ func (p *Provider) tables(c topology.Component, kinds ...naming.Kind) error {
 	return nil
 }
 
-// appTable makes a table of the application.
+// appTable creates a table of the application.
 func (p *Provider) appTable(kind naming.Kind) error {
 	for _, t := range schema.Tables(topology.App{}) {
 		if t.Kind == kind {
 			return p.Table(t)
 		}
 	}
-	return fmt.Errorf("no table is %v", kind)
+	return fmt.Errorf("the application has no table of kind %v", kind)
 }
 
 // OpenEventLog implements [driver.Provider].
@@ -97,8 +97,8 @@ func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (d
 	return p.Provider.OpenEventTopic(ctx, spec)
 }
 
-// OpenWatermarks implements [driver.Provider]. In an application no consumer has the
-// name of a read model: here it may.
+// OpenWatermarks implements [driver.Provider]. Unlike in an application, a consumer may have
+// the name of a read model.
 func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.Watermarks, error) {
 	consumer += "Consumer"
 	if err := p.tables(topology.Component{Name: consumer, Kind: "Automation"}); err != nil {
@@ -115,7 +115,7 @@ func component(spec driver.TableSpec) topology.Component {
 	return c
 }
 
-// Rows makes the tables of a read model, and the indexes that are new.
+// Rows creates the tables and the missing indexes of a read model.
 func (p *Provider) Rows(spec driver.TableSpec) error {
 	if err := p.tables(component(spec)); err != nil {
 		return err
@@ -181,8 +181,7 @@ func (p *Provider) OpenOutcomes(ctx context.Context) (driver.Outcomes, error) {
 	return p.Provider.OpenOutcomes(ctx)
 }
 
-// indexes adds the indexes of a read model that its table does not have. Rows that
-// were written before are not in them.
+// indexes adds the missing indexes to the table of a read model.
 func (s *Deployment) indexes(spec driver.TableSpec) error {
 	for _, index := range spec.Indexes {
 		name := s.Resource(naming.Rows, spec.Name)
@@ -224,7 +223,7 @@ func (s *Deployment) addIndex(table, name, index string) error {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for err == nil {
-		// The emulator fails at times while it makes an index.
+		// The emulator sometimes fails while it creates an index.
 		if _, active, err := has(); err == nil && active {
 			return nil
 		}
@@ -233,14 +232,14 @@ func (s *Deployment) addIndex(table, name, index string) error {
 	return err
 }
 
-// stores is a provider of stores alone, for suites that receive nothing.
+// stores is a provider without receivers, for suites of stores.
 type stores struct {
 	driver.Provider
 	driver.Sources
 }
 
-// TableOf makes a table of a component on DynamoDB Local, or of the application when c
-// is zero, and returns its name.
+// TableOf creates a table on DynamoDB Local and returns its name. The table belongs to c, or
+// to the application if its kind does.
 func TableOf(t testing.TB, kind naming.Kind, c topology.Component) string {
 	t.Helper()
 	return TableOn(t, DynamoDB(t), kind, c)

@@ -13,16 +13,16 @@ import (
 	"testing"
 )
 
-// asked is the key of what a request that came over the network is about.
+// asked is the context key of the operation of a request to [Proxy].
 type asked struct{}
 
-// Proxy returns an endpoint that hands requests on to another one by transport, a
-// [Counter] or [Faults]: for clients of other processes. A transport that fails
+// Proxy returns an endpoint that forwards requests to another one through transport, a
+// [Counter] or [Faults]. It is for clients in other processes. If transport fails, it
 // closes the connection.
 //
-// Operations are named as by [Operation], but those of services that are not asked
-// by a target or an action: of them it is the method that is known, as in "S3.PUT"
-// and "Scheduler.POST".
+// Operations have the names of [Operation], except for services whose requests name no
+// target or action. Their operations are named after the method: "S3.PUT",
+// "Scheduler.POST".
 func Proxy(t testing.TB, endpoint string, transport http.RoundTripper) string {
 	t.Helper()
 	to, err := url.Parse(endpoint)
@@ -33,7 +33,7 @@ func Proxy(t testing.TB, endpoint string, transport http.RoundTripper) string {
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)
-			r.Out.Host = r.In.Host // it is part of what was signed
+			r.Out.Host = r.In.Host // the signature covers it
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
 			if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
@@ -54,8 +54,7 @@ func Proxy(t testing.TB, endpoint string, transport http.RoundTripper) string {
 	return server.URL
 }
 
-// operationOf names what a request is about that has nothing of an SDK's left but
-// what is sent.
+// operationOf returns the operation of a request that was received over the network.
 func operationOf(r *http.Request, body []byte) string {
 	if prefix, operation, ok := strings.Cut(r.Header.Get("X-Amz-Target"), "."); ok {
 		service, _, _ := strings.Cut(strings.TrimPrefix(prefix, "Amazon"), "_") // DynamoDB_20120810, AmazonSQS

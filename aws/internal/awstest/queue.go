@@ -10,7 +10,7 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// NewQueue makes the queue of a trigger on MiniStack and returns its URL.
+// NewQueue creates the queue of a trigger on MiniStack and returns its URL.
 func NewQueue(t testing.TB, trigger wiring.Trigger) (d *Deployment, url string) {
 	t.Helper()
 	d = NewDeployment(t, topology.App{Name: "test"}, MiniStack(t), MiniStack(t))
@@ -20,8 +20,8 @@ func NewQueue(t testing.TB, trigger wiring.Trigger) (d *Deployment, url string) 
 	return d, d.QueueURL(trigger.Source, trigger.Component)
 }
 
-// Bodies takes n messages from a queue of MiniStack and returns their bodies, in the
-// order in which they came.
+// Bodies receives and deletes n messages of a queue on MiniStack and returns their bodies
+// in the order of receipt.
 func Bodies(t testing.TB, url string, n int) []string {
 	t.Helper()
 	client := MiniStack(t).Clients(nil).SQS
@@ -33,7 +33,7 @@ func Bodies(t testing.TB, url string, n int) []string {
 		}
 		if len(out.Messages) == 0 {
 			if empty++; empty > 5 {
-				t.Fatalf("%d of %d messages came", len(bodies), n)
+				t.Fatalf("received %d messages, want %d", len(bodies), n)
 			}
 		}
 		for _, m := range out.Messages {

@@ -8,9 +8,9 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// Repeats is a provider whose writes under faults are used as the engine uses them.
-// What the SDK sends again may have had its effect: its condition is then lost to
-// itself. Whoever reads what is there, as the engine does, finds that it is done.
+// Repeats returns a provider that handles conflicts under faults as the engine does. If the
+// SDK repeats a request that had its effect, the condition of the repetition fails. The
+// wrapper, like the engine, reads the stored data and recognizes its own write.
 func Repeats(b Backend, p driver.Provider) driver.Provider {
 	if b.Faults == nil {
 		return p
@@ -36,7 +36,7 @@ func (p repeats) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver
 	return repeatedDb{db}, nil
 }
 
-// watermarks is a name for embedding: the interface has a method of its own name.
+// watermarks is an alias for embedding because the interface has a method Watermarks.
 type watermarks = driver.Watermarks
 
 func (p repeats) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
@@ -68,8 +68,8 @@ func (l repeatedLog) Append(ctx context.Context, c driver.Commit) error {
 	return err
 }
 
-// repeatedTopic publishes again what failed and passes, as a relay does: the SDK does
-// not know all the ways in which SNS says that it is throttled.
+// repeatedTopic retries temporary failures, as a relay does. The SDK does not recognize
+// all throttling errors of SNS.
 type repeatedTopic struct{ driver.EventTopic }
 
 func (t repeatedTopic) Publish(ctx context.Context, envelopes []driver.Envelope) error {
@@ -112,10 +112,10 @@ func (w repeatedWatermarks) Advance(ctx context.Context, advances []driver.Advan
 	return err
 }
 
-// moved reports whether watermarks are where advances move them, or beyond.
+// moved reports whether all watermarks have reached the targets of advances.
 func moved(ctx context.Context, w driver.Watermarks, advances []driver.Advance) bool {
 	for _, a := range advances {
-		if mark, err := w.Watermark(ctx, a.StreamKey); err != nil || mark.SequenceNr < a.To {
+		if current, err := w.Watermark(ctx, a.StreamKey); err != nil || current.SequenceNr < a.To {
 			return false
 		}
 	}
@@ -128,8 +128,8 @@ func (db repeatedDb) Advance(ctx context.Context, advances []driver.Advance) err
 	return repeatedWatermarks{db.QueryDb}.Advance(ctx, advances)
 }
 
-// A step without an advance leaves nothing by which to tell who applied it: the test
-// knows it.
+// A step without advances leaves no watermark to compare: the wrapper takes its own lost
+// request for the cause.
 func (db repeatedDb) Apply(ctx context.Context, step driver.Step) error {
 	watched, lost := Watch(ctx)
 	err := db.QueryDb.Apply(watched, step)

@@ -19,7 +19,7 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// ReadModels has read models of one test on DynamoDB Local.
+// ReadModels are the read models of one test on DynamoDB Local.
 type ReadModels struct {
 	p     *Provider
 	start time.Time
@@ -35,17 +35,17 @@ func NewReadModels(t testing.TB) *ReadModels {
 	}
 }
 
-// Now is the clock of the drivers. It goes on by a microsecond every time it is read.
+// Now is the clock of the drivers. Every call advances it by a microsecond.
 func (r *ReadModels) Now() time.Time {
 	return r.start.Add(time.Duration(r.ticks.Add(1)) * time.Microsecond)
 }
 
-// Table is the name of a table of a read model.
+// Table returns the name of a table of a read model.
 func (r *ReadModels) Table(kind naming.Kind, spec driver.TableSpec) string {
 	return r.p.Resource(kind, spec.Name)
 }
 
-// Db opens the store of a read model through a transport, nil being the plain one.
+// Db opens the store of a read model through a transport; nil means the plain transport.
 func (r *ReadModels) Db(t testing.TB, transport http.RoundTripper, spec driver.TableSpec, spent func(string, *types.ConsumedCapacity)) *querydb.Db {
 	t.Helper()
 	return r.DbOf(t, DynamoDB(t).Clients(transport).DynamoDB, spec, spent)
@@ -98,7 +98,7 @@ func Fill(t testing.TB, db driver.QueryDb, rows []driver.Row) {
 	}
 }
 
-// PutItem puts an item into the table of a read model, past the driver.
+// PutItem puts an item into the table of a read model without the driver.
 func (r *ReadModels) PutItem(ctx context.Context, spec driver.TableSpec, id string, rest map[string]types.AttributeValue) error {
 	item := map[string]types.AttributeValue{rowtable.ID: &types.AttributeValueMemberS{Value: id}}
 	for name, v := range rest {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,11 +29,10 @@ var (
 	miniStackPins []byte
 )
 
-// patience is how long an emulator may take to answer for the first time, on a
-// machine that has much else to do.
+// patience is how long an emulator may take to its first answer on a busy machine.
 const patience = 2 * time.Minute
 
-// running says that Run will end the emulators.
+// running is true once [Run], which ends the emulators, was called.
 var running atomic.Bool
 
 // program is an emulator that can be started.
@@ -42,10 +40,9 @@ type program struct {
 	name   string
 	folder string // below .cache/emulators
 	pins   [][]byte
-	// command returns how it is started in its folder, to serve port and to keep
-	// its files in scratch.
+	// command starts it to serve port and to store its files in scratch.
 	command func(folder, scratch string, port int) *exec.Cmd
-	// ready is the request that it answers with 200 when it is.
+	// ready returns a request that it answers with status 200 once it is ready.
 	ready func(endpoint string) (*http.Request, error)
 }
 
@@ -56,7 +53,7 @@ var dynamoDBLocal = program{
 	command: func(folder, _ string, port int) *exec.Cmd {
 		lib := filepath.Join(folder, "lib")
 		return exec.Command("java",
-			// It starts in half the time, and leaves the other core to the tests.
+			// These options halve its start time and leave the other core to the tests.
 			"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
 			"-Djava.library.path="+lib, "-cp", filepath.Join(lib, "*"),
 			"software.amazon.dynamodb.services.local.main.ServerRunner",
@@ -79,7 +76,7 @@ var miniStackServer = program{
 	pins:   [][]byte{miniStackPins},
 	command: func(folder, scratch string, port int) *exec.Cmd {
 		c := exec.Command(filepath.Join(folder, "bin", "python"), "-m", "ministack")
-		c.Env = append(os.Environ(), //nolint:forbidigo // a child process gets this one's environment and more
+		c.Env = append(os.Environ(), //nolint:forbidigo // a child process inherits the environment
 			"GATEWAY_PORT="+strconv.Itoa(port),
 			"BIND_HOST=127.0.0.1",
 			"MINISTACK_REGION="+Region,
@@ -100,7 +97,7 @@ var miniStackServer = program{
 	},
 }
 
-// miniStackWithIAM is MiniStack that looks at signatures and at rights.
+// miniStackWithIAM is MiniStack with checks of signatures and permissions.
 var miniStackWithIAM = program{
 	name:   "MiniStack with IAM",
 	folder: miniStackServer.folder,
@@ -113,7 +110,7 @@ var miniStackWithIAM = program{
 	ready: miniStackServer.ready,
 }
 
-// server is a program that is started when it is first needed.
+// server is a program that is started on first use.
 type server struct {
 	program program
 
@@ -121,13 +118,13 @@ type server struct {
 	e     *Emulator
 	err   error
 	stop  func()
-	files []string // what it leaves behind
+	files []string // to remove
 }
 
 func (s *server) get(t testing.TB) *Emulator {
 	t.Helper()
 	if !running.Load() {
-		t.Fatal("awstest: the package's TestMain must call awstest.Run, which ends the emulators")
+		t.Fatal("awstest: TestMain does not call awstest.Run, which ends the emulators")
 	}
 	testenv.Needs(t, s.program.folder)
 	s.once.Do(func() { s.err = s.start() })
@@ -148,7 +145,7 @@ func (s *server) end(clean bool) {
 	}
 	for _, f := range s.files {
 		if clean || s.e == nil || f != s.e.logFile {
-			_ = os.RemoveAll(f) // what is left over is in folders for such things
+			_ = os.RemoveAll(f) // leftovers are in temporary folders
 		}
 	}
 }
@@ -177,13 +174,13 @@ func (s *server) start() error {
 	if err != nil {
 		return err
 	}
-	defer logFile.Close() //nolint:errcheck // the child writes to its own
+	defer logFile.Close() //nolint:errcheck // the child has its own descriptor
 	scratch, err := os.MkdirTemp("", "awstest")
 	if err != nil {
 		return err
 	}
 	s.files = []string{logFile.Name(), scratch}
-	// Another program may take the port before the emulator does.
+	// Another program may take the port first.
 	for range 3 {
 		var port int
 		port, err = s.freePort(cache)
@@ -203,30 +200,15 @@ func (s *server) start() error {
 	return errors.Join(fmt.Errorf("%s does not start: %w; its log ends with:\n%s", s.program.name, err, out[max(0, len(out)-4000):]), readErr)
 }
 
-// try starts cmd and waits until it answers.
+// try starts cmd and waits for its first answer.
 func (s *server) try(cmd *exec.Cmd, endpoint string) error {
-	started, ended, stopped := make(chan error, 1), make(chan struct{}), make(chan struct{})
-	EndWithParent(cmd)
-	go func() {
-		// A child is told of the end of the thread that started it: this one has to
-		// last as long as the child.
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // that it ended is all there is to know; the log says why
-			close(ended)
-		}
-		<-stopped
-	}()
-	if err := <-started; err != nil {
-		close(stopped)
+	ended, err := Start(cmd)
+	if err != nil {
 		return err
 	}
 	stop := sync.OnceFunc(func() {
 		kill(cmd)
 		<-ended
-		close(stopped)
 	})
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	deadline := time.NewTimer(patience)
@@ -237,7 +219,7 @@ func (s *server) try(cmd *exec.Cmd, endpoint string) error {
 		select {
 		case <-ended:
 			stop()
-			return fmt.Errorf("it ended at once: %v", cmd.ProcessState)
+			return fmt.Errorf("it ended before it answered: %v", cmd.ProcessState)
 		case <-deadline.C:
 			stop()
 			return fmt.Errorf("it did not answer within %v", patience)
@@ -245,7 +227,7 @@ func (s *server) try(cmd *exec.Cmd, endpoint string) error {
 		}
 		if s.answers(client, endpoint) {
 			select {
-			case <-ended: // who answers has the port that it wanted
+			case <-ended: // another program answers on the port
 				continue
 			default:
 			}
@@ -268,8 +250,8 @@ func (s *server) answers(client *http.Client, endpoint string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// freePort returns a port that nobody listens on, and that no other test binary
-// is given while this one runs.
+// freePort returns a port that no program listens on and that no other test binary gets
+// while this one runs.
 func (s *server) freePort(cache string) (int, error) {
 	folder := filepath.Join(cache, "ports")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
@@ -292,7 +274,7 @@ func (s *server) freePort(cache string) (int, error) {
 	return 0, errors.New("no port is free")
 }
 
-// root returns the folder of the repository that the test runs in.
+// root returns the root folder of the repository.
 func root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -304,7 +286,7 @@ func root() (string, error) {
 		}
 		up := filepath.Dir(d)
 		if up == d {
-			return "", fmt.Errorf("%s is not inside of the repository", dir)
+			return "", fmt.Errorf("%s is not inside the repository", dir)
 		}
 		d = up
 	}

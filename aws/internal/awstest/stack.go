@@ -25,37 +25,35 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// Deployment is an application on emulators: what a deployment makes on AWS, under the
-// names that functions compute.
+// Deployment has the resources of an application on emulators, with the names that
+// functions compute.
 type Deployment struct {
-	// App is the application, Name the stack, which nobody else has.
+	// App is the application, Name the unique name of the stack.
 	App  topology.App
 	Name string
-	// DynamoDB is where the tables are, Others where everything else is. They may
-	// be the same.
+	// DynamoDB has the tables, Others all other resources. They may be the same.
 	DynamoDB, Others *Emulator
 
 	t        testing.TB
-	ctx      context.Context // of the test, also when it ends
+	ctx      context.Context // of the test, without its cancelation
 	names    naming.Stack
 	dynamoDB *Clients
 	others   *Clients
 
 	mu   sync.Mutex
-	made map[string]bool // by what it is and its name
+	made map[string]bool // by kind and name
 }
 
 const (
-	// visibility is the visibility timeout of the queues, in seconds. A message that a
-	// function fails comes again when the function has set it back to.
+	// visibility is the visibility timeout of the queues in seconds. Functions shorten it
+	// for failed messages.
 	visibility = "30"
-	// receives is how often a queue hands a message over before it moves it to the dead
-	// letters: more often than in a deployment, because of the faults that are injected.
+	// receives is the number of receives of a message before the queue moves it to the
+	// dead letters. It is greater than in a deployment because of injected faults.
 	receives = "50"
 )
 
-// NewDeployment returns an application whose resources somebody else makes, or that
-// are made when they are first needed.
+// NewDeployment returns an application without resources.
 func NewDeployment(t testing.TB, app topology.App, dynamoDB, others *Emulator) *Deployment {
 	t.Helper()
 	s := &Deployment{
@@ -69,8 +67,8 @@ func NewDeployment(t testing.TB, app topology.App, dynamoDB, others *Emulator) *
 	return s
 }
 
-// Deploy makes the resources of app. They are removed when the test ends: emulators
-// become slow with what is left over.
+// Deploy creates the resources of app and deletes them when the test ends, because many
+// resources slow the emulators down.
 func Deploy(t testing.TB, app topology.App, dynamoDB, others *Emulator) *Deployment {
 	t.Helper()
 	s := NewDeployment(t, app, dynamoDB, others)
@@ -106,7 +104,7 @@ func hasTask(app topology.App, bucket string) bool {
 	return false
 }
 
-// once calls f unless it was called with success for this resource before.
+// once calls f unless an earlier call for this resource succeeded.
 func (s *Deployment) once(resource string, f func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +112,7 @@ func (s *Deployment) once(resource string, f func() error) error {
 		return nil
 	}
 	if err := f(); err != nil {
-		return fmt.Errorf("make %s: %w", resource, err)
+		return fmt.Errorf("create %s: %w", resource, err)
 	}
 	s.made[resource] = true
 	return nil
@@ -127,7 +125,7 @@ func (s *Deployment) must(err error) {
 	}
 }
 
-// Resource is the physical name of a resource.
+// Resource returns the physical name of a resource.
 func (s *Deployment) Resource(kind naming.Kind, component string) string {
 	s.t.Helper()
 	if kind == naming.Bucket {
@@ -140,26 +138,26 @@ func (s *Deployment) Resource(kind naming.Kind, component string) string {
 	return name
 }
 
-// ARN is the ARN of a queue or topic.
+// ARN returns the ARN of a queue or topic.
 func ARN(service, name string) string {
 	return "arn:aws:" + service + ":" + Region + ":" + Account + ":" + name
 }
 
-// QueueURL is the URL of a queue.
+// QueueURL returns the URL of a queue.
 func (s *Deployment) QueueURL(kind naming.Kind, component string) string {
 	out, err := s.others.SQS.GetQueueUrl(s.ctx, &sqs.GetQueueUrlInput{QueueName: aws.String(s.Resource(kind, component))})
 	s.must(err)
 	return *out.QueueUrl
 }
 
-// StreamARN is the ARN of a table's stream.
+// StreamARN returns the ARN of the stream of a table.
 func (s *Deployment) StreamARN(kind naming.Kind, component string) string {
 	out, err := s.dynamoDB.DynamoDB.DescribeTable(s.ctx, &dynamodb.DescribeTableInput{TableName: aws.String(s.Resource(kind, component))})
 	s.must(err)
 	return *out.Table.LatestStreamArn
 }
 
-// Source is the ARN of what a trigger reads.
+// Source returns the ARN of the queue or stream of a trigger.
 func (s *Deployment) Source(trigger wiring.Trigger) string {
 	if trigger.Stream() {
 		return s.StreamARN(trigger.Source, trigger.Component)
@@ -167,14 +165,14 @@ func (s *Deployment) Source(trigger wiring.Trigger) string {
 	return ARN("sqs", s.Resource(trigger.Source, trigger.Component))
 }
 
-// FunctionName is the name of a function.
+// FunctionName returns the name of a function.
 func (s *Deployment) FunctionName(f wiring.Function) string {
 	name, err := s.names.FunctionName(string(f.Role), f.Subject)
 	s.must(err)
 	return name
 }
 
-// Environment is the environment of a function on the emulators.
+// Environment returns the environment of a function.
 func (s *Deployment) Environment(f wiring.Function) map[string]string {
 	return map[string]string{
 		wiring.EnvStack: s.Name, wiring.EnvAccount: Account, wiring.EnvFunction: f.String(),
@@ -183,8 +181,8 @@ func (s *Deployment) Environment(f wiring.Function) map[string]string {
 	}
 }
 
-// Table makes a table, unless it is there. Its TTL is left off: DynamoDB's clock is not
-// that of the tests.
+// Table creates a table unless it exists. It does not enable the TTL because DynamoDB does
+// not use the clock of the test.
 func (s *Deployment) Table(t schema.Table) error {
 	name := s.Resource(t.Kind, t.Component)
 	return s.once("table "+name, func() error {
@@ -211,12 +209,12 @@ func (s *Deployment) Table(t schema.Table) error {
 	})
 }
 
-// later removes something when the test ends. That it fails is no failure of the
-// test: the emulator ends soon, too.
+// later deletes a resource when the test ends. An error does not fail the test because the
+// emulator ends soon, too.
 func (s *Deployment) later(remove func(ctx context.Context) error) {
 	s.t.Cleanup(func() {
 		if err := remove(s.ctx); err != nil {
-			s.t.Logf("it is left over: %v", err)
+			s.t.Logf("a resource was not deleted: %v", err)
 		}
 	})
 }
@@ -229,8 +227,8 @@ func keys(k schema.Key) []types.KeySchemaElement {
 	return elements
 }
 
-// Queue makes the queue of a trigger with its dead letters, unless it is there, and
-// subscribes it to its topics.
+// Queue creates the queue of a trigger and its dead-letter queue unless they exist, and
+// subscribes the queue to its topics.
 func (s *Deployment) Queue(trigger wiring.Trigger) error {
 	name := s.Resource(trigger.Source, trigger.Component)
 	err := s.once("queue "+name, func() error {
@@ -241,16 +239,16 @@ func (s *Deployment) Queue(trigger wiring.Trigger) error {
 		if strings.HasSuffix(name, ".fifo") {
 			attributes = map[string]string{"FifoQueue": "true", "DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
 		}
-		letters := s.Resource(dead, trigger.Component)
-		if err := s.makeQueue(letters, attributes); err != nil {
+		dlq := s.Resource(dead, trigger.Component)
+		if err := s.createQueue(dlq, attributes); err != nil {
 			return err
 		}
-		redrive, err := json.Marshal(map[string]string{"deadLetterTargetArn": ARN("sqs", letters), "maxReceiveCount": receives})
+		redrive, err := json.Marshal(map[string]string{"deadLetterTargetArn": ARN("sqs", dlq), "maxReceiveCount": receives})
 		if err != nil {
 			return err
 		}
 		attributes["RedrivePolicy"], attributes["VisibilityTimeout"] = string(redrive), visibility
-		return s.makeQueue(name, attributes)
+		return s.createQueue(name, attributes)
 	})
 	for _, log := range trigger.Logs {
 		if err == nil {
@@ -260,7 +258,7 @@ func (s *Deployment) Queue(trigger wiring.Trigger) error {
 	return err
 }
 
-func (s *Deployment) makeQueue(name string, attributes map[string]string) error {
+func (s *Deployment) createQueue(name string, attributes map[string]string) error {
 	out, err := s.others.SQS.CreateQueue(s.ctx, &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
 	if err == nil {
 		s.later(func(ctx context.Context) error {
@@ -271,7 +269,7 @@ func (s *Deployment) makeQueue(name string, attributes map[string]string) error 
 	return err
 }
 
-// Topic makes the topic of a log, unless it is there.
+// Topic creates the topic of a log unless it exists.
 func (s *Deployment) Topic(log string) error {
 	name := s.Resource(naming.Events, log)
 	return s.once("topic "+name, func() error {
@@ -286,7 +284,7 @@ func (s *Deployment) Topic(log string) error {
 	})
 }
 
-// subscribe subscribes a queue to the topic of a log, unless it is.
+// subscribe subscribes a queue to the topic of a log unless it is subscribed.
 func (s *Deployment) subscribe(queue, log string) error {
 	if err := s.Topic(log); err != nil {
 		return err
@@ -300,8 +298,8 @@ func (s *Deployment) subscribe(queue, log string) error {
 	})
 }
 
-// Bucket makes a bucket, unless it is there, and has it notify its queue if it
-// notifies.
+// Bucket creates a bucket unless it exists. If notifies is true, the bucket notifies its
+// queue.
 func (s *Deployment) Bucket(component string, notifies bool) error {
 	name := s.Resource(naming.Bucket, component)
 	err := s.once("bucket "+name, func() error {
@@ -326,7 +324,7 @@ func (s *Deployment) Bucket(component string, notifies bool) error {
 	})
 }
 
-// Schedules makes the group of schedules and their queue, unless they are there.
+// Schedules creates the schedule group and its queue unless they exist.
 func (s *Deployment) Schedules() error {
 	if err := s.Queue(wiring.Trigger{Source: naming.Timers}); err != nil {
 		return err
@@ -338,7 +336,7 @@ func (s *Deployment) Schedules() error {
 	})
 }
 
-// Waiting is how many messages a queue has.
+// Waiting returns the number of messages in a queue.
 func (s *Deployment) Waiting(kind naming.Kind, component string) int {
 	s.t.Helper()
 	url := s.QueueURL(kind, component)

@@ -11,63 +11,54 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/drivertest"
 	"github.com/reventless-go/reventless/topology"
 )
 
-// Backend is what a suite runs against.
+// Backend is the environment of a suite.
 type Backend struct {
-	// DynamoDB is where the tables are.
+	// DynamoDB has the tables.
 	DynamoDB *Emulator
-	// Config is that of the clients under test, through Faults if there are some.
+	// Config is the configuration of the clients under test. They use Faults if not nil.
 	Config aws.Config
 	Faults *Faults
 }
 
-// TestBackends runs a suite on DynamoDB Local, on MiniStack, and on DynamoDB Local
-// under faults, once for each of seeds seeds.
+// TestBackends runs a suite on DynamoDB Local, on MiniStack, and on DynamoDB Local with
+// faults, once for each of seeds random seeds. Under faults the clients retry.
 func TestBackends(t *testing.T, suite func(*testing.T, drivertest.Open), seeds int, rules []Rule, open func(t *testing.T, b Backend) *drivertest.Fixture) {
 	t.Helper()
 	t.Parallel()
-	t.Run("DynamoDBLocal", func(t *testing.T) {
-		t.Parallel()
-		suite(t, func(t *testing.T) *drivertest.Fixture {
-			return open(t, Backend{DynamoDB: DynamoDB(t), Config: DynamoDB(t).Config(nil)})
+	for name, emulator := range map[string]func(testing.TB) *Emulator{"DynamoDBLocal": DynamoDB, "MiniStack": MiniStack} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			suite(t, func(t *testing.T) *drivertest.Fixture {
+				return open(t, Backend{DynamoDB: emulator(t), Config: emulator(t).Config(nil)})
+			})
 		})
-	})
-	t.Run("MiniStack", func(t *testing.T) {
-		t.Parallel()
-		suite(t, func(t *testing.T) *drivertest.Fixture {
-			return open(t, Backend{DynamoDB: MiniStack(t), Config: MiniStack(t).Config(nil)})
-		})
-	})
-	UnderFaults(t, seeds, suite, rules, open)
-}
-
-// UnderFaults runs a suite on DynamoDB Local behind faults, once for each of n seeds.
-// The clients send again what failed.
-func UnderFaults(t *testing.T, n int, suite func(*testing.T, drivertest.Open), rules []Rule, open func(t *testing.T, b Backend) *drivertest.Fixture) {
-	t.Helper()
-	for range n {
+	}
+	for range seeds {
 		seed := rand.Uint64()
 		t.Run("UnderFaults seed "+strconv.FormatUint(seed, 10), func(t *testing.T) {
 			if testing.Short() {
-				t.Skip("the suite once more")
+				t.Skip("repeats the suite")
 			}
 			t.Parallel()
-			var struck atomic.Int64
-			t.Cleanup(func() { t.Logf("%d requests failed", struck.Load()) })
+			var injected atomic.Int64
+			t.Cleanup(func() { t.Logf("%d requests failed", injected.Load()) })
 			suite(t, func(t *testing.T) *drivertest.Fixture {
 				t.Helper()
 				h := fnv.New64a()
-				_, _ = h.Write([]byte(path.Base(t.Name()))) // a hash takes all
-				// Each property has its own faults, and not all at the same places.
+				_, _ = h.Write([]byte(path.Base(t.Name()))) // never fails
+				// Each property has a seed of its own, so that the faults differ.
 				faults := NewFaults(nil, seed^h.Sum64(), rules...)
 				t.Cleanup(func() {
 					for _, n := range faults.Injected() {
-						struck.Add(int64(n))
+						injected.Add(int64(n))
 					}
 				})
 				return open(t, Backend{DynamoDB: DynamoDB(t), Config: DynamoDB(t).patient(faults), Faults: faults})
@@ -76,46 +67,44 @@ func UnderFaults(t *testing.T, n int, suite func(*testing.T, drivertest.Open), r
 	}
 }
 
-// TestStores runs a suite of stores on all backends, with a clock that the suite
-// moves. wrap, unless it is nil, stands between the suite and the provider.
+// TestStores runs a suite of stores on all backends with a clock that the suite moves.
+// wrap, if not nil, wraps the provider for the suite.
 func TestStores(t *testing.T, suite func(*testing.T, drivertest.Open), seeds int, rules []Rule, wrap func(Backend, driver.Provider) driver.Provider) {
 	t.Helper()
 	TestBackends(t, suite, seeds, rules, func(t *testing.T, b Backend) *drivertest.Fixture {
+		t.Helper()
 		s := NewDeployment(t, topology.App{Name: "test"}, b.DynamoDB, MiniStack(t))
 		clock := drivertest.NewClock()
-		return StoreFixture(t, s, b, clock, wrap)
+		var ticks atomic.Int64
+		// The clock moves by Advance only, except for a microsecond per call, because
+		// consecutive reads of a real clock differ.
+		now := func() time.Time { return clock.Now().Add(time.Duration(ticks.Add(1)) * time.Microsecond) }
+		var p *Provider
+		open := func(t *testing.T) driver.PullProvider {
+			t.Helper()
+			if p != nil {
+				_ = p.Close() // never fails
+			}
+			var err error
+			if p, err = s.Provider(b.Config, now); err != nil {
+				t.Fatal(err)
+			}
+			if wrap != nil {
+				return stores{Provider: wrap(b, p)}
+			}
+			return stores{Provider: p}
+		}
+		return &drivertest.Fixture{Provider: open(t), Now: clock.Now, Advance: clock.Advance, Reopen: open}
 	})
 }
 
-// StoreFixture is a fixture of the stores of a deployment.
-func StoreFixture(t *testing.T, s *Deployment, b Backend, clock *drivertest.Clock, wrap func(Backend, driver.Provider) driver.Provider) *drivertest.Fixture {
-	t.Helper()
-	var ticks atomic.Int64
-	// A clock that stands still between two calls of Advance, but goes on by a
-	// microsecond every time it is read, as clocks do.
-	now := func() time.Time { return clock.Now().Add(time.Duration(ticks.Add(1)) * time.Microsecond) }
-	var p *Provider
-	open := func(t *testing.T) driver.PullProvider {
-		t.Helper()
-		if p != nil {
-			_ = p.Close() // never an error
-		}
-		var err error
-		if p, err = s.Provider(b.Config, now); err != nil {
-			t.Fatal(err)
-		}
-		if wrap != nil {
-			return stores{Provider: wrap(b, p)}
-		}
-		return stores{Provider: p}
-	}
-	return &drivertest.Fixture{Provider: open(t), Now: clock.Now, Advance: clock.Advance, Reopen: open}
-}
-
-// patient is the configuration of clients that send again what failed; see
-// [Emulator.Patient].
+// patient returns the configuration of clients that retry; see [Emulator.Patient].
 func (e *Emulator) patient(transport http.RoundTripper) aws.Config {
 	cfg := e.Config(transport)
-	cfg.Retryer = retryer
+	cfg.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts, o.MaxBackoff, o.RateLimiter = 20, time.Millisecond, ratelimit.None
+		})
+	}
 	return cfg
 }

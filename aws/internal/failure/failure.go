@@ -1,5 +1,4 @@
-// Package failure has what the errors of all services have in common, and with it
-// their classes.
+// Package failure classifies the errors of the SDK that all services have in common.
 package failure
 
 import (
@@ -14,9 +13,9 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// Classify wraps an error of the SDK with its class. It goes by the values and
-// codes of errors, never by their texts; what it does not know has no class. What
-// is the service's own is asked first: service returns the class, or nil.
+// Classify wraps an error of the SDK with its class. It compares values and codes of
+// errors, never texts. An unknown error has no class. service returns the class of an error
+// of a service, or nil; it takes precedence.
 func Classify(err error, service func(error) error) error {
 	if err == nil {
 		return nil
@@ -29,7 +28,7 @@ func Classify(err error, service func(error) error) error {
 
 func classOf(err error, service func(error) error) error {
 	if ended(err) {
-		return nil // the context's error is the class
+		return nil // errors.Is finds the error of the context
 	}
 	if class := service(err); class != nil {
 		return class
@@ -41,7 +40,7 @@ func classOf(err error, service func(error) error) error {
 		return driver.ErrUnavailable
 	}
 	var response *http.ResponseError
-	if errors.As(err, &response) { // an answer whose body was not understood
+	if errors.As(err, &response) { // the body of the response was not decoded
 		switch status := response.HTTPStatusCode(); {
 		case status == 429:
 			return driver.ErrThrottled
@@ -52,9 +51,9 @@ func classOf(err error, service func(error) error) error {
 	return nil
 }
 
-// ended reports whether the caller's context ended. For that the SDK has errors of
-// its own, in place of the transport's: timeouts of the transport are a
-// [context.DeadlineExceeded] to errors.Is, too, while the caller has time left.
+// ended reports whether the context of the caller ended. The SDK has its own errors for
+// that. A timeout of the transport, which is also a [context.DeadlineExceeded], is not the
+// end of the caller's context.
 func ended(err error) bool {
 	var cancelled interface{ CanceledError() bool }
 	var timeout interface{ Is(target error) bool }
@@ -67,7 +66,7 @@ func ended(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// unsent reports whether a request did not get an answer.
+// unsent reports whether a request got no answer.
 func unsent(err error) bool {
 	var sent interface{ ConnectionError() bool }
 	return errors.As(err, &sent) && sent.ConnectionError()

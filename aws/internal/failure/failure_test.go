@@ -18,7 +18,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// call makes a request of the SDK and returns its error.
+// call sends a request with the SDK and returns its error.
 func call(ctx context.Context, url string, client *http.Client, retryer aws.Retryer) error {
 	c := dynamodb.New(dynamodb.Options{
 		Region: "eu-central-1", BaseEndpoint: &url, HTTPClient: client, Retryer: retryer,
@@ -30,9 +30,9 @@ func call(ctx context.Context, url string, client *http.Client, retryer aws.Retr
 	return err
 }
 
-// A service that hangs is away, whatever its timeout looks like; who asked has time
-// left. What has no class is that their time is over, and errors.Is tells.
-func TestAServiceThatHangsIsUnavailable(t *testing.T) {
+// A timeout of a hanging service is an ErrUnavailable while the caller has time left. The end
+// of the caller's context has no class.
+func TestHangingServiceIsUnavailable(t *testing.T) {
 	t.Parallel()
 	end := make(chan struct{})
 	hangs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -55,18 +55,18 @@ func TestAServiceThatHangsIsUnavailable(t *testing.T) {
 		ctx     func() (context.Context, context.CancelFunc)
 		client  *http.Client
 		retryer aws.Retryer
-		ended   error // of the caller's context
+		ended   error // of the context of the caller
 	}{
-		"no answer":            {client: &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: soon}}},
-		"no answer, thrice":    {client: &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: soon}}, retryer: delays(0)},
-		"no connection":        {client: &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: 1}).DialContext}}},
-		"no handshake":         {client: &http.Client{Transport: tls{&http.Transport{TLSHandshakeTimeout: soon}}}},
-		"the client's bound":   {client: &http.Client{Timeout: soon}},
-		"half an answer":       {path: "/half", client: &http.Client{Timeout: 10 * soon}},
-		"the caller's time":    {ctx: over(soon), client: &http.Client{}, ended: context.DeadlineExceeded},
-		"it was over":          {ctx: over(-1), client: &http.Client{}, ended: context.DeadlineExceeded},
-		"over between retries": {ctx: over(10 * soon), client: &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: soon}}, retryer: delays(time.Hour), ended: context.DeadlineExceeded},
-		"over while it dials":  {ctx: over(10 * soon), client: &http.Client{Transport: &http.Transport{DialContext: dials}}, ended: context.DeadlineExceeded},
+		"no answer":                {client: &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: soon}}},
+		"three times no answer":    {client: &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: soon}}, retryer: delays(0)},
+		"no connection":            {client: &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: 1}).DialContext}}},
+		"no handshake":             {client: &http.Client{Transport: tls{&http.Transport{TLSHandshakeTimeout: soon}}}},
+		"timeout of the client":    {client: &http.Client{Timeout: soon}},
+		"half an answer":           {path: "/half", client: &http.Client{Timeout: 10 * soon}},
+		"deadline of the caller":   {ctx: over(soon), client: &http.Client{}, ended: context.DeadlineExceeded},
+		"deadline has passed":      {ctx: over(-1), client: &http.Client{}, ended: context.DeadlineExceeded},
+		"deadline between retries": {ctx: over(10 * soon), client: &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: soon}}, retryer: delays(time.Hour), ended: context.DeadlineExceeded},
+		"deadline during dial":     {ctx: over(10 * soon), client: &http.Client{Transport: &http.Transport{DialContext: dials}}, ended: context.DeadlineExceeded},
 		"cancelled": {
 			ctx: func() (context.Context, context.CancelFunc) {
 				ctx, cancel := context.WithCancel(t.Context())
@@ -89,7 +89,7 @@ func TestAServiceThatHangsIsUnavailable(t *testing.T) {
 			cause := call(ctx, hangs.URL+c.path, c.client, c.retryer)
 			err := failure.Classify(cause, func(error) error { return nil })
 			if !errors.Is(err, cause) {
-				t.Errorf("the cause is lost: %v", err)
+				t.Errorf("the error does not wrap its cause: %v", err)
 			}
 			if got := errors.Is(err, driver.ErrUnavailable); got != (c.ended == nil) {
 				t.Errorf("unavailable is %t: %v", got, err)
@@ -101,8 +101,7 @@ func TestAServiceThatHangsIsUnavailable(t *testing.T) {
 	}
 }
 
-// What the service's own codes are is asked before anything else, but for ended
-// contexts.
+// The classification of the service takes precedence, except for ended contexts.
 func TestClassify(t *testing.T) {
 	t.Parallel()
 	throttled := func(error) error { return driver.ErrThrottled }
@@ -126,11 +125,11 @@ func TestClassify(t *testing.T) {
 		}
 	}
 	if failure.Classify(nil, throttled) != nil {
-		t.Error("no error is one")
+		t.Error("Classify(nil) is not nil")
 	}
 }
 
-// tls speaks TLS to a server that does not.
+// tls uses TLS with a server that does not support it.
 type tls struct{ next http.RoundTripper }
 
 func (t tls) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -139,13 +138,13 @@ func (t tls) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// dials without an end of its own.
+// dials blocks until the context ends.
 func dials(ctx context.Context, _, _ string) (net.Conn, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
 
-// delays is a retryer that waits before each of its two retries.
+// delays is a retryer with two retries after a delay each.
 type delays time.Duration
 
 func (delays) IsErrorRetryable(error) bool                    { return true }

@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 )
 
-// failed returns the items that an answer to a batch reports; ok is false when all
-// of the batch failed by it. As in Lambda, no list and an empty one is success, and
-// names are those of the documentation, in their case.
+// failed returns the items that an answer reports as failed. ok is false if the answer
+// fails the whole batch. As in Lambda, a missing or empty list is success, and the names
+// of fields are case-sensitive.
 // https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
 func failed(answer []byte) (items []string, ok bool) {
 	if isNull(answer) {

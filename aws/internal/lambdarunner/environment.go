@@ -3,7 +3,6 @@ package lambdarunner
 import (
 	"cmp"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,6 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -22,43 +20,36 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 )
 
-// Lambda gives a process 10 seconds to ask for work; this machine may have much else
-// to do.
+// maxInit is how long a process may take to its first poll. Lambda allows 10 seconds;
+// the test machine may be busy.
 const maxInit = 30 * time.Second
 
-// farewell is how long a process has after SIGTERM, if it asked for that.
-// https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown
-const farewell = 300 * time.Millisecond
-
-// environment is one process of a function and the Runtime API that it talks to:
-// one each, for a process is told no more than a host and a port.
+// environment is one process of a function with its own Runtime API server. Each process
+// needs its own server because its environment names only a host and a port.
 type environment struct {
 	f       *function
 	cmd     *exec.Cmd
 	server  *http.Server
 	serving sync.WaitGroup
-	out     *printer
 
-	ready chan struct{}    // has one while the process waits for work
-	work  chan *invocation // to the request that waits
-	ended chan struct{}    // the process has
+	ready chan struct{}    // receives one value while the process polls
+	work  chan *invocation // to the waiting poll
+	ended <-chan struct{}  // closed when the process has ended
 	once  sync.Once        // of end
 
-	mu        sync.Mutex
-	started   time.Time
-	init      time.Duration // 0: it has not asked for work yet
-	current   *invocation   // has no answer yet
-	killed    bool          // by the runner
-	fault     *FunctionError
-	extension bool // an internal extension was registered, which asks for SIGTERM
+	mu      sync.Mutex
+	started time.Time
+	init    time.Duration // 0 before the first poll
+	current *invocation   // has no answer yet
+	killed  bool          // by the runner
 }
 
-// invocation is one hand-over.
+// invocation is one delivery of a payload to a process.
 type invocation struct {
 	id       string
 	payload  []byte
 	deadline time.Time
-	answered chan answer // has room for one
+	answered chan answer // buffers one
 
 	body []byte
 	took time.Duration
@@ -71,16 +62,13 @@ type answer struct {
 
 func requestID() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // it never fails
+	_, _ = rand.Read(b[:]) // never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 func startEnvironment(f *function) (*environment, error) {
-	e := &environment{
-		f: f, out: f.r.log.printer(f.Name),
-		ready: make(chan struct{}, 1), work: make(chan *invocation), ended: make(chan struct{}),
-	}
+	e := &environment{f: f, ready: make(chan struct{}, 1), work: make(chan *invocation)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -89,30 +77,18 @@ func startEnvironment(f *function) (*environment, error) {
 	e.cmd = exec.Command(f.r.opts.Binary)
 	e.cmd.Dir = filepath.Dir(f.r.opts.Binary)
 	e.cmd.Env = e.variables(l.Addr().String())
-	e.cmd.Stdout, e.cmd.Stderr = e.out, e.out
-	e.cmd.WaitDelay = time.Second // a grandchild may hold what it prints to
-	awstest.EndWithParent(e.cmd)
+	out := f.r.log.printer(f.Name)
+	e.cmd.Stdout, e.cmd.Stderr = out, out
+	e.cmd.WaitDelay = time.Second // a grandchild may keep the output open
 	e.started = now()
-	began := make(chan error, 1)
-	f.r.wg.Go(func() {
-		// A child is told of the end of the thread that started it: this one has to
-		// last as long as the child.
-		runtime.LockOSThread()
-		err := e.cmd.Start()
-		began <- err
-		if err == nil {
-			_ = e.cmd.Wait() // how it ended is in the state
-			close(e.ended)
-		}
-	})
-	if err := <-began; err != nil {
+	if e.ended, err = awstest.Start(e.cmd); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	f.r.wg.Go(func() { _ = e.server.Serve(l) }) // it ends with the process
+	f.r.wg.Go(func() { _ = e.server.Serve(l) }) // always returns an error when it is closed
 	return e, nil
 }
 
-// variables is the environment as Lambda sets it up.
+// variables returns the environment that Lambda sets.
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 func (e *environment) variables(api string) []string {
 	o, f := e.f.r.opts, e.f
@@ -120,7 +96,7 @@ func (e *environment) variables(api string) []string {
 		"AWS_LAMBDA_RUNTIME_API=" + api,
 		"AWS_LAMBDA_FUNCTION_NAME=" + f.Name,
 		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
-		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=" + strconv.Itoa(f.Memory),
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256",
 		"AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
 		"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/" + f.Name,
 		"AWS_LAMBDA_LOG_STREAM_NAME=" + now().UTC().Format("2006/01/02") + "/[$LATEST]" + hex.EncodeToString([]byte(api)),
@@ -136,12 +112,10 @@ func (e *environment) variables(api string) []string {
 		"TZ=:UTC",
 		"PATH=/usr/local/bin:/usr/bin:/bin:/opt/bin",
 	}
-	return append(append(env, o.Env...), f.Env...) // the last one counts
+	return append(append(env, o.Env...), f.Env...) // the last value of a variable counts
 }
 
-// routes is the Runtime API, and what of the Extensions API a function within its
-// own process uses.
-// https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html
+// routes returns the Runtime API.
 func (e *environment) routes() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, do http.HandlerFunc) {
@@ -152,30 +126,34 @@ func (e *environment) routes() http.Handler {
 		})
 	}
 	handle("GET /2018-06-01/runtime/invocation/next", e.onNext)
-	handle("POST /2018-06-01/runtime/invocation/{id}/response", e.onResponse)
-	handle("POST /2018-06-01/runtime/invocation/{id}/error", e.onError)
-	handle("POST /2018-06-01/runtime/init/error", e.onInitError)
-	handle("POST /2020-01-01/extension/register", e.onRegister)
-	handle("GET /2020-01-01/extension/event/next", func(_ http.ResponseWriter, r *http.Request) {
-		select {
-		case <-e.ended: // a frozen extension is never told of an invocation here
-		case <-r.Context().Done():
-		}
+	handle("POST /2018-06-01/runtime/invocation/{id}/response", func(w http.ResponseWriter, r *http.Request) {
+		e.onAnswer(w, r, func(body []byte) answer { return answer{body: body} })
+	})
+	handle("POST /2018-06-01/runtime/invocation/{id}/error", func(w http.ResponseWriter, r *http.Request) {
+		e.onAnswer(w, r, func(body []byte) answer {
+			var p struct {
+				Message string `json:"errorMessage"`
+				Type    string `json:"errorType"`
+			}
+			_ = json.Unmarshal(body, &p) // missing fields stay empty
+			return answer{err: &FunctionError{
+				Function: e.f.Name, Payload: body, Message: p.Message,
+				Type: cmp.Or(p.Type, r.Header.Get("Lambda-Runtime-Function-Error-Type"), "Runtime.Unknown"),
+			}}
+		})
 	})
 	return mux
 }
 
-// onNext holds the process's request for work until there is some. Until then the
-// process is frozen, as it is in Lambda: what it left running does not run on.
+// onNext blocks the poll of the process until there is an invocation. As in Lambda, the
+// process is frozen meanwhile: its goroutines do not run.
 func (e *environment) onNext(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	if e.init == 0 {
 		e.init = now().Sub(e.started)
 		e.f.initialized(e.init)
 	}
-	if !e.killed { // else it is about to say goodbye
-		e.signal(syscall.SIGSTOP)
-	}
+	e.signal(syscall.SIGSTOP)
 	e.mu.Unlock()
 	poke(e.ready)
 	select {
@@ -184,16 +162,12 @@ func (e *environment) onNext(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Type", "application/json")
 		h.Set("Lambda-Runtime-Aws-Request-Id", inv.id)
 		h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.deadline.UnixMilli(), 10))
-		h.Set("Lambda-Runtime-Invoked-Function-Arn", e.f.arn())
+		h.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:"+e.f.r.opts.Region+":"+e.f.r.opts.Account+":function:"+e.f.Name)
 		h.Set("Lambda-Runtime-Trace-Id", "Root=1-"+fmt.Sprintf("%08x", now().Unix())+"-"+hex.EncodeToString([]byte(inv.id[:12]))+";Sampled=0")
-		_, _ = w.Write(inv.payload) // who is gone by now has ended
+		_, _ = w.Write(inv.payload) // fails if the process has ended
 	case <-e.ended:
 	case <-r.Context().Done():
 	}
-}
-
-func (f *function) arn() string {
-	return "arn:aws:lambda:" + f.r.opts.Region + ":" + f.r.opts.Account + ":function:" + f.Name
 }
 
 func (f *function) initialized(took time.Duration) {
@@ -202,77 +176,26 @@ func (f *function) initialized(took time.Duration) {
 	f.stats.Init = append(f.stats.Init, took)
 }
 
-// posted is the body of an error.
-type posted struct {
-	Message string `json:"errorMessage"`
-	Type    string `json:"errorType"`
-}
-
-func (e *environment) posted(r *http.Request, body []byte) *FunctionError {
-	var p posted
-	_ = json.Unmarshal(body, &p) // what is not said stays empty
-	return &FunctionError{
-		Function: e.f.Name, Payload: body, Message: p.Message,
-		Type: cmp.Or(p.Type, r.Header.Get("Lambda-Runtime-Function-Error-Type"), "Runtime.Unknown"),
-	}
-}
-
-func (e *environment) onResponse(w http.ResponseWriter, r *http.Request) {
+// onAnswer completes the current invocation with the posted body.
+func (e *environment) onAnswer(w http.ResponseWriter, r *http.Request, decode func(body []byte) answer) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // it ended within its answer
+		return // the process ended while it posted
 	}
-	a := answer{body: body}
-	// A streamed answer that failed halfway says so behind itself.
-	if kind := r.Trailer.Get("Lambda-Runtime-Function-Error-Type"); kind != "" {
-		text, _ := base64.StdEncoding.DecodeString(r.Trailer.Get("Lambda-Runtime-Function-Error-Body"))
-		a.err = e.posted(r, text)
-		a.err.Type = kind
-	}
-	e.answer(w, r, a)
-}
-
-func (e *environment) onError(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return // it ended within its answer
-	}
-	e.answer(w, r, answer{err: e.posted(r, body)})
-}
-
-func (e *environment) answer(w http.ResponseWriter, r *http.Request, a answer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.current == nil || e.current.id != r.PathValue("id") {
 		http.Error(w, `{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}`, http.StatusBadRequest)
 		return
 	}
-	e.current.answered <- a
+	e.current.answered <- decode(body)
 	e.current = nil
 	w.WriteHeader(http.StatusAccepted)
 }
 
-func (e *environment) onInitError(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return // it ended within its request
-	}
-	e.mu.Lock()
-	e.fault = e.posted(r, body)
-	e.mu.Unlock()
-	w.WriteHeader(http.StatusAccepted)
-}
-
-func (e *environment) onRegister(w http.ResponseWriter, _ *http.Request) {
-	e.mu.Lock()
-	e.extension = true
-	e.mu.Unlock()
-	w.Header().Set("Lambda-Extension-Identifier", requestID())
-	_, _ = io.WriteString(w, "{}") // who is gone by now has ended
-}
-
-// invoke hands inv over and waits for what comes of it. began is false when the
-// process ended without it. A kill of 0 or more is when it is killed at the latest.
+// invoke delivers inv and waits for the result. began is false if the process ended
+// before it received inv. If kill is not negative, the process is killed after kill, or
+// earlier if it answers.
 func (e *environment) invoke(inv *invocation, kill time.Duration) (began bool, err error) {
 	init := time.NewTimer(maxInit)
 	defer init.Stop()
@@ -283,7 +206,7 @@ func (e *environment) invoke(inv *invocation, kill time.Duration) (began bool, e
 	case <-init.C:
 		e.kill()
 		<-e.ended
-		return false, e.f.failure("Sandbox.Timedout", fmt.Sprintf("no request for work within %v", maxInit))
+		return false, e.f.failure("Sandbox.Timedout", fmt.Sprintf("no poll within %v", maxInit))
 	}
 	start := now()
 	inv.deadline = start.Add(e.f.Timeout)
@@ -307,19 +230,19 @@ func (e *environment) invoke(inv *invocation, kill time.Duration) (began bool, e
 	}
 	select {
 	case a := <-inv.answered:
-		if kill >= 0 { // too late for anything but its answer
-			return true, e.murder()
+		if kill >= 0 { // it answered before the kill
+			return true, e.injectKill()
 		}
 		return true, inv.take(a)
 	case <-e.ended:
 		select {
-		case a := <-inv.answered: // after a panic it posts that and ends
+		case a := <-inv.answered: // after a panic, the process posts the error and exits
 			return true, inv.take(a)
 		default:
 			return true, e.exit()
 		}
 	case <-killed:
-		return true, e.murder()
+		return true, e.injectKill()
 	case <-timeout.C:
 		e.kill()
 		<-e.ended
@@ -336,15 +259,15 @@ func (inv *invocation) take(a answer) error {
 	return nil
 }
 
-// murder is the fault.
-func (e *environment) murder() error {
+// injectKill is the fault [Faults.Kill].
+func (e *environment) injectKill() error {
 	e.kill()
 	<-e.ended
 	e.f.count(&e.f.stats.Kills)
 	return e.exit()
 }
 
-// exit is the error of a process that ended.
+// exit returns the error for a process that ended.
 func (e *environment) exit() error {
 	e.f.mu.Lock()
 	closed := e.f.closed
@@ -352,18 +275,13 @@ func (e *environment) exit() error {
 	if closed {
 		return ErrClosed
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.fault != nil {
-		return e.fault
-	}
 	return e.f.failure("Runtime.ExitError", fmt.Sprintf("the process ended: %v", e.cmd.ProcessState))
 }
 
-// signal sends a signal to the process unless it has ended. The caller has the lock.
+// signal sends a signal to the process unless it has ended. The caller holds mu.
 func (e *environment) signal(s syscall.Signal) {
 	if !e.isDead() {
-		_ = syscall.Kill(e.cmd.Process.Pid, s) // it may end just now
+		_ = syscall.Kill(e.cmd.Process.Pid, s) // the process may end concurrently
 	}
 }
 
@@ -376,40 +294,23 @@ func (e *environment) isDead() bool {
 	}
 }
 
-// kill kills the process with its children.
+// kill kills the process and its children.
 func (e *environment) kill() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.isDead() {
 		e.killed = true
-		_ = syscall.Kill(-e.cmd.Process.Pid, syscall.SIGKILL) // it may end just now
+		_ = syscall.Kill(-e.cmd.Process.Pid, syscall.SIGKILL) // the process may end concurrently
 	}
 }
 
-// end ends the process and what served it.
+// end kills the process and closes its server.
 func (e *environment) end() {
 	e.once.Do(func() {
-		e.mu.Lock()
-		asked := e.extension && e.current == nil && !e.killed
-		exited := e.isDead() && !e.killed
-		if asked && !exited {
-			e.killed = true
-			e.signal(syscall.SIGTERM)
-			e.signal(syscall.SIGCONT)
-		}
-		e.mu.Unlock()
-		if asked && !exited {
-			t := time.NewTimer(farewell)
-			select {
-			case <-e.ended:
-			case <-t.C:
-			}
-			t.Stop()
-		}
 		e.kill()
 		<-e.ended
-		_ = e.server.Close() // nobody is left that it serves
+		_ = e.server.Close() // its only client has ended
 		e.serving.Wait()
-		e.f.forget(e, exited)
+		e.f.forget(e, !e.killed)
 	})
 }

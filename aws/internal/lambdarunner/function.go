@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// attempts is how often a process is started for an invocation when those before
-// ended without having had it.
+// attempts is the number of processes that are started for an invocation if processes end
+// before they receive it.
 const attempts = 3
 
 // function is a function with its processes.
@@ -24,9 +24,9 @@ type function struct {
 	mu     sync.Mutex
 	closed bool
 	calls  uint64
-	idle   []*environment // the last used is the last
+	idle   []*environment // the most recently used one is the last
 	all    map[*environment]bool
-	mean   time.Duration // of invocations
+	mean   time.Duration // duration of an invocation
 	stats  Stats
 }
 
@@ -34,7 +34,7 @@ func newFunction(r *Runner, f Function) *function {
 	return &function{r: r, Function: f, slots: make(chan struct{}, f.Concurrency), all: map[*environment]bool{}, mean: 10 * time.Millisecond}
 }
 
-// acquire waits until the function may have another invocation.
+// acquire waits until the concurrency of the function allows another invocation.
 func (f *function) acquire(ctx context.Context) error {
 	select {
 	case f.slots <- struct{}{}:
@@ -54,8 +54,8 @@ type draws struct {
 	moment                                   float64
 }
 
-// draw returns the faults of the next invocation, by the seed, the function and how
-// many there were.
+// draw returns the faults of the next invocation. They depend on the seed, the function
+// and the number of earlier invocations.
 func (f *function) draw() draws {
 	f.mu.Lock()
 	f.calls++
@@ -73,22 +73,22 @@ func (f *function) draw() draws {
 	}
 }
 
-// random is the source of chance for the n-th of something that has a name.
+// random returns the random numbers for the n-th item of a name.
 func (r *Runner) random(name string, n uint64) *rand.Rand {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(name))                           // a hash takes all
-	return rand.New(rand.NewPCG(r.opts.Seed^h.Sum64(), n)) //nolint:gosec // faults that can be repeated
+	_, _ = h.Write([]byte(name))                           // never fails
+	return rand.New(rand.NewPCG(r.opts.Seed^h.Sum64(), n)) //nolint:gosec // faults have to be reproducible
 }
 
-// outcome is what came of an invocation.
+// outcome is the result of an invocation.
 type outcome struct {
 	body []byte
 	err  error
-	// again says that the answer must not end the batch.
+	// again is true if the batch is to be delivered again although it was answered.
 	again bool
 }
 
-// invoke hands payload to a process. The caller has a slot.
+// invoke invokes the function. The caller has called acquire.
 func (f *function) invoke(payload []byte) outcome {
 	d := f.draw()
 	body, err := f.run(payload, d)
@@ -113,9 +113,9 @@ func (f *function) run(payload []byte, d draws) ([]byte, error) {
 		f.count(&f.stats.Throttles)
 		return nil, ErrThrottled
 	case len(payload) > maxPayload:
-		return nil, fmt.Errorf("lambdarunner: function %s: a payload of %d bytes; Lambda takes %d", f.Name, len(payload), maxPayload)
+		return nil, fmt.Errorf("lambdarunner: function %s: a payload of %d bytes; the limit of Lambda is %d", f.Name, len(payload), maxPayload)
 	case !json.Valid(payload):
-		return nil, fmt.Errorf("lambdarunner: function %s: the payload is no JSON", f.Name)
+		return nil, fmt.Errorf("lambdarunner: function %s: the payload is not JSON", f.Name)
 	}
 	if f.Handler != nil {
 		return f.runHere(payload, d)
@@ -159,7 +159,7 @@ func (f *function) run(payload []byte, d draws) ([]byte, error) {
 	}
 }
 
-// runHere hands payload to the function's handler.
+// runHere invokes the handler of the function in this process.
 func (f *function) runHere(payload []byte, d draws) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(f.r.ctx, f.Timeout)
 	defer cancel()
@@ -188,7 +188,7 @@ func (f *function) failure(kind, message string) *FunctionError {
 	return &FunctionError{Function: f.Name, Type: kind, Message: message}
 }
 
-// environment returns a process that waits for work, or one that is starting.
+// environment returns a process that polls or is starting.
 func (f *function) environment() (*environment, error) {
 	for {
 		e := f.pop()
@@ -219,7 +219,7 @@ func (f *function) push(e *environment) {
 	f.idle = append(f.idle, e)
 }
 
-// start starts a process. That it is among all while it starts has close wait for it.
+// start starts a process. It holds mu so that close sees the process.
 func (f *function) start() (*environment, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -235,7 +235,7 @@ func (f *function) start() (*environment, error) {
 	return e, nil
 }
 
-// close ends all processes.
+// close kills all processes.
 func (f *function) close() {
 	f.mu.Lock()
 	f.closed = true

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// WaitIdle waits until nothing is left to do: no invocation is under way, queues
-// have no message, visible or held, and streams are handled to their end. It must
-// find that twice in a row. When ctx ends before, the error says what is left.
+// WaitIdle waits until there is no work left: no invocation is running, the queues have
+// no messages, visible or leased, and all stream records are handled. It checks twice in a
+// row. If ctx ends before, the error lists the work that is left.
 func (r *Runner) WaitIdle(ctx context.Context) error {
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
@@ -37,7 +37,7 @@ func (r *Runner) WaitIdle(ctx context.Context) error {
 	}
 }
 
-// look returns what is left to do, or the first of it.
+// look returns descriptions of the work that is left, not necessarily all of it.
 func (r *Runner) look(ctx context.Context) (left []string, err error) {
 	begun := r.begun.Load()
 	r.mu.Lock()
@@ -49,18 +49,18 @@ func (r *Runner) look(ctx context.Context) (left []string, err error) {
 		}
 	}
 	if n := r.busy.Load(); n > 0 {
-		left = append(left, fmt.Sprintf("%d batches or invocations under way", n))
+		left = append(left, fmt.Sprintf("%d batches or invocations running", n))
 	}
 	if len(left) > 0 {
 		return left, nil
 	}
 	for _, q := range queues {
-		visible, held, err := q.counts(ctx)
+		visible, leased, err := q.counts(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("lambdarunner: queue %s: %w", q.name(), err)
 		}
-		if visible+held > 0 {
-			left = append(left, fmt.Sprintf("%d messages of %s and %d that are held", visible, q.name(), held))
+		if visible+leased > 0 {
+			left = append(left, fmt.Sprintf("%d visible and %d leased messages of %s", visible, leased, q.name()))
 		}
 	}
 	for _, s := range all {
@@ -72,7 +72,7 @@ func (r *Runner) look(ctx context.Context) (left []string, err error) {
 		}
 	}
 	if r.begun.Load() != begun || r.busy.Load() > 0 {
-		left = append(left, "something began meanwhile")
+		left = append(left, "work that began during the check")
 	}
 	return left, nil
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/lambdarunner"
 )
 
-// Work that makes work: a message a record, the record a message, nine times.
-func TestWaitIdleWaitsForWhatFollows(t *testing.T) {
+// A message leads to a record, and the record to a message, nine times.
+func TestWaitIdleWaitsForFollowingWork(t *testing.T) {
 	t.Parallel()
 	var url, table string
 	var b *bench
@@ -36,12 +36,12 @@ func TestWaitIdleWaitsForWhatFollows(t *testing.T) {
 		}
 		return order{}
 	})
-	b.quick("queue")
-	b.quick("stream")
-	url = b.mapped("q.fifo", "queue", quick)
+	b.function(lambdarunner.Function{Name: "queue"})
+	b.function(lambdarunner.Function{Name: "stream"})
+	url = b.mapped("q.fifo", "queue", released)
 	table = b.streamed("stream", lambdarunner.StreamMapping{})
 	b.Start()
-	b.idle() // nothing is idle, too
+	b.idle() // without any work
 	for i := range each {
 		b.send(url, fmt.Sprint("g", i), fmt.Sprint(i, " 0"))
 	}
@@ -55,7 +55,7 @@ func TestWaitIdleWaitsForWhatFollows(t *testing.T) {
 	}
 }
 
-func TestWaitIdleTellsWhatIsLeft(t *testing.T) {
+func TestWaitIdleReportsTheWorkThatIsLeft(t *testing.T) {
 	t.Parallel()
 	began := make(chan struct{}, 1)
 	b := newBench(t, lambdarunner.Options{}, true, func(call) order {
@@ -71,13 +71,13 @@ func TestWaitIdleTellsWhatIsLeft(t *testing.T) {
 		defer cancel()
 		err := b.WaitIdle(ctx)
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %s", err, want)
+			t.Errorf("got the error %v, want %s", err, want)
 		}
 	}
-	idle("1 messages of")
+	idle("1 visible and 0 leased messages of")
 	b.Start()
 	<-began
-	idle("under way")
+	idle("running")
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,11 @@
-// Package lambdarunner runs Lambda functions on this machine, for tests: the
-// binary that would be deployed, in processes that ask the Runtime API for work,
-// and event source mappings that feed it from SQS queues and DynamoDB streams.
+// Package lambdarunner runs Lambda functions locally for tests: the deployed binary in
+// processes that poll the Runtime API, and event source mappings for SQS queues and
+// DynamoDB streams.
 //
-// It is made to be no kinder than Lambda: messages and records come again whenever
-// an answer was not taken, a stream goes on at the lowest record that failed, a
-// process is frozen between two invocations, killed when its time is over, and
-// replaced when it panicked. [Faults] add what happens in the cloud now and then.
+// It must not be more lenient than Lambda. Messages and records are redelivered unless the
+// answer was accepted. A stream continues at the first failed record. A process is frozen
+// between two invocations, killed after its timeout and replaced after a panic. [Faults]
+// add the occasional faults of the cloud.
 //
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 package lambdarunner
@@ -28,100 +28,97 @@ import (
 
 // Options configure a [Runner].
 type Options struct {
-	// Seed is that of all faults. They repeat with it as far as the order does in
-	// which the invocations of a function begin.
+	// Seed determines all faults, as far as the invocations of a function begin in the
+	// same order.
 	Seed uint64
-	// Faults are what goes wrong; the zero value is nothing.
+	// Faults are the injected faults; the zero value injects none.
 	Faults Faults
-	// Binary is the path of the bootstrap.
+	// Binary is the path of the bootstrap binary.
 	Binary string
-	// Env is the environment of every function, as KEY=VALUE, beside the variables
-	// that Lambda sets. Nothing is inherited from this process.
+	// Env is the environment of every function, as KEY=VALUE, in addition to the
+	// variables that Lambda sets. Functions do not inherit the environment of this process.
 	Env []string
-	// SQS is where queues are polled, Streams where tables' streams are. Each may be
-	// nil if nothing is mapped that needs it.
+	// SQS polls queues, Streams polls the streams of tables. Each may be nil if no mapping
+	// needs it.
 	SQS     *sqs.Client
 	Streams *dynamodbstreams.Client
-	// Region and Account are those of ARNs and of the functions' environment.
+	// Region and Account are used in ARNs and in the environment of functions.
 	Region, Account string
-	// Log gets what the functions print and what the runner has to tell, line by
-	// line with the function's name in front; nil is nowhere.
+	// Log receives the output of the functions and of the runner in lines that start with
+	// the name of the function; nil discards them.
 	Log io.Writer
 }
 
-// Faults are probabilities, 0 to 1, that an invocation meets with a fault.
+// Faults are the probabilities, 0 to 1, of the faults of an invocation.
 type Faults struct {
-	// Duplicate hands a batch over again although it was answered: messages come
-	// from the queue once more, which counts as a receive; a stream does not go on.
+	// Duplicate delivers a batch again although it was answered. The queue counts another
+	// receive of the messages; a stream does not advance.
 	Duplicate float64
-	// LoseAnswer throws the function's answer away: the invocation counts as failed
-	// although it had its effects.
+	// LoseAnswer discards the answer of the function: the invocation fails after its
+	// effects.
 	LoseAnswer float64
-	// Kill kills the process at some moment of the invocation, at the latest when it
-	// has answered.
+	// Kill kills the process at a random time during the invocation, at the latest when
+	// it has answered.
 	Kill float64
-	// Recycle replaces the process before the invocation, which starts cold.
+	// Recycle replaces the process before the invocation, which becomes a cold start.
 	Recycle float64
-	// Throttle refuses the invocation before it begins. A receive was used up, a
-	// stream's retry was not.
+	// Throttle refuses the invocation before it begins. This counts as a receive of a
+	// queue, but not as a retry of a stream.
 	Throttle float64
-	// Shuffle splits streams into several shards by the items' full keys, as DynamoDB
-	// may, cuts batches anywhere, and delivers shards in any order among each other.
-	// It shuffles the messages of standard queues.
+	// Shuffle splits streams into shards by the full keys of items, as DynamoDB may,
+	// delivers batches of random sizes and the shards in random order. It shuffles the
+	// messages of standard queues.
 	Shuffle bool
 }
 
-// Function is a function: one environment of variables for the binary.
+// Function is a function: the binary with an environment.
 type Function struct {
 	Name string
-	// Env is added to that of the options. Lambda takes 4 KB of it.
+	// Env is added to the environment of the options. The limit of Lambda is 4 KB.
 	Env []string
-	// Timeout is that of one invocation; 0 is 30 seconds.
+	// Timeout is the timeout of one invocation; 0 means 30 seconds.
 	Timeout time.Duration
-	// Memory, in MB, is only told to the function; 0 is 256.
-	Memory int
-	// Concurrency is how many processes it has at most, each with one invocation at
-	// a time; 0 is 2.
+	// Concurrency is the maximum number of processes, each with one invocation at a time;
+	// 0 means 2.
 	Concurrency int
-	// Handler, unless it is nil, handles the invocations in this process, in place of
-	// processes of the binary. Of the faults it meets with those of answers alone.
+	// Handler, if not nil, handles the invocations in this process instead of processes
+	// of the binary. It has only the faults of answers.
 	Handler func(ctx context.Context, payload []byte) ([]byte, error)
 }
 
-// Stats tell what came of one function's invocations.
+// Stats counts the invocations of one function and their results.
 type Stats struct {
-	// Invocations were handed to a process, Failures of them had no answer that was
-	// taken, or an error.
+	// Invocations were received by a process. Failures ended with an error or without an
+	// accepted answer.
 	Invocations, Failures int
-	// Timeouts ran out of time, Exits are processes that ended by themselves.
+	// Timeouts exceeded the timeout. Exits are processes that ended without a kill.
 	Timeouts, Exits int
-	// Those that the runner caused.
+	// The injected faults.
 	Duplicates, LostAnswers, Kills, Recycles, Throttles int
-	// ColdStarts are processes that were started; Init is, for each that got so far,
-	// the time from its start to its first request for work.
+	// ColdStarts is the number of started processes. Init has the time from the start of
+	// a process to its first poll.
 	ColdStarts int
 	Init       []time.Duration
-	// Busy is the time of all invocations, from the hand-over to the answer.
+	// Busy is the total duration of all invocations.
 	Busy time.Duration
 }
 
-// ErrClosed is the error of invocations once the runner is being closed.
+// ErrClosed is the error of invocations of a closed runner.
 var ErrClosed = errors.New("lambdarunner: closed")
 
 // ErrThrottled is the error of invocations that [Faults] refused.
 var ErrThrottled = errors.New("lambdarunner: too many requests")
 
-// ErrAnswerLost is the error of invocations whose answer [Faults] threw away.
+// ErrAnswerLost is the error of invocations whose answer [Faults] discarded.
 var ErrAnswerLost = errors.New("lambdarunner: the answer was lost")
 
-// FunctionError is the error of an invocation that the function failed, or that it
-// did not survive.
+// FunctionError is an error that the function posted, or the end of its process.
 type FunctionError struct {
 	Function string
-	// Type and Message are what the function posted, or "Runtime.ExitError" and
-	// "Sandbox.Timedout" of one that could not.
+	// Type and Message are posted by the function. If the process ended or timed out
+	// instead, the type is "Runtime.ExitError" or "Sandbox.Timedout".
 	Type, Message string
-	// Payload is all of what it posted.
+	// Payload is the posted text.
 	Payload []byte
 }
 
@@ -129,7 +126,7 @@ func (e *FunctionError) Error() string {
 	return fmt.Sprintf("lambdarunner: function %s: %s: %s", e.Function, e.Type, e.Message)
 }
 
-// What Lambda allows.
+// The limits of Lambda.
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const (
 	maxPayload = 6 << 20
@@ -137,7 +134,7 @@ const (
 	maxTimeout = 900 * time.Second
 )
 
-// Real time is what processes and timeouts need.
+// Processes and timeouts need the real time.
 var now = time.Now
 
 // Runner runs functions.
@@ -150,8 +147,8 @@ type Runner struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	// Batches and invocations that are under way, and all that ever were: with both
-	// at rest nothing happened in between.
+	// The number of running batches and invocations, and of all that ever began: if both
+	// are unchanged, nothing happened in between.
 	busy, begun atomic.Int64
 
 	mu        sync.Mutex
@@ -178,13 +175,10 @@ func New(opts Options) (*Runner, error) {
 	return r, nil
 }
 
-// Function adds a function. Its processes are started when they are needed.
+// Function adds a function. Its processes are started on demand.
 func (r *Runner) Function(f Function) error {
 	if f.Timeout == 0 {
 		f.Timeout = 30 * time.Second
-	}
-	if f.Memory == 0 {
-		f.Memory = 256
 	}
 	if f.Concurrency == 0 {
 		f.Concurrency = 2
@@ -201,13 +195,13 @@ func (r *Runner) Function(f Function) error {
 	case f.Name == "" || len(f.Name) > 64:
 		return fmt.Errorf("lambdarunner: function %q: a name has 1 to 64 characters", f.Name)
 	case r.functions[f.Name] != nil:
-		return fmt.Errorf("lambdarunner: function %s is there already", f.Name)
+		return fmt.Errorf("lambdarunner: function %s exists already", f.Name)
 	case f.Timeout < 0 || f.Timeout > maxTimeout:
 		return fmt.Errorf("lambdarunner: function %s: a timeout of %v", f.Name, f.Timeout)
 	case f.Concurrency < 0:
 		return fmt.Errorf("lambdarunner: function %s: %d processes", f.Name, f.Concurrency)
 	case env > maxEnv:
-		return fmt.Errorf("lambdarunner: function %s: an environment of %d bytes; Lambda takes %d", f.Name, env, maxEnv)
+		return fmt.Errorf("lambdarunner: function %s: an environment of %d bytes; the limit of Lambda is %d", f.Name, env, maxEnv)
 	}
 	r.functions[f.Name] = newFunction(r, f)
 	return nil
@@ -223,8 +217,8 @@ func (r *Runner) function(name string) (*function, error) {
 	return f, nil
 }
 
-// Invoke invokes a function and waits for its answer. What the function posts as
-// an error, and its end, is a [FunctionError]. When ctx ends the invocation goes on.
+// Invoke invokes a function and waits for its answer. An error that the function posts and
+// the end of its process are a [FunctionError]. The invocation continues when ctx ends.
 func (r *Runner) Invoke(ctx context.Context, function string, payload []byte) ([]byte, error) {
 	f, err := r.function(function)
 	if err != nil {
@@ -255,7 +249,7 @@ func (r *Runner) Invoke(ctx context.Context, function string, payload []byte) ([
 	}
 }
 
-// Start begins to feed the functions from what is mapped to them.
+// Start starts the event source mappings.
 func (r *Runner) Start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -271,10 +265,10 @@ func (r *Runner) Start() {
 	}
 }
 
-// StopFaults ends all faults: from now on invocations meet with none.
+// StopFaults stops the injection of faults.
 func (r *Runner) StopFaults() { r.calm.Store(true) }
 
-// Stats returns what came of the invocations so far, by function.
+// Stats returns the statistics by function.
 func (r *Runner) Stats() map[string]Stats {
 	r.mu.Lock()
 	functions := maps.Clone(r.functions)
@@ -290,21 +284,21 @@ func (r *Runner) Stats() map[string]Stats {
 	return all
 }
 
-// Dropped returns what streams gave up, in the order in which they did.
+// Dropped returns the batches that streams dropped, in order.
 func (r *Runner) Dropped() []Dropped {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.dropped)
 }
 
-// Close kills all processes and waits until everything has ended. What was under
-// way stays in its queue, until its visibility timeout.
+// Close kills all processes and waits until all goroutines have ended. Messages of running
+// invocations stay in their queues.
 func (r *Runner) Close() error {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
 	r.cancel()
-	for _, f := range r.functions { // there come no more
+	for _, f := range r.functions { // closed prevents new ones
 		f.close()
 	}
 	r.wg.Wait()
@@ -312,7 +306,7 @@ func (r *Runner) Close() error {
 	return nil
 }
 
-// spawn runs do beside, unless the runner is closed.
+// spawn runs do in a goroutine, unless the runner is closed.
 func (r *Runner) spawn(do func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -323,14 +317,14 @@ func (r *Runner) spawn(do func()) bool {
 	return true
 }
 
-// begin counts something as under way until the returned function is called.
+// begin counts a batch or invocation as running until the returned function is called.
 func (r *Runner) begin() func() {
 	r.busy.Add(1)
 	r.begun.Add(1)
 	return func() { r.busy.Add(-1) }
 }
 
-// kick has the streams polled soon: a function that worked may have written.
+// kick wakes all streams: a function may have written to their tables.
 func (r *Runner) kick() {
 	r.mu.Lock()
 	all := r.streams
@@ -347,7 +341,7 @@ func poke(wake chan struct{}) {
 	}
 }
 
-// pause waits for d, or for wake, which may be nil, and reports whether ctx goes on.
+// pause waits for d or for wake, which may be nil. It returns false if ctx has ended.
 func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

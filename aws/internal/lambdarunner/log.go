@@ -21,14 +21,14 @@ func (l *log) line(from string, text []byte) {
 }
 
 func (l *log) locked(from string, text []byte) {
-	_, _ = fmt.Fprintf(l.to, "%s: %s\n", from, text) // nobody is left to be told
+	_, _ = fmt.Fprintf(l.to, "%s: %s\n", from, text) // a failure cannot be reported
 }
 
 func (l *log) printf(from, format string, args ...any) {
 	l.line(from, fmt.Appendf(nil, format, args...))
 }
 
-// printer is where the processes of a function print.
+// printer is the standard output and error of a process.
 type printer struct {
 	log  *log
 	from string
@@ -57,7 +57,7 @@ func (p *printer) Write(b []byte) (int, error) {
 	}
 }
 
-// flush writes what no line ended.
+// flush writes the incomplete last lines.
 func (l *log) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -15,7 +15,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -28,29 +27,25 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/lambdarunner"
 )
 
-// This binary is its own function: Lambda's variable says which of them it is.
+// The test binary is also the binary of the functions.
 func TestMain(m *testing.M) {
-	switch {
-	case os.Getenv("AWS_LAMBDA_RUNTIME_API") != "":
+	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" {
 		bootstrap()
-	case os.Getenv("ORPHAN") != "":
-		orphan()
-	default:
-		os.Exit(awstest.Run(m))
+		return
 	}
+	os.Exit(awstest.Run(m))
 }
 
-// order is what a test has the function do.
+// order is what the test makes the function do.
 type order struct {
 	Answer json.RawMessage `json:"answer,omitempty"`
 	Error  string          `json:"error,omitempty"`
 	Panic  bool            `json:"panic,omitempty"`
 	Exit   bool            `json:"exit,omitempty"`
 	Hang   bool            `json:"hang,omitempty"`
-	Broken bool            `json:"broken,omitempty"` // an answer that fails halfway
 }
 
-// call is what the function tells of an invocation.
+// call is what the function reports about an invocation.
 type call struct {
 	Function string            `json:"function"`
 	PID      int               `json:"pid"`
@@ -71,11 +66,12 @@ type delivered struct {
 	} `json:"dynamodb"`
 }
 
-// bootstrap is the function. It does what it is told by the test.
+// bootstrap is the function. It reports each invocation to the test and executes the
+// order that the test returns.
 func bootstrap() {
-	tell := func(path string, body []byte) (order, error) {
+	report := func(body []byte) (order, error) {
 		var o order
-		resp, err := http.Post(os.Getenv("TEST_URL")+path, "application/json", bytes.NewReader(body))
+		resp, err := http.Post(os.Getenv("TEST_URL"), "application/json", bytes.NewReader(body))
 		if err != nil {
 			return o, err
 		}
@@ -85,16 +81,12 @@ func bootstrap() {
 	if os.Getenv("TEST_INIT") == "exit" {
 		os.Exit(3)
 	}
-	var opts []lambda.Option
-	if os.Getenv("TEST_SIGTERM") != "" {
-		opts = append(opts, lambda.WithEnableSIGTERM(func() { _, _ = tell("/bye", []byte("{}")) }))
-	}
 	env := map[string]string{}
 	for _, v := range os.Environ() {
 		name, value, _ := strings.Cut(v, "=")
 		env[name] = value
 	}
-	lambda.StartWithOptions(func(ctx context.Context, payload json.RawMessage) (any, error) {
+	lambda.Start(func(ctx context.Context, payload json.RawMessage) (any, error) {
 		deadline, _ := ctx.Deadline()
 		c := call{Function: env["AWS_LAMBDA_FUNCTION_NAME"], PID: os.Getpid(), Left: time.Until(deadline), Env: env, Payload: payload}
 		text, err := json.Marshal(c)
@@ -102,38 +94,24 @@ func bootstrap() {
 			return nil, err
 		}
 		_, _ = fmt.Fprintln(os.Stdout, "invoked")
-		o, err := tell("/call", text)
+		o, err := report(text)
 		switch {
 		case err != nil:
 			return nil, err
 		case o.Panic:
-			panic("as it was told")
+			panic("ordered")
 		case o.Exit:
 			os.Exit(1)
 		case o.Hang:
 			select {}
-		case o.Broken:
-			return io.MultiReader(strings.NewReader("half"), iotest.ErrReader(errors.New("broken"))), nil
 		case o.Error != "":
 			return nil, errors.New(o.Error)
 		}
 		return o.Answer, nil
-	}, opts...)
+	})
 }
 
-// orphan runs a function and is killed.
-func orphan() {
-	r, err := lambdarunner.New(lambdarunner.Options{Binary: os.Args[0], Env: []string{"TEST_URL=" + os.Getenv("ORPHAN")}})
-	if err == nil {
-		err = r.Function(lambdarunner.Function{Name: "f"})
-	}
-	if err == nil {
-		_, err = r.Invoke(context.Background(), "f", []byte(`{}`))
-	}
-	_, _ = fmt.Fprintln(os.Stderr, err)
-}
-
-// bench is a runner and what its functions did.
+// bench is a runner with the calls of its functions.
 type bench struct {
 	*lambdarunner.Runner
 	t       *testing.T
@@ -142,7 +120,6 @@ type bench struct {
 
 	mu    sync.Mutex
 	calls []call
-	byes  int
 }
 
 type buffer struct {
@@ -162,36 +139,26 @@ func (b *buffer) text() string {
 	return b.String()
 }
 
-// newBench returns a runner whose functions do what do says. The emulators are
-// started only when need asks for them.
+// newBench returns a runner whose functions execute the orders of do.
 func newBench(t *testing.T, opts lambdarunner.Options, emulators bool, do func(c call) order) *bench {
 	t.Helper()
 	b := &bench{t: t}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			return // it was killed
+			return // the function was killed
 		}
-		var o order
-		switch r.URL.Path {
-		case "/bye":
-			b.mu.Lock()
-			b.byes++
-			b.mu.Unlock()
-		case "/call":
-			var c call
-			var event struct{ Records []delivered }
-			if err := json.Unmarshal(body, &c); err != nil {
-				t.Errorf("a call that is none: %v", err)
-			}
-			_ = json.Unmarshal(c.Payload, &event) // not all are events
-			c.Records = event.Records
-			b.mu.Lock()
-			b.calls = append(b.calls, c)
-			b.mu.Unlock()
-			o = do(c)
+		var c call
+		var event struct{ Records []delivered }
+		if err := json.Unmarshal(body, &c); err != nil {
+			t.Errorf("invalid call: %v", err)
 		}
-		_ = json.NewEncoder(w).Encode(o)
+		_ = json.Unmarshal(c.Payload, &event) // not all payloads are events
+		c.Records = event.Records
+		b.mu.Lock()
+		b.calls = append(b.calls, c)
+		b.mu.Unlock()
+		_ = json.NewEncoder(w).Encode(do(c))
 	}))
 	t.Cleanup(server.Close)
 	if emulators {
@@ -224,7 +191,7 @@ func (b *bench) function(f lambdarunner.Function) {
 	}
 }
 
-// seen returns the calls so far.
+// seen returns the calls until now.
 func (b *bench) seen() []call {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -233,24 +200,24 @@ func (b *bench) seen() []call {
 
 func (b *bench) idle() {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := b.WaitIdle(ctx); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-// await waits until is true.
+// await waits until is returns true.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 30 s", what)
+			t.Fatalf("%s: not within 2 minutes", what)
 		}
 	}
 }
 
-// queue makes a queue and returns its URL and ARN.
+// queue creates a queue and returns its URL and ARN.
 func (b *bench) queue(name string) (url, arn string) {
 	b.t.Helper()
 	name = awstest.Stack() + "-" + name
@@ -275,7 +242,7 @@ func (b *bench) send(url, group, body string) {
 	}
 }
 
-// mapped makes a queue and maps it to a function.
+// mapped creates a queue and maps it to a function.
 func (b *bench) mapped(name, function string, o lambdarunner.QueueMapping) (url string) {
 	b.t.Helper()
 	url, arn := b.queue(name)
@@ -285,7 +252,7 @@ func (b *bench) mapped(name, function string, o lambdarunner.QueueMapping) (url 
 	return url
 }
 
-// table makes a table with a stream, of the key (ID, N).
+// table creates a table with a stream and the key (ID, N).
 func (b *bench) table() string {
 	b.t.Helper()
 	name := awstest.Stack() + "-table"
@@ -317,7 +284,7 @@ func (b *bench) put(table, id string, n, value int) {
 	}
 }
 
-// failures is the answer that some items failed.
+// failures returns an answer that reports failed items.
 func failures(items ...string) order {
 	type failure struct {
 		ID string `json:"itemIdentifier"`
@@ -333,8 +300,7 @@ func failures(items ...string) order {
 	return order{Answer: text}
 }
 
-// alive reports whether a process runs. One that ended is still there while nobody
-// has asked how.
+// alive reports whether a process runs. A zombie does not.
 func alive(pid int) bool {
 	if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && strings.Contains(string(text), ") Z ") {
 		return false

@@ -16,20 +16,20 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// maxReceive is how many messages one request brings.
+// maxReceive is the maximum number of messages of one request.
 const maxReceive = 10
 
-// QueueMapping configures what a function gets from a queue. Failures of single
-// messages are always reported by the answer: ReportBatchItemFailures is on.
+// QueueMapping configures the event source mapping of a queue. ReportBatchItemFailures is
+// always on: the answer reports failures of single messages.
 type QueueMapping struct {
-	// BatchSize is how many messages an invocation has at most; 0 is 10, which is
-	// the most that a FIFO queue has.
+	// BatchSize is the maximum number of messages per invocation. 0 means 10, which is
+	// also the limit for FIFO queues.
 	BatchSize int
-	// Visibility is for how long what is received is held, in whole seconds, instead
-	// of the queue's own time: a test need not wait as long as a deployment.
+	// Visibility is the visibility timeout of received messages in whole seconds. 0 means
+	// the timeout of the queue, which is too long for many tests.
 	Visibility time.Duration
-	// Release makes messages that failed visible at once. In Lambda they wait for
-	// their time to end, which is what it was or what the function has made of it.
+	// Release makes failed messages visible immediately. In Lambda they become visible
+	// when their visibility timeout ends, which the function may have changed.
 	Release bool
 }
 
@@ -44,8 +44,8 @@ type queue struct {
 	receives uint64
 }
 
-// Queue maps a queue to a function. As in Lambda, messages must be held for at
-// least as long as the function may take.
+// Queue maps a queue to a function. As in Lambda, the visibility timeout must be at least
+// the timeout of the function.
 func (r *Runner) Queue(function, queueURL, queueARN string, o QueueMapping) error {
 	f, err := r.function(function)
 	if err != nil {
@@ -78,7 +78,7 @@ func (r *Runner) Queue(function, queueURL, queueARN string, o QueueMapping) erro
 		q.Visibility = time.Duration(n) * time.Second
 	}
 	if q.Visibility < f.Timeout {
-		return fail(fmt.Errorf("messages are held for %v, less than the function's timeout of %v", q.Visibility, f.Timeout))
+		return fail(fmt.Errorf("the visibility timeout of %v is less than the function's timeout of %v", q.Visibility, f.Timeout))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,11 +94,12 @@ func (r *Runner) Queue(function, queueURL, queueARN string, o QueueMapping) erro
 
 func (q *queue) name() string { return q.url[strings.LastIndexByte(q.url, '/')+1:] }
 
-// run receives until the runner is closed. As long as messages come it does so with
-// a slot in its hand, so that they do not wait, held, for one.
+// run receives messages until the runner is closed. While the queue has messages, it
+// acquires the function before it receives, so that messages are not leased while they
+// wait for the function.
 func (q *queue) run() {
 	ctx := q.r.ctx
-	// A request that was cut off may bring its messages to nobody.
+	// The messages of a canceled request could be leased without a receiver.
 	requests := context.WithoutCancel(ctx)
 	busy := false
 	for ctx.Err() == nil {
@@ -128,7 +129,7 @@ func (q *queue) run() {
 			defer done()
 			defer q.f.release()
 			if now().Sub(received) > q.Visibility/2 {
-				q.show(requests, batch) // they could come again before they are done
+				q.show(requests, batch) // their visibility timeout could end before they are handled
 				return
 			}
 			q.handle(requests, batch)
@@ -142,13 +143,12 @@ func (q *queue) run() {
 	}
 }
 
-// receive returns the messages of a batch. A wait is as short as it can be: it
-// is what Close waits for.
+// receive returns the messages of a batch. It waits for one second at most because Close
+// waits for it.
 func (q *queue) receive(ctx context.Context, wait bool) ([]types.Message, error) {
 	in := &sqs.ReceiveMessageInput{
 		QueueUrl: &q.url, VisibilityTimeout: int32(q.Visibility / time.Second), //nolint:gosec // hours at most
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll},
-		MessageAttributeNames:       []string{"All"},
 	}
 	if wait {
 		in.WaitTimeSeconds = 1
@@ -177,9 +177,14 @@ func (q *queue) receive(ctx context.Context, wait bool) ([]types.Message, error)
 }
 
 func (q *queue) handle(ctx context.Context, batch []types.Message) {
-	payload, n := q.event(batch)
+	records := make([]json.RawMessage, len(batch))
+	for i, m := range batch {
+		records[i] = q.record(m)
+	}
+	payload, n := event(records)
 	if n < len(batch) {
-		// What does not fit comes again. Its groups are locked until then by what did.
+		// The messages that do not fit are received again. The others of their groups
+		// block them until then.
 		defer q.show(ctx, batch[n:])
 		batch = batch[:n]
 	}
@@ -188,13 +193,13 @@ func (q *queue) handle(ctx context.Context, batch []types.Message) {
 	left := map[string]bool{}
 	for _, id := range items {
 		left[id] = true
-		// An id that was not in the batch fails all of it.
+		// An id that is not in the batch fails the whole batch.
 		ok = ok && slices.ContainsFunc(batch, func(m types.Message) bool { return aws.ToString(m.MessageId) == id })
 	}
 	switch {
 	case o.err != nil || !ok:
 		if o.err == nil {
-			q.r.log.printf(q.f.Name, "the answer %.200q fails all of the batch", o.body)
+			q.r.log.printf(q.f.Name, "the answer %.200q fails the whole batch", o.body)
 		} else {
 			q.r.log.printf(q.f.Name, "%d messages of %s: %v", len(batch), q.name(), o.err)
 		}
@@ -215,61 +220,29 @@ func (q *queue) handle(ctx context.Context, batch []types.Message) {
 	}
 }
 
-// event is the payload of as many messages as fit, at least one.
-func (q *queue) event(batch []types.Message) (payload []byte, n int) {
-	records := make([]json.RawMessage, len(batch))
-	for i, m := range batch {
-		records[i] = q.record(m)
-	}
-	return event(records)
-}
-
-// event is an event of as many records as fit, at least one.
+// event returns the event of the first n records that fit, at least one.
 func event(records []json.RawMessage) (payload []byte, n int) {
 	size := len(`{"Records":[]}`)
 	for n < len(records) && (n == 0 || size+len(records[n])+1 <= maxPayload) {
 		size += len(records[n]) + 1
 		n++
 	}
-	payload, _ = json.Marshal(map[string]any{"Records": records[:n]}) // it is JSON already
+	payload, _ = json.Marshal(map[string]any{"Records": records[:n]}) // the records are JSON
 	return payload, n
 }
 
-// message is the form in which Lambda hands over a message.
+// record returns a message in the form of a Lambda event, without messageAttributes,
+// which the functions do not use.
 // https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
-type message struct {
-	MessageID     string               `json:"messageId"`
-	ReceiptHandle string               `json:"receiptHandle"`
-	Body          string               `json:"body"`
-	Attributes    map[string]string    `json:"attributes"`
-	Custom        map[string]attribute `json:"messageAttributes"`
-	MD5           string               `json:"md5OfBody"`
-	Source        string               `json:"eventSource"`
-	ARN           string               `json:"eventSourceARN"`
-	Region        string               `json:"awsRegion"`
-}
-
-type attribute struct {
-	String       *string  `json:"stringValue,omitempty"`
-	Binary       []byte   `json:"binaryValue,omitempty"`
-	StringValues []string `json:"stringListValues"`
-	BinaryValues [][]byte `json:"binaryListValues"`
-	Type         string   `json:"dataType"`
-}
-
 func (q *queue) record(m types.Message) json.RawMessage {
-	custom := make(map[string]attribute, len(m.MessageAttributes))
-	for name, v := range m.MessageAttributes {
-		custom[name] = attribute{v.StringValue, v.BinaryValue, []string{}, [][]byte{}, aws.ToString(v.DataType)}
-	}
-	text, _ := json.Marshal(message{ // there is nothing in it that has no JSON
-		aws.ToString(m.MessageId), aws.ToString(m.ReceiptHandle), aws.ToString(m.Body), m.Attributes, custom,
-		aws.ToString(m.MD5OfBody), "aws:sqs", q.arn, q.r.opts.Region,
+	text, _ := json.Marshal(map[string]any{ // all values have a JSON form
+		"messageId": m.MessageId, "receiptHandle": m.ReceiptHandle, "body": m.Body, "attributes": m.Attributes,
+		"md5OfBody": m.MD5OfBody, "eventSource": "aws:sqs", "eventSourceARN": q.arn, "awsRegion": q.r.opts.Region,
 	})
 	return text
 }
 
-// show makes messages visible again.
+// show makes messages visible.
 func (q *queue) show(ctx context.Context, batch []types.Message) {
 	for chunk := range slices.Chunk(batch, maxReceive) {
 		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.url}
@@ -294,8 +267,8 @@ func (q *queue) remove(ctx context.Context, batch []types.Message) {
 	}
 }
 
-// counts returns how many messages the queue has.
-func (q *queue) counts(ctx context.Context) (visible, held int, err error) {
+// counts returns the number of messages of the queue.
+func (q *queue) counts(ctx context.Context) (visible, leased int, err error) {
 	names := []types.QueueAttributeName{
 		types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesDelayed,
 		types.QueueAttributeNameApproximateNumberOfMessagesNotVisible,

@@ -12,19 +12,14 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/lambdarunner"
 )
 
-// quick is for messages that are held as short as it can be.
-var quick = lambdarunner.QueueMapping{Visibility: time.Second}
-
-func (b *bench) quick(name string) {
-	b.t.Helper()
-	b.function(lambdarunner.Function{Name: name, Timeout: time.Second})
-}
+// released makes failed messages visible immediately. Other messages are not redelivered,
+// even on a busy machine.
+var released = lambdarunner.QueueMapping{Visibility: time.Minute, Release: true}
 
 // bodies returns the bodies of each batch.
 func bodies(calls []call) (all []string) {
@@ -41,16 +36,13 @@ func bodies(calls []call) (all []string) {
 func TestQueueEvent(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lambdarunner.Options{}, true, func(call) order { return order{} })
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	url, arn := b.queue("q.fifo")
-	if err := b.Queue("f", url, arn, quick); err != nil {
+	if err := b.Queue("f", url, arn, released); err != nil {
 		t.Fatal(err)
 	}
 	sent, err := b.clients.SQS.SendMessage(t.Context(), &sqs.SendMessageInput{
 		QueueUrl: &url, MessageBody: aws.String("body"), MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("d"),
-		MessageAttributes: map[string]types.MessageAttributeValue{
-			"text": {DataType: aws.String("String"), StringValue: aws.String("t")}, "bytes": {DataType: aws.String("Binary"), BinaryValue: []byte{0, 255}},
-		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -77,18 +69,12 @@ func TestQueueEvent(t *testing.T) {
 	}
 	for _, name := range []string{"SentTimestamp", "SenderId", "ApproximateFirstReceiveTimestamp"} {
 		if m.Attributes[name] == "" {
-			t.Errorf("there is no %s", name)
+			t.Errorf("the attribute %s is missing", name)
 		}
-	}
-	if a := m.MessageAttributes["text"]; a.DataType != "String" || aws.ToString(a.StringValue) != "t" {
-		t.Errorf("an attribute is %+v", a)
-	}
-	if a := m.MessageAttributes["bytes"]; a.DataType != "Binary" || string(a.BinaryValue) != "\x00\xff" {
-		t.Errorf("an attribute is %+v", a)
 	}
 }
 
-func TestQueueKeepsWhatFailed(t *testing.T) {
+func TestQueueRedeliversFailedMessages(t *testing.T) {
 	t.Parallel()
 	first := true
 	b := newBench(t, lambdarunner.Options{}, true, func(c call) order {
@@ -98,8 +84,8 @@ func TestQueueKeepsWhatFailed(t *testing.T) {
 		first = false
 		return failures(c.Records[1].MessageID, c.Records[2].MessageID)
 	})
-	b.quick("f")
-	url := b.mapped("q.fifo", "f", quick)
+	b.function(lambdarunner.Function{Name: "f"})
+	url := b.mapped("q.fifo", "f", released)
 	for _, m := range []string{"g1 a", "g1 b", "g1 c", "g2 d"} {
 		group, body, _ := strings.Cut(m, " ")
 		b.send(url, group, body)
@@ -119,8 +105,8 @@ func TestQueueKeepsWhatFailed(t *testing.T) {
 	}
 }
 
-// Answers that are not understood fail all of the batch, as an error does, and so
-// does an answer that names a message which was not in it.
+// Errors and invalid answers fail the whole batch, also an answer with the id of a message
+// that is not in the batch.
 func TestAnswersThatFailTheWholeBatch(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -128,7 +114,7 @@ func TestAnswersThatFailTheWholeBatch(t *testing.T) {
 		first order
 	}{
 		{"empty id", order{Answer: []byte(`{"batchItemFailures":[{"itemIdentifier":""}]}`)}},
-		{"unknown id", failures("nobody")},
+		{"unknown id", failures("unknown")},
 		{"error", order{Error: "no"}},
 		{"panic", order{Panic: true}},
 		{"timeout", order{Hang: true}},
@@ -146,8 +132,8 @@ func TestAnswersThatFailTheWholeBatch(t *testing.T) {
 				}
 				return order{}
 			})
-			b.quick("f")
-			url := b.mapped("q.fifo", "f", lambdarunner.QueueMapping{Visibility: time.Second, Release: true})
+			b.function(lambdarunner.Function{Name: "f", Timeout: 3 * time.Second})
+			url := b.mapped("q.fifo", "f", released)
 			b.send(url, "g", "a")
 			b.send(url, "g", "b")
 			b.Start()
@@ -159,11 +145,11 @@ func TestAnswersThatFailTheWholeBatch(t *testing.T) {
 	}
 }
 
-func TestQueueOfAnyOrder(t *testing.T) {
+func TestStandardQueueIsShuffled(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lambdarunner.Options{Faults: lambdarunner.Faults{Shuffle: true}}, true, func(call) order { return order{} })
-	b.quick("f")
-	url := b.mapped("q", "f", lambdarunner.QueueMapping{BatchSize: 25, Visibility: time.Second})
+	b.function(lambdarunner.Function{Name: "f"})
+	url := b.mapped("q", "f", lambdarunner.QueueMapping{BatchSize: 25, Visibility: time.Minute})
 	var want []string
 	for i := range 30 {
 		want = append(want, fmt.Sprintf("%02d", i))
@@ -176,7 +162,7 @@ func TestQueueOfAnyOrder(t *testing.T) {
 		t.Errorf("batches are %q, want one of 25 messages and one of 5", bodies(calls))
 	}
 	if slices.IsSorted(got) {
-		t.Error("all came in order")
+		t.Error("all messages arrived in order")
 	}
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
@@ -184,28 +170,28 @@ func TestQueueOfAnyOrder(t *testing.T) {
 	}
 }
 
-func TestQueueThatHoldsTooShort(t *testing.T) {
+func TestInvalidQueueMappings(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lambdarunner.Options{}, true, echo)
 	b.function(lambdarunner.Function{Name: "f", Timeout: 31 * time.Second})
 	url, arn := b.queue("q.fifo")
 	if err := b.Queue("f", url, arn, lambdarunner.QueueMapping{}); err == nil {
-		t.Error("mapped, though messages come again while the function may still have them")
+		t.Error("a visibility timeout shorter than the timeout of the function was accepted")
 	}
 	if err := b.Queue("f", url, arn, lambdarunner.QueueMapping{Visibility: time.Minute, BatchSize: 11}); err == nil {
-		t.Error("mapped, with more than ten messages of a FIFO queue in a batch")
+		t.Error("a batch size of more than ten for a FIFO queue was accepted")
 	}
 	if err := b.Queue("f", url, arn, lambdarunner.QueueMapping{Visibility: time.Minute}); err != nil {
 		t.Error(err)
 	}
 }
 
-// one is a test of a single fault, which is always drawn until it is stopped.
+// one tests a single fault, which is injected into every invocation until it is stopped.
 func one(t *testing.T, faults lambdarunner.Faults, fired func(lambdarunner.Stats) int) *bench {
 	t.Helper()
 	b := newBench(t, lambdarunner.Options{Faults: faults}, true, func(call) order { return order{} })
-	b.quick("f")
-	url := b.mapped("q.fifo", "f", lambdarunner.QueueMapping{Visibility: time.Second, Release: true})
+	b.function(lambdarunner.Function{Name: "f"})
+	url := b.mapped("q.fifo", "f", released)
 	b.send(url, "g", "a")
 	b.send(url, "g", "b")
 	b.Start()
@@ -225,7 +211,7 @@ func one(t *testing.T, faults lambdarunner.Faults, fired func(lambdarunner.Stats
 	return b
 }
 
-func TestDuplicatesComeAgain(t *testing.T) {
+func TestDuplicateFault(t *testing.T) {
 	t.Parallel()
 	b := one(t, lambdarunner.Faults{Duplicate: 1}, func(s lambdarunner.Stats) int { return s.Duplicates })
 	if s := b.Stats()["f"]; s.Invocations != s.Duplicates+1 || s.Failures != 0 {
@@ -233,7 +219,7 @@ func TestDuplicatesComeAgain(t *testing.T) {
 	}
 }
 
-func TestLostAnswersComeAgain(t *testing.T) {
+func TestLostAnswersAreRedelivered(t *testing.T) {
 	t.Parallel()
 	b := one(t, lambdarunner.Faults{LoseAnswer: 1}, func(s lambdarunner.Stats) int { return s.LostAnswers })
 	if s := b.Stats()["f"]; s.Invocations != s.LostAnswers+1 || s.Failures != s.LostAnswers || s.ColdStarts != 1 {
@@ -249,12 +235,12 @@ func TestKilledProcessesAreReplaced(t *testing.T) {
 	}
 	for _, c := range b.seen()[:len(b.seen())-1] {
 		if alive(c.PID) {
-			t.Errorf("process %d is still there", c.PID)
+			t.Errorf("process %d still runs", c.PID)
 		}
 	}
 }
 
-func TestThrottledBatchesComeAgain(t *testing.T) {
+func TestThrottledBatchesAreRedelivered(t *testing.T) {
 	t.Parallel()
 	b := one(t, lambdarunner.Faults{Throttle: 1}, func(s lambdarunner.Stats) int { return s.Throttles })
 	if s := b.Stats()["f"]; s.Invocations != 1 || s.Failures != 0 {
@@ -262,8 +248,8 @@ func TestThrottledBatchesComeAgain(t *testing.T) {
 	}
 }
 
-// With all faults at once every message comes, and none of a group for the first
-// time before those in front of it were answered.
+// Under all faults every message is delivered, and the first delivery of a message comes
+// after the earlier messages of its group were handled.
 func TestQueueWithAllFaults(t *testing.T) {
 	t.Parallel()
 	const seed, groups, each = 7, 6, 15
@@ -286,8 +272,8 @@ func TestQueueWithAllFaults(t *testing.T) {
 			}
 			switch {
 			case n > next[group] && !stopped[group]:
-				wrong = fmt.Sprintf("%s has %d, %d is next", group, n, next[group])
-			case stopped[group] || n%5 == 4 && !tried[r.MessageID]: // some fail at first
+				wrong = fmt.Sprintf("group %s received %d, want %d", group, n, next[group])
+			case stopped[group] || n%5 == 4 && !tried[r.MessageID]: // some fail on the first attempt
 				stopped[group], tried[r.MessageID] = true, true
 				failed = append(failed, r.MessageID)
 			case n == next[group]:
@@ -296,8 +282,8 @@ func TestQueueWithAllFaults(t *testing.T) {
 		}
 		return failures(failed...)
 	})
-	b.function(lambdarunner.Function{Name: "f", Timeout: time.Second, Concurrency: 2})
-	url := b.mapped("q.fifo", "f", lambdarunner.QueueMapping{BatchSize: 4, Visibility: time.Second, Release: true})
+	b.function(lambdarunner.Function{Name: "f", Concurrency: 2})
+	url := b.mapped("q.fifo", "f", lambdarunner.QueueMapping{BatchSize: 4, Visibility: time.Minute, Release: true})
 	b.Start()
 	for n := range each {
 		for g := range groups {
@@ -312,7 +298,7 @@ func TestQueueWithAllFaults(t *testing.T) {
 	}
 	for g := range groups {
 		if got := next[fmt.Sprintf("g%d", g)]; got != each {
-			t.Errorf("seed %d: group %d came to %d of %d", seed, g, got, each)
+			t.Errorf("seed %d: group %d handled %d of %d messages", seed, g, got, each)
 		}
 	}
 	t.Logf("%+v", b.Stats()["f"])

@@ -8,7 +8,7 @@ import (
 	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 )
 
-// record is the form in which Lambda hands over a record of a stream.
+// record returns a stream record in the form of a Lambda event.
 // https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 func (s *stream) record(r streamtypes.Record) json.RawMessage {
 	d := r.Dynamodb
@@ -28,11 +28,11 @@ func (s *stream) record(r streamtypes.Record) json.RawMessage {
 	if id := r.UserIdentity; id != nil {
 		record["userIdentity"] = map[string]string{"type": aws.ToString(id.Type), "principalId": aws.ToString(id.PrincipalId)}
 	}
-	text, _ := json.Marshal(record) // there is nothing in it that has no JSON
+	text, _ := json.Marshal(record) // all values have a JSON form
 	return text
 }
 
-// typed is an item as Lambda writes it: {"id":{"S":"a"}}.
+// typed returns an item in the form of a Lambda event: {"id":{"S":"a"}}.
 func typed(item map[string]streamtypes.AttributeValue) map[string]any {
 	m := make(map[string]any, len(item))
 	for name, v := range item {

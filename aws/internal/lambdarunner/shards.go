@@ -12,11 +12,11 @@ import (
 	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 )
 
-// listings is after how many polls the shards of a stream are listed again.
+// listings is the number of polls after which the shards of a stream are listed again.
 const listings = 40
 
-// shards reads all shards of one stream from their beginning, parents before their
-// children. It is not for concurrent use.
+// shards reads all shards of one stream from their start, each parent before its
+// children. It is not safe for concurrent use.
 type shards struct {
 	api   *dynamodbstreams.Client
 	table string
@@ -24,12 +24,12 @@ type shards struct {
 	label string
 
 	polls int
-	order []*shard // as they were listed
+	order []*shard // in the order of the listing
 }
 
 type shard struct {
 	id, parent string
-	after      string // the last record that was read
+	after      string // sequence number of the last record that was read
 	iterator   string
 	ended      bool
 }
@@ -50,8 +50,8 @@ func (s *shards) find(ctx context.Context) error {
 	return nil
 }
 
-// read reads one page of every shard and calls took with it. more is true when there
-// is reason to read again at once.
+// read reads one page of every shard and passes its records to took. more is true if the
+// caller should read again immediately.
 func (s *shards) read(ctx context.Context, took func([]streamtypes.Record)) (more bool, err error) {
 	if s.polls%listings == 0 {
 		if err := s.list(ctx); err != nil {
@@ -69,19 +69,19 @@ func (s *shards) read(ctx context.Context, took func([]streamtypes.Record)) (mor
 			errs = append(errs, fmt.Errorf("shard %s: %w", sh.id, err))
 		}
 		if sh.ended {
-			s.polls = 0 // its children are listed
+			s.polls = 0 // list its children
 		}
 		more = more || n > 0 || sh.ended
 	}
 	return more, errors.Join(errs...)
 }
 
-// waits reports whether a shard's parent is not read to its end.
+// waits reports whether the parent of a shard has unread records.
 func (s *shards) waits(sh *shard) bool {
 	return slices.ContainsFunc(s.order, func(p *shard) bool { return p.id == sh.parent && !p.ended })
 }
 
-// list adds the shards that are new.
+// list adds the new shards.
 func (s *shards) list(ctx context.Context) error {
 	in := &dynamodbstreams.DescribeStreamInput{StreamArn: &s.arn}
 	for {
@@ -101,7 +101,7 @@ func (s *shards) list(ctx context.Context) error {
 	}
 }
 
-// page reads one page of a shard and returns how many records it had.
+// page reads one page of a shard and returns the number of its new records.
 func (s *shards) page(ctx context.Context, sh *shard, took func([]streamtypes.Record)) (int, error) {
 	if sh.iterator == "" {
 		if err := s.open(ctx, sh); err != nil || sh.ended {
@@ -112,8 +112,8 @@ func (s *shards) page(ctx context.Context, sh *shard, took func([]streamtypes.Re
 	var expired *streamtypes.ExpiredIteratorException
 	var trimmed *streamtypes.TrimmedDataAccessException
 	if errors.As(err, &expired) || errors.As(err, &trimmed) {
-		// An iterator lasts 15 minutes. DynamoDB Local also calls the first record of a
-		// shard trimmed that was empty when the iterator was made.
+		// An iterator expires after 15 minutes. DynamoDB Local also reports trimmed data
+		// for the first record of a shard that was empty when the iterator was created.
 		// https://github.com/aws/aws-sdk-java/issues/2923
 		sh.iterator = ""
 		return 1, nil // read again
@@ -133,8 +133,8 @@ func (s *shards) page(ctx context.Context, sh *shard, took func([]streamtypes.Re
 	return len(fresh), nil
 }
 
-// open gets an iterator from the beginning of a shard: what was read before is
-// skipped.
+// open gets an iterator at the start of a shard. The caller skips the records that it has
+// read.
 func (s *shards) open(ctx context.Context, sh *shard) error {
 	out, err := s.api.GetShardIterator(ctx, &dynamodbstreams.GetShardIteratorInput{
 		StreamArn: &s.arn, ShardId: &sh.id, ShardIteratorType: streamtypes.ShardIteratorTypeTrimHorizon,

@@ -24,39 +24,39 @@ const (
 	maxReaders = 2 // of one stream
 )
 
-// shuffled is into how many shards a stream is split that is shuffled.
+// shuffled is the number of shards of a stream under [Faults.Shuffle].
 const shuffled = 4
 
-// How long a stream rests that had nothing, in the end. Lambda polls four times a
-// second.
+// The pause between two polls of a stream grows from minRest to maxRest while the stream
+// is empty. Lambda polls four times per second.
 const (
 	minRest = 5 * time.Millisecond
 	maxRest = 160 * time.Millisecond
 )
 
-// StreamMapping configures what a function gets from a table's stream, which is
-// read from its begin, one batch of a shard at a time. Failures of single records
-// are always reported by the answer: ReportBatchItemFailures is on.
+// StreamMapping configures the event source mapping of the stream of a table. It reads the
+// stream from its start, one batch per shard at a time. ReportBatchItemFailures is always
+// on: the answer reports failures of single records.
 type StreamMapping struct {
-	// BatchSize is how many records an invocation has at most; 0 is 100.
+	// BatchSize is the maximum number of records per invocation; 0 means 100.
 	BatchSize int
-	// MaxRetries is how often a batch is tried again before it is dropped; 0 is 10,
-	// less is without an end.
+	// MaxRetries is the number of retries of a batch before it is dropped. 0 means 10,
+	// a negative number unlimited retries.
 	MaxRetries int
-	// Bisect halves a batch that failed as a whole, which costs it no retry.
+	// Bisect splits a batch that failed as a whole in half. This does not count as a retry.
 	Bisect bool
-	// ShardBy, unless it is empty, splits the stream into a shard for each value of this
-	// attribute of the key, as that of a large table is split.
+	// ShardBy is a key attribute. If it is not empty, each of its values gets a shard of
+	// its own, as in the stream of a large table.
 	ShardBy string
 }
 
-// Dropped is what a stream gave up: in Lambda it would be at the destination for
-// failures.
+// Dropped is a batch that a stream dropped. Lambda would send it to the on-failure
+// destination.
 type Dropped struct {
 	Function, Table string
-	// Records are in the form in which the function had them.
+	// Records have the form that the function received.
 	Records []json.RawMessage
-	// Err is why the last invocation failed; nil if its answer said so.
+	// Err is the error of the last invocation; nil if its answer reported the failure.
 	Err error
 }
 
@@ -72,19 +72,19 @@ type stream struct {
 	mu     sync.Mutex
 	shards *shards
 
-	laning sync.Mutex
-	lanes  []*lane
-	keyed  map[string]*lane // by the value of ShardBy
+	partsMu sync.Mutex
+	parts   []*part
+	keyed   map[string]*part // by the value of ShardBy
 }
 
-// lane is a shard as the function sees it.
-type lane struct {
+// part is a shard from the point of view of the function: a part of the real shards.
+type part struct {
 	s      *stream
 	random *rand.Rand
 	wake   chan struct{}
 
 	mu    sync.Mutex
-	queue []record // also what is being handled
+	queue []record // including the records of a running invocation
 }
 
 type record struct {
@@ -116,26 +116,26 @@ func (r *Runner) Stream(function, table string, o StreamMapping) error {
 	n := 1
 	switch {
 	case o.ShardBy != "":
-		n, s.keyed = 0, map[string]*lane{}
+		n, s.keyed = 0, map[string]*part{}
 	case r.opts.Faults.Shuffle:
 		n = shuffled
 	}
 	for i := range n {
-		s.lanes = append(s.lanes, &lane{s: s, random: r.random(f.Name+"@"+table, uint64(i)), wake: make(chan struct{}, 1)}) //nolint:gosec // see shuffled
+		s.parts = append(s.parts, &part{s: s, random: r.random(f.Name+"@"+table, uint64(i)), wake: make(chan struct{}, 1)}) //nolint:gosec // see shuffled
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return ErrClosed
 	}
-	readers := 1
+	readers := 0
 	for _, other := range r.streams {
 		if other.table == table {
 			readers++
 		}
 	}
-	if readers > maxReaders {
-		return fail(fmt.Errorf("it has %d readers already, which is all that a stream may have", maxReaders))
+	if readers == maxReaders {
+		return fail(fmt.Errorf("a stream has at most %d readers", maxReaders))
 	}
 	r.streams = append(r.streams, s)
 	if r.started {
@@ -147,7 +147,7 @@ func (r *Runner) Stream(function, table string, o StreamMapping) error {
 // start runs the mapping.
 func (s *stream) start() {
 	s.r.wg.Go(s.run)
-	for _, l := range s.lanes {
+	for _, l := range s.parts {
 		s.r.wg.Go(l.run)
 	}
 }
@@ -166,7 +166,7 @@ func (s *stream) run() {
 		if !pause(s.r.ctx, rest, s.wake) {
 			return
 		}
-		if now().Sub(before) < rest { // it was woken
+		if now().Sub(before) < rest { // wake ended the pause
 			rest = minRest
 		} else {
 			rest = min(rest*2, maxRest)
@@ -174,7 +174,7 @@ func (s *stream) run() {
 	}
 }
 
-// poll reads what is new, all of it.
+// poll reads all new records.
 func (s *stream) poll(ctx context.Context) (found bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,11 +187,11 @@ func (s *stream) poll(ctx context.Context) (found bool, err error) {
 	return found, err
 }
 
-// add puts records into the lanes of their items, all of a page at once.
+// add appends the records of a page to the parts of their items.
 func (s *stream) add(page []streamtypes.Record) {
-	added := map[*lane][]record{}
+	added := map[*part][]record{}
 	for _, r := range page {
-		l := s.laneOf(r)
+		l := s.partOf(r)
 		added[l] = append(added[l], record{aws.ToString(r.Dynamodb.SequenceNumber), s.record(r)})
 	}
 	for l, records := range added {
@@ -202,41 +202,41 @@ func (s *stream) add(page []streamtypes.Record) {
 	}
 }
 
-func (s *stream) laneOf(r streamtypes.Record) *lane {
+func (s *stream) partOf(r streamtypes.Record) *part {
 	if s.keyed != nil {
-		return s.laneBy(r.Dynamodb.Keys[s.ShardBy])
+		return s.partBy(r.Dynamodb.Keys[s.ShardBy])
 	}
-	if len(s.lanes) == 1 {
-		return s.lanes[0]
+	if len(s.parts) == 1 {
+		return s.parts[0]
 	}
-	keys, _ := json.Marshal(typed(r.Dynamodb.Keys)) // attributes have JSON
+	keys, _ := json.Marshal(typed(r.Dynamodb.Keys)) // attributes have a JSON form
 	h := fnv.New64a()
-	_, _ = h.Write(strconv.AppendUint(keys, s.r.opts.Seed, 10)) // a hash takes all
-	return s.lanes[h.Sum64()>>32%uint64(len(s.lanes))]
+	_, _ = h.Write(strconv.AppendUint(keys, s.r.opts.Seed, 10)) // never fails
+	return s.parts[h.Sum64()>>32%uint64(len(s.parts))]
 }
 
-// laneBy returns the lane of a value of ShardBy.
-func (s *stream) laneBy(v streamtypes.AttributeValue) *lane {
-	value, _ := json.Marshal(typedValue(v)) // attributes have JSON
-	s.laning.Lock()
-	defer s.laning.Unlock()
+// partBy returns the part for a value of ShardBy.
+func (s *stream) partBy(v streamtypes.AttributeValue) *part {
+	value, _ := json.Marshal(typedValue(v)) // attributes have a JSON form
+	s.partsMu.Lock()
+	defer s.partsMu.Unlock()
 	l := s.keyed[string(value)]
 	if l == nil {
-		l = &lane{s: s, random: s.r.random(s.f.Name+"@"+s.table+string(value), 0), wake: make(chan struct{}, 1)}
+		l = &part{s: s, random: s.r.random(s.f.Name+"@"+s.table+string(value), 0), wake: make(chan struct{}, 1)}
 		s.keyed[string(value)] = l
-		s.lanes = append(s.lanes, l)
+		s.parts = append(s.parts, l)
 		s.r.spawn(l.run)
 	}
 	return l
 }
 
-// waiting is how many records were not handled yet.
+// waiting returns the number of records that are not handled.
 func (s *stream) waiting() int {
 	n := 0
-	s.laning.Lock()
-	lanes := slices.Clone(s.lanes)
-	s.laning.Unlock()
-	for _, l := range lanes {
+	s.partsMu.Lock()
+	parts := slices.Clone(s.parts)
+	s.partsMu.Unlock()
+	for _, l := range parts {
 		l.mu.Lock()
 		n += len(l.queue)
 		l.mu.Unlock()
@@ -244,17 +244,17 @@ func (s *stream) waiting() int {
 	return n
 }
 
-// run hands over one batch after the other.
-func (l *lane) run() {
-	ctx, s := l.s.r.ctx, l.s
+// run invokes the function with one batch after the other.
+func (p *part) run() {
+	ctx, s := p.s.r.ctx, p.s
 	size, attempt := 0, 0 // of a batch that failed
 	for ctx.Err() == nil {
-		l.linger(ctx)
-		batch := l.head(size)
+		p.linger(ctx)
+		batch := p.head(size)
 		if len(batch) == 0 {
 			select {
 			case <-ctx.Done():
-			case <-l.wake:
+			case <-p.wake:
 			}
 			continue
 		}
@@ -264,27 +264,27 @@ func (l *lane) run() {
 		if err != nil {
 			return
 		}
-		at, refused := l.judge(batch, o)
+		at, refused := p.judge(batch, o)
 		switch {
-		case refused: // it did not begin
+		case refused: // the function was not invoked
 			pause(ctx, 20*time.Millisecond, nil)
 		case at > 0 && o.again:
 			s.f.count(&s.f.stats.Duplicates)
 		case at == n:
-			l.drop(n)
+			p.drop(n)
 			size, attempt = 0, 0
 		default:
-			l.drop(at)
+			p.drop(at)
 			size = n - at
 			switch {
-			case s.Bisect && at > 0: // the answer says where
+			case s.Bisect && at > 0: // the answer names the failed record
 			case s.Bisect && size > 1:
 				size /= 2
 			default:
 				attempt++
 			}
 			if s.MaxRetries >= 0 && attempt > s.MaxRetries {
-				l.giveUp(batch[at:], o.err)
+				p.discard(batch[at:], o.err)
 				size, attempt = 0, 0
 			}
 			pause(ctx, min(10*time.Millisecond<<min(attempt, 6), 500*time.Millisecond), nil)
@@ -292,7 +292,7 @@ func (l *lane) run() {
 	}
 }
 
-// invoke invokes the function when it may. An error is the end.
+// invoke waits until the function can be invoked and invokes it. An error ends the mapping.
 func (s *stream) invoke(ctx context.Context, payload []byte) (outcome, error) {
 	defer s.r.begin()()
 	if err := s.f.acquire(ctx); err != nil {
@@ -306,34 +306,35 @@ func (s *stream) invoke(ctx context.Context, payload []byte) (outcome, error) {
 	return o, nil
 }
 
-// linger holds a shuffled shard back, so that others overtake it.
-func (l *lane) linger(ctx context.Context) {
-	if l.shuffles() && l.random.IntN(4) == 0 {
-		pause(ctx, time.Duration(l.random.IntN(50))*time.Millisecond, nil)
+// linger delays a shuffled shard so that others overtake it.
+func (p *part) linger(ctx context.Context) {
+	if p.shuffles() && p.random.IntN(4) == 0 {
+		pause(ctx, time.Duration(p.random.IntN(50))*time.Millisecond, nil)
 	}
 }
 
-func (l *lane) shuffles() bool {
-	return l.s.r.opts.Faults.Shuffle && l.s.keyed == nil && !l.s.r.calm.Load()
+func (p *part) shuffles() bool {
+	return p.s.r.opts.Faults.Shuffle && p.s.keyed == nil && !p.s.r.calm.Load()
 }
 
-// head returns the next batch, which stays in the queue: of a size, or of any.
-func (l *lane) head(size int) []record {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// head returns the next batch without removing it. If size is 0, the mapping determines
+// the size.
+func (p *part) head(size int) []record {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if size == 0 {
-		size = min(l.s.BatchSize, len(l.queue))
-		if size > 1 && l.shuffles() {
-			size = 1 + l.random.IntN(size)
+		size = min(p.s.BatchSize, len(p.queue))
+		if size > 1 && p.shuffles() {
+			size = 1 + p.random.IntN(size)
 		}
 	}
-	return slices.Clone(l.queue[:min(size, len(l.queue))])
+	return slices.Clone(p.queue[:min(size, len(p.queue))])
 }
 
-func (l *lane) drop(n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.queue = slices.Delete(l.queue, 0, n)
+func (p *part) drop(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queue = slices.Delete(p.queue, 0, n)
 }
 
 func texts(batch []record) []json.RawMessage {
@@ -344,9 +345,9 @@ func texts(batch []record) []json.RawMessage {
 	return all
 }
 
-// judge returns how many records were done: those before the lowest that failed.
-func (l *lane) judge(batch []record, o outcome) (done int, refused bool) {
-	s := l.s
+// judge returns the number of handled records: those before the first failed one.
+func (p *part) judge(batch []record, o outcome) (done int, refused bool) {
+	s := p.s
 	if o.err != nil {
 		s.r.log.printf(s.f.Name, "%d records of %s: %v", len(batch), s.table, o.err)
 		return 0, errors.Is(o.err, ErrThrottled)
@@ -359,18 +360,18 @@ func (l *lane) judge(batch []record, o outcome) (done int, refused bool) {
 		done = min(done, at)
 	}
 	if !ok {
-		s.r.log.printf(s.f.Name, "the answer %.200q fails all of the batch", o.body)
+		s.r.log.printf(s.f.Name, "the answer %.200q fails the whole batch", o.body)
 		return 0, false
 	}
 	return done, false
 }
 
-// giveUp drops records for good.
-func (l *lane) giveUp(batch []record, err error) {
-	s := l.s
+// discard drops records and reports them in [Runner.Dropped].
+func (p *part) discard(batch []record, err error) {
+	s := p.s
 	s.r.log.printf(s.f.Name, "%d records of %s are dropped", len(batch), s.table)
 	s.r.mu.Lock()
 	s.r.dropped = append(s.r.dropped, Dropped{Function: s.f.Name, Table: s.table, Records: texts(batch), Err: err})
 	s.r.mu.Unlock()
-	l.drop(len(batch))
+	p.drop(len(batch))
 }

@@ -41,7 +41,7 @@ func (b *bench) streamed(function string, o lambdarunner.StreamMapping) (table s
 func TestStreamEvent(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lambdarunner.Options{}, true, func(call) order { return order{} })
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	table := b.streamed("f", lambdarunner.StreamMapping{})
 	b.put(table, "a", 1, 10)
 	b.put(table, "a", 1, 11)
@@ -77,7 +77,7 @@ func TestStreamEvent(t *testing.T) {
 	}
 }
 
-func TestStreamGoesOnAtTheLowestFailure(t *testing.T) {
+func TestStreamContinuesAtTheFirstFailure(t *testing.T) {
 	t.Parallel()
 	n := 0
 	b := newBench(t, lambdarunner.Options{}, true, func(c call) order {
@@ -86,13 +86,13 @@ func TestStreamGoesOnAtTheLowestFailure(t *testing.T) {
 		case 1:
 			return failures(c.Records[4].DynamoDB.SequenceNumber, c.Records[2].DynamoDB.SequenceNumber)
 		case 2:
-			return failures("4711") // fails all
+			return failures("4711") // fails the whole batch
 		case 3:
 			return order{Error: "no"}
 		}
 		return order{Answer: []byte(`{"batchItemFailures":null}`)}
 	})
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	table := b.streamed("f", lambdarunner.StreamMapping{BatchSize: 6})
 	for i := range 8 {
 		b.put(table, "a", i, 0)
@@ -108,7 +108,7 @@ func TestStreamGoesOnAtTheLowestFailure(t *testing.T) {
 	}
 }
 
-// poison fails whatever has the item a3: as an error, or from there on.
+// poison fails batches with the item a3: as a whole, or from that item on.
 func poison(partial bool) func(call) order {
 	return func(c call) order {
 		at := slices.IndexFunc(c.Records, func(r delivered) bool { return r.key() == "a3" })
@@ -122,7 +122,7 @@ func poison(partial bool) func(call) order {
 	}
 }
 
-func TestStreamDropsWhatKeepsFailing(t *testing.T) {
+func TestStreamDropsRecordsThatKeepFailing(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name    string
@@ -139,7 +139,7 @@ func TestStreamDropsWhatKeepsFailing(t *testing.T) {
 			"a0 a1 a2 a3 a4",
 		},
 		{
-			"from the failure on",
+			"from the first failure",
 			lambdarunner.StreamMapping{MaxRetries: 2, BatchSize: 5},
 			true,
 			[]string{"a0 a1 a2 a3 a4", "a3 a4", "a3 a4", "a5"},
@@ -153,7 +153,7 @@ func TestStreamDropsWhatKeepsFailing(t *testing.T) {
 			"a3",
 		},
 		{
-			"halved from the failure on",
+			"halved from the first failure",
 			lambdarunner.StreamMapping{MaxRetries: 1, BatchSize: 5, Bisect: true},
 			true,
 			[]string{"a0 a1 a2 a3 a4", "a3 a4", "a3", "a3", "a4 a5"},
@@ -163,7 +163,7 @@ func TestStreamDropsWhatKeepsFailing(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, lambdarunner.Options{}, true, poison(test.partial))
-			b.quick("f")
+			b.function(lambdarunner.Function{Name: "f"})
 			table := b.streamed("f", test.mapping)
 			for i := range 6 {
 				b.put(table, "a", i, 0)
@@ -192,7 +192,7 @@ func TestStreamDropsWhatKeepsFailing(t *testing.T) {
 	}
 }
 
-// Shards go at their own speed: only records of one item are in order.
+// Shards progress independently: only the records of one item are in order.
 func TestShuffledStreamKeepsOrderOfItemsOnly(t *testing.T) {
 	t.Parallel()
 	const seed, items, each = 3, 20, 10
@@ -213,14 +213,14 @@ func TestShuffledStreamKeepsOrderOfItemsOnly(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if i == 13 { // now and then one fails
+			if i == 13 { // some records fail
 				return failures(r.Change.SequenceNumber)
 			}
 			key := c.Records[i].key()
 			round := int(n) / items
 			switch {
 			case round > at[key]:
-				t.Errorf("seed %d: %s has round %d, %d is next", seed, key, round, at[key])
+				t.Errorf("seed %d: %s received round %d, want %d", seed, key, round, at[key])
 			case round == at[key]:
 				at[key]++
 				arrived = append(arrived, int(n))
@@ -228,7 +228,7 @@ func TestShuffledStreamKeepsOrderOfItemsOnly(t *testing.T) {
 		}
 		return failures()
 	})
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	table := b.streamed("f", lambdarunner.StreamMapping{})
 	b.Start()
 	for round := range each {
@@ -240,10 +240,10 @@ func TestShuffledStreamKeepsOrderOfItemsOnly(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	if len(arrived) != items*each {
-		t.Errorf("seed %d: %d of %d records arrived", seed, len(arrived), items*each)
+		t.Errorf("seed %d: %d of %d records were handled", seed, len(arrived), items*each)
 	}
 	if slices.IsSorted(arrived) {
-		t.Errorf("seed %d: all came in order", seed)
+		t.Errorf("seed %d: all records arrived in order", seed)
 	}
 	if d := b.Dropped(); len(d) != 0 {
 		t.Errorf("seed %d: dropped %v", seed, d)
@@ -251,14 +251,14 @@ func TestShuffledStreamKeepsOrderOfItemsOnly(t *testing.T) {
 	t.Logf("%+v", b.Stats()["f"])
 }
 
-func TestStreamDuplicates(t *testing.T) {
+func TestDuplicateFaultOfAStream(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lambdarunner.Options{Faults: lambdarunner.Faults{Duplicate: 1}}, true, func(call) order { return order{} })
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	table := b.streamed("f", lambdarunner.StreamMapping{})
 	b.put(table, "a", 1, 0)
 	b.Start()
-	await(t, "duplicates", func() bool { return b.Stats()["f"].Duplicates >= 3 })
+	await(t, "three duplicates", func() bool { return b.Stats()["f"].Duplicates >= 3 })
 	b.StopFaults()
 	b.idle()
 	if s := b.Stats()["f"]; s.Invocations != s.Duplicates+1 || len(b.seen()) != s.Invocations {
@@ -266,18 +266,18 @@ func TestStreamDuplicates(t *testing.T) {
 	}
 }
 
-func TestStreamHasTwoReadersAtMost(t *testing.T) {
+func TestStreamHasAtMostTwoReaders(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, lambdarunner.Options{}, true, echo)
-	b.quick("f")
+	b.function(lambdarunner.Function{Name: "f"})
 	table := b.streamed("f", lambdarunner.StreamMapping{})
 	if err := b.Stream("f", table, lambdarunner.StreamMapping{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Stream("f", table, lambdarunner.StreamMapping{}); err == nil {
-		t.Error("a third one was mapped")
+		t.Error("a third reader was accepted")
 	}
 	if err := b.Stream("f", awstest.Stack(), lambdarunner.StreamMapping{}); err == nil {
-		t.Error("a table that is not there was mapped")
+		t.Error("a table that does not exist was accepted")
 	}
 }

@@ -13,13 +13,13 @@ import (
 
 const account = "123456789012"
 
-// rule is what a service takes, in the words of its documentation and not in
-// those of the package.
+// rule has the rules of a service for names, from its documentation and independent of the
+// package.
 type rule struct {
-	service string
-	re      *regexp.Regexp
-	never   *regexp.Regexp
-	folds   bool
+	service    string
+	re         *regexp.Regexp
+	never      *regexp.Regexp
+	ignoreCase bool
 }
 
 var (
@@ -29,12 +29,12 @@ var (
 	topic  = rule{service: "SNS", re: regexp.MustCompile(`^[a-zA-Z0-9_-]{1,251}\.fifo$`)}
 	bucket = rule{
 		service: "S3", re: regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`),
-		never: regexp.MustCompile(`^xn--|^sthree-|^amzn-s3-demo-|-s3alias$|--ol-s3$|\.mrap$|--x-s3$|--table-s3$|\.\.|^\d+\.\d+\.\d+\.\d+$`), folds: true,
+		never: regexp.MustCompile(`^xn--|^sthree-|^amzn-s3-demo-|-s3alias$|--ol-s3$|\.mrap$|--x-s3$|--table-s3$|\.\.|^\d+\.\d+\.\d+\.\d+$`), ignoreCase: true,
 	}
 	function = rule{service: "Lambda", re: regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)}
 	ebRule   = rule{service: "EventBridge", re: regexp.MustCompile(`^[.\-_A-Za-z0-9]{1,64}$`)}
-	schedule = rule{service: "Scheduler", re: regexp.MustCompile(`^[0-9a-zA-Z_.-]{1,64}$`), never: regexp.MustCompile(`^\.`), folds: true}
-	role     = rule{service: "IAM", re: regexp.MustCompile(`^[\w+=,.@-]{1,64}$`), folds: true}
+	schedule = rule{service: "Scheduler", re: regexp.MustCompile(`^[0-9a-zA-Z_.-]{1,64}$`), never: regexp.MustCompile(`^\.`), ignoreCase: true}
+	role     = rule{service: "IAM", re: regexp.MustCompile(`^[\w+=,.@-]{1,64}$`), ignoreCase: true}
 	logGroup = rule{service: "Logs", re: regexp.MustCompile(`^[.\-_/#A-Za-z0-9]{1,512}$`), never: regexp.MustCompile(`^aws/`)}
 )
 
@@ -51,28 +51,27 @@ var (
 func (r rule) check(t *testing.T, name string) {
 	t.Helper()
 	if !r.re.MatchString(name) || r.never != nil && r.never.MatchString(name) {
-		t.Errorf("%q (%d characters) is no name by %v", name, len(name), r.re)
+		t.Errorf("%q (%d characters) does not match %v", name, len(name), r.re)
 	}
 }
 
-// book has the names that were given, by service, and what for.
+// book has the resources by service and name.
 type book map[string]string
 
 func (b book) add(t *testing.T, r rule, name, what string) {
 	t.Helper()
 	r.check(t, name)
-	if r.folds {
+	if r.ignoreCase {
 		name = strings.ToLower(name)
 	}
 	key := r.service + " " + name
-	if had, ok := b[key]; ok && had != what {
-		t.Errorf("%s and %s are both named %q", had, what, name)
+	if other, ok := b[key]; ok && other != what {
+		t.Errorf("%s and %s are both named %q", other, what, name)
 	}
 	b[key] = what
 }
 
-// addAll adds the names of everything that subject has, and reports whether the
-// parts were taken.
+// addAll adds the names of all resources of subject. It returns false if a part was refused.
 func (b book) addAll(t *testing.T, app, stack, subject, unique, work string) bool {
 	t.Helper()
 	s, err := naming.New(app, stack)
@@ -122,12 +121,12 @@ func (b book) addAll(t *testing.T, app, stack, subject, unique, work string) boo
 func wantInvalid(t *testing.T, err error) {
 	t.Helper()
 	if !errors.Is(err, driver.ErrInvalid) {
-		t.Errorf("%v is no driver.ErrInvalid", err)
+		t.Errorf("%v is not a driver.ErrInvalid", err)
 	}
 }
 
-// Names are where the data is: one that changes loses it.
-func TestNamesStayWhatTheyAre(t *testing.T) {
+// A changed name would lose the data of its resource.
+func TestNamesDoNotChange(t *testing.T) {
 	t.Parallel()
 	dev := mustNew(t, "shop", "dev")
 	long := mustNew(t, "shop", "feature.42_"+strings.Repeat("long", 10))
@@ -168,9 +167,8 @@ func mustNew(t *testing.T, app, stack string) naming.Stack {
 	return s
 }
 
-// All that the letters a, A, - and the like can make in small: every name is
-// one of its service, and none is given twice.
-func TestNoTwoResourcesHaveOneName(t *testing.T) {
+// For many short combinations of characters, all names are valid and unique.
+func TestNamesAreUnique(t *testing.T) {
 	t.Parallel()
 	words := []string{"a", "A", "Aa", "AA", "log", "xn", "sthree", "amzn", strings.Repeat("a", 64)}
 	stacks := []string{"dev", "Dev", "a-Log", "s3-demo-a", strings.Repeat("a", 100), strings.Repeat(".", 100), "a--b-log", "a-fn-A"}
@@ -183,7 +181,7 @@ func TestNoTwoResourcesHaveOneName(t *testing.T) {
 		}
 		stacks, all = append(stacks, next...), next
 	}
-	// Whoever knows the names already may call things after them.
+	// A stack may be named after existing names.
 	forged, err := mustNew(t, "a", ".").Name(naming.Log, "A.Log")
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +213,7 @@ func TestNoTwoResourcesHaveOneName(t *testing.T) {
 	}
 }
 
-func TestSchedulesAreNamedByAnyText(t *testing.T) {
+func TestScheduleNamesOfAnyText(t *testing.T) {
 	t.Parallel()
 	b := book{}
 	for _, id := range []string{
@@ -228,7 +226,7 @@ func TestSchedulesAreNamedByAnyText(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoNameIsRefused(t *testing.T) {
+func TestInvalidNamesAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, in := range [][2]string{
 		{"", "dev"},
@@ -286,7 +284,7 @@ func TestWhatIsNoNameIsRefused(t *testing.T) {
 		}
 	}
 	if name, err := (naming.Stack{}).Name(naming.Outcomes, ""); !errors.Is(err, driver.ErrInvalid) {
-		t.Errorf("a Stack that nobody made names %q, %v; want ErrInvalid", name, err)
+		t.Errorf("a zero Stack returned %q, %v; want ErrInvalid", name, err)
 	}
 }
 

@@ -1,9 +1,8 @@
-// Package provider opens the drivers of an application on AWS: the resources that
-// a deployment made, under the names that follow from application, stack and
-// component. Nothing is asked of the services before a driver is used.
+// Package provider opens the drivers of an application on AWS. It computes the names of the
+// resources from the application, the stack and the component, and sends no requests before
+// a driver is used.
 //
-// It implements [driver.Provider] and no [driver.Sources]: functions are handed
-// their messages.
+// It does not implement [driver.Sources] because Lambda delivers messages to functions.
 package provider
 
 import (
@@ -39,22 +38,20 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// Options say where the application is.
+// Options configure a [Provider].
 type Options struct {
-	// App and Stack are what names are made of, with Account, which is the id of
-	// the account.
+	// App, Stack and Account, the id of the account, are parts of the names.
 	App, Stack, Account string
-	// AWS is the configuration of the clients, with their region.
+	// AWS is the configuration of the clients, including the region.
 	AWS aws.Config
-	// Endpoint returns where a service answers, by the name that it has in the
-	// SDKs' variables, such as "DYNAMODB"; nil is what AWS says, and so is a nil
-	// answer.
+	// Endpoint returns the endpoint of a service by its name in the variables of the SDKs,
+	// such as "DYNAMODB". A nil Endpoint or result means the endpoint of AWS.
 	Endpoint func(service string) *string
-	// Now is the clock; nil is time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Spent is told what each request to DynamoDB consumed; nil is nobody.
+	// Spent receives the consumed capacity of each request to DynamoDB; it may be nil.
 	Spent func(operation string, c *types.ConsumedCapacity)
-	// Parked is called after each letter that was parked; nil is nothing.
+	// Parked is called after each dead letter that was parked; it may be nil.
 	Parked func()
 }
 
@@ -80,7 +77,7 @@ func New(opts Options) (*Provider, error) {
 		return nil, err
 	}
 	if opts.Account == "" || opts.AWS.Region == "" {
-		return nil, fmt.Errorf("provider: the account %q and the region %q have to be known: %w", opts.Account, opts.AWS.Region, driver.ErrInvalid)
+		return nil, fmt.Errorf("provider: the account %q and the region %q must not be empty: %w", opts.Account, opts.AWS.Region, driver.ErrInvalid)
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -107,12 +104,12 @@ func New(opts Options) (*Provider, error) {
 	p.dynamoDB = dynamodb.NewFromConfig(at("DYNAMODB"))
 	p.sqs = sqs.NewFromConfig(at("SQS"))
 	p.sns = sns.NewFromConfig(at("SNS"))
-	p.s3 = s3.NewFromConfig(at("S3"), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }) // elsewhere a bucket's host need not resolve
+	p.s3 = s3.NewFromConfig(at("S3"), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }) // the host name of a bucket may not resolve at other endpoints
 	p.scheduler = scheduler.NewFromConfig(at("SCHEDULER"))
 	return p, nil
 }
 
-// gate lets requests pass until it is closed.
+// gate refuses requests after it was closed.
 type gate struct {
 	next   aws.HTTPClient
 	closed *atomic.Bool
@@ -134,7 +131,7 @@ func (p *Provider) Limits() driver.Limits {
 	}
 }
 
-// Close implements [driver.Provider]. What is under way goes on.
+// Close implements [driver.Provider]. Running requests continue.
 func (p *Provider) Close() error {
 	p.closed.Store(true)
 	return nil
@@ -158,8 +155,7 @@ func (p *Provider) OpenCommandTopic(_ context.Context, name string) (driver.Comm
 	return commandtopic.Open(p.sqs, p.QueueURL(queue)), nil
 }
 
-// OpenEventTopic implements [driver.Provider]. Its subscriptions are made by the
-// deployment.
+// OpenEventTopic implements [driver.Provider]. The deployment creates the subscriptions.
 func (p *Provider) OpenEventTopic(_ context.Context, spec driver.TopicSpec) (driver.EventTopic, error) {
 	topic, err := p.names.Name(naming.Events, spec.Log)
 	if err != nil {
@@ -177,18 +173,17 @@ func (p *Provider) OpenWatermarks(_ context.Context, consumer string) (driver.Wa
 	return watermarks.Open(p.dynamoDB, table, &watermarks.Options{Spent: p.opts.Spent}), nil
 }
 
-// OpenQueryDb implements [driver.Provider]. A spec that differs from the stored one
-// is brought about by the deployment.
+// OpenQueryDb implements [driver.Provider]. The deployment applies changes of the spec.
 func (p *Provider) OpenQueryDb(_ context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
 	rows, err := p.names.Name(naming.Rows, spec.Name)
-	marks := ""
+	watermarksTable := ""
 	if err == nil && !spec.OwnRow {
-		marks, err = p.names.Name(naming.Watermarks, spec.Name)
+		watermarksTable, err = p.names.Name(naming.Watermarks, spec.Name)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return querydb.Open(p.dynamoDB, rows, marks, spec, &querydb.Options{Now: p.opts.Now, Spent: p.opts.Spent})
+	return querydb.Open(p.dynamoDB, rows, watermarksTable, spec, &querydb.Options{Now: p.opts.Now, Spent: p.opts.Spent})
 }
 
 // OpenQueryEngine implements [driver.Provider].
@@ -259,16 +254,16 @@ func (p *Provider) OpenDeadLetters(context.Context) (driver.DeadLetters, error) 
 	if p.opts.Parked == nil {
 		return letters, nil
 	}
-	return reportedLetters{letters, p.opts.Parked}, nil
+	return reportedDeadLetters{letters, p.opts.Parked}, nil
 }
 
-// reportedLetters reports every letter that is parked, by the engine or by the host.
-type reportedLetters struct {
+// reportedDeadLetters calls parked after every dead letter that is parked.
+type reportedDeadLetters struct {
 	driver.DeadLetters
 	parked func()
 }
 
-func (l reportedLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
+func (l reportedDeadLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
 	err := l.DeadLetters.Park(ctx, letter)
 	if err == nil {
 		l.parked()
@@ -285,7 +280,7 @@ func (p *Provider) OpenOutcomes(context.Context) (driver.Outcomes, error) {
 	return outcomes.Open(p.dynamoDB, table, &outcomes.Options{Now: p.opts.Now, Spent: p.opts.Spent}), nil
 }
 
-// SQS is the client of the queues.
+// SQS returns the client of the queues.
 func (p *Provider) SQS() *sqs.Client { return p.sqs }
 
 // Name returns the physical name of a resource; see [naming.Stack.Name].
@@ -293,8 +288,8 @@ func (p *Provider) Name(kind naming.Kind, subject string) (string, error) {
 	return p.names.Name(kind, subject)
 }
 
-// QueueURL returns the URL of a queue. It is computed: to look it up is a request,
-// and a right that a function need not have.
+// QueueURL returns the URL of a queue. It computes the URL because a lookup needs a request
+// and a permission.
 func (p *Provider) QueueURL(queue string) string {
 	domain := "amazonaws.com"
 	if p.partition() == "aws-cn" {
@@ -308,7 +303,7 @@ func (p *Provider) ARN(service, name string) string {
 	return "arn:" + p.partition() + ":" + service + ":" + p.opts.AWS.Region + ":" + p.opts.Account + ":" + name
 }
 
-// partition is the part of AWS that the region is in.
+// partition returns the partition of the region.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
 func (p *Provider) partition() string {
 	switch {

@@ -14,7 +14,7 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// What is deployed is what the drivers say that they use.
+// The deployed tables have the attributes that the drivers use.
 func TestTablesAreThoseOfTheDrivers(t *testing.T) {
 	t.Parallel()
 	app := topology.App{Plugins: []topology.Plugin{{Components: []topology.Component{

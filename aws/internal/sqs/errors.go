@@ -11,11 +11,11 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// The codes that have a class, as the SDK or the entry of a batch has them. Those
-// with dots are from before the JSON protocol, and still come.
+// The error codes by class, from errors of the SDK and from entries of batches. Codes with
+// dots are from the protocol before JSON; the services still use them.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html,
-// https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html. That SNS is
-// throttled by "Throttled" with status 429 the SDK's retryer does not know.
+// https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html.
+// The retryer of the SDK does not recognize "Throttled", which SNS returns with status 429.
 var (
 	throttled = []string{
 		"RequestThrottled", "AWS.SimpleQueueService.RequestThrottled", "ThrottlingException", "Throttling", "Throttled", "RequestLimitExceeded",
@@ -28,8 +28,8 @@ var (
 	invalid = []string{"InvalidParameterValue", "InvalidParameter", "ParameterValueInvalid", "InvalidMessageContents", "MissingParameter", "BatchRequestTooLong"}
 )
 
-// Classify wraps an error of SQS or SNS with its class. A queue or topic that does
-// not exist, or not yet, is away.
+// Classify wraps an error of SQS or SNS with its class. A queue or topic that does not exist
+// is unavailable because a deployment may be about to create it.
 func Classify(err error) error { return failure.Classify(err, classOf) }
 
 func classOf(err error) error {
@@ -52,8 +52,8 @@ func codeClass(code string) error {
 	return nil
 }
 
-// EntryError is the error of one entry of a batch that failed. What is not the
-// sender's fault passes.
+// EntryError returns the error of a failed entry of a batch. An error that is not the fault
+// of the sender is temporary.
 func EntryError(code, message *string, senderFault bool) error {
 	text := value(code)
 	class := codeClass(text)
@@ -66,9 +66,9 @@ func EntryError(code, message *string, senderFault bool) error {
 	return fmt.Errorf("%w: %s: %.200s", class, text, value(message))
 }
 
-// errNoResult is for an entry of which the answer says nothing.
+// errNoResult returns the error of an entry without a result in the answer.
 func errNoResult() error {
-	return fmt.Errorf("%w: the answer has no result for it", driver.ErrUnavailable)
+	return fmt.Errorf("%w: the answer has no result for the entry", driver.ErrUnavailable)
 }
 
 func value(s *string) string {

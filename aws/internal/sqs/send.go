@@ -13,23 +13,23 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// What one request takes.
+// The limits of one request.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 const (
 	MaxEntries = 10
 	MaxBytes   = 1 << 20 // of the messages of a request together, and of each
 )
 
-// maxID bounds the ids of groups and of de-duplication.
+// maxID is the maximum length of the ids of groups and of deduplication.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 const maxID = 128
 
-// hashed is what ids begin with that are made from a hash. A text that begins so
-// is hashed, too: no two texts have one id.
+// hashed is the prefix of ids that are hashes. A text with this prefix is hashed, too, so
+// that no two texts have the same id.
 const hashed = "sha256:"
 
-// ID returns text where it can be the id of a group or of de-duplication, up to
-// 128 letters, digits and punctuation of ASCII; else one made from its hash.
+// ID returns the id of a group or of deduplication for a text: the text itself if it has at
+// most 128 printable ASCII characters and no spaces, otherwise its hash.
 func ID(text string) string {
 	plain := text != "" && len(text) <= maxID && !strings.HasPrefix(text, hashed)
 	for i := 0; plain && i < len(text); i++ {
@@ -42,9 +42,9 @@ func ID(text string) string {
 	return hashed + hex.EncodeToString(sum[:])
 }
 
-// Text returns JSON as the text of a message, which may not have all characters
-// that JSON may: those two are escaped, which leaves the value what it is. Changed
-// says that there were any; what is not UTF-8 is no text.
+// Text returns JSON as the text of a message. It escapes the two characters that JSON
+// allows and messages do not; changed is true if there were any. JSON that is not valid
+// UTF-8 is an error.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 func Text(json []byte) (text string, changed bool, err error) {
 	if !utf8.Valid(json) {
@@ -54,25 +54,23 @@ func Text(json []byte) (text string, changed bool, err error) {
 	return string(escaped), len(escaped) != len(json), nil
 }
 
-// Message is a message on its way.
+// Message is a message to send.
 type Message struct {
 	// Key names it in a [driver.BatchError].
 	Key string
-	// Group is what it is ordered by and Dedup what it is known by, as they go
-	// into the request.
+	// Group and Dedup are the ids of the group and of deduplication.
 	Group, Dedup string
 	Body         string
-	// Log and Types are the values of the attributes that events have.
+	// Log and Types are the values of the attributes of events.
 	Log, Types string
-	// Size is what counts for the limits.
+	// Size is the size that counts for the limits.
 	Size int
 }
 
-// Entry is the id of the i-th entry of a request.
+// Entry returns the id of the i-th entry of a request.
 func Entry(i int) string { return strconv.Itoa(i) }
 
-// Answer says which entries of a request were accepted, by their ids, and why
-// others were not.
+// Answer has the accepted entries of a request and the errors of the others by id.
 type Answer struct {
 	Accepted map[string]bool
 	Failed   map[string]error
@@ -81,17 +79,17 @@ type Answer struct {
 // NewAnswer returns an empty answer.
 func NewAnswer() *Answer { return &Answer{Accepted: map[string]bool{}, Failed: map[string]error{}} }
 
-// Send hands messages to send in order, in requests of up to ten whose bytes are
-// at most max. The error is nil, or send's own when nothing was accepted, or a
-// [driver.BatchError] that has the refused ones, too.
+// Send passes messages to send in order, in requests of up to ten messages and max bytes. It
+// returns the error of send if no message was accepted or refused, otherwise a
+// [driver.BatchError] with all failed messages, including the refused ones.
 //
-// A request that fails ends it: what comes behind is not sent and has the same
-// error. An entry that fails keeps later requests from bringing messages of its
-// group, which would overtake it when it is sent again; those that stood beside
-// it in its request may have been accepted.
+// After a failed request, Send does not send the remaining messages; they have the same
+// error. After a failed entry, later requests have no messages of its group, because they
+// would overtake the failed one when it is retried. Messages of the group in the same
+// request may have been accepted.
 func Send(ctx context.Context, messages []Message, max int, refused map[string]error, send func(context.Context, []Message) (*Answer, error)) error {
 	failed := refused
-	waiting := map[string]bool{} // groups with a message that failed
+	waiting := map[string]bool{} // groups with a failed message
 	accepted := false
 	for len(messages) > 0 {
 		var batch []Message
@@ -103,7 +101,7 @@ func Send(ctx context.Context, messages []Message, max int, refused map[string]e
 			}
 			messages = messages[1:]
 			if waiting[m.Group] {
-				failed[m.Key] = fmt.Errorf("it was not sent, for one before it failed: %w", driver.ErrUnavailable)
+				failed[m.Key] = fmt.Errorf("not sent because an earlier message of its group failed: %w", driver.ErrUnavailable)
 				continue
 			}
 			batch, size = append(batch, m), size+m.Size

@@ -50,7 +50,7 @@ func TestClassesOfErrors(t *testing.T) {
 	} {
 		got := sqs.Classify(fmt.Errorf("operation: %w", tt.err))
 		if !errors.Is(got, tt.err) {
-			t.Errorf("%d: the cause of %v is lost", i, got)
+			t.Errorf("%d: %v does not wrap its cause", i, got)
 		}
 		for _, class := range classes {
 			if errors.Is(got, class) != (tt.want != nil && errors.Is(tt.want, class)) {
@@ -59,7 +59,7 @@ func TestClassesOfErrors(t *testing.T) {
 		}
 	}
 	if sqs.Classify(nil) != nil {
-		t.Error("no error is one")
+		t.Error("Classify(nil) is not nil")
 	}
 }
 
@@ -78,7 +78,7 @@ func TestIDs(t *testing.T) {
 			t.Errorf("%q became %q", s, id)
 		}
 		if other, ok := seen[id]; ok || id == s {
-			t.Errorf("%q and %q have one id", s, other)
+			t.Errorf("%q and %q have the same id", s, other)
 		}
 		seen[id] = s
 	}
@@ -103,9 +103,9 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-// Whatever sizes there are: each message is in one request, in order, and no
-// request is over the limits but that of a single message.
-func TestRequestsMakeProgress(t *testing.T) {
+// Each message is in one request, in order. Only requests with a single message exceed the
+// limit of bytes.
+func TestRequestsKeepTheLimits(t *testing.T) {
 	t.Parallel()
 	for _, sizes := range [][]int{{}, {0}, {1000}, {1000, 1, 1000}, {1, 1000, 1, 1000, 1000}, slices.Repeat([]int{0}, 31), slices.Repeat([]int{30}, 31), {100, 1, 99, 2, 100}} {
 		var messages []sqs.Message

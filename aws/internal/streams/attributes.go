@@ -10,11 +10,12 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// maxDepth bounds attributes within attributes; DynamoDB takes 32 levels.
+// maxDepth is the maximum depth of nested attributes. The limit of DynamoDB is 32.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 const maxDepth = 64
 
-// parseItem reads an image of typed JSON, {"id":{"S":"a"}}; none is nil.
+// parseItem parses an image in typed JSON, {"id":{"S":"a"}}. The item of a missing image
+// is nil.
 func parseItem(text json.RawMessage) (dynamo.Item, error) {
 	if isNull(text) {
 		return nil, nil
@@ -88,7 +89,7 @@ func parseValue(text json.RawMessage, depth int) (types.AttributeValue, error) {
 		}
 		return nil, fmt.Errorf("an attribute of the type %.10q: %w", kind, driver.ErrInvalid)
 	}
-	return nil, nil // there was one
+	return nil, nil // not reached
 }
 
 func parseList(text json.RawMessage, depth int) (types.AttributeValue, error) {

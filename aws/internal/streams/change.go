@@ -1,5 +1,5 @@
-// Package streams parses the records of the stream of a DynamoDB table, as an event
-// source mapping hands them to a function.
+// Package streams parses the records of the stream of a DynamoDB table in the form of a
+// Lambda event.
 // https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 package streams
 
@@ -20,35 +20,34 @@ const (
 	Remove = "REMOVE"
 )
 
-// Change is what a stream tells of one item.
+// Change is a change of an item.
 // https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Record.html
 type Change struct {
 	// Kind is Insert, Modify or Remove.
 	Kind string
-	// Sequence is the record's number in its shard.
+	// Sequence is the sequence number of the record in its shard.
 	Sequence string
-	// At is when DynamoDB took the write, to the second; zero when it is not said.
+	// At is the time of the write in seconds; zero if the record has none.
 	At time.Time
-	// Expired is true of a removal by DynamoDB's TTL.
+	// Expired is true for a removal by the TTL of DynamoDB.
 	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html
 	Expired bool
-	// Keys, Old and New are the item's key, and the item before and after; nil are
-	// those that the stream does not have.
+	// Keys, Old and New are the key and the item before and after the change; nil if the
+	// stream does not have them.
 	Keys, Old, New dynamo.Item
-	// Err says that the record is not what it should be; the other fields are then
-	// those that could be read.
+	// Err is the error of an invalid record. The other fields have the parts that could be
+	// decoded.
 	Err error
 
 	raw []byte
 }
 
-// isTTL reports whether an identity is that of DynamoDB itself.
+// isTTL reports whether an identity is DynamoDB.
 func isTTL(kind, principal string) bool {
 	return kind == "Service" && principal == "dynamodb.amazonaws.com"
 }
 
-// Record is the form in which Lambda hands over a record, one element of an event's
-// Records.
+// Record is an element of the Records of a Lambda event.
 // https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 type Record struct {
 	EventName    string    `json:"eventName"`
@@ -62,27 +61,27 @@ type Record struct {
 	} `json:"dynamodb"`
 }
 
-// Identity is who made a change. Its names have capitals in a Lambda event: both forms
-// are read, for names of JSON match in any case.
+// Identity is the identity that made a change. Field names match regardless of case; Lambda
+// capitalizes them.
 type Identity struct {
 	Type        string `json:"type"`
 	PrincipalID string `json:"principalId"`
 }
 
-// Parse returns the change of one element of a Lambda event's Records. The caller
-// leaves text as it is.
+// Parse returns the change of an element of the Records of a Lambda event. The caller must
+// not modify text.
 func Parse(text []byte) Change {
 	var r Record
 	err := json.Unmarshal(text, &r)
 	return r.Change(text, err)
 }
 
-// Change returns the change of the record that was decoded from text, with the error
-// of that. The caller leaves text as it is.
+// Change returns the change of the record that was decoded from text with err. The caller
+// must not modify text.
 func (r Record) Change(text []byte, err error) Change {
 	c := Change{Kind: r.EventName, raw: text}
 	if err != nil {
-		c.Err = fmt.Errorf("the record of the event: %w: %w", driver.ErrInvalid, err)
+		c.Err = fmt.Errorf("record: %w: %w", driver.ErrInvalid, err)
 	}
 	if id := r.UserIdentity; id != nil {
 		c.Expired = isTTL(id.Type, id.PrincipalID)
@@ -114,5 +113,5 @@ func (r Record) Change(text []byte, err error) Change {
 	return c
 }
 
-// Raw is the record as Lambda hands it over.
+// Raw returns the JSON of the record.
 func (c Change) Raw() []byte { return c.raw }

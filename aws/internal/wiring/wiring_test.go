@@ -13,8 +13,7 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// shop has a log that two components read, one that so many read that they need a
-// topic, a counter, a task on a bucket and one by the clock.
+// shop has a log that two components read, one that needs a topic for its readers, a counter, a task on a bucket and a scheduled task.
 var shop = topology.App{Name: "shop", Plugins: []topology.Plugin{
 	{Name: "Catalog", Components: []topology.Component{
 		{Name: "Catalog.Product", Kind: "Aggregate"},
@@ -121,9 +120,9 @@ func TestFunctionsAreFoundByTheirEnvironment(t *testing.T) {
 	}
 }
 
-// Every stream has at most as many functions as may read it, whatever the
-// strategy, and every consumer is handed each of its logs exactly once.
-func TestStreamsHaveFewReadersAndConsumersAllTheirLogs(t *testing.T) {
+// With each strategy, no stream has more than MaxFeedReaders readers, and every consumer
+// reads each of its logs exactly once.
+func TestEveryConsumerReadsEachOfItsLogsOnce(t *testing.T) {
 	t.Parallel()
 	for _, strategy := range []wiring.Strategy{wiring.Shared, wiring.PerComponent} {
 		readers, reads := map[string]int{}, map[string]int{}
@@ -158,12 +157,12 @@ func TestStreamsHaveFewReadersAndConsumersAllTheirLogs(t *testing.T) {
 		}
 		for _, r := range want {
 			if reads[r] != 1 {
-				t.Errorf("strategy %d: %q is handed over %d times", strategy, r, reads[r])
+				t.Errorf("strategy %d: %q is delivered %d times", strategy, r, reads[r])
 			}
 		}
 		for r := range reads {
 			if !slices.Contains(want, r) {
-				t.Errorf("strategy %d: %q is handed over, and nobody wants it", strategy, r)
+				t.Errorf("strategy %d: %q is delivered without a source", strategy, r)
 			}
 		}
 	}

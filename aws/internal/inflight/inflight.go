@@ -1,8 +1,7 @@
-// Package handed makes a receiver of messages that a function was handed, so that
-// what works on receivers works in a function, too: a failed message is retried while
-// the function has time, in order within its group, and at the end there is a list of
-// what is not done.
-package handed
+// Package inflight queues the messages of an invocation in memory. A failed message is
+// retried while the function has time, in order within its group. At the end, the messages
+// that are not done are listed.
+package inflight
 
 import (
 	"context"
@@ -14,15 +13,15 @@ import (
 	"github.com/reventless-go/reventless/internal/leases"
 )
 
-// Messages is a [driver.Receiver] of the messages that were added to it. A lease ends
-// with its settlement only, because nobody else has the message.
+// Messages is a [driver.Receiver] of the messages that were added to it. A lease ends only
+// with its settlement because there is no other receiver.
 type Messages[T any] struct {
 	*leases.Queue[T]
 	now   func() time.Time
 	added *added[T]
 }
 
-// New returns an empty receiver; nil is the real clock.
+// New returns an empty receiver; a nil now means the real clock.
 func New[T any](now func() time.Time) *Messages[T] {
 	if now == nil {
 		now = time.Now
@@ -39,45 +38,45 @@ func (m *Messages[T]) reset() {
 
 // Message is a message to add.
 type Message[T any] struct {
-	// ID is how the sender of the message knows it.
+	// ID is the id that the event source uses.
 	ID string
-	// Group names the messages that have to wait for one another; a message without
-	// a group waits for none.
+	// Group is the group in which messages are handled in order. A message without a group
+	// does not wait for others.
 	Group string
-	// Attempt is which attempt this is, from 1.
+	// Attempt is the number of the attempt, from 1.
 	Attempt int
 	Message T
 }
 
-// Add adds messages behind those that are there.
+// Add appends messages.
 func (m *Messages[T]) Add(messages ...Message[T]) {
 	m.added.mu.Lock()
 	defer m.added.mu.Unlock()
 	m.added.messages = append(m.added.messages, messages...)
 }
 
-// Left is a message that is not done.
-type Left struct {
+// Remaining is a message that is not done.
+type Remaining struct {
 	ID string
-	// After is how long it should wait before it is delivered again.
+	// After is the delay before its redelivery.
 	After time.Duration
 }
 
-// Take removes all messages and returns those that are not done, in order. No other
-// call may be running.
-func (m *Messages[T]) Take() []Left {
+// Take removes all messages and returns those that are not done, in order. It must not run
+// concurrently with other calls.
+func (m *Messages[T]) Take() []Remaining {
 	waits := m.Waits()
-	var left []Left
+	var left []Remaining
 	for i, x := range m.added.messages {
 		if position := int64(i + 1); !m.added.done[position] {
-			left = append(left, Left{x.ID, waits[position]})
+			left = append(left, Remaining{x.ID, waits[position]})
 		}
 	}
 	m.reset()
 	return left
 }
 
-// added is the [leases.Source] of the messages; a position is a message's number.
+// added is the [leases.Source] of the messages. Positions are numbers from 1.
 type added[T any] struct {
 	mu       sync.Mutex
 	messages []Message[T]
@@ -129,9 +128,9 @@ func (a *added[T]) Remove(_ context.Context, positions []int64, gone func()) err
 	return nil
 }
 
-// Work handles messages until none is left, or what is left is to be tried again only
-// after more than patience, or ctx ends. When handle fails, nothing is known of any
-// of its deliveries, and all are tried again, after backoff.
+// Work handles messages until all are done, ctx ends, or all remaining ones have to wait
+// for longer than patience. If handle fails, all of its deliveries are retried after
+// backoff.
 func (m *Messages[T]) Work(ctx context.Context, batch int, patience time.Duration, backoff func(attempt int) time.Duration,
 	handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error),
 ) {
@@ -153,11 +152,11 @@ func (m *Messages[T]) Work(ctx context.Context, batch int, patience time.Duratio
 				settlements = append(settlements, driver.Settlement{ID: d.ID, Retry: true, After: backoff(d.Attempt)})
 			}
 		}
-		_ = m.Settle(ctx, settlements) // it is in memory
+		_ = m.Settle(ctx, settlements) // does not fail in memory
 	}
 }
 
-// wait waits for d; false when that is longer than patience, or than ctx.
+// wait waits for d. It returns false if d exceeds patience or the time until ctx ends.
 func wait(ctx context.Context, patience, d time.Duration) bool {
 	if deadline, ok := ctx.Deadline(); d > patience || ok && time.Until(deadline) < d { //nolint:forbidigo // deadlines are in real time
 		return false
