@@ -209,44 +209,6 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// Who is called with operations and letters may do what any component may, but
-// receives nothing; and the append-only log stays one.
-func TestRightsOfTheCaller(t *testing.T) {
-	both(t, func(t *testing.T, strategy Strategy, r *deploytest.Resources) {
-		api := may(t, r, "shop-api")
-		for _, right := range api {
-			if strings.HasPrefix(right, "sqs:") && !strings.HasPrefix(right, "sqs:SendMessage ") || strings.Contains(right, "/stream/") {
-				t.Errorf("it may %s", right)
-			}
-		}
-		for _, f := range wiring.Functions(shop(t), strategy.wiring()) {
-			if f.Role == wiring.API {
-				continue
-			}
-			for _, right := range may(t, r, "shop-"+strings.ReplaceAll(f.String(), "/", "-")) {
-				if action, resource, _ := strings.Cut(right, " "); strings.HasSuffix(resource, "-log") && action != "dynamodb:Query" && action != "dynamodb:PutItem" {
-					t.Errorf("%s may %s", f, right)
-				}
-				if strings.HasPrefix(right, "sqs:") && !strings.HasPrefix(right, "sqs:SendMessage ") || strings.Contains(right, "/stream/") || strings.HasPrefix(right, "dynamodb:ListStreams") || strings.Contains(right, "failures") ||
-					strings.HasPrefix(right, "logs:") || strings.HasPrefix(right, "scheduler:GetSchedule") {
-					continue // what belongs to being called
-				}
-				if !slices.Contains(api, right) {
-					t.Errorf("%s may %s, and nobody could handle its letters again", f, right)
-				}
-			}
-		}
-		for _, right := range []string{
-			"dynamodb:Query shop-dev-Catalog-Products-rows/index/index-name", "dynamodb:Scan shop-dev-Catalog-Products-rows", "dynamodb:GetItem shop-dev-outcomes",
-			"dynamodb:Query shop-dev-deadletters", "dynamodb:DeleteItem shop-dev-deadletters", "sqs:SendMessage shop-dev-Ordering-Customer-commands.fifo",
-		} {
-			if !slices.Contains(api, right) {
-				t.Errorf("it may not %s", right)
-			}
-		}
-	})
-}
-
 func TestAsyncAggregatesKeepOutcomes(t *testing.T) {
 	t.Parallel()
 	app := shop(t)
