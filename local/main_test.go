@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// settledAt waits until no more than n goroutines run: those that were told to
-// end need a moment.
+// settledAt waits until at most n goroutines run: stopped goroutines end with a short
+// delay.
 func settledAt(n int) bool {
 	for end := time.Now().Add(patience); time.Now().Before(end); runtime.Gosched() {
 		if runtime.NumGoroutine() <= n {
@@ -43,7 +43,7 @@ var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func atOnce(int) time.Duration { return 0 }
 
-// randomSource is seeded by REVENTLESS_SEED, or anew; a test that fails says how.
+// randomSource is seeded with REVENTLESS_SEED or a new seed, which it logs.
 func randomSource(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64()

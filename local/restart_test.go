@@ -438,18 +438,6 @@ func TestEventsAreNotConsumedTwice(t *testing.T) {
 	})
 }
 
-func TestEventsOfAStoppedProcessAreConsumedByTheNext(t *testing.T) {
-	t.Parallel()
-	inEveryWay(t, func(l *life) {
-		l.note(l.desk, "a", "forward") // not started: nobody consumes it
-		l.restart(0)
-		l.want("Post", "a", "forwarded")
-		if len(l.effects) != 1 {
-			t.Errorf("the side effect was called with %q", l.effects)
-		}
-	})
-}
-
 func TestCountersSurvive(t *testing.T) {
 	t.Parallel()
 	inEveryWay(t, func(l *life) {

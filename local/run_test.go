@@ -211,7 +211,7 @@ func TestRunTakesTheEnvironmentAndFlagsWin(t *testing.T) {
 
 	t.Setenv(envSecret, "short")
 	if err := fails(t, "run", "--addr", "127.0.0.1:0"); strings.Contains(err.Error(), "short\"") {
-		t.Errorf("the secret is told: %v", err)
+		t.Errorf("the error contains the secret: %v", err)
 	}
 	t.Setenv(envSecret, "")
 	if err := fails(t, "run", "--addr", "127.0.0.1:0", "--jwt-secret-file", file+".none"); !errors.Is(err, os.ErrNotExist) {

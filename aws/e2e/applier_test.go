@@ -524,7 +524,7 @@ func newProperties(values map[string]any) *properties {
 	return &properties{values, map[string]bool{}, map[string][]*properties{}, new([]error)}
 }
 
-// any returns a property; nil where there is none.
+// any returns a property, or nil.
 func (p *properties) any(k string) any {
 	if p == nil {
 		return nil
@@ -533,7 +533,7 @@ func (p *properties) any(k string) any {
 	return p.values[k]
 }
 
-// property returns a property; the zero value where there is none.
+// property returns a property, or the zero value.
 func property[T any](p *properties, k string) (value T, ok bool) {
 	v := p.any(k)
 	if v == nil {
@@ -592,7 +592,8 @@ func plain(v any) string {
 	return fmt.Sprint(v)
 }
 
-// object returns the properties of one; nil where there is none, which has none.
+// object returns the properties of a nested object. They are nil without such an
+// object; the methods of nil return zero values.
 func (p *properties) object(k string) *properties {
 	values, ok := property[map[string]any](p, k)
 	if !ok {

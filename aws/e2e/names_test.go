@@ -25,7 +25,7 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// refused answers all requests with a refusal, and remembers what they were about.
+// refused answers all requests with an error and records the rights that they need.
 type refused struct{ *recorder }
 
 // Do implements [aws.HTTPClient].

@@ -33,7 +33,7 @@ import (
 // The domain of the tests: papers, which somebody owns.
 
 type (
-	// Write makes a paper, or writes it anew.
+	// Write creates or replaces a paper.
 	Write struct {
 		Owner string  `json:"owner"`
 		Title string  `json:"title"`

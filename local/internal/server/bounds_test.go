@@ -312,7 +312,7 @@ func TestErrorsAreMasked(t *testing.T) {
 		}
 		for _, secret := range []string{text, "secret plan", "goroutine", ".go"} {
 			if strings.Contains(r.text, secret) {
-				t.Errorf("%q is told: %s", secret, r.text)
+				t.Errorf("the answer contains %q: %s", secret, r.text)
 			}
 		}
 	}
@@ -343,7 +343,7 @@ func TestErrorsAreMasked(t *testing.T) {
 		return nil
 	})
 	if r := s.refuses(query, http.StatusOK, "UNAVAILABLE"); strings.Contains(r.text, text) {
-		t.Errorf("the text of the store is told: %s", r.text)
+		t.Errorf("the answer contains the text of the store: %s", r.text)
 	}
 	for _, cause := range []string{text, "secret plan"} {
 		if !strings.Contains(s.log.String(), cause) {

@@ -38,7 +38,7 @@ func TestQueriesByPostAndGet(t *testing.T) {
 		// A field that is asked for twice is there once, with all that was asked for.
 		s.answers(`{depotItem(id: "bolt") {box {label}} ... {depotItem(id: "bolt") {box {inner {label}}}}}`,
 			`{"depotItem": {"box": {"label": "outer", "inner": {"label": "inner"}}}}`, m)
-		// Fragments may be told to come later; all of it comes at once.
+		// @defer is accepted; the whole answer comes at once.
 		s.answers(`{depotItem(id: "bolt") {id ... @defer {count}}}`, `{"depotItem": {"id": "bolt", "count": 7}}`, m)
 	}
 }
@@ -159,7 +159,8 @@ func TestRequestsThatAreNoGraphQL(t *testing.T) {
 	}
 }
 
-// What took effect is told, also when a later mutation of the document is refused.
+// The answer reports a mutation that took effect, also when a later mutation of the
+// document is refused.
 func TestRefusedMutationDoesNotHideTheOneBeforeIt(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})

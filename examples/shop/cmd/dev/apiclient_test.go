@@ -62,7 +62,7 @@ type response struct {
 	Errors []graphQLError  `json:"errors"`
 }
 
-// code is the code of the first error; empty when there is none.
+// code is the code of the first error, or empty.
 func (r response) code() string {
 	if len(r.Errors) == 0 {
 		return ""
@@ -105,8 +105,8 @@ func (s *serving) post(who, query string, variables map[string]any) (r response)
 // clientsDir is where "make clients" puts the JavaScript clients.
 const clientsDir = "../../../../.cache/clients"
 
-// runClient starts one of the JavaScript clients, which ends with its standard
-// input at the latest.
+// runClient starts one of the JavaScript clients. It ends at the latest when its
+// standard input is closed.
 func runClient(t *testing.T, script string, input any) *process {
 	t.Helper()
 	testenv.Needs(t, "node")

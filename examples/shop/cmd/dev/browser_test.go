@@ -179,7 +179,7 @@ func (b *tab) end() {
 }
 
 // The first page leads to GraphiQL, where its examples run: a query, a mutation,
-// and a subscription that tells what the mutation did.
+// and a subscription that shows the effect of the mutation.
 func TestExamplesInABrowser(t *testing.T) {
 	t.Parallel()
 	ctx := newBrowser(t)
@@ -195,7 +195,8 @@ func TestExamplesInABrowser(t *testing.T) {
 
 	second := newTab(first.ctx, t, "second tab", host)
 	second.example(served.url, "Every price, as it changes")
-	// Nothing says when the subscription is open: changes are made until one is told.
+	// Nothing reports when the subscription is open, so the test changes a price until
+	// the pane shows a change.
 	u := served.urql(admin, false)
 	for price := 1; !second.showing(`"catalogProductChanged"`, `"10002"`); price++ {
 		u.accepted(fmt.Sprintf(`catalogProductChangePrice(id: "10002", price: %d)`, price))
