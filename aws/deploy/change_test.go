@@ -78,49 +78,6 @@ func change(t *testing.T, a, b *reventless.App, args ...*AppArgs) []string {
 	return out
 }
 
-func expect(t *testing.T, got []string, want ...string) {
-	t.Helper()
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("the difference is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-func TestChangeNewIndex(t *testing.T) {
-	t.Parallel()
-	got := change(
-		t,
-		declared("Item", readmodel.Spec[row]{Name: "Items"}),
-		declared("Item", readmodel.Spec[row]{Name: "Items", Indexes: []readmodel.Index{{Name: "group", Key: "group", Sort: "name"}}}),
-	)
-	const rows = "aws:dynamodb/table:Table app-P.Items-rows: "
-	expect(
-		t, got,
-		// Only the API queries indexes.
-		"+ aws:iam/rolePolicy:RolePolicy app-api: policy: Allow dynamodb:Query on arn:aws:dynamodb:eu-central-1:123456789012:table/app-dev-P-Items-rows/index/index-group",
-		"- "+rows+`attributes: [{"name":"id","type":"S"}]`,
-		"+ "+rows+`attributes: [{"name":"id","type":"S"},{"name":"k:group","type":"S"},{"name":"s:group","type":"S"}]`,
-		"+ "+rows+`globalSecondaryIndexes: [{"keySchemas":[{"attributeName":"k:group","keyType":"HASH"},{"attributeName":"s:group","keyType":"RANGE"}],"name":"index-group","projectionType":"ALL"}]`,
-	)
-}
-
-func TestChangeNewReadModel(t *testing.T) {
-	t.Parallel()
-	got := change(
-		t,
-		declared("Item", readmodel.Spec[row]{Name: "Items"}),
-		declared("Item", readmodel.Spec[row]{Name: "Items"}, readmodel.Spec[row]{Name: "Names", OwnRow: true}),
-	)
-	const caller, projections, table = "+ aws:iam/rolePolicy:RolePolicy app-api: policy: Allow ", "+ aws:iam/rolePolicy:RolePolicy app-projections-P: policy: Allow ", " on arn:aws:dynamodb:eu-central-1:123456789012:table/app-dev-P-Names-rows"
-	expect(
-		t, got,
-		"+ aws:dynamodb/table:Table app-P.Names-rows",
-		"+ reventless:aws:QueryDb app-P.Names",
-		caller+"dynamodb:BatchGetItem dynamodb:BatchWriteItem dynamodb:DeleteItem dynamodb:GetItem dynamodb:Query dynamodb:Scan dynamodb:UpdateItem"+table,
-		projections+"dynamodb:BatchGetItem dynamodb:DeleteItem dynamodb:GetItem dynamodb:Query dynamodb:UpdateItem"+table,
-	)
-}
-
 // Renaming an aggregate would orphan its log. Pulumi refuses to delete the protected
 // table; with a stateful file the program refuses the rename before that.
 func TestChangeRenamedAggregate(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,39 +63,6 @@ func TestSameProgramSameBytes(t *testing.T) {
 	got, err := io.ReadAll(r)
 	if err != nil || !bytes.Equal(got, content) || f.Name != "bootstrap" || f.Mode() != 0o755 || !f.Modified.Equal(modified) {
 		t.Errorf("it has %s %v %v, of %d bytes: %v", f.Name, f.Mode(), f.Modified, len(got), err)
-	}
-}
-
-// Two builds of one source, in folders of different names, are one program.
-func TestTwoBuildsAreEqual(t *testing.T) {
-	t.Parallel()
-	build := func(folder string) []byte {
-		dir := filepath.Join(t.TempDir(), folder)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		for name, text := range map[string]string{"go.mod": "module example\n\ngo 1.26.0\n", "main.go": "package main\n\nfunc main() { panic(\"it says where it is\") }\n"} {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		c := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", "bootstrap", ".")
-		c.Dir = dir
-		c.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		if err := run([]string{"-o", filepath.Join(dir, "lambda.zip"), filepath.Join(dir, "bootstrap")}, io.Discard); err != nil {
-			t.Fatal(err)
-		}
-		text, err := os.ReadFile(filepath.Join(dir, "lambda.zip"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
-	}
-	if a, b := build("here"), build("elsewhere-and-longer"); !bytes.Equal(a, b) {
-		t.Error("the zips differ")
 	}
 }
 

@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -95,28 +94,6 @@ var idField = map[string]string{
 func TestSeedOfTheRealFile(t *testing.T) {
 	t.Parallel()
 	checkSeeded(t, seededShop(t))
-}
-
-// A seed that was interrupted is run again, and goes on.
-func TestSeedAfterAKill(t *testing.T) {
-	t.Parallel()
-	random := randomSource(t)
-	s := newShop(t)
-	for range 3 {
-		p := s.start("seed", sample)
-		p.out.Split(bufio.ScanRunes)
-		for text, at := "", fmt.Sprintf("(%d%%)", random.IntN(70)); !strings.HasSuffix(text, at); {
-			text += p.line() // which is a character
-			text = text[max(0, len(text)-100):]
-		}
-		if err := p.cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		_ = p.cmd.Wait() // it was killed
-	}
-	s.run("seed", sample)
-	checkSeeded(t, s)
-	checkLog(t, s.commits())
 }
 
 // checkSeeded compares the read models with what the script expects.
