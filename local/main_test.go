@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestMain fails when goroutines are left: every test closes its hosts.
+// TestMain fails if goroutines leak: every test closes its hosts.
 func TestMain(m *testing.M) {
 	before := runtime.NumGoroutine()
 	code := m.Run()
@@ -36,7 +36,8 @@ func settledAt(n int) bool {
 	return false
 }
 
-// patience is how long a test waits for what has to come. Only a fault uses it up.
+// patience bounds how long a test waits for an event. Only a failing test waits that
+// long.
 const patience = 2 * time.Minute
 
 var silent = slog.New(slog.NewTextHandler(io.Discard, nil))

@@ -15,8 +15,8 @@ import (
 	"github.com/reventless-go/reventless/internal/api"
 )
 
-// write shows one stored value; the text begins with the errors, each as
-// "path: ", and is "bubbled" alone when there is no value.
+// write writes one stored value. The result starts with the paths of the errors;
+// "bubbled" stands for a missing value.
 func write(r api.Ref, data string, sel api.Selection) string {
 	var w api.Writer
 	ok := w.Value(r, json.RawMessage(data), sel, "root")
@@ -120,8 +120,8 @@ func TestWriter(t *testing.T) {
 		{"brackets in texts", line, `{"note":"}]{[\"","product":"a"}`, selection("product", "note"), `{"product":"a","note":"}]{[\""}`},
 		{"case of names", line, `{"Product":"a"}`, selection("product"), `{"product":""}`},
 		{"unknown members", line, `{"x":{"y":[1]},"product":"a","z":1}`, selection("product"), `{"product":"a"}`},
-		// Rows are written by encoding/json, so only the id that is put in front of
-		// one can be there twice, and it is the row's, whatever the row says.
+		// encoding/json writes rows, so only the id that is added in front can occur
+		// twice. The first one, the id of the row, must win.
 		{"the same member twice", line, `{"product":"key","product":"own"}`, selection("product"), `{"product":"key"}`},
 		{"space everywhere", line, " {\n\"product\" :\t\"a\" , \"parts\" : [ { } , { } ] }\r\n", selection("product", "parts.quantity"), `{"product":"a","parts":[{"quantity":0},{"quantity":0}]}`},
 
@@ -172,15 +172,14 @@ func TestWriterOfUnions(t *testing.T) {
 	}
 }
 
-// One Writer writes one answer after another when it is used again, and a value
-// in error leaves nothing behind.
+// A Writer appends values; an invalid value adds only an error.
 func TestWriterAppends(t *testing.T) {
 	t.Parallel()
 	s := rich(t)
 	text := s.Type("ShopRich").Field("text").Type
 	var w api.Writer
 	if !w.Value(text, []byte(`"a"`), nil) || w.Value(text, []byte(`1`), nil, "b") || !w.Value(text, []byte(`"c"`), nil, "c", 7) {
-		t.Error("the wrong value is in error")
+		t.Error("the results of Value are wrong")
 	}
 	if got := string(w.Bytes()); got != `"a""c"` {
 		t.Errorf("got %s", got)
@@ -208,7 +207,7 @@ func TestDeepRowsAreWritten(t *testing.T) {
 	}
 }
 
-// shown is what the API shows of a Go value, made of the value itself.
+// shown returns what the API must show of a Go value, derived from the value itself.
 func shown(r api.Ref, v reflect.Value) any {
 	if v.Kind() == reflect.Pointer {
 		if v.IsNil() {
@@ -285,7 +284,7 @@ func decoder(text []byte) *json.Decoder {
 	return d
 }
 
-// wantShown checks that a row, as encoding/json stores it, is shown as what it is.
+// wantShown checks that the API shows a row, stored by encoding/json, correctly.
 func wantShown(t *testing.T, s *api.Schema, row Rich) {
 	t.Helper()
 	data, err := json.Marshal(row)
@@ -295,7 +294,7 @@ func wantShown(t *testing.T, s *api.Schema, row Rich) {
 	ref := api.Ref{Type: s.Type("ShopRich"), NonNull: true}
 	var w api.Writer
 	if !w.Value(ref, data, nil) || len(w.Errors) > 0 {
-		t.Fatalf("%s\nis in error: %v", data, w.Errors)
+		t.Fatalf("%s\nhas the errors %v", data, w.Errors)
 	}
 	var got map[string]any
 	if err := decoder(w.Bytes()).Decode(&got); err != nil {
@@ -309,7 +308,7 @@ func wantShown(t *testing.T, s *api.Schema, row Rich) {
 		delete(got, name)
 	}
 	if len(got) > 0 {
-		t.Errorf("it shows more: %v", got)
+		t.Errorf("the API also shows %v", got)
 	}
 }
 
@@ -404,7 +403,7 @@ func fill(rng *rand.Rand, v reflect.Value, full bool, depth int) {
 	}
 }
 
-// Whatever is stored, the answer is JSON, or there is an error in its place.
+// For any stored data the Writer writes valid JSON or reports an error.
 func FuzzWriter(f *testing.F) {
 	s := rich(f)
 	var refs []api.Ref

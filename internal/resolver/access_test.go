@@ -82,7 +82,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 }
 
 // A refused command has no effect.
-func TestWhoMayNotDoesNothing(t *testing.T) {
+func TestRefusedCommandsHaveNoEffect(t *testing.T) {
 	t.Parallel()
 	r := start(t, resolver.Options{})
 	r.wantCode(api.Mutation, "shopPaperWrite", bob, object{"id": "p", "owner": "ada", "title": "t", "size": 1}, resolver.Forbidden)
@@ -183,7 +183,7 @@ func changes(values []object) string {
 	return strings.Join(out, ", ")
 }
 
-func TestSubscribersAreToldWhatTheyMaySee(t *testing.T) {
+func TestSubscribersReceiveOnlyWhatTheyMaySee(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, resolver.Options{})

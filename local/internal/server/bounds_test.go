@@ -239,7 +239,7 @@ func TestOperationsEndInTime(t *testing.T) {
 
 // Queries that wait cost a message each, and on a WebSocket nothing holds up the
 // next one.
-func TestSocketDoesNotRunAnyNumberOfQueriesAtOnce(t *testing.T) {
+func TestSocketBoundsConcurrentQueries(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{Limits: server.Limits{Subscriptions: 2}})
 	waiting, free := make(chan struct{}, 3), make(chan struct{})

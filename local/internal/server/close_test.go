@@ -89,7 +89,7 @@ func TestCloseWithinItsTime(t *testing.T) {
 
 // A caller that asks for the largest file again and again and never reads is not
 // waited for.
-func TestCallerThatDoesNotReadAFileHoldsUpNoStop(t *testing.T) {
+func TestCallerThatDoesNotReadDoesNotDelayClose(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{Limits: server.Limits{Timeout: time.Second}})
 	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())

@@ -89,7 +89,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	ann.hears(frame{Type: "next", ID: "1", Payload: json.RawMessage(`{"data": {"depotParcelChanged": {"id": "one"}}}`)})
 }
 
-func TestTokensThatDoNotCount(t *testing.T) {
+func TestInvalidTokensAreRefused(t *testing.T) {
 	t.Parallel()
 	s := serve(t, byToken(t))
 	const anyone = `{depotItem(id: "a") {id}}`

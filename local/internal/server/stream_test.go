@@ -199,7 +199,7 @@ func TestSubscriptionsNeedAStream(t *testing.T) {
 	s.refuses(watchItems, http.StatusOK, "BAD_USER_INPUT", with("Accept", "application/json, text/event-stream"))
 }
 
-func TestSlowReaderHoldsUpNobody(t *testing.T) {
+func TestSlowReaderDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{Limits: server.Limits{Timeout: time.Second}})
 	transport, _ := s.http.Client().Transport.(*http.Transport)

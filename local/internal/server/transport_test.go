@@ -81,7 +81,7 @@ func TestMutationsAnswerUnions(t *testing.T) {
 		`{"depotLine": {"text": "y"}, "depotLineItems": {"edges": [{"node": {"text": "y"}}]}}`, as("user"))
 }
 
-func TestWhatGetMayNotDo(t *testing.T) {
+func TestGetIsOnlyForQueries(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
 	get := method(http.MethodGet)
@@ -132,7 +132,7 @@ func TestAnswersAreNotKeptByCaches(t *testing.T) {
 	}
 }
 
-func TestRequestsThatAreNoGraphQL(t *testing.T) {
+func TestInvalidRequests(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
 	const bad, query = "BAD_USER_INPUT", `{depotItem(id: "a") {id}}`
@@ -170,7 +170,7 @@ func TestRefusedMutationDoesNotHideTheOneBeforeIt(t *testing.T) {
 	}
 }
 
-func TestErrorsTellWhere(t *testing.T) {
+func TestErrorsHaveAPath(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
 	s.put("bolt", boltData)
