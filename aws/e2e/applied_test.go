@@ -28,8 +28,8 @@ import (
 	"github.com/reventless-go/reventless/internal/api"
 )
 
-// packaged are the paths of the shop's zip for arm64, as make package builds it, and
-// of that for this machine.
+// packaged returns the paths of the shop's zip for arm64, as make package builds it, and
+// for this machine.
 var packaged = sync.OnceValues(func() (paths [2]string, err error) {
 	host, err := bootstrap()
 	if err != nil {
@@ -50,8 +50,8 @@ var packaged = sync.OnceValues(func() (paths [2]string, err error) {
 	return paths, nil
 })
 
-// deployed is the shop on MiniStack, with what its deploy program registered and
-// nothing else. Its functions may do what their roles allow.
+// deployed is the shop on MiniStack with only the resources that its deploy program
+// registered. MiniStack enforces the roles of the functions.
 type deployed struct {
 	*stack
 	resources *deploytest.Resources
@@ -141,7 +141,7 @@ func (d *deployed) call(field, arguments string) string {
 	return string(r.Data)
 }
 
-// callAPI calls operations of each sort.
+// callAPI calls operations of each kind.
 func (d *deployed) callAPI(t *testing.T) {
 	t.Helper()
 	if got := d.call("Mutation.catalogCategoryAdd", `{"id":"garden","name":"Garden","commandId":"c1"}`); !strings.Contains(got, "CommandAccepted") {
@@ -185,7 +185,7 @@ func (d *deployed) renew() {
 	}
 }
 
-// callTimers sends what rules and schedules send.
+// callTimers sends the messages that rules and schedules send.
 func (d *deployed) callTimers(t *testing.T) {
 	t.Helper()
 	url := d.QueueURL(naming.Timers, "")
@@ -240,7 +240,7 @@ func (d *deployed) park(t *testing.T) {
 		letters = d.ask(lambdahost.Request{Operation: "parked"}).Letters
 		return len(letters) > 0
 	})
-	d.ask(lambdahost.Request{Operation: "redrive", ID: letters[0].ID}) // it still is no command
+	d.ask(lambdahost.Request{Operation: "redrive", ID: letters[0].ID}) // it fails again
 	if r := d.ask(lambdahost.Request{Operation: "discard", ID: letters[0].ID}); !r.Done {
 		t.Errorf("it is not discarded: %+v", r.Error)
 	}

@@ -526,20 +526,14 @@ func TestPoliciesDeny(t *testing.T) {
 		{action: "dynamodb:GetItem", resource: "arn:t/a"}:                                                 true,
 		{action: "dynamodb:getitem", resource: "arn:t/a"}:                                                 true,
 		{action: "dynamodb:GetItem", resource: "arn:t/ab"}:                                                false,
-		{action: "dynamodb:GetItem", resource: "arn:t/b"}:                                                 false,
 		{action: "dynamodb:Query", resource: "arn:t/b/index/i"}:                                           true,
-		{action: "dynamodb:PutItem", resource: "arn:t/a"}:                                                 false,
 		{action: "s3:GetObject", resource: "arn:b/kept/x"}:                                                true,
-		{action: "s3:PutObject", resource: "arn:b/x/y"}:                                                   true,
 		{action: "s3:PutObject", resource: "arn:b/kept/x"}:                                                false,
-		{action: "s3:PutObject", resource: "arn:b"}:                                                       false,
 		{action: "iam:PassRole", resource: "arn:r", service: "scheduler.amazonaws.com"}:                   true,
 		{action: "iam:PassRole", resource: "arn:r", service: "lambda.amazonaws.com"}:                      false,
-		{action: "iam:PassRole", resource: "arn:r"}:                                                       false,
 		{action: "sqs:SendMessage", resource: "arn:q", service: "sns.amazonaws.com", source: "arn:t2"}:    true,
 		{action: "sqs:SendMessage", resource: "arn:q", service: "sns.amazonaws.com", source: "arn:t3"}:    false,
 		{action: "sqs:SendMessage", resource: "arn:q", service: "events.amazonaws.com", source: "arn:t2"}: false,
-		{action: "sqs:SendMessage", resource: "arn:q"}:                                                    false,
 	} {
 		if got := allowed(p, r); got != want {
 			t.Errorf("%+v is allowed: %v, want %v", r, got, want)

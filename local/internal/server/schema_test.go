@@ -15,10 +15,10 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// read parses the SDL of a schema with another library than the one that writes it.
+// read parses the SDL of a schema with a separate library.
 func read(t *testing.T, s *api.Schema) *ast.Schema {
 	t.Helper()
-	if strings.Contains(strings.ReplaceAll(s.SDL(), `\"""`, ""), `""""`) { // which this parser accepts, and others do not
+	if strings.Contains(strings.ReplaceAll(s.SDL(), `\"""`, ""), `""""`) { // this parser accepts it, others do not
 		t.Error("a quote runs into the end of a description")
 	}
 	schema, err := gqlparser.LoadSchema(&ast.Source{Input: s.SDL()})

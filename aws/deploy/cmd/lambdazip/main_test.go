@@ -35,7 +35,7 @@ func TestSameProgramSameBytes(t *testing.T) {
 		}
 		left, err := os.ReadDir(filepath.Dir(out))
 		if err != nil || len(left) != 1 {
-			t.Errorf("beside the zip there is %v, %v", left, err)
+			t.Errorf("the folder of the zip has %v, %v", left, err)
 		}
 		text, err := os.ReadFile(out)
 		if err != nil {
@@ -53,7 +53,7 @@ func TestSameProgramSameBytes(t *testing.T) {
 		t.Fatalf("the zip has %v, %v", z, err)
 	}
 	if f := z.File[1]; f.Name != "NOTICES" || f.Mode() != 0o644 || !f.Modified.Equal(modified) {
-		t.Errorf("beside the program it has %s %v %v", f.Name, f.Mode(), f.Modified)
+		t.Errorf("the second file is %s %v %v", f.Name, f.Mode(), f.Modified)
 	}
 	f := z.File[0]
 	r, err := f.Open()
@@ -70,7 +70,7 @@ func TestBadArguments(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{}, {"main.go", "nothing"}, {"-x"}, {filepath.Join(t.TempDir(), "nothing")}, {"-o", filepath.Join("main.go", "x.zip"), "main.go"}} {
 		if err := run(args, io.Discard); err == nil {
-			t.Errorf("%q is taken", strings.Join(args, " "))
+			t.Errorf("%q is accepted", strings.Join(args, " "))
 		}
 	}
 }

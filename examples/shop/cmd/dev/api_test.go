@@ -15,8 +15,8 @@ import (
 	"github.com/reventless-go/reventless/internal/testenv"
 )
 
-// The printed schema, the served schema and the introspected schema are the same,
-// and graphql-js finds nothing wrong with it.
+// The printed, the served and the introspected schema are equal, and graphql-js
+// accepts them.
 func TestSchemaIsWhatGraphQLJSReads(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -43,7 +43,7 @@ func TestSchemaIsWhatGraphQLJSReads(t *testing.T) {
 	}
 	served.stop()
 	if printed := s.run("schema"); printed != string(text) {
-		t.Error("the program serves another schema than it prints")
+		t.Error("the program serves a different schema from the one it prints")
 	}
 }
 
@@ -113,7 +113,7 @@ func TestQueriesThroughURQL(t *testing.T) {
 			got = append(got, data.Page.nodes()...)
 		}
 		if len(all) != 589 || !reflect.DeepEqual(got, all) {
-			t.Errorf("by GET %v: the pages have %d rows, and not those of the store, %d", get, len(got), len(all))
+			t.Errorf("by GET %v: the %d rows of the pages are not the %d rows of the store", get, len(got), len(all))
 		}
 		var found struct {
 			One, None *productRow
@@ -222,7 +222,7 @@ func TestSubscriptionPublishesChangesOfRows(t *testing.T) {
 				last = e
 			}
 			if err := w.cmd.Wait(); last.Event != "closed" || err != nil {
-				t.Errorf("the client heard %+v last and ended with %v, want that the connection is closed\n%s", last, err, &w.err)
+				t.Errorf("the last event of the client is %+v and it ended with %v, want a closed connection\n%s", last, err, &w.err)
 			}
 			served.end()
 		})

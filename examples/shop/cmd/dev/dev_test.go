@@ -62,7 +62,7 @@ func decode[T any](t *testing.T, text []byte) (v T) {
 	return v
 }
 
-// rows returns what show prints of a read model.
+// rows returns the rows that show prints.
 func (s shopAt) rows(readModel string, id ...string) (rows []row) {
 	s.t.Helper()
 	for _, l := range lines(s.run(append([]string{"show", readModel, "--json"}, id...)...)) {
@@ -71,8 +71,7 @@ func (s shopAt) rows(readModel string, id ...string) (rows []row) {
 	return rows
 }
 
-// expected asks the script, which shares nothing with the program, what the read
-// models hold after the seed.
+// expected returns the rows after the seed as an independent script computes them.
 func expected(t *testing.T) map[string][]row {
 	t.Helper()
 	testenv.Needs(t, "python3")
@@ -80,12 +79,12 @@ func expected(t *testing.T) map[string][]row {
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("python3, which this test needs: %v", err)
+		t.Fatalf("this test needs python3: %v", err)
 	}
 	return decode[map[string][]row](t, out)
 }
 
-// idField is the field that holds the id in the rows of each read model.
+// idField is the field with the id in the rows of each read model.
 var idField = map[string]string{
 	"Products": "productId", "PriceHistory": "productId", "Orders": "orderId", "OrderLines": "orderId",
 	"CustomerTotals": "customerId", "ProductDemand": "productId", "SalesByCountry": "country", "Listings": "productId",
@@ -96,7 +95,7 @@ func TestSeedOfTheRealFile(t *testing.T) {
 	checkSeeded(t, seededShop(t))
 }
 
-// checkSeeded compares the read models with what the script expects.
+// checkSeeded compares the read models with the results of the script.
 func checkSeeded(t *testing.T, s shopAt) {
 	t.Helper()
 	want := expected(t)
@@ -115,7 +114,7 @@ func checkSeeded(t *testing.T, s shopAt) {
 				t.Errorf("%s: row %d has the id %v, want %v", readModel, i, r["id"], rows[i][key])
 			}
 			delete(r, "id")
-			// What the script cannot know: times, and places in the log.
+			// The script does not know times and positions.
 			switch readModel {
 			case "Orders":
 				if at, err := time.Parse("2006-01-02T15:04:05Z", r["placedAt"].(string)); err != nil || time.Since(at) > time.Hour {
@@ -211,10 +210,10 @@ func TestDescriptions(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got != string(want) {
-			t.Errorf("%q differs from %s; if it is meant to, run go test with -update and look at the difference", args, path)
+			t.Errorf("%q differs from %s; if the change is intended, run go test with -update and review the difference", args, path)
 		}
 		if again := s.run(args...); again != got {
-			t.Errorf("%q prints something else the second time", args)
+			t.Errorf("%q prints a different text the second time", args)
 		}
 	}
 	if _, err := os.Stat(s.path); !os.IsNotExist(err) {
@@ -222,7 +221,8 @@ func TestDescriptions(t *testing.T) {
 	}
 }
 
-// The README's command: it seeds and serves, alone on its file, until it is stopped.
+// The command of the README seeds and serves until it is stopped, with exclusive use of
+// its file.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -246,8 +246,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A process that is stopped while its standard input is open ends, and what
-// it has answered is stored.
+// A process that is stopped while its standard input is open ends, and the answered
+// commands are stored.
 func TestTerminatedWhileItWaitsForCommands(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
