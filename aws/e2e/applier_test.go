@@ -615,8 +615,7 @@ func (p *properties) add(k string, values map[string]any) *properties {
 	return x
 }
 
-// done is an error where a property is of another type than was thought, or where
-// nobody looked at one.
+// done returns an error if a property has an unexpected type or was not read.
 func (p *properties) done() error {
 	return errors.Join(append(*p.wrong, p.unseen("")...)...)
 }

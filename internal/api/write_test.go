@@ -172,41 +172,6 @@ func TestWriterOfUnions(t *testing.T) {
 	}
 }
 
-// A Writer appends values; an invalid value adds only an error.
-func TestWriterAppends(t *testing.T) {
-	t.Parallel()
-	s := rich(t)
-	text := s.Type("ShopRich").Field("text").Type
-	var w api.Writer
-	if !w.Value(text, []byte(`"a"`), nil) || w.Value(text, []byte(`1`), nil, "b") || !w.Value(text, []byte(`"c"`), nil, "c", 7) {
-		t.Error("the results of Value are wrong")
-	}
-	if got := string(w.Bytes()); got != `"a""c"` {
-		t.Errorf("got %s", got)
-	}
-	if len(w.Errors) != 1 || fmt.Sprint(w.Errors[0].Path) != "[b]" || !strings.Contains(w.Errors[0].Err.Error(), "String") {
-		t.Errorf("got the errors %v", w.Errors)
-	}
-}
-
-func TestDeepRowsAreWritten(t *testing.T) {
-	t.Parallel()
-	const depth = 1000
-	line := rich(t).Type("ShopRich").Field("line").Type
-	var data, want string
-	for i := range depth {
-		data = fmt.Sprintf(`{"parts":[%s],"quantity":%d}`, data, i)
-		want = fmt.Sprintf(`{"quantity":%d,"parts":[%s]}`, i, want)
-	}
-	var sel api.Selection
-	sel = func(t *api.Type) []api.Selected {
-		return []api.Selected{{Key: "quantity", Field: t.Field("quantity")}, {Key: "parts", Field: t.Field("parts"), Sub: sel}}
-	}
-	if got := write(line, data, sel); got != want {
-		t.Errorf("got %.200s", got)
-	}
-}
-
 // shown returns what the API must show of a Go value, derived from the value itself.
 func shown(r api.Ref, v reflect.Value) any {
 	if v.Kind() == reflect.Pointer {

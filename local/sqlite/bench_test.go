@@ -203,8 +203,7 @@ func benchRows(b *testing.B, n int) (driver.QueryDb, driver.QueryEngine) {
 	return db, engine
 }
 
-// BenchmarkPointReads reads one row with a bare prepared statement of database/sql,
-// through the store, and through the query engine.
+// BenchmarkPointReads reads one row through the store and through the query engine.
 func BenchmarkPointReads(b *testing.B) {
 	const n = 10_000
 	id := func(i int) string { return fmt.Sprintf("thing-%06d", i*7919%n) }
@@ -223,33 +222,6 @@ func BenchmarkPointReads(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
 			if page, err := engine.Query(b.Context(), driver.Query{ReadModel: "Bench.Things", Value: id(i)}); err != nil || len(page.Rows) != 1 {
 				b.Fatal(len(page.Rows), err)
-			}
-		}
-	})
-	b.Run("Bare", func(b *testing.B) {
-		ctx := b.Context()
-		sqldb, err := sql.Open("sqlite", "file:"+filepath.Join(b.TempDir(), "bare.db")+"?_pragma=journal_mode(wal)&_pragma=cache_size(-16384)")
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { sqldb.Close() })
-		sqldb.SetMaxOpenConns(1)
-		if _, err := sqldb.ExecContext(ctx, `CREATE TABLE rows (n INTEGER PRIMARY KEY, tbl INTEGER, id TEXT, sub TEXT, rev INTEGER, expires INTEGER, data TEXT, UNIQUE (tbl, id, sub));
-			WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < 9999)
-			INSERT INTO rows (tbl, id, sub, rev, expires, data) SELECT 1, printf('thing-%06d', i), '', i, 0, printf('{"name":"%0150d","price":1,"tags":["a","b"],"shop":"s"}', i) FROM c`); err != nil {
-			b.Fatal(err)
-		}
-		read, err := sqldb.PrepareContext(ctx, "SELECT rev, expires, data FROM rows WHERE tbl = ? AND id = ? AND sub = ''")
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { read.Close() })
-		b.ReportAllocs()
-		for i := 0; b.Loop(); i++ {
-			var rev, expires int64
-			var data []byte
-			if err := read.QueryRowContext(ctx, int64(1), id(i)).Scan(&rev, &expires, &data); err != nil {
-				b.Fatal(err)
 			}
 		}
 	})
