@@ -18,7 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "update the golden files")
 
-// shop is the topology of the example, which the tests of the example compare with its declaration.
+// shop is the topology of the example. The tests of the example compare it with the
+// declaration.
 func shop(t *testing.T) topology.App {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "examples", "shop", "testdata", "topology.json"))
