@@ -20,11 +20,11 @@ type APIOptions struct {
 	// loopback addresses.
 	DevUsers bool
 	// JWTSecret is the secret of tokens that are signed with HS256, of at least 32
-	// bytes; empty means that such tokens are not accepted.
+	// bytes; if it is empty, such tokens are not accepted.
 	JWTSecret []byte
 	// OIDCIssuer is the URL of an OpenID Connect provider whose tokens are accepted;
-	// empty means none. Audience is required with an issuer: a token must name it among
-	// its audiences.
+	// if it is empty, such tokens are not accepted. Audience is required with an issuer
+	// and must be among the audiences of a token.
 	OIDCIssuer, Audience string
 	// RolesClaim is the claim with the caller's roles; empty means "roles".
 	RolesClaim string
@@ -56,8 +56,8 @@ type Limits struct {
 	// Complexity is the maximum number of fields in a response; the default is
 	// 5,000.
 	Complexity int
-	// DefaultPage is the number of rows in a page when the query does not say, and
-	// Page the maximum; the defaults are 20 and 100.
+	// DefaultPage is the page size of a query that does not give one, and Page the
+	// maximum page size; the defaults are 20 and 100.
 	DefaultPage, Page int
 	// Subscriptions is the maximum number of subscriptions of one connection, and
 	// also of queries and mutations that run at the same time on one WebSocket; the

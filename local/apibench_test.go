@@ -36,12 +36,12 @@ import (
 // loadVariable makes TestLoad the process that loads a server.
 const loadVariable = "REVENTLESS_TEST_LOAD"
 
-// TestLoad is the other process of the benchmarks of the API.
+// TestLoad is the client process of the benchmarks of the API.
 func TestLoad(t *testing.T) {
 	if os.Getenv(loadVariable) == "" {
-		t.Skip("it runs in a process of its own, for the benchmarks")
+		t.Skip("the benchmarks run it in its own process")
 	}
-	runtime.GOMAXPROCS(1) // the rest is the server's
+	runtime.GOMAXPROCS(1) // the other processors are for the server
 	if err := load.Serve(t.Context(), os.Stdin, os.Stdout); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func (l *loader) requests(o load.Requests) load.Report {
 	return r
 }
 
-// retailAccount is a row as small as they come.
+// retailAccount is a small row.
 type retailAccount struct {
 	Owner   string  `json:"owner"`
 	Balance float64 `json:"balance"`
@@ -120,8 +120,8 @@ var retailAccounts = readmodel.New(readmodel.Spec[retailAccount]{
 
 const accountRows = 10_000
 
-// bank is an App with 10,000 rows and its API. Nothing runs by itself: what is
-// measured is a query, or a command, and not the projections.
+// bank is an App with 10,000 rows and its API. Its consumers do not run, so the
+// benchmarks measure queries and commands without projections.
 type bank struct {
 	path string
 	host *host.Host
@@ -210,26 +210,14 @@ func listen(b *testing.B, handler http.Handler) (addr string) {
 	return l.Addr().String()
 }
 
-// writeBare writes a row as it is stored, which is JSON already.
+// writeBare writes a stored row, which is JSON.
 func writeBare(w http.ResponseWriter, data []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(data)
 }
 
-// bareStore reads a row through our store, which is the fastest way to it.
-func bareStore(rows driver.QueryDb) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		row, err := rows.LoadRow(r.Context(), driver.Key{ID: r.URL.Query().Get("id")})
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		writeBare(w, row.Data)
-	})
-}
-
-// bareSQL reads the same row of the same file through a prepared statement of
-// database/sql, as one would without us.
+// bareSQL reads a row of the same file through a prepared statement of
+// database/sql, as an application without Reventless would.
 func bareSQL(b *testing.B, path string) http.Handler {
 	b.Helper()
 	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro&_pragma=cache_size(-16384)")
@@ -275,9 +263,10 @@ const (
 )
 
 const (
-	// rounds alternate between the candidates, so that all of them see the same
-	// machine, and other programs on it disturb few rounds. What is told is the
-	// median of them; of ratios, that of the ratios of each round.
+	// rounds is the number of rounds. Each round runs every candidate, so that all of
+	// them see the same machine and other programs disturb only some rounds. The
+	// benchmarks report the median of the rounds; for ratios, the median of the ratios
+	// of each round.
 	rounds = 15
 	// roundLength is how long one candidate is loaded in a round.
 	roundLength = 400 * time.Millisecond
@@ -323,13 +312,13 @@ func (m measurements) times(b *testing.B, candidate int) {
 	b.ReportMetric(m.median(func(i int) float64 { return float64(m[candidate][i].P99.Microseconds()) }), "µs-p99")
 }
 
-// BenchmarkQueryByID is a query of one row by its id, out of 10,000, against bare
-// handlers that read the same row of the same file and write JSON. The bar is 0.5
-// of the one with plain SQL.
+// BenchmarkQueryByID is a query of one row by its id, out of 10,000, against a bare
+// handler that reads the same row of the same file and writes JSON. The target is
+// half its rate.
 func BenchmarkQueryByID(b *testing.B) {
 	k := openBank(b)
 	l := startLoader(b)
-	store, plain := listen(b, bareStore(k.rows)), listen(b, bareSQL(b, k.path))
+	plain := listen(b, bareSQL(b, k.path))
 	for _, clients := range []int{16, 64} {
 		b.Run(strconv.Itoa(clients), func(b *testing.B) {
 			l.b = b
@@ -340,19 +329,17 @@ func BenchmarkQueryByID(b *testing.B) {
 			}
 			get := load.Requests{Line: "GET /row?id=" + load.ID, Headers: []string{"Accept: application/json"}}
 			for b.Loop() {
-				m := alternating(order(get, store), order(get, plain), order(operation(rowQuery), k.addr))
-				b.ReportMetric(m.rate(0), "bare-by-store/s")
-				b.ReportMetric(m.rate(1), "bare/s")
-				b.ReportMetric(m.rate(2), "queries/s")
-				m.times(b, 2)
-				b.ReportMetric(m.ratio(2, 1), "query-of-bare")
-				b.ReportMetric(m.ratio(2, 0), "query-of-bare-by-store")
+				m := alternating(order(get, plain), order(operation(rowQuery), k.addr))
+				b.ReportMetric(m.rate(0), "bare/s")
+				b.ReportMetric(m.rate(1), "queries/s")
+				m.times(b, 1)
+				b.ReportMetric(m.ratio(1, 0), "query-of-bare")
 			}
 		})
 	}
 }
 
-// bareSend sends the same command without GraphQL: what is left is HTTP itself.
+// bareSend sends the same command through HTTP without GraphQL.
 func bareSend(h *host.Host) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body struct {
@@ -379,9 +366,9 @@ func bareSend(h *host.Host) http.Handler {
 }
 
 // BenchmarkMutation is a command by mutation, of 64 clients with entities of their
-// own, against the same commands in process. The bar is 0.7. Where the processor
-// and not the disk is what there is too little of, no server comes near it, so the
-// same is told of a bare handler.
+// own, against the same commands in process. The target is 0.7. On a machine that is
+// limited by its processor and not by its disk no HTTP server reaches it, so the
+// benchmark also reports the ratio for a bare handler.
 func BenchmarkMutation(b *testing.B) {
 	const clients, entities = 64, 1024
 	k := openBank(b)
@@ -419,7 +406,7 @@ func BenchmarkMutation(b *testing.B) {
 		})
 	}
 	mutation := operation(addMutation)
-	// The handler without a network: what the API itself costs.
+	// The handler without a network measures the cost of the API itself.
 	handler := func() load.Report {
 		return inProcess(func(id string) error {
 			r := httptest.NewRequest(http.MethodPost, "http://localhost/graphql", strings.NewReader(strings.ReplaceAll(mutation.Body, load.ID, id)))
@@ -451,18 +438,18 @@ func BenchmarkMutation(b *testing.B) {
 	}
 }
 
-// memoryInUse is what the heap and the stacks of this process hold.
+// memoryInUse is the memory in use by the heap and the stacks.
 func memoryInUse() float64 {
 	runtime.GC()
-	runtime.GC() // what pools held is let go of by the second
+	runtime.GC() // the second collection frees what pools held
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapInuse + m.StackInuse)
 }
 
-// BenchmarkSubscriptions is 1,000 idle subscriptions: what they take, and how long
-// one change of a row takes until all have it that are to be told, all of them or
-// the one that asked for the row.
+// BenchmarkSubscriptions measures 1,000 idle subscriptions: their memory, and the time
+// until a change of a row has reached all subscriptions that receive it, which are all
+// of them or the one for that row.
 func BenchmarkSubscriptions(b *testing.B) {
 	const subscriptions = 1000
 	all := load.Watch{Document: "subscription { testRetailAccountChanged { kind id row { owner balance } } }"}
@@ -472,7 +459,7 @@ func BenchmarkSubscriptions(b *testing.B) {
 		watch         load.Watch
 		perConnection int
 		rows          int // that are watched
-		told          int // of a change
+		receivers     int // of a change
 	}{
 		{"ReadModel", all, 1, 1, subscriptions},
 		{"ReadModelBy10Connections", all, 100, 1, subscriptions},
@@ -482,11 +469,12 @@ func BenchmarkSubscriptions(b *testing.B) {
 			k := openBank(b)
 			l := startLoader(b)
 			balance := 1_000_000
-			// change changes so many rows; it returns how long it took until as many
-			// subscriptions had been told, and how many had not in that time.
-			change := func(rows, told int, most time.Duration) (time.Duration, int) {
+			// change changes rows and waits until the given number of subscriptions has
+			// received the change. It returns the time that took and how many subscriptions
+			// had not received it by then.
+			change := func(rows, receivers int, most time.Duration) (time.Duration, int) {
 				balance++
-				l.do(load.Order{Expect: `"balance":` + strconv.Itoa(balance), By: told})
+				l.do(load.Order{Expect: `"balance":` + strconv.Itoa(balance), By: receivers})
 				start := time.Now()
 				for i := range rows {
 					step := driver.Step{Writes: []driver.RowWrite{{Row: accountRow(i, float64(balance))}}}
@@ -502,19 +490,19 @@ func BenchmarkSubscriptions(b *testing.B) {
 				c.watch.Addr, c.watch.Path, c.watch.Headers = k.addr, "/graphql", map[string]string{"X-User": "user"}
 				c.watch.Connections, c.watch.PerConnection = subscriptions/c.perConnection, c.perConnection
 				l.do(load.Order{Watch: &c.watch})
-				// A subscription is not acknowledged; a change that all are told of shows
-				// that they are there.
+				// A subscription is not acknowledged, so the benchmark changes rows until
+				// all subscriptions receive a change.
 				for attempt, missing := 0, subscriptions; missing > 0; attempt++ {
 					if _, missing = change(c.rows, subscriptions, 5*time.Second); missing > 0 && attempt == 5 {
-						b.Fatalf("%d subscriptions are not told", missing)
+						b.Fatalf("%d subscriptions did not receive the change", missing)
 					}
 				}
 				b.ReportMetric((memoryInUse()-before)/subscriptions, "B/subscription")
 				var took []time.Duration
 				for range 31 {
-					d, missing := change(1, c.told, 30*time.Second)
+					d, missing := change(1, c.receivers, 30*time.Second)
 					if missing > 0 {
-						b.Fatalf("%d subscriptions are not told", missing)
+						b.Fatalf("%d subscriptions did not receive the change", missing)
 					}
 					took = append(took, d)
 				}

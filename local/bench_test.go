@@ -24,7 +24,7 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// A tally is an aggregate of the usual kind: small events, small state.
+// tally is a typical aggregate with small events and a small state.
 var tally = aggregate.New(aggregate.Spec[cellState, cellCommand, cellEvent]{
 	Name:     "Tally",
 	Commands: message.NewSet[cellCommand](add{}, read{}),
@@ -68,8 +68,8 @@ func openTallies(b *testing.B, path string, cache int) *local.Host {
 	return h
 }
 
-// fill writes a log behind the engine's back, which is much faster: for each
-// stream some commits of some events, with the snapshots that the engine makes.
+// fill writes commits to a log without the engine, which is much faster. They include
+// the snapshots that the engine would make.
 func fill(b *testing.B, path string, streams []string, commits, events int) {
 	b.Helper()
 	p, err := sqlite.Open(b.Context(), path, nil)
@@ -82,7 +82,7 @@ func fill(b *testing.B, path string, streams []string, commits, events int) {
 	}
 	work := make(chan driver.Commit)
 	var wg sync.WaitGroup
-	for range 128 { // who write together share transactions
+	for range 128 { // concurrent appends share transactions
 		wg.Go(func() {
 			for c := range work {
 				if err := log.Append(b.Context(), c); err != nil {
@@ -96,7 +96,7 @@ func fill(b *testing.B, path string, streams []string, commits, events int) {
 		b.Fatal(err)
 	}
 	for _, stream := range streams {
-		fold := tally.Definition().Aggregate.NewState()
+		state := tally.Definition().Aggregate.NewState()
 		var recent []driver.RecentCommand
 		unsnapped := 0
 		for n := uint64(1); n <= uint64(commits); n++ {
@@ -108,7 +108,7 @@ func fill(b *testing.B, path string, streams []string, commits, events int) {
 			}
 			for i := range c.Events {
 				c.Events[i] = event
-				if err := fold.Apply(event); err != nil {
+				if err := state.Apply(event); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -116,11 +116,11 @@ func fill(b *testing.B, path string, streams []string, commits, events int) {
 			recent = recent[max(0, len(recent)-256):]
 			if unsnapped += events; unsnapped >= aggregate.DefaultSnapshotEvery {
 				unsnapped = 0
-				state, err := fold.Snapshot()
+				data, err := state.Snapshot()
 				if err != nil {
 					b.Fatal(err)
 				}
-				c.Snapshot = &driver.Snapshot{State: state, Recent: append([]driver.RecentCommand(nil), recent...)}
+				c.Snapshot = &driver.Snapshot{State: data, Recent: append([]driver.RecentCommand(nil), recent...)}
 			}
 			work <- c
 		}
@@ -140,14 +140,14 @@ func names(prefix string, n int) []string {
 	return all
 }
 
-// BenchmarkColdCommand is a command to an entity that nobody remembers, with a
-// history of 10,000 events against one of 100. The bar is 2.
+// BenchmarkColdCommand sends commands to entities that are not in the cache and compares
+// a history of 10,000 events with one of 100. The target is a factor of at most 2.
 func BenchmarkColdCommand(b *testing.B) {
 	short, long := names("short", 4), names("long", 4)
 	for name, c := range map[string]struct {
 		command cellCommand
 		kind    driver.OutcomeKind
-	}{"accepted": {add{1}, driver.Accepted}, "refused": {read{}, driver.Rejected}} {
+	}{"accepted": {add{1}, driver.Accepted}, "rejected": {read{}, driver.Rejected}} {
 		b.Run(name, func(b *testing.B) {
 			path := filepath.Join(b.TempDir(), "app.db")
 			fill(b, path, short, 100, 1)
@@ -176,8 +176,8 @@ func BenchmarkColdCommand(b *testing.B) {
 	}
 }
 
-// BenchmarkSend is durable commands to many entities, of one client and of 64,
-// against a bare append to the same kind of log.
+// BenchmarkSend compares durable commands to many entities, sent by one client and by
+// 64, with bare appends to the same kind of log.
 func BenchmarkSend(b *testing.B) {
 	const turn = 512
 	dir := b.TempDir()
@@ -249,9 +249,9 @@ func BenchmarkSend(b *testing.B) {
 	b.ReportMetric(rate(2)/rate(1), "x-of-one-client")
 }
 
-// BenchmarkRebuild fills a read model from a log of 100,000 events and from one
-// of 1,000,000. Its rate is set against reading and decoding the log and nothing
-// else, its memory against that of the short log: it must not grow.
+// BenchmarkRebuild rebuilds a read model from a log of 100,000 events and from one of
+// 1,000,000. It compares the rate with only reading and decoding the log, and the
+// memory with that of the short log, which it must not exceed.
 func BenchmarkRebuild(b *testing.B) {
 	for b.Loop() {
 		small, large := rebuild(b, 100_000), rebuild(b, 1_000_000)
@@ -304,7 +304,7 @@ func rebuild(b *testing.B, events int) (r rebuilt) {
 	return r
 }
 
-// decodeAll reads a log and decodes each event, by a plain loop.
+// decodeAll reads a log and decodes each event in a plain loop.
 func decodeAll(b *testing.B, path string, events int) time.Duration {
 	b.Helper()
 	p, err := sqlite.Open(b.Context(), path, nil)
@@ -336,9 +336,9 @@ func decodeAll(b *testing.B, path string, events int) time.Duration {
 	return time.Since(start)
 }
 
-// resetPeak begins to measure the most memory that the process holds; the
-// returned function tells. SQLite's memory is not Go's, so the system is asked,
-// and where it does not say, Go's heap has to do.
+// resetPeak starts to measure the peak memory of the process, which the returned
+// function returns. The operating system measures it, because SQLite's memory is not on
+// the Go heap. Where it cannot, the size of the Go heap is used.
 func resetPeak(b *testing.B) func() float64 {
 	b.Helper()
 	debug.FreeOSMemory()
@@ -363,8 +363,8 @@ func resetPeak(b *testing.B) func() float64 {
 	}
 }
 
-// BenchmarkFold is the fold of 10,000 stored events into the state of an entity,
-// against decoding their JSON and nothing else.
+// BenchmarkFold applies 10,000 stored events to the state of an entity and compares
+// that with only decoding their JSON.
 func BenchmarkFold(b *testing.B) {
 	const n = 10_000
 	events := make([]driver.Event, n)

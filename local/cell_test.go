@@ -9,21 +9,21 @@ import (
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// A cell is what clients compete for: a register, a sum and a set of names.
+// A cell has the state that clients compete for: a register, a sum and a set of names.
 type (
 	cellCommand interface {
 		message.Typed
 		isCellCommand()
 	}
-	// write sets the register; swap does if it holds Old.
+	// write sets the register; swap sets it if its value is Old.
 	write struct{ Value int }
 	swap  struct{ Old, New int }
 	// add adds to the sum.
 	add struct{ N int }
-	// take adds a name that nobody has; drop gives one back, if somebody has it.
+	// take adds a name that is not in the set; drop removes one that is.
 	take struct{ Name string }
 	drop struct{ Name string }
-	// read is refused with what the cell holds.
+	// read is rejected with the state as detail.
 	read struct{}
 )
 
@@ -112,7 +112,7 @@ var cell = aggregate.New(aggregate.Spec[cellState, cellCommand, cellEvent]{
 	Events:   message.NewSet[cellEvent](written{}, added{}, taken{}, dropped{}),
 	Decide:   decideCell,
 	Evolve:   evolveCell,
-	// Few, so that snapshots take part.
+	// Small, so that the tests use snapshots.
 	SnapshotEvery: 20,
 })
 

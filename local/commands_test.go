@@ -37,8 +37,8 @@ func (archive) MessageType() string { return "Archive" }
 func (wrote) MessageType() string   { return "Wrote" }
 func (filed) MessageType() string   { return "Filed" }
 
-// notebook is the program on one file, and an App whose projection can be changed
-// and broken.
+// notebook is the program with one file and an App whose projection the test can
+// change and break.
 type notebook struct {
 	t             *testing.T
 	app           *reventless.App
@@ -156,7 +156,7 @@ func TestCommandsPrintWhatTheyDid(t *testing.T) {
 	b.prints("Notes is rebuilt from 2 commits.", "rebuild", "Notes")
 	b.prints(`{"id":"a","text":"X","filed":true}`, "show", "--json", "Notes")
 
-	h, err := Open(t.Context(), b.app, b.path, b.options()) // not started: it stores and projects nothing
+	h, err := Open(t.Context(), b.app, b.path, b.options()) // not started: it projects nothing
 	if err == nil {
 		_, err = h.SendJSON(t.Context(), "6", "Book.Note", "Write", "b", []byte(`{"Text":"z"}`))
 		err = errors.Join(err, h.Close())
@@ -168,7 +168,7 @@ func TestCommandsPrintWhatTheyDid(t *testing.T) {
 	if got := spaces.ReplaceAllString(b.run("", "lag"), " "); !strings.Contains(got, fmt.Sprintf(lag, "1")) {
 		t.Errorf("lag prints %s, want one commit to project", got)
 	}
-	b.prints("Accepted: 0 events at 2 (command 7)", send("7", "Archive", "a")...) // everything runs meanwhile
+	b.prints("Accepted: 0 events at 2 (command 7)", send("7", "Archive", "a")...) // the command send also runs the projections
 	if got := spaces.ReplaceAllString(b.run("", "lag"), " "); !strings.Contains(got, fmt.Sprintf(lag, "0")) {
 		t.Errorf("lag prints %s, want no commit to project", got)
 	}
@@ -190,7 +190,8 @@ func TestParkedIsListedRedrivenAndDiscarded(t *testing.T) {
 	if got, want := b.run("", "parked", "--json", "Book.Notes"), `{"id":"`+id+`c","component":"Book.Notes","kind":"Commit","log":"Book.Note","stream":"c","sequenceNr":1,"reason":"panic: the projection is broken","attempts":3}`; !strings.Contains(got, want) {
 		t.Errorf("as JSON it prints %s, want %s", got, want)
 	}
-	// Redriven while the cause remains, it stays and says why.
+	// A redrive fails while the cause remains, and the message stays parked with the
+	// reason.
 	if got := spaces.ReplaceAllString(b.run("", "parked", "--redrive", id+"a"), " "); !strings.Contains(got, id+"a Book.Notes Commit 4") || !strings.Contains(got, "error: redrive "+id+"a") {
 		t.Errorf("a redrive with the cause still there prints %s", got)
 	}
@@ -201,8 +202,8 @@ func TestParkedIsListedRedrivenAndDiscarded(t *testing.T) {
 	b.prints("id text filed\na spoilt false\nc spoilt false", "show", "Notes")
 }
 
-// An error is one line of bounded length that names what is wrong and what there
-// is, and nothing happens.
+// An error is one line of bounded length that names the problem and the valid names;
+// the command has no effect.
 func TestErrorsNameWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	b := newNotebook(t)
@@ -265,7 +266,7 @@ func TestCommandsOnStandardInput(t *testing.T) {
 			t.Errorf("%q is answered %q, want a line with %q and %q", c.line, got, id, c.want)
 		}
 	}
-	// Many at a time, beside the API: each line is answered once.
+	// Many concurrent commands, with the API running: each line gets one answer.
 	lines := ""
 	for n := range 200 {
 		lines += fmt.Sprintf(`{"commandId":"n%d","aggregate":"Note","command":"Write","id":"%d","data":{"Text":"x"}}`+"\n", n, n%7)

@@ -31,7 +31,7 @@ type client interface {
 	Send(ctx context.Context, commandID string, s message.Send) (message.Outcome, error)
 }
 
-// skewed is a host of the engine, used by somebody whose clock is wrong.
+// skewed is a host of the engine with a client whose clock is wrong.
 type skewed struct {
 	*host.Host
 	now func() time.Time
@@ -42,11 +42,11 @@ func (s skewed) Send(ctx context.Context, commandID string, send message.Send) (
 	return message.Outcome(o), err
 }
 
-// world is a place to run cells on, with what can be seen of it from behind.
+// world is a place to run cells on, with access to the log behind it.
 type world struct {
 	hosts  []client
 	log    func() driver.EventLog
-	faults *faults.Provider // nil where there is no way between host and provider
+	faults *faults.Provider // nil where faults cannot be injected
 }
 
 var worlds = map[string]func(t *testing.T) world{
@@ -66,7 +66,7 @@ func openSQLite(t *testing.T) driver.PullProvider {
 	return p
 }
 
-// localWorld is one local.Host, whose clock jumps by hours at every look.
+// localWorld is one local.Host whose clock jumps by hours at every reading.
 func localWorld(t *testing.T) world {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "app.db")
@@ -101,7 +101,7 @@ func openLog(t *testing.T, p driver.PullProvider) driver.EventLog {
 	return l
 }
 
-// jumping is a clock that is hours off, every time by other hours.
+// jumping is a clock that is wrong by a different number of hours at every reading.
 func jumping() func() time.Time {
 	var n atomic.Int64
 	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -133,20 +133,20 @@ func providerWorld(t *testing.T, p driver.PullProvider, hosts int) world {
 	return w
 }
 
-// asked and told are the two ends of an operation.
+// asked is the input of an operation, answer its output.
 type asked struct {
 	entity  string
 	command cellCommand
 }
 
-type told struct {
-	known  bool // false: nobody knows whether it took effect
+type answer struct {
+	known  bool // false: it is unknown whether it took effect
 	code   string
 	events int
-	state  cellState // what read was told
+	state  cellState // the answer to read
 }
 
-// cellModel says what a cell may answer when it is asked one thing at a time.
+// cellModel defines the correct answers of a cell to sequential operations.
 var cellModel = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		byEntity := map[string][]porcupine.Operation{}
@@ -162,17 +162,17 @@ var cellModel = porcupine.Model{
 	},
 	Init: func() any { return cellModelState{} },
 	Step: func(state, input, output any) (bool, any) {
-		return state.(cellModelState).step(input.(asked).command, output.(told))
+		return state.(cellModelState).step(input.(asked).command, output.(answer))
 	},
 	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%#v -> %+v", input, output) },
 }
 
 type cellModelState struct {
 	value, sum int
-	names      string // sorted, each with a comma behind it
+	names      string // sorted, each followed by a comma
 }
 
-func (s cellModelState) step(c cellCommand, out told) (bool, any) {
+func (s cellModelState) step(c cellCommand, out answer) (bool, any) {
 	accepted, rejected := !out.known || out.code == "", !out.known || out.code != ""
 	switch c := c.(type) {
 	case write:
@@ -234,16 +234,15 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 			if result != porcupine.Ok {
 				file := filepath.Join(t.ArtifactDir(), "history.html")
 				err := porcupine.VisualizePath(cellModel, info, file)
-				t.Errorf("the history is %v, it is drawn in %s (%v)", result, file, err)
+				t.Errorf("the history is %v; see %s (%v)", result, file, err)
 			}
 			h.checkLog()
-			t.Logf("%d operations, %d of them with an unknown end; %d repeated, %d failed and sent again", len(h.operations), h.unknown, h.repeated, h.failed)
+			t.Logf("%d operations, %d of them with an unknown result; %d repeated, %d failed and sent again", len(h.operations), h.unknown, h.repeated, h.failed)
 		})
 	}
 }
 
-// injectFaults has appends and loads fail here and there, before and after they
-// took effect.
+// injectFaults makes some appends and loads fail, before or after they take effect.
 func injectFaults(p *faults.Provider, random *rand.Rand) {
 	unknown := errors.New("connection reset")
 	for _, err := range []error{driver.ErrUnavailable, driver.ErrThrottled, unknown, context.DeadlineExceeded} {
@@ -255,11 +254,11 @@ func injectFaults(p *faults.Provider, random *rand.Rand) {
 	}
 }
 
-// history is what clients did and were told.
+// history has the operations of the clients and their answers.
 type history struct {
 	t     *testing.T
 	w     world
-	clock atomic.Int64 // orders the ends of the operations
+	clock atomic.Int64 // orders the starts and ends of the operations
 
 	mu                        sync.Mutex
 	operations                []porcupine.Operation
@@ -302,9 +301,9 @@ func (h *history) client(n int, random *rand.Rand) {
 	}
 }
 
-// send sends a command by any host, again when that fails, and now and then
-// again when it does not.
-func (h *history) send(id string, in asked, random *rand.Rand) told {
+// send sends a command through a random host. It sends it again after a failure and
+// sometimes also after success.
+func (h *history) send(id string, in asked, random *rand.Rand) answer {
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
 	var first message.Outcome
@@ -332,12 +331,12 @@ func (h *history) send(id string, in asked, random *rand.Rand) told {
 		if answers++; answers == 1 {
 			first = o
 		}
-		// Only what is in the log is answered from it.
+		// Only commands with events are in the log and get the same answer again.
 		if first.EventCount == 0 || random.IntN(5) > 0 {
 			break
 		}
 	}
-	out := told{known: first.Kind != "", code: first.Code, events: first.EventCount}
+	out := answer{known: first.Kind != "", code: first.Code, events: first.EventCount}
 	if first.Code == "State" {
 		if err := json.Unmarshal(first.Detail, &out.state); err != nil {
 			h.t.Errorf("read: %v in %s", err, first.Detail)
@@ -368,7 +367,7 @@ func (h *history) checkLog() {
 	}
 	for id, o := range h.accepted {
 		if c, ok := where[id]; !ok || c.Stream != o.EntityID || c.SequenceNr != o.SequenceNr {
-			h.t.Errorf("command %s was acknowledged with %+v, and lies in commit %d of %q", id, o, c.SequenceNr, c.Stream)
+			h.t.Errorf("command %s was acknowledged with %+v, but the log has it in commit %d of %q", id, o, c.SequenceNr, c.Stream)
 		}
 	}
 }

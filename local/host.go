@@ -45,8 +45,8 @@ type Options struct {
 	// Examples are the documents on the start page of [Main]'s API; nil means examples
 	// that are derived from the schema.
 	Examples []Example
-	// Licences makes [Main] offer the command licences, which prints it: the
-	// licences of what is linked into the program, as cmd/notices writes them.
+	// Licences, if not empty, is the text that the command licences of [Main] prints:
+	// the licences of the linked packages, as cmd/notices writes them.
 	Licences string
 }
 
@@ -136,7 +136,7 @@ func (h *Host) SendJSON(ctx context.Context, commandID, aggregate, command, id s
 }
 
 // Outcome returns the outcome of an asynchronous command, which is kept for a day. The
-// error wraps [driver.ErrNotFound] if there is none.
+// error wraps [driver.ErrNotFound] if it does not exist.
 func (h *Host) Outcome(ctx context.Context, commandID string) (message.Outcome, error) {
 	o, err := h.host.Outcome(ctx, commandID)
 	return message.Outcome(o), err

@@ -16,7 +16,7 @@ type Lag struct {
 	Component, Log string
 	// Commits is the number of commits that the component has not processed.
 	Commits int64
-	// Oldest is when the oldest of them was stored; zero when there are none.
+	// Oldest is when the oldest of them was stored; zero without such commits.
 	Oldest time.Time
 	// Blocked reports whether a parked commit blocks one of the streams.
 	Blocked bool

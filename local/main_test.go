@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestMain fails when goroutines are left: every test closes its hosts.
+// TestMain fails if goroutines leak: every test closes its hosts.
 func TestMain(m *testing.M) {
 	before := runtime.NumGoroutine()
 	code := m.Run()
@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// settledAt waits until no more than n goroutines run: those that were told to
-// end need a moment.
+// settledAt waits until at most n goroutines run: stopped goroutines end with a short
+// delay.
 func settledAt(n int) bool {
 	for end := time.Now().Add(patience); time.Now().Before(end); runtime.Gosched() {
 		if runtime.NumGoroutine() <= n {
@@ -36,14 +36,15 @@ func settledAt(n int) bool {
 	return false
 }
 
-// patience is how long a test waits for what has to come. Only a fault uses it up.
+// patience bounds how long a test waits for an event. Only a failing test waits that
+// long.
 const patience = 2 * time.Minute
 
 var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func atOnce(int) time.Duration { return 0 }
 
-// randomSource is seeded by REVENTLESS_SEED, or anew; a test that fails says how.
+// randomSource is seeded with REVENTLESS_SEED or a new seed, which it logs.
 func randomSource(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64()

@@ -31,25 +31,24 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// The App of the tests about restarts has two aggregates of notes, to which
-// something is noted: Desk answers at once, Post through its queue.
+// The App of the restart tests has two aggregates that record notes: Desk is
+// synchronous, Post is asynchronous.
 
 type (
 	noteCommand interface{ message.Typed }
 	noteEvent   interface{ message.Typed }
-	// note leads to noted, but for the text "panic", which panics while the depot
-	// is broken.
+	// note leads to noted. The text "panic" panics while the depot is broken.
 	note  struct{ Text string }
 	noted struct{ Text string }
-	// notes is the state: how many there are.
+	// notes is the state: the number of notes.
 	notes struct{ Count int }
 )
 
 func (note) MessageType() string  { return "Note" }
 func (noted) MessageType() string { return "Noted" }
 
-// depot is the App with what its functions saw. Only what is in the file
-// survives a restart; this is the memory of the test.
+// depot is the App with the recorded calls of its functions. It belongs to the test
+// and is kept over restarts.
 type depot struct {
 	app        *reventless.App
 	desk, post *aggregate.Aggregate[notes, noteCommand, noteEvent]
@@ -58,8 +57,8 @@ type depot struct {
 
 	broken  atomic.Bool
 	mu      sync.Mutex
-	effects []string // what the side effect was called with, by idempotency key
-	files   []string // what the task was called with
+	effects []string // the idempotency keys of the calls of the side effect
+	files   []string // the calls of the task
 }
 
 type noteRow struct{ Texts []string }
@@ -174,12 +173,12 @@ type life struct {
 	t     *testing.T
 	clock *reventlesstest.Clock
 	path  string
-	// stop ends the process, and names the file that the next one finds.
+	// stop ends the process and returns the path of the file for the next one.
 	stop func() (path string)
 }
 
-// inEveryWay runs a test with processes that are closed, and with processes that
-// are gone from one moment to the next.
+// inEveryWay runs a test with processes that are closed and with processes that
+// crash.
 func inEveryWay(t *testing.T, f func(l *life)) {
 	for name, crash := range map[string]bool{"closed": false, "crashed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -190,8 +189,8 @@ func inEveryWay(t *testing.T, f func(l *life)) {
 					l.close()
 					return l.path
 				}
-				// What the disk holds at this moment; the process goes on with what
-				// nobody will look at any more.
+				// The next process gets the files as they are now. The old process continues on
+				// files that are no longer used.
 				copied := snapshotOf(t, l.path)
 				l.close()
 				return copied
@@ -219,7 +218,7 @@ func (l *life) close() {
 	}
 }
 
-// run starts what runs by itself, and waits until nothing is left to do.
+// run starts the consumers and waits until the host is idle.
 func (l *life) run() {
 	l.t.Helper()
 	if err := l.Start(l.t.Context()); err != nil {
@@ -237,7 +236,7 @@ func (l *life) idle() {
 	}
 }
 
-// restart stops the process, lets time pass, and starts the next one.
+// restart stops the process, advances the clock and starts the next process.
 func (l *life) restart(pass time.Duration) {
 	l.t.Helper()
 	l.path = l.stop()
@@ -255,7 +254,7 @@ func (l *life) note(a *aggregate.Aggregate[notes, noteCommand, noteEvent], id, t
 	return o
 }
 
-// history is what was noted to an entity.
+// history returns the notes of an entity.
 func (l *life) history(aggregate, id string) (texts []string) {
 	l.t.Helper()
 	for c, err := range l.Events(l.t.Context(), aggregate, id) {
@@ -287,7 +286,7 @@ func (l *life) wantRow(id string, want ...string) {
 	}
 }
 
-func (l *life) letters() []driver.DeadLetter {
+func (l *life) deadLetters() []driver.DeadLetter {
 	l.t.Helper()
 	letters, err := l.Parked(l.t.Context(), "")
 	if err != nil {
@@ -296,8 +295,8 @@ func (l *life) letters() []driver.DeadLetter {
 	return letters
 }
 
-// snapshotOf copies a database and its buckets while they are open and at rest,
-// as a machine that loses power leaves them.
+// snapshotOf copies an idle, open database and its buckets, as a power failure would
+// leave them.
 func snapshotOf(t *testing.T, path string) string {
 	t.Helper()
 	copied := filepath.Join(t.TempDir(), "app.db")
@@ -312,7 +311,7 @@ func snapshotOf(t *testing.T, path string) string {
 	}
 	from, to := path+".buckets", copied+".buckets"
 	err := os.CopyFS(to, os.DirFS(from))
-	if err == nil { // a copy of a file is not the same object unless its time is
+	if err == nil { // the copies need the same modification times to be the same objects
 		err = filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() {
 				return err
@@ -389,7 +388,7 @@ func TestSchedulesSurvive(t *testing.T) {
 		l.want("Post", "b")
 		l.want("Post", "c")
 		l.want("Post", "clock", "tick")
-		// A long pause: what is overdue happens once.
+		// After a long pause each overdue schedule fires once.
 		l.restart(10 * time.Hour)
 		l.want("Post", "a", "reminder")
 		l.want("Post", "b")
@@ -400,7 +399,7 @@ func TestSchedulesSurvive(t *testing.T) {
 		l.want("Post", "clock", "tick", "tick")
 		l.restart(30 * time.Minute)
 		l.want("Post", "clock", "tick", "tick", "tick")
-		if letters := l.letters(); len(letters) > 0 {
+		if letters := l.deadLetters(); len(letters) > 0 {
 			t.Errorf("parked: %+v", letters)
 		}
 	})
@@ -438,18 +437,6 @@ func TestEventsAreNotConsumedTwice(t *testing.T) {
 	})
 }
 
-func TestEventsOfAStoppedProcessAreConsumedByTheNext(t *testing.T) {
-	t.Parallel()
-	inEveryWay(t, func(l *life) {
-		l.note(l.desk, "a", "forward") // not started: nobody consumes it
-		l.restart(0)
-		l.want("Post", "a", "forwarded")
-		if len(l.effects) != 1 {
-			t.Errorf("the side effect was called with %q", l.effects)
-		}
-	})
-}
-
 func TestCountersSurvive(t *testing.T) {
 	t.Parallel()
 	inEveryWay(t, func(l *life) {
@@ -469,7 +456,7 @@ func TestCountersSurvive(t *testing.T) {
 	})
 }
 
-func TestParkedLettersSurvive(t *testing.T) {
+func TestDeadLettersSurvive(t *testing.T) {
 	t.Parallel()
 	inEveryWay(t, func(l *life) {
 		l.run()
@@ -482,7 +469,7 @@ func TestParkedLettersSurvive(t *testing.T) {
 		queued := l.note(l.post, "q", "panic")
 		l.idle()
 
-		letters := l.letters()
+		letters := l.deadLetters()
 		kinds := map[string]string{}
 		for _, p := range letters {
 			kinds[p.ID] = fmt.Sprintf("%s %s %s %d %d", p.Component, p.Kind, p.Stream, p.SequenceNr, p.Attempts)
@@ -492,22 +479,22 @@ func TestParkedLettersSurvive(t *testing.T) {
 			t.Fatalf("parked: %q, want %q", got, want)
 		}
 		l.restart(0)
-		if again := l.letters(); !reflect.DeepEqual(again, letters) {
+		if again := l.deadLetters(); !reflect.DeepEqual(again, letters) {
 			t.Errorf("after the restart %+v are parked, before it %+v", again, letters)
 		}
-		// The stream waits, and no other.
+		// Only this stream waits.
 		l.note(l.desk, "bad", "four")
 		l.note(l.desk, "good", "two")
 		l.idle()
 		l.wantRow("bad", "one")
 		l.wantRow("good", "one", "two")
 		id := func(stream string) string {
-			for letter, kind := range kinds {
+			for id, kind := range kinds {
 				if strings.Contains(kind, " "+stream+" ") {
-					return letter
+					return id
 				}
 			}
-			t.Fatalf("no letter for %s in %v", stream, kinds)
+			t.Fatalf("no dead letter for %s in %v", stream, kinds)
 			return ""
 		}
 		if err := l.Redrive(t.Context(), id("bad")); err == nil {
@@ -515,7 +502,7 @@ func TestParkedLettersSurvive(t *testing.T) {
 		}
 		l.broken.Store(false)
 		l.restart(0)
-		l.wantRow("bad", "one") // mended, but nobody asked for it
+		l.wantRow("bad", "one") // repaired, but not redriven
 		for _, stream := range []string{"bad", "q"} {
 			if err := l.Redrive(t.Context(), id(stream)); err != nil {
 				t.Error(err)
@@ -533,7 +520,7 @@ func TestParkedLettersSurvive(t *testing.T) {
 			if o, err := l.Outcome(t.Context(), queued.CommandID); err != nil || o.Kind != driver.Accepted {
 				t.Errorf("the redriven command: got %+v, %v, want it accepted", o, err)
 			}
-			if letters := l.letters(); len(letters) > 0 {
+			if letters := l.deadLetters(); len(letters) > 0 {
 				t.Errorf("parked: %+v", letters)
 			}
 			l.restart(0)
@@ -551,7 +538,7 @@ func TestFilesDroppedInTheMeantime(t *testing.T) {
 			if err := os.WriteFile(file(l.path), []byte(text), 0o666); err != nil {
 				t.Fatal(err)
 			}
-			// Two changes within one tick of the file system's clock look alike.
+			// Changes within one tick of the file system's clock cannot be distinguished.
 			l.clock.Advance(time.Second)
 			if err := os.Chtimes(file(l.path), l.clock.Now(), l.clock.Now()); err != nil {
 				t.Fatal(err)
@@ -562,7 +549,7 @@ func TestFilesDroppedInTheMeantime(t *testing.T) {
 		l.open()
 		l.run()
 		l.want("Post", "in", "one", "two")
-		l.restart(0) // told once
+		l.restart(0) // reported once
 		l.want("Post", "in", "one", "two")
 
 		l.path = l.stop()

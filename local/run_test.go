@@ -29,7 +29,7 @@ type tick struct{}
 
 func (tick) MessageType() string { return "Tick" }
 
-// clocks is the smallest App: a clock ticks.
+// clocks is a minimal App with one command.
 func clocks() *reventless.App {
 	return reventless.New("clocks", plugin.New(plugin.Spec{Name: "Wall", Heartbeat: -1, Components: plugin.Components{
 		aggregate.New(aggregate.Spec[int, tick, tick]{
@@ -40,7 +40,7 @@ func clocks() *reventless.App {
 	}}))
 }
 
-// running is the command run in this process.
+// running is the command "run" in this process.
 type running struct {
 	t    *testing.T
 	url  string
@@ -69,7 +69,7 @@ func start(t *testing.T, stdin io.Reader, args ...string) *running {
 	for r.url == "" {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			t.Fatalf("it does not serve: %v", err)
+			t.Fatalf("the program does not serve: %v", err)
 		}
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "http://") {
 			r.url = line
@@ -113,7 +113,7 @@ func (r *running) post(query string, headers ...string) string {
 	return response.Header.Get("Access-Control-Allow-Origin") + string(text)
 }
 
-// fails runs the program, which ends with an error, and returns that.
+// fails runs the program, which must fail, and returns the error.
 func fails(t *testing.T, args ...string) error {
 	t.Helper()
 	c := newCommand(clocks(), nil)
@@ -141,10 +141,10 @@ func TestRunServesUntilItIsStopped(t *testing.T) {
 		t.Errorf("answered %s", got)
 	}
 	if got := r.post(tickOnce); !strings.Contains(got, unknown) {
-		t.Errorf("nobody is answered %s", got)
+		t.Errorf("an unauthenticated caller gets %s", got)
 	}
-	// The server asks for the body when it has begun to answer: a mutation is in
-	// flight, and it is answered after the stop.
+	// The server sends 100 Continue when it handles the request. The mutation is then in
+	// flight and must be answered after the stop.
 	addr := strings.Trim(strings.TrimPrefix(r.url, "http:"), "/")
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -174,7 +174,7 @@ func TestRunServesUntilItIsStopped(t *testing.T) {
 	r.end()
 }
 
-func TestRunTakesTheEnvironmentAndFlagsWin(t *testing.T) {
+func TestRunReadsTheEnvironmentAndFlagsOverrideIt(t *testing.T) {
 	secret := strings.Repeat("s", 32)
 	bearer := func(secret string) string {
 		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "ann", "exp": time.Now().Add(time.Hour).Unix()}).SignedString([]byte(secret))
@@ -191,7 +191,7 @@ func TestRunTakesTheEnvironmentAndFlagsWin(t *testing.T) {
 		t.Errorf("answered %s", got)
 	}
 	if got := r.post(tickOnce, bearer(strings.Repeat("x", 32)), "Origin: https://c.example"); !strings.Contains(got, unknown) || strings.HasPrefix(got, "http") {
-		t.Errorf("another secret is answered %s", got)
+		t.Errorf("a token with a wrong secret gets %s", got)
 	}
 	r.end()
 
@@ -205,13 +205,13 @@ func TestRunTakesTheEnvironmentAndFlagsWin(t *testing.T) {
 		t.Errorf("answered %s", got)
 	}
 	if got := r.post(tickOnce, bearer(secret), "Origin: https://a.example"); !strings.Contains(got, unknown) || strings.HasPrefix(got, "http") {
-		t.Errorf("the environment's secret is answered %s", got)
+		t.Errorf("a token with the environment's secret gets %s", got)
 	}
 	r.end()
 
 	t.Setenv(envSecret, "short")
 	if err := fails(t, "run", "--addr", "127.0.0.1:0"); strings.Contains(err.Error(), "short\"") {
-		t.Errorf("the secret is told: %v", err)
+		t.Errorf("the error contains the secret: %v", err)
 	}
 	t.Setenv(envSecret, "")
 	if err := fails(t, "run", "--addr", "127.0.0.1:0", "--jwt-secret-file", file+".none"); !errors.Is(err, os.ErrNotExist) {
@@ -228,7 +228,7 @@ func TestRunTakesTheEnvironmentAndFlagsWin(t *testing.T) {
 	_ = fails(t, "run", "--addr", "127.0.0.1:0") // no audience
 }
 
-func TestRunIsLoudAboutAnAddressThatIsTaken(t *testing.T) {
+func TestRunReportsAnAddressInUse(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -264,12 +264,11 @@ func TestLicencesAreThoseOfTheOptions(t *testing.T) {
 		t.Errorf("it prints %q, %v", got, err)
 	}
 	if _, err := licences(nil); err == nil {
-		t.Error("without licences there is a command that prints them")
+		t.Error("without licences the command licences exists")
 	}
 }
 
-// pipes is a listener whose connections are pipes, for tests in which no time
-// passes.
+// pipes is a listener whose connections are pipes, for tests in a bubble.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -313,7 +312,7 @@ func TestCallerThatDoesNotSendItsHeaderIsCut(t *testing.T) {
 			go func() { _, _ = io.WriteString(client, text) }()
 			_, _ = io.Copy(io.Discard, client)
 			if took := time.Since(begun); took > 10*time.Second {
-				t.Errorf("%.40q: cut after %s", text, took)
+				t.Errorf("%.40q: the connection was closed only after %s", text, took)
 			}
 			_ = client.Close()
 		}

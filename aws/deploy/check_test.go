@@ -28,7 +28,7 @@ func one() topology.App {
 	}}}}
 }
 
-// Each check, with the component or function that it names and its mend.
+// Each check names the component or function and the correction.
 func TestChecks(t *testing.T) {
 	t.Parallel()
 	many := func(n int, c func(i int) topology.Component) topology.App {
@@ -127,12 +127,13 @@ func TestChecks(t *testing.T) {
 	}
 }
 
-// refused runs NewApp, which has to make nothing and to say why.
+// refused runs NewApp, which must fail with an error that contains the texts, and
+// register nothing.
 func refused(t *testing.T, app topology.App, args *AppArgs, opts *deploytest.Options, want ...string) {
 	t.Helper()
 	r, err := run(app, args, opts)
 	if err == nil {
-		t.Fatal("it is taken")
+		t.Fatal("NewApp accepts it")
 	}
 	for _, w := range want {
 		if !strings.Contains(err.Error(), w) {
@@ -140,11 +141,11 @@ func refused(t *testing.T, app topology.App, args *AppArgs, opts *deploytest.Opt
 		}
 	}
 	if len(r.All) > 0 {
-		t.Errorf("it has made %d resources all the same", len(r.All))
+		t.Errorf("it registered %d resources", len(r.All))
 	}
 }
 
-func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
+func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	refused(
 		t, one(), &AppArgs{
@@ -158,8 +159,7 @@ func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
 	}
 }
 
-// What is fine is taken.
-func TestSettingsThatAreTaken(t *testing.T) {
+func TestValidSettingsAreAccepted(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string]*AppArgs{
 		"of a plugin":                  {Overrides: map[string]Settings{"P": {MemoryMB: 256, QueueBatch: 1, Protect: Off}}},
@@ -207,7 +207,7 @@ func TestStatefulComponentsAreNotLost(t *testing.T) {
 		refused(t, renamed, args(), &deploytest.Options{Preview: preview}, "P.Agg (Aggregate) has events", "keep the old name", "AppArgs.Retired")
 	}
 	if now, err := os.ReadFile(path); err != nil || string(now) != string(text) {
-		t.Errorf("a refusal has changed the file: %s, %v", now, err)
+		t.Errorf("the refused run changed the file: %s, %v", now, err)
 	}
 
 	retired := args()
@@ -225,7 +225,7 @@ func TestStatefulComponentsAreNotLost(t *testing.T) {
 	another.Plugins[0].Components = append(another.Plugins[0].Components, topology.Component{Name: "P.Renamed", Kind: "Aggregate"})
 	refused(t, another, args(), nil, "P.Count was of kind Counter", "of kind Aggregate now", "a different name")
 
-	// A read model can be made anew, and a stack that is not protected cleared.
+	// A read model can be rebuilt, and an unprotected stack can be cleared.
 	fewer := one()
 	fewer.Plugins[0].Components = slices.DeleteFunc(fewer.Plugins[0].Components, func(c topology.Component) bool { return c.Name == "P.Rm" })
 	fewer.Plugins[0].Components = append(fewer.Plugins[0].Components, topology.Component{Name: "P.Renamed", Kind: "Aggregate"})
@@ -240,8 +240,8 @@ func TestStatefulComponentsAreNotLost(t *testing.T) {
 	refused(t, one(), args(), nil, "AppArgs.Stateful")
 }
 
-// The example has its file, so that renaming one of its aggregates is refused.
-func TestTheShopKnowsItsData(t *testing.T) {
+// The example has a stateful file, so renaming one of its aggregates is refused.
+func TestStatefulFileOfTheShop(t *testing.T) {
 	t.Parallel()
 	args := &AppArgs{Stateful: filepath.Join("..", "..", "examples", "shop", "cmd", "deploy", "stateful.json")}
 	k, err := checkStateful(shop(t), args)

@@ -10,8 +10,7 @@ import (
 	"github.com/reventless-go/reventless/aws/deploy/deploytest"
 )
 
-// Whoever makes the resources for real finds that all which one needs is there, and
-// what was said of it among its inputs.
+// Each resource is created after its dependencies, and its inputs have their outputs.
 func TestResourcesAreMadeInOrder(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

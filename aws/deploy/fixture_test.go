@@ -16,9 +16,10 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "update the golden files")
 
-// shop is the topology of the example, which its own tests hold to its declaration.
+// shop is the topology of the example. The tests of the example compare it with the
+// declaration.
 func shop(t *testing.T) topology.App {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "examples", "shop", "testdata", "topology.json"))
@@ -32,8 +33,8 @@ func shop(t *testing.T) topology.App {
 	return app
 }
 
-// code is the zip of a program that is none, but looks like one for arm64. Its path
-// is the same in all tests: it is part of the graph.
+// code is a zip whose bootstrap has only the header of an arm64 executable. All tests
+// use the same path, because it is part of the graph.
 var code = filepath.Join("testdata", "lambda.zip")
 
 func TestMain(m *testing.M) {

@@ -10,15 +10,15 @@ import (
 	"github.com/reventless-go/reventless/aws/deploy/deploytest"
 )
 
-// The golden files are what a reviewer sees of a change: all that an update
-// registers, and the properties of which a preview does not know the values.
+// The golden files show a reviewer the effect of a change: everything that an update
+// registers, and the properties whose values are unknown in a preview.
 func TestGraphOfTheShop(t *testing.T) {
 	t.Parallel()
 	of := func(preview bool) string {
 		opts := &deploytest.Options{Preview: preview}
 		got := graph(t, shop(t), nil, opts).String()
 		if again := graph(t, shop(t), nil, opts).String(); again != got {
-			t.Errorf("a second run has another graph:\n%s", strings.Join(diff(got, again), "\n"))
+			t.Errorf("a second run has a different graph:\n%s", strings.Join(diff(got, again), "\n"))
 		}
 		return got
 	}
@@ -39,13 +39,13 @@ func TestGraphOfTheShop(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := diff(string(want), got); len(d) > 0 {
-			t.Errorf("%s is another one (go test -update writes it):\n%s", name, strings.Join(d, "\n"))
+			t.Errorf("%s differs (go test -update writes it):\n%s", name, strings.Join(d, "\n"))
 		}
 	}
 }
 
-// diff returns the lines that are in one text only, with the resource that they are
-// of: enough of a difference between texts that are sorted.
+// diff returns the lines that are in only one of the texts, with their resource. The
+// texts are sorted, so this is enough.
 func diff(a, b string) []string {
 	in := func(text string) (lines []string, set map[string]bool) {
 		set = map[string]bool{}

@@ -33,7 +33,7 @@ func parse(t *testing.T, text any) parsed {
 	return p
 }
 
-// policies are all documents of a graph, by what they are of.
+// policies returns all policy documents of a graph, by resource and property.
 func policies(t *testing.T, r *deploytest.Resources) map[string]parsed {
 	t.Helper()
 	all := map[string]parsed{}
@@ -47,9 +47,9 @@ func policies(t *testing.T, r *deploytest.Resources) map[string]parsed {
 	return all
 }
 
-// No policy has a wildcard in an action, and in a resource only where AWS knows
-// nothing narrower: objects of one bucket, streams of one table, schedules of one
-// group, streams of one log group, and what takes no resource at all.
+// No policy has a wildcard in an action. A wildcard in a resource is allowed only where
+// AWS offers nothing narrower: objects of one bucket, streams of one table, schedules of
+// one group, streams of one log group, and actions without resources.
 func TestNoWildcards(t *testing.T) {
 	both(t, func(t *testing.T, strategy Strategy, r *deploytest.Resources) {
 		traced := graph(t, shop(t), &AppArgs{Strategy: strategy, Defaults: Settings{Tracing: On}}, nil)
@@ -108,7 +108,7 @@ func allowedResource(actions []string, resource string) bool {
 	return false
 }
 
-// may is what the role of a function allows, as "action resource" lines with short
+// may returns the rights of a function as "action resource" lines with short
 // resources.
 func may(t *testing.T, r *deploytest.Resources, function string) []string {
 	t.Helper()
@@ -124,9 +124,9 @@ func may(t *testing.T, r *deploytest.Resources, function string) []string {
 	return out
 }
 
-// The rights of some functions in full, said by hand from what their drivers
-// request: what is missing fails in the cloud only, and what is too much is not seen
-// at all.
+// The complete rights of some functions, written by hand from the requests of their
+// drivers. A missing right would fail only on AWS, and nothing would show an unneeded
+// one.
 func TestRights(t *testing.T) {
 	t.Parallel()
 	r := graph(t, shop(t), &AppArgs{Strategy: PerComponent}, nil)
@@ -141,7 +141,7 @@ func TestRights(t *testing.T) {
 	}
 	const letters = "shop-dev-deadletters"
 	park := []string{"dynamodb:BatchWriteItem " + letters, "dynamodb:PutItem " + letters, "logs:CreateLogStream *", "logs:PutLogEvents *"}
-	giveBack := []string{"dynamodb:DeleteItem " + letters, "dynamodb:GetItem " + letters, "dynamodb:Query " + letters}
+	redrive := []string{"dynamodb:DeleteItem " + letters, "dynamodb:GetItem " + letters, "dynamodb:Query " + letters}
 	on := func(table string, actions ...string) (out []string) {
 		for _, a := range actions {
 			out = append(out, a+" "+table)
@@ -154,20 +154,20 @@ func TestRights(t *testing.T) {
 	}
 	for function, want := range map[string][]string{
 		"shop-commands-Ordering.Order": slices.Concat(park, queue("shop-dev-Ordering-Order-commands.fifo"), on("shop-dev-Ordering-Order-log", "dynamodb:PutItem", "dynamodb:Query")),
-		// Rows that hold their watermarks, from a stream.
+		// Rows with their own watermarks, from a stream.
 		"shop-projections-Catalog.Categories": slices.Concat(
-			park, giveBack, stream("shop-dev-Catalog-Category-log"), on("shop-dev-Catalog-Category-log", "dynamodb:Query"),
+			park, redrive, stream("shop-dev-Catalog-Category-log"), on("shop-dev-Catalog-Category-log", "dynamodb:Query"),
 			on("shop-dev-Catalog-Categories-rows", "dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"),
 		),
-		// Watermarks apart, from topics.
+		// A separate table of watermarks, from topics.
 		"shop-projections-Ordering.SalesByCountry": slices.Concat(
-			park, giveBack, queue("shop-dev-Ordering-SalesByCountry-collector.fifo"),
+			park, redrive, queue("shop-dev-Ordering-SalesByCountry-collector.fifo"),
 			on("shop-dev-Ordering-Order-log", "dynamodb:Query"), on("shop-dev-Ordering-Return-log", "dynamodb:Query"),
 			on("shop-dev-Ordering-SalesByCountry-rows", "dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"),
 			on("shop-dev-Ordering-SalesByCountry-watermarks", "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"),
 		),
 		"shop-reactions-Ordering.CompleteShipped": slices.Concat(
-			park, giveBack, schedule, queue("shop-dev-Ordering-CompleteShipped-collector.fifo"), stream("shop-dev-Ordering-ShippedLines-log"),
+			park, redrive, schedule, queue("shop-dev-Ordering-CompleteShipped-collector.fifo"), stream("shop-dev-Ordering-ShippedLines-log"),
 			on("shop-dev-Ordering-Order-log", "dynamodb:Query"), on("shop-dev-Ordering-ShippedLines-log", "dynamodb:Query"),
 			on("shop-dev-Ordering-CompleteShipped-watermarks", "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"),
 			on("shop-dev-Ordering-ShippedLines-refs", "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
@@ -175,7 +175,7 @@ func TestRights(t *testing.T) {
 			on("shop-dev-Ordering-Order-commands.fifo", "sqs:SendMessage"),
 		),
 		"shop-reactions-Ordering.OrderConfirmation": slices.Concat(
-			park, giveBack, queue("shop-dev-Ordering-OrderConfirmation-collector.fifo"), on("shop-dev-Ordering-Order-log", "dynamodb:Query"),
+			park, redrive, queue("shop-dev-Ordering-OrderConfirmation-collector.fifo"), on("shop-dev-Ordering-Order-log", "dynamodb:Query"),
 			on("shop-dev-Ordering-OrderConfirmation-watermarks", "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"),
 			on("shop-dev-ordering-outbox-bucket-123456789012/*", "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"),
 			on("shop-dev-ordering-outbox-bucket-123456789012", "s3:ListBucket"),
@@ -192,10 +192,10 @@ func TestRights(t *testing.T) {
 		),
 		"shop-timers": slices.Concat(
 			park, schedule, queue("shop-dev-timers"), on("schedule/shop-dev-schedules/*", "scheduler:GetSchedule"),
-			// Heartbeats, and what was delayed or scheduled by those who may.
+			// Heartbeats, and the delayed and scheduled commands of all components.
 			on("shop-dev-Platform-Plugin-commands.fifo", "sqs:SendMessage"), on("shop-dev-Catalog-Product-commands.fifo", "sqs:SendMessage"),
 			on("shop-dev-Ordering-Order-commands.fifo", "sqs:SendMessage"), on("shop-dev-Ordering-Listing-commands.fifo", "sqs:SendMessage"),
-			// The task by the clock.
+			// The scheduled task.
 			on("shop-dev-Ordering-SalesByCountry-rows", "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"),
 			on("shop-dev-ordering-reports-bucket-123456789012/*", "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"),
 			on("shop-dev-ordering-reports-bucket-123456789012", "s3:ListBucket"),
@@ -207,44 +207,6 @@ func TestRights(t *testing.T) {
 			t.Errorf("%s:\n%s\n%d rights, want %d", function, strings.Join(d, "\n"), len(got), len(want))
 		}
 	}
-}
-
-// Who is called with operations and letters may do what any component may, but
-// receives nothing; and the append-only log stays one.
-func TestRightsOfTheCaller(t *testing.T) {
-	both(t, func(t *testing.T, strategy Strategy, r *deploytest.Resources) {
-		api := may(t, r, "shop-api")
-		for _, right := range api {
-			if strings.HasPrefix(right, "sqs:") && !strings.HasPrefix(right, "sqs:SendMessage ") || strings.Contains(right, "/stream/") {
-				t.Errorf("it may %s", right)
-			}
-		}
-		for _, f := range wiring.Functions(shop(t), strategy.wiring()) {
-			if f.Role == wiring.API {
-				continue
-			}
-			for _, right := range may(t, r, "shop-"+strings.ReplaceAll(f.String(), "/", "-")) {
-				if action, resource, _ := strings.Cut(right, " "); strings.HasSuffix(resource, "-log") && action != "dynamodb:Query" && action != "dynamodb:PutItem" {
-					t.Errorf("%s may %s", f, right)
-				}
-				if strings.HasPrefix(right, "sqs:") && !strings.HasPrefix(right, "sqs:SendMessage ") || strings.Contains(right, "/stream/") || strings.HasPrefix(right, "dynamodb:ListStreams") || strings.Contains(right, "failures") ||
-					strings.HasPrefix(right, "logs:") || strings.HasPrefix(right, "scheduler:GetSchedule") {
-					continue // what belongs to being called
-				}
-				if !slices.Contains(api, right) {
-					t.Errorf("%s may %s, and nobody could handle its letters again", f, right)
-				}
-			}
-		}
-		for _, right := range []string{
-			"dynamodb:Query shop-dev-Catalog-Products-rows/index/index-name", "dynamodb:Scan shop-dev-Catalog-Products-rows", "dynamodb:GetItem shop-dev-outcomes",
-			"dynamodb:Query shop-dev-deadletters", "dynamodb:DeleteItem shop-dev-deadletters", "sqs:SendMessage shop-dev-Ordering-Customer-commands.fifo",
-		} {
-			if !slices.Contains(api, right) {
-				t.Errorf("it may not %s", right)
-			}
-		}
-	})
 }
 
 func TestAsyncAggregatesKeepOutcomes(t *testing.T) {
@@ -261,8 +223,8 @@ func TestAsyncAggregatesKeepOutcomes(t *testing.T) {
 	}
 }
 
-// A driver's operation that nobody has thought of must not end in a function without
-// the right to it.
+// An operation of a driver without defined rights must not lead to a function that
+// lacks them.
 func TestUnknownOperationsAreNoticed(t *testing.T) {
 	t.Parallel()
 	defer func() {
@@ -293,8 +255,8 @@ func wide(n int) topology.App {
 	return topology.App{Name: "wide", Plugins: []topology.Plugin{p}}
 }
 
-// IAM takes 10,240 characters of a role's own policies; what is more goes into
-// managed ones, with nothing lost.
+// IAM limits the inline policies of a role to 10,240 characters. Larger rights go into
+// managed policies, and none is lost.
 func TestLargeRightsAreManaged(t *testing.T) {
 	t.Parallel()
 	app := wide(60)
@@ -327,7 +289,7 @@ func TestLargeRightsAreManaged(t *testing.T) {
 		}
 	}
 	if n < 2 || n > maxManaged {
-		t.Errorf("there are %d policies of the caller", n)
+		t.Errorf("there are %d policies of the API", n)
 	}
 	names := devPlace
 	names.names = must2(namesOf("wide"))

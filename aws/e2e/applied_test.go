@@ -28,8 +28,8 @@ import (
 	"github.com/reventless-go/reventless/internal/api"
 )
 
-// packaged are the paths of the shop's zip for arm64, as make package builds it, and
-// of that for this machine.
+// packaged returns the paths of the shop's zip for arm64, as make package builds it, and
+// for this machine.
 var packaged = sync.OnceValues(func() (paths [2]string, err error) {
 	host, err := bootstrap()
 	if err != nil {
@@ -50,8 +50,8 @@ var packaged = sync.OnceValues(func() (paths [2]string, err error) {
 	return paths, nil
 })
 
-// deployed is the shop on MiniStack, with what its deploy program registered and
-// nothing else. Its functions may do what their roles allow.
+// deployed is the shop on MiniStack with only the resources that its deploy program
+// registered. MiniStack enforces the roles of the functions.
 type deployed struct {
 	*stack
 	resources *deploytest.Resources
@@ -59,8 +59,8 @@ type deployed struct {
 	api       string // the function that is called
 }
 
-// apply runs the shop's deploy program, as a stack that nobody else has, and makes
-// what it registers on MiniStack, but for what without says.
+// apply runs the deploy program of the shop for a new stack and creates on MiniStack
+// what it registers, except the resources for which without returns true.
 func apply(t testing.TB, without func(r deploytest.Resource) bool) *deployed {
 	t.Helper()
 	mini := awstest.MiniStackWithIAM(t)
@@ -87,11 +87,11 @@ func apply(t testing.TB, without func(r deploytest.Resource) bool) *deployed {
 	return d
 }
 
-// TestShopAsDeployed makes what the deploy program registers and nothing else, and
-// replays the whole file on it: all that the functions touch is there because the
-// program asked for it, under the name that they compute by themselves. Then it has
-// them do what the file does not lead to. Their roles allow it, as MiniStack reads them
-// and as this package does, and the log says what else they allow.
+// TestShopAsDeployed creates only what the deploy program registers and replays the
+// whole file on it. Everything that the functions use exists because the program
+// registered it, under the name that they compute. Then the test exercises what the file
+// does not cover. The roles must allow all requests, both in MiniStack and in this
+// package's own evaluation of the policies; the log lists the unused rights.
 func TestShopAsDeployed(t *testing.T) {
 	began := time.Now()
 	d := apply(t, nil)
@@ -102,7 +102,7 @@ func TestShopAsDeployed(t *testing.T) {
 	t.Logf("done after %v", time.Since(began))
 	d.check(file)
 	d.renew()
-	t.Logf("read models made anew after %v", time.Since(began))
+	t.Logf("read models rebuilt after %v", time.Since(began))
 	d.check(file)
 	d.callAPI(t)
 	d.callTimers(t)
@@ -141,7 +141,7 @@ func (d *deployed) call(field, arguments string) string {
 	return string(r.Data)
 }
 
-// callAPI calls operations of each sort.
+// callAPI calls operations of each kind.
 func (d *deployed) callAPI(t *testing.T) {
 	t.Helper()
 	if got := d.call("Mutation.catalogCategoryAdd", `{"id":"garden","name":"Garden","commandId":"c1"}`); !strings.Contains(got, "CommandAccepted") {
@@ -168,7 +168,7 @@ func (d *deployed) callAPI(t *testing.T) {
 	}
 }
 
-// renew makes all read models anew.
+// renew rebuilds all read models.
 func (d *deployed) renew() {
 	d.t.Helper()
 	for _, p := range d.App.Plugins {
@@ -185,7 +185,7 @@ func (d *deployed) renew() {
 	}
 }
 
-// callTimers sends what rules and schedules send.
+// callTimers sends the messages that rules and schedules send.
 func (d *deployed) callTimers(t *testing.T) {
 	t.Helper()
 	url := d.QueueURL(naming.Timers, "")
@@ -223,10 +223,10 @@ func (d *deployed) importProducts(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.until("the product is imported", func() bool { return strings.Contains(d.call("Query.catalogProduct", `{"id":"spade"}`), "Spade") })
-	d.until("its result is told", func() bool { return d.has("Catalog.Imports", key+".result.txt") })
+	d.until("its result file is written", func() bool { return d.has("Catalog.Imports", key+".result.txt") })
 }
 
-// park sends a message that is no command, and gives its letter up.
+// park sends a message that is not a command and discards the dead letter.
 func (d *deployed) park(t *testing.T) {
 	t.Helper()
 	url := d.QueueURL(naming.Commands, "Catalog.Category")
@@ -240,15 +240,15 @@ func (d *deployed) park(t *testing.T) {
 		letters = d.ask(lambdahost.Request{Operation: "parked"}).DeadLetters
 		return len(letters) > 0
 	})
-	d.ask(lambdahost.Request{Operation: "redrive", ID: letters[0].ID}) // it still is no command
+	d.ask(lambdahost.Request{Operation: "redrive", ID: letters[0].ID}) // it fails again
 	if r := d.ask(lambdahost.Request{Operation: "discard", ID: letters[0].ID}); !r.Done {
 		t.Errorf("it is not discarded: %+v", r.Error)
 	}
 }
 
-// TestShopAsDeployedLacksWhatIsLeftOut leaves out a subscription and the rights of a
-// function: the read models behind them stay empty while all others are filled. What
-// the program does not register is not there.
+// TestShopAsDeployedLacksWhatIsLeftOut omits a subscription and the policy of a
+// function. The read models that depend on them must stay empty while all others are
+// filled, which shows that the tests create nothing beyond what the program registers.
 func TestShopAsDeployedLacksWhatIsLeftOut(t *testing.T) {
 	left := []string{
 		"aws:sns/topicSubscription:TopicSubscription shop-Ordering.CustomerTotals-of-Ordering.Order",
@@ -280,12 +280,12 @@ func TestShopAsDeployedLacksWhatIsLeftOut(t *testing.T) {
 	}
 }
 
-// An applier that leaves out what it does not know would show that a program works
-// which does not.
+// If the applier ignored what it does not know, the tests could pass with a broken
+// program.
 func TestApplierRefusesWhatItDoesNotKnow(t *testing.T) {
 	a := &applier{t: t}
 	if _, _, err := a.create(deploytest.Resource{Type: "aws:sqs/queueOfTomorrow:Queue", Name: "q"}); err == nil {
-		t.Error("it took an unknown type")
+		t.Error("it accepts an unknown type")
 	}
 	p := newProperties(map[string]any{"a": "x", "b": true, "c": map[string]any{"d": 1.0, "e": 2.0}, "f": []any{map[string]any{"g": "x"}}})
 	p.text("a")
@@ -293,11 +293,11 @@ func TestApplierRefusesWhatItDoesNotKnow(t *testing.T) {
 	p.object("c").number("d")
 	p.objects("f")
 	if err := p.done(); err == nil || fmt.Sprint(err) != "the applier does not know the property c.e\nthe applier does not know the property f.g" {
-		t.Errorf("of what was not looked at it says %v", err)
+		t.Errorf("the error about unread properties is %v", err)
 	}
 	p = newProperties(map[string]any{"a": 1.0})
 	p.text("a")
 	if p.done() == nil {
-		t.Error("it took a number for a text")
+		t.Error("it accepts a number as a text")
 	}
 }

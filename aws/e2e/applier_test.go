@@ -39,27 +39,26 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 )
 
-// applier makes on an emulator what a deploy program registers, through the SDK, as
-// Pulumi's provider does on AWS. A type or a property that it does not know is an
-// error: nothing of a program is left out silently.
+// applier creates the resources of a deploy program on an emulator through the SDK, as
+// Pulumi's provider does on AWS. An unknown type or property is an error, so nothing is
+// omitted silently.
 type applier struct {
 	t testing.TB
 	*awstest.Clients
 	iam  *iam.Client
 	logs *cloudwatchlogs.Client
-	// cloudwatch is of an SDK before it took to CBOR, which MiniStack does not know.
+	// cloudwatch is an SDK version without CBOR, which MiniStack does not support.
 	cloudwatch *cloudwatch.Client
 
-	// code is what functions run here instead of the code that they are registered
-	// with, which is for arm64.
+	// code replaces the registered code of the functions, which is for arm64.
 	code []byte
-	// endpoint is where the services answer to a function, by its physical name.
+	// endpoint returns the endpoint of the services for a function, by physical name.
 	endpoint func(function string) string
-	// without, if not nil, says which resources are not made.
+	// without, if not nil, reports which resources are not created.
 	without func(r deploytest.Resource) bool
 }
 
-// notApplied are the types and properties that are not made, with the reasons.
+// notApplied are the types and properties that are not applied, with the reasons.
 var notApplied = map[string]string{
 	"aws:s3/bucket:Bucket forceDestroy": "it is what Pulumi does when it deletes the bucket; S3 knows nothing of it",
 }
@@ -122,12 +121,12 @@ func (a *applier) create(r deploytest.Resource) (id string, outputs map[string]a
 	return id, outputs, p.done()
 }
 
-// later removes something when the test ends: emulators become slow with what is
-// left over. That it fails is no failure of the test.
+// later removes a resource when the test ends, because left-over resources make the
+// emulators slow. A failure to remove it does not fail the test.
 func (a *applier) later(ctx context.Context, remove func(ctx context.Context) error) {
 	a.t.Cleanup(func() {
 		if err := remove(context.WithoutCancel(ctx)); err != nil {
-			a.t.Logf("it is left over: %v", err)
+			a.t.Logf("a resource is left over: %v", err)
 		}
 	})
 }
@@ -218,7 +217,7 @@ func (a *applier) queue(ctx context.Context, p *properties) (string, map[string]
 	return *out.QueueUrl, map[string]any{"url": *out.QueueUrl, "arn": made.Attributes["QueueArn"]}, nil
 }
 
-// queueAttribute makes a resource that is an attribute of a queue.
+// queueAttribute applies a resource that is an attribute of a queue.
 func (a *applier) queueAttribute(property, attribute string) func(context.Context, *properties) (string, map[string]any, error) {
 	return func(ctx context.Context, p *properties) (string, map[string]any, error) {
 		url := p.text("queueUrl")
@@ -341,9 +340,8 @@ func (a *applier) role(ctx context.Context, p *properties) (string, map[string]a
 	return name, map[string]any{"arn": *out.Role.Arn}, nil
 }
 
-// miniStackAsks rewrites rights that MiniStack with IAM asks for otherwise than AWS
-// does: a batch is an action of its own there, and every schedule is one of the group
-// default.
+// miniStackAsks rewrites rights that MiniStack checks differently from AWS: there a
+// batch is a separate action, and every schedule belongs to the group default.
 func miniStackAsks(policy string) string {
 	for _, action := range []string{"sns:Publish", "sqs:SendMessage", "sqs:ChangeMessageVisibility"} {
 		policy = strings.ReplaceAll(policy, `"`+action+`"`, `"`+action+`","`+action+`Batch"`)
@@ -472,7 +470,7 @@ func (a *applier) target(ctx context.Context, p *properties) (string, map[string
 		InputTransformer: &eventbridgetypes.InputTransformer{InputPathsMap: transformer.texts("inputPaths"), InputTemplate: aws.String(transformer.text("inputTemplate"))},
 	}}})
 	if err == nil && out.FailedEntryCount > 0 {
-		err = fmt.Errorf("it was not taken: %s", aws.ToString(out.FailedEntries[0].ErrorMessage))
+		err = fmt.Errorf("the target was not accepted: %s", aws.ToString(out.FailedEntries[0].ErrorMessage))
 	}
 	a.later(ctx, func(ctx context.Context) error {
 		_, err := a.EventBridge.RemoveTargets(ctx, &eventbridge.RemoveTargetsInput{Rule: &rule, Ids: []string{id}})
@@ -512,7 +510,7 @@ func (a *applier) schedule(ctx context.Context, p *properties) (string, map[stri
 	return group + "/" + name, nil, err
 }
 
-// properties are those of a resource. They know which of them nobody looked at.
+// properties are the properties of a resource. They record which of them were read.
 type properties struct {
 	values map[string]any
 	seen   map[string]bool
@@ -524,7 +522,7 @@ func newProperties(values map[string]any) *properties {
 	return &properties{values, map[string]bool{}, map[string][]*properties{}, new([]error)}
 }
 
-// any returns a property; nil where there is none.
+// any returns a property, or nil.
 func (p *properties) any(k string) any {
 	if p == nil {
 		return nil
@@ -533,7 +531,7 @@ func (p *properties) any(k string) any {
 	return p.values[k]
 }
 
-// property returns a property; the zero value where there is none.
+// property returns a property, or the zero value.
 func property[T any](p *properties, k string) (value T, ok bool) {
 	v := p.any(k)
 	if v == nil {
@@ -592,7 +590,8 @@ func plain(v any) string {
 	return fmt.Sprint(v)
 }
 
-// object returns the properties of one; nil where there is none, which has none.
+// object returns the properties of a nested object. They are nil without such an
+// object; the methods of nil return zero values.
 func (p *properties) object(k string) *properties {
 	values, ok := property[map[string]any](p, k)
 	if !ok {
@@ -616,8 +615,7 @@ func (p *properties) add(k string, values map[string]any) *properties {
 	return x
 }
 
-// done is an error where a property is of another type than was thought, or where
-// nobody looked at one.
+// done returns an error if a property has an unexpected type or was not read.
 func (p *properties) done() error {
 	return errors.Join(append(*p.wrong, p.unseen("")...)...)
 }

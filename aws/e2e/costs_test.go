@@ -26,7 +26,7 @@ const (
 	perInvocation = 0.20 // https://aws.amazon.com/lambda/pricing/; its duration is not in here
 )
 
-// meter stands between functions and the emulators and counts what is paid for.
+// meter is a proxy between functions and emulators that counts the billed requests.
 type meter struct {
 	mu            sync.Mutex
 	requests      map[string]int
@@ -34,7 +34,7 @@ type meter struct {
 	published     int
 }
 
-// RoundTrip hands a request on and counts it.
+// RoundTrip forwards a request and counts it.
 func (m *meter) RoundTrip(r *http.Request) (*http.Response, error) {
 	var asked []byte
 	if r.Body != nil {
@@ -91,11 +91,10 @@ func (m *meter) consumed(operation string, answered []byte) {
 	}
 }
 
-// BenchmarkCostOfTheShop replays the file and prints what a million of its commands
-// cost, with everything that comes of them: eleven read models, a counter, an
-// automation that cancels, one that completes, and a mail for each order. What
-// Lambda's time costs, which no emulator can tell, and data that is kept, are not in
-// it, nor are polls of queues that are empty.
+// BenchmarkCostOfTheShop replays the file and prints the cost of a million of its
+// commands with all their effects: eleven read models, a counter, an automation that
+// cancels, one that completes, and a mail for each order. It excludes the duration of
+// functions, which no emulator can measure, storage, and polls of empty queues.
 func BenchmarkCostOfTheShop(b *testing.B) {
 	file := sample(b)
 	all := commands(b, file)

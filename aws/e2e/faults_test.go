@@ -19,20 +19,19 @@ var (
 	only  = flag.Uint64("seed", 0, "run this seed of faults alone")
 )
 
-// parts is into how many parts the file of invoices is cut: a seed has one of them.
+// parts is the number of parts of the file of invoices; each seed replays one part.
 const parts = 33
 
-// together is how many seeds have a DynamoDB Local together.
+// together is the number of seeds that share a DynamoDB Local.
 const together = 10
 
-// slots are how many seeds run at the same time: more wait for one another.
+// slots is the number of seeds that run at the same time.
 var slots = make(chan struct{}, 2)
 
-// TestShopUnderFaults replays parts of the file while batches come twice, answers
-// get lost, processes are killed, invocations are refused and shards are shuffled,
-// and while the services throttle, break, hand items back and lose connections,
-// before and after they did what was asked: what the read models hold is what the
-// file says.
+// TestShopUnderFaults replays parts of the file with faults: batches are delivered
+// twice, answers are lost, processes are killed, invocations are refused and shards are
+// shuffled. The services throttle, fail, return unprocessed items and lose connections,
+// before or after a request takes effect. The read models must still match the file.
 func TestShopUnderFaults(t *testing.T) {
 	n := *seeds
 	switch {

@@ -19,11 +19,10 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/wiring"
 )
 
-// TestShopOnMiniStack replays the whole file on functions and event source mappings
-// of MiniStack, which are somebody else's idea of Lambda's. It shows that the binary
-// runs under a runtime that was not made for it, and that the events which that
-// makes are understood. It does not show failures: of a stream's partial answer
-// MiniStack takes no notice.
+// TestShopOnMiniStack replays the whole file on functions and event source mappings of
+// MiniStack, an independent implementation of Lambda's. It shows that the binary runs
+// under another runtime and understands its events. It does not test failures, because
+// MiniStack ignores the partial batch responses of streams.
 func TestShopOnMiniStack(t *testing.T) {
 	mini := awstest.MiniStack(t)
 	s := newStack(t, mini, mini)
@@ -37,7 +36,7 @@ func TestShopOnMiniStack(t *testing.T) {
 	s.check(file)
 }
 
-// wait waits until the read models are what is wanted.
+// wait waits until the read models have the wanted rows.
 func (s *stack) wait(want map[string][]map[string]any) {
 	s.t.Helper()
 	again := time.NewTicker(time.Second)
@@ -51,12 +50,12 @@ func (s *stack) wait(want map[string][]map[string]any) {
 		select {
 		case <-again.C:
 		case <-deadline:
-			s.t.Fatalf("it is not done after 15 minutes: %s", strings.Join(found, "; "))
+			s.t.Fatalf("the read models differ after 15 minutes: %s", strings.Join(found, "; "))
 		}
 	}
 }
 
-// until waits until something is so.
+// until waits until a condition holds.
 func (s *stack) until(what string, is func() bool) {
 	s.t.Helper()
 	again := time.NewTicker(100 * time.Millisecond)
@@ -66,13 +65,13 @@ func (s *stack) until(what string, is func() bool) {
 		select {
 		case <-again.C:
 		case <-deadline:
-			s.t.Fatalf("after ten minutes it is not so that %s", what)
+			s.t.Fatalf("the condition does not hold after ten minutes: %s", what)
 		}
 	}
 }
 
-// settle waits until no queue has a message: figures are also right while a function
-// fails that they do not depend on.
+// settle waits until all queues are empty. Correct figures are not enough, because a
+// function that they do not depend on may be failing.
 func (s *stack) settle() {
 	s.t.Helper()
 	for _, f := range wiring.Functions(s.App, wiring.Shared) {
@@ -84,8 +83,8 @@ func (s *stack) settle() {
 	}
 }
 
-// deployFunctions makes the functions of the shop on MiniStack, with what calls
-// them.
+// deployFunctions creates the functions of the shop and their event source mappings on
+// MiniStack.
 func (s *stack) deployFunctions() {
 	s.t.Helper()
 	binary, err := bootstrap()
@@ -109,7 +108,7 @@ func (s *stack) deployFunctions() {
 		s.t.Fatal(err)
 	}
 	clients := s.Others.Clients(nil)
-	bucket, key := s.Resource(naming.Bucket, "Ordering.Outbox"), "code/lambda.zip" // a bucket that nobody watches
+	bucket, key := s.Resource(naming.Bucket, "Ordering.Outbox"), "code/lambda.zip" // a bucket without a notification
 	if _, err := clients.S3.PutObject(s.t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(archive.Bytes())}); err != nil {
 		s.t.Fatal(err)
 	}

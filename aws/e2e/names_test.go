@@ -25,7 +25,7 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// refused answers all requests with a refusal, and remembers what they were about.
+// refused answers all requests with an error and records the rights that they need.
 type refused struct{ *recorder }
 
 // Do implements [aws.HTTPClient].
@@ -41,9 +41,9 @@ func (r refused) Do(request *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusBadRequest, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader([]byte(`{"__type":"ValidationException"}`)))}, nil
 }
 
-// TestDeployedNamesAreTheRuntimes opens every driver that a component is granted, and
-// has it ask for something: that is of what the deploy program registers. Nothing is
-// running.
+// TestDeployedNamesAreTheRuntimes opens every granted driver and makes it send a request,
+// without a service. The request must be for a resource that the deploy program
+// registers.
 func TestDeployedNamesAreTheRuntimes(t *testing.T) {
 	t.Parallel()
 	const stack = "dev"
@@ -80,17 +80,17 @@ func TestDeployedNamesAreTheRuntimes(t *testing.T) {
 	}
 	for _, grant := range grants {
 		if grant.Driver == "EventCollector" {
-			continue // what it reads calls a function
+			continue // it receives records through a function
 		}
 		clear(asked.used)
 		touch(t, p, app, grant)
 		for r := range asked.used[""] {
 			if of := thing(r.resource); !there[of] {
-				t.Errorf("the %s of %q asks for %s, which nobody registers", grant.Driver, grant.Component, of)
+				t.Errorf("the %s of %q requests %s, which is not registered", grant.Driver, grant.Component, of)
 			}
 		}
 		if len(asked.used) == 0 {
-			t.Errorf("the %s of %q asked for nothing", grant.Driver, grant.Component)
+			t.Errorf("the %s of %q sent no request", grant.Driver, grant.Component)
 		}
 	}
 	for what := range asked.unknown {
@@ -107,13 +107,13 @@ func TestDeployedNamesAreTheRuntimes(t *testing.T) {
 				of = awstest.ARN("dynamodb", "table/"+name)
 			}
 			if !there[of] {
-				t.Errorf("%s is called by %s, which nobody registers", f, of)
+				t.Errorf("%s is called by %s, which is not registered", f, of)
 			}
 		}
 	}
 }
 
-// registered are the ARNs of what functions can ask for.
+// registered returns the ARNs of the resources that functions can use.
 func registered(g *deploytest.Resources) map[string]bool {
 	there := map[string]bool{}
 	for _, r := range g.All {
@@ -136,7 +136,7 @@ func registered(g *deploytest.Resources) map[string]bool {
 	return there
 }
 
-// thing is the ARN of a resource without what is below it: objects, schedules.
+// thing returns the ARN of a resource without its objects or schedules.
 func thing(arn string) string {
 	parts := strings.Split(arn, "/")
 	if strings.HasPrefix(arn, "arn:aws:s3:") {
@@ -145,7 +145,7 @@ func thing(arn string) string {
 	return strings.Join(parts[:min(len(parts), 2)], "/")
 }
 
-// touch has the driver of a grant ask for something. It is refused.
+// touch makes the driver of a grant send a request, which is refused.
 func touch(t *testing.T, p *provider.Provider, app topology.App, grant topology.Grant) {
 	t.Helper()
 	ctx, name := t.Context(), grant.Component
@@ -226,11 +226,11 @@ func touch(t *testing.T, p *provider.Provider, app topology.App, grant topology.
 			return err
 		})
 	default:
-		t.Fatalf("nobody has said how to ask a %s", grant.Driver)
+		t.Fatalf("no request is defined for the driver %s", grant.Driver)
 	}
 }
 
-// specOf is the table of a read model, as far as its names go.
+// specOf returns the parts of a table spec that names depend on.
 func specOf(app topology.App, name string) driver.TableSpec {
 	for _, p := range app.Plugins {
 		if i := slices.IndexFunc(p.Components, func(c topology.Component) bool { return c.Name == name }); i >= 0 {

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 
 const testdata = "../../examples/shop/testdata"
 
-var dir string // of what was built
+var dir string // has the built files
 
 // bootstrap is the shop's Lambda binary for this machine.
 var bootstrap = sync.OnceValues(func() (string, error) {
@@ -51,8 +51,8 @@ var bootstrap = sync.OnceValues(func() (string, error) {
 	return path, build(path, "")
 })
 
-// build builds the shop's Lambda binary as it is deployed, for an architecture, or
-// this machine's where it is empty.
+// build builds the shop's Lambda binary as it is deployed. An empty architecture is that
+// of this machine.
 func build(path, arch string) error {
 	cmd := exec.Command("go", "build", "-C", "../../examples/shop", "-trimpath", "-buildvcs=false", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", path, "./cmd/lambda")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
@@ -93,7 +93,7 @@ func stackOf(t testing.TB, s *awstest.Deployment) *stack {
 	return &stack{Deployment: s, t: t, provider: p}
 }
 
-// commands are what a file of invoices leads to, in its order.
+// commands returns the commands of a file of invoices, in order.
 func commands(t testing.TB, file []byte) []driver.Command {
 	t.Helper()
 	app := shop.App().Assembled()
@@ -130,9 +130,8 @@ func (s *stack) send(commands []driver.Command) {
 	}
 }
 
-// run starts the functions of the shop, with everything that calls them, on the
-// local runner. Endpoints are variables of the functions, where they are not those of
-// the emulators.
+// run starts the functions of the shop with their triggers on the local runner.
+// endpoints are environment variables that replace the endpoints of the emulators.
 func (s *stack) run(opts lambdarunner.Options, endpoints ...string) *lambdarunner.Runner {
 	s.t.Helper()
 	binary, err := bootstrap()
@@ -175,7 +174,7 @@ func (s *stack) run(opts lambdarunner.Options, endpoints ...string) *lambdarunne
 	return r
 }
 
-// rows are all rows of a read model, by id and sub id, as JSON.
+// rows returns all rows of a read model, by id and sub id.
 func (s *stack) rows(name, sub string) []map[string]any {
 	s.t.Helper()
 	spec := driver.TableSpec{Name: name, SubID: sub}
@@ -205,7 +204,7 @@ func (s *stack) rows(name, sub string) []map[string]any {
 	}
 }
 
-// figures are the rows of the read models that the invoices fill.
+// figures returns the rows of the read models that the invoices fill.
 func (s *stack) figures() map[string][]map[string]any {
 	return map[string][]map[string]any{
 		"Products": s.rows("Catalog.Products", ""), "PriceHistory": s.rows("Catalog.PriceHistory", "position"),
@@ -215,7 +214,7 @@ func (s *stack) figures() map[string][]map[string]any {
 	}
 }
 
-// expected are the figures that expected.py computes from a file of invoices.
+// expected returns the figures that expected.py computes from a file of invoices.
 func expected(t testing.TB, file []byte) map[string][]map[string]any {
 	t.Helper()
 	testenv.Needs(t, "python3")
@@ -234,8 +233,8 @@ func expected(t testing.TB, file []byte) map[string][]map[string]any {
 	return want
 }
 
-// differences are where the read models are not what is wanted. Fields that are not
-// wanted, which are times and places in a log, are not compared.
+// differences returns how the read models differ from the wanted rows. It does not
+// compare the times and positions, which the wanted rows do not have.
 func (s *stack) differences(want map[string][]map[string]any) []string {
 	s.t.Helper()
 	var found []string
@@ -259,8 +258,8 @@ func (s *stack) differences(want map[string][]map[string]any) []string {
 	return found
 }
 
-// check compares the read models with what expected.py computes from the file, and
-// sees that nothing was parked and nothing is among dead letters.
+// check compares the read models with the results of expected.py and checks that there
+// are no dead letters.
 func (s *stack) check(file []byte) {
 	s.t.Helper()
 	for _, d := range s.differences(expected(s.t, file)) {
@@ -282,7 +281,7 @@ func (s *stack) check(file []byte) {
 			for _, t := range f.Triggers {
 				if t.Source == of {
 					if n := s.Waiting(kind, t.Component); n > 0 {
-						s.t.Errorf("%d messages are in the dead letters of %v of %s", n, of, t.Component)
+						s.t.Errorf("%d messages are in the dead-letter queue of the %v of %s", n, of, t.Component)
 					}
 				}
 			}
@@ -300,7 +299,7 @@ func sample(t testing.TB) []byte {
 	return file
 }
 
-// part is the file with those invoices only that keep says, by their place.
+// part returns the file with only those invoices whose number keep accepts.
 func part(t testing.TB, file []byte, keep func(n int) bool) []byte {
 	t.Helper()
 	lines, err := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(file, []byte("\ufeff")))).ReadAll()

@@ -1,5 +1,5 @@
-// Command notices writes the licences of all that is linked into a program, to be
-// handed out with the program:
+// Command notices writes the licences of everything that is linked into a program, for
+// distribution with the program:
 //
 //	//go:generate go run github.com/reventless-go/reventless/cmd/notices -o NOTICES .
 //
@@ -56,8 +56,8 @@ type linked struct {
 	}
 }
 
-// collect returns the names of the modules and packages that each licence is for, by
-// its text.
+// collect returns the modules and packages that each licence applies to, by the text of
+// the licence.
 func collect(program string) (map[string][]string, error) {
 	goroot, err := goCommand("env", "GOROOT")
 	if err != nil {
@@ -83,7 +83,7 @@ func collect(program string) (map[string][]string, error) {
 			continue
 		}
 		m := p.Module
-		// A package of a module may come from elsewhere, with a licence of its own.
+		// A package copied from another project may have its own licence.
 		for dir := p.Dir; dir != m.Dir; dir = filepath.Dir(dir) {
 			if seen[dir] {
 				continue
@@ -125,7 +125,7 @@ var named = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice)([._-].*)?$`)
 
 // licences returns the files in dir that have licences and notices.
 func licences(dir string) (files []string) {
-	entries, _ := os.ReadDir(dir) // a folder that cannot be read has none
+	entries, _ := os.ReadDir(dir) // a folder that cannot be read has no licences
 	for _, e := range entries {
 		if e.Type().IsRegular() && named.MatchString(e.Name()) && filepath.Ext(e.Name()) != ".go" {
 			files = append(files, filepath.Join(dir, e.Name()))
@@ -134,7 +134,7 @@ func licences(dir string) (files []string) {
 	return files
 }
 
-// add notes the texts of files as licences of name.
+// add adds the texts of files as licences of name.
 func add(owners map[string][]string, name string, files ...string) error {
 	for _, f := range files {
 		text, err := os.ReadFile(f)
@@ -147,7 +147,7 @@ func add(owners map[string][]string, name string, files ...string) error {
 	return nil
 }
 
-// format writes each text below the names that it is for.
+// format writes each text below the names that it applies to.
 func format(owners map[string][]string) []byte {
 	texts := slices.Collect(maps.Keys(owners))
 	for _, t := range texts {

@@ -11,8 +11,8 @@ import (
 	"github.com/reventless-go/reventless/internal/api"
 )
 
-// argument is a Go value as a reader of GraphQL yields it; numbers come in each of
-// the ways that readers have.
+// argument returns a Go value as a GraphQL parser returns it, with numbers in each of
+// the representations that parsers use.
 func argument(rng *rand.Rand, r api.Ref, v reflect.Value) any {
 	if v.Kind() == reflect.Pointer {
 		if v.IsNil() {
@@ -69,8 +69,8 @@ func argument(rng *rand.Rand, r api.Ref, v reflect.Value) any {
 	return out
 }
 
-// give adds a field of a struct to the arguments; what is empty and may be left
-// out is, sometimes.
+// give adds a field of a struct to the arguments. It sometimes omits an empty optional
+// field.
 func give(rng *rand.Rand, to map[string]any, f *api.Field, v reflect.Value) {
 	field := member(v, f.JSON)
 	if !field.IsValid() {
@@ -103,7 +103,7 @@ func TestArgumentsBecomeTheCommand(t *testing.T) {
 			if err := json.Unmarshal(data, &got); err != nil {
 				t.Fatalf("%v, of %s", err, data)
 			}
-			// A list that is left out is no list, and the command cannot tell it from an empty one.
+			// JSON without the list and with an empty list lead to the same command.
 			if text, other := marshal(t, got), marshal(t, want); text != other {
 				t.Fatalf("got  %s\nwant %s\nof %v", text, other, args)
 			}
@@ -120,7 +120,7 @@ func marshal(t testing.TB, v any) string {
 	return string(text)
 }
 
-// fitting are the arguments of an operation with a zero value for each.
+// fitting returns valid arguments of an operation, with zero values.
 func fitting(o *api.Operation) map[string]any {
 	var zero func(r api.Ref) any
 	zero = func(r api.Ref) any {
@@ -261,8 +261,8 @@ func TestArgumentsThatDoNotFit(t *testing.T) {
 	}
 }
 
-// What was not given is left out, so that a command can tell it from null; the
-// arguments that every command has are no part of it.
+// The payload omits arguments that are not given, so that a command can distinguish
+// them from null, and the arguments that every command has.
 func TestPayloadHasWhatWasGiven(t *testing.T) {
 	t.Parallel()
 	o := rich(t).Operation(api.Mutation, "shopThingEnrich")

@@ -290,14 +290,14 @@ func (b *builder) readModel(plugin string, d *component.Definition) {
 
 	get := &Operation{
 		Kind: Query, Name: single, Args: []*Field{id}, Result: nullable(row), Rule: m.Access, Action: GetRow, Component: b.component,
-		Doc: doc(fmt.Sprintf("The row of %s with this id; null if there is none.", d.Name)),
+		Doc: doc(fmt.Sprintf("The row of %s with this id; null if it does not exist.", d.Name)),
 	}
 	sub := ""
 	if m.SubID != "" {
 		sub = lowerFirst(m.SubID)
 		get.Args = append(get.Args, &Field{Name: sub, JSON: m.SubID, Type: nonNull(stringType)})
 		get.Sort = sub
-		get.Doc = doc(fmt.Sprintf("The row of %s with this id and %s; null if there is none.", d.Name, sub))
+		get.Doc = doc(fmt.Sprintf("The row of %s with this id and %s; null if it does not exist.", d.Name, sub))
 	}
 	get.Args = append(get.Args, waitFor)
 	b.operation(get)

@@ -19,7 +19,7 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// Happened is an event that says nothing.
+// Happened is an event without data.
 type Happened struct{}
 
 func (Happened) MessageType() string { return "Happened" }
@@ -59,7 +59,7 @@ func plug(name string, components ...component) *plugin.Plugin {
 	return plugin.New(plugin.Spec{Name: name, Heartbeat: -1, Components: components})
 }
 
-// derive assembles an App; the text is that of its panic.
+// derive assembles an App; text is the text of its panic.
 func derive(plugins ...*plugin.Plugin) (s *api.Schema, text string) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -69,7 +69,7 @@ func derive(plugins ...*plugin.Plugin) (s *api.Schema, text string) {
 	return reventless.New("test", plugins...).API(), ""
 }
 
-// schema is the API of an App that has one.
+// schema returns the API of a valid App.
 func schema(t testing.TB, plugins ...*plugin.Plugin) *api.Schema {
 	t.Helper()
 	s, text := derive(plugins...)
@@ -95,7 +95,7 @@ func wantTexts(t testing.TB, text string, wants ...string) {
 	t.Helper()
 	for _, want := range wants {
 		if !strings.Contains(text, want) {
-			t.Errorf("it does not say %q:\n%s", want, text)
+			t.Errorf("the text does not contain %q:\n%s", want, text)
 		}
 	}
 }
@@ -107,7 +107,7 @@ func wantNames(t testing.TB, what string, got []string, want ...string) {
 	}
 }
 
-// seeds runs a random test under n seeds, which the names of the subtests show;
+// seeds runs a random test with n seeds, which are the names of the subtests;
 // REVENTLESS_SEED repeats one.
 func seeds(t *testing.T, n int, f func(t *testing.T, rng *rand.Rand)) {
 	first := rand.Uint64N(1 << 40)
@@ -151,7 +151,7 @@ type (
 		Quantity int16   `json:"quantity"`
 		Price    float64 `json:"price,omitempty"`
 		Note     *string `json:"note"`
-		Parts    []Line  `json:"parts,omitempty"` // it contains itself
+		Parts    []Line  `json:"parts,omitempty"` // of the type itself
 	}
 	// Base is embedded.
 	Base struct {
@@ -170,7 +170,7 @@ type (
 		*Extra
 		Text    string          `json:"text"`
 		Bare    string          // without a tag
-		HTTPURL string          // with capitals at the beginning
+		HTTPURL string          // starts with several capitals
 		Kind    Kind            `json:"kind"`
 		Flag    bool            `json:"flag"`
 		I8      int8            `json:"i8"`

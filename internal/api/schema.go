@@ -13,11 +13,11 @@ type Schema struct {
 	// Operations are the fields of Query, Mutation and Subscription, in the order
 	// of declaration.
 	Operations []*Operation
-	// Types are all types but those three, sorted by name.
+	// Types are all other types, sorted by name.
 	Types []*Type
 }
 
-// Operation returns the operation of a kind and name; nil when there is none.
+// Operation returns the operation with a kind and name, or nil.
 func (s *Schema) Operation(kind OperationKind, name string) *Operation {
 	i := slices.IndexFunc(s.Operations, func(o *Operation) bool { return o.Kind == kind && o.Name == name })
 	if i < 0 {
@@ -26,7 +26,7 @@ func (s *Schema) Operation(kind OperationKind, name string) *Operation {
 	return s.Operations[i]
 }
 
-// Type returns the type of a name; nil when there is none.
+// Type returns the type with a name, or nil.
 func (s *Schema) Type(name string) *Type {
 	i := slices.IndexFunc(s.Types, func(t *Type) bool { return t.Name == name })
 	if i < 0 {
@@ -52,18 +52,18 @@ type Action string
 const (
 	// SendCommand sends a command to an aggregate.
 	SendCommand Action = "SendCommand"
-	// GetRow reads one row, ListRows pages through all of them, QueryIndex
-	// through those of one index key, QueryItems through those of one id.
+	// GetRow reads one row. ListRows reads pages of all rows, QueryIndex pages of the
+	// rows with one index key, QueryItems pages of the rows with one id.
 	GetRow     Action = "GetRow"
 	ListRows   Action = "ListRows"
 	QueryIndex Action = "QueryIndex"
 	QueryItems Action = "QueryItems"
-	// ListEvents pages through the history of an entity.
+	// ListEvents reads pages of the events of an entity.
 	ListEvents Action = "ListEvents"
 	// GetOutcome reads the outcome of a command, WatchOutcome waits for it.
 	GetOutcome   Action = "GetOutcome"
 	WatchOutcome Action = "WatchOutcome"
-	// WatchRows tells the changes of a read model's rows.
+	// WatchRows publishes the changes of the rows of a read model.
 	WatchRows Action = "WatchRows"
 )
 
@@ -74,20 +74,22 @@ type Operation struct {
 	Doc    string
 	Args   []*Field
 	Result Ref
-	// Rule says who may call it.
+	// Rule is the access rule.
 	Rule authz.Rule
-	// Action says what it does, to Component (its logical name).
+	// Action is what the operation does to the component with the logical name
+	// Component.
 	Action    Action
 	Component string
-	// Command and Version are those of SendCommand.
+	// Command and Version are the command type of SendCommand.
 	Command string
 	Version int
-	// Index is that of QueryIndex; Key and Sort are the arguments that hold the
-	// key and the condition on the order, by their names; empty is none.
+	// Index is the index of QueryIndex. Key and Sort are the names of the arguments
+	// with the key and with the condition on the sort field; empty without such an
+	// argument.
 	Index, Key, Sort string
 }
 
-// Arg returns the argument of a name; nil when there is none.
+// Arg returns the argument with a name, or nil.
 func (o *Operation) Arg(name string) *Field {
 	i := slices.IndexFunc(o.Args, func(f *Field) bool { return f.Name == name })
 	if i < 0 {
@@ -113,21 +115,21 @@ type Type struct {
 	Name string
 	Kind TypeKind
 	Doc  string
-	// Fields are those of an object or input.
+	// Fields are the fields of an object or input.
 	Fields []*Field
-	// Values are those of an enum.
+	// Values are the values of an enum.
 	Values []string
 	// Members are the objects of a union.
 	Members []*Type
 
-	goType string // what it was derived from, for errors
+	goType string // the Go type that it was derived from, for errors
 	unions []string
 }
 
 // Unions returns the names of the unions that an object is a member of.
 func (t *Type) Unions() []string { return t.unions }
 
-// Field returns the field of a name; nil when there is none.
+// Field returns the field with a name, or nil.
 func (t *Type) Field(name string) *Field {
 	for _, f := range t.Fields {
 		if f.Name == name {

@@ -83,21 +83,21 @@ func TestNamesThatCollide(t *testing.T) {
 	} {
 		_, text := derive(tt.plugins...)
 		if text == "" {
-			t.Errorf("%s: there is an API", name)
+			t.Errorf("%s: no error", name)
 			continue
 		}
 		wantTexts(t, text, tt.says...)
 	}
 }
 
-func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
+func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	a := entity("Thing", nil, takesID{}, takesCommandID{}, holder[any]{})
 	b := entity("Thing", nil, Ping{})
 	_, text := derive(plug("One", a), plug("Two", b, rows[holder[func()]]("Funcs", b), rows[withID]("Numbers", b)))
 	wantTexts(t, text, "app test: ", "command TakeID", "command TakeCommandID", "command Hold", "api of One.Thing: ", "api of Two.Funcs: ", "api of Two.Numbers: ")
 	if n := strings.Count(text, "api of "); n != 5 {
-		t.Errorf("it tells %d findings, want 5:\n%s", n, text)
+		t.Errorf("got %d problems, want 5:\n%s", n, text)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestInternalComponentsAreLeftOut(t *testing.T) {
 	}
 	for _, ty := range s.Types {
 		if strings.HasPrefix(ty.Name, "Shop") {
-			t.Errorf("the type %s is left in the API", ty.Name)
+			t.Errorf("the API contains the type %s", ty.Name)
 		}
 	}
 	for name, rule := range map[string]string{"shopThingPing": "callers with the role Clerk"} {
@@ -158,7 +158,7 @@ func TestOperationsOfAReadModel(t *testing.T) {
 		if o.Component == "Shop.Parts" {
 			got = append(got, signature(o))
 			if o.Rule.String() != "the owner (owner)" || !strings.HasSuffix(o.Doc, "For the owner (owner).") {
-				t.Errorf("%s is for %v and says %q", o.Name, o.Rule, o.Doc)
+				t.Errorf("%s is for %v and its documentation is %q", o.Name, o.Rule, o.Doc)
 			}
 		}
 	}
@@ -186,6 +186,6 @@ func TestOperationsOfAReadModel(t *testing.T) {
 	}
 	if s.Operation(api.Mutation, "shopParts") != nil || s.Operation(api.Query, "shopNothing") != nil || s.Type("ShopNothing") != nil ||
 		s.Type("ShopPart").Field("nothing") != nil || s.Operation(api.Query, "shopParts").Arg("nothing") != nil {
-		t.Error("something is found that is not there")
+		t.Error("a lookup of a missing name finds something")
 	}
 }

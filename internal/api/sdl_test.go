@@ -7,7 +7,7 @@ import "testing"
 func TestSDLDependsOnTheAppAlone(t *testing.T) {
 	t.Parallel()
 	text := rich(t).SDL()
-	for range 20 { // maps are ranged over in another order each time
+	for range 20 { // the iteration order of maps is random
 		if other := rich(t).SDL(); other != text {
 			t.Fatalf("the same App has two schemas:\n%s\n\n%s", text, other)
 		}

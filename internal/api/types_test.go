@@ -19,8 +19,8 @@ type holder[T any] struct {
 
 func (holder[T]) MessageType() string { return "Hold" }
 
-// goType is a Go type as the field of a row and of a command: what it becomes, or
-// the text of the panic.
+// goType is a Go type as the field of a row and of a command. Both return the GraphQL
+// type, or the text of the panic.
 type goType struct{ row, command func() string }
 
 func of[T any]() goType {
@@ -49,7 +49,7 @@ type Ping struct{}
 func (Ping) MessageType() string { return "Ping" }
 
 type (
-	written     struct{} // writes its JSON itself, and reads it
+	written     struct{} // has methods that write and read its JSON
 	readOnly    struct{ N int }
 	textOnly    struct{ N int }
 	byteText    uint8
@@ -120,9 +120,9 @@ func TestGoTypesBecomeGraphQLTypes(t *testing.T) {
 		}](), "ShopHolderV!", "ShopThingHoldVInput!"},
 		"generic":             {of[page[Line]](), "ShopPageLine!", "ShopPageLineInput!"},
 		"generic of generics": {of[pair[page[time.Time], []*string]](), "ShopPairPageTimeString!", "ShopPairPageTimeStringInput!"},
-		// What it writes is known, and what it reads is what encoding/json does.
+		// Only reading is custom.
 		"text out only": {of[textOnly](), "String!", "ShopTextOnlyInput!"},
-		// The other way round.
+		// Only writing is custom.
 		"JSON in only": {of[readOnly](), "ShopReadOnly!", "reads"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestTypesWithoutAGraphQLTypeAreRefusedByField(t *testing.T) {
 			if name == "deep inside" {
 				field = ".Bad: "
 			}
-			// Where, what, and what to do about it.
+			// The error names the place, the problem and the correction.
 			wantTexts(t, tt.of.row(), "api of Shop.Holders: ", field, tt.says, "access.Internal")
 			wantTexts(t, tt.of.command(), "api of Shop.Thing: command Hold: ", field, tt.says, "access.Internal")
 		})
@@ -210,13 +210,13 @@ func TestFieldsAreNamedAsInJSON(t *testing.T) {
 			t.Errorf("%s: got %s %v and %s %v, want %s %s and %s", tt.name, row.JSON, row.Type, arg.JSON, arg.Type, tt.json, tt.out, tt.in)
 		}
 	}
-	// A type that contains itself does so in the API.
+	// A recursive type is recursive in the API.
 	if parts := s.Type("ShopLine").Field("parts"); parts.Type.List.Type != s.Type("ShopLine") {
 		t.Errorf("the parts of a line are %v", parts.Type)
 	}
 }
 
-func TestNamesThatAreNoneOfGraphQL(t *testing.T) {
+func TestNamesThatGraphQLDoesNotAllow(t *testing.T) {
 	t.Parallel()
 	type dashed struct {
 		N int `json:"a-b"`

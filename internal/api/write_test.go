@@ -15,8 +15,8 @@ import (
 	"github.com/reventless-go/reventless/internal/api"
 )
 
-// write shows one stored value; the text begins with the errors, each as
-// "path: ", and is "bubbled" alone when there is no value.
+// write writes one stored value. The result starts with the paths of the errors;
+// "bubbled" stands for a missing value.
 func write(r api.Ref, data string, sel api.Selection) string {
 	var w api.Writer
 	ok := w.Value(r, json.RawMessage(data), sel, "root")
@@ -120,8 +120,8 @@ func TestWriter(t *testing.T) {
 		{"brackets in texts", line, `{"note":"}]{[\"","product":"a"}`, selection("product", "note"), `{"product":"a","note":"}]{[\""}`},
 		{"case of names", line, `{"Product":"a"}`, selection("product"), `{"product":""}`},
 		{"unknown members", line, `{"x":{"y":[1]},"product":"a","z":1}`, selection("product"), `{"product":"a"}`},
-		// Rows are written by encoding/json, so only the id that is put in front of
-		// one can be there twice, and it is the row's, whatever the row says.
+		// encoding/json writes rows, so only the id that is added in front can occur
+		// twice. The first one, the id of the row, must win.
 		{"the same member twice", line, `{"product":"key","product":"own"}`, selection("product"), `{"product":"key"}`},
 		{"space everywhere", line, " {\n\"product\" :\t\"a\" , \"parts\" : [ { } , { } ] }\r\n", selection("product", "parts.quantity"), `{"product":"a","parts":[{"quantity":0},{"quantity":0}]}`},
 
@@ -172,43 +172,7 @@ func TestWriterOfUnions(t *testing.T) {
 	}
 }
 
-// One Writer writes one answer after another when it is used again, and a value
-// in error leaves nothing behind.
-func TestWriterAppends(t *testing.T) {
-	t.Parallel()
-	s := rich(t)
-	text := s.Type("ShopRich").Field("text").Type
-	var w api.Writer
-	if !w.Value(text, []byte(`"a"`), nil) || w.Value(text, []byte(`1`), nil, "b") || !w.Value(text, []byte(`"c"`), nil, "c", 7) {
-		t.Error("the wrong value is in error")
-	}
-	if got := string(w.Bytes()); got != `"a""c"` {
-		t.Errorf("got %s", got)
-	}
-	if len(w.Errors) != 1 || fmt.Sprint(w.Errors[0].Path) != "[b]" || !strings.Contains(w.Errors[0].Err.Error(), "String") {
-		t.Errorf("got the errors %v", w.Errors)
-	}
-}
-
-func TestDeepRowsAreWritten(t *testing.T) {
-	t.Parallel()
-	const depth = 1000
-	line := rich(t).Type("ShopRich").Field("line").Type
-	var data, want string
-	for i := range depth {
-		data = fmt.Sprintf(`{"parts":[%s],"quantity":%d}`, data, i)
-		want = fmt.Sprintf(`{"quantity":%d,"parts":[%s]}`, i, want)
-	}
-	var sel api.Selection
-	sel = func(t *api.Type) []api.Selected {
-		return []api.Selected{{Key: "quantity", Field: t.Field("quantity")}, {Key: "parts", Field: t.Field("parts"), Sub: sel}}
-	}
-	if got := write(line, data, sel); got != want {
-		t.Errorf("got %.200s", got)
-	}
-}
-
-// shown is what the API shows of a Go value, made of the value itself.
+// shown returns what the API must show of a Go value, derived from the value itself.
 func shown(r api.Ref, v reflect.Value) any {
 	if v.Kind() == reflect.Pointer {
 		if v.IsNil() {
@@ -285,7 +249,7 @@ func decoder(text []byte) *json.Decoder {
 	return d
 }
 
-// wantShown checks that a row, as encoding/json stores it, is shown as what it is.
+// wantShown checks that the API shows a row, stored by encoding/json, correctly.
 func wantShown(t *testing.T, s *api.Schema, row Rich) {
 	t.Helper()
 	data, err := json.Marshal(row)
@@ -295,7 +259,7 @@ func wantShown(t *testing.T, s *api.Schema, row Rich) {
 	ref := api.Ref{Type: s.Type("ShopRich"), NonNull: true}
 	var w api.Writer
 	if !w.Value(ref, data, nil) || len(w.Errors) > 0 {
-		t.Fatalf("%s\nis in error: %v", data, w.Errors)
+		t.Fatalf("%s\nhas the errors %v", data, w.Errors)
 	}
 	var got map[string]any
 	if err := decoder(w.Bytes()).Decode(&got); err != nil {
@@ -309,7 +273,7 @@ func wantShown(t *testing.T, s *api.Schema, row Rich) {
 		delete(got, name)
 	}
 	if len(got) > 0 {
-		t.Errorf("it shows more: %v", got)
+		t.Errorf("the API also shows %v", got)
 	}
 }
 
@@ -404,7 +368,7 @@ func fill(rng *rand.Rand, v reflect.Value, full bool, depth int) {
 	}
 }
 
-// Whatever is stored, the answer is JSON, or there is an error in its place.
+// For any stored data the Writer writes valid JSON or reports an error.
 func FuzzWriter(f *testing.F) {
 	s := rich(f)
 	var refs []api.Ref

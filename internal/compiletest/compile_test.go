@@ -1,5 +1,5 @@
-// Package compiletest shows what the compiler refuses: the mistakes that the
-// types of the declaration API are there to prevent.
+// Package compiletest shows which mistakes the types of the declaration API turn into
+// compiler errors.
 package compiletest
 
 import (
@@ -12,31 +12,30 @@ import (
 	"testing"
 )
 
-// Each folder of testdata is a program with a comment "// refused: TEXT" on every
-// line that must not compile, where TEXT is part of the compiler's message. The
-// folder control has none and must compile.
+// Each program in testdata has a comment "// refused: TEXT" on every line that must
+// not compile; TEXT is part of the compiler's message. The program control has no such
+// line and must compile. The package testdata/order is what the programs share.
 func TestMistakesDoNotCompile(t *testing.T) {
 	t.Parallel()
-	dirs, err := filepath.Glob("testdata/*")
-	if err != nil || len(dirs) < 2 {
-		t.Fatalf("testdata: %v, %v", dirs, err)
+	files, err := filepath.Glob("testdata/*/main.go")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("testdata: %v, %v", files, err)
 	}
 	args := []string{"build", "-gcflags=-e", "-o", os.DevNull}
-	for _, d := range dirs {
-		args = append(args, "./"+d)
+	for _, f := range files {
+		args = append(args, "./"+filepath.Dir(f))
 	}
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.CombinedOutput()
 	if err == nil {
-		t.Fatal("all of it compiles")
+		t.Fatal("all programs compile")
 	}
-	said := map[string]string{} // file:line to message
+	messages := map[string]string{} // by file:line
 	for _, m := range regexp.MustCompile(`(?m)^(\S+\.go:\d+):\d+: (.*(?:\n\t.*)*)`).FindAllStringSubmatch(string(out), -1) {
-		said[filepath.ToSlash(filepath.Clean(m[1]))] += m[2]
+		messages[filepath.ToSlash(filepath.Clean(m[1]))] += m[2]
 	}
-	for _, d := range dirs {
-		file := filepath.Join(d, "main.go")
+	for _, file := range files {
 		src, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -45,7 +44,7 @@ func TestMistakesDoNotCompile(t *testing.T) {
 		for i, line := range strings.Split(string(src), "\n") {
 			at := fmt.Sprintf("%s:%d", filepath.ToSlash(file), i+1)
 			_, want, refused := strings.Cut(line, "// refused: ")
-			got := said[at]
+			got := messages[at]
 			switch {
 			case refused && got == "":
 				t.Errorf("%s compiles:\n%s", at, line)
@@ -58,11 +57,11 @@ func TestMistakesDoNotCompile(t *testing.T) {
 				wanted++
 			}
 		}
-		if control := filepath.Base(d) == "control"; control != (wanted == 0) {
-			t.Errorf("%s has %d lines that are to be refused", d, wanted)
+		if control := filepath.Base(filepath.Dir(file)) == "control"; control != (wanted == 0) {
+			t.Errorf("%s has %d lines marked as refused", file, wanted)
 		}
 	}
 	if t.Failed() {
-		t.Logf("the compiler said:\n%s", out)
+		t.Logf("compiler output:\n%s", out)
 	}
 }

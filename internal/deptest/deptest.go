@@ -15,16 +15,16 @@ import (
 	"testing"
 )
 
-// Rule says what some packages of a module may link. At least one of Never,
+// Rule restricts what some packages of a module may link. At least one of Never,
 // NeverDirectly and Modules is set.
 type Rule struct {
 	Why string // the reason; it is part of each finding
 
-	// Pkgs are the patterns of the packages that the rule is for, as the go
-	// command takes them. Each must match a package.
+	// Pkgs are the packages that the rule applies to, as patterns of the go command.
+	// Each must match a package.
 	Pkgs []string
-	// Except are import paths that the rule is not for, with the packages below
-	// them. Each must take a package out of Pkgs.
+	// Except are import paths that the rule does not apply to, with the packages below
+	// them. Each must exclude a package of Pkgs.
 	Except []string
 
 	// Never are import paths that must not be linked, even through others, and
@@ -38,7 +38,7 @@ type Rule struct {
 	// standard library.
 	Modules []string
 
-	// Tests says that the rule is for the packages' tests too.
+	// Tests applies the rule to the tests of the packages as well.
 	Tests bool
 }
 
@@ -59,7 +59,7 @@ func Check(t *testing.T, dir string, rules ...Rule) {
 	}
 }
 
-// pkg is what the go command reports of a package.
+// pkg is the description of a package by the go command.
 type pkg struct {
 	ImportPath string
 	Dir        string
@@ -100,8 +100,8 @@ func (r Rule) check(dir string) (findings []string, err error) {
 			continue
 		}
 		if p.Module != nil && p.Module.Main {
-			// The test cache knows the files that the test reads, not those that the go
-			// command reads: without this a cached "ok" would hide a new import.
+			// Go's test cache records only files that the test itself reads. Reading these
+			// files here prevents a cached "ok" from hiding a new import.
 			if _, err := os.ReadDir(p.Dir); err != nil {
 				return nil, err
 			}
@@ -152,7 +152,7 @@ func (r Rule) findings(p *pkg, all map[string]*pkg) (findings []string) {
 				r.Modules != nil && !at.Standard && (at.Module == nil || !slices.Contains(r.Modules, at.Module.Path))
 			if bad {
 				findings = append(findings, "forbidden import "+chain(at))
-				continue // what it links in turn belongs to the same finding
+				continue // its own dependencies belong to the same finding
 			}
 		}
 		for _, name := range at.Imports {
@@ -170,8 +170,8 @@ func (r Rule) findings(p *pkg, all map[string]*pkg) (findings []string) {
 	return findings
 }
 
-// exists reports an error when a forbidden path names nothing. The packages of a module
-// that is not linked are not known, which is no error.
+// exists returns an error if a forbidden path names no package. It accepts paths of
+// modules that are not linked, because their packages are unknown.
 func exists(dir, path string, all map[string]*pkg) error {
 	ours := !strings.Contains(strings.Split(path, "/")[0], ".")
 	for _, p := range all {
@@ -190,8 +190,8 @@ func exists(dir, path string, all map[string]*pkg) error {
 	return err
 }
 
-// list returns the packages of some patterns and all that they link, by import
-// path.
+// list returns the packages of some patterns and all packages that they link, by
+// import path.
 func list(dir string, tests bool, patterns []string) (map[string]*pkg, error) {
 	args := []string{"list", "-deps", "-json=ImportPath,Dir,ForTest,Standard,DepOnly,Imports,ImportMap,Match,Module"}
 	if tests {

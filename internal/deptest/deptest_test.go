@@ -35,7 +35,7 @@ func module(t *testing.T) string {
 	return filepath.Join(root, "a")
 }
 
-// errFailed is any error of the go command.
+// errFailed stands for any error of the go command.
 var errFailed = errors.New("go list failed")
 
 func TestRules(t *testing.T) {

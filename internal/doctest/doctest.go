@@ -66,7 +66,7 @@ type block struct {
 
 var (
 	marker = regexp.MustCompile(`^\s*<!--\s*from\s+(\S+?)(?:#(\S+))?\s*-->\s*$`)
-	// almost finds markers that a slip of the pen would take out of the check.
+	// almost matches misspelt markers, whose blocks would not be checked.
 	almost = regexp.MustCompile(`<!--\s*from\b`)
 	region = regexp.MustCompile(`^\s*// region (\S+)\s*$`)
 	ending = regexp.MustCompile(`^\s*// endregion\b`)
@@ -136,8 +136,7 @@ func source(path, name string) ([]string, error) {
 	return nil, fmt.Errorf("%s has no region, function, method or type %s: %w", path, name, errDocument)
 }
 
-// declaration returns where d begins and ends if it declares the method or type
-// called name.
+// declaration returns the range of d if it declares the method or type called name.
 func declaration(d ast.Decl, name string) (from, to token.Pos) {
 	switch d := d.(type) {
 	case *ast.FuncDecl:
@@ -169,8 +168,7 @@ func receiver(t ast.Expr) string {
 	return ""
 }
 
-// difference returns the first line in which two pieces of code differ, counted
-// from 0 in got as it stands, or -1.
+// difference returns the index in got of the first line that differs from want, or -1.
 func difference(got, want []string) (line int, g, w string) {
 	start := 0
 	for start < len(got) && strings.TrimSpace(got[start]) == "" {
@@ -192,8 +190,8 @@ func difference(got, want []string) (line int, g, w string) {
 	return -1, "", ""
 }
 
-// shifted removes the tabs that all lines begin with, spaces at their ends, and empty
-// lines at both ends.
+// shifted removes the common indentation of all lines, trailing spaces, and empty lines
+// at both ends.
 func shifted(lines []string) []string {
 	text := strings.Split(strings.Trim(strings.Join(trimmed(lines), "\n"), "\n"), "\n")
 	common := -1

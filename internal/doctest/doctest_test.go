@@ -49,7 +49,7 @@ func TestSameAsTheSource(t *testing.T) {
 	path := write(t)
 	for name, test := range map[string]struct {
 		text string
-		line int // of the first difference in the document; 0 is none
+		line int // of the first difference in the document; 0 without a difference
 		err  error
 	}{
 		"a region":             {text: document("<!-- from x.go#types -->", "type A struct {", "\tB int", "}")},

@@ -81,8 +81,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 }
 
-// Of what is refused nothing happens.
-func TestWhoMayNotDoesNothing(t *testing.T) {
+// A refused command has no effect.
+func TestRefusedCommandsHaveNoEffect(t *testing.T) {
 	t.Parallel()
 	r := start(t, resolver.Options{})
 	r.wantCode(api.Mutation, "shopPaperWrite", bob, object{"id": "p", "owner": "ada", "title": "t", "size": 1}, resolver.Forbidden)
@@ -116,7 +116,7 @@ func TestOwnersSeeTheirRowsOnly(t *testing.T) {
 			row := r.query("shopPaper", tt.who, object{"id": id})
 			wantEqual(t, tt.who.User+" gets "+id, row != nil, strings.Contains(tt.want, id))
 		}
-		// Pages are as full as those of one who sees all.
+		// Pages are as full as those of a caller that sees all rows.
 		if len(seen) > 1 {
 			p := r.page("shopPapers", tt.who, object{"first": 2})
 			wantEqual(t, tt.who.User+" on a page", strings.Join(p.ids, " "), strings.Join(seen[:2], " "))
@@ -124,9 +124,9 @@ func TestOwnersSeeTheirRowsOnly(t *testing.T) {
 		}
 	}
 	wantEqual(t, "another's index", len(r.page("shopPapersByOwner", ada, object{"owner": "bob"}).ids), 0)
-	wantEqual(t, "nobody's index", len(r.page("shopPapersByOwner", ada, object{"owner": "Ada"}).ids), 0)
+	wantEqual(t, "an index key without rows", len(r.page("shopPapersByOwner", ada, object{"owner": "Ada"}).ids), 0)
 	wantEqual(t, "a filter widens nothing", len(r.page("shopPapers", ada, object{"filter": object{"owner": object{"equal": "bob"}}}).ids), 0)
-	// The index shows other fields than the owner, and is narrowed by it all the same.
+	// The index does not include the owner field, but is still restricted to the owner.
 	wantEqual(t, "an index without the owner", len(r.page("shopPapersBySize", bob, object{"size": 0}).ids), 0)
 	wantEqual(t, "items", strings.Join(r.page("shopPageItems", ada, object{"id": "book"}).ids, " "), "book/a book/c book/f")
 	wantEqual(t, "an item", r.query("shopPage", ada, object{"id": "book", "number": "a"}) != nil, true)
@@ -134,7 +134,7 @@ func TestOwnersSeeTheirRowsOnly(t *testing.T) {
 	wantEqual(t, "no item", r.query("shopPage", ada, object{"id": "book", "number": "x"}), nil)
 }
 
-// watch ranges over a subscription in a bubble; the values are those until now.
+// watch reads a subscription in a bubble; got returns the values received so far.
 func (r *run) watch(ctx context.Context, name string, who authz.Caller, args object) (got func() []object) {
 	r.t.Helper()
 	c := r.call(api.Subscription, name, who, args)
@@ -183,7 +183,7 @@ func changes(values []object) string {
 	return strings.Join(out, ", ")
 }
 
-func TestSubscribersAreToldWhatTheyMaySee(t *testing.T) {
+func TestSubscribersReceiveOnlyWhatTheyMaySee(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, resolver.Options{})
@@ -227,7 +227,7 @@ func TestSubscribersOfPagesAreToldTheSubID(t *testing.T) {
 	})
 }
 
-func TestOutcomesAreToldToTheSender(t *testing.T) {
+func TestOutcomesAreForTheSender(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, resolver.Options{})
@@ -239,7 +239,7 @@ func TestOutcomesAreToldToTheSender(t *testing.T) {
 		for _, who := range []authz.Caller{ada, admin} {
 			wantEqual(t, who.User+" asks", r.query("commandOutcome", who, args).(object)["__typename"], any("CommandPending"))
 		}
-		wantEqual(t, "pending is told", len(mine()), 0)
+		wantEqual(t, "changes while it is pending", len(mine()), 0)
 		r.wake()
 		for _, who := range []authz.Caller{ada, admin} {
 			o := r.query("commandOutcome", who, args).(object)
@@ -252,12 +252,12 @@ func TestOutcomesAreToldToTheSender(t *testing.T) {
 		for name, got := range map[string]func() []object{"ada": mine, "the admin": administers} {
 			values := got()
 			if len(values) != 2 || values[0]["__typename"] != "CommandAccepted" || values[1]["over"] == nil {
-				t.Errorf("%s is told %v", name, values)
+				t.Errorf("%s receives %v", name, values)
 			}
 		}
 		for _, v := range others() {
 			if v["commandId"] != nil {
-				t.Errorf("bob is told %v", v)
+				t.Errorf("bob receives %v", v)
 			}
 		}
 		r.wantCode(api.Mutation, "shopJobLose", bob, object{"id": "j", "commandId": "c1"}, resolver.Forbidden)
@@ -265,16 +265,16 @@ func TestOutcomesAreToldToTheSender(t *testing.T) {
 	})
 }
 
-// Whoever may send a command without a token is told its outcome without one.
+// The outcome of a command that was sent without a token can be read without one.
 func TestOutcomesOfCommandsWithoutASender(t *testing.T) {
 	t.Parallel()
 	r := start(t, resolver.Options{})
 	r.send("shopJobRead", nobody, object{"id": "j", "commandId": "c"})
 	for _, tt := range []struct {
 		who  authz.Caller
-		told bool
+		sees bool
 	}{{nobody, true}, {admin, true}, {ada, false}} {
-		wantEqual(t, tt.who.User+" is told", r.query("commandOutcome", tt.who, object{"commandId": "c"}) != nil, tt.told)
+		wantEqual(t, tt.who.User+" sees the outcome", r.query("commandOutcome", tt.who, object{"commandId": "c"}) != nil, tt.sees)
 	}
 }
 

@@ -27,13 +27,13 @@ func TestCommandsAreAnswered(t *testing.T) {
 	r := start(t, resolver.Options{})
 	accepted := r.send("shopPaperMany", ada, object{"id": "p", "n": 3, "commandId": "c"})
 	wantEqual(t, "accepted", words(accepted["__typename"], accepted["commandId"], accepted["entityId"], accepted["sequenceNr"], accepted["eventCount"]), "CommandAccepted c p 1 3")
-	for range 2 { // the same id again is answered the same
+	for range 2 { // the same id again gets the same answer
 		wantEqual(t, "again", fmt.Sprint(r.send("shopPaperMany", ada, object{"id": "p", "n": 5, "commandId": "c"})), fmt.Sprint(accepted))
 	}
 	none := r.send("shopPaperRead", nobody, object{"id": "p"})
 	wantEqual(t, "nothing to do", words(none["__typename"], none["eventCount"], none["sequenceNr"]), "CommandAccepted 0 1")
 	if none["commandId"] == "" || none["commandId"] == nil {
-		t.Error("no command id was made")
+		t.Error("no command id was generated")
 	}
 	refused := r.send("shopPaperAsk", ada, object{"id": "p", "commandId": "d"})
 	wantEqual(t, "refused", words(refused["__typename"], refused["commandId"], refused["code"], refused["message"] != "", refused["detail"] != nil), "CommandRejected d NotNow true true")
@@ -69,8 +69,8 @@ func TestCommandIDs(t *testing.T) {
 		{"empty and key", object{"commandId": ""}, "g", nil, resolver.BadInput},
 		{"too long", object{"commandId": strings.Repeat("x", driver.MaxIDBytes+1)}, "", nil, resolver.BadInput},
 		{"control characters", nil, "a\nb", nil, resolver.BadInput},
-		{"an automation's", object{"commandId": ids.Derive("a")}, "", nil, resolver.BadInput},
-		{"an automation's as key", nil, ids.Derive("a"), nil, resolver.BadInput},
+		{"a derived id", object{"commandId": ids.Derive("a")}, "", nil, resolver.BadInput},
+		{"a derived id as key", nil, ids.Derive("a"), nil, resolver.BadInput},
 		{"a UUID", object{"commandId": ids.New(time.Unix(0, 0))}, "", nil, ""},
 	} {
 		o, code := lose(ada, tt.args, tt.key)
@@ -91,7 +91,7 @@ func TestCommandIDs(t *testing.T) {
 	}
 }
 
-func TestCommandsThatAreNoInput(t *testing.T) {
+func TestInvalidCommandArguments(t *testing.T) {
 	t.Parallel()
 	r := start(t, resolver.Options{})
 	for _, args := range []object{
@@ -101,7 +101,7 @@ func TestCommandsThatAreNoInput(t *testing.T) {
 	}
 	_, err := r.Resolve(t.Context(), r.call(api.Mutation, "shopPaperMany", ada, object{"id": "p", "n": 40000}))
 	if err == nil || !strings.Contains(err.Error(), "shopPaperMany: n: 40000 is no whole number") {
-		t.Errorf("it says %v", err)
+		t.Errorf("the error is %v", err)
 	}
 }
 
@@ -204,7 +204,7 @@ func TestWaitForWaits(t *testing.T) {
 		synctest.Wait()
 		wantEqual(t, "they are over", over.Load(), 4)
 		wantEqual(t, "by the clock", time.Since(began), 0)
-		// What nothing of the read model comes from is not waited for.
+		// A position in a log that the read model does not use is not waited for.
 		job := r.send("shopJobLose", ada, object{"id": "j", "commandId": "c"})
 		wantEqual(t, "no position of what is pending", job["position"], nil)
 		r.idle()
@@ -220,7 +220,7 @@ func TestWaitForTimesOut(t *testing.T) {
 		r := start(t, resolver.Options{MaxWait: 3 * time.Second})
 		at := r.send("shopPaperWrite", ada, object{"id": "p", "owner": "ada", "title": "one", "size": 1})["position"]
 		began := time.Now()
-		// The bound is for all positions together.
+		// The time limit applies to all positions together.
 		r.wantCode(api.Query, "shopPapers", ada, object{"waitFor": []any{at, at, at}}, resolver.WaitTimeout)
 		wantEqual(t, "it took", time.Since(began), 3*time.Second)
 	})
@@ -247,7 +247,7 @@ func TestWaitForStopsAtAParkedCommit(t *testing.T) {
 	})
 }
 
-func TestPositionsThatAreNone(t *testing.T) {
+func TestInvalidPositions(t *testing.T) {
 	t.Parallel()
 	r := start(t, resolver.Options{})
 	encode := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
@@ -269,9 +269,9 @@ func TestPositionsThatAreNone(t *testing.T) {
 	r.wantCode(api.Query, "shopPapers", ada, object{"waitFor": nil}, "")
 }
 
-// Who knows how ids derive can tell that of a command that an automation has yet
-// to send. A command under that id would be taken for it.
-func TestNobodyComesBeforeACommandOfAnAutomation(t *testing.T) {
+// A caller can compute the id of a command that an automation will send. If the caller
+// could use that id, the automation's command would be ignored as a repetition.
+func TestCommandIDsOfAutomationsAreReserved(t *testing.T) {
 	t.Parallel()
 	paper := newPaper("Paper", false)
 	stamp := automation.New(automation.Spec{
@@ -285,7 +285,7 @@ func TestNobodyComesBeforeACommandOfAnAutomation(t *testing.T) {
 		Sends: plugin.Components{paper},
 	})
 	r := startApp(t, reventless.New("test", plugin.New(plugin.Spec{Name: "Shop", Heartbeat: -1, Components: plugin.Components{paper, stamp}})),
-		resolver.Options{}, func(p driver.Provider) driver.Provider { return p })
+		resolver.Options{})
 	r.wake()
 	r.send("shopPaperWrite", ada, object{"id": "o", "owner": "ada", "title": "t", "size": 1.0})
 	r.idle()
@@ -299,12 +299,12 @@ func TestNobodyComesBeforeACommandOfAnAutomation(t *testing.T) {
 		return ids.Derive("Shop.StampWritten", core.EventID("Shop.Paper", entity, 1, 0), "0")
 	}
 	if causes := events("o"); len(causes) != 2 || causes[1] != next("o") {
-		t.Fatalf("the paper has events of the commands %v; the test expects one of %s", causes, next("o"))
+		t.Fatalf("the paper has events of the commands %v, want one of %s", causes, next("o"))
 	}
 	r.wantCode(api.Mutation, "shopPaperWrite", ada, object{"id": "p", "owner": "ada", "title": "t", "size": 1.0, "commandId": next("p")}, resolver.BadInput)
 	r.send("shopPaperWrite", ada, object{"id": "p", "owner": "ada", "title": "t", "size": 1.0})
 	r.idle()
 	if causes := events("p"); len(causes) != 2 || causes[1] != next("p") {
-		t.Errorf("the paper has events of the commands %v, want one of %s too", causes, next("p"))
+		t.Errorf("the paper has events of the commands %v, want one of %s", causes, next("p"))
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 
-// secret is what no caller is to read.
+// secret must not reach a caller.
 const secret = "arn:secret:table/customers"
 
 func TestErrorsAreClassified(t *testing.T) {
@@ -50,20 +50,20 @@ func TestErrorsAreClassified(t *testing.T) {
 			t.Errorf("%v: got %v, want %s, %q", tt.err, got, tt.code, tt.says)
 		}
 		if strings.Contains(got.Error(), secret) {
-			t.Errorf("%v: callers read %q", tt.err, got)
+			t.Errorf("%v: the caller receives %q", tt.err, got)
 		}
 		if got.Code != resolver.WaitTimeout && !errors.Is(got, tt.err) {
-			t.Errorf("%v: the log does not get the cause: %v", tt.err, got.Cause)
+			t.Errorf("%v: the cause for the log is %v", tt.err, got.Cause)
 		}
 	}
-	// What is wrong with the caller's own input is said.
+	// An error about the caller's own input keeps its text.
 	if got := resolver.Classify(driver.CheckID("entity", "")); got.Code != resolver.BadInput || !strings.Contains(got.Message, "entity id is empty") {
 		t.Errorf("got %v", got)
 	}
 }
 
-// Whatever the store fails with comes to the caller as a code and not as a text,
-// and never as an empty answer.
+// A caller receives an error of the store as a code without its text, and never as an
+// empty answer.
 func TestErrorsOfTheStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -87,6 +87,8 @@ func TestErrorsOfTheStore(t *testing.T) {
 				{"Outcomes.Put", api.Mutation, "shopJobLose", ada, object{"id": "p"}},
 				{"Outcomes.Get", api.Query, "commandOutcome", ada, object{"commandId": "c"}},
 				{"EventLog.Read", api.Query, "shopPaperEvents", admin, object{"id": "p"}},
+				{"QueryEngine.Scan", api.Query, "shopOpenPapers", nobody, object{"first": 0}},
+				{"QueryEngine.Query", api.Query, "shopOpenPapersByTitle", nobody, object{"title": "t"}},
 				{"QueryDb.LoadRow", api.Query, "shopPaper", ada, object{"id": "p"}},
 				{"QueryDb.Watermark", api.Query, "shopPaper", ada, object{"id": "p", "waitFor": []any{at}}},
 			} {
@@ -104,57 +106,4 @@ func TestErrorsOfTheStore(t *testing.T) {
 		_, err := r.Resolve(t.Context(), r.call(api.Mutation, "shopPaperLose", ada, object{"id": "p"}))
 		wantEqual(t, "afterwards", r.code(err), "")
 	})
-}
-
-// brokenEngine is a query engine that fails.
-type brokenEngine struct{ err error }
-
-func (e brokenEngine) Query(context.Context, driver.Query) (driver.Page, error) {
-	return driver.Page{}, e.err
-}
-
-func (e brokenEngine) Scan(context.Context, driver.Scan) (driver.Page, error) {
-	return driver.Page{}, e.err
-}
-
-// brokenQueries is a provider whose queries fail.
-type brokenQueries struct {
-	driver.Provider
-	engine brokenEngine
-}
-
-func (p brokenQueries) OpenQueryEngine(context.Context, []driver.TableSpec) (driver.QueryEngine, error) {
-	return p.engine, nil
-}
-
-func TestErrorsOfQueries(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		err  error
-		code resolver.Code
-	}{{errors.New(secret), resolver.Internal}, {fmt.Errorf("%s: %w", secret, driver.ErrThrottled), resolver.Unavailable}} {
-		r := startOn(t, resolver.Options{}, func(p driver.Provider) driver.Provider { return brokenQueries{p, brokenEngine{tt.err}} })
-		for name, args := range map[string]object{"shopOpenPapers": nil, "shopOpenPapersByTitle": {"title": "t"}} {
-			for _, more := range []object{{}, {"after": "x"}, {"first": 0}} {
-				_, err := r.Resolve(t.Context(), r.call(api.Query, name, nobody, with(args, flat(more)...)))
-				if got := r.code(err); got != tt.code || strings.Contains(fmt.Sprint(err), secret) {
-					t.Errorf("%s %v: got %v, want %s", name, more, err, tt.code)
-				}
-			}
-		}
-	}
-}
-
-func TestCallsThatAreOver(t *testing.T) {
-	t.Parallel()
-	r := start(t, resolver.Options{})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for _, c := range []resolver.Call{
-		r.call(api.Query, "shopOpenPaper", nobody, object{"id": "p"}), r.call(api.Query, "shopOpenPapers", nobody, nil),
-		r.call(api.Query, "shopPaperEvents", admin, object{"id": "p"}),
-	} {
-		_, err := r.Resolve(ctx, c)
-		wantEqual(t, c.Operation.Name, r.code(err), resolver.Unavailable)
-	}
 }

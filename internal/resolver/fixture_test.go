@@ -30,23 +30,23 @@ import (
 	"github.com/reventless-go/reventless/reventlesstest"
 )
 
-// The domain of the tests: papers, which somebody owns.
+// The domain of the tests: papers with an owner.
 
 type (
-	// Write makes a paper, or writes it anew.
+	// Write creates or replaces a paper.
 	Write struct {
 		Owner string  `json:"owner"`
 		Title string  `json:"title"`
 		Size  float64 `json:"size"`
 	}
-	// Read is for anyone, Sign for the paper's namesake, Stamp for clerks; Lose
-	// has no rule, and Burn is not in the API.
+	// Anyone may send Read, the user whose name is the paper's id Sign, and clerks
+	// Stamp. Lose has no rule, and Burn is not in the API.
 	Read  struct{}
 	Sign  struct{}
 	Stamp struct{}
 	Lose  struct{}
 	Burn  struct{}
-	// Ask is always refused, Spoil makes projections panic, Many leads to events.
+	// Ask is always rejected, Spoil makes projections panic, Many leads to n events.
 	Ask   struct{}
 	Spoil struct{}
 	Many  struct {
@@ -65,7 +65,7 @@ func (Spoil) MessageType() string { return "Spoil" }
 func (Many) MessageType() string  { return "Many" }
 
 type (
-	// Written says what a paper is now, Lost that it is gone.
+	// Written has the content of a paper; Lost means that it no longer exists.
 	Written Write
 	Lost    struct{}
 	Noted   struct {
@@ -138,7 +138,7 @@ func newPaper(name string, async bool) *papers {
 	})
 }
 
-// view is a read model of papers; each of them has another rule.
+// view is a read model of papers with an access rule.
 func view(paper *papers, name string, rule access.Rule) *readmodel.ReadModel[Paper] {
 	return readmodel.New(readmodel.Spec[Paper]{
 		Name: name, Access: rule,
@@ -161,7 +161,7 @@ func view(paper *papers, name string, rule access.Rule) *readmodel.ReadModel[Pap
 	})
 }
 
-// The names of the read models are those of who may read them.
+// The read models are named after the callers that may read them.
 const (
 	owned = "Shop.Papers"      // owners and clerks
 	open  = "Shop.OpenPapers"  // anyone
@@ -196,7 +196,7 @@ var (
 	admin  = authz.Caller{User: "root", Roles: []string{access.Admin}}
 )
 
-// run is an App that runs in memory.
+// run is an App on the memory provider.
 type run struct {
 	t testing.TB
 	*resolver.Resolver
@@ -207,23 +207,17 @@ type run struct {
 
 func start(t testing.TB, opts resolver.Options) *run {
 	t.Helper()
-	return startOn(t, opts, func(p driver.Provider) driver.Provider { return p })
+	return startApp(t, app(), opts)
 }
 
-// startOn is start with something between the host and the provider.
-func startOn(t testing.TB, opts resolver.Options, between func(driver.Provider) driver.Provider) *run {
-	t.Helper()
-	return startApp(t, app(), opts, between)
-}
-
-// startApp is startOn for another App than that of the tests.
-func startApp(t testing.TB, a *reventless.App, opts resolver.Options, between func(driver.Provider) driver.Provider) *run {
+// startApp is start for a given App.
+func startApp(t testing.TB, a *reventless.App, opts resolver.Options) *run {
 	t.Helper()
 	clock := reventlesstest.NewClock(time.Time{})
 	provider := memory.New(&memory.Options{Now: clock.Now})
 	r := &run{t: t, api: a.API(), faults: faults.New(provider, nil)}
 	var err error
-	r.host, err = host.Open(t.Context(), a.Assembled(), between(r.faults), &host.Options{
+	r.host, err = host.Open(t.Context(), a.Assembled(), r.faults, &host.Options{
 		Now: clock.Now, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Backoff: func(int) time.Duration { return 0 },
 	})
 	if err != nil {
@@ -266,7 +260,7 @@ func (r *run) call(kind api.OperationKind, name string, who authz.Caller, args o
 	return resolver.Call{Operation: o, Args: args, Who: who}
 }
 
-// code is the code of an error, which must be one for callers.
+// code is the code of an error, which must be a [resolver.Error].
 func (r *run) code(err error) resolver.Code {
 	r.t.Helper()
 	if err == nil {
@@ -274,7 +268,7 @@ func (r *run) code(err error) resolver.Code {
 	}
 	var e *resolver.Error
 	if !errors.As(err, &e) {
-		r.t.Fatalf("%v is no error for callers", err)
+		r.t.Fatalf("%v is not a resolver.Error", err)
 	}
 	if e.Message == "" || strings.Contains(e.Message, string(e.Code)) {
 		r.t.Errorf("the error says %q", e.Message)
@@ -282,7 +276,7 @@ func (r *run) code(err error) resolver.Code {
 	return e.Code
 }
 
-// show decodes a value as the API shows it, all of its fields.
+// show decodes all fields of a value as the API shows them.
 func (r *run) show(o *api.Operation, value json.RawMessage) any {
 	r.t.Helper()
 	var w api.Writer
@@ -327,7 +321,7 @@ func (r *run) send(name string, who authz.Caller, args object) object {
 	return v.(object)
 }
 
-// wantCode checks the code of a call; empty is that there is no error.
+// wantCode checks the code of a call; empty means no error.
 func (r *run) wantCode(kind api.OperationKind, name string, who authz.Caller, args object, want resolver.Code) {
 	r.t.Helper()
 	if _, code := r.ask(kind, name, who, args); code != want {
@@ -367,7 +361,7 @@ func (r *run) page(name string, who authz.Caller, args object) page {
 	return p
 }
 
-// save stores a row, whatever the projections make.
+// save stores a row without a projection.
 func (r *run) save(readModel, id string, row any) {
 	r.t.Helper()
 	data, err := json.Marshal(row)
@@ -402,10 +396,10 @@ func wantEqual[T any](t testing.TB, what string, got, want T) {
 	}
 }
 
-// words are values with spaces between them.
+// words joins values with spaces.
 func words(values ...any) string { return strings.TrimSpace(fmt.Sprintln(values...)) }
 
-// with returns arguments and more of them.
+// with returns arguments with more of them.
 func with(args object, more ...any) object {
 	out := maps.Clone(args)
 	if out == nil {
@@ -417,7 +411,7 @@ func with(args object, more ...any) object {
 	return out
 }
 
-// seeds runs a random test under n seeds, which the names of the subtests show;
+// seeds runs a random test with n seeds, which are the names of the subtests;
 // REVENTLESS_SEED repeats one.
 func seeds(t *testing.T, n int, f func(t *testing.T, rng *rand.Rand)) {
 	first := rand.Uint64N(1 << 40)

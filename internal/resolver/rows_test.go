@@ -72,7 +72,7 @@ func number(b bool) int {
 	return 0
 }
 
-// papersLists are the lists of papers that pages go through both ways.
+// papersLists are the lists of papers that can be read in both directions.
 func papersLists() []list {
 	var out []list
 	for _, turned := range []bool{false, true} {
@@ -115,8 +115,8 @@ func randomPaper(rng *rand.Rand) Paper {
 	return p
 }
 
-// walk goes through all pages of a list, in one direction, and returns the rows
-// in the order of the list.
+// walk reads all pages of a list in one direction and returns the rows in the order
+// of the list.
 func (r *run) walk(l list, size int, backwards bool, total int) []string {
 	r.t.Helper()
 	got := []string{}
@@ -139,7 +139,7 @@ func (r *run) walk(l list, size int, backwards bool, total int) []string {
 			r.t.Errorf("%s %v: after %d of %d rows: %+v", l.name, args, len(got), total, p)
 		}
 		if more && len(p.ids) != size {
-			r.t.Errorf("%s %v: a page of %d rows has another one behind it", l.name, args, len(p.ids))
+			r.t.Errorf("%s %v: a page of only %d rows is not the last", l.name, args, len(p.ids))
 		}
 		if !more {
 			return got
@@ -170,7 +170,7 @@ func TestPagesAreTheListInOrder(t *testing.T) {
 			if len(want) < 3 {
 				continue
 			}
-			// Turning around in the middle of the list.
+			// Change the direction in the middle of the list.
 			p := r.page(l.name, nobody, with(l.args, "first", 2))
 			wantEqual(t, "before the second row", r.page(l.name, nobody, with(l.args, "last", 5, "before", p.end)).ids, want[:1])
 			wantEqual(t, "before the first row", len(r.page(l.name, nobody, with(l.args, "last", 5, "before", p.start)).ids), 0)
@@ -179,7 +179,7 @@ func TestPagesAreTheListInOrder(t *testing.T) {
 			// Before without last is a page of the default size.
 			wantEqual(t, "before alone", r.page(l.name, nobody, with(l.args, "before", p.end)).ids, want[:len(want)-1])
 		}
-		// Without an order the pages go forwards, and have all rows once.
+		// Without an order the pages go forward and have each row once.
 		want := list{compare: func(a, b stored) int { return 0 }}.of(all)
 		for size := 1; size <= len(all)+1; size++ {
 			got := r.walk(list{name: "shopOpenPapers"}, size, false, len(all))
@@ -229,7 +229,8 @@ func TestPagesOfItems(t *testing.T) {
 	}
 }
 
-// Rows come and go while somebody pages; those that stay are seen once each, in order.
+// While rows are added and removed, a reader of all pages sees each row that stays
+// once, in order.
 func TestRowsThatStayAreSeenOnce(t *testing.T) {
 	t.Parallel()
 	seeds(t, 2, func(t *testing.T, rng *rand.Rand) {
@@ -346,7 +347,7 @@ func TestPageArguments(t *testing.T) {
 	}
 	none := r.page("shopKnownPapers", ada, with(ordered, "first", 0))
 	wantEqual(t, "first: 0 of nothing", words(len(none.ids), none.next, none.previous), "0 false false")
-	// The order of the store has no way back.
+	// Without orderBy there is no backward paging.
 	for _, args := range []object{{"last": 1}, {"before": cursor}, {"last": 0}, {"orderBy": nil, "last": 1}} {
 		r.wantCode(api.Query, "shopOpenPapers", nobody, args, resolver.BadInput)
 	}
@@ -409,7 +410,7 @@ func TestCursorsOfOtherQueriesAreRefused(t *testing.T) {
 			v, code := r.ask(api.Query, to.name, ada, with(to.args, "after", cursor))
 			switch {
 			case i == j && (code != "" || len(v.(object)["edges"].([]any)) < 2):
-				t.Errorf("%s %v: its own cursor: %v, %q", to.name, to.args, v, code)
+				t.Errorf("%s %v: with its own cursor: %v, %q", to.name, to.args, v, code)
 			case i != j && code != resolver.BadInput:
 				t.Errorf("a cursor of %s %v fits %s %v: %q", from.name, from.args, to.name, to.args, code)
 			}
@@ -459,7 +460,7 @@ func TestFilters(t *testing.T) {
 			var filter object
 			d := json.NewDecoder(strings.NewReader(tt.filter))
 			if useNumber {
-				d.UseNumber() // the other way in which numbers come
+				d.UseNumber() // the other representation of numbers
 			}
 			if err := d.Decode(&filter); err != nil {
 				t.Fatal(err)
@@ -486,7 +487,7 @@ func TestFilters(t *testing.T) {
 		_, err := r.Resolve(t.Context(), r.call(api.Query, "shopOpenPapers", nobody, object{"filter": tt.filter}))
 		wantEqual(t, fmt.Sprint(tt.filter), r.code(err), resolver.BadInput)
 		if err != nil && !strings.Contains(err.Error(), "BAD_USER_INPUT: shopOpenPapers: "+tt.says) {
-			t.Errorf("%v: it says %v", tt.filter, err)
+			t.Errorf("%v: the error is %v", tt.filter, err)
 		}
 	}
 }
@@ -527,7 +528,7 @@ func TestIndexConditions(t *testing.T) {
 		r.wantCode(api.Query, "shopOpenPapersByOwner", nobody, args, resolver.BadInput)
 	}
 	r.wantCode(api.Query, "shopOpenPapersBySize", nobody, object{"size": "7"}, resolver.BadInput)
-	// An index that holds some fields answers with those.
+	// An index with included fields returns only those.
 	node := r.page("shopOpenPapersBySize", nobody, object{"size": 7, "first": 1}).nodes[0]
 	wantEqual(t, "fields", fmt.Sprint(node), "map[at:2026-01-01T00:00:00Z id:x0 size:7 title:t]")
 }
@@ -543,7 +544,7 @@ func TestARowIsShownWithItsID(t *testing.T) {
 	r.save(open, "empty", struct{}{})
 	row = r.query("shopOpenPaper", nobody, object{"id": "empty"}).(object)
 	wantEqual(t, "zero values", fmt.Sprint(row), "map[at:0001-01-01T00:00:00Z done:false flags:[] id:empty marks:[] note:<nil> owner: size:0 tags:[] title:]")
-	// What the row says of its id is not the row's id.
+	// A field id in the data does not replace the row's id.
 	r.save(open, "real", object{"id": "fake", "title": "t"})
 	wantEqual(t, "id", r.query("shopOpenPaper", nobody, object{"id": "real"}).(object)["id"], any("real"))
 	wantEqual(t, "none", r.query("shopOpenPaper", nobody, object{"id": "fake"}), nil)

@@ -49,7 +49,8 @@ func openEvents(t *testing.T, p *Provider) driver.Receiver[driver.ObjectEvent] {
 	return must[driver.Receiver[driver.ObjectEvent]](t)(p.OpenBucketReceiver(t.Context(), "Test.Files"))
 }
 
-// wantEvents receives and settles until the last event of each key is as wanted.
+// wantEvents receives and settles events until the last event of each key is the
+// wanted one.
 func wantEvents(t *testing.T, events driver.Receiver[driver.ObjectEvent], want map[string]driver.ObjectEventKind) {
 	t.Helper()
 	got := map[string]driver.ObjectEventKind{}
@@ -58,7 +59,7 @@ func wantEvents(t *testing.T, events driver.Receiver[driver.ObjectEvent], want m
 		var done []driver.Settlement
 		for _, d := range batch.Deliveries {
 			if _, ok := want[d.Message.Key]; !ok {
-				t.Errorf("an event of %q came", d.Message.Key)
+				t.Errorf("unexpected event of %q", d.Message.Key)
 			}
 			got[d.Message.Key] = d.Message.Kind
 			done = append(done, driver.Settlement{ID: d.ID})
@@ -97,7 +98,8 @@ func keysOf(t *testing.T, b driver.Bucket) []string {
 	return keys
 }
 
-// writeFile creates a complete file: one that grows may lead to more than one event.
+// writeFile creates a complete file at once. A file that grows may lead to several
+// events.
 func writeFile(t *testing.T, path, text string) {
 	t.Helper()
 	whole := filepath.Join(t.TempDir(), "whole")
@@ -134,9 +136,10 @@ func TestFilesOfOtherProgramsAreObjects(t *testing.T) {
 		t.Errorf("the keys are %q, want %q", got, want)
 	}
 
-	// A change by the bucket itself leads to one event, though its files are watched.
+	// A change by the bucket itself leads to only one event, although the files are
+	// watched.
 	putObject(t, b, "own", "4")
-	writeFile(t, filepath.Join(dir, "after"), "5") // seen later than what the Put did
+	writeFile(t, filepath.Join(dir, "after"), "5") // noticed after the change by Put
 	var got []string
 	waitFor(t, "the event of a later file", func() bool {
 		batch := must[driver.Batch[driver.ObjectEvent]](t)(events.Receive(t.Context(), 10))
@@ -155,17 +158,17 @@ func TestFilesOfOtherProgramsAreObjects(t *testing.T) {
 	}
 
 	// Moving a directory out removes its files, moving it in creates them.
-	away := filepath.Join(t.TempDir(), "away")
-	if err := os.Rename(filepath.Join(dir, "in"), away); err != nil {
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.Rename(filepath.Join(dir, "in"), outside); err != nil {
 		t.Fatal(err)
 	}
 	wantEvents(t, events, map[string]driver.ObjectEventKind{"in/deep/er/100%.txt": removed, "in/deep/er/later.txt": removed})
-	if err := os.Rename(away, filepath.Join(dir, "back")); err != nil {
+	if err := os.Rename(outside, filepath.Join(dir, "back")); err != nil {
 		t.Fatal(err)
 	}
 	wantEvents(t, events, map[string]driver.ObjectEventKind{"back/deep/er/100%.txt": created, "back/deep/er/later.txt": created})
 
-	// While no provider is open.
+	// Changes while no provider is open.
 	mustClose(t, p)
 	writeFile(t, filepath.Join(dir, "new"), "5")
 	writeFile(t, filepath.Join(dir, "back", "deep", "er", "later.txt"), "changed")
@@ -178,7 +181,7 @@ func TestFilesOfOtherProgramsAreObjects(t *testing.T) {
 	if got := object(t, b, "own"); got != "not found" {
 		t.Errorf("the removed object is %q", got)
 	}
-	// The bucket's own directory, with all that is in it.
+	// Removal of the bucket's directory with its files.
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +192,7 @@ func TestFilesOfOtherProgramsAreObjects(t *testing.T) {
 		_, err := os.Stat(dir)
 		return err == nil && slices.Contains(p.watch.files.WatchList(), dir)
 	})
-	// Many at once.
+	// Many changes at once.
 	want := map[string]driver.ObjectEventKind{}
 	for i := range 300 { // more than a page
 		key := fmt.Sprintf("many/%d", i)
@@ -213,7 +216,7 @@ func TestKeysThatCannotBePaths(t *testing.T) {
 	long := strings.Repeat("ü%", 340) // escaped it has more than 1,500 bytes
 	keys := []string{
 		"a", "a/b", "a/b/c", "b/c/d", "b/c", "b", // a file and a directory of one name
-		"%=a", "%-a/%=b", "%+a", "x/%=y", "%", "%41", "100%", // what escaped names look like
+		"%=a", "%-a/%=b", "%+a", "x/%=y", "%", "%41", "100%", // keys that look like escaped names
 		long, long + "/x", "x/" + long, strings.Repeat("y", 1024), strings.Repeat("z/", 511) + "z",
 		".hidden", ".writing", "...", "a.", "a ", " a", "-", "~", "CON", "nul.txt", `back\slash`, "a:b", "a?b*c<d>e|f\"g",
 	}
@@ -233,7 +236,7 @@ func TestKeysThatCannotBePaths(t *testing.T) {
 		}
 	}
 	check()
-	if err := b.(*bucket).scan(t.Context()); err != nil { // each file is found to be what is known
+	if err := b.(*bucket).scan(t.Context()); err != nil { // finds no changes
 		t.Fatal(err)
 	}
 	check()
@@ -256,7 +259,7 @@ func TestKeysThatCannotBePaths(t *testing.T) {
 			t.Errorf("the deleted %.30q is %q", key, got)
 		}
 	}
-	// A directory that is left empty is no obstacle, and no reason to escape.
+	// An empty directory with the name of a key does not prevent the plain path.
 	putObject(t, b, "a/b", "1")
 	if err := b.Delete(t.Context(), "a/b"); err != nil {
 		t.Fatal(err)
@@ -270,26 +273,19 @@ func TestKeysThatCannotBePaths(t *testing.T) {
 func TestPathsOfKeysAreReversible(t *testing.T) {
 	t.Parallel()
 	pieces := []string{"a", "%", "%=", "%-", "%+", "/", ".", " ", "é", "\\", "4", "1", strings.Repeat("x", 239), strings.Repeat("€", 80)}
-	seen := map[string]string{}
 	var try func(key string, depth int)
 	try = func(key string, depth int) {
-		if plainOf, ok := plainPath(key); ok {
-			note := func(path string) {
-				if other, ok := seen[path]; ok && other != key {
-					t.Errorf("%q and %q have the path %q", key, other, path)
-				}
-				seen[path] = key
-				if got, ok := keyOf(path); (!ok || got != key) && checkable(key) {
-					t.Errorf("the key of %q is %q, %t, want %q", path, got, ok, key)
-				}
-			}
-			note(plainOf)
-		}
-		if checkable(key) {
-			path := escapedPath(key)
+		reversible := func(path string) {
 			if got, ok := keyOf(path); !ok || got != key {
 				t.Errorf("the key of %q is %q, %t, want %q", path, got, ok, key)
 			}
+		}
+		if checkable(key) {
+			if path, ok := plainPath(key); ok {
+				reversible(path)
+			}
+			path := escapedPath(key)
+			reversible(path)
 			for name := range strings.SplitSeq(filepath.ToSlash(path), "/") {
 				if len(name) > 250 {
 					t.Errorf("a name of %d bytes in %q", len(name), path)
@@ -306,7 +302,7 @@ func TestPathsOfKeysAreReversible(t *testing.T) {
 	try("", 3)
 }
 
-// checkable reports whether a key of the test above may be one.
+// checkable reports whether a key of TestPathsOfKeysAreReversible is valid.
 func checkable(key string) bool {
 	for segment := range strings.SplitSeq(key, "/") {
 		if segment == "" || segment == "." || segment == ".." {
@@ -327,7 +323,7 @@ func TestAFailedPutLeavesNothing(t *testing.T) {
 		t.Errorf("got %v, want the body's error", err)
 	}
 	if left := must[[]os.DirEntry](t)(os.ReadDir(filepath.Join(path+".buckets", ".writing"))); len(left) != 0 {
-		t.Errorf("%v is left", left)
+		t.Errorf("these files are left: %v", left)
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/reventless-go/reventless/local/sqlite"
 )
 
-// empty returns the bytes of a database that was made and closed. Hundreds of
-// fixtures start as a copy of it: making one takes the race detector long.
+// empty returns the bytes of a new, closed database. Hundreds of fixtures start as a
+// copy of it, because creating one is slow under the race detector.
 var empty = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "reventless")
 	if err != nil {

@@ -66,7 +66,7 @@ func TestScansNeedLittleMemory(t *testing.T) {
 	}
 }
 
-func TestReadersHoldNoViewWhileTheirConsumersWork(t *testing.T) {
+func TestScansDoNotBlockCheckpoints(t *testing.T) {
 	t.Parallel()
 	p := mustOpen(t, filepath.Join(t.TempDir(), "app.db"), nil)
 	l := bulk(t, p, "Test.Log", 2000)
@@ -74,7 +74,7 @@ func TestReadersHoldNoViewWhileTheirConsumersWork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// With a view open this could not write all of the log back.
+		// With an open read transaction the checkpoint could not complete.
 		busy := int64(-1)
 		err = p.writer.pause(func() (err error) {
 			busy, err = p.writer.c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -87,8 +87,8 @@ func TestReadersHoldNoViewWhileTheirConsumersWork(t *testing.T) {
 	}
 }
 
-// TestStatementsUseIndexes runs some of everything and then has SQLite explain
-// each statement that was prepared for it.
+// TestStatementsUseIndexes calls all operations and checks the query plan of each
+// prepared statement.
 func TestStatementsUseIndexes(t *testing.T) {
 	t.Parallel()
 	p := mustOpen(t, filepath.Join(t.TempDir(), "app.db"), nil)
@@ -215,19 +215,19 @@ func TestStatementsUseIndexes(t *testing.T) {
 		ok(err)
 	}
 	if explained < 60 {
-		t.Errorf("only %d statements were looked at", explained)
+		t.Errorf("only %d statements were checked", explained)
 	}
 }
 
-// wholeTable are the statements that go through a table by intention: they list
-// it, or begin at its end.
+// wholeTable has the statements that scan a table intentionally: they list all of it
+// or read from one end.
 var wholeTable = map[string]bool{
 	"SELECT id, kind, name FROM names":                                                                 true,
 	"SELECT name, expression, zone, payload FROM schedules WHERE gone = 0 ORDER BY name":               true,
 	"DELETE FROM sent WHERE message IN (SELECT message FROM sent ORDER BY message LIMIT 2) AND at < ?": true,
 }
 
-// drainAll receives and settles all that is there.
+// drainAll receives and settles all available messages.
 func drainAll[T any](t *testing.T, r driver.Receiver[T]) {
 	t.Helper()
 	for {

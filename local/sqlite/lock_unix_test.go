@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A child process that is started while a database is closed has a copy of its lock
-// file for a moment, until it runs its own program.
+// A child process inherits the open lock file for a moment, until it executes its own
+// program. This must not keep a closed database locked.
 func TestAClosedDatabaseIsFreeWhileAChildIsStarted(t *testing.T) {
 	t.Parallel()
 	path := made(t)

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// roleVariable makes the test binary another process with a role of its own.
+// roleVariable makes the test binary run a role instead of the tests.
 const roleVariable = "REVENTLESS_SQLITE_TEST_ROLE"
 
 var roles = map[string]func(path string){"hold": holdRole}
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// settledAt waits until no more than n goroutines run.
+// settledAt waits until at most n goroutines run.
 func settledAt(n int) bool {
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if runtime.NumGoroutine() <= n {
@@ -43,7 +43,7 @@ func settledAt(n int) bool {
 	return false
 }
 
-// process is another process in a role. Its output is read line by line.
+// process is another process that runs a role.
 type process struct {
 	*exec.Cmd
 	out  *bufio.Scanner
@@ -96,7 +96,7 @@ func fail(err error) {
 	}
 }
 
-// testClock is a clock that stands still until it is advanced.
+// testClock is a clock that moves only when it is advanced.
 type testClock struct{ nanos atomic.Int64 }
 
 func newTestClock() *testClock {

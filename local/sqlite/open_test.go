@@ -78,13 +78,13 @@ func fillLog(t *testing.T, p *Provider, streams, n int) driver.EventLog {
 	return l
 }
 
-// filled is the bytes of a database that was filled and closed.
+// filled has the bytes of a filled and closed database.
 var filled struct {
 	sync.Once
 	bytes []byte
 }
 
-// made returns the path of a database that was filled and closed.
+// made returns the path of a filled and closed database.
 func made(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "app.db")
@@ -113,7 +113,7 @@ func content(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// holdRole opens a database and keeps it.
+// holdRole opens a database and keeps it open.
 func holdRole(path string) {
 	_, err := Open(context.Background(), path, nil)
 	fail(err)
@@ -190,7 +190,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 		{"the last byte lost", truncate(func(n int64) int64 { return n - 1 }), "truncated"},
 		{"cut in the header", truncate(func(int64) int64 { return 50 }), "truncated"},
 		{"empty", func(t *testing.T, path string) {
-			mustClose(t, mustOpen(t, path, nil)) // the lock remembers that there was a database
+			mustClose(t, mustOpen(t, path, nil)) // the lock file records that a database existed
 			truncate(func(int64) int64 { return 0 })(t, path)
 		}, "truncated"},
 		{"another application", overwrite(68, []byte{0, 0, 0, 0}), "another application"},
@@ -258,7 +258,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 				t.Errorf("got %v, want an ErrInvalid that names the file and says %q", err, test.finding)
 			}
 			after := content(t, filepath.Dir(path))
-			delete(after, filepath.Base(path)+"-shm") // an index that SQLite makes to read a log
+			delete(after, filepath.Base(path)+"-shm") // SQLite creates this index to read a log
 			delete(before, filepath.Base(path)+"-shm")
 			if !maps.Equal(before, after) {
 				t.Errorf("the files have changed: %v before, %v after", sizes(before), sizes(after))
@@ -270,7 +270,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 	}
 }
 
-// restore makes these the files of the database's directory.
+// restore replaces the files of the database.
 func restore(t *testing.T, path string, files map[string]string) {
 	t.Helper()
 	for _, suffix := range []string{"", "-wal", "-shm"} {
@@ -302,7 +302,7 @@ func TestAnEmptyFileBecomesADatabase(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// What a crash while it was made has left.
+	// A file left by a crash during creation.
 	if err := os.WriteFile(path+".new", []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +326,7 @@ func TestPathsOfAllKindsAreOpened(t *testing.T) {
 		}
 	}
 	if _, err := Open(t.Context(), filepath.Join(t.TempDir(), "no", "app.db"), nil); err == nil {
-		t.Error("a database was made in a directory that does not exist")
+		t.Error("a database was created in a directory that does not exist")
 	}
 	if _, err := Open(t.Context(), "", nil); !errors.Is(err, driver.ErrInvalid) {
 		t.Errorf("no path: got %v, want an ErrInvalid", err)
@@ -369,7 +369,7 @@ func TestMigrationsAreAppliedInOrderAndAsOne(t *testing.T) {
 	}
 	want(3, 20)
 	if n := must[int64](t)(c.integer("SELECT count(*) FROM sqlite_schema WHERE name = 'b'")); n != 0 {
-		t.Error("a part of the migration is left")
+		t.Error("a part of the failed migration is left")
 	}
 	if err := migrate(c, steps[:2]); !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), "version 3") || !strings.Contains(err.Error(), "up to 2") {
 		t.Errorf("an older program: got %v, want an ErrInvalid with both versions", err)
@@ -402,7 +402,7 @@ func TestDamageIsNeverAShorterResult(t *testing.T) {
 		if err := os.WriteFile(path, spoiled, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		p, err := open(t.Context(), path, &Options{}, 0) // without the check that finds it at once
+		p, err := open(t.Context(), path, &Options{}, 0) // without the check that would find the damage
 		if err != nil {
 			if !errors.Is(err, driver.ErrInvalid) {
 				t.Errorf("page %d: open: %v, want an ErrInvalid", at/page, err)
@@ -413,15 +413,15 @@ func TestDamageIsNeverAShorterResult(t *testing.T) {
 		if readDamaged(t, p, at/page, streams, commits, spec) {
 			found++
 		}
-		_ = p.Close() // it may complain, too
+		_ = p.Close() // it may fail as well
 	}
 	if found < 10 {
-		t.Errorf("only %d of %d pages mattered", found, len(whole)/page)
+		t.Errorf("only %d of %d damaged pages were found", found, len(whole)/page)
 	}
 }
 
-// readDamaged reads all that is in the database of
-// TestDamageIsNeverAShorterResult, and reports whether there were errors.
+// readDamaged reads everything in the database of TestDamageIsNeverAShorterResult and
+// reports whether there were errors.
 func readDamaged(t *testing.T, p *Provider, page, streams, commits int, spec driver.TableSpec) (failed bool) {
 	check := func(what string, got, want int, err error) {
 		switch {
@@ -522,7 +522,7 @@ func TestAChangedPayloadIsAnError(t *testing.T) {
 	if failed != 1 {
 		t.Errorf("%d streams have an error, want 1", failed)
 	}
-	// A collector delivers the damaged record and the others.
+	// A collector delivers all records, the damaged one with an error.
 	c := must[driver.Receiver[driver.Record]](t)(p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "Test.C", Source: driver.Source{Log: "Test.Log"}}))
 	bad, good := 0, 0
 	for {

@@ -27,8 +27,8 @@ func TestAnInterruptedChangeOfIndexesIsFinished(t *testing.T) {
 	for part := range slices.Chunk(batch, 500) {
 		saveRows(t, db, part...)
 	}
-	// As if it had been killed after it began to replace ByL by ByK, with a part
-	// of the rows entered.
+	// The state after a kill while ByL was being replaced by ByK, with only some rows
+	// indexed.
 	tbl := db.(queryDb).t
 	f := tbl.spec
 	f.Indexes = []storedIndex{f.Indexes[0]}
@@ -63,11 +63,11 @@ func TestAnInterruptedChangeOfIndexesIsFinished(t *testing.T) {
 		t.Fatal(err)
 	}
 	if entries != rows || forms != 0 {
-		t.Errorf("%d entries and %d unfinished forms are left, want %d and 0", entries, forms, rows)
+		t.Errorf("%d entries and %d unfinished specs are left, want %d and 0", entries, forms, rows)
 	}
 }
 
-func TestExpiredRowsAreRemovedByAndBy(t *testing.T) {
+func TestExpiredRowsAreRemovedGradually(t *testing.T) {
 	t.Parallel()
 	clock := newTestClock()
 	p := mustOpen(t, filepath.Join(t.TempDir(), "app.db"), &Options{Now: clock.Now})

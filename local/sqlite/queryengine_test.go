@@ -10,7 +10,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// TestOrderedScansOfManyRows has more rows than one statement looks at.
+// TestOrderedScansOfManyRows scans more rows than one statement reads.
 func TestOrderedScansOfManyRows(t *testing.T) {
 	t.Parallel()
 	p := mustOpen(t, filepath.Join(t.TempDir(), "app.db"), nil)

@@ -7,7 +7,7 @@ import (
 	"github.com/reventless-go/reventless/driver/memory"
 )
 
-// A program sees no difference between the two providers.
+// Both providers return the same results for the same program.
 func TestMemoryAndSQLiteShowTheSameResults(t *testing.T) {
 	t.Parallel()
 	drivertest.TestSameResults(t, func(t *testing.T) *drivertest.Fixture {

@@ -40,7 +40,7 @@ CREATE TABLE commits (
 ) STRICT;
 CREATE UNIQUE INDEX commits_stream ON commits (log, stream, seq);
 CREATE INDEX commits_log ON commits (log);
-CREATE INDEX commits_fold ON commits (log, stream, fold, seq) WHERE fold IS NOT NULL;
+CREATE INDEX commits_fold ON commits (log, stream, fold, seq) WHERE fold NOTNULL;
 
 -- Checkpoints: the position up to which a consumer has settled a log's feed.
 CREATE TABLE feeds (consumer INTEGER NOT NULL, log INTEGER NOT NULL, pos INTEGER NOT NULL,

@@ -9,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// TestIdleSubscribersAreSmall looks at the heap, so it does not run beside others.
+// TestIdleSubscribersAreSmall is not parallel: it measures the heap.
 func TestIdleSubscribersAreSmall(t *testing.T) {
 	p := mustOpen(t, filepath.Join(t.TempDir(), "app.db"), nil)
 	ctx := t.Context()

@@ -17,8 +17,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// gated is a provider whose writer can be kept busy, so that requests gather to
-// one group.
+// gated is a provider whose writer can be blocked, so that requests form one group.
 type gated struct {
 	*Provider
 	t *testing.T
@@ -32,7 +31,7 @@ func (g gated) together(requests ...*request) []error {
 	wg.Go(func() {
 		first := true
 		err := g.write(context.Background(), func(*tx) error {
-			if first { // it may be tried again
+			if first { // it may run again
 				first = false
 				close(entered)
 				<-leave
@@ -78,13 +77,13 @@ func (g gated) names() string {
 	return all
 }
 
-func TestAFailingRequestHarmsNoOtherOfItsGroup(t *testing.T) {
+func TestAFailingRequestDoesNotAffectItsGroup(t *testing.T) {
 	t.Parallel()
 	g := gated{mustOpen(t, filepath.Join(t.TempDir(), "app.db"), nil), t}
 	errOwn := errors.New("own")
-	told := map[string]int{}
+	notified := map[string]int{}
 	effects := ""
-	g.Notify(func(r string) { told[r]++ })
+	g.Notify(func(r string) { notified[r]++ })
 	ok := func(name string) *request {
 		return &request{run: func(t *tx) error {
 			t.after(func() { effects += name })
@@ -133,8 +132,8 @@ func TestAFailingRequestHarmsNoOtherOfItsGroup(t *testing.T) {
 	if got := g.names(); got != "abcde" {
 		t.Errorf("stored is %q, want abcde", got)
 	}
-	if effects != "abcde" || told["a"] != 1 || told["e"] != 1 || told["!"] != 0 {
-		t.Errorf("effects %q, notifications %v, want those of abcde once", effects, told)
+	if effects != "abcde" || notified["a"] != 1 || notified["e"] != 1 || notified["!"] != 0 {
+		t.Errorf("effects %q, notifications %v, want those of abcde once", effects, notified)
 	}
 }
 
@@ -171,7 +170,7 @@ func TestAFailedCommitFailsAllOfItsGroup(t *testing.T) {
 	conflict := fmt.Errorf("lost to the first: %w", driver.ErrConflict)
 	errs := g.togetherFailing(
 		&request{run: insertName("a")},
-		&request{run: func(*tx) error { return conflict }}, // decided by what will not be
+		&request{run: func(*tx) error { return conflict }}, // based on a change that is rolled back
 		&request{run: insertName("b")},
 	)
 	for i, err := range errs {
@@ -190,7 +189,7 @@ func TestAFailedCommitFailsAllOfItsGroup(t *testing.T) {
 	}
 }
 
-// togetherFailing is together for a group whose commit fails, the gate included.
+// togetherFailing is together for a group whose commit fails, so the gate fails too.
 func (g gated) togetherFailing(requests ...*request) []error {
 	quiet := gated{g.Provider, &testing.T{}}
 	return quiet.together(requests...)
@@ -203,8 +202,8 @@ func TestACancelledRequestHasNoHalfEffect(t *testing.T) {
 	var waiting error
 	var wg sync.WaitGroup
 	errs := g.together(&request{run: func(x *tx) error {
-		// While this one runs another one waits, and is given up.
-		wg.Go(func() { waiting = g.write(ctx, insertName("given up")) })
+		// While this one runs, another request waits and is cancelled.
+		wg.Go(func() { waiting = g.write(ctx, insertName("cancelled")) })
 		for len(g.writer.requests) == 0 {
 			runtime.Gosched()
 		}
@@ -216,7 +215,8 @@ func TestACancelledRequestHasNoHalfEffect(t *testing.T) {
 		t.Errorf("got %v and %v, want nil and context.Canceled", errs[0], waiting)
 	}
 
-	// One that is cancelled while it runs returns at once and takes effect as a whole.
+	// A call that is cancelled while its request runs returns at once; the request still
+	// takes effect as a whole.
 	ctx, cancel = context.WithCancel(t.Context())
 	entered, leave := make(chan struct{}), make(chan struct{})
 	done := make(chan error)
@@ -244,7 +244,7 @@ func TestACancelledRequestHasNoHalfEffect(t *testing.T) {
 	}
 }
 
-func TestNumbersAreNeverGivenOutAgain(t *testing.T) {
+func TestNumbersAreNeverReused(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "app.db")
 	last := int64(0)
@@ -272,7 +272,7 @@ func TestNumbersAreNeverGivenOutAgain(t *testing.T) {
 			}
 		}
 		next(10, nil)
-		next(idBlock+10, errors.New("no")) // the block that it took is taken back
+		next(idBlock+10, errors.New("no")) // the reserved block is rolled back
 		next(10, nil)
 		next(3*idBlock, nil)
 		if err := p.Close(); err != nil {
@@ -286,7 +286,7 @@ func TestTheWriteAheadLogStaysSmall(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.db")
 	p := mustOpen(t, path, nil)
 	fillLog(t, p, 1, 10)
-	// Readers that always overlap keep SQLite from restarting the log.
+	// Overlapping readers prevent SQLite from restarting the log.
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	for range 2 {

@@ -95,7 +95,7 @@ func TestWhatWasDoneBeforeIsNotRejected(t *testing.T) {
 	}
 }
 
-func TestNothingFollowsARefusal(t *testing.T) {
+func TestNothingFollowsARejection(t *testing.T) {
 	t.Parallel()
 	l := &log{refuse: map[string]string{"seed-100-place": "Empty", "seed-C101-1-price": "Discontinued"}}
 	report := replay(t, l, twoInvoices)
@@ -170,7 +170,7 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-func TestAllBadLinesAreToldAtOnce(t *testing.T) {
+func TestAllBadLinesAreReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	file := header + strings.Repeat("100,A,Lamp,x,y,z,17,France\n", 2)
 	_, err := seed.Replay(t.Context(), strings.NewReader(file), (&log{}).send, nil)

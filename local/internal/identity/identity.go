@@ -28,7 +28,7 @@ const (
 )
 
 // Options configure the credentials that a [Verifier] accepts. The zero Options accept
-// none.
+// no credentials.
 type Options struct {
 	// DevUsers accepts callers without credentials: the header X-User sets the caller to
 	// user, or to admin, who has the role Admin. Use it only for a server that no other

@@ -31,7 +31,7 @@ func TestEachLimit(t *testing.T) {
 			t.Errorf("%s\nanswered %d %s", short(query), r.status, short(r.text))
 		}
 	}
-	// The body, to the byte.
+	// The exact size of the body.
 	text := `{"query": "{__typename}"}`
 	fine("", body(text+strings.Repeat(" ", 4096-len(text))))
 	s.refuses("", http.StatusRequestEntityTooLarge, "BODY_SIZE", body(text+strings.Repeat(" ", 4097-len(text))))
@@ -64,7 +64,7 @@ func TestEachLimit(t *testing.T) {
 	s.refuses(page(`(first: 2147483647)`), tooMuch, "COMPLEXITY_LIMIT")
 	s.refuses(`{...A ...B} fragment A on Query {x: depotItems(first: 20) {edges {node {id count}}}} fragment B on Query {depotItems(first: 20) {edges {node {id}}}}`, tooMuch, "COMPLEXITY_LIMIT")
 	s.refuses(`{__schema {description}}`, tooMuch, "COMPLEXITY_LIMIT") // introspection counts for 200
-	// What a page has, given and not.
+	// The page size, given and by default.
 	fine(`{depotItems(first: 20) {edges {cursor}}}`)
 	s.refuses(`{depotItems(first: 21) {edges {cursor}}}`, http.StatusOK, "PAGE_SIZE")
 	for i := range 7 {
@@ -100,9 +100,9 @@ func TestEachLimit(t *testing.T) {
 		c.ask(fmt.Sprint("again", i), watchItems)
 		select {
 		case <-s.store.subscribed:
-		case <-refused: // it is counted out a moment after it is complete
+		case <-refused: // it is counted until shortly after it is complete
 		case <-time.After(patience):
-			t.Fatal("there is no room for another subscription")
+			t.Fatal("another subscription is not accepted")
 		}
 	}
 	// A message of a WebSocket.
@@ -117,8 +117,8 @@ func TestEachLimit(t *testing.T) {
 	c2.hearsClose(websocket.StatusMessageTooBig)
 }
 
-// documents are those that cost a validator or a planner most, as large as the
-// limits let them be.
+// documents are the most expensive documents for a validator or planner within the
+// limits.
 func documents() map[string]string {
 	bomb := func(root, on, leaf string) string {
 		var b strings.Builder
@@ -191,8 +191,8 @@ func unusedVariables(n int) string {
 	return b.String()
 }
 
-// TestCostlyDocuments has the worst documents answered, or refused, in a time in
-// which none of them can hang: what they cost is in the log of the test.
+// TestCostlyDocuments checks that the server answers or refuses the most expensive
+// documents in time. The log has the time of each.
 func TestCostlyDocuments(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
@@ -202,11 +202,11 @@ func TestCostlyDocuments(t *testing.T) {
 		r := s.do(query)
 		took := time.Since(start)
 		t.Logf("%-26s %7d bytes: %8s, %d %s, %d bytes", name, len(query), took.Round(time.Millisecond/10), r.status, r.code(), len(r.text))
-		if took > time.Minute { // it is milliseconds, where nothing else runs
+		if took > time.Minute { // on an idle machine it takes milliseconds
 			t.Errorf("%s took %s", name, took)
 		}
 		if strings.Contains(name, "bomb") && r.status == http.StatusOK && !strings.HasPrefix(name, "introspection") {
-			t.Errorf("%s is let through", name)
+			t.Errorf("%s is accepted", name)
 		}
 		if len(r.Errors) > 0 && len(r.text) > 16<<10 {
 			t.Errorf("%s is refused in %d bytes", name, len(r.text))
@@ -237,9 +237,9 @@ func TestOperationsEndInTime(t *testing.T) {
 	s.refuses(`{depotItem(id: "a", waitFor: ["nonsense"]) {id}}`, http.StatusOK, "BAD_USER_INPUT")
 }
 
-// Queries that wait cost a message each, and on a WebSocket nothing holds up the
-// next one.
-func TestSocketDoesNotRunAnyNumberOfQueriesAtOnce(t *testing.T) {
+// A waiting query costs a caller only one message on a WebSocket, so their number is
+// bounded.
+func TestSocketBoundsConcurrentQueries(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{Limits: server.Limits{Subscriptions: 2}})
 	waiting, free := make(chan struct{}, 3), make(chan struct{})
@@ -258,13 +258,13 @@ func TestSocketDoesNotRunAnyNumberOfQueriesAtOnce(t *testing.T) {
 	<-waiting
 	c.ask("3", query)
 	c.hearsCode("3", "OPERATION_LIMIT")
-	c.ask("4", watchItems) // is counted by itself
+	c.ask("4", watchItems) // is counted separately
 	s.begun(1)
 	s.answers(`{__typename}`, `{"__typename": "Query"}`)
 	close(free)
 	for range 4 { // two answers and their ends
 		if f, err := c.hear(); err != nil || f.ID != "1" && f.ID != "2" {
-			t.Fatalf("heard %s %s %s, error %v", f.Type, f.ID, f.Payload, err)
+			t.Fatalf("received %s %s %s, error %v", f.Type, f.ID, f.Payload, err)
 		}
 	}
 	c.ask("5", query)
@@ -312,7 +312,7 @@ func TestErrorsAreMasked(t *testing.T) {
 		}
 		for _, secret := range []string{text, "secret plan", "goroutine", ".go"} {
 			if strings.Contains(r.text, secret) {
-				t.Errorf("%q is told: %s", secret, r.text)
+				t.Errorf("the answer contains %q: %s", secret, r.text)
 			}
 		}
 	}
@@ -343,7 +343,7 @@ func TestErrorsAreMasked(t *testing.T) {
 		return nil
 	})
 	if r := s.refuses(query, http.StatusOK, "UNAVAILABLE"); strings.Contains(r.text, text) {
-		t.Errorf("the text of the store is told: %s", r.text)
+		t.Errorf("the answer contains the text of the store: %s", r.text)
 	}
 	for _, cause := range []string{text, "secret plan"} {
 		if !strings.Contains(s.log.String(), cause) {
@@ -373,8 +373,8 @@ func TestIdempotencyKey(t *testing.T) {
 	s.refuses(put, http.StatusBadRequest, "BAD_USER_INPUT", key(strings.Repeat("x", 2000)))
 	s.refuses(put, http.StatusBadRequest, "BAD_USER_INPUT", key("a\xffb"))
 	s.refuses(`mutation {depotItemPut(id: "a", group: "g", count: 1, tags: [], commandId: "other") {__typename}}`, http.StatusOK, "BAD_USER_INPUT", key("once"))
-	s.refuses(put, http.StatusOK, "FORBIDDEN", key("once"), as("user")) // somebody else's
-	// On a WebSocket it would be that of all commands.
+	s.refuses(put, http.StatusOK, "FORBIDDEN", key("once"), as("user")) // the id of another caller's command
+	// On a WebSocket the header would apply to all commands, so it is ignored.
 	c := s.connect("", key("socket"))
 	for i, want := range []string{"3", "4"} {
 		c.ask(want, put)

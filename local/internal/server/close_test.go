@@ -42,7 +42,7 @@ func TestCloseEndsStreamsAndNothingElse(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var closed sync.WaitGroup
-	closed.Go(func() { // beside what follows: the socket's end is a handshake
+	closed.Go(func() { // concurrently, because closing the socket is a handshake
 		if err := s.api.Close(ctx); err != nil {
 			t.Error(err)
 		}
@@ -75,7 +75,7 @@ func TestCloseWithinItsTime(t *testing.T) {
 	s.begun(1)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	// What is open cannot be gone at once; the next call waits for it.
+	// Open subscriptions cannot end at once; the next call waits for them.
 	if err := s.api.Close(ended); err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
@@ -87,9 +87,9 @@ func TestCloseWithinItsTime(t *testing.T) {
 	}
 }
 
-// A caller that asks for the largest file again and again and never reads is not
-// waited for.
-func TestCallerThatDoesNotReadAFileHoldsUpNoStop(t *testing.T) {
+// Close does not wait for a caller that requests the largest file repeatedly and never
+// reads.
+func TestCallerThatDoesNotReadDoesNotDelayClose(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{Limits: server.Limits{Timeout: time.Second}})
 	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
@@ -127,7 +127,7 @@ func TestHealthOfTheStore(t *testing.T) {
 		t.Errorf("healthz: %d %s", r.status, r.text)
 	}
 	if !strings.Contains(s.log.String(), "the disk is gone") {
-		t.Error("nothing is in the log")
+		t.Error("the log is empty")
 	}
 }
 
@@ -149,7 +149,7 @@ func parallel(t *testing.T, n int, f func(i int) error) {
 	wg.Wait()
 }
 
-// times is how often a test of leaks does something.
+// times returns the number of repetitions of a leak test.
 func times(n int) int {
 	if testing.Short() || raceEnabled {
 		return n / 10
@@ -176,14 +176,14 @@ func TestConnectionsThatComeAndGoLeaveNothing(t *testing.T) {
 			}
 		}
 		if i%4 == 0 {
-			return nil // before it has begun
+			return nil // before the subscription has started
 		}
 		if _, _, err := conn.Read(t.Context()); err != nil {
 			return err
 		}
 		switch i % 4 {
 		case 1:
-			return nil // without a word
+			return nil // without closing it
 		case 2:
 			if err := conn.Write(t.Context(), websocket.MessageText, []byte(`{"type": "complete", "id": "1"}`)); err != nil {
 				return err

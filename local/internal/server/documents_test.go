@@ -26,12 +26,12 @@ import (
 type generator struct {
 	*rand.Rand
 	schema *ast.Schema
-	known  []string // ids, cursors and positions that exist
+	known  []string // existing ids, cursors and positions
 
 	fragments strings.Builder
 	declared  []string
 	variables map[string]any
-	names     int // how many were made up
+	names     int // the number of generated names
 }
 
 func (g *generator) one(n int) bool { return g.IntN(n) == 0 }
@@ -53,7 +53,7 @@ func (g *generator) document() (text, operationName string) {
 		root, fields = g.schema.Subscription, 1
 	}
 	operations := slices.DeleteFunc(slices.Clone(root.Fields), func(f *ast.FieldDefinition) bool {
-		return strings.HasPrefix(f.Name, "__") || strings.HasSuffix(f.Name, "Crash") // a mistake of the application
+		return strings.HasPrefix(f.Name, "__") || strings.HasSuffix(f.Name, "Crash") // it panics
 	})
 	body := ""
 	for range fields {
@@ -103,7 +103,7 @@ func (g *generator) field(f *ast.FieldDefinition, depth int) string {
 	return text
 }
 
-// directive writes @skip or @include, rarely.
+// directive sometimes writes @skip or @include.
 func (g *generator) directive() string {
 	if !g.one(12) {
 		return ""
@@ -114,10 +114,10 @@ func (g *generator) directive() string {
 // selection writes the selections of an object or union.
 func (g *generator) selection(t *ast.Definition, depth int) string {
 	text, fields := "", t.Fields
-	if depth > 6 { // some objects have themselves in them
+	if depth > 6 { // some types are recursive
 		fields = slices.DeleteFunc(slices.Clone(fields), func(f *ast.FieldDefinition) bool { return g.schema.Types[f.Type.Name()].IsCompositeType() })
 	}
-	if len(fields) == 0 || g.one(6) { // always of a union, too
+	if len(fields) == 0 || g.one(6) { // unions always have it
 		text += " __typename"
 	}
 	if len(fields) == 0 && t.Kind != ast.Union {
@@ -131,7 +131,7 @@ func (g *generator) selection(t *ast.Definition, depth int) string {
 			text += g.field(pick(g, fields), depth)
 			continue
 		}
-		// A fragment, in place or by name, with a condition on the type or none.
+		// An inline or named fragment, with or without a type condition.
 		switch sub := g.selection(of, depth+1); {
 		case g.one(3):
 			name := g.name("F")
@@ -176,14 +176,14 @@ func (g *generator) argument(t *ast.Type) string {
 // enum is a value of an enum, which is written without quotes.
 type enum string
 
-// value makes up a value of a type.
+// value generates a value of a type.
 func (g *generator) value(t *ast.Type) any {
 	if !t.NonNull && g.one(12) {
 		return nil
 	}
 	if t.Elem != nil {
 		if g.one(6) {
-			return g.value(&ast.Type{NamedType: t.Elem.NamedType, Elem: t.Elem.Elem, NonNull: true}) // one for a list of it
+			return g.value(&ast.Type{NamedType: t.Elem.NamedType, Elem: t.Elem.Elem, NonNull: true}) // a single value for a list
 		}
 		list := []any{}
 		for range g.IntN(4) {
@@ -226,7 +226,7 @@ func (g *generator) value(t *ast.Type) any {
 	})
 }
 
-// literal writes a value as a document has it.
+// literal writes a value as a literal in a document.
 func literal(v any) string {
 	var parts []string
 	switch v := v.(type) {
@@ -251,13 +251,13 @@ func literal(v any) string {
 	return strings.TrimSpace(b.String())
 }
 
-// member is a member of a JSON object, in its place.
+// member is a member of a JSON object.
 type member struct {
 	key   string
 	value any // nil, bool, json.Number, string, []any, []member
 }
 
-// ordered reads JSON with the members of objects in order, and all of them.
+// ordered reads JSON and keeps all members of objects, in order.
 func ordered(d *json.Decoder) (any, error) {
 	token, err := d.Token()
 	object, list := []member{}, []any{}
@@ -290,21 +290,21 @@ func ordered(d *json.Decoder) (any, error) {
 	return token, err
 }
 
-// oracle says which members the answer to a document has, from the document alone.
+// oracle computes from a document which members its answer must have.
 type oracle struct {
 	schema    *ast.Schema
 	fragments ast.FragmentDefinitionList
 	variables map[string]any
 }
 
-// asked is a member that an answer has, and what is selected of it.
+// asked is an expected member of an answer with its selections.
 type asked struct {
 	key, name string
 	of        *ast.Type
 	selected  ast.SelectionSet
 }
 
-// members collects what is asked of an object of a type.
+// members collects the expected members of an object of a type.
 func (o *oracle) members(of string, selected ast.SelectionSet, into []asked) []asked {
 	for _, s := range selected {
 		switch s := s.(type) {
@@ -330,7 +330,7 @@ func (o *oracle) members(of string, selected ast.SelectionSet, into []asked) []a
 	return into
 }
 
-// holds reports whether an object of a type is of the type of a condition, too.
+// holds reports whether an object of a type satisfies a type condition.
 func (o *oracle) holds(condition, of string) bool {
 	return condition == of || slices.Contains(o.schema.Types[condition].Types, of)
 }
@@ -342,7 +342,7 @@ func (o *oracle) included(directives ast.DirectiveList) bool {
 	})
 }
 
-// check compares a value with what its field may have.
+// check checks a value against the type of its field.
 func (o *oracle) check(path string, got any, a asked) error {
 	if got == nil {
 		if a.of.NonNull {
@@ -402,7 +402,7 @@ func (o *oracle) check(path string, got any, a asked) error {
 	return nil
 }
 
-// checkObject compares an object of a type with what was asked of it.
+// checkObject checks the members of an object of a type.
 func (o *oracle) checkObject(path string, got any, of string, selected ast.SelectionSet) error {
 	object, ok := got.([]member)
 	want := o.members(of, selected, nil)
@@ -420,14 +420,14 @@ func (o *oracle) checkObject(path string, got any, of string, selected ast.Selec
 	return nil
 }
 
-// codes are those that a valid document may be answered with while nothing fails.
+// codes are the error codes that a valid document can get without an internal failure.
 var codes = []string{
 	"", "UNAUTHENTICATED", "FORBIDDEN", "BAD_USER_INPUT", "PAGE_SIZE", "TOO_LARGE", "WAIT_TIMEOUT",
 	"DEPTH_LIMIT", "ALIAS_LIMIT", "COMPLEXITY_LIMIT",
 }
 
-// Valid documents are answered: with data of the shape that was asked for, or with
-// errors that say what is wrong; never with an internal one.
+// Every valid document gets data of the requested shape or errors with a known code,
+// never an internal error.
 func FuzzDocuments(f *testing.F) {
 	base := rand.Uint64()
 	if s := os.Getenv("REVENTLESS_SEED"); s != "" {

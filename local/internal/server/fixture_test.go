@@ -15,12 +15,11 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// A depot has items, which everybody may see and Admin may remove; parcels, which
-// only their owner sees; and jobs, which are asynchronous.
+// The depot has items, which anyone may read and only Admin may remove; parcels, which
+// only their owner may read; and jobs, which are asynchronous.
 type (
 	itemCommand interface{ message.Typed }
-	// Put lays an item down; Paint needs a caller; Remove needs Admin; Crash is a
-	// mistake of the application.
+	// Anyone may send Put, authenticated callers Paint, and Admin Remove. Crash panics.
 	Put struct {
 		Group string   `json:"group"`
 		Count int64    `json:"count"`
@@ -30,7 +29,7 @@ type (
 	Paint  struct{ Color string }
 	Remove struct{}
 	Crash  struct{}
-	// Box may have a box in it.
+	// Box is a recursive type.
 	Box struct {
 		Label string `json:"label"`
 		Inner *Box   `json:"inner,omitempty"`
@@ -115,7 +114,7 @@ var items = readmodel.New(readmodel.Spec[itemRow]{
 type (
 	parcelCommand interface{ message.Typed }
 	parcelEvent   interface{ message.Typed }
-	// Post is for the owner that it names; Stop needs a caller.
+	// Post is for the owner that it names, Stop for authenticated callers.
 	Post struct {
 		Owner string `json:"owner"`
 		Lines []Line `json:"lines"`
@@ -213,8 +212,8 @@ func depot() *reventless.App {
 	}))
 }
 
-// store is a memory provider that tells who listens, and that calls a function
-// before some of its calls.
+// store is a memory provider that counts its subscribers and calls a hook before some
+// operations.
 type store struct {
 	*memory.Provider
 	before     atomic.Pointer[func(ctx context.Context, call string) error]
@@ -226,7 +225,7 @@ func newStore() *store {
 	return &store{Provider: memory.New(nil), subscribed: make(chan struct{}, 1<<16)}
 }
 
-// hook has f called before calls; an error is their answer.
+// hook sets the function that is called before operations; they fail with its error.
 func (s *store) hook(f func(ctx context.Context, call string) error) { s.before.Store(&f) }
 
 func (s *store) call(ctx context.Context, name string) error {

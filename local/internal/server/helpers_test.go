@@ -31,12 +31,12 @@ import (
 	"github.com/reventless-go/reventless/local/internal/server"
 )
 
-// TestMain fails when goroutines are left: every test closes its servers.
+// TestMain fails if goroutines leak: every test closes its servers.
 func TestMain(m *testing.M) {
 	before := runtime.NumGoroutine()
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()
-	fuzzing := flag.Lookup("test.fuzz").Value.String() != "" // has goroutines of its own
+	fuzzing := flag.Lookup("test.fuzz").Value.String() != "" // runs its own goroutines
 	if code == 0 && !fuzzing && !settled(func() bool { return runtime.NumGoroutine() <= before }) {
 		fmt.Fprintf(os.Stderr, "goroutines leak: %d before, %d after\n", before, runtime.NumGoroutine())
 		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
@@ -45,7 +45,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// patience is how long a test waits for what has to come. Only a fault uses it up.
+// patience bounds how long a test waits for an event. Only a failing test waits that
+// long.
 const patience = 2 * time.Minute
 
 // settled waits until ok holds.
@@ -58,7 +59,7 @@ func settled(ok func() bool) bool {
 	return false
 }
 
-// site is a depot that is served.
+// site is a server of the depot.
 type site struct {
 	t     testing.TB
 	store *store
@@ -68,7 +69,7 @@ type site struct {
 	log   *written
 }
 
-// written are log lines, or what else is written.
+// written collects what is written to it.
 type written struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -115,7 +116,7 @@ func serve(t testing.TB, opts server.Options) *site {
 	s.http = httptest.NewUnstartedServer(s.api)
 	s.http.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		if tcp, ok := c.(*net.TCPConn); ok {
-			_ = tcp.SetWriteBuffer(16 << 10) // so that who does not read is soon waited for
+			_ = tcp.SetWriteBuffer(16 << 10) // so that a caller that does not read blocks the server soon
 		}
 		return ctx
 	}
@@ -135,7 +136,7 @@ func serve(t testing.TB, opts server.Options) *site {
 	return s
 }
 
-// byToken are options with tokens in place of dev users.
+// byToken returns options with tokens instead of dev users.
 func byToken(t testing.TB) server.Options {
 	t.Helper()
 	v, err := identity.New(t.Context(), identity.Options{Secret: secret})
@@ -145,7 +146,7 @@ func byToken(t testing.TB) server.Options {
 	return server.Options{Identity: v}
 }
 
-// token is one that ends at expires.
+// token returns a token of a user.
 func token(t testing.TB, user string, expires time.Time, roles ...string) string {
 	t.Helper()
 	claims := jwt.MapClaims{"sub": user, "exp": float64(expires.UnixMilli()) / 1000, "roles": roles}
@@ -156,7 +157,7 @@ func token(t testing.TB, user string, expires time.Time, roles ...string) string
 	return text
 }
 
-// put lays an item down, past the API, and waits until it is projected.
+// put puts an item without the API and waits until it is projected.
 func (s *site) put(id string, data string) {
 	s.t.Helper()
 	s.send("Item", "Put", id, data)
@@ -178,7 +179,7 @@ func (s *site) idle() {
 	}
 }
 
-// call is a request to /graphql that is being made.
+// call is a request to /graphql.
 type call struct {
 	method, path string
 	header       http.Header
@@ -199,7 +200,7 @@ func body(text string) option        { return func(c *call) { c.raw = strings.Ne
 func method(m string) option         { return func(c *call) { c.method = m } }
 func at(path string) option          { return func(c *call) { c.path = path } }
 
-// reply is an answer of HTTP, read to its end.
+// reply is an HTTP response.
 type reply struct {
 	status int
 	header http.Header
@@ -207,7 +208,7 @@ type reply struct {
 	answer
 }
 
-// answer is one of GraphQL.
+// answer is a GraphQL response.
 type answer struct {
 	Data   json.RawMessage `json:"data"`
 	Errors []failure       `json:"errors"`
@@ -220,7 +221,7 @@ type failure struct {
 	Extensions map[string]any `json:"extensions"`
 }
 
-// code is that of the first error, empty without one.
+// code returns the code of the first error, or empty.
 func (a answer) code() string {
 	if len(a.Errors) == 0 {
 		return ""
@@ -283,7 +284,7 @@ func (s *site) do(query string, opts ...option) reply {
 	return r
 }
 
-// answers checks that a query is answered with data, and no errors.
+// answers checks that the response to a query has the data and no errors.
 func (s *site) answers(query, data string, opts ...option) reply {
 	s.t.Helper()
 	r := s.do(query, opts...)
@@ -310,7 +311,7 @@ func short(text string) string {
 	return text
 }
 
-// same compares texts of JSON.
+// same reports whether two JSON texts have the same value.
 func same(a, b string) bool {
 	var x, y any
 	return json.Unmarshal([]byte(a), &x) == nil && json.Unmarshal([]byte(b), &y) == nil && reflect.DeepEqual(x, y)
@@ -362,7 +363,7 @@ func (c *socket) say(f frame) {
 	}
 }
 
-// ask begins an operation.
+// ask starts an operation.
 func (c *socket) ask(id, query string) {
 	c.t.Helper()
 	payload, err := json.Marshal(map[string]string{"query": query})
@@ -372,7 +373,7 @@ func (c *socket) ask(id, query string) {
 	c.say(frame{Type: "subscribe", ID: id, Payload: payload})
 }
 
-// hear returns the next message that is no ping.
+// hear returns the next message except pings.
 func (c *socket) hear() (frame, error) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
@@ -395,16 +396,16 @@ func (c *socket) hears(want frame) {
 	c.t.Helper()
 	f, err := c.hear()
 	if err != nil || f.Type != want.Type || f.ID != want.ID || len(want.Payload) > 0 && !same(string(f.Payload), string(want.Payload)) {
-		c.t.Fatalf("heard %s %s %s, error %v; want %s %s %s", f.Type, f.ID, f.Payload, err, want.Type, want.ID, want.Payload)
+		c.t.Fatalf("received %s %s %s, error %v; want %s %s %s", f.Type, f.ID, f.Payload, err, want.Type, want.ID, want.Payload)
 	}
 }
 
-// hearsCode waits for an error of an operation and its end.
+// hearsCode expects an error of an operation and the end of the operation.
 func (c *socket) hearsCode(id, code string) {
 	c.t.Helper()
 	f, err := c.hear()
 	if got := codeOf(f); err != nil || f.ID != id || got != code {
-		c.t.Fatalf("heard %s %s %s, error %v; want the code %s", f.Type, f.ID, f.Payload, err, code)
+		c.t.Fatalf("received %s %s %s, error %v; want the code %s", f.Type, f.ID, f.Payload, err, code)
 	}
 	c.hears(frame{Type: "complete", ID: id})
 }
@@ -419,7 +420,7 @@ func codeOf(f frame) string {
 	return a.code()
 }
 
-// hearsClose waits for the end of the socket.
+// hearsClose waits until the socket is closed.
 func (c *socket) hearsClose(code websocket.StatusCode) {
 	c.t.Helper()
 	for {
@@ -480,7 +481,7 @@ func (e *events) hears(name, data string) {
 	e.t.Helper()
 	n, d, ok := e.next()
 	if !ok || n != name || data != "" && !same(d, data) {
-		e.t.Fatalf("heard %s %s (%v), error %v; want %s %s", n, d, ok, e.lines.Err(), name, data)
+		e.t.Fatalf("received %s %s (%v), error %v; want %s %s", n, d, ok, e.lines.Err(), name, data)
 	}
 }
 
@@ -489,12 +490,12 @@ func (e *events) hearsCode(code string) {
 	_, d, _ := e.next()
 	var a answer
 	if err := json.Unmarshal([]byte(d), &a); err != nil || a.code() != code {
-		e.t.Fatalf("heard %s, error %v; want the code %s", d, err, code)
+		e.t.Fatalf("received %s, error %v; want the code %s", d, err, code)
 	}
 	e.hears("complete", "")
 }
 
-// begun waits until n more subscriptions have begun.
+// begun waits until n more subscriptions have started.
 func (s *site) begun(n int) {
 	s.t.Helper()
 	timeout := time.After(patience)
@@ -502,7 +503,7 @@ func (s *site) begun(n int) {
 		select {
 		case <-s.store.subscribed:
 		case <-timeout:
-			s.t.Fatalf("%d subscriptions did not begin", n)
+			s.t.Fatalf("%d subscriptions did not start", n)
 		}
 	}
 }

@@ -75,7 +75,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 			_ = socket.CloseNow()
 		}
 	}
-	// Rows of somebody else do not exist.
+	// Rows of other owners are not visible.
 	s.answers(`{depotParcel(id: "of-ann") {owner} depotParcels {edges {node {id}}}}`,
 		`{"depotParcel": null, "depotParcels": {"edges": []}}`, bearer(tokens["bob"]))
 	s.answers(`{depotParcel(id: "of-ann") {owner}}`, `{"depotParcel": {"owner": "ann"}}`, bearer(tokens["ann"]))
@@ -89,7 +89,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	ann.hears(frame{Type: "next", ID: "1", Payload: json.RawMessage(`{"data": {"depotParcelChanged": {"id": "one"}}}`)})
 }
 
-func TestTokensThatDoNotCount(t *testing.T) {
+func TestInvalidTokensAreRefused(t *testing.T) {
 	t.Parallel()
 	s := serve(t, byToken(t))
 	const anyone = `{depotItem(id: "a") {id}}`
@@ -132,7 +132,7 @@ func TestTokenThatExpiresEndsItsSubscriptions(t *testing.T) {
 	e.hears("next", change("ADDED", "a", `{"count": 1}`))
 	e.hearsCode("UNAUTHENTICATED")
 	ended := map[string]int{}
-	for range 4 { // in no order between the two
+	for range 4 { // in any order
 		f, err := c.hear()
 		if err != nil {
 			t.Fatal(err)
@@ -140,10 +140,10 @@ func TestTokenThatExpiresEndsItsSubscriptions(t *testing.T) {
 		ended[f.ID+" "+f.Type+" "+codeOf(f)]++
 	}
 	if want := "map[1 complete :1 1 next UNAUTHENTICATED:1 2 complete :1 2 next UNAUTHENTICATED:1]"; fmt.Sprint(ended) != want {
-		t.Errorf("heard %v, want %s", ended, want)
+		t.Errorf("received %v, want %s", ended, want)
 	}
 	if time.Now().Before(expires) {
-		t.Error("it ended before the token did")
+		t.Error("it ended before the token expired")
 	}
 	for i, query := range []string{`{depotItem(id: "a") {id}}`, `mutation {depotItemPaint(id: "a", color: "red") {__typename}}`, watchItems} {
 		id := fmt.Sprint("late", i)
@@ -171,7 +171,7 @@ func TestDevUsersAreForThisMachine(t *testing.T) {
 			}
 		}
 		if _, _, err := s.dial(toHost(name)); err == nil {
-			t.Errorf("a WebSocket to %s is let in", name)
+			t.Errorf("a WebSocket to %s is accepted", name)
 		}
 	}
 	for _, name := range []string{"localhost", "localhost:8080", "127.0.0.1:1", "[::1]:8080"} {
@@ -185,7 +185,7 @@ func TestDevUsersAreForThisMachine(t *testing.T) {
 	s.connect("", with("Origin", s.http.URL))
 }
 
-// They would be compared with what browsers send, and never be equal.
+// Such an origin would never match the header that browsers send.
 func TestOriginsThatNoBrowserSendsAreRefused(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
@@ -218,7 +218,7 @@ func TestOriginsThatAreAllowed(t *testing.T) {
 		if r := s.answers(query, `{"depotItem": null}`, with("Origin", origin)); r.header.Get("Access-Control-Allow-Origin") != origin {
 			t.Errorf("no headers for %s", origin)
 		}
-		// An error has to be readable, too.
+		// A page must be able to read errors, too.
 		if r := s.refuses(query, http.StatusUnauthorized, "UNAUTHENTICATED", with("Origin", origin), bearer("x")); r.header.Get("Access-Control-Allow-Origin") != origin {
 			t.Errorf("no headers for %s with an error", origin)
 		}
@@ -233,7 +233,7 @@ func TestOriginsThatAreAllowed(t *testing.T) {
 			t.Errorf("headers for %s", origin)
 		}
 		if _, _, err := s.dial(with("Origin", origin)); err == nil {
-			t.Errorf("a WebSocket from %s is let in", origin)
+			t.Errorf("a WebSocket from %s is accepted", origin)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 )
 
-// FuzzParams holds the decoding of requests to what package json makes of them.
+// FuzzParams compares the decoding of requests with that of package json.
 func FuzzParams(f *testing.F) {
 	for _, body := range []string{
 		``, `{}`, ` { } `, `null`, `[]`, `"query"`, `{"query":"{a}"}`, `{"query":null}`, `{"query":1}`, `{"Query":"{a}"}`, `{"query":"a","query":"b"}`,

@@ -2,5 +2,5 @@
 
 package server_test
 
-// raceEnabled says that the race detector watches, which takes its time.
+// raceEnabled reports whether the race detector is on, which makes tests slower.
 const raceEnabled = true

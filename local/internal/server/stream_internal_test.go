@@ -24,6 +24,6 @@ func TestPingBehindTheEndOfARequestIsHarmless(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = r.Body.Close()
-	s.Close() // waits for the request to be over
+	s.Close() // waits for the end of the request
 	(<-ping)()
 }

@@ -40,9 +40,9 @@ func TestSubscriptionsByWebSocket(t *testing.T) {
 		heard[f.ID] = string(f.Payload)
 	}
 	if !same(heard["all"], change("ADDED", "b", `{"count": 2}`)) || !same(heard["one"], `{"data": {"it": {"__typename": "DepotItemChange", "kind": "ADDED"}}}`) {
-		t.Fatalf("heard %v", heard)
+		t.Fatalf("received %v", heard)
 	}
-	// Queries and mutations go over the socket, too.
+	// The socket also accepts queries and mutations.
 	c.ask("query", `{depotItem(id: "a") {count}}`)
 	c.hears(frame{Type: "next", ID: "query", Payload: json.RawMessage(`{"data": {"depotItem": {"count": 1}}}`)})
 	c.hears(frame{Type: "complete", ID: "query"})
@@ -50,7 +50,7 @@ func TestSubscriptionsByWebSocket(t *testing.T) {
 	c.hears(frame{Type: "complete", ID: "all"})
 	c.ask("mutation", `mutation {depotItemPut(id: "b", group: "g", count: 3, tags: []) {... on CommandAccepted {sequenceNr}}}`)
 	heard = map[string]string{}
-	for range 3 { // in no order: one next of the subscription, the answer and its end
+	for range 3 { // in any order: one next of the subscription, the answer and its end
 		f, err := c.hear()
 		if err != nil {
 			t.Fatal(err)
@@ -58,11 +58,11 @@ func TestSubscriptionsByWebSocket(t *testing.T) {
 		heard[f.ID+" "+f.Type] = string(f.Payload)
 	}
 	if !same(heard["mutation next"], `{"data": {"depotItemPut": {"sequenceNr": 2}}}`) || !same(heard["one next"], `{"data": {"it": {"__typename": "DepotItemChange", "kind": "UPDATED"}}}`) {
-		t.Fatalf("heard %v", heard)
+		t.Fatalf("received %v", heard)
 	}
 	c.say(frame{Type: "ping"})
 	c.hears(frame{Type: "pong"})
-	// An error before anything is run ends the operation, not the socket.
+	// An error before execution ends the operation, not the socket.
 	c.ask("bad", `{nothing}`)
 	c.hearsCode("bad", "GRAPHQL_VALIDATION_FAILED")
 	c.ask("two", `subscription {depotItemChanged {id} depotParcelChanged {id}}`)
@@ -80,7 +80,7 @@ func TestSubscriptionsByWebSocket(t *testing.T) {
 	}
 }
 
-func TestOutcomeOfAnAsynchronousCommandIsTold(t *testing.T) {
+func TestOutcomeOfAnAsynchronousCommandIsPublished(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
 	c := s.connect(`{"x-user": "user"}`)
@@ -114,12 +114,12 @@ func TestWebSocketHandshake(t *testing.T) {
 		t.Log(name)
 		c0.hearsClose(c.code)
 	}
-	c := s.connect("null", as("user")) // without a payload the header says who
+	c := s.connect("null", as("user")) // without a payload the header identifies the caller
 	c.ask("1", `mutation {depotItemPaint(id: "b", color: "red") {__typename}}`)
 	c.hears(frame{Type: "next", ID: "1", Payload: json.RawMessage(`{"data": {"depotItemPaint": {"__typename": "CommandRejected"}}}`)})
 
-	// The runtime would answer these without a code, and log them past the server's
-	// logger.
+	// The runtime would answer these without a code and not log them with the
+	// server's logger.
 	for name, c := range map[string]struct {
 		opts   []option
 		status int
@@ -135,7 +135,7 @@ func TestWebSocketHandshake(t *testing.T) {
 		}
 	}
 
-	// The forerunner of the protocol, and none, are refused.
+	// The older protocol and a missing protocol are refused.
 	for _, protocol := range []string{"", "graphql-ws", "soap"} {
 		r := s.do("", method(http.MethodGet), with("Connection", "Upgrade"), with("Upgrade", "websocket"), with("Sec-Websocket-Version", "13"),
 			with("Sec-Websocket-Key", "MDEyMzQ1Njc4OWFiY2RlZg=="), with("Sec-Websocket-Protocol", protocol))
@@ -145,8 +145,8 @@ func TestWebSocketHandshake(t *testing.T) {
 	}
 }
 
-// The runtime leaves such a connection alone, and nobody would read from it again.
-func TestConnectionInitThatIsNoObjectLeavesNoConnection(t *testing.T) {
+// The runtime would leave such a connection open without reading from it.
+func TestInvalidConnectionInitClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{Limits: server.Limits{Timeout: time.Second}})
 	conn, _, err := s.dial()
@@ -160,7 +160,7 @@ func TestConnectionInitThatIsNoObjectLeavesNoConnection(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, text, err := conn.Read(ctx); err == nil || ctx.Err() != nil {
-		t.Errorf("heard %s, error %v; want the end of the connection", text, err)
+		t.Errorf("received %s, error %v; want the end of the connection", text, err)
 	}
 }
 
@@ -185,7 +185,7 @@ func TestSubscriptionsByServerSentEvents(t *testing.T) {
 	}
 	s.send("Item", "Remove", "a", `{}`)
 	all.hears("next", change("REMOVED", "a", "null"))
-	// Anything can be asked for so.
+	// Queries can be sent this way, too.
 	query := s.listen(`{depotItem(id: "b") {count}}`)
 	query.hears("next", `{"data": {"depotItem": {"count": 2}}}`)
 	query.hears("complete", "")
@@ -199,11 +199,11 @@ func TestSubscriptionsNeedAStream(t *testing.T) {
 	s.refuses(watchItems, http.StatusOK, "BAD_USER_INPUT", with("Accept", "application/json, text/event-stream"))
 }
 
-func TestSlowReaderHoldsUpNobody(t *testing.T) {
+func TestSlowReaderDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{Limits: server.Limits{Timeout: time.Second}})
 	transport, _ := s.http.Client().Transport.(*http.Transport)
-	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) { // with little room of its own
+	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) { // with a small buffer
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			err = tcp.SetReadBuffer(8 << 10)
@@ -214,15 +214,15 @@ func TestSlowReaderHoldsUpNobody(t *testing.T) {
 	slow.ask("1", `subscription {depotItemChanged {row {tags}}}`)
 	quick.ask("1", watchItems)
 	s.begun(3)
-	_ = slowEvents // nobody reads it
+	_ = slowEvents // it is never read
 	long := strings.Repeat("x", 64<<10)
 	for end := time.Now().Add(patience); s.store.listening.Load() > 1 && time.Now().Before(end); {
 		s.put("a", `{"group": "g", "count": 1, "tags": ["`+long+`"]}`)
 		if f, err := quick.hear(); err != nil || f.Type != "next" {
-			t.Fatalf("the other subscription heard %v, error %v", f, err)
+			t.Fatalf("the other subscription received %v, error %v", f, err)
 		}
 	}
 	if !settled(func() bool { return s.store.listening.Load() == 1 }) {
-		t.Errorf("%d subscriptions are left, want that of the quick reader", s.store.listening.Load())
+		t.Errorf("%d subscriptions are left, want only that of the fast reader", s.store.listening.Load())
 	}
 }

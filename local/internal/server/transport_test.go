@@ -35,10 +35,10 @@ func TestQueriesByPostAndGet(t *testing.T) {
 			`{"depotItemsByByGroup": {"edges": [{"node": {"id": "bolt"}}], "pageInfo": {"hasNextPage": true, "hasPreviousPage": false}}}`, m)
 		s.answers(`query($f: DepotItemFilter) {depotItems(filter: $f, orderBy: {field: count, direction: DESC}) {edges {node {id}}}}`,
 			`{"depotItems": {"edges": [{"node": {"id": "bolt"}}, {"node": {"id": "nut"}}]}}`, m, vars(`{"f": {"count": {"less": 10}}}`))
-		// A field that is asked for twice is there once, with all that was asked for.
+		// The selections of a field that occurs twice are merged.
 		s.answers(`{depotItem(id: "bolt") {box {label}} ... {depotItem(id: "bolt") {box {inner {label}}}}}`,
 			`{"depotItem": {"box": {"label": "outer", "inner": {"label": "inner"}}}}`, m)
-		// Fragments may be told to come later; all of it comes at once.
+		// @defer is accepted; the whole answer comes at once.
 		s.answers(`{depotItem(id: "bolt") {id ... @defer {count}}}`, `{"depotItem": {"id": "bolt", "count": 7}}`, m)
 	}
 }
@@ -64,10 +64,10 @@ func TestMutationsAnswerUnions(t *testing.T) {
 		`{"depotItem": {"count": 1, "tags": ["t"], "box": {"inner": {"label": "m"}}}}`, vars(`{"at": ["`+put1.DepotItemPut.Position+`"]}`))
 	s.answers(`mutation {depotItemPaint(id: "b", color: "red") {__typename ... on CommandRejected {code} ... on CommandAccepted {position}}}`,
 		`{"depotItemPaint": {"__typename": "CommandRejected", "code": "NotThere"}}`, as("user"))
-	// One value stands for a list of it, in a variable, too.
+	// A single value is accepted for a list, also in a variable.
 	s.answers(`mutation($tags: [String!]!) {depotItemPut(id: "one", group: "g", count: 1, tags: $tags) {__typename}}`,
 		`{"depotItemPut": {"__typename": "CommandAccepted"}}`, vars(`{"tags": "t"}`))
-	// A fragment on the union itself, and mutations one after the other.
+	// A fragment on the union itself, and two mutations in order.
 	s.answers(`mutation {a: depotItemPut(id: "c", group: "g", count: 1, tags: []) {...R} b: depotItemPaint(id: "c", color: "red") {...R}}
 		fragment R on CommandResult {... on CommandAccepted {sequenceNr}}`,
 		`{"a": {"sequenceNr": 1}, "b": {"sequenceNr": 2}}`, as("user"))
@@ -81,7 +81,7 @@ func TestMutationsAnswerUnions(t *testing.T) {
 		`{"depotLine": {"text": "y"}, "depotLineItems": {"edges": [{"node": {"text": "y"}}]}}`, as("user"))
 }
 
-func TestWhatGetMayNotDo(t *testing.T) {
+func TestGetIsOnlyForQueries(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
 	get := method(http.MethodGet)
@@ -115,13 +115,13 @@ func TestAnswersHaveTheTypeThatWasAskedFor(t *testing.T) {
 			}
 		}
 	}
-	// What is refused before it is run is a 4xx.
+	// A request that is refused before execution has a status of 4xx.
 	s.refuses(`{nothing}`, http.StatusUnprocessableEntity, "GRAPHQL_VALIDATION_FAILED", with("Accept", plain))
 	s.refuses(`{nothing}`, http.StatusBadRequest, "GRAPHQL_VALIDATION_FAILED", with("Accept", response))
 	s.refuses(`{`, http.StatusBadRequest, "GRAPHQL_PARSE_FAILED", with("Accept", response))
 }
 
-// What one caller may see is not for the next one that asks the same URL.
+// A cache must not return the response for one caller to another.
 func TestAnswersAreNotKeptByCaches(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
@@ -132,7 +132,7 @@ func TestAnswersAreNotKeptByCaches(t *testing.T) {
 	}
 }
 
-func TestRequestsThatAreNoGraphQL(t *testing.T) {
+func TestInvalidRequests(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
 	const bad, query = "BAD_USER_INPUT", `{depotItem(id: "a") {id}}`
@@ -152,14 +152,15 @@ func TestRequestsThatAreNoGraphQL(t *testing.T) {
 			t.Errorf("%s /graphql answered %d, Allow %q", m, r.status, r.header.Get("Allow"))
 		}
 	}
-	// A client of HTTP/2 that asks whether the server speaks it is a client of HTTP/1.1.
+	// A request to upgrade to HTTP/2 is answered with HTTP/1.1.
 	s.answers(query, `{"depotItem": null}`, with("Upgrade", "h2c"), with("Connection", "Upgrade"))
 	if strings.Contains(s.log.String(), "query") {
 		t.Errorf("payloads in the log: %s", s.log)
 	}
 }
 
-// What took effect is told, also when a later mutation of the document is refused.
+// The answer reports a mutation that took effect, also when a later mutation of the
+// document is refused.
 func TestRefusedMutationDoesNotHideTheOneBeforeIt(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
@@ -169,7 +170,7 @@ func TestRefusedMutationDoesNotHideTheOneBeforeIt(t *testing.T) {
 	}
 }
 
-func TestErrorsTellWhere(t *testing.T) {
+func TestErrorsHaveAPath(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
 	s.put("bolt", boltData)
@@ -184,7 +185,7 @@ func TestErrorsTellWhere(t *testing.T) {
 	if got := r.Errors[1]; got.Extensions["code"] != "UNAUTHENTICATED" || len(got.Path) != 1 || got.Path[0] != "c" {
 		t.Errorf("the second error is %v", got)
 	}
-	// A row that cannot be shown takes its list along, and nothing beside it.
+	// An invalid row makes its list null, and nothing else.
 	r = s.refuses(`{a: depotItem(id: "bolt") {id} depotItemsByByGroup(group: "huge") {edges {node {count}}}}`, http.StatusOK, "INTERNAL")
 	if !same(string(r.Data), `{"a": {"id": "bolt"}, "depotItemsByByGroup": null}`) {
 		t.Errorf("data is %s", r.Data)
@@ -192,16 +193,16 @@ func TestErrorsTellWhere(t *testing.T) {
 	if got, want := r.Errors[0].Path, `["depotItemsByByGroup","edges",0,"node","count"]`; !same(mustJSON(got), want) {
 		t.Errorf("the path is %v, want %s", got, want)
 	}
-	// The first two are read as a whole before they are run.
+	// Errors in the document itself have locations.
 	for query, code := range map[string]string{"{nothing}": "GRAPHQL_VALIDATION_FAILED", "{a b": "GRAPHQL_PARSE_FAILED"} {
 		r = s.refuses(query, http.StatusUnprocessableEntity, code)
 		if len(r.Errors[0].Locations) == 0 {
-			t.Errorf("%s is without a location: %s", query, r.text)
+			t.Errorf("%s has no location: %s", query, r.text)
 		}
 	}
 	for _, query := range []string{`{depotItems(first: -1) {edges {cursor}}}`, `{depotItems(first: 1, last: 1) {edges {cursor}}}`, `{depotItems(first: 2, after: "nonsense") {edges {cursor}}}`} {
 		if r = s.refuses(query, http.StatusOK, "BAD_USER_INPUT"); len(r.Errors[0].Path) != 1 {
-			t.Errorf("%s is without a path: %s", query, r.text)
+			t.Errorf("%s has no path: %s", query, r.text)
 		}
 	}
 }
@@ -217,7 +218,7 @@ func mustJSON(v any) string {
 func TestIntrospection(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
-	// All that there is to be asked for.
+	// All fields of introspection.
 	const all = `query IntrospectionQuery {__schema {
 		__typename description queryType {name} mutationType {name} subscriptionType {name} types {...FullType}
 		directives {name description isRepeatable locations args(includeDeprecated: true) {...InputValue}}}}
@@ -276,7 +277,7 @@ func TestOtherPages(t *testing.T) {
 			t.Errorf("%s %s: %d %s %s", c.method, c.path, r.status, r.header.Get("Content-Type"), short(r.text))
 		}
 		if r.header.Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%s %s is without nosniff", c.method, c.path)
+			t.Errorf("%s %s has no nosniff header", c.method, c.path)
 		}
 		if policy := r.header.Get("Content-Security-Policy"); strings.HasPrefix(c.contentType, "text/html") && (!strings.Contains(policy, "default-src 'none'") || !strings.Contains(policy, "frame-ancestors 'none'")) {
 			t.Errorf("%s %s has the policy %q", c.method, c.path, policy)

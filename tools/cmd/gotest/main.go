@@ -35,12 +35,12 @@ func main() {
 	}
 }
 
-// summary is what the tests of all runs came to.
+// summary has the results of all runs.
 type summary struct {
 	out                     io.Writer
 	passed, failed, skipped int
-	// seconds has the time of each test. Parallel subtests run when their test has
-	// ended, so that the longest of them may be its time.
+	// seconds has the time of each test. Parallel subtests run after the body of their
+	// test, so its time is at least that of the longest subtest.
 	seconds map[string]float64
 	without []string // the programs whose tests are left out
 	leftOut int      // how many of the skipped tests are left out
@@ -68,7 +68,7 @@ func (s *summary) run(args []string) error {
 		return err
 	}
 	if err := cmd.Wait(); err != nil && s.failed == failed {
-		s.failed++ // without a test that says so
+		s.failed++ // no test reported the failure
 	}
 	fmt.Fprintf(s.out, "-- %s: %s: %.0f s\n", args[0], command, time.Since(began).Seconds())
 	return nil
@@ -80,7 +80,7 @@ type event struct {
 	Elapsed                       float64
 }
 
-// leftOut is what package internal/testenv says when it skips a test.
+// leftOut is the message of package internal/testenv when it skips a test.
 const leftOut = "left out: needs "
 
 // read reads the events of a run and prints what "go test" prints without -v.
@@ -92,7 +92,7 @@ func (s *summary) read(r io.Reader) error {
 	for lines.Scan() {
 		var e event
 		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			fmt.Fprintln(s.out, lines.Text()) // the go command's own
+			fmt.Fprintln(s.out, lines.Text()) // from the go command itself
 			continue
 		}
 		k := key{e.Package, e.Test}
@@ -118,7 +118,7 @@ func (s *summary) read(r io.Reader) error {
 			if e.Test != "" {
 				continue
 			}
-			for other, text := range output { // tests that the end of the package cut off
+			for other, text := range output { // tests that had not ended when the package ended
 				if other.pkg == e.Package {
 					s.failed++
 					s.show(text)
@@ -130,7 +130,7 @@ func (s *summary) read(r io.Reader) error {
 	return lines.Err()
 }
 
-// show prints the output of what failed, its result first.
+// show prints the output of a failed test or package, starting with the result.
 func (s *summary) show(output []string) {
 	if i := slices.IndexFunc(output, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), "--- ") }); i > 0 {
 		result := output[i]

@@ -1,10 +1,10 @@
-// Command words looks for words that must not come back, in the comments and strings
-// of Go files and in Markdown, in all files that git tracks:
+// Command words finds banned words in all files that git tracks: in Markdown, and in
+// the comments and strings of Go files:
 //
 //	words [FOLDER]
 //
-// FOLDER/docs/words.txt has a line "REGULAR EXPRESSION -> REPLACEMENT" for each. A line
-// of text that ends with "words:allow" and a reason in a comment is left alone.
+// FOLDER/docs/words.txt has a line "REGULAR EXPRESSION -> REPLACEMENT" for each banned
+// word. A line of text with a comment "words:allow REASON" is not checked.
 package main
 
 import (
@@ -38,7 +38,7 @@ func main() {
 	}
 }
 
-// exempt are the files that have the words on purpose.
+// exempt are the files that contain banned words intentionally.
 var exempt = []string{"docs/glossary.md", "docs/words.txt", "tools/cmd/words/main_test.go"}
 
 func run(dir string, out io.Writer) (found int, err error) {
@@ -57,7 +57,7 @@ func run(dir string, out io.Writer) (found int, err error) {
 	for _, name := range strings.Fields(string(files)) {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) || slices.Contains(exempt, name) {
-			continue // the first is deleted, but not yet in git
+			continue // it is deleted, but git still tracks it
 		} else if err != nil {
 			return 0, err
 		}
@@ -75,7 +75,7 @@ func run(dir string, out io.Writer) (found int, err error) {
 	return found, nil
 }
 
-// word is what must not be written, and what to write.
+// word is a banned word with its replacement.
 type word struct {
 	pattern     *regexp.Regexp
 	replacement string
@@ -109,7 +109,7 @@ type prose struct {
 	allow  map[int]bool
 }
 
-// add appends a part of a line. It belongs to what is before it unless it is apart.
+// add appends a part of a line, which continues the text before it unless apart is set.
 func (p *prose) add(line int, part string, apart bool) {
 	separator := byte(' ')
 	if apart {
@@ -166,7 +166,7 @@ func ofGo(text []byte) prose {
 	}
 }
 
-// find returns what was found as "line: word -> replacement", in the order of lines.
+// find returns the findings as "line: word -> replacement", in the order of lines.
 func (p *prose) find(words []word) (found []string) {
 	type finding struct {
 		line int

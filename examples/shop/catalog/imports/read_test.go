@@ -9,7 +9,7 @@ import (
 
 const header = "productId,name,description,price\n"
 
-func TestBadRowsHarmNoOthers(t *testing.T) {
+func TestBadRowsDoNotAffectOthers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ row, want string }{
 		"missing columns":    {"p2,Mug", "line 3: it has 2 columns, not 4"},

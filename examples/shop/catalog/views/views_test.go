@@ -59,25 +59,6 @@ func TestProducts(t *testing.T) {
 		})
 }
 
-func TestPriceHistory(t *testing.T) {
-	t.Parallel()
-	later := noon.Add(time.Hour)
-	reventlesstest.ReadModel(t, views.PriceHistory).
-		Given(
-			reventlesstest.Event(product.Aggregate, "lantern", lantern, product.Renamed{Name: "Lamp"}).At(noon),
-			reventlesstest.Event(product.Aggregate, "lantern", product.PriceChanged{Price: 375}, product.PriceChanged{Price: 339}).At(later),
-			reventlesstest.Event(product.Aggregate, "lantern", product.Discontinued{}),
-			reventlesstest.Event(product.Aggregate, "mug", mug).At(noon),
-		).
-		ThenRows("lantern",
-			views.Price{Position: "000000000001.0000", Price: 339, At: noon},
-			views.Price{Position: "000000000002.0000", Price: 375, At: later},
-			views.Price{Position: "000000000002.0001", Price: 339, At: later},
-		).
-		ThenRows("mug", views.Price{Position: "000000000001.0000", Price: 165, At: noon}).
-		ThenRowCount(4)
-}
-
 // The catalog's events come in order: a change of what was never added is a fault.
 func TestChangeOfAMissingRow(t *testing.T) {
 	t.Parallel()

@@ -19,8 +19,7 @@ import (
 	"github.com/reventless-go/reventless/internal/api"
 )
 
-// accessCase is who calls, and whether the ids in the arguments are the caller's
-// own.
+// accessCase is a caller. own means that the ids in the arguments are the caller's.
 type accessCase struct {
 	name, who string
 	own       bool
@@ -28,7 +27,7 @@ type accessCase struct {
 
 var accessCases = []accessCase{{"nobody", nobody, false}, {"user", user, false}, {"user, of its own", user, true}, {"Admin", admin, false}}
 
-// What the cells of the table say beside codes of errors.
+// The cells of the table, apart from error codes.
 const (
 	allowed    = "yes"
 	ownRows    = "own rows"
@@ -71,8 +70,7 @@ func accessValue(name string, r api.Ref, c accessCase, row map[string]any) any {
 	return "someone"
 }
 
-// document writes a document that calls one operation and asks for the little that
-// tells whether there is an answer.
+// document writes a document that calls one operation with minimal fields.
 func document(o *api.Operation, fields string) string {
 	var declared, passed []string
 	for _, a := range o.Args {
@@ -88,7 +86,7 @@ func document(o *api.Operation, fields string) string {
 	return strings.ToLower(string(o.Kind)) + parameters + " { result: " + o.Name + arguments + " " + fields + " }"
 }
 
-// rowType is the type of the rows of an operation that reads some; nil for others.
+// rowType returns the row type of an operation that reads rows, or nil.
 func rowType(o *api.Operation) *api.Type {
 	switch o.Action {
 	case api.GetRow:
@@ -99,7 +97,7 @@ func rowType(o *api.Operation) *api.Type {
 	return nil
 }
 
-// hasRows reports whether an answer has a row.
+// hasRows reports whether a response has a row.
 func hasRows(t *testing.T, data json.RawMessage) bool {
 	t.Helper()
 	result := decode[struct{ Result map[string]any }](t, data).Result
@@ -107,8 +105,8 @@ func hasRows(t *testing.T, data json.RawMessage) bool {
 	return result != nil && (!isPage || len(edges) > 0)
 }
 
-// Every operation of the API is called by every kind of caller; the golden file
-// shows who may. "own rows" is an answer without the rows of others that Admin sees.
+// Every kind of caller calls every operation of the API; the golden file shows the
+// results. "own rows" means a response without the rows that Admin sees.
 func TestAccess(t *testing.T) {
 	t.Parallel()
 	served := seededShop(t).serve()
@@ -125,8 +123,8 @@ func TestAccess(t *testing.T) {
 		}
 	}
 
-	// Rows that exist, by the name of their type; that there are none would hide
-	// that someone sees them.
+	// An existing row of each type: without rows the test could not see that a caller may
+	// read them.
 	rows := map[string]map[string]any{}
 	for _, o := range schema.Operations {
 		row := rowType(o)
@@ -155,7 +153,7 @@ func TestAccess(t *testing.T) {
 	}
 
 	table := map[string][]string{}
-	// The commands come last: they would make rows that are the caller's own.
+	// The commands come last, because they create rows that the caller owns.
 	inOrder := slices.Clone(schema.Operations)
 	slices.SortStableFunc(inOrder, func(a, b *api.Operation) int { return strings.Compare(string(b.Kind), string(a.Kind)) })
 	for _, o := range inOrder {
@@ -204,15 +202,15 @@ func TestAccess(t *testing.T) {
 		t.Fatal(err)
 	}
 	if text != string(want) {
-		t.Errorf("who may do what differs from %s:\n%s\nif it is meant to, run go test with -update and look at the difference", path, text)
+		t.Errorf("the access table differs from %s:\n%s\nif the change is intended, run go test with -update and review the difference", path, text)
 	}
 }
 
 func key(o *api.Operation) string { return string(o.Kind) + " " + o.Name }
 
-// subscriptionAccess opens every subscription of every caller at once and stops the
-// program, which ends them: those that are refused with a code, the others without.
-// The rule is asked first, so a subscription that met the end was allowed.
+// subscriptionAccess opens every subscription as every caller and stops the program,
+// which ends them. A refused subscription has ended with an error code. The server checks
+// the rule first, so a subscription that the stop ended was allowed.
 func subscriptionAccess(t *testing.T, served *serving, schema *api.Schema) map[string][]string {
 	t.Helper()
 	table := map[string][]string{}

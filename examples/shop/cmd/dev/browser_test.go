@@ -21,8 +21,7 @@ import (
 	"github.com/reventless-go/reventless/internal/testenv"
 )
 
-// newBrowser starts a browser without a window, on an empty profile. It knows no
-// other host than this machine.
+// newBrowser starts a headless browser with an empty profile.
 func newBrowser(t *testing.T) context.Context {
 	t.Helper()
 	testenv.Needs(t, "chromium")
@@ -43,7 +42,7 @@ func newBrowser(t *testing.T) context.Context {
 	return ctx
 }
 
-// tab is a page of the browser, and what it did that it should not.
+// tab is a page of the browser with its unexpected events.
 type tab struct {
 	t    *testing.T
 	ctx  context.Context
@@ -54,7 +53,7 @@ type tab struct {
 	requests   int
 }
 
-// newTab opens a tab of the browser of ctx that is to talk to host only.
+// newTab opens a tab in the browser of ctx. The tab may send requests only to host.
 func newTab(ctx context.Context, t *testing.T, name, host string) *tab {
 	t.Helper()
 	b := &tab{t: t, name: name}
@@ -81,7 +80,7 @@ func newTab(ctx context.Context, t *testing.T, name, host string) *tab {
 	}))
 	t.Cleanup(cancel)
 	b.ctx = ctx
-	// The first action makes the tab, which lives as long as its context.
+	// The first action creates the tab, which exists as long as its context.
 	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -94,7 +93,7 @@ func (b *tab) requested(address, host string) {
 	b.requests++
 	b.mu.Unlock()
 	if err != nil || u.Host != host && !slices.Contains([]string{"data", "blob", "about"}, u.Scheme) {
-		b.complain("it asked for %s", address)
+		b.complain("request to %s", address)
 	}
 }
 
@@ -162,7 +161,7 @@ func (b *tab) shows(words ...string) {
 	}
 }
 
-// end closes the tab, which has to have behaved.
+// end closes the tab and reports its unexpected events.
 func (b *tab) end() {
 	b.t.Helper()
 	if err := chromedp.Cancel(b.ctx); err != nil && !errors.Is(err, context.Canceled) {
@@ -174,12 +173,12 @@ func (b *tab) end() {
 		b.t.Errorf("%s: %s", b.name, c)
 	}
 	if b.requests < 3 {
-		b.t.Errorf("%s: %d requests were seen: they are not listened to", b.name, b.requests)
+		b.t.Errorf("%s: the listener saw only %d requests", b.name, b.requests)
 	}
 }
 
 // The first page leads to GraphiQL, where its examples run: a query, a mutation,
-// and a subscription that tells what the mutation did.
+// and a subscription that shows the effect of the mutation.
 func TestExamplesInABrowser(t *testing.T) {
 	t.Parallel()
 	ctx := newBrowser(t)
@@ -195,11 +194,15 @@ func TestExamplesInABrowser(t *testing.T) {
 
 	second := newTab(first.ctx, t, "second tab", host)
 	second.example(served.url, "Every price, as it changes")
-	// Nothing says when the subscription is open: changes are made until one is told.
+	// Nothing reports when the subscription is open, so the test changes a price until
+	// the pane shows a change.
 	u := served.urql(admin, false)
+	var position string
 	for price := 1; !second.showing(`"catalogProductChanged"`, `"10002"`); price++ {
-		u.accepted(fmt.Sprintf(`catalogProductChangePrice(id: "10002", price: %d)`, price))
+		position = u.accepted(fmt.Sprintf(`catalogProductChangePrice(id: "10002", price: %d)`, price)).Position
 	}
+	// The last of these changes must not follow the change below.
+	u.do(&struct{}{}, `query ($at: [String!]) { catalogProduct(id: "10002", waitFor: $at) { price } }`, map[string]any{"at": []string{position}})
 
 	first.example(served.url, "A price is changed")
 	first.shows(`"catalogProductChangePrice"`, `"eventCount": 1`, `"position"`)

@@ -14,10 +14,10 @@ import (
 	"github.com/reventless-go/reventless/local/sqlite"
 )
 
-// inFlight is how many commands are under way at a time.
+// inFlight is the number of concurrent commands.
 const inFlight = 48
 
-// command is a line of input that is answered once.
+// command is a line of input with exactly one answer.
 type command struct {
 	Aggregate string `json:"aggregate"`
 	Command   string `json:"command"`
@@ -25,11 +25,11 @@ type command struct {
 	CommandID string `json:"commandId"`
 	Data      any    `json:"data,omitempty"`
 
-	refusal string // the code that is expected in place of acceptance
-	actor   *actor
+	rejection string // the expected code; empty if the command must be accepted
+	actor     *actor
 }
 
-// actor sends the commands of one entity, so many at a time.
+// actor sends the commands of one entity, at most width at a time.
 type actor struct {
 	aggregate, entity string
 	steps             []command
@@ -37,7 +37,7 @@ type actor struct {
 	width             int
 }
 
-// load makes up what customers do.
+// load generates the commands of customers.
 type load struct {
 	random *rand.Rand
 	made   int
@@ -84,7 +84,7 @@ func (l *load) newActor(n int) *actor {
 			step("Pay", nil)
 			if end == 2 {
 				step("Pay", nil)
-				a.steps[len(a.steps)-1].refusal = "AlreadyPaid"
+				a.steps[len(a.steps)-1].rejection = "AlreadyPaid"
 			}
 			for i, line := range all {
 				if end == 3 && i == len(all)-1 {
@@ -117,8 +117,8 @@ func (l *load) newActor(n int) *actor {
 		step("Rename", values{"name": a.entity}) // no change
 		step("Archive", nil)
 	default:
-		// One product that everybody changes at the same time: commands share
-		// commits, its ids outlive snapshots.
+		// One product that all clients change at the same time: commands share
+		// commits, and command ids must survive snapshots.
 		if l.hot == nil {
 			l.hot = &actor{aggregate: "Product", entity: "hot", width: 1}
 			l.hot.steps = []command{{Command: "Add", Data: values{"name": "hot", "description": "", "price": 0}}}
@@ -156,12 +156,12 @@ func (l *load) take() *command {
 	}
 }
 
-// landed says that a command was answered: its actor goes on.
+// landed marks a command as answered, so its actor can send the next one.
 func (l *load) landed(c *command) {
 	a := c.actor
 	a.flying--
 	if a == l.hot {
-		a.width = 8 // the product is there: its order does not matter from now on
+		a.width = 8 // the product exists: from now on the order of its commands does not matter
 	}
 	if a.next < len(a.steps) && !slices.Contains(l.ready, a) {
 		l.ready = append(l.ready, a)
@@ -174,19 +174,19 @@ type answer struct {
 	Error string `json:"error"`
 }
 
-// killed is a run of processes that are killed again and again.
+// killed is a series of processes that are killed one after the other.
 type killed struct {
 	t      *testing.T
 	shop   shopAt
 	random *rand.Rand
 	load   load
 
-	flying                          map[string]*command       // by command id
-	repeats                         map[string]*command       // answered before and sent again
-	accepted                        map[string]driver.Outcome // what was acknowledged, by command id
-	order                           []*command                // of accepted, in the order of the answers
-	again                           []*command                // to be sent once more
-	refused, lost, resent, repeated int
+	flying                           map[string]*command       // by command id
+	repeats                          map[string]*command       // answered before and sent again
+	accepted                         map[string]driver.Outcome // what was acknowledged, by command id
+	order                            []*command                // of accepted, in the order of the answers
+	again                            []*command                // to be sent once more
+	rejected, lost, resent, repeated int
 }
 
 func TestKillNineAndAgain(t *testing.T) {
@@ -207,12 +207,12 @@ func TestKillNineAndAgain(t *testing.T) {
 		}
 	}
 	k.last()
-	if k.lost == 0 || k.resent == 0 || k.repeated == 0 || k.refused == 0 {
-		t.Errorf("the test is too tame: %d commands in flight at a kill, %d sent again, %d repeated, %d refused", k.lost, k.resent, k.repeated, k.refused)
+	if k.lost == 0 || k.resent == 0 || k.repeated == 0 || k.rejected == 0 {
+		t.Errorf("the test is too tame: %d commands in flight at a kill, %d sent again, %d repeated, %d rejected", k.lost, k.resent, k.repeated, k.rejected)
 	}
 	k.check()
-	t.Logf("%d kills; %d commands acknowledged, %d refused; %d in flight when killed, %d of them sent again; %d acknowledged ones repeated",
-		rounds, len(k.accepted), k.refused, k.lost, k.resent, k.repeated)
+	t.Logf("%d kills; %d commands acknowledged, %d rejected; %d in flight when killed, %d of them sent again; %d acknowledged ones repeated",
+		rounds, len(k.accepted), k.rejected, k.lost, k.resent, k.repeated)
 }
 
 // round runs a process and kills it after so many answers.
@@ -227,8 +227,8 @@ func (k *killed) round(answers int) {
 	if err := p.cmd.Process.Kill(); err != nil {
 		k.t.Fatal(err)
 	}
-	// What was printed before the end is an acknowledgement like any other. The
-	// last line may be cut.
+	// Output printed before the kill is a valid acknowledgement. The last line can be
+	// incomplete.
 	for p.out.Scan() {
 		if line := p.out.Text(); json.Valid([]byte(line)) {
 			k.note(line)
@@ -236,7 +236,7 @@ func (k *killed) round(answers int) {
 	}
 	_ = p.cmd.Wait() // it was killed
 	if text := p.err.String(); strings.Contains(text, "parked") || strings.Contains(text, "panic") || strings.Contains(text, "error:") {
-		k.t.Errorf("the process said %.2000s", text)
+		k.t.Errorf("the process logged %.2000s", text)
 	}
 	clear(k.repeats)
 	for _, c := range slices.SortedFunc(maps.Values(k.flying), func(a, b *command) int { return strings.Compare(a.CommandID, b.CommandID) }) {
@@ -245,7 +245,7 @@ func (k *killed) round(answers int) {
 			k.again = append(k.again, c)
 			continue
 		}
-		// Given up: nobody knows whether it took effect, so its entity is left alone.
+		// Not sent again: its effect is unknown, so its entity gets no more commands.
 		delete(k.flying, c.CommandID)
 		c.actor.flying--
 		if c.actor != k.load.hot {
@@ -254,9 +254,9 @@ func (k *killed) round(answers int) {
 	}
 }
 
-// repeatSome plans to send some commands again that were acknowledged.
+// repeatSome schedules some acknowledged commands to be sent again.
 func (k *killed) repeatSome() {
-	hot := 0 // how many commands ago; the log answers for the last 256
+	hot := 0 // its number of later commands; the log remembers the last 256
 	for i := len(k.order) - 1; i >= 0; i-- {
 		c := k.order[i]
 		if c.actor == k.load.hot {
@@ -294,7 +294,7 @@ func (k *killed) fill(p *process) {
 	}
 }
 
-// note takes an answer.
+// note records an answer.
 func (k *killed) note(line string) {
 	k.t.Helper()
 	a := decode[answer](k.t, []byte(line))
@@ -304,23 +304,23 @@ func (k *killed) note(line string) {
 	}
 	switch {
 	case c == nil:
-		k.t.Errorf("an answer that nobody waits for: %s", line)
+		k.t.Errorf("unexpected answer: %s", line)
 		return
 	case a.Error != "":
 		k.t.Errorf("command %+v: %s", c, a.Error)
 	case repeat:
-		// With events the answer is the recorded one; without there is nothing to record.
+		// A command with events gets its recorded answer; one without events has no record.
 		if was := k.accepted[a.CommandID]; was.EventCount > 0 && !reflect.DeepEqual(a.Outcome, was) {
 			k.t.Errorf("command %s was acknowledged with %+v, and the second time with %+v", a.CommandID, was, a.Outcome)
 		}
 		delete(k.repeats, a.CommandID)
 		k.repeated++
 		return
-	case c.refusal != "":
-		if a.Kind != driver.Rejected || a.Code != c.refusal {
-			k.t.Errorf("command %+v: got %+v, want the refusal %s", c, a.Outcome, c.refusal)
+	case c.rejection != "":
+		if a.Kind != driver.Rejected || a.Code != c.rejection {
+			k.t.Errorf("command %+v: got %+v, want the rejection %s", c, a.Outcome, c.rejection)
 		}
-		k.refused++
+		k.rejected++
 	case a.Kind != driver.Accepted:
 		k.t.Errorf("command %+v: got %+v, want it accepted", c, a.Outcome)
 	default:
@@ -331,7 +331,7 @@ func (k *killed) note(line string) {
 	k.load.landed(c)
 }
 
-// last lets everything come to its end.
+// last sends the remaining commands and ends the program normally.
 func (k *killed) last() {
 	p := k.shop.start("run", "--stdin")
 	k.repeatSome()
@@ -344,7 +344,7 @@ func (k *killed) last() {
 	}
 	p.end()
 	if p.err.Len() > 0 {
-		k.t.Logf("the last process said %.2000s", p.err.String())
+		k.t.Logf("the last process logged %.2000s", p.err.String())
 	}
 }
 
@@ -362,9 +362,9 @@ func (k *killed) check() {
 		}
 		at, ok := where[id]
 		if !ok {
-			k.t.Errorf("command %s was acknowledged with %+v, and is not in the log", id, o)
+			k.t.Errorf("command %s was acknowledged with %+v, but is not in the log", id, o)
 		} else if at.stream != o.EntityID || at.sequenceNr != o.SequenceNr || at.events != o.EventCount {
-			k.t.Errorf("command %s was acknowledged with %+v, and lies in the log at %+v", id, o, at)
+			k.t.Errorf("command %s was acknowledged with %+v, but the log has it at %+v", id, o, at)
 		}
 	}
 	checkRebuilds(k.t, k.shop)

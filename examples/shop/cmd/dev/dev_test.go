@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,7 +61,7 @@ func decode[T any](t *testing.T, text []byte) (v T) {
 	return v
 }
 
-// rows returns what show prints of a read model.
+// rows returns the rows that show prints.
 func (s shopAt) rows(readModel string, id ...string) (rows []row) {
 	s.t.Helper()
 	for _, l := range lines(s.run(append([]string{"show", readModel, "--json"}, id...)...)) {
@@ -72,8 +70,7 @@ func (s shopAt) rows(readModel string, id ...string) (rows []row) {
 	return rows
 }
 
-// expected asks the script, which shares nothing with the program, what the read
-// models hold after the seed.
+// expected returns the rows after the seed as an independent script computes them.
 func expected(t *testing.T) map[string][]row {
 	t.Helper()
 	testenv.Needs(t, "python3")
@@ -81,12 +78,12 @@ func expected(t *testing.T) map[string][]row {
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("python3, which this test needs: %v", err)
+		t.Fatalf("this test needs python3: %v", err)
 	}
 	return decode[map[string][]row](t, out)
 }
 
-// idField is the field that holds the id in the rows of each read model.
+// idField is the field with the id in the rows of each read model.
 var idField = map[string]string{
 	"Products": "productId", "PriceHistory": "productId", "Orders": "orderId", "OrderLines": "orderId",
 	"CustomerTotals": "customerId", "ProductDemand": "productId", "SalesByCountry": "country", "Listings": "productId",
@@ -97,29 +94,7 @@ func TestSeedOfTheRealFile(t *testing.T) {
 	checkSeeded(t, seededShop(t))
 }
 
-// A seed that was interrupted is run again, and goes on.
-func TestSeedAfterAKill(t *testing.T) {
-	t.Parallel()
-	random := randomSource(t)
-	s := newShop(t)
-	for range 3 {
-		p := s.start("seed", sample)
-		p.out.Split(bufio.ScanRunes)
-		for text, at := "", fmt.Sprintf("(%d%%)", random.IntN(70)); !strings.HasSuffix(text, at); {
-			text += p.line() // which is a character
-			text = text[max(0, len(text)-100):]
-		}
-		if err := p.cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		_ = p.cmd.Wait() // it was killed
-	}
-	s.run("seed", sample)
-	checkSeeded(t, s)
-	checkLog(t, s.commits())
-}
-
-// checkSeeded compares the read models with what the script expects.
+// checkSeeded compares the read models with the results of the script.
 func checkSeeded(t *testing.T, s shopAt) {
 	t.Helper()
 	want := expected(t)
@@ -138,7 +113,7 @@ func checkSeeded(t *testing.T, s shopAt) {
 				t.Errorf("%s: row %d has the id %v, want %v", readModel, i, r["id"], rows[i][key])
 			}
 			delete(r, "id")
-			// What the script cannot know: times, and places in the log.
+			// The script does not know times and positions.
 			switch readModel {
 			case "Orders":
 				if at, err := time.Parse("2006-01-02T15:04:05Z", r["placedAt"].(string)); err != nil || time.Since(at) > time.Hour {
@@ -189,31 +164,6 @@ func TestSeedAgainChangesNothing(t *testing.T) {
 	}
 }
 
-func TestOutboxHasOneMailForEachOrder(t *testing.T) {
-	t.Parallel()
-	s := seededShop(t)
-	mails, orders := s.outbox(), s.rows("Orders")
-	for _, o := range orders {
-		id := o["orderId"].(string)
-		mail, ok := mails[id+".eml"]
-		if !ok {
-			t.Errorf("order %s has no mail", id)
-			continue
-		}
-		delete(mails, id+".eml")
-		total := decode[int](t, []byte(o["total"].(json.Number)))
-		want := fmt.Sprintf("%d.%02d", total/100, total%100)
-		_, sum, _ := strings.Cut(mail, "\r\nTotal ")
-		if !strings.Contains(mail, "Your order "+id+"\r\n") || !strings.Contains(mail, o["customerId"].(string)+"@") ||
-			strings.Trim(strings.ReplaceAll(sum, ",", ""), "£\r\n") != want {
-			t.Errorf("the mail of order %s lacks id, customer or the total %s:\n%s", id, want, mail)
-		}
-	}
-	if len(orders) == 0 || len(mails) > 0 {
-		t.Errorf("%d orders; mails without an order: %v", len(orders), slices.Sorted(maps.Keys(mails)))
-	}
-}
-
 func TestDescriptions(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -234,10 +184,10 @@ func TestDescriptions(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got != string(want) {
-			t.Errorf("%q differs from %s; if it is meant to, run go test with -update and look at the difference", args, path)
+			t.Errorf("%q differs from %s; if the change is intended, run go test with -update and review the difference", args, path)
 		}
 		if again := s.run(args...); again != got {
-			t.Errorf("%q prints something else the second time", args)
+			t.Errorf("%q prints a different text the second time", args)
 		}
 	}
 	if _, err := os.Stat(s.path); !os.IsNotExist(err) {
@@ -245,7 +195,8 @@ func TestDescriptions(t *testing.T) {
 	}
 }
 
-// The README's command: it seeds and serves, alone on its file, until it is stopped.
+// The command of the README seeds and serves until it is stopped, with exclusive use of
+// its file.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
@@ -269,8 +220,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A process that is stopped while its standard input is open ends, and what
-// it has answered is stored.
+// A process that is stopped while its standard input is open ends, and the answered
+// commands are stored.
 func TestTerminatedWhileItWaitsForCommands(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

@@ -27,13 +27,13 @@ import (
 const (
 	testdata = "../../testdata"
 	sample   = testdata + "/online-retail-sample.csv"
-	// patience is how long a test waits for a process that has to end or to answer.
-	// Only a fault uses it up.
+	// patience bounds how long a test waits for a process. Only a failing test waits
+	// that long.
 	patience = 5 * time.Minute
 )
 
 var (
-	update = flag.Bool("update", false, "write the golden files anew")
+	update = flag.Bool("update", false, "update the golden files")
 	binary string // the program under test
 )
 
@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// randomSource is seeded by REVENTLESS_SEED, or anew; a test that fails says how.
+// randomSource is seeded with REVENTLESS_SEED or a new seed, which it logs.
 func randomSource(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64()
@@ -82,7 +82,7 @@ func newShop(t *testing.T) shopAt {
 	return shopAt{t, filepath.Join(t.TempDir(), "shop.db")}
 }
 
-// result is how the program ended.
+// result is the output and the exit status of the program.
 type result struct {
 	args     []string
 	out, err string
@@ -105,7 +105,7 @@ func (s shopAt) try(args ...string) result {
 	return result{args, out.String(), errs.String(), cmd.ProcessState.ExitCode()}
 }
 
-// run is try for what has to succeed; it returns the output.
+// run is try for a command that must succeed; it returns the output.
 func (s shopAt) run(args ...string) string {
 	s.t.Helper()
 	r := s.try(args...)
@@ -115,7 +115,7 @@ func (s shopAt) run(args ...string) string {
 	return r.out
 }
 
-// process is a program that runs: the shop, or a client of its API.
+// process is a running program: the shop or a client of its API.
 type process struct {
 	t   *testing.T
 	cmd *exec.Cmd
@@ -167,7 +167,7 @@ func (p *process) ask(text string) {
 	}
 }
 
-// line returns the next line of output; the test ends when there is none.
+// line returns the next line of output; it fails the test at the end of the output.
 func (p *process) line() string {
 	p.t.Helper()
 	if !p.out.Scan() {
@@ -177,7 +177,7 @@ func (p *process) line() string {
 	return p.out.Text()
 }
 
-// end waits for the end of the program, which has to be a good one.
+// end waits for the program, which must exit successfully.
 func (p *process) end() {
 	p.t.Helper()
 	for p.out.Scan() {
@@ -188,7 +188,7 @@ func (p *process) end() {
 	}
 }
 
-// terminate sends SIGTERM and does not wait for the end of the program.
+// terminate sends SIGTERM without waiting for the program.
 func (p *process) terminate() {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -196,7 +196,7 @@ func (p *process) terminate() {
 	}
 }
 
-// stop ends the program, which has to end well and log nothing.
+// stop ends the program, which must exit successfully and log nothing.
 func (p *process) stop() {
 	p.t.Helper()
 	p.terminate()
@@ -239,7 +239,7 @@ func (s shopAt) commits() map[string][]driver.Commit {
 	return all
 }
 
-// open opens the database in this process, while no other has it.
+// open opens the database in this process; no other process may have it open.
 func (s shopAt) open(f func(*sqlite.Provider)) {
 	s.t.Helper()
 	p, err := sqlite.Open(s.t.Context(), s.path, nil)

@@ -32,7 +32,7 @@ func TestLinesOfOneProductBecomeOne(t *testing.T) {
 	}
 }
 
-func TestRefusals(t *testing.T) {
+func TestRejections(t *testing.T) {
 	t.Parallel()
 	const most = basket.MaxQuantity
 	one := basket.Line{"lantern", 1, 339}

@@ -5,9 +5,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/counter"
-	"github.com/reventless-go/reventless/examples/shop/catalog/catalogapi"
 	"github.com/reventless-go/reventless/examples/shop/ordering/basket"
-	"github.com/reventless-go/reventless/examples/shop/ordering/listing"
 	"github.com/reventless-go/reventless/examples/shop/ordering/order"
 	"github.com/reventless-go/reventless/examples/shop/ordering/policy"
 	"github.com/reventless-go/reventless/examples/shop/ordering/views"
@@ -50,19 +48,6 @@ func TestCompleteShipped(t *testing.T) {
 		Then(order.Aggregate.To("o1", order.Complete{})).
 		When(completed).ThenNothing().
 		When(cancelled).ThenNothing()
-}
-
-func TestCatalogListings(t *testing.T) {
-	t.Parallel()
-	reventlesstest.Automation(t, policy.CatalogListings).
-		When(reventlesstest.Event(catalogapi.Products, "mug", catalogapi.ProductListed{ProductID: "mug", Name: "Mug", Price: 165})).
-		Then(listing.Aggregate.To("mug", listing.List{Name: "Mug", Price: 165})).
-		When(reventlesstest.Event(catalogapi.Products, "mug", catalogapi.ProductRenamed{ProductID: "mug", Name: "Cup"})).
-		Then(listing.Aggregate.To("mug", listing.Rename{Name: "Cup"})).
-		When(reventlesstest.Event(catalogapi.Products, "mug", catalogapi.ProductPriceChanged{ProductID: "mug", Price: 185})).
-		Then(listing.Aggregate.To("mug", listing.Reprice{Price: 185})).
-		When(reventlesstest.Event(catalogapi.Products, "mug", catalogapi.ProductWithdrawn{ProductID: "mug"})).
-		Then(listing.Aggregate.To("mug", listing.Withdraw{}))
 }
 
 func TestOrderConfirmation(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/examples/shop/ordering/basket"
-	"github.com/reventless-go/reventless/examples/shop/ordering/listing"
 	"github.com/reventless-go/reventless/examples/shop/ordering/order"
 	"github.com/reventless-go/reventless/examples/shop/ordering/returns"
 	"github.com/reventless-go/reventless/examples/shop/ordering/views"
@@ -48,22 +47,6 @@ func TestOrders(t *testing.T) {
 		ThenRowCount(1)
 	reventlesstest.ReadModel(t, views.Orders).
 		Given(ordered("o1", order.Placed{Basket: ada}, order.Cancelled{Basket: ada}).At(noon)).ThenRow("o1", cancelled)
-}
-
-func TestOrderLines(t *testing.T) {
-	t.Parallel()
-	lantern := views.OrderLine{OrderID: "o1", CustomerID: "ada", ProductID: "lantern", Quantity: 6, UnitPrice: 339}
-	mug := views.OrderLine{OrderID: "o1", CustomerID: "ada", ProductID: "mug", Quantity: 1, UnitPrice: 165}
-	shipped := mug
-	shipped.Shipped = true
-	reventlesstest.ReadModel(t, views.OrderLines).
-		Given(ordered("o1", order.Placed{Basket: ada}), ordered("o2", order.Placed{Basket: bob})).
-		ThenRows("o1", lantern, mug).
-		Given(ordered("o1", order.Paid{Lines: 2}, order.LineShipped{ProductID: "mug"})).
-		ThenRows("o1", lantern, shipped).
-		Given(ordered("o1", order.Cancelled{Basket: ada})).
-		ThenRows("o1", lantern, shipped).
-		ThenRowCount(3)
 }
 
 func TestCustomerTotals(t *testing.T) {
@@ -128,18 +111,4 @@ func TestSalesByCountry(t *testing.T) {
 			"France": {Country: "France", Orders: 1, Revenue: 330, Returned: 330},
 			"Spain":  {Country: "Spain"},
 		})
-}
-
-func TestListings(t *testing.T) {
-	t.Parallel()
-	listed := func(events ...message.Typed) reventlesstest.Fact {
-		return reventlesstest.Event(listing.Aggregate, "mug", events...)
-	}
-	reventlesstest.ReadModel(t, views.Listings).
-		Given(listed(listing.Listed{Name: "Mug", Price: 165})).
-		ThenRow("mug", views.Listing{ProductID: "mug", Name: "Mug", Price: 165}).
-		Given(listed(listing.Renamed{Name: "Cup"}, listing.Repriced{Price: 185})).
-		ThenRow("mug", views.Listing{ProductID: "mug", Name: "Cup", Price: 185}).
-		Given(listed(listing.Withdrawn{})).
-		ThenNoRow("mug")
 }

@@ -1,53 +1,22 @@
 package main
 
 import (
-	"github.com/reventless-go/reventless/aggregate"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/readmodel"
+
+	. "github.com/reventless-go/reventless/internal/compiletest/testdata/order"
 )
-
-type Command interface {
-	message.Typed
-	isCommand()
-}
-
-type Event interface {
-	message.Typed
-	isEvent()
-}
-
-type (
-	Place  struct{}
-	Placed struct{}
-	Stray  struct{} // is neither
-)
-
-func (Place) MessageType() string  { return "Place" }
-func (Placed) MessageType() string { return "Placed" }
-func (Stray) MessageType() string  { return "Stray" }
-func (Place) isCommand()           {}
-func (Placed) isEvent()            {}
-
-func declare(name string) *aggregate.Aggregate[struct{}, Command, Event] {
-	return aggregate.New(aggregate.Spec[struct{}, Command, Event]{
-		Name: name, Commands: message.NewSet[Command](Place{}), Events: message.NewSet[Event](Placed{}),
-		Decide: func(struct{}, Command) ([]Event, error) { return []Event{Placed{}}, nil },
-		Evolve: func(s struct{}, _ Event) struct{} { return s },
-	})
-}
-
-var order = declare("Order")
 
 type Row struct{ Orders int }
 
 type Other struct{}
 
-var wrongEvent = readmodel.On(order, func(e message.Event[Command]) readmodel.Changes[Row] { return nil }) // refused: does not match
+var wrongEvent = readmodel.On(Order, func(e message.Event[Command]) readmodel.Changes[Row] { return nil }) // refused: does not match
 
 var wrongRow = readmodel.New(readmodel.Spec[Row]{
 	Name: "Rows",
 	Projections: readmodel.Projections[Row]{
-		readmodel.On(order, func(e message.Event[Event]) readmodel.Changes[Other] { return nil }), // refused: cannot use
+		readmodel.On(Order, func(e message.Event[Event]) readmodel.Changes[Other] { return nil }), // refused: cannot use
 	},
 })
 
