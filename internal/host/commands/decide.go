@@ -143,5 +143,5 @@ func (t *turn) snapshot(d *decision) *driver.Snapshot {
 		return nil
 	}
 	recent := t.state.with(d.commit, nil).recent
-	return &driver.Snapshot{FoldVersion: t.def.StateVersion, State: data, Recent: recent[max(0, len(recent)-rememberedCommands):]}
+	return &driver.Snapshot{StateVersion: t.def.StateVersion, State: data, Recent: recent[max(0, len(recent)-rememberedCommands):]}
 }

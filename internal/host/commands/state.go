@@ -64,7 +64,7 @@ func (a *Aggregate) load(ctx context.Context, id string) (*state, error) {
 	s := &state{fold: a.def.NewState()}
 	for i := range commits {
 		c := &commits[i]
-		if snapshot := c.Snapshot; i == 0 && snapshot != nil && snapshot.FoldVersion == a.def.StateVersion {
+		if snapshot := c.Snapshot; i == 0 && snapshot != nil && snapshot.StateVersion == a.def.StateVersion {
 			if err := core.CatchPanic(func() error { return s.fold.Restore(snapshot.State) }); err != nil {
 				return nil, fmt.Errorf("aggregate %s: snapshot of %q at %d: %w", a.name, id, c.SequenceNr, err)
 			}
@@ -90,7 +90,7 @@ func (a *Aggregate) apply(s *state, id string, c *driver.Commit) error {
 	}
 	s.sequenceNr = c.SequenceNr
 	s.unsnapped += len(c.Events)
-	if c.Snapshot != nil && c.Snapshot.FoldVersion == a.def.StateVersion {
+	if c.Snapshot != nil && c.Snapshot.StateVersion == a.def.StateVersion {
 		s.unsnapped = 0
 	}
 	s.remember(c)
