@@ -12,9 +12,9 @@ import (
 // errInterrupted says that an earlier command of the same request failed.
 var errInterrupted = errors.New("an earlier message of its group failed")
 
-// decision is what the open commands lead to.
+// decision is the result of deciding the open commands.
 type decision struct {
-	items    []*item // those that the commit answers
+	items    []*item // the commands that the commit answers
 	commands map[string]bool
 	commit   *driver.Commit  // nil when no command leads to events
 	fold     component.State // the state after the commit
@@ -31,10 +31,10 @@ func (d *decision) accept() {
 	}
 }
 
-// decide runs the open commands on the state. A command without events is settled at
-// once only when the state is certain: it is fresh, and no command before it leads to
-// events that are not stored yet. Otherwise it is decided again. (A command with
-// events is certain when its commit is appended.)
+// decide runs the open commands on the state. A command without events is settled only
+// if the state is certainly current: it was read from the log in this turn, and no
+// earlier command has led to events that are not stored yet. Otherwise the command is
+// decided again. (A command with events is settled when its commit is appended.)
 func (t *turn) decide() *decision {
 	d := &decision{
 		fold: t.state.fold.Clone(), commands: map[string]bool{},
@@ -116,8 +116,9 @@ func (t *turn) decideOne(d *decision, it *item) (failed bool) {
 
 // run calls the aggregate's functions: Decide, then Evolve for each new event.
 //
-// A new event is folded as a stored one is: from its encoded form. So a warm state is
-// the one that a cold start reads from the log, whatever the encoding leaves out.
+// A new event is applied in its encoded form, like a stored one. So a cached state
+// equals the one that a cold start loads from the log, even if the encoding omits
+// something.
 func (t *turn) run(fold component.State, c Command) (events []driver.Event, next component.State, rejection *component.Rejection, err error) {
 	err = core.CatchPanic(func() (err error) {
 		if events, rejection, err = fold.Decide(c.decoded); err != nil || len(events) == 0 {
@@ -134,8 +135,8 @@ func (t *turn) run(fold component.State, c Command) (events []driver.Event, next
 	return events, next, rejection, err
 }
 
-// snapshot returns a snapshot of the state after the commit; nil when the state does
-// not encode, since the commit is complete without one.
+// snapshot returns a snapshot of the state after the commit, or nil if the state cannot
+// be encoded: a commit is complete without a snapshot.
 func (t *turn) snapshot(d *decision) *driver.Snapshot {
 	data, err := d.fold.Snapshot()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/reventless-go/reventless/internal/host/core"
 )
 
-// rememberedCommands is how many command ids a snapshot carries along.
+// rememberedCommands is how many command ids a snapshot contains.
 const rememberedCommands = 256
 
 // state is what is known of one stream. It is immutable once it is in the cache: the

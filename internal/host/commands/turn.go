@@ -9,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/internal/host/core"
 )
 
-// turn is the work on requests that were in an entity's mailbox together.
+// turn handles the requests that were in an entity's mailbox at the same time.
 type turn struct {
 	*Aggregate
 
@@ -102,7 +102,7 @@ func (t *turn) appendFailed(ctx context.Context, d *decision, err error) (again 
 	case core.Retryable(err) && t.pause(ctx, t.attempt):
 		return true
 	}
-	// The append may have taken effect, so the cached state may be old.
+	// The append may have taken effect, so the cached state may be outdated.
 	t.cache.drop(t.entity)
 	if !core.Retryable(err) {
 		err = core.StoreError(err)
@@ -110,13 +110,13 @@ func (t *turn) appendFailed(ctx context.Context, d *decision, err error) (again 
 	return t.fail(fmt.Errorf("aggregate %s: append to %q: %w", t.name, t.entity, err), errors.Is(err, driver.ErrInvalid))
 }
 
-// lostRace continues from the commit of a faster writer. That may be our own commit,
-// whose acknowledgement was lost: then its commands are found in the state.
+// lostRace continues after the commit of a faster writer. It may be the turn's own
+// commit whose acknowledgement was lost: then its commands count as answered.
 func (t *turn) lostRace(ctx context.Context, commit driver.Commit) (again bool) {
 	t.core.Stats.Conflicts.Add(1)
 	winner := &commit
 	if t.conflicts++; t.conflicts > 1 {
-		winner = nil // others were faster more than once: read all that there is
+		winner = nil // more than one commit may be missing: read them from the log
 	}
 	var err error
 	t.state, err = t.advance(ctx, t.entity, t.state, winner)
