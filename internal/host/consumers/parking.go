@@ -16,7 +16,7 @@ import (
 
 func (c *Consumer) deadLetter(stream driver.StreamKey, sequenceNr uint64, attempts int) driver.DeadLetter {
 	return driver.DeadLetter{
-		ID: core.CommitLetterID(c.Name, stream), Component: c.Name, Kind: driver.DeadCommit,
+		ID: core.CommitDeadLetterID(c.Name, stream), Component: c.Name, Kind: driver.DeadCommit,
 		Log: stream.Log, Stream: stream.Stream, SequenceNr: sequenceNr, Attempts: attempts,
 	}
 }
@@ -58,7 +58,7 @@ var errParkedElsewhere = errors.New("another worker parked this commit; the reas
 // the stream is blocked again after that, the removed dead letter may have been that of
 // a later commit, and is parked again.
 func (c *Consumer) removeDeadLetter(ctx context.Context, stream driver.StreamKey) error {
-	id := core.CommitLetterID(c.Name, stream)
+	id := core.CommitDeadLetterID(c.Name, stream)
 	if err := c.Core.DeadLetters.Remove(ctx, id); err != nil && !errors.Is(err, driver.ErrNotFound) {
 		return err
 	}

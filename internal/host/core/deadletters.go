@@ -47,9 +47,9 @@ func deadLetterID(id string) string {
 	return strings.ToValidUTF8(id[:min(len(id), limit/2)], "") + "#" + Digest([]byte(id), "")
 }
 
-// CommitLetterID returns the id of the dead letter of a stream at a consumer. A stream
+// CommitDeadLetterID returns the id of the dead letter of a stream at a consumer. A stream
 // has at most one dead letter per consumer.
-func CommitLetterID(consumer string, stream driver.StreamKey) string {
+func CommitDeadLetterID(consumer string, stream driver.StreamKey) string {
 	return deadLetterID("commit/" + consumer + "/" + stream.Log + "/" + stream.Stream)
 }
 
