@@ -66,7 +66,7 @@ func TestSilentPluginIsDisconnectedAndReconnects(t *testing.T) {
 	wantEqual(t, "status", status(again), "connected")
 }
 
-func TestChangedDefinitionConnectsAnew(t *testing.T) {
+func TestPluginConnectsAgainAfterAPauseAndWithAnotherDefinition(t *testing.T) {
 	t.Parallel()
 	r := start(t, beating(5*time.Minute, newJar()))
 	r.idle()
@@ -79,6 +79,11 @@ func TestChangedDefinitionConnectsAnew(t *testing.T) {
 	r.idle()
 	wantEqual(t, "life with another definition", life(r), []string{"PluginDetected", "PluginConnected", "PluginConnected"})
 	wantEqual(t, "components", rows(r, platform.Plugins)["Shop"].Components, []string{"Jar", "Crate"})
+	r.stop()
+	r.clock.Advance(time.Hour) // no process runs
+	r = start(t, beating(5*time.Minute, newJar(), newJar(named("Crate"))), on(r))
+	r.idle()
+	wantEqual(t, "life after a pause", life(r)[3:], []string{"PluginDisconnected", "PluginConnected"})
 }
 
 func TestHeartbeatIsRepeatedUntilItIsHeard(t *testing.T) {
