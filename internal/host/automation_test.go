@@ -22,16 +22,12 @@ import (
 
 // copying sends what is put into a jar on to a crate of the same name.
 func copying(jar, crate *jarAggregate) *automation.Automation {
-	return automation.New(automation.Spec{
-		Name: "Copying",
-		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
-			if a, ok := e.Data.(Added); ok {
-				return message.Actions{crate.To(e.EntityID, Put(a))}
-			}
-			return nil
-		})},
-		Sends: plugin.Components{crate},
-	})
+	return rule("Copying", jar, func(e jarEvent) message.Actions {
+		if a, ok := e.Data.(Added); ok {
+			return message.Actions{crate.To(e.EntityID, Put(a))}
+		}
+		return nil
+	}, crate)
 }
 
 // wantCopies checks that each crate has what its jar has, in the same order.
@@ -105,13 +101,9 @@ func TestActionForAnUndeclaredTargetIsParkedNamingBoth(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := start(t, app(jar, crate, box, count, automation.New(automation.Spec{
-				Name: "Sneaky",
-				Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
-					return message.Actions{act(e.EntityID)}
-				})},
-				Sends: plugin.Components{jar},
-			})))
+			r := start(t, app(jar, crate, box, count, rule("Sneaky", jar, func(e jarEvent) message.Actions {
+				return message.Actions{act(e.EntityID)}
+			}, jar)))
 			r.accept("1", jar.To("a", Put{N: 1}))
 			r.idle()
 			wantText(t, r.letter().Reason, "Shop.Sneaky", name)
@@ -171,7 +163,7 @@ func TestPoisonEventBlocksItsStreamOfTheAutomationOnly(t *testing.T) {
 				})},
 				Sends: plugin.Components{crate},
 			})
-			r := start(t, app(jar, crate, bad, automation.NewSideEffect(automation.SideEffectSpec{Name: "Other", Effects: automation.Effects{automation.Do(jar, other.effect)}})),
+			r := start(t, app(jar, crate, bad, sideEffect("Other", other.effect, jar)),
 				limited(driver.Limits{MaxCommandBytes: 10 << 10}), asleep)
 			for i := range 4 {
 				note := ""
@@ -220,7 +212,7 @@ func TestSideEffectIsSequentialPerStreamWithStableKeys(t *testing.T) {
 		defer busy[e.EntityID].Add(-1)
 		return s.effect(ctx, env, e)
 	}
-	r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{Name: "Effect", Effects: automation.Effects{automation.Do(jar, effect)}})), asleep)
+	r := start(t, app(jar, sideEffect("Effect", effect, jar)), asleep)
 	for i := range 12 {
 		r.accept(fmt.Sprint(i), jar.To(string("abc"[i%3]), Put{N: i}))
 	}
@@ -417,13 +409,9 @@ func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
 			})},
 			Sends: plugin.Components{parcels},
 		})
-		finished := automation.New(automation.Spec{
-			Name: "Closing",
-			Rules: automation.Rules{automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
-				return message.Actions{crate.To(e.EntityID, Put{N: int(e.Data.Target)})}
-			})},
-			Sends: plugin.Components{crate},
-		})
+		finished := rule("Closing", parcels, func(e message.Event[counter.Finished]) message.Actions {
+			return message.Actions{crate.To(e.EntityID, Put{N: int(e.Data.Target)})}
+		}, crate)
 		done := readmodel.New(readmodel.Spec[SumRow]{Name: "Done", Projections: []readmodel.Projection[SumRow]{
 			readmodel.On(parcels, func(e message.Event[counter.Finished]) readmodel.Changes[SumRow] {
 				return readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(r *SumRow) { r.Sum, r.Count = int(e.Data.Target), r.Count+1 })

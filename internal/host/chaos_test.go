@@ -264,19 +264,31 @@ func disturbed(seed uint64, rng *rand.Rand) faults.Deliveries {
 	}
 }
 
-func TestReadModelsEqualTheFoldOfTheLogWhateverTheTransportDoes(t *testing.T) {
+func TestReadModelsEqualTheLogWhateverTheTransportDoes(t *testing.T) {
 	t.Parallel()
 	seeds(t, 40, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		s := newShelf()
-		r := start(t, s.app(), roomFor(rng))
+		topic, route := seed%4 == 0, func(*setup) {}
+		if topic {
+			route = behindTopic
+		}
+		r := start(t, s.app(), roomFor(rng), route)
 		r.faults.Disturb(disturbed(seed, rng))
 		breakStores(r.faults, rng)
+		for range 10 {
+			w := lostWays[rng.IntN(len(lostWays))]
+			r.faults.Inject(faults.Rule{Op: "EventTopic.Publish", Skip: rng.IntN(10), Times: 1 + rng.IntN(3), Err: w.err, After: w.after})
+		}
+		r.faults.Inject(faults.Rule{Op: "EventTopic.Publish", Key: "a1", Member: true, Skip: rng.IntN(5), Times: 3, Err: driver.ErrThrottled})
 		s.traffic(r, seed, 40)
 		r.idle()
 		r.faults.Calm()
 		s.last(r, 0)
 		r.finish()
 		s.check(r)
+		if used := r.faults.Calls("EventTopic.Publish", "Shop.Jar") > 0; used != topic {
+			t.Errorf("the topic was used: %v, want %v", used, topic)
+		}
 	})
 }
 
@@ -309,31 +321,40 @@ func TestTwoHostsThatBothApplyEveryRecordApplyItOnce(t *testing.T) {
 	})
 }
 
-func TestRecordThatCannotBeDecodedIsParkedAndTheOthersGoOn(t *testing.T) {
+func TestRecordThatCannotBeDecodedIsParkedAndTheOthersAreApplied(t *testing.T) {
 	t.Parallel()
-	s := newShelf()
-	r := start(t, s.app())
-	r.faults.Disturb(faults.Deliveries{Seed: 3, Garbage: 0.3, Only: func(c string) bool { return c == "Shop.Totals" }})
-	s.traffic(r, 3, 60)
-	r.idle()
-	s.check(r)
-	letters := r.letters()
-	if len(letters) == 0 {
-		t.Error("nothing was parked")
+	for consumer, component := range map[string]string{"Shop.Totals": "Shop.Totals", "relay/Shop.Jar": "Shop.Jar"} {
+		t.Run(consumer, func(t *testing.T) {
+			t.Parallel()
+			s := newShelf()
+			route := func(*setup) {}
+			if consumer != component {
+				route = behindTopic
+			}
+			r := start(t, s.app(), route)
+			r.faults.Disturb(faults.Deliveries{Seed: 3, Garbage: 0.5, Doorbell: 0.5, Only: func(c string) bool { return c == consumer }})
+			s.traffic(r, 3, 60)
+			r.idle()
+			s.check(r)
+			letters := r.letters()
+			if len(letters) == 0 {
+				t.Error("nothing was parked")
+			}
+			for _, l := range letters {
+				if l.Kind != driver.DeadRaw || l.Component != component {
+					t.Errorf("got dead letter %+v", l)
+				}
+				wantText(t, string(l.Body), "garbage")
+				wantText(t, l.Reason, "injected garbage")
+				if err := r.Redrive(t.Context(), l.ID); err == nil {
+					t.Error("redrive of a record that cannot be decoded: no error")
+				}
+			}
+			wantEqual(t, "dead letters after redriving", fmt.Sprint(r.letters()), fmt.Sprint(letters))
+			for _, l := range letters {
+				r.discard(l.ID)
+			}
+			r.noLetters()
+		})
 	}
-	for _, l := range letters {
-		if l.Kind != driver.DeadRaw || l.Component != "Shop.Totals" {
-			t.Errorf("got letter %+v", l)
-		}
-		wantText(t, string(l.Body), "garbage")
-		wantText(t, l.Reason, "injected garbage")
-		if err := r.Redrive(t.Context(), l.ID); err == nil {
-			t.Error("a record that cannot be decoded was handled again")
-		}
-	}
-	wantEqual(t, "letters after redriving", fmt.Sprint(r.letters()), fmt.Sprint(letters))
-	for _, l := range letters {
-		r.discard(l.ID)
-	}
-	r.noLetters()
 }

@@ -39,7 +39,7 @@ var lostWays = []struct {
 func TestBatchWithOneOfEverythingHandlesEachCommandByItself(t *testing.T) {
 	t.Parallel()
 	jar := newJar(func(s *jarSpec) { s.Async = true })
-	r := start(t, app(jar), asleep)
+	r := start(t, app(jar), limited(driver.Limits{MaxCommitBytes: 4 << 10}), asleep)
 	failing := r.faults.Inject(faults.Rule{Op: "EventLog.Append", Key: "failing", Times: 3, Err: errUnknown})
 
 	broken := command("undecodable", "b", Put{})
@@ -47,7 +47,7 @@ func TestBatchWithOneOfEverythingHandlesEachCommandByItself(t *testing.T) {
 	stray := command("unroutable", "c", Put{N: 1})
 	stray.Target = "Shop.Elsewhere"
 	batch := []driver.Command{
-		command("1", "a", Put{N: 1}), broken, stray, command("rejected", "d", Refuse{Code: "No"}),
+		command("1", "a", Put{N: 1}), command("oversized", "a", Put{N: 9, Note: strings.Repeat("x", 6<<10)}), broken, stray, command("rejected", "d", Refuse{Code: "No"}),
 		command("failing", "failing", Put{N: 7}), command("2", "a", Put{N: 2}), command("3", "e", Put{N: 3}),
 		command("behind", "failing", Put{N: 8}), command("4", "b", Put{N: 4}), command("idle", "f", Release{}),
 	}
@@ -64,11 +64,12 @@ func TestBatchWithOneOfEverythingHandlesEachCommandByItself(t *testing.T) {
 		t.Errorf("the failing append was tried %d times before it succeeded, want 3", failing.Hits())
 	}
 	letters := r.letters()
-	if len(letters) != 2 {
-		t.Fatalf("got %d letters, want those of the undecodable and the unroutable command: %+v", len(letters), letters)
+	if len(letters) != 3 {
+		t.Fatalf("got %d dead letters, want those of the oversized, the undecodable and the unroutable command: %+v", len(letters), letters)
 	}
-	wantText(t, letters[0].Reason, "undecodable", "malformed payload")
-	wantText(t, letters[1].Reason, "unroutable", "Shop.Elsewhere")
+	wantText(t, letters[0].ID+letters[0].Reason, "oversized", "limit of 4096")
+	wantText(t, letters[1].Reason, "undecodable", "malformed payload")
+	wantText(t, letters[2].Reason, "unroutable", "Shop.Elsewhere")
 	for _, l := range letters {
 		if l.Component != "Shop.Jar" || l.Kind != driver.DeadCommand || l.Attempts != 1 {
 			t.Errorf("got letter %+v, want it parked at once", l)
@@ -379,20 +380,6 @@ func TestBadInputIsRefusedAndNothingIsStored(t *testing.T) {
 			})
 		}
 	}
-}
-
-func TestOversizedCommandFailsAloneInItsBatch(t *testing.T) {
-	t.Parallel()
-	r := start(t, app(newJar()), limited(driver.Limits{MaxCommitBytes: 4 << 10}), asleep)
-	big := command("big", "a", Put{N: 2, Note: strings.Repeat("x", 6<<10)})
-	r.enqueue(command("1", "a", Put{N: 1}), big, command("3", "a", Put{N: 3}), command("4", "b", Put{N: 4}), command("5", "a", Put{N: 5}))
-	r.work()
-	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":3}`, `Added{"n":5}`})
-	wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), []string{`Added{"n":4}`})
-	l := r.letter()
-	wantText(t, l.ID, "big")
-	wantText(t, l.Reason, "limit of 4096")
-	wantEqual(t, "attempts", l.Attempts, 1)
 }
 
 func TestGroupCommitThatIsTooLargeIsSplit(t *testing.T) {

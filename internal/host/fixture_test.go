@@ -19,6 +19,7 @@ import (
 
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/aggregate"
+	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
 	"github.com/reventless-go/reventless/internal/faults"
@@ -201,6 +202,16 @@ func addTo(id string, e jarEvent) readmodel.Changes[SumRow] {
 		r.Sum += a.N
 		r.Count++
 	})
+}
+
+// rule is an automation with one rule.
+func rule[E message.Typed](name string, source message.Source[E], react func(message.Event[E]) message.Actions, sends ...plugin.Component) *automation.Automation {
+	return automation.New(automation.Spec{Name: name, Rules: automation.Rules{automation.On(source, react)}, Sends: sends})
+}
+
+// sideEffect is a side effect on the events of an aggregate.
+func sideEffect(name string, do func(context.Context, plugin.Env, jarEvent) error, source *jarAggregate) plugin.Component {
+	return automation.NewSideEffect(automation.SideEffectSpec{Name: name, Effects: automation.Effects{automation.Do(source, do)}})
 }
 
 // app is an App of one plugin Shop, which has no heartbeat.

@@ -89,13 +89,10 @@ func TestAnEffectThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
 		jar := newJar()
-		h, provider := openStuck(t, jar, automation.NewSideEffect(automation.SideEffectSpec{
-			Name: "Effect",
-			Effects: automation.Effects{automation.Do(jar, func(_ context.Context, _ plugin.Env, e jarEvent) error {
-				s.call(e.EntityID)
-				return nil
-			})},
-		}))
+		h, provider := openStuck(t, jar, sideEffect("Effect", func(_ context.Context, _ plugin.Env, e jarEvent) error {
+			s.call(e.EntityID)
+			return nil
+		}, jar))
 		for _, id := range []string{"stuck", "b", "c"} {
 			if _, err := h.Send(t.Context(), command("put "+id, id, Put{N: 1})); err != nil {
 				t.Fatal(err)
@@ -145,13 +142,10 @@ func TestWhatWaitsForItsTimeToEndIsParkedWhenItHadSome(t *testing.T) {
 	for budget, parked := range map[time.Duration]int{30 * time.Second: 1, time.Second: 0} {
 		synctest.Test(t, func(t *testing.T) {
 			jar := newJar()
-			h, _ := openStuck(t, jar, automation.NewSideEffect(automation.SideEffectSpec{
-				Name: "Effect",
-				Effects: automation.Effects{automation.Do(jar, func(ctx context.Context, _ plugin.Env, _ jarEvent) error {
-					<-ctx.Done()
-					return fmt.Errorf("ask the outside: %w", ctx.Err())
-				})},
-			}))
+			h, _ := openStuck(t, jar, sideEffect("Effect", func(ctx context.Context, _ plugin.Env, _ jarEvent) error {
+				<-ctx.Done()
+				return fmt.Errorf("ask the outside: %w", ctx.Err())
+			}, jar))
 			if _, err := h.Send(t.Context(), command("1", "a", Put{N: 1})); err != nil {
 				t.Fatal(err)
 			}
@@ -178,15 +172,12 @@ func TestNothingIsParkedBecauseAnotherSystemIsUnavailable(t *testing.T) {
 	for _, class := range []error{driver.ErrUnavailable, driver.ErrThrottled} {
 		const unavailable, attempts = 50, 5
 		jar, calls := newJar(), 0
-		h, _ := openStuck(t, jar, automation.NewSideEffect(automation.SideEffectSpec{
-			Name: "Effect",
-			Effects: automation.Effects{automation.Do(jar, func(context.Context, plugin.Env, jarEvent) error {
-				if calls++; calls <= unavailable {
-					return fmt.Errorf("post the letter: %w", class)
-				}
-				return errors.New("there is no such address")
-			})},
-		}))
+		h, _ := openStuck(t, jar, sideEffect("Effect", func(context.Context, plugin.Env, jarEvent) error {
+			if calls++; calls <= unavailable {
+				return fmt.Errorf("post the letter: %w", class)
+			}
+			return errors.New("there is no such address")
+		}, jar))
 		if _, err := h.Send(t.Context(), command("1", "a", Put{N: 1})); err != nil {
 			t.Fatal(err)
 		}
@@ -312,13 +303,10 @@ func TestCloseWaitsForWhatRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
 		jar := newJar()
-		r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{
-			Name: "Effect",
-			Effects: automation.Effects{automation.Do(jar, func(_ context.Context, _ plugin.Env, e jarEvent) error {
-				s.call(e.EntityID)
-				return nil
-			})},
-		})))
+		r := start(t, app(jar, sideEffect("Effect", func(_ context.Context, _ plugin.Env, e jarEvent) error {
+			s.call(e.EntityID)
+			return nil
+		}, jar)))
 		if _, err := r.Send(t.Context(), command("1", "stuck", Put{N: 1})); err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/message"
@@ -62,23 +61,17 @@ func TestLogLinesAreBoundedAndHoldNoPayloads(t *testing.T) {
 			return readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(*SumRow) { bad("change", e) })
 		})}
 	})
-	automat := automation.New(automation.Spec{
-		Name: "Automat",
-		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
-			bad("react", e)
-			return nil
-		})},
+	automat := rule("Automat", jar, func(e jarEvent) message.Actions {
+		bad("react", e)
+		return nil
 	})
-	effect := automation.NewSideEffect(automation.SideEffectSpec{
-		Name: "Effect",
-		Effects: automation.Effects{automation.Do(jar, func(_ context.Context, _ plugin.Env, e jarEvent) error {
-			bad("do", e)
-			if a, ok := e.Data.(Added); ok && a.Note == "error"+secret {
-				return errors.New(long) // what it says is the application's own choice, how much is not
-			}
-			return nil
-		})},
-	})
+	effect := sideEffect("Effect", func(_ context.Context, _ plugin.Env, e jarEvent) error {
+		bad("do", e)
+		if a, ok := e.Data.(Added); ok && a.Note == "error"+secret {
+			return errors.New(long) // what it says is the application's own choice, how much is not
+		}
+		return nil
+	}, jar)
 	r := start(t, app(jar, model, automat, effect))
 	n := 0
 	for _, note := range []string{"", "evolve", "project", "change", "react", "do", "error"} {
@@ -174,13 +167,10 @@ func TestWaitIdleSaysWhoIsBusyAndEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	block := make(chan struct{})
-	r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{
-		Name: "Slow",
-		Effects: automation.Effects{automation.Do(jar, func(context.Context, plugin.Env, jarEvent) error {
-			<-block
-			return nil
-		})},
-	})))
+	r := start(t, app(jar, sideEffect("Slow", func(context.Context, plugin.Env, jarEvent) error {
+		<-block
+		return nil
+	}, jar)))
 	r.accept("1", jar.To("a", Put{N: 1}))
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()

@@ -277,22 +277,3 @@ func TestScheduledTaskRunsAtItsTimesAndIsParkedAndRedriven(t *testing.T) {
 	wantEqual(t, "keys", len(keys), 3)
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":10}`, `Added{"n":30}`, `Added{"n":20}`})
 }
-
-// A schedule's firing that is parked and redriven sends under the ids that it had.
-func TestRedrivenFiringSendsUnderTheSameIds(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	r := start(t, app(jar), func(s *setup) {
-		s.clock = nil
-		s.options.MaxAttempts = 1
-	})
-	r.clock.Advance(123_456_789) // nothing is planned at a whole second
-	r.stop()
-	r = start(t, app(jar, schedule.New(schedule.Spec{Name: "Tick", Rate: schedule.Every(time.Minute), Send: jar.To("a", Put{N: 1})})), on(r), func(s *setup) { s.options.MaxAttempts = 1 })
-	// The command is in the queue, and the answer says that it is malformed.
-	r.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Name: "Shop.Jar", Err: driver.ErrInvalid, After: true})
-	r.advance(time.Minute)
-	r.redrive(r.letter().ID)
-	r.finish()
-	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 1)
-}

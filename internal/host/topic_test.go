@@ -2,7 +2,6 @@ package host_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/reventless-go/reventless/driver"
@@ -11,30 +10,6 @@ import (
 
 // behindTopic lets few consumers read a log directly.
 func behindTopic(s *setup) { s.limits.MaxFeedReaders = 2 }
-
-func TestTopicsLeadToTheSameRows(t *testing.T) {
-	t.Parallel()
-	seeds(t, 10, func(t *testing.T, seed uint64, rng *rand.Rand) {
-		s := newShelf()
-		r := start(t, s.app(), behindTopic)
-		r.faults.Disturb(disturbed(seed, rng))
-		breakStores(r.faults, rng)
-		for range 10 {
-			w := lostWays[rng.IntN(len(lostWays))]
-			r.faults.Inject(faults.Rule{Op: "EventTopic.Publish", Skip: rng.IntN(10), Times: 1 + rng.IntN(3), Err: w.err, After: w.after})
-		}
-		r.faults.Inject(faults.Rule{Op: "EventTopic.Publish", Key: "a1", Member: true, Skip: rng.IntN(5), Times: 3, Err: driver.ErrThrottled})
-		s.traffic(r, seed, 40)
-		r.idle()
-		r.faults.Calm()
-		s.last(r, 0)
-		r.finish()
-		s.check(r)
-		if r.faults.Calls("EventTopic.Publish", "Shop.Jar") == 0 {
-			t.Error("nothing went through the topic")
-		}
-	})
-}
 
 // One envelope that is refused for good is one stream's trouble: others are
 // published, it is parked, and published when it is redriven.
@@ -67,22 +42,4 @@ func TestEnvelopeThatIsRefusedIsParkedAndOthersArePublished(t *testing.T) {
 	r.redrive(letters[2].ID)
 	r.finish()
 	s.check(r) // the discarded record had no commit: the log has it
-}
-
-func TestRelayParksWhatItCannotDecode(t *testing.T) {
-	t.Parallel()
-	s := newShelf()
-	r := start(t, s.app(), behindTopic)
-	r.faults.Disturb(faults.Deliveries{Seed: 1, Garbage: 0.5, Doorbell: 0.5, Only: func(c string) bool { return c == "relay/Shop.Jar" }})
-	s.traffic(r, 1, 30)
-	r.idle()
-	s.check(r)
-	if len(r.letters()) == 0 {
-		t.Error("nothing was parked")
-	}
-	for _, l := range r.letters() {
-		if l.Kind != driver.DeadRaw || l.Component != "Shop.Jar" {
-			t.Errorf("got letter %+v", l)
-		}
-	}
 }

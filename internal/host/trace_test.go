@@ -29,25 +29,17 @@ func TestMetaGoesFromACommandToAllThatFollows(t *testing.T) {
 	offer := extension.NewOffer(point,
 		extension.Publish(point, jar, func(e jarEvent) []Filled { return []Filled{{e.Data.(Added).N}} }),
 		extension.Accept(point, func(id string, c Order) []message.Send { return []message.Send{crate.To(id, Put{N: c.N})} }, crate))
-	spread := automation.New(automation.Spec{
-		Name: "Spread",
-		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
-			return message.Actions{
-				crate.To("at once", Put{N: 1}),
-				crate.To("later", Put{N: 1}).After(time.Minute),
-				schedule.Create("s", schedule.At(e.RecordedAt.Add(time.Minute)), crate.To("planned", Put{N: 1})),
-				point.To("public command", Order{N: 1}),
-			}
-		})},
-		Sends: plugin.Components{crate, point},
-	})
-	onward := automation.New(automation.Spec{
-		Name: "Onward",
-		Rules: automation.Rules{automation.On(crate, func(e jarEvent) message.Actions {
-			return message.Actions{box.To("from "+e.EntityID, Put{N: 1})}
-		})},
-		Sends: plugin.Components{box},
-	})
+	spread := rule("Spread", jar, func(e jarEvent) message.Actions {
+		return message.Actions{
+			crate.To("at once", Put{N: 1}),
+			crate.To("later", Put{N: 1}).After(time.Minute),
+			schedule.Create("s", schedule.At(e.RecordedAt.Add(time.Minute)), crate.To("planned", Put{N: 1})),
+			point.To("public command", Order{N: 1}),
+		}
+	}, crate, point)
+	onward := rule("Onward", crate, func(e jarEvent) message.Actions {
+		return message.Actions{box.To("from "+e.EntityID, Put{N: 1})}
+	}, box)
 	var mu sync.Mutex
 	seen := map[string]driver.Meta{}
 	keep := func(_ context.Context, _ plugin.Env, e jarEvent) error {
@@ -69,7 +61,7 @@ func TestMetaGoesFromACommandToAllThatFollows(t *testing.T) {
 			automation.NewSideEffect(automation.SideEffectSpec{Name: "Keep", Effects: automation.Effects{automation.Do(jar, keep), automation.Do(crate, keep), automation.Do(box, keep)}}),
 		}}),
 		plugin.New(plugin.Spec{Name: "Far", Heartbeat: -1, Components: plugin.Components{
-			bin, follow, automation.NewSideEffect(automation.SideEffectSpec{Name: "Keep", Effects: automation.Effects{automation.Do(bin, keep)}}),
+			bin, follow, sideEffect("Keep", keep, bin),
 		}})))
 	meta := driver.Meta{TraceParent: parent, User: "ada", CorrelationID: "corr", IP: "10.0.0.1", Headers: map[string]string{"k": "v"}}
 	if _, err := r.SendAction(t.Context(), "1", meta, jar.To("root", Put{N: 1}).Erased()); err != nil {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/faults"
@@ -132,7 +131,7 @@ func TestLogOfAnEarlierVersionIsReplayed(t *testing.T) {
 		})},
 	})
 	seen := &seen{}
-	watch := automation.NewSideEffect(automation.SideEffectSpec{Name: "Watch", Effects: automation.Effects{automation.Do(jar, seen.effect)}})
+	watch := sideEffect("Watch", seen.effect, jar)
 	r := start(t, app(jar, totals, watch), asleep)
 	r.golden("Shop.Jar", "earlier/jar.jsonl")
 	r.wake()
@@ -168,7 +167,7 @@ func TestStoredEventThatCannotBeReadFailsItsEntityOnly(t *testing.T) {
 			t.Parallel()
 			jar := newer()
 			watch := &seen{}
-			r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{Name: "Watch", Effects: automation.Effects{automation.Do(jar, watch.effect)}})), asleep)
+			r := start(t, app(jar, sideEffect("Watch", watch.effect, jar)), asleep)
 			good := driver.Event{Type: "Added", Version: 3, Data: []byte(`{"n":1}`)}
 			r.store("Shop.Jar",
 				stored("bad", 1, good), stored("good", 1, good), stored("bad", 2, good, tc.event), stored("bad", 3, good), stored("good", 2, good))
