@@ -507,6 +507,28 @@ func (r *run) letter() driver.DeadLetter {
 	return l[0]
 }
 
+// retried returns, by delivery id, whether a delivery is retried.
+func retried(settlements []driver.Settlement, err error) map[string]bool {
+	if err != nil {
+		return map[string]bool{err.Error(): true}
+	}
+	out := map[string]bool{}
+	for _, s := range settlements {
+		out[s.ID] = s.Retry
+	}
+	return out
+}
+
+// wantParked wants a host to have n dead letters, and returns them.
+func wantParked(t testing.TB, h *host.Host, n int) []driver.DeadLetter {
+	t.Helper()
+	letters, err := h.DeadLetters().List(t.Context(), "", "", 100)
+	if err != nil || len(letters) != n {
+		t.Fatalf("got the dead letters %+v, %v, want %d", letters, err, n)
+	}
+	return letters
+}
+
 func (r *run) noLetters() {
 	r.t.Helper()
 	if l := r.letters(); len(l) > 0 {

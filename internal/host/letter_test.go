@@ -11,8 +11,8 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// meanwhile is a provider that calls a function before a letter is parked or removed,
-// once each.
+// meanwhile is a provider that calls a function before it parks, and one before it removes,
+// the first dead letter.
 type meanwhile struct {
 	driver.Provider
 	beforePark, beforeRemove func()
@@ -45,8 +45,8 @@ func (l meanwhileLetters) Remove(ctx context.Context, id string) error {
 	return l.DeadLetters.Remove(ctx, id)
 }
 
-// worker is one of several processes of an App, in which a read model fails at the
-// commits of a stream that bad says.
+// worker is one of several processes of an App. Its read model fails at the commits that
+// newWorker lists as bad.
 type worker struct {
 	*host.Host
 	t *testing.T
@@ -75,24 +75,21 @@ func (w *worker) records(deliveries ...driver.Delivery[driver.Record]) {
 	}
 }
 
-// wantParked wants the stream to be blocked at a commit, with a letter of it.
+// wantParked wants the stream to be blocked at a commit, with a dead letter.
 func (w *worker) wantParked(sequenceNr uint64) {
 	w.t.Helper()
-	letters, err := w.DeadLetters().List(w.t.Context(), "", "", 10)
-	if err != nil || len(letters) != 1 || letters[0].SequenceNr != sequenceNr {
-		w.t.Errorf("parked are %+v, %v, want the commit %d", letters, err, sequenceNr)
-	}
+	wantEqual(w.t, "parked commit", wantParked(w.t, w.Host, 1)[0].SequenceNr, sequenceNr)
 	db, _ := w.QueryDb("Shop.Sums")
-	mark, err := db.Watermark(w.t.Context(), driver.StreamKey{Log: "Shop.Jar", Stream: "a"})
-	if err != nil || !mark.Blocked || mark.SequenceNr != sequenceNr-1 {
-		w.t.Errorf("the watermark is %+v, %v, want it blocked before %d", mark, err, sequenceNr)
+	at, err := db.Watermark(w.t.Context(), driver.StreamKey{Log: "Shop.Jar", Stream: "a"})
+	if err != nil || !at.Blocked || at.SequenceNr != sequenceNr-1 {
+		w.t.Errorf("the watermark is %+v, %v, want it blocked before %d", at, err, sequenceNr)
 	}
 }
 
-// All letters of a stream have one id. A worker that parks an earlier commit while
-// another one parks a later one must not take that one's letter away: the stream would
-// wait for ever, and nothing would say so.
-func TestABlockedStreamHasItsLetterWhoeverParksMeanwhile(t *testing.T) {
+// All dead letters of a stream have the same id. When one worker parks an earlier commit
+// while another parks a later one, the dead letter of the later one must stay: without it,
+// the stream would wait forever, and no operator would see it.
+func TestBlockedStreamKeepsItsDeadLetterWhileOthersParkAndRemove(t *testing.T) {
 	t.Parallel()
 	provider := memory.New(nil)
 	t.Cleanup(func() {
@@ -111,7 +108,7 @@ func TestABlockedStreamHasItsLetterWhoeverParksMeanwhile(t *testing.T) {
 	newWorker(t, hooks, 1).records(record("a", 1))
 	mended.wantParked(2)
 
-	// The letter is redriven, and while it is removed the next commit is parked.
+	// The dead letter is redriven. While it is removed, the next commit is parked.
 	third := newWorker(t, provider, 4)
 	hooks = &meanwhile{Provider: provider}
 	hooks.beforeRemove = func() {
@@ -129,9 +126,7 @@ func TestABlockedStreamHasItsLetterWhoeverParksMeanwhile(t *testing.T) {
 	}
 	db, _ := mended.QueryDb("Shop.Sums")
 	if row, err := db.LoadRow(t.Context(), driver.Key{ID: "a"}); err != nil || string(row.Data) != `{"sum":4,"count":4}` {
-		t.Errorf("in the end the row is %s, %v", row.Data, err)
+		t.Errorf("the final row is %s, %v", row.Data, err)
 	}
-	if letters, err := mended.DeadLetters().List(t.Context(), "", "", 10); err != nil || len(letters) != 0 {
-		t.Errorf("in the end there are %v, %v", letters, err)
-	}
+	wantParked(t, mended.Host, 0)
 }
