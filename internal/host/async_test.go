@@ -37,7 +37,7 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 		t.Error(err)
 	}
 	wantEqual(t, "outcome", o, final)
-	// Sent again it is pending for the caller; what is kept stays.
+	// A repetition is pending for the caller; the stored outcome stays.
 	wantEqual(t, "answer to the repetition", r.send("1", jar.To("a", Claim{By: "ada"})), want)
 	r.idle()
 	o, _ = r.Outcome(t.Context(), "1")
@@ -50,8 +50,8 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 	wantIs(t, err, driver.ErrNotFound)
 }
 
-// A synctest bubble fails the test when a goroutine is left in it, and shows the
-// real backoff without waiting for it.
+// A synctest bubble fails the test if a goroutine is left, and measures the real
+// backoff without waiting.
 func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 	})
 }
 
-// A driver that cannot be opened fails Open with the component's name.
+// If a driver cannot be opened, the error of Open names the component.
 func TestOpenNamesTheComponentThatFails(t *testing.T) {
 	t.Parallel()
 	p := &unopenable{Provider: memory.New(nil)}

@@ -332,7 +332,7 @@ func (r *run) work() {
 func (r *run) finish() {
 	r.t.Helper()
 	r.idle()
-	r.noLetters()
+	r.wantNothingParked()
 }
 
 // redrive redrives a dead letter that can be handled now.
@@ -488,7 +488,7 @@ func (r *run) history(log, stream string) []string {
 }
 
 // letters returns what is parked.
-func (r *run) letters() []driver.DeadLetter {
+func (r *run) deadLetters() []driver.DeadLetter {
 	r.t.Helper()
 	l, err := r.DeadLetters().List(r.t.Context(), "", "", 10_000)
 	if err != nil {
@@ -498,11 +498,11 @@ func (r *run) letters() []driver.DeadLetter {
 }
 
 // letter returns the one letter that is parked.
-func (r *run) letter() driver.DeadLetter {
+func (r *run) deadLetter() driver.DeadLetter {
 	r.t.Helper()
-	l := r.letters()
+	l := r.deadLetters()
 	if len(l) != 1 {
-		r.t.Fatalf("got %d letters, want 1: %+v", len(l), l)
+		r.t.Fatalf("got %d dead letters, want 1: %+v", len(l), l)
 	}
 	return l[0]
 }
@@ -529,10 +529,10 @@ func wantParked(t testing.TB, h *host.Host, n int) []driver.DeadLetter {
 	return letters
 }
 
-func (r *run) noLetters() {
+func (r *run) wantNothingParked() {
 	r.t.Helper()
-	if l := r.letters(); len(l) > 0 {
-		r.t.Errorf("%d letters are parked; the first: %+v", len(l), l[0])
+	if l := r.deadLetters(); len(l) > 0 {
+		r.t.Errorf("%d dead letters; the first: %+v", len(l), l[0])
 	}
 }
 

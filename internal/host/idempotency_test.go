@@ -48,7 +48,7 @@ func TestCommandDeliveredThreeTimesIsOneCommitAndThreeEqualOutcomes(t *testing.T
 	}
 }
 
-func TestRandomFaultsAndRepetitionsLoseAndDoubleNoCommand(t *testing.T) {
+func TestRandomFaultsNeitherLoseNorRepeatACommand(t *testing.T) {
 	t.Parallel()
 	seeds(t, 10, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		jar := newJar(func(s *jarSpec) { s.SnapshotEvery = 6 })
@@ -60,7 +60,7 @@ func TestRandomFaultsAndRepetitionsLoseAndDoubleNoCommand(t *testing.T) {
 			ops := []string{"EventLog.Append", "EventLog.Append", "EventLog.Load", "EventLog.Read", "CommandTopic.Receive", "CommandTopic.Settle"}
 			op := ops[rng.IntN(len(ops))]
 			after := w.after
-			switch op { // what was delivered and is not settled stays leased for minutes
+			switch op { // an unsettled delivery stays leased for minutes
 			case "CommandTopic.Receive":
 				after = false
 			case "CommandTopic.Settle":
@@ -83,7 +83,7 @@ func TestRandomFaultsAndRepetitionsLoseAndDoubleNoCommand(t *testing.T) {
 			batch = batch[n:]
 		}
 		rest(one, two)
-		one.noLetters()
+		one.wantNothingParked()
 		for entity, w := range want {
 			wantEqual(t, "events of "+entity, one.history("Shop.Jar", entity), w)
 		}

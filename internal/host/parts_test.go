@@ -53,7 +53,7 @@ func TestCommitThatIsTooLargeForAStepIsAppliedInParts(t *testing.T) {
 			if n := len(r.commits("Shop.Jar", "a")); n != 1 {
 				t.Fatalf("the commands are %d commits, want one", n)
 			}
-			r.noLetters()
+			r.wantNothingParked()
 			want := map[string]SumRow{}
 			for i := range commands {
 				for n := range rows {

@@ -8,12 +8,12 @@ import (
 	"github.com/reventless-go/reventless/internal/faults"
 )
 
-// behindTopic lets few consumers read a log directly.
+// behindTopic limits the direct readers of a log, so that consumers read the topic.
 func behindTopic(s *setup) { s.limits.MaxFeedReaders = 2 }
 
-// One envelope that is refused for good is one stream's trouble: others are
-// published, it is parked, and published when it is redriven.
-func TestEnvelopeThatIsRefusedIsParkedAndOthersArePublished(t *testing.T) {
+// An envelope that the topic refuses is parked, and published when it is redriven.
+// Other streams are published.
+func TestRefusedEnvelopeIsParkedAndOthersArePublished(t *testing.T) {
 	t.Parallel()
 	s := newShelf()
 	r := start(t, s.app(), behindTopic, asleep)
@@ -26,11 +26,11 @@ func TestEnvelopeThatIsRefusedIsParkedAndOthersArePublished(t *testing.T) {
 	r.work()
 	got := rows(r, s.sums)
 	wantEqual(t, "others", []SumRow{got["a"], got["b"], got["bad"]}, []SumRow{{3, 3}, {3, 3}, {}})
-	letters := r.letters()
-	wantEqual(t, "letters", len(letters), 3)
+	letters := r.deadLetters()
+	wantEqual(t, "dead letters", len(letters), 3)
 	for _, l := range letters {
 		if l.Component != "Shop.Jar" || l.Stream != "bad" || l.Attempts < 5 || l.Attempts > 7 {
-			t.Errorf("got letter %+v", l)
+			t.Errorf("got dead letter %+v", l)
 		}
 	}
 	if err := r.Redrive(t.Context(), letters[0].ID); err == nil {
@@ -41,5 +41,5 @@ func TestEnvelopeThatIsRefusedIsParkedAndOthersArePublished(t *testing.T) {
 	r.discard(letters[1].ID)
 	r.redrive(letters[2].ID)
 	r.finish()
-	s.check(r) // the discarded record had no commit: the log has it
+	s.check(r) // the discarded record contained no commit, so none is missing
 }

@@ -16,10 +16,10 @@ import (
 	"github.com/reventless-go/reventless/schedule"
 )
 
-// Trace context, user and correlation go from a command to its events, and on to whatever is
-// sent because of them: at once, later, by a schedule, across an extension point
-// and through the queue of an asynchronous aggregate.
-func TestMetaGoesFromACommandToAllThatFollows(t *testing.T) {
+// Trace context, user and correlation are copied from a command to its events, and from
+// them to the commands that they cause: immediate, delayed and scheduled ones, across
+// an extension point and through the queue of an asynchronous aggregate.
+func TestMetaIsPropagatedFromACommandToAllItCauses(t *testing.T) {
 	t.Parallel()
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	jar, crate, box, bin := newJar(), newJar(named("Crate")), newJar(named("Box"), asynchronous), newJar(named("Bin"))
@@ -68,7 +68,7 @@ func TestMetaGoesFromACommandToAllThatFollows(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.advance(2 * time.Minute)
-	r.noLetters()
+	r.wantNothingParked()
 	ids := []string{"root", "at once", "later", "planned", "public command"}
 	for _, id := range ids[1:] {
 		ids = append(ids, "from "+id)
@@ -79,13 +79,13 @@ func TestMetaGoesFromACommandToAllThatFollows(t *testing.T) {
 	}
 	m := r.commits("Shop.Crate", "at once")[0].Commands[0].Meta
 	wantEqual(t, "origin", fmt.Sprint(m.CausationID, m.Service, m.IP, m.Headers), "Shop.Jar/root/1.0"+"Shop.Crate"+"10.0.0.1"+"map[k:v]")
-	// The logs have it, for the answered command of each commit.
+	// The logs contain it with the answered command of each commit.
 	for _, log := range []string{"Shop.Jar", "Shop.Crate", "Shop.Box", "Far.Bin"} {
 		for _, c := range r.commits(log, "") {
 			wantEqual(t, "trace of the command of "+c.Stream, c.Commands[0].Meta.TraceParent, parent)
 		}
 	}
-	// A repetition under another trace changes nothing of what is stored.
+	// A repetition with another trace changes no stored meta.
 	meta.TraceParent = "00-00000000000000000000000000000001-0000000000000001-00"
 	if _, err := r.SendAction(t.Context(), "1", meta, jar.To("root", Put{N: 1}).Erased()); err != nil {
 		t.Fatal(err)

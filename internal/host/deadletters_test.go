@@ -18,14 +18,14 @@ type meanwhile struct {
 	beforePark, beforeRemove func()
 }
 
-type meanwhileLetters struct {
+type meanwhileDeadLetters struct {
 	driver.DeadLetters
 	of *meanwhile
 }
 
 func (m *meanwhile) OpenDeadLetters(ctx context.Context) (driver.DeadLetters, error) {
 	l, err := m.Provider.OpenDeadLetters(ctx)
-	return meanwhileLetters{l, m}, err
+	return meanwhileDeadLetters{l, m}, err
 }
 
 func once(f *func()) {
@@ -35,12 +35,12 @@ func once(f *func()) {
 	}
 }
 
-func (l meanwhileLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
+func (l meanwhileDeadLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
 	once(&l.of.beforePark)
 	return l.DeadLetters.Park(ctx, letter)
 }
 
-func (l meanwhileLetters) Remove(ctx context.Context, id string) error {
+func (l meanwhileDeadLetters) Remove(ctx context.Context, id string) error {
 	once(&l.of.beforeRemove)
 	return l.DeadLetters.Remove(ctx, id)
 }
@@ -97,22 +97,22 @@ func TestBlockedStreamKeepsItsDeadLetterWhileOthersParkAndRemove(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	mended, second := newWorker(t, provider), newWorker(t, provider, 2)
+	fixed, second := newWorker(t, provider), newWorker(t, provider, 2)
 	for i := range 3 {
-		if _, err := mended.Send(t.Context(), command(fmt.Sprint(i), "a", Put{N: 1})); err != nil {
+		if _, err := fixed.Send(t.Context(), command(fmt.Sprint(i), "a", Put{N: 1})); err != nil {
 			t.Fatal(err)
 		}
 	}
 	hooks := &meanwhile{Provider: provider}
 	hooks.beforePark = func() { second.records(record("a", 1), record("a", 2)) }
 	newWorker(t, hooks, 1).records(record("a", 1))
-	mended.wantParked(2)
+	fixed.wantParked(2)
 
 	// The dead letter is redriven. While it is removed, the next commit is parked.
 	third := newWorker(t, provider, 4)
 	hooks = &meanwhile{Provider: provider}
 	hooks.beforeRemove = func() {
-		if _, err := mended.Send(t.Context(), command("3", "a", Put{N: 1})); err != nil {
+		if _, err := fixed.Send(t.Context(), command("3", "a", Put{N: 1})); err != nil {
 			t.Error(err)
 		}
 		third.records(record("a", 4))
@@ -120,13 +120,13 @@ func TestBlockedStreamKeepsItsDeadLetterWhileOthersParkAndRemove(t *testing.T) {
 	if err := newWorker(t, hooks).Redrive(t.Context(), "commit/Shop.Sums/Shop.Jar/a"); err != nil {
 		t.Error(err)
 	}
-	mended.wantParked(4)
-	if err := mended.Redrive(t.Context(), "commit/Shop.Sums/Shop.Jar/a"); err != nil {
+	fixed.wantParked(4)
+	if err := fixed.Redrive(t.Context(), "commit/Shop.Sums/Shop.Jar/a"); err != nil {
 		t.Error(err)
 	}
-	db, _ := mended.QueryDb("Shop.Sums")
+	db, _ := fixed.QueryDb("Shop.Sums")
 	if row, err := db.LoadRow(t.Context(), driver.Key{ID: "a"}); err != nil || string(row.Data) != `{"sum":4,"count":4}` {
 		t.Errorf("the final row is %s, %v", row.Data, err)
 	}
-	wantParked(t, mended.Host, 0)
+	wantParked(t, fixed.Host, 0)
 }
