@@ -15,6 +15,7 @@ import (
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/reventlesstest"
 	"github.com/reventless-go/reventless/schedule"
 	"github.com/reventless-go/reventless/task"
 )
@@ -254,9 +255,10 @@ func TestScheduledTaskRunsAtItsTimesAndIsParkedAndRedriven(t *testing.T) {
 			return actions, nil
 		},
 	})
-	r := start(t, app(jar, nightly))
 	// The start is between two seconds, so the due times have fractions.
-	r.clock.Advance(123 * time.Millisecond)
+	clock := reventlesstest.NewClock(time.Time{})
+	clock.Advance(123 * time.Millisecond)
+	r := start(t, app(jar, nightly), func(s *setup) { s.clock = clock })
 	r.advance(10 * time.Minute)
 	mu.Lock()
 	failing = true
