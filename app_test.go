@@ -89,18 +89,18 @@ func TestBrokenDeclarationsNameTheComponent(t *testing.T) {
 		declare func()
 		want    []string
 	}{
-		"two components of one name": {
+		"two components with the same name": {
 			func() { n := notes("Note"); app(n, rowsOf("Note", n, nil)) },
 			[]string{"plugin Main", "Note", "Aggregate", "ReadModel"},
 		},
-		"two plugins of one name": {
+		"two plugins with the same name": {
 			func() {
 				p := func() *plugin.Plugin { return plugin.New(plugin.Spec{Name: "Main"}) }
 				reventless.New("test", p(), p())
 			},
 			[]string{"two plugins are named Main"},
 		},
-		"a plugin of the platform's name": {
+		"a plugin with the platform's name": {
 			func() { reventless.New("test", plugin.New(plugin.Spec{Name: "Platform"})) },
 			[]string{"two plugins are named Platform"},
 		},
@@ -109,7 +109,7 @@ func TestBrokenDeclarationsNameTheComponent(t *testing.T) {
 		"a message type listed twice": {
 			func() { message.NewSet[note](written{}, written{}) }, []string{"Written", "written"},
 		},
-		"two message types of one name": {
+		"two message types with the same name": {
 			func() { message.NewSet[note](written{}, namesake{}) }, []string{"Written", "written", "namesake"},
 		},
 		"a pointer as a member": {
@@ -118,7 +118,7 @@ func TestBrokenDeclarationsNameTheComponent(t *testing.T) {
 		"a missing upcast": {
 			func() { message.NewSet[note](badVersions{}) }, []string{"badVersions", "version 1"},
 		},
-		"an extension nobody offers": {
+		"an extension of a point that no plugin offers": {
 			func() {
 				n := notes("Note")
 				app(n, extension.New(point, extension.Spec[written]{Name: "Follow", React: func(message.Event[written]) message.Actions { return nil }, Sends: plugin.Components{n}}))
@@ -184,19 +184,19 @@ func TestBrokenDeclarationsNameTheComponent(t *testing.T) {
 			},
 			[]string{"Task Main.One", "Bucket Files"},
 		},
-		"a task that does nothing":      {func() { task.New(task.Spec{Name: "Idle"}) }, []string{"task Idle"}},
-		"a task that watches nothing":   {func() { task.New(task.Spec{Name: "Blind", Created: created}) }, []string{"task Blind", "Bucket"}},
-		"an index on no field":          {index(readmodel.Index{Name: "byName", Key: "name"}), []string{"read model Rows", "byName", `"name"`}},
-		"an index on an unexported one": {index(readmodel.Index{Name: "byInner", Key: "inner"}), []string{"read model Rows", "byInner"}},
-		"an index on a list":            {index(readmodel.Index{Name: "byTags", Key: "tags"}), []string{"read model Rows", "byTags", "[]string"}},
-		"a sort on no field":            {index(readmodel.Index{Name: "byID", Key: "id", Sort: "age"}), []string{"read model Rows", "byID", `"age"`}},
-		"two indexes of one name": {
+		"a task that does nothing":        {func() { task.New(task.Spec{Name: "Idle"}) }, []string{"task Idle"}},
+		"a task without a bucket":         {func() { task.New(task.Spec{Name: "Blind", Created: created}) }, []string{"task Blind", "Bucket"}},
+		"an index on an unknown field":    {index(readmodel.Index{Name: "byName", Key: "name"}), []string{"read model Rows", "byName", `"name"`}},
+		"an index on an unexported field": {index(readmodel.Index{Name: "byInner", Key: "inner"}), []string{"read model Rows", "byInner"}},
+		"an index on a list":              {index(readmodel.Index{Name: "byTags", Key: "tags"}), []string{"read model Rows", "byTags", "[]string"}},
+		"a sort on an unknown field":      {index(readmodel.Index{Name: "byID", Key: "id", Sort: "age"}), []string{"read model Rows", "byID", `"age"`}},
+		"two indexes with the same name": {
 			index(readmodel.Index{Name: "byID", Key: "id"}, readmodel.Index{Name: "byID", Key: "size"}), []string{"read model Rows", "byID"},
 		},
-		"a sub id that is no string": {
+		"a sub id that is not a string": {
 			func() { rowsOf("Rows", notes("Note"), func(s *readmodel.Spec[row]) { s.SubID = "size" }) }, []string{"read model Rows", `"size"`},
 		},
-		"a read model of nothing": {
+		"a read model without projections": {
 			func() { readmodel.New(readmodel.Spec[row]{Name: "Rows"}) }, []string{"read model Rows"},
 		},
 		"a state that a snapshot would lose": {
@@ -208,17 +208,26 @@ func TestBrokenDeclarationsNameTheComponent(t *testing.T) {
 		"an aggregate without Decide": {
 			func() { s := spec[struct{}]("Note"); s.Decide = nil; aggregate.New(s) }, []string{"aggregate Note", "Decide"},
 		},
-		"a name that is no name":   {func() { notes("my notes") }, []string{"Aggregate", "my notes"}},
-		"an automation of nothing": {func() { automation.New(automation.Spec{Name: "Idle"}) }, []string{"Automation Idle"}},
+		"an invalid name":             {func() { notes("my notes") }, []string{"Aggregate", "my notes"}},
+		"an automation without rules": {func() { automation.New(automation.Spec{Name: "Idle"}) }, []string{"Automation Idle"}},
 		"a schedule that is not valid": {
 			func() {
 				schedule.New(schedule.Spec{Name: "Often", Rate: schedule.Every(time.Second), Send: notes("Note").To("1", written{})})
 			}, []string{"schedule Often"},
 		},
-		"a schedule of a message nobody listed": {
+		"a schedule of a message that is not listed": {
 			func() {
 				schedule.New(schedule.Spec{Name: "Daily", Rate: schedule.Daily(1, 0, ""), Send: notes("Note").To("1", badVersions{})})
 			}, []string{"schedule Daily", "badVersions"},
+		},
+		"a schedule without a command": {
+			func() { schedule.New(schedule.Spec{Name: "Daily", Rate: schedule.Daily(1, 0, "")}) }, []string{"schedule Daily: Send is required"},
+		},
+		"two findings in one App": {
+			func() {
+				lost := notes("Lost")
+				app(rowsOf("One", lost, nil), rowsOf("Two", lost, nil))
+			}, []string{"Main.One", "Main.Two"},
 		},
 		"a heartbeat in seconds": {
 			func() { plugin.New(plugin.Spec{Name: "Main", Heartbeat: 90 * time.Second}) }, []string{"plugin Main", "1m30s"},
@@ -239,23 +248,8 @@ func TestBrokenDeclarationsNameTheComponent(t *testing.T) {
 	}
 }
 
-// All findings of an App are told at once.
-func TestAllThatIsWrongIsTold(t *testing.T) {
-	t.Parallel()
-	defer func() {
-		said := fmt.Sprint(recover())
-		for _, want := range []string{"Main.One", "Main.Two"} {
-			if !strings.Contains(said, want) {
-				t.Errorf("the panic says %q, want %q in it", said, want)
-			}
-		}
-	}()
-	lost := notes("Lost")
-	app(rowsOf("One", lost, nil), rowsOf("Two", lost, nil))
-}
-
-// Two plugins may use one component name: references are no names.
-func TestTwoPluginsMayUseOneName(t *testing.T) {
+// Components refer to each other by pointer, not by name.
+func TestTwoPluginsMayUseTheSameComponentName(t *testing.T) {
 	t.Parallel()
 	a, b := notes("Note"), notes("Note")
 	top := reventless.New("test",
@@ -272,17 +266,6 @@ func TestTwoPluginsMayUseOneName(t *testing.T) {
 	if want := []string{"A.Rows<A.Note", "B.Rows<B.Note"}; !slices.Equal(got, want) {
 		t.Errorf("sources = %v, want %v", got, want)
 	}
-}
-
-// A schedule without a command is a zero Send.
-func TestScheduleNeedsACommand(t *testing.T) {
-	t.Parallel()
-	defer func() {
-		if got := fmt.Sprint(recover()); got != "schedule Daily: Send is required" {
-			t.Errorf("the panic says %q", got)
-		}
-	}()
-	schedule.New(schedule.Spec{Name: "Daily", Rate: schedule.Daily(1, 0, "")})
 }
 
 func TestTopologyHasTheDocOfEachComponent(t *testing.T) {

@@ -82,8 +82,8 @@ func EncodeCommit(c Commit) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encode snapshot of commit %d of %q: %w: %w", c.SequenceNr, c.Stream, ErrInvalid, err)
 		}
-		b = append(b, `,"snapshot":{"foldVersion":`...)
-		b = strconv.AppendInt(b, int64(s.FoldVersion), 10)
+		b = append(b, `,"snapshot":{"stateVersion":`...)
+		b = strconv.AppendInt(b, int64(s.StateVersion), 10)
 		b = append(b, `,"state":`...)
 		b = append(b, s.State...)
 		b = append(b, `,"recent":`...)

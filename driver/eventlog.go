@@ -31,13 +31,13 @@ type EventLog interface {
 	Read(ctx context.Context, stream string, after uint64) iter.Seq2[Commit, error]
 
 	// Load returns the commits that are needed to compute the state of stream,
-	// ascending: those from the newest commit with a snapshot of foldVersion on,
+	// ascending: those from the newest commit with a snapshot of stateVersion on,
 	// including it, or all if there is no such snapshot. The caller may use only the
-	// snapshot of the first commit, and only if its fold version matches. Load sees
+	// snapshot of the first commit, and only if its state version matches. Load sees
 	// every commit whose Append returned before. For a stream without commits it
 	// returns nil, nil. Any error fails the call: Load never returns part of the
 	// commits.
-	Load(ctx context.Context, stream string, foldVersion int) ([]Commit, error)
+	Load(ctx context.Context, stream string, stateVersion int) ([]Commit, error)
 
 	// Scan yields all commits of one segment, numbered 0 to segments-1. Each stream
 	// belongs to one segment. The commits of a stream are ascending and without
@@ -82,8 +82,8 @@ type AnsweredCommand struct {
 
 // Snapshot is the state of a stream after the commit that contains it.
 type Snapshot struct {
-	// FoldVersion is the version of the fold function that computed State.
-	FoldVersion int `json:"foldVersion"`
+	// StateVersion is the aggregate's state version when State was computed.
+	StateVersion int `json:"stateVersion"`
 	// State is the state as JSON, kept byte for byte.
 	State json.RawMessage `json:"state"`
 	// Recent are the commands answered by this commit and earlier ones, oldest

@@ -27,7 +27,10 @@ import (
 
 var errEOF = io.ErrUnexpectedEOF
 
-type bookSpecOf = aggregate.Spec[BookState, BookCommand, BookEvent]
+type (
+	bookSpecOf = aggregate.Spec[BookState, BookCommand, BookEvent]
+	bookTest   = reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]
+)
 
 // unlisted satisfies BookEvent and BookCommand but is in no set.
 type unlisted struct{}
@@ -52,7 +55,7 @@ func TestFaultyAggregates(t *testing.T) {
 	var calls atomic.Int64
 	for name, c := range map[string]struct {
 		spec func(*bookSpecOf)
-		test func(*reventlesstest.AggregateTest[BookState, BookCommand, BookEvent])
+		test func(*bookTest)
 		want string
 	}{
 		"Evolve changes a slice in place": {
@@ -65,9 +68,7 @@ func TestFaultyAggregates(t *testing.T) {
 					return evolveBook(s, e)
 				}
 			},
-			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) {
-				a.Given(Lent{"ada", 7}).When(TakeBack{})
-			},
+			func(a *bookTest) { a.Given(Lent{"ada", 7}).When(TakeBack{}) },
 			"Evolve of Returned changes the state that it gets; copy maps and slices before you change them",
 		},
 		"Decide changes the state": {
@@ -79,9 +80,7 @@ func TestFaultyAggregates(t *testing.T) {
 					return nil, nil
 				}
 			},
-			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) {
-				a.Given(Lent{"ada", 7}).When(TakeBack{})
-			},
+			func(a *bookTest) { a.Given(Lent{"ada", 7}).When(TakeBack{}) },
 			"Decide of TakeBack changes the state that it gets",
 		},
 		"Decide depends on something else": {
@@ -90,7 +89,7 @@ func TestFaultyAggregates(t *testing.T) {
 					return []BookEvent{Lent{Days: int(calls.Add(1))}}, nil
 				}
 			},
-			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.When(TakeBack{}) },
+			func(a *bookTest) { a.When(TakeBack{}) },
 			"Decide is not pure",
 		},
 		"Evolve depends on something else": {
@@ -100,36 +99,36 @@ func TestFaultyAggregates(t *testing.T) {
 					return s
 				}
 			},
-			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.Given(Lent{}) },
+			func(a *bookTest) { a.Given(Lent{}) },
 			"Evolve of Lent is not pure",
 		},
 		"Decide answers with a rejection and events": {
 			func(s *bookSpecOf) {
 				s.Decide = func(BookState, BookCommand) ([]BookEvent, error) { return []BookEvent{Lent{}}, io.EOF }
 			},
-			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.When(TakeBack{}) },
+			func(a *bookTest) { a.When(TakeBack{}) },
 			"returns 1 events together with the rejection EOF",
 		},
 		"Decide answers with an event of no set": {
 			func(s *bookSpecOf) {
 				s.Decide = func(BookState, BookCommand) ([]BookEvent, error) { return []BookEvent{unlisted{}}, nil }
 			},
-			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.When(TakeBack{}) },
+			func(a *bookTest) { a.When(TakeBack{}) },
 			"event 1 that Decide of TakeBack returns: unknown type: reventlesstest_test.unlisted is not listed",
 		},
 		"an event of no set": {
 			func(*bookSpecOf) {},
-			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.Given(unlisted{}) },
+			func(a *bookTest) { a.Given(unlisted{}) },
 			"step 1 (Given): event 1: unknown type",
 		},
 		"a command of no set": {
 			func(*bookSpecOf) {},
-			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.When(unlisted{}) },
+			func(a *bookTest) { a.When(unlisted{}) },
 			"step 1 (When): unknown type",
 		},
 		"an event that loses a field": {
 			func(s *bookSpecOf) { s.Events = message.NewSet[BookEvent](leaky{}) },
-			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.Given(leaky{Note: "lost"}) },
+			func(a *bookTest) { a.Given(leaky{Note: "lost"}) },
 			"Leaky does not survive JSON",
 		},
 		"a rejection whose detail is not JSON": {
@@ -138,7 +137,7 @@ func TestFaultyAggregates(t *testing.T) {
 					return nil, message.Reject("Bad", func() {})
 				}
 			},
-			func(a *reventlesstest.AggregateTest[BookState, BookCommand, BookEvent]) { a.When(TakeBack{}) },
+			func(a *bookTest) { a.When(TakeBack{}) },
 			"detail of rejection Bad",
 		},
 	} {
@@ -418,6 +417,11 @@ func TestRowsExpire(t *testing.T) {
 	}, `row "dune" does not exist: it expired at 2026-03-02T11:00:00Z, and the clock is at 2026-03-02T12:00:00Z`)
 }
 
+// faultyEffect is a side effect on the events of Book.
+func faultyEffect(do func(context.Context, plugin.Env, message.Event[BookEvent]) error, uses ...plugin.Component) *automation.SideEffect {
+	return automation.NewSideEffect(automation.SideEffectSpec{Name: "Faulty", Effects: automation.Effects{automation.Do(Book, do)}, Uses: uses})
+}
+
 func TestFaultyReactions(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
@@ -460,40 +464,23 @@ func TestFaultyReactions(t *testing.T) {
 			}, Returns),
 			`it returns different actions when it is called again for the same "Book/dune/1.0"`,
 		},
-		"fails": {automation.NewSideEffect(automation.SideEffectSpec{
-			Name:    "Faulty",
-			Effects: automation.Effects{automation.Do(Book, func(context.Context, plugin.Env, message.Event[BookEvent]) error { return errors.New("no paper") })},
-		}), "no paper"},
-		"fails the second time": {automation.NewSideEffect(automation.SideEffectSpec{
-			Name: "Faulty",
-			Effects: automation.Effects{automation.Do(Book, func(_ context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
-				if calls.Add(1)%2 == 0 {
-					return errors.New("printed already")
-				}
-				return nil
-			})},
+		"fails": {faultyEffect(func(context.Context, plugin.Env, message.Event[BookEvent]) error { return errors.New("no paper") }), "no paper"},
+		"fails the second time": {faultyEffect(func(_ context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+			if calls.Add(1)%2 == 0 {
+				return errors.New("printed already")
+			}
+			return nil
 		}), `it succeeds, but fails when it is called again for the same "Book/dune/1.0": printed already`},
-		"a file for each call": {automation.NewSideEffect(automation.SideEffectSpec{
-			Name: "Faulty",
-			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
-				return Outbox.Open(env).Put(ctx, fmt.Sprint("mail", calls.Add(1)), strings.NewReader("hello"))
-			})},
-			Uses: plugin.Components{Outbox},
-		}), "it leaves different files when it is called again"},
-		"reads what it does not use": {automation.NewSideEffect(automation.SideEffectSpec{
-			Name: "Faulty",
-			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
-				_, _, err := Loans.Open(env).Get(ctx, "dune")
-				return err
-			})},
+		"a file for each call": {faultyEffect(func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+			return Outbox.Open(env).Put(ctx, fmt.Sprint("mail", calls.Add(1)), strings.NewReader("hello"))
+		}, Outbox), "it leaves different files when it is called again"},
+		"reads what it does not use": {faultyEffect(func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+			_, _, err := Loans.Open(env).Get(ctx, "dune")
+			return err
 		}), "SideEffect Faulty does not declare that it uses ReadModel Loans"},
-		"writes what it does not use": {automation.NewSideEffect(automation.SideEffectSpec{
-			Name: "Faulty",
-			Effects: automation.Effects{automation.Do(Book, func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
-				return Outbox.Open(env).Put(ctx, "a", strings.NewReader(""))
-			})},
-			Uses: plugin.Components{Desk},
-		}), "SideEffect Faulty does not declare that it uses Bucket Outbox"},
+		"writes what it does not use": {faultyEffect(func(ctx context.Context, env plugin.Env, _ message.Event[BookEvent]) error {
+			return Outbox.Open(env).Put(ctx, "a", strings.NewReader(""))
+		}, Desk), "SideEffect Faulty does not declare that it uses Bucket Outbox"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fails(t, func(t testing.TB) { reventlesstest.Automation(t, c.component).When(dune).ThenNothing() }, " Faulty, step 1 (When)", c.want)
@@ -501,11 +488,8 @@ func TestFaultyReactions(t *testing.T) {
 	}
 	t.Run("the error is found", func(t *testing.T) {
 		t.Parallel()
-		s := automation.NewSideEffect(automation.SideEffectSpec{
-			Name: "Faulty",
-			Effects: automation.Effects{automation.Do(Book, func(context.Context, plugin.Env, message.Event[BookEvent]) error {
-				return fmt.Errorf("mail: %w", io.EOF)
-			})},
+		s := faultyEffect(func(context.Context, plugin.Env, message.Event[BookEvent]) error {
+			return fmt.Errorf("mail: %w", io.EOF)
 		})
 		passes(t, func(t testing.TB) { reventlesstest.SideEffect(t, s).When(dune).ThenError(io.EOF) })
 	})

@@ -165,7 +165,7 @@ func (l *Log) pages(ctx context.Context, in *dynamodb.QueryInput) iter.Seq2[driv
 
 // Load implements [driver.EventLog]. It reads backwards until it meets a snapshot
 // that can be used.
-func (l *Log) Load(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+func (l *Log) Load(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
 	in := l.query(stream)
 	in.ScanIndexForward, in.Limit = aws.Bool(false), aws.Int32(backwards)
 	var commits []driver.Commit
@@ -177,12 +177,12 @@ func (l *Log) Load(ctx context.Context, stream string, foldVersion int) ([]drive
 			return nil, fmt.Errorf("eventlog %s: load %.100q: %w", l.table, stream, err)
 		}
 		commits = append(commits, c)
-		if c.Snapshot != nil && c.Snapshot.FoldVersion == foldVersion {
+		if c.Snapshot != nil && c.Snapshot.StateVersion == stateVersion {
 			break
 		}
 	}
 	slices.Reverse(commits)
-	if n := len(commits); n > 0 && commits[0].SequenceNr != 1 && (commits[0].Snapshot == nil || commits[0].Snapshot.FoldVersion != foldVersion) {
+	if n := len(commits); n > 0 && commits[0].SequenceNr != 1 && (commits[0].Snapshot == nil || commits[0].Snapshot.StateVersion != stateVersion) {
 		return nil, fmt.Errorf("eventlog %s: load %.100q: it begins with commit %d: %w", l.table, stream, commits[0].SequenceNr, driver.ErrInvalid)
 	}
 	return commits, nil
@@ -244,7 +244,7 @@ func encode(c driver.Commit) (dynamo.Item, error) {
 		"events": &types.AttributeValueMemberL{Value: events}, "commands": dynamo.Text(string(commands)),
 	}
 	if s := c.Snapshot; s != nil {
-		item["fold"], item["state"] = dynamo.Number(s.FoldVersion), dynamo.Text(string(s.State))
+		item["fold"], item["state"] = dynamo.Number(s.StateVersion), dynamo.Text(string(s.State))
 		if len(s.Recent) > 0 {
 			recent, err := json.Marshal(s.Recent)
 			if err != nil {
@@ -277,7 +277,7 @@ func decode(item dynamo.Item) (driver.Commit, error) {
 		r.Fail("its commands: %w", err)
 	}
 	if r.Has("fold") {
-		c.Snapshot = &driver.Snapshot{FoldVersion: int(r.Uint("fold")), State: json.RawMessage(r.Text("state"))} //nolint:gosec // as above
+		c.Snapshot = &driver.Snapshot{StateVersion: int(r.Uint("fold")), State: json.RawMessage(r.Text("state"))} //nolint:gosec // as above
 		if r.Has("recent") {
 			if err := json.Unmarshal([]byte(r.Text("recent")), &c.Snapshot.Recent); err != nil {
 				r.Fail("its recent commands: %w", err)

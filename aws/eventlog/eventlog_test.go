@@ -172,7 +172,7 @@ func TestLoadIsOneRequestWhileASnapshotIsNear(t *testing.T) {
 	for n := uint64(1); n <= 300; n++ {
 		c := commit("a", n, fmt.Sprint(n))
 		if n%100 == 0 {
-			c.Snapshot = &driver.Snapshot{FoldVersion: 1, State: json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))}
+			c.Snapshot = &driver.Snapshot{StateVersion: 1, State: json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))}
 		}
 		if err := log.Append(t.Context(), c); err != nil {
 			t.Fatal(err)
@@ -185,10 +185,10 @@ func TestLoadIsOneRequestWhileASnapshotIsNear(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(commits) != want {
-			t.Errorf("fold version %d: %d commits, want %d", upTo, len(commits), want)
+			t.Errorf("state version %d: %d commits, want %d", upTo, len(commits), want)
 		}
 		if n := requests.Of("DynamoDB.Query"); upTo == 1 && n != 1 || n > 3 {
-			t.Errorf("fold version %d: %d requests", upTo, n)
+			t.Errorf("state version %d: %d requests", upTo, n)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func TestSameResultsFindsFaults(t *testing.T) {
 	for _, name := range []string{
 		"EventLog/EverythingOfACommitIsKept/LosesTheLastEvent",
 		"EventLog/ConflictCarriesTheWinner/ConflictWithTheLoser",
-		"EventLog/LoadOfAnotherFoldVersionReadsFurtherBack/IgnoresTheFoldVersion",
+		"EventLog/LoadOfAnotherStateVersionReadsFurtherBack/IgnoresTheStateVersion",
 		"EventLog/ScanYieldsEveryStreamInOneSegment/ScanIsOutOfOrder",
 		"CommandTopic/ARepeatedCommandIsDeliveredOnce/HasNoDeDuplication",
 		"QueryDb/ExpiredRowsAreAbsentInEveryRespect/ExpiredRowsAreThere",

@@ -30,7 +30,7 @@ func eventLogSuite() suite {
 		{"ReadersSeeWholeCommits", readersSeeWholeCommits},
 		{"AnEmptyStreamReadsAsEmpty", anEmptyStreamReadsAsEmpty},
 		{"LoadStartsAtTheNewestMatchingSnapshot", loadStartsAtTheNewestMatchingSnapshot},
-		{"LoadOfAnotherFoldVersionReadsFurtherBack", loadOfAnotherFoldVersionReadsFurtherBack},
+		{"LoadOfAnotherStateVersionReadsFurtherBack", loadOfAnotherStateVersionReadsFurtherBack},
 		{"LoadNeverSkipsCommits", loadNeverSkipsCommits},
 		{"ScanYieldsEveryStreamInOneSegment", scanYieldsEveryStreamInOneSegment},
 		{"ScanSeesWhatWasStoredWhenItWasCalled", scanSeesWhatWasStored},
@@ -74,11 +74,11 @@ func commitOf(stream string, n uint64, by string) driver.Commit {
 	}
 }
 
-func withSnapshot(c driver.Commit, foldVersion int) driver.Commit {
+func withSnapshot(c driver.Commit, stateVersion int) driver.Commit {
 	c.Snapshot = &driver.Snapshot{
-		FoldVersion: foldVersion,
-		State:       json.RawMessage(fmt.Sprintf(`{"folded": %d}`, c.SequenceNr)),
-		Recent:      []driver.RecentCommand{{ID: c.Commands[0].Meta.ID, SequenceNr: c.SequenceNr, EventCount: 1}},
+		StateVersion: stateVersion,
+		State:        json.RawMessage(fmt.Sprintf(`{"folded": %d}`, c.SequenceNr)),
+		Recent:       []driver.RecentCommand{{ID: c.Commands[0].Meta.ID, SequenceNr: c.SequenceNr, EventCount: 1}},
 	}
 	return c
 }
@@ -155,8 +155,8 @@ func diffCommit(got, want driver.Commit, s snapshots) string {
 	case g == nil && w == nil:
 	case g == nil || w == nil:
 		return fmt.Sprintf("%sa snapshot is there: %t, want %t", in, g != nil, w != nil)
-	case g.FoldVersion != w.FoldVersion || !bytes.Equal(g.State, w.State):
-		return fmt.Sprintf("%sthe snapshot is %d %s, want %d %s", in, g.FoldVersion, short(string(g.State)), w.FoldVersion, short(string(w.State)))
+	case g.StateVersion != w.StateVersion || !bytes.Equal(g.State, w.State):
+		return fmt.Sprintf("%sthe snapshot is %d %s, want %d %s", in, g.StateVersion, short(string(g.State)), w.StateVersion, short(string(w.State)))
 	case !slices.Equal(g.Recent, w.Recent):
 		return fmt.Sprintf("%sthe snapshot's recent commands are %v, want %v", in, g.Recent, w.Recent)
 	}
@@ -422,20 +422,20 @@ func anEmptyStreamReadsAsEmpty(e *env) {
 
 // wantLoad checks Load against all commits of the stream and the index of
 // the commit at which it must start.
-func (e *env) wantLoad(l driver.EventLog, stream string, foldVersion int, all []driver.Commit, start int) {
+func (e *env) wantLoad(l driver.EventLog, stream string, stateVersion int, all []driver.Commit, start int) {
 	e.Helper()
-	got, err := l.Load(e.ctx, stream, foldVersion)
-	if !e.try(err, "Load(%q, %d)", stream, foldVersion) {
+	got, err := l.Load(e.ctx, stream, stateVersion)
+	if !e.try(err, "Load(%q, %d)", stream, stateVersion) {
 		return
 	}
 	// Only the first commit's snapshot is to be used; the others may be left out.
 	if d := diffCommits(got, all[start:], allowSnapshots); d != "" {
-		e.Errorf("Load(%q, %d), to start at commit %d of %d: %s", stream, foldVersion, start+1, len(all), d)
+		e.Errorf("Load(%q, %d), to start at commit %d of %d: %s", stream, stateVersion, start+1, len(all), d)
 		return
 	}
-	if s := all[start].Snapshot; s != nil && s.FoldVersion == foldVersion {
+	if s := all[start].Snapshot; s != nil && s.StateVersion == stateVersion {
 		if d := diffCommit(got[0], all[start], keepSnapshots); d != "" {
-			e.Errorf("Load(%q, %d): the snapshot to start from: %s", stream, foldVersion, d)
+			e.Errorf("Load(%q, %d): the snapshot to start from: %s", stream, stateVersion, d)
 		}
 	}
 }
@@ -470,7 +470,7 @@ func loadStartsAtTheNewestMatchingSnapshot(e *env) {
 	}
 }
 
-func loadOfAnotherFoldVersionReadsFurtherBack(e *env) {
+func loadOfAnotherStateVersionReadsFurtherBack(e *env) {
 	l := e.eventLog("Test.Log")
 	versions := map[uint64]int{2: 1, 4: 2, 5: 1, 8: 3, 9: 2, 11: 0}
 	var all []driver.Commit
@@ -514,7 +514,7 @@ func loadNeverSkipsCommits(e *env) {
 			return before == 0
 		}
 		first := cs[0]
-		if first.SequenceNr != 1 && (first.Snapshot == nil || first.Snapshot.FoldVersion != 1) {
+		if first.SequenceNr != 1 && (first.Snapshot == nil || first.Snapshot.StateVersion != 1) {
 			e.Errorf("Load starts at commit %d without a usable snapshot", first.SequenceNr)
 		}
 		for i, c := range cs {
@@ -682,7 +682,7 @@ func everythingOfACommitIsKept(e *env) {
 			{EventCount: 0, Meta: driver.Meta{ID: "c2"}},
 			{EventCount: 1, Meta: driver.Meta{ID: "c3 😀", Headers: map[string]string{"only": "this"}}},
 		},
-		Snapshot: &driver.Snapshot{FoldVersion: 12, State: json.RawMessage(`{"s":1}`), Recent: []driver.RecentCommand{
+		Snapshot: &driver.Snapshot{StateVersion: 12, State: json.RawMessage(`{"s":1}`), Recent: []driver.RecentCommand{
 			{ID: "c0", SequenceNr: 9, EventCount: 4}, {ID: "c1", SequenceNr: 1, EventCount: 2}, {ID: "c3", SequenceNr: 1},
 		}},
 	}
@@ -749,9 +749,9 @@ func invalidCommitsAreRefused(e *env) {
 			c.Events = append(c.Events, driver.Event{Type: "X", Version: 1, Data: json.RawMessage(`nope`)})
 		},
 		"a snapshot that is not JSON": func(c *driver.Commit) {
-			c.Snapshot = &driver.Snapshot{FoldVersion: 1, State: json.RawMessage(`{`)}
+			c.Snapshot = &driver.Snapshot{StateVersion: 1, State: json.RawMessage(`{`)}
 		},
-		"a snapshot without state": func(c *driver.Commit) { c.Snapshot = &driver.Snapshot{FoldVersion: 1} },
+		"a snapshot without state": func(c *driver.Commit) { c.Snapshot = &driver.Snapshot{StateVersion: 1} },
 	} {
 		c := commitOf("s", 1, "w")
 		spoil(&c)

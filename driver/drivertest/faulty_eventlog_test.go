@@ -35,8 +35,8 @@ func onRead(change func(cs []driver.Commit, err error) ([]driver.Commit, error))
 // onLoad changes what Load returns.
 func onLoad(change func(cs []driver.Commit, err error) ([]driver.Commit, error)) plant {
 	return on(func(h *faults.EventLog, _ *faulty) {
-		h.OnLoad = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
-			return change(h.EventLog.Load(ctx, stream, foldVersion))
+		h.OnLoad = func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
+			return change(h.EventLog.Load(ctx, stream, stateVersion))
 		}
 	})
 }
@@ -161,17 +161,17 @@ func eventLogFaults() []fault {
 			return cs, err
 		})},
 		{"LoadsFromAStaleSnapshot", "EventLog/LoadStartsAtTheNewestMatchingSnapshot", on(func(h *faults.EventLog, _ *faulty) {
-			h.OnLoad = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+			h.OnLoad = func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
 				cs, err := stored(h.EventLog.Read(ctx, stream, 0))
 				for i, c := range cs { // the oldest one that matches
-					if c.Snapshot != nil && c.Snapshot.FoldVersion == foldVersion {
+					if c.Snapshot != nil && c.Snapshot.StateVersion == stateVersion {
 						return cs[i:], err
 					}
 				}
 				return cs, err
 			}
 		})},
-		{"IgnoresTheFoldVersion", "EventLog/LoadOfAnotherFoldVersionReadsFurtherBack", on(func(h *faults.EventLog, _ *faulty) {
+		{"IgnoresTheStateVersion", "EventLog/LoadOfAnotherStateVersionReadsFurtherBack", on(func(h *faults.EventLog, _ *faulty) {
 			h.OnLoad = func(ctx context.Context, stream string, _ int) ([]driver.Commit, error) {
 				cs, err := stored(h.EventLog.Read(ctx, stream, 0))
 				for i := len(cs) - 1; i >= 0; i-- {
@@ -183,8 +183,8 @@ func eventLogFaults() []fault {
 			}
 		})},
 		{"LoadsInTwoReads", "EventLog/LoadNeverSkipsCommits", on(func(h *faults.EventLog, _ *faulty) {
-			h.OnLoad = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
-				cs, err := h.EventLog.Load(ctx, stream, foldVersion)
+			h.OnLoad = func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
+				cs, err := h.EventLog.Load(ctx, stream, stateVersion)
 				if err != nil || len(cs) == 0 {
 					return cs, err
 				}
@@ -305,12 +305,12 @@ func eventLogFaults() []fault {
 		})},
 		{"ReturnsWhatItKeeps", "EventLog/CommitsAreCopied", on(func(h *faults.EventLog, _ *faulty) {
 			var kept []driver.Commit
-			h.OnLoad = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+			h.OnLoad = func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
 				if kept != nil {
 					return kept, nil
 				}
 				var err error
-				kept, err = h.EventLog.Load(ctx, stream, foldVersion)
+				kept, err = h.EventLog.Load(ctx, stream, stateVersion)
 				return kept, err
 			}
 		})},
@@ -336,8 +336,8 @@ func onStreams(to func(string) string) plant {
 		h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
 			return h.EventLog.Read(ctx, to(stream), after)
 		}
-		h.OnLoad = func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
-			return h.EventLog.Load(ctx, to(stream), foldVersion)
+		h.OnLoad = func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
+			return h.EventLog.Load(ctx, to(stream), stateVersion)
 		}
 	})
 }

@@ -275,7 +275,7 @@ func opLoad(r *rand.Rand) operation {
 	return op(func(w *world) string {
 		cs, err := w.log.Load(w.ctx, stream, version)
 		s := showCommits(cs, err)
-		if len(cs) > 0 && cs[0].Snapshot != nil && cs[0].Snapshot.FoldVersion == version {
+		if len(cs) > 0 && cs[0].Snapshot != nil && cs[0].Snapshot.StateVersion == version {
 			s += fmt.Sprintf(" from the snapshot %s %v", cs[0].Snapshot.State, cs[0].Snapshot.Recent)
 		}
 		return s

@@ -86,14 +86,14 @@ func (l *log) Read(ctx context.Context, stream string, after uint64) iter.Seq2[d
 }
 
 // Load implements [driver.EventLog].
-func (l *log) Load(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+func (l *log) Load(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
 	if err := l.p.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer l.p.end()
 	commits := l.stream(stream)
 	for i := len(commits) - 1; i >= 0; i-- {
-		if s := commits[i].Snapshot; s != nil && s.FoldVersion == foldVersion {
+		if s := commits[i].Snapshot; s != nil && s.StateVersion == stateVersion {
 			commits = commits[i:]
 			break
 		}

@@ -134,7 +134,7 @@ type Projection struct {
 type Change struct {
 	ID  string
 	Sub string
-	// Blind reports whether the change does not depend on the current row.
+	// Blind is true if the change does not depend on the current row.
 	Blind bool
 	// EditRow gets a *R, or nil if there is no row, and returns a *R, or nil to
 	// delete the row.
@@ -224,7 +224,7 @@ const (
 	DeleteSchedule
 )
 
-// Action is what an automation or a task asks for.
+// Action is an action that an automation or a task requests.
 type Action struct {
 	Kind ActionKind
 	// Target is the aggregate or extension point of a command, or the counter.

@@ -31,7 +31,7 @@ var (
 	ErrMalformed = errors.New("malformed payload")
 )
 
-// Set is a closed set of message types. It is the inside of message.Set.
+// Set is a closed set of message types. message.Set embeds it.
 type Set[T Typed] struct {
 	types  []MessageType
 	byName map[string]member
@@ -89,8 +89,8 @@ func NewSet[T Typed](members ...T) *Set[T] {
 	return s
 }
 
-// Erased returns the set itself: through it, packages of this module get at the
-// set inside of a message.Set.
+// Erased returns the set itself, so that packages of this module can access the set
+// inside a message.Set.
 func (s *Set[T]) Erased() *Set[T] { return s }
 
 // Types describes the members in the order of their declaration.

@@ -67,7 +67,7 @@ type SourceLog struct {
 	// Log is the logical name of the log.
 	Log string
 	// Point is the logical name of the extension point through which it consumes the
-	// log; empty if there is none.
+	// log; empty if it consumes the log directly.
 	Point string
 	// Map maps a private event to public ones; nil if there is no Point.
 	Map func(Event) ([]Event, error)

@@ -16,7 +16,7 @@ type EventLog struct {
 	driver.EventLog
 	site
 	OnAppend func(ctx context.Context, c driver.Commit) error
-	OnLoad   func(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error)
+	OnLoad   func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error)
 	OnRead   func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error]
 	OnScan   func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error]
 }
@@ -27,9 +27,9 @@ func (l *EventLog) Append(ctx context.Context, c driver.Commit) error {
 }
 
 // Load implements [driver.EventLog].
-func (l *EventLog) Load(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+func (l *EventLog) Load(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
 	return get(l.site, "Load", func() ([]driver.Commit, error) {
-		commits, err := l.OnLoad(ctx, stream, foldVersion)
+		commits, err := l.OnLoad(ctx, stream, stateVersion)
 		l.p.read(l.name, len(commits))
 		return commits, err
 	}, stream)

@@ -2,16 +2,13 @@ package host_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
-	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/internal/host"
 	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/schedule"
@@ -40,7 +37,7 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 		t.Error(err)
 	}
 	wantEqual(t, "outcome", o, final)
-	// Sent again it is pending for the caller; what is kept stays.
+	// A repetition is pending for the caller; the stored outcome stays.
 	wantEqual(t, "answer to the repetition", r.send("1", jar.To("a", Claim{By: "ada"})), want)
 	r.idle()
 	o, _ = r.Outcome(t.Context(), "1")
@@ -53,31 +50,8 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 	wantIs(t, err, driver.ErrNotFound)
 }
 
-func TestOutcomeIsKeptThoughTheStoreFails(t *testing.T) {
-	t.Parallel()
-	for _, w := range lostWays {
-		t.Run(w.name, func(t *testing.T) {
-			t.Parallel()
-			jar := newJar(asynchronous)
-			r := start(t, app(jar), asleep)
-			for i := range 4 {
-				r.accept(fmt.Sprint(i), jar.To("a", Put{N: i}))
-			}
-			r.faults.Inject(faults.Rule{Op: "Outcomes.Put", Skip: 1, Times: 8, Err: w.err, After: w.after})
-			r.wake()
-			r.finish()
-			wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":0}`, `Added{"n":1}`, `Added{"n":2}`, `Added{"n":3}`})
-			for i := range 4 {
-				if o, err := r.Outcome(t.Context(), fmt.Sprint(i)); err != nil || o.Kind != driver.Accepted || o.SequenceNr != 1 {
-					t.Errorf("outcome of %d: got %+v, %v", i, o, err)
-				}
-			}
-		})
-	}
-}
-
-// A synctest bubble fails the test when a goroutine is left in it, and shows the
-// real backoff without waiting for it.
+// A synctest bubble fails the test if a goroutine is left, and measures the real
+// backoff without waiting.
 func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -94,7 +68,7 @@ func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 		inbox := inboxOf(s.jar)
 		provider := memory.New(nil)
 		all := app(s.jar, s.crate, s.sums, s.totals, s.entries, jar, copying(s.jar, s.crate), inbox.bucket, inbox.task,
-			automation.NewSideEffect(automation.SideEffectSpec{Name: "Effect", Effects: automation.Effects{automation.Do(s.jar, func(context.Context, plugin.Env, jarEvent) error { return nil })}}),
+			sideEffect("Effect", func(context.Context, plugin.Env, jarEvent) error { return nil }, s.jar),
 			schedule.New(schedule.Spec{Name: "Tick", Rate: schedule.Every(time.Hour), Send: jar.To("a", Put{N: 1})}))
 		h := open(t, all, provider, nil)
 		if err := h.Start(t.Context()); err != nil {
@@ -137,7 +111,7 @@ func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 	})
 }
 
-// A driver that cannot be opened fails Open with the component's name.
+// If a driver cannot be opened, the error of Open names the component.
 func TestOpenNamesTheComponentThatFails(t *testing.T) {
 	t.Parallel()
 	p := &unopenable{Provider: memory.New(nil)}

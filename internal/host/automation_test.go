@@ -20,18 +20,14 @@ import (
 	"github.com/reventless-go/reventless/schedule"
 )
 
-// copying sends what is put into a jar on to a crate of the same name.
+// copying copies what is put into a jar to a crate of the same name.
 func copying(jar, crate *jarAggregate) *automation.Automation {
-	return automation.New(automation.Spec{
-		Name: "Copying",
-		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
-			if a, ok := e.Data.(Added); ok {
-				return message.Actions{crate.To(e.EntityID, Put(a))}
-			}
-			return nil
-		})},
-		Sends: plugin.Components{crate},
-	})
+	return rule("Copying", jar, func(e jarEvent) message.Actions {
+		if a, ok := e.Data.(Added); ok {
+			return message.Actions{crate.To(e.EntityID, Put(a))}
+		}
+		return nil
+	}, crate)
 }
 
 // wantCopies checks that each crate has what its jar has, in the same order.
@@ -72,7 +68,7 @@ func TestAutomationSendsOncePerEventWhateverTheTransportDoes(t *testing.T) {
 				Op: op, Skip: rng.IntN(25), Times: 1 + rng.IntN(3), Err: w.err, After: w.after && op != "EventCollector.Receive",
 			})
 		}
-		for _, id := range []string{"a", "b", "c"} { // a part of a batch fails
+		for _, id := range []string{"a", "b", "c"} { // sends of these entities fail within a batch
 			r.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Key: id, Member: true, Skip: rng.IntN(10), Times: 2, Err: driver.ErrThrottled})
 		}
 		for i := range 60 {
@@ -92,7 +88,7 @@ func TestAutomationSendsOncePerEventWhateverTheTransportDoes(t *testing.T) {
 	})
 }
 
-func TestActionForAnUndeclaredTargetIsParkedNamingBoth(t *testing.T) {
+func TestActionForAnUndeclaredTargetIsParkedWithBothNames(t *testing.T) {
 	t.Parallel()
 	jar, crate, box := newJar(), newJar(named("Crate")), newJar(named("Box"))
 	count := counter.New(counter.Spec{Name: "Parcels"})
@@ -105,16 +101,12 @@ func TestActionForAnUndeclaredTargetIsParkedNamingBoth(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := start(t, app(jar, crate, box, count, automation.New(automation.Spec{
-				Name: "Sneaky",
-				Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
-					return message.Actions{act(e.EntityID)}
-				})},
-				Sends: plugin.Components{jar},
-			})))
+			r := start(t, app(jar, crate, box, count, rule("Sneaky", jar, func(e jarEvent) message.Actions {
+				return message.Actions{act(e.EntityID)}
+			}, jar)))
 			r.accept("1", jar.To("a", Put{N: 1}))
 			r.idle()
-			wantText(t, r.letter().Reason, "Shop.Sneaky", name)
+			wantText(t, r.deadLetter().Reason, "Shop.Sneaky", name)
 			wantEqual(t, "commits", len(r.commits("Shop.Crate", ""))+len(r.commits("Shop.Box", "")), 0)
 		})
 	}
@@ -138,24 +130,24 @@ func TestReadModelThatIsNotDeclaredCannotBeOpened(t *testing.T) {
 	r := start(t, app(jar, declared, hidden, opens("Open", declared), opens("Peeping", hidden)))
 	r.accept("1", jar.To("a", Put{N: 1}))
 	r.idle()
-	l := r.letter()
+	l := r.deadLetter()
 	wantEqual(t, "component", l.Component, "Shop.Peeping")
 	wantText(t, l.Reason, "Shop.Peeping", "Hidden")
 }
 
-func TestPoisonEventBlocksItsStreamOfTheAutomationOnly(t *testing.T) {
+func TestFailingEventBlocksOnlyItsStreamOfTheAutomation(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"error", "panic", "bad action", "oversized send"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			var mended atomic.Bool
+			var fixed atomic.Bool
 			jar, crate := newJar(), newJar(named("Crate"))
 			other := &seen{}
 			bad := automation.New(automation.Spec{
 				Name: "Bad",
 				Rules: automation.Rules{automation.OnWith(jar, func(_ context.Context, _ plugin.Env, e jarEvent) (message.Actions, error) {
 					a := e.Data.(Added)
-					if a.Note == "poison" && !mended.Load() {
+					if a.Note == "poison" && !fixed.Load() {
 						switch kind {
 						case "error":
 							return nil, errors.New("no idea")
@@ -171,7 +163,7 @@ func TestPoisonEventBlocksItsStreamOfTheAutomationOnly(t *testing.T) {
 				})},
 				Sends: plugin.Components{crate},
 			})
-			r := start(t, app(jar, crate, bad, automation.NewSideEffect(automation.SideEffectSpec{Name: "Other", Effects: automation.Effects{automation.Do(jar, other.effect)}})),
+			r := start(t, app(jar, crate, bad, sideEffect("Other", other.effect, jar)),
 				limited(driver.Limits{MaxCommandBytes: 10 << 10}), asleep)
 			for i := range 4 {
 				note := ""
@@ -185,11 +177,11 @@ func TestPoisonEventBlocksItsStreamOfTheAutomationOnly(t *testing.T) {
 			wantEqual(t, "of the stream", r.history("Shop.Crate", "a"), []string{`Added{"n":0}`})
 			wantEqual(t, "of the other", len(r.history("Shop.Crate", "b")), 4)
 			wantEqual(t, "of the sibling", len(other.of("a")), 4)
-			l := r.letter()
+			l := r.deadLetter()
 			if l.Component != "Shop.Bad" || l.Stream != "a" || l.SequenceNr != 2 || l.Attempts != 5 {
-				t.Errorf("got letter %+v", l)
+				t.Errorf("got dead letter %+v", l)
 			}
-			mended.Store(true)
+			fixed.Store(true)
 			r.redrive(l.ID)
 			r.finish()
 			wantEqual(t, "of the stream", len(r.history("Shop.Crate", "a")), 4)
@@ -220,7 +212,7 @@ func TestSideEffectIsSequentialPerStreamWithStableKeys(t *testing.T) {
 		defer busy[e.EntityID].Add(-1)
 		return s.effect(ctx, env, e)
 	}
-	r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{Name: "Effect", Effects: automation.Effects{automation.Do(jar, effect)}})), asleep)
+	r := start(t, app(jar, sideEffect("Effect", effect, jar)), asleep)
 	for i := range 12 {
 		r.accept(fmt.Sprint(i), jar.To(string("abc"[i%3]), Put{N: i}))
 	}
@@ -232,7 +224,7 @@ func TestSideEffectIsSequentialPerStreamWithStableKeys(t *testing.T) {
 		t.Errorf("%d calls of one stream ran at the same time", overlaps.Load())
 	}
 	for _, id := range []string{"a", "b", "c"} {
-		// Each key is the event's id; repetitions follow on one another.
+		// Each key is the event's id; the calls with one key are consecutive.
 		var distinct []string
 		for _, k := range s.keysOf(id) {
 			if len(distinct) == 0 || distinct[len(distinct)-1] != k {
@@ -247,7 +239,7 @@ func TestSideEffectIsSequentialPerStreamWithStableKeys(t *testing.T) {
 	}
 }
 
-func TestDelayedSendComesAtItsTimeOnceAndAcrossRestarts(t *testing.T) {
+func TestDelayedCommandIsSentOnceAtItsTimeAcrossRestarts(t *testing.T) {
 	t.Parallel()
 	jar, crate := newJar(), newJar(named("Crate"))
 	later := automation.New(automation.Spec{
@@ -274,7 +266,7 @@ func TestDelayedSendComesAtItsTimeOnceAndAcrossRestarts(t *testing.T) {
 	wantEqual(t, "events after 10:00", again.history("Shop.Crate", "a"), []string{`Added{"n":0}`, `Added{"n":1}`})
 	again.advance(time.Hour)
 	wantEqual(t, "events after an hour", len(again.history("Shop.Crate", "a")), 2)
-	again.noLetters()
+	again.wantNothingParked()
 	wantEqual(t, "schedules left", schedules(again, ""), "[]")
 }
 
@@ -287,7 +279,7 @@ func TestScheduleOfADelayedCommandIsRefused(t *testing.T) {
 	wantText(t, err.Error(), "Shop.Tick", "delayed")
 }
 
-// schedules lists the schedules with a prefix, but for the heartbeats.
+// schedules lists the schedules with a prefix, except the heartbeats.
 func schedules(r *run, prefix string) string {
 	r.t.Helper()
 	all, err := r.Scheduler().List(r.t.Context())
@@ -337,11 +329,11 @@ func TestAutomationCreatesAndDeletesSchedules(t *testing.T) {
 	r.advance(24 * time.Hour)
 	wantEqual(t, "events", len(r.history("Shop.Crate", "a")), 6)
 	wantEqual(t, "schedules", schedules(r, ""), "[]")
-	r.noLetters()
+	r.wantNothingParked()
 }
 
-// Names that the application makes may be long and of any letters.
-func TestLongScheduleNamesAndIdsAreTaken(t *testing.T) {
+// Names that the application chooses can be long and contain any characters.
+func TestLongScheduleNamesAndIDsAreAccepted(t *testing.T) {
 	t.Parallel()
 	jar, crate := newJar(), newJar(named("Crate"))
 	plan := automation.New(automation.Spec{
@@ -353,7 +345,7 @@ func TestLongScheduleNamesAndIdsAreTaken(t *testing.T) {
 	})
 	r := start(t, app(jar, crate, plan))
 	ids := []string{}
-	for i := range 4 { // wherever a name is cut, it is not in the middle of a letter
+	for i := range 4 { // a shortened name must not end within a character
 		ids = append(ids, strings.Repeat("x", i)+strings.Repeat("ü", 510))
 	}
 	for i, id := range ids {
@@ -366,7 +358,7 @@ func TestLongScheduleNamesAndIdsAreTaken(t *testing.T) {
 	}
 }
 
-func TestDeclaredScheduleIsPlannedOnceKeptChangedAndRemoved(t *testing.T) {
+func TestDeclaredScheduleIsPlannedKeptChangedAndRemoved(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	tick := func(rate schedule.Rate, n int) *schedule.Schedule {
@@ -378,28 +370,28 @@ func TestDeclaredScheduleIsPlannedOnceKeptChangedAndRemoved(t *testing.T) {
 	wantEqual(t, "schedules", schedules(r, "declared/"), "[declared/Shop.Tick rate(10 minutes)]")
 	r.stop()
 
-	// The same declaration: the next time stays where it was, at minute 30.
+	// The same declaration keeps its next time, at minute 30.
 	r = start(t, app(jar, tick(schedule.Every(10*time.Minute), 1)), on(r))
 	r.advance(5 * time.Minute)
 	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 3)
 	r.stop()
 
-	// Another rate and another command: from now on those.
+	// Another rate and another command replace the first ones.
 	r = start(t, app(jar, tick(schedule.Every(20*time.Minute), 2)), on(r))
 	wantEqual(t, "schedules", schedules(r, "declared/"), "[declared/Shop.Tick rate(20 minutes)]")
 	r.advance(25 * time.Minute)
 	wantEqual(t, "events", r.history("Shop.Jar", "a")[3:], []string{`Added{"n":2}`})
 	r.stop()
 
-	// Not declared any more.
+	// The declaration is removed.
 	r = start(t, app(jar), on(r))
 	wantEqual(t, "schedules", schedules(r, "declared/"), "[]")
 	r.advance(24 * time.Hour)
 	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 4)
-	r.noLetters()
+	r.wantNothingParked()
 }
 
-func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
+func TestCounterPublishesEachTargetOnce(t *testing.T) {
 	t.Parallel()
 	seeds(t, 8, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		jar, crate := newJar(), newJar(named("Crate"))
@@ -408,7 +400,7 @@ func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
 			Name: "Counting",
 			Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
 				switch d := e.Data.(type) {
-				case Claimed: // the target, which may come late
+				case Claimed: // the target, which may follow the counts
 					return message.Actions{parcels.AddTarget(e.EntityID, d.By, 5)}
 				case Added:
 					return message.Actions{parcels.Count(e.EntityID, e.Meta.ID, int64(d.N))}
@@ -417,13 +409,9 @@ func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
 			})},
 			Sends: plugin.Components{parcels},
 		})
-		finished := automation.New(automation.Spec{
-			Name: "Closing",
-			Rules: automation.Rules{automation.On(parcels, func(e message.Event[counter.Finished]) message.Actions {
-				return message.Actions{crate.To(e.EntityID, Put{N: int(e.Data.Target)})}
-			})},
-			Sends: plugin.Components{crate},
-		})
+		finished := rule("Closing", parcels, func(e message.Event[counter.Finished]) message.Actions {
+			return message.Actions{crate.To(e.EntityID, Put{N: int(e.Data.Target)})}
+		}, crate)
 		done := readmodel.New(readmodel.Spec[SumRow]{Name: "Done", Projections: []readmodel.Projection[SumRow]{
 			readmodel.On(parcels, func(e message.Event[counter.Finished]) readmodel.Changes[SumRow] {
 				return readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(r *SumRow) { r.Sum, r.Count = int(e.Data.Target), r.Count+1 })
@@ -446,7 +434,7 @@ func TestCounterFinishesExactlyOnceAndIsASource(t *testing.T) {
 		}
 		r.idle()
 		wantEqual(t, "finished", r.history("Shop.Parcels", "a"), []string{`CountFinished{"target":5}`})
-		// A second target is reached a second time.
+		// A second target is published, too.
 		r.insist("release", jar.To("a", Release{}))
 		r.insist("again", jar.To("a", Claim{By: "bob"}))
 		r.insist("much", jar.To("a", Put{N: 7}))

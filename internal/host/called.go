@@ -9,15 +9,15 @@ import (
 	"github.com/reventless-go/reventless/internal/host/consumers"
 )
 
-// These are for a host that is called with messages. Each settles every delivery of its
-// batch by id; after one that is retried, the later ones of its group are retried too.
-// An error says that the component does not exist, or that nothing can be said about any
-// delivery: then all are redelivered.
+// The handlers below are for a host that is called with messages. Each settles every
+// delivery of its batch by id. If one is retried, the later ones of its group are
+// retried too. An error says that the component does not exist or that no delivery
+// could be settled; then all are redelivered.
 
 // Counts are what a host has done since it was opened.
 type Counts struct {
-	Conflicts int64 // commits and steps that were made again because another writer was faster
-	Retries   int64 // messages that were left to be retried
+	Conflicts int64 // commits and steps that were repeated because another writer was faster
+	Retries   int64 // messages that were returned for a retry
 	Parked    int64
 	Panics    int64 // of application code
 }
@@ -29,7 +29,8 @@ func (h *Host) Counts() Counts {
 }
 
 // Newer reports whether err says that this code does not know a message, and the
-// message, made at that time, may come from newer code that is being rolled out.
+// message may come from newer code that is being rolled out, since it was created
+// recently, at the time made.
 func (h *Host) Newer(err error, made time.Time) bool { return h.core.FromNewerCode(err, made) }
 
 // HandleCommands handles commands of an aggregate's queue.
@@ -70,7 +71,7 @@ func (h *Host) HandleRelayed(ctx context.Context, log string, deliveries []drive
 	return nil, fmt.Errorf("the log %q has no topic: %w", log, driver.ErrNotFound)
 }
 
-// HandleFirings does what schedules are for that are due.
+// HandleFirings handles firings of schedules.
 func (h *Host) HandleFirings(ctx context.Context, deliveries []driver.Delivery[driver.Firing]) []driver.Settlement {
 	return h.triggers.HandleFirings(ctx, deliveries)
 }

@@ -39,7 +39,7 @@ var lostWays = []struct {
 func TestBatchWithOneOfEverythingHandlesEachCommandByItself(t *testing.T) {
 	t.Parallel()
 	jar := newJar(func(s *jarSpec) { s.Async = true })
-	r := start(t, app(jar), asleep)
+	r := start(t, app(jar), limited(driver.Limits{MaxCommitBytes: 4 << 10}), asleep)
 	failing := r.faults.Inject(faults.Rule{Op: "EventLog.Append", Key: "failing", Times: 3, Err: errUnknown})
 
 	broken := command("undecodable", "b", Put{})
@@ -47,7 +47,7 @@ func TestBatchWithOneOfEverythingHandlesEachCommandByItself(t *testing.T) {
 	stray := command("unroutable", "c", Put{N: 1})
 	stray.Target = "Shop.Elsewhere"
 	batch := []driver.Command{
-		command("1", "a", Put{N: 1}), broken, stray, command("rejected", "d", Refuse{Code: "No"}),
+		command("1", "a", Put{N: 1}), command("oversized", "a", Put{N: 9, Note: strings.Repeat("x", 6<<10)}), broken, stray, command("rejected", "d", Refuse{Code: "No"}),
 		command("failing", "failing", Put{N: 7}), command("2", "a", Put{N: 2}), command("3", "e", Put{N: 3}),
 		command("behind", "failing", Put{N: 8}), command("4", "b", Put{N: 4}), command("idle", "f", Release{}),
 	}
@@ -63,15 +63,16 @@ func TestBatchWithOneOfEverythingHandlesEachCommandByItself(t *testing.T) {
 	if failing.Hits() != 3 {
 		t.Errorf("the failing append was tried %d times before it succeeded, want 3", failing.Hits())
 	}
-	letters := r.letters()
-	if len(letters) != 2 {
-		t.Fatalf("got %d letters, want those of the undecodable and the unroutable command: %+v", len(letters), letters)
+	letters := r.deadLetters()
+	if len(letters) != 3 {
+		t.Fatalf("got %d dead letters, want those of the oversized, the undecodable and the unroutable command: %+v", len(letters), letters)
 	}
-	wantText(t, letters[0].Reason, "undecodable", "malformed payload")
-	wantText(t, letters[1].Reason, "unroutable", "Shop.Elsewhere")
+	wantText(t, letters[0].ID+letters[0].Reason, "oversized", "limit of 4096")
+	wantText(t, letters[1].Reason, "undecodable", "malformed payload")
+	wantText(t, letters[2].Reason, "unroutable", "Shop.Elsewhere")
 	for _, l := range letters {
 		if l.Component != "Shop.Jar" || l.Kind != driver.DeadCommand || l.Attempts != 1 {
-			t.Errorf("got letter %+v, want it parked at once", l)
+			t.Errorf("got dead letter %+v, want it parked at once", l)
 		}
 	}
 	o, err := r.Outcome(t.Context(), "rejected")
@@ -104,7 +105,7 @@ func TestStoreFailureIsNeverAReasonToParkACommand(t *testing.T) {
 	}
 }
 
-func TestPanicFailsOnlyItsCommandAndLaterOnesComeInOrder(t *testing.T) {
+func TestPanicFailsOnlyItsCommandAndLaterOnesRunInOrder(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []Command{Explode{Text: "boom"}, Crack{}} {
 		t.Run(bad.MessageType(), func(t *testing.T) {
@@ -117,7 +118,7 @@ func TestPanicFailsOnlyItsCommandAndLaterOnesComeInOrder(t *testing.T) {
 			r.work()
 			wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":2}`, `Added{"n":4}`})
 			wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), []string{`Added{"n":3}`})
-			l := r.letter()
+			l := r.deadLetter()
 			wantText(t, l.ID, "bad")
 			wantText(t, l.Reason, "panic")
 			wantEqual(t, "attempts", l.Attempts, 5)
@@ -125,9 +126,9 @@ func TestPanicFailsOnlyItsCommandAndLaterOnesComeInOrder(t *testing.T) {
 	}
 }
 
-// A result that is missing must never be taken for a success. Nothing in the
-// engine leaves one out, so this one is lost by ending the goroutine.
-func TestMissingResultIsAnInternalErrorAndTheEntityGoesOn(t *testing.T) {
+// A missing result must never count as a success. The engine always sets one, so the
+// test prevents that by ending the goroutine.
+func TestMissingResultIsAnInternalErrorAndLaterCommandsRun(t *testing.T) {
 	t.Parallel()
 	jar := newJar(func(s *jarSpec) {
 		s.Decide = func(s Jar, c Command) ([]Event, error) {
@@ -148,8 +149,8 @@ func TestMissingResultIsAnInternalErrorAndTheEntityGoesOn(t *testing.T) {
 
 func TestRejectionThatDependsOnAnUnsavedEventWaitsForIt(t *testing.T) {
 	t.Parallel()
-	// The second claim is rejected because of the first. The first loses against a
-	// rival before it is stored, so the rejection must name the rival.
+	// The second claim is rejected because of the first. The first loses a race against
+	// a rival, so the rejection must name the rival.
 	r := start(t, app(newJar(func(s *jarSpec) { s.Async = true })), asleep)
 	rival := start(t, app(newJar()), on(r), asleep)
 	r.faults.Inject(faults.Rule{Op: "EventLog.Append", Key: "a", Do: func() {
@@ -165,7 +166,7 @@ func TestRejectionThatDependsOnAnUnsavedEventWaitsForIt(t *testing.T) {
 	}
 }
 
-// newSend addresses a command to the Jar of whatever App r runs.
+// newSend addresses a command to the Jar of the App that r runs.
 func newSend(r *run, id string, c Command) message.Send {
 	d, _ := r.App().Lookup("Shop.Jar")
 	return typed.Send(d, id, newJar().Spec().Commands.Erased(), c)
@@ -185,8 +186,8 @@ func TestWarmCommandIsOneCallAndColdOneTwo(t *testing.T) {
 		r.accept(fmt.Sprint(i), jar.To("a", Put{N: 1}))
 		wantEqual(t, fmt.Sprintf("calls after command %d", i), calls(), want)
 	}
-	// What another one wrote travels with the lost condition: no read, but one
-	// append more.
+	// The error of a lost append contains the commit of the other writer: one more
+	// append, but no read.
 	rival := start(t, app(newJar()), on(r), asleep)
 	rival.accept("rival", newSend(rival, "a", Put{N: 10}))
 	r.accept("lost", jar.To("a", Put{N: 1}))
@@ -197,8 +198,8 @@ func TestWarmCommandIsOneCallAndColdOneTwo(t *testing.T) {
 
 func TestRejectionIsDecidedOnTheLatestState(t *testing.T) {
 	t.Parallel()
-	// Two warm hosts, one of them with an old state. A rejection or a no-op writes
-	// nothing, so no failed condition shows that the state is old.
+	// One of two warm hosts has an outdated state. A rejection or a no-op appends
+	// nothing, so no conflict shows that the state is outdated.
 	jar := newJar()
 	one := start(t, app(jar))
 	two := start(t, app(jar), on(one))
@@ -258,7 +259,7 @@ func TestWritersWithClocksHoursApartLoseNoUpdate(t *testing.T) {
 	}
 	for i, n := range numbers {
 		if !slices.IsSorted(n) {
-			t.Errorf("writer %d got the sequence numbers %v, which go back", i, n)
+			t.Errorf("writer %d got the sequence numbers %v, which are not ascending", i, n)
 		}
 	}
 	both := slices.Concat(numbers...)
@@ -266,7 +267,7 @@ func TestWritersWithClocksHoursApartLoseNoUpdate(t *testing.T) {
 	if both = slices.Compact(both); len(both) != 2*each || both[0] != 1 || both[len(both)-1] != 2*each {
 		t.Errorf("the sequence numbers are not 1 to %d, each once: %v", 2*each, both)
 	}
-	// The last snapshot has counted them all.
+	// The last snapshot contains all of them.
 	for _, c := range slices.Backward(commits) {
 		if c.Snapshot != nil {
 			wantEqual(t, "snapshot", string(c.Snapshot.State), fmt.Sprintf(`{"sum":%d,"count":%[1]d,"by":""}`, c.SequenceNr))
@@ -299,7 +300,7 @@ func TestClosedHostRefusesCommands(t *testing.T) {
 	wantIs(t, err, driver.ErrUnavailable)
 }
 
-func TestCommandWhoseCallerLeavesMayStillTakeEffectOnce(t *testing.T) {
+func TestCanceledCommandMayTakeEffectOnce(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	r := start(t, app(jar))
@@ -375,24 +376,10 @@ func TestBadInputIsRefusedAndNothingIsStored(t *testing.T) {
 				if c := r.commits("Shop.Jar", ""); len(c) > 0 {
 					t.Errorf("%d commits are stored", len(c))
 				}
-				r.noLetters()
+				r.wantNothingParked()
 			})
 		}
 	}
-}
-
-func TestOversizedCommandFailsAloneInItsBatch(t *testing.T) {
-	t.Parallel()
-	r := start(t, app(newJar()), limited(driver.Limits{MaxCommitBytes: 4 << 10}), asleep)
-	big := command("big", "a", Put{N: 2, Note: strings.Repeat("x", 6<<10)})
-	r.enqueue(command("1", "a", Put{N: 1}), big, command("3", "a", Put{N: 3}), command("4", "b", Put{N: 4}), command("5", "a", Put{N: 5}))
-	r.work()
-	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":3}`, `Added{"n":5}`})
-	wantEqual(t, "events of the other entity", r.history("Shop.Jar", "b"), []string{`Added{"n":4}`})
-	l := r.letter()
-	wantText(t, l.ID, "big")
-	wantText(t, l.Reason, "limit of 4096")
-	wantEqual(t, "attempts", l.Attempts, 1)
 }
 
 func TestGroupCommitThatIsTooLargeIsSplit(t *testing.T) {
@@ -407,7 +394,7 @@ func TestGroupCommitThatIsTooLargeIsSplit(t *testing.T) {
 	r.finish()
 	commits := r.commits("Shop.Jar", "a")
 	if len(commits) < 4 || len(commits) > 10 {
-		t.Errorf("got %d commits, want a few that are well filled", len(commits))
+		t.Errorf("got %d commits, want 4 to 10", len(commits))
 	}
 	n := 0
 	for _, c := range commits {
@@ -440,7 +427,7 @@ func TestSnapshotThatDoesNotFitIsLeftOut(t *testing.T) {
 			t.Errorf("commit %d of %s has a snapshot", c.SequenceNr, c.Stream)
 		}
 	}
-	// A cold host reads it all, and says the same.
+	// A cold host reads all commits and gives the same answer.
 	again := start(t, app(jar), on(r), asleep)
 	if o := again.accept("2", jar.To("a", Put{N: 2})); o.SequenceNr != 1 && o.SequenceNr != 2 {
 		t.Errorf("repetition: got %+v", o)

@@ -18,14 +18,14 @@ import (
 	"github.com/reventless-go/reventless/schedule"
 )
 
-// Filled is the public event: something was put into a jar.
+// Filled is the public event: a number was put into a jar.
 type Filled struct {
 	Total int `json:"total"`
 }
 
 func (Filled) MessageType() string { return "Filled" }
 
-// Order is the public command: put this in, in two portions.
+// Order is the public command: put two numbers into a jar.
 type Order struct {
 	N    int    `json:"n"`
 	Half int    `json:"half"`
@@ -55,8 +55,8 @@ func newMarket() *market {
 			if !ok {
 				return nil
 			}
-			if a.Note == "unspeakable" {
-				panic("cannot be told")
+			if a.Note == "unpublishable" {
+				panic("cannot be published")
 			}
 			return []Filled{{a.N}, {-a.N}}
 		}),
@@ -183,19 +183,19 @@ func TestDelayAndScheduleOfPublicCommandsAreKept(t *testing.T) {
 	wantEqual(t, "events after it", r.history("Shop.Jar", "later"), []string{`Added{"n":7}`})
 	r.advance(2 * time.Hour)
 	wantEqual(t, "planned", r.history("Shop.Jar", "planned"), []string{`Added{"n":1}`, `Added{"n":2}`, `Added{"n":1}`, `Added{"n":2}`})
-	// What is one schedule for the application is deleted as one.
+	// A schedule that sends two commands is deleted as one.
 	r.accept("3", m.crate.To("x", Put{Note: "stop"}))
 	r.advance(3 * time.Hour)
 	wantEqual(t, "planned", len(r.history("Shop.Jar", "planned")), 4)
 	wantEqual(t, "schedules", schedules(r, ""), "[]")
-	r.noLetters()
+	r.wantNothingParked()
 }
 
 func TestMappingThatFailsBlocksItsConsumersOnly(t *testing.T) {
 	t.Parallel()
 	m := newMarket()
 	r := start(t, m.app)
-	for i, note := range []string{"", "unspeakable", ""} {
+	for i, note := range []string{"", "unpublishable", ""} {
 		r.accept(fmt.Sprint("a", i), m.jar.To("a", Put{N: 1, Note: note}))
 		r.accept(fmt.Sprint("b", i), m.jar.To("b", Put{N: 1}))
 	}
@@ -203,7 +203,7 @@ func TestMappingThatFailsBlocksItsConsumersOnly(t *testing.T) {
 	wantRows(r, m.private, map[string]SumRow{"a": {3, 3}, "b": {3, 3}})
 	wantRows(r, m.rows, map[string]SumRow{"a": {1, 2}, "b": {3, 6}})
 	var blocked []string
-	for _, l := range r.letters() {
+	for _, l := range r.deadLetters() {
 		blocked = append(blocked, fmt.Sprint(l.Component, l.SequenceNr))
 		wantText(t, l.Reason, "panic")
 	}

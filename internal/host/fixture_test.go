@@ -19,6 +19,7 @@ import (
 
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/aggregate"
+	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
 	"github.com/reventless-go/reventless/internal/faults"
@@ -203,6 +204,16 @@ func addTo(id string, e jarEvent) readmodel.Changes[SumRow] {
 	})
 }
 
+// rule is an automation with one rule.
+func rule[E message.Typed](name string, source message.Source[E], react func(message.Event[E]) message.Actions, sends ...plugin.Component) *automation.Automation {
+	return automation.New(automation.Spec{Name: name, Rules: automation.Rules{automation.On(source, react)}, Sends: sends})
+}
+
+// sideEffect is a side effect on the events of an aggregate.
+func sideEffect(name string, do func(context.Context, plugin.Env, jarEvent) error, source *jarAggregate) plugin.Component {
+	return automation.NewSideEffect(automation.SideEffectSpec{Name: name, Effects: automation.Effects{automation.Do(source, do)}})
+}
+
 // app is an App of one plugin Shop, which has no heartbeat.
 func app(components ...plugin.Component) *reventless.App {
 	return reventless.New("test", plugin.New(plugin.Spec{Name: "Shop", Heartbeat: -1, Components: components}))
@@ -321,7 +332,7 @@ func (r *run) work() {
 func (r *run) finish() {
 	r.t.Helper()
 	r.idle()
-	r.noLetters()
+	r.wantNothingParked()
 }
 
 // redrive redrives a dead letter that can be handled now.
@@ -477,7 +488,7 @@ func (r *run) history(log, stream string) []string {
 }
 
 // letters returns what is parked.
-func (r *run) letters() []driver.DeadLetter {
+func (r *run) deadLetters() []driver.DeadLetter {
 	r.t.Helper()
 	l, err := r.DeadLetters().List(r.t.Context(), "", "", 10_000)
 	if err != nil {
@@ -487,19 +498,41 @@ func (r *run) letters() []driver.DeadLetter {
 }
 
 // letter returns the one letter that is parked.
-func (r *run) letter() driver.DeadLetter {
+func (r *run) deadLetter() driver.DeadLetter {
 	r.t.Helper()
-	l := r.letters()
+	l := r.deadLetters()
 	if len(l) != 1 {
-		r.t.Fatalf("got %d letters, want 1: %+v", len(l), l)
+		r.t.Fatalf("got %d dead letters, want 1: %+v", len(l), l)
 	}
 	return l[0]
 }
 
-func (r *run) noLetters() {
+// retried returns, by delivery id, whether a delivery is retried.
+func retried(settlements []driver.Settlement, err error) map[string]bool {
+	if err != nil {
+		return map[string]bool{err.Error(): true}
+	}
+	out := map[string]bool{}
+	for _, s := range settlements {
+		out[s.ID] = s.Retry
+	}
+	return out
+}
+
+// wantParked wants a host to have n dead letters, and returns them.
+func wantParked(t testing.TB, h *host.Host, n int) []driver.DeadLetter {
+	t.Helper()
+	letters, err := h.DeadLetters().List(t.Context(), "", "", 100)
+	if err != nil || len(letters) != n {
+		t.Fatalf("got the dead letters %+v, %v, want %d", letters, err, n)
+	}
+	return letters
+}
+
+func (r *run) wantNothingParked() {
 	r.t.Helper()
-	if l := r.letters(); len(l) > 0 {
-		r.t.Errorf("%d letters are parked; the first: %+v", len(l), l[0])
+	if l := r.deadLetters(); len(l) > 0 {
+		r.t.Errorf("%d dead letters; the first: %+v", len(l), l[0])
 	}
 }
 

@@ -20,24 +20,23 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// stuck is application code that waits for the outside without a bound, until it is
-// freed.
+// stuck is application code that waits without a bound, until the test releases it.
 type stuck struct {
-	freed chan struct{}
+	released chan struct{}
 
 	mu     sync.Mutex
 	called map[string]int
 }
 
-func newStuck() *stuck { return &stuck{freed: make(chan struct{}), called: map[string]int{}} }
+func newStuck() *stuck { return &stuck{released: make(chan struct{}), called: map[string]int{}} }
 
-// call is called for what is named; what begins with "stuck" waits.
+// call counts a call for name. It waits if name begins with "stuck".
 func (s *stuck) call(name string) {
 	s.mu.Lock()
 	s.called[name]++
 	s.mu.Unlock()
 	if strings.HasPrefix(name, "stuck") {
-		<-s.freed
+		<-s.released
 	}
 }
 
@@ -47,9 +46,10 @@ func (s *stuck) calls(name string) int {
 	return s.called[name]
 }
 
-// handed calls handle three times with half a minute each, as a function is called. It
-// wants what is stuck to be retried until it is parked, and all else to be done at once.
-func (s *stuck) handed(t *testing.T, h *host.Host, component string, handle func(ctx context.Context, attempt int) ([]driver.Settlement, error)) {
+// deliver calls handle three times with half a minute each, like a function. It wants
+// stuck messages to be retried until they are parked, and all others to be settled in the
+// first call.
+func (s *stuck) deliver(t *testing.T, h *host.Host, component string, handle func(ctx context.Context, attempt int) ([]driver.Settlement, error)) {
 	t.Helper()
 	const attempts, budget = 3, 30 * time.Second
 	for attempt := 1; attempt <= attempts; attempt++ {
@@ -69,10 +69,9 @@ func (s *stuck) handed(t *testing.T, h *host.Host, component string, handle func
 			}
 		}
 	}
-	letters, err := h.DeadLetters().List(t.Context(), component, "", 10)
-	if err != nil || len(letters) != 1 || letters[0].Attempts != attempts || !strings.Contains(letters[0].Reason, "did not end") {
-		t.Errorf("parked are %+v, %v, want what is stuck, after %d attempts", letters, err, attempts)
-	}
+	l := wantParked(t, h, 1)[0]
+	wantEqual(t, "component and attempts", fmt.Sprint(l.Component, l.Attempts), fmt.Sprint(component, attempts))
+	wantText(t, l.Reason, "did not end")
 }
 
 func openStuck(t *testing.T, components ...plugin.Component) (*host.Host, driver.PullProvider) {
@@ -82,41 +81,38 @@ func openStuck(t *testing.T, components ...plugin.Component) (*host.Host, driver
 }
 
 // Code that does not return is abandoned with its message: the rest of the batch is
-// done, and the message is parked in the end. Otherwise a function runs into its timeout
-// again and again, and its whole batch ends among the dead letters.
-func TestAnEffectThatDoesNotReturnIsAloneWithIt(t *testing.T) {
+// settled, and the message is parked after its last attempt. Otherwise every call of the
+// function would time out, and the whole batch would become dead letters.
+func TestSideEffectThatDoesNotReturnFailsAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
 		jar := newJar()
-		h, provider := openStuck(t, jar, automation.NewSideEffect(automation.SideEffectSpec{
-			Name: "Effect",
-			Effects: automation.Effects{automation.Do(jar, func(_ context.Context, _ plugin.Env, e jarEvent) error {
-				s.call(e.EntityID)
-				return nil
-			})},
-		}))
+		h, provider := openStuck(t, jar, sideEffect("Effect", func(_ context.Context, _ plugin.Env, e jarEvent) error {
+			s.call(e.EntityID)
+			return nil
+		}, jar))
 		for _, id := range []string{"stuck", "b", "c"} {
 			if _, err := h.Send(t.Context(), command("put "+id, id, Put{N: 1})); err != nil {
 				t.Fatal(err)
 			}
 		}
-		s.handed(t, h, "Shop.Effect", func(ctx context.Context, _ int) ([]driver.Settlement, error) {
+		s.deliver(t, h, "Shop.Effect", func(ctx context.Context, _ int) ([]driver.Settlement, error) {
 			return h.HandleRecords(ctx, "Shop.Effect", "Shop.Jar", []driver.Delivery[driver.Record]{record("b", 1), record("stuck", 1), record("c", 1)})
 		})
 		for _, id := range []string{"b", "c"} {
 			if n := s.calls(id); n != 1 {
-				t.Errorf("%s was called for %d times, want once", id, n)
+				t.Errorf("the effect was called %[2]d times for %[1]s, want once", id, n)
 			}
 		}
-		// It is redriven, and does not return again: its stream waits as before.
+		// After a redrive that does not return either, the stream is still blocked.
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		if err := h.Redrive(ctx, "commit/Shop.Effect/Shop.Jar/stuck"); err == nil {
-			t.Error("it is done, though it does not return")
+			t.Error("redrive of an effect that does not return: no error")
 		}
 		if l, err := h.DeadLetters().Get(t.Context(), "commit/Shop.Effect/Shop.Jar/stuck"); err != nil || l.Attempts != 4 {
-			t.Errorf("the letter is %+v, %v, want one attempt more", l, err)
+			t.Errorf("the dead letter is %+v, %v, want one attempt more", l, err)
 		}
 		marks, err := provider.OpenWatermarks(t.Context(), "Shop.Effect")
 		if err != nil {
@@ -125,87 +121,68 @@ func TestAnEffectThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 		if w, err := marks.Watermark(t.Context(), driver.StreamKey{Log: "Shop.Jar", Stream: "stuck"}); err != nil || !w.Blocked {
 			t.Errorf("the watermark is %+v, %v, want it blocked", w, err)
 		}
-		close(s.freed)
+		close(s.released)
 		synctest.Wait()
-		letters, err := h.DeadLetters().List(t.Context(), "", "", 10)
-		if err != nil || len(letters) != 1 {
-			t.Errorf("after they returned at last, parked are %v, %v", letters, err)
-		}
+		letters := wantParked(t, h, 1)
 		before := s.calls("stuck")
 		if err := h.Redrive(t.Context(), letters[0].ID); err != nil || s.calls("stuck") != before+1 {
-			t.Errorf("redriven it is called %d times more, %v", s.calls("stuck")-before, err)
+			t.Errorf("after the redrive the effect was called %d times more, %v", s.calls("stuck")-before, err)
 		}
 	})
 }
 
-// Code that waits until its context ends has used its time, too. Code that had little
-// time has not failed: it is retried without limit.
-func TestWhatWaitsForItsTimeToEndIsParkedWhenItHadSome(t *testing.T) {
+// Code that waits until its context ends fails. If it had little time, it is retried
+// without limit instead.
+func TestCodeThatUsesUpItsTimeIsParkedUnlessItHadLittle(t *testing.T) {
 	t.Parallel()
 	for budget, parked := range map[time.Duration]int{30 * time.Second: 1, time.Second: 0} {
 		synctest.Test(t, func(t *testing.T) {
 			jar := newJar()
-			h, _ := openStuck(t, jar, automation.NewSideEffect(automation.SideEffectSpec{
-				Name: "Effect",
-				Effects: automation.Effects{automation.Do(jar, func(ctx context.Context, _ plugin.Env, _ jarEvent) error {
-					<-ctx.Done()
-					return fmt.Errorf("ask the outside: %w", ctx.Err())
-				})},
-			}))
+			h, _ := openStuck(t, jar, sideEffect("Effect", func(ctx context.Context, _ plugin.Env, _ jarEvent) error {
+				<-ctx.Done()
+				return fmt.Errorf("call another system: %w", ctx.Err())
+			}, jar))
 			if _, err := h.Send(t.Context(), command("1", "a", Put{N: 1})); err != nil {
 				t.Fatal(err)
 			}
 			for attempt := 1; attempt <= 3; attempt++ {
 				ctx, cancel := context.WithTimeout(t.Context(), budget)
-				settlements, err := h.HandleRecords(ctx, "Shop.Effect", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", 1)})
+				got := retried(h.HandleRecords(ctx, "Shop.Effect", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", 1)}))
 				cancel()
-				if want := parked == 0 || attempt < 3; err != nil || len(settlements) != 1 || settlements[0].Retry != want {
-					t.Errorf("with %v, attempt %d: settled by %v, %v, want it again: %v", budget, attempt, settlements, err, want)
-				}
+				wantEqual(t, fmt.Sprint("retried with ", budget), got, map[string]bool{"a1": parked == 0 || attempt < 3})
 			}
-			letters, err := h.DeadLetters().List(t.Context(), "", "", 10)
-			if err != nil || len(letters) != parked {
-				t.Errorf("with %v, parked are %v, %v, want %d", budget, letters, err, parked)
-			}
+			wantParked(t, h, parked)
 		})
 	}
 }
 
-// An error that says that another system is unavailable never leads to parking. Another
-// failure after it has all of its attempts left.
-func TestNothingIsParkedBecauseAnotherSystemIsUnavailable(t *testing.T) {
+// An error that says that another system is unavailable never leads to parking, and does
+// not count as an attempt.
+func TestUnavailableOtherSystemIsNeverAReasonToPark(t *testing.T) {
 	t.Parallel()
 	for _, class := range []error{driver.ErrUnavailable, driver.ErrThrottled} {
 		const unavailable, attempts = 50, 5
 		jar, calls := newJar(), 0
-		h, _ := openStuck(t, jar, automation.NewSideEffect(automation.SideEffectSpec{
-			Name: "Effect",
-			Effects: automation.Effects{automation.Do(jar, func(context.Context, plugin.Env, jarEvent) error {
-				if calls++; calls <= unavailable {
-					return fmt.Errorf("post the letter: %w", class)
-				}
-				return errors.New("there is no such address")
-			})},
-		}))
+		h, _ := openStuck(t, jar, sideEffect("Effect", func(context.Context, plugin.Env, jarEvent) error {
+			if calls++; calls <= unavailable {
+				return fmt.Errorf("post the parcel: %w", class)
+			}
+			return errors.New("there is no such address")
+		}, jar))
 		if _, err := h.Send(t.Context(), command("1", "a", Put{N: 1})); err != nil {
 			t.Fatal(err)
 		}
 		for call := 1; call <= unavailable+attempts; call++ {
-			settlements, err := h.HandleRecords(t.Context(), "Shop.Effect", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", 1)})
-			if err != nil || len(settlements) != 1 || settlements[0].Retry != (call < unavailable+attempts) {
-				t.Fatalf("%v: call %d is settled by %v, %v", class, call, settlements, err)
-			}
+			got := retried(h.HandleRecords(t.Context(), "Shop.Effect", "Shop.Jar", []driver.Delivery[driver.Record]{record("a", 1)}))
+			wantEqual(t, "retried", got, map[string]bool{"a1": call < unavailable+attempts})
 		}
-		letters, err := h.DeadLetters().List(t.Context(), "", "", 10)
-		if err != nil || len(letters) != 1 || !strings.Contains(letters[0].Reason, "no such address") {
-			t.Errorf("%v: parked are %v, %v, want the one that failed by itself", class, letters, err)
-		}
+		wantText(t, wantParked(t, h, 1)[0].Reason, "no such address")
 	}
 }
 
-// What an automation returns after it was abandoned is not sent. Its next attempt
-// sends it.
-func TestWhatReturnsTooLateSendsNothing(t *testing.T) {
+// The actions that an automation returns after it was abandoned are not performed. Its
+// next attempt performs them.
+func TestActionsReturnedAfterTheDeadlineAreNotPerformed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
@@ -223,11 +200,9 @@ func TestWhatReturnsTooLateSendsNothing(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		settlements, err := h.HandleRecords(ctx, "Shop.Rule", "Shop.Jar", []driver.Delivery[driver.Record]{record("stuck", 1)})
-		if err != nil || len(settlements) != 1 || !settlements[0].Retry {
-			t.Errorf("it is settled by %v, %v, want it again", settlements, err)
-		}
-		close(s.freed)
+		got := retried(h.HandleRecords(ctx, "Shop.Rule", "Shop.Jar", []driver.Delivery[driver.Record]{record("stuck", 1)}))
+		wantEqual(t, "retried", got, map[string]bool{"stuck1": true})
+		close(s.released)
 		synctest.Wait()
 		topic, err := provider.OpenCommandReceiver(t.Context(), "Shop.Crate")
 		if err != nil {
@@ -235,12 +210,12 @@ func TestWhatReturnsTooLateSendsNothing(t *testing.T) {
 		}
 		sent, err := topic.Receive(t.Context(), 10)
 		if err != nil || len(sent.Deliveries) != 0 {
-			t.Errorf("sent were %v, %v, want nothing", sent.Deliveries, err)
+			t.Errorf("got the commands %v, %v, want none", sent.Deliveries, err)
 		}
 	})
 }
 
-func TestATaskThatDoesNotReturnIsAloneWithIt(t *testing.T) {
+func TestTaskThatDoesNotReturnFailsAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
@@ -252,35 +227,35 @@ func TestATaskThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 				return nil, nil
 			},
 		}))
-		s.handed(t, h, "Shop.Reader", func(ctx context.Context, attempt int) ([]driver.Settlement, error) {
+		s.deliver(t, h, "Shop.Reader", func(ctx context.Context, attempt int) ([]driver.Settlement, error) {
 			var deliveries []driver.Delivery[driver.ObjectEvent]
 			for _, key := range []string{"a", "stuck", "stuck", "b"} {
 				id := key
 				if len(deliveries) == 2 {
-					id = "stuck, too"
+					id = "stuck too"
 				}
 				deliveries = append(deliveries, driver.Delivery[driver.ObjectEvent]{
 					ID: id, Attempt: attempt, Message: driver.ObjectEvent{Key: key, Kind: driver.ObjectCreated, Version: "1"},
 				})
 			}
-			if attempt == 3 { // the other one of the key waits for it until then
+			if attempt == 3 { // until then the second change of the key waits for the first
 				deliveries = append(deliveries[:2], deliveries[3])
 			}
 			return h.HandleObjects(ctx, "Shop.Reader", deliveries)
 		})
 		if n := s.calls("stuck"); n != 3 {
-			t.Errorf("it was called for what is stuck %d times, want 3", n)
+			t.Errorf("the task was called %d times for the stuck object, want 3", n)
 		}
 		for _, key := range []string{"a", "b"} {
 			if n := s.calls(key); n != 3 {
-				t.Errorf("%s was called for %d times, want as often as it was handed over", key, n)
+				t.Errorf("the task was called %[2]d times for %[1]s, want once for each delivery", key, n)
 			}
 		}
-		close(s.freed)
+		close(s.released)
 	})
 }
 
-func TestAScheduledTaskThatDoesNotReturnIsAloneWithIt(t *testing.T) {
+func TestScheduledTaskThatDoesNotReturnFailsAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
@@ -291,7 +266,7 @@ func TestAScheduledTaskThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 			}})
 		}
 		h, _ := openStuck(t, clock("Stuck"), clock("Other"))
-		s.handed(t, h, "Shop.Stuck", func(ctx context.Context, attempt int) ([]driver.Settlement, error) {
+		s.deliver(t, h, "Shop.Stuck", func(ctx context.Context, attempt int) ([]driver.Settlement, error) {
 			var deliveries []driver.Delivery[driver.Firing]
 			for _, name := range []string{"Stuck", "Other"} {
 				firing, err := h.DeclaredFiring("declared/Shop."+name, time.Now())
@@ -302,36 +277,33 @@ func TestAScheduledTaskThatDoesNotReturnIsAloneWithIt(t *testing.T) {
 			}
 			return h.HandleFirings(ctx, deliveries), nil
 		})
-		close(s.freed)
+		close(s.released)
 	})
 }
 
-// A host that is closed waits for code that has no deadline.
-func TestCloseWaitsForWhatRuns(t *testing.T) {
+// Close waits for code that has no deadline.
+func TestCloseWaitsForRunningCode(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck()
 		jar := newJar()
-		r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{
-			Name: "Effect",
-			Effects: automation.Effects{automation.Do(jar, func(_ context.Context, _ plugin.Env, e jarEvent) error {
-				s.call(e.EntityID)
-				return nil
-			})},
-		})))
+		r := start(t, app(jar, sideEffect("Effect", func(_ context.Context, _ plugin.Env, e jarEvent) error {
+			s.call(e.EntityID)
+			return nil
+		}, jar)))
 		if _, err := r.Send(t.Context(), command("1", "stuck", Put{N: 1})); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		closed := make(chan error)
 		go func() { closed <- r.Close() }()
-		time.Sleep(time.Hour) //nolint:forbidigo // of the bubble's clock
+		time.Sleep(time.Hour) //nolint:forbidigo // the bubble's time
 		select {
 		case err := <-closed:
-			t.Errorf("it is closed, %v, and the effect runs", err)
+			t.Errorf("the host is closed (%v) while the effect runs", err)
 		default:
 		}
-		close(s.freed)
+		close(s.released)
 		if err := <-closed; err != nil {
 			t.Error(err)
 		}

@@ -27,8 +27,8 @@ type Options = core.Options
 // RolloutDelay is the pause before the retry of a message that only newer code knows.
 const RolloutDelay = core.RolloutDelay
 
-// ErrBlocked says that a stream does not go on by itself: a commit of it is parked, and
-// an operator must redrive or discard it.
+// ErrBlocked says that a commit of a stream is parked. The stream waits until an
+// operator redrives or discards that commit.
 var ErrBlocked = consumers.ErrBlocked
 
 // Host runs an App on a provider.
@@ -191,10 +191,11 @@ func (h *Host) Close() error {
 }
 
 // Send handles one command: at once, or through the queue when its aggregate is
-// asynchronous; then the outcome is Pending. A command without an id gets one. A command
-// with the id of another user's command is answered with the outcome of that one, which
-// names its user. The error is a failure, not a rejection: [driver.ErrInvalid] for a
-// command that can never be handled, [driver.ErrNotFound] for an unknown target.
+// asynchronous; then the outcome is Pending. A command without an id gets one. If
+// another user has sent a command with the same id, the answer is the outcome of that
+// command, which names that user. The error is a failure, not a rejection:
+// [driver.ErrInvalid] for a command that can never be handled, [driver.ErrNotFound] for
+// an unknown target.
 func (h *Host) Send(ctx context.Context, c driver.Command) (driver.Outcome, error) {
 	a, checked, err := h.check(c)
 	if err != nil {
@@ -210,14 +211,15 @@ func (h *Host) Send(ctx context.Context, c driver.Command) (driver.Outcome, erro
 	return o, nil
 }
 
-// sendQueued puts a command into its queue. A command whose id another user's command
-// has is not queued: its outcome would replace that of the first one.
+// sendQueued puts a command into its queue. If another user has sent a command with the
+// same id, the new one is not queued: its outcome would replace the stored one.
 func (h *Host) sendQueued(ctx context.Context, c driver.Command) (driver.Outcome, error) {
 	pending := core.Outcome(driver.Pending, c)
 	if err := h.putOutcome(ctx, pending); err != nil {
 		return driver.Outcome{}, err
 	}
-	// A pending outcome replaces none, so that the stored one names the first sender.
+	// A pending outcome does not replace a stored one, so the stored one names the
+	// first sender.
 	stored, err := h.outcomes.Get(ctx, c.Meta.ID)
 	switch {
 	case err != nil && !errors.Is(err, driver.ErrNotFound):
@@ -292,8 +294,8 @@ func (h *Host) sendOrDelay(ctx context.Context, c effects.Delayed) (driver.Outco
 	return core.Outcome(driver.Pending, c.Command), nil
 }
 
-// Outcome returns what is kept of an asynchronous command; [driver.ErrNotFound] when
-// nothing is.
+// Outcome returns the stored outcome of an asynchronous command. The error is
+// [driver.ErrNotFound] if there is no outcome.
 func (h *Host) Outcome(ctx context.Context, commandID string) (driver.Outcome, error) {
 	return h.outcomes.Get(ctx, commandID)
 }
@@ -313,8 +315,8 @@ func (h *Host) QueryDb(name string) (driver.QueryDb, bool) {
 // QueryEngine returns the query side of all read models.
 func (h *Host) QueryEngine() driver.QueryEngine { return h.effects.Engine }
 
-// StateTopic returns the changes of a read model; false where there is none, or the
-// provider offers no [driver.Sources].
+// StateTopic returns the topic with the changes of a read model. It returns false for
+// an unknown read model, or if the provider offers no [driver.Sources].
 func (h *Host) StateTopic(name string) (driver.StateTopic, bool) {
 	t, ok := h.states[name]
 	return t, ok

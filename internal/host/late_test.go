@@ -9,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/driver/memory"
 )
 
-// hangingLog is a log whose appends do not end before their context does.
+// hangingLog is a log whose appends end only with their context.
 type hangingLog struct{ driver.EventLog }
 
 func (hangingLog) Append(ctx context.Context, _ driver.Commit) error {
@@ -24,29 +24,26 @@ func (p hangingProvider) OpenEventLog(ctx context.Context, name string) (driver.
 	return hangingLog{l}, err
 }
 
-// When the time of a batch is over, the commands that are decided are settled: only
-// those that wait for the store are retried.
-func TestDecidedCommandsAreSettledWhenTheTimeIsOver(t *testing.T) {
+// When the context of a batch ends, decided commands are settled. Only those that wait for
+// the store are retried.
+func TestDecidedCommandsAreSettledWhenTheContextEnds(t *testing.T) {
 	t.Parallel()
-	for range 20 { // of two that are ready, select takes any
+	for range 20 { // select chooses at random when both are ready
 		synctest.Test(t, func(t *testing.T) {
 			jar := newJar()
 			h := open(t, app(jar, sums(jar)), hangingProvider{memory.New(nil)}, nil)
 			ctx, cancel := context.WithCancel(t.Context())
-			again := map[string]bool{}
+			var got map[string]bool
 			go func() {
-				settlements, _ := h.HandleCommands(ctx, "Shop.Jar", []driver.Delivery[driver.Command]{
+				got = retried(h.HandleCommands(ctx, "Shop.Jar", []driver.Delivery[driver.Command]{
 					{ID: "hangs", Attempt: 1, Message: command("1", "a", Put{N: 1})},
-					{ID: "refused", Attempt: 1, Message: command("2", "b", Refuse{Code: "No"})},
-				})
-				for _, s := range settlements {
-					again[s.ID] = s.Retry
-				}
+					{ID: "rejected", Attempt: 1, Message: command("2", "b", Refuse{Code: "No"})},
+				}))
 			}()
 			synctest.Wait()
 			cancel()
 			synctest.Wait()
-			wantEqual(t, "retried", again, map[string]bool{"hangs": true, "refused": false})
+			wantEqual(t, "retried", got, map[string]bool{"hangs": true, "rejected": false})
 		})
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/access"
-	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/message"
@@ -23,12 +22,12 @@ const (
 	secretNumber = "481516234200000000000000" // over the range of an int
 )
 
-// picky refuses whatever it is given, and says what that was.
+// picky is a message whose decoder fails with the payload in its error.
 type picky struct {
 	At Picked `json:"at"`
 }
 
-// Picked decodes from nothing.
+// Picked cannot be decoded.
 type Picked struct{}
 
 func (*Picked) UnmarshalJSON(data []byte) error { return fmt.Errorf("cannot read %s", data) }
@@ -43,7 +42,7 @@ func TestLogLinesAreBoundedAndHoldNoPayloads(t *testing.T) {
 	jar := newJar(func(s *jarSpec) {
 		s.Commands = message.NewSet[Command](Put{}, Explode{}, Crack{}, Refuse{}, Claim{}, picky{})
 		s.Events = message.NewSet[Event](Added{}, Claimed{}, Cracked{}, picky{})
-		s.Access = access.Rules{access.Internal} // an API cannot know what a picked looks like
+		s.Access = access.Rules{access.Internal} // the API has no type for Picked
 		s.Evolve = func(j Jar, e Event) Jar {
 			if a, ok := e.(Added); ok && strings.HasPrefix(a.Note, "evolve") {
 				panic(fmt.Sprintf("cannot evolve by %+v", e))
@@ -62,23 +61,17 @@ func TestLogLinesAreBoundedAndHoldNoPayloads(t *testing.T) {
 			return readmodel.UpdateOrCreate(e.EntityID, SumRow{}, func(*SumRow) { bad("change", e) })
 		})}
 	})
-	automat := automation.New(automation.Spec{
-		Name: "Automat",
-		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
-			bad("react", e)
-			return nil
-		})},
+	automat := rule("Automat", jar, func(e jarEvent) message.Actions {
+		bad("react", e)
+		return nil
 	})
-	effect := automation.NewSideEffect(automation.SideEffectSpec{
-		Name: "Effect",
-		Effects: automation.Effects{automation.Do(jar, func(_ context.Context, _ plugin.Env, e jarEvent) error {
-			bad("do", e)
-			if a, ok := e.Data.(Added); ok && a.Note == "error"+secret {
-				return errors.New(long) // what it says is the application's own choice, how much is not
-			}
-			return nil
-		})},
-	})
+	effect := sideEffect("Effect", func(_ context.Context, _ plugin.Env, e jarEvent) error {
+		bad("do", e)
+		if a, ok := e.Data.(Added); ok && a.Note == "error"+secret {
+			return errors.New(long) // the application chooses the text of its errors, but not its length
+		}
+		return nil
+	}, jar)
 	r := start(t, app(jar, model, automat, effect))
 	n := 0
 	for _, note := range []string{"", "evolve", "project", "change", "react", "do", "error"} {
@@ -106,8 +99,8 @@ func TestLogLinesAreBoundedAndHoldNoPayloads(t *testing.T) {
 	r.Wake()
 	r.accept("last", jar.To("z", Put{N: 1, Note: secret}))
 	r.idle()
-	if got := len(r.letters()); got < 12 {
-		t.Errorf("got %d letters, want one of every kind", got)
+	if got := len(r.deadLetters()); got < 12 {
+		t.Errorf("got %d dead letters, want 12 or more", got)
 	}
 
 	seen := strings.Join(r.lines.all(), "\n")
@@ -121,16 +114,16 @@ func TestLogLinesAreBoundedAndHoldNoPayloads(t *testing.T) {
 			t.Errorf("a line has %d bytes: %s...", len(line), line[:300])
 		}
 	}
-	// It still says what happened, and where.
+	// The lines say what happened, and where.
 	wantText(t, seen, `"msg":"panic"`, "a value of type string", "decideOne decide.go", "host_test.")
 	wantText(t, seen, "malformed payload", "Shop.Jar/broken/1.0", `"msg":"parked"`, `"msg":"commit is retried"`, `"msg":"command is retried"`)
 
-	// The letters, which are kept with the data, say all of it.
+	// The dead letters, which are stored with the payloads, contain the whole reason.
 	reasons := ""
-	for _, l := range r.letters() {
+	for _, l := range r.deadLetters() {
 		reasons += l.Reason + "\n"
 		if len(l.Reason) > 600 || strings.ContainsAny(l.Reason, "\n\r") || len(l.ID) > 1500 {
-			t.Errorf("letter %s...: the reason has %d bytes", l.ID[:20], len(l.Reason))
+			t.Errorf("dead letter %s...: the reason has %d bytes", l.ID[:20], len(l.Reason))
 		}
 	}
 	wantText(t, reasons, "panic: "+secret, secretNumber)
@@ -151,36 +144,33 @@ func TestRuntimePanicIsLoggedInFull(t *testing.T) {
 	wantText(t, strings.Join(r.lines.all(), "\n"), "slice bounds out of range", "log_test.go")
 }
 
-// A command that comes from a foreign hand may have any id; it is parked under
-// one that every store takes, once.
-func TestCommandWithAHugeIdIsParkedUnderABoundedId(t *testing.T) {
+// A command that another program put into the queue can have any id. It is parked under
+// an id that every store accepts.
+func TestCommandWithAHugeIDIsParkedUnderABoundedID(t *testing.T) {
 	t.Parallel()
 	r := start(t, app(newJar()), func(s *setup) {})
 	huge := strings.Repeat("ü", 500)
 	r.enqueue(command(huge, huge, Explode{}), command(huge+"2", huge, Explode{}))
 	r.idle()
-	letters := r.letters()
-	wantEqual(t, "letters", len(letters), 2)
+	letters := r.deadLetters()
+	wantEqual(t, "dead letters", len(letters), 2)
 	for _, l := range letters {
 		if len(l.ID) > 1500 {
-			t.Errorf("the letter's id has %d bytes", len(l.ID))
+			t.Errorf("the dead letter's id has %d bytes", len(l.ID))
 		}
 		r.discard(l.ID)
 	}
-	r.noLetters()
+	r.wantNothingParked()
 }
 
-func TestWaitIdleSaysWhoIsBusyAndEndsWithItsContext(t *testing.T) {
+func TestWaitIdleEndsWithItsContextAndNamesABusyWorker(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	block := make(chan struct{})
-	r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{
-		Name: "Slow",
-		Effects: automation.Effects{automation.Do(jar, func(context.Context, plugin.Env, jarEvent) error {
-			<-block
-			return nil
-		})},
-	})))
+	r := start(t, app(jar, sideEffect("Slow", func(context.Context, plugin.Env, jarEvent) error {
+		<-block
+		return nil
+	}, jar)))
 	r.accept("1", jar.To("a", Put{N: 1}))
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()

@@ -38,8 +38,8 @@ func (h *Host) Discard(ctx context.Context, id string) error {
 // errNoRedrive says that a dead letter can only be discarded.
 var errNoRedrive = errors.New("cannot be redriven, only discarded")
 
-// Redrive handles a dead letter again, at once. When that fails the dead letter stays,
-// with the new reason, and the error says why.
+// Redrive handles a dead letter again, at once. If that fails, the dead letter stays,
+// with the new reason, which the error contains.
 func (h *Host) Redrive(ctx context.Context, id string) error {
 	l, err := h.core.DeadLetters.Get(ctx, id)
 	if err == nil {
@@ -54,7 +54,7 @@ func (h *Host) Redrive(ctx context.Context, id string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("redrive %s: %w", id, err)
-	case l.Kind == driver.DeadCommit: // already removed: this may be one of a later commit
+	case l.Kind == driver.DeadCommit: // it was removed; one of a later commit may have taken its id
 		return nil
 	}
 	return h.core.DeadLetters.Remove(ctx, id)
@@ -106,10 +106,10 @@ func (h *Host) redriveCommand(ctx context.Context, l driver.DeadLetter) error {
 	return a.KeepOutcome(ctx, o)
 }
 
-// CatchUp applies to a component what it has missed of one stream of a log, such as
-// records that a transport gave up: otherwise it learns of them with the next commit of
-// the stream. [driver.ErrNotFound] when the component does not consume the log,
-// [ErrBlocked] when a commit of the stream is parked.
+// CatchUp applies the commits of one stream that a component has missed, for example
+// because a transport discarded their records. Without it, they are applied with the
+// next commit of the stream. The error is [driver.ErrNotFound] if the component does
+// not consume the log, and [ErrBlocked] if a commit of the stream is parked.
 func (h *Host) CatchUp(ctx context.Context, consumer, log, stream string) error {
 	c, err := h.consumer(consumer, log)
 	if err != nil {
@@ -132,9 +132,9 @@ func (h *Host) Rebuild(ctx context.Context, name string, progress func(commits i
 	return h.Replay(ctx, name, 0, 1, progress)
 }
 
-// Clear removes the rows and watermarks of a read model, and the dead letters of commits
-// that it could not apply: the first half of a rebuild. Whether a commit of that time is
-// applied or not, [Host.Replay] finds out.
+// Clear removes the rows and watermarks of a read model, and the dead letters of
+// commits that it could not apply. It is the first half of a rebuild; [Host.Replay] is
+// the second.
 func (h *Host) Clear(ctx context.Context, name string) error {
 	db := h.effects.Rows[name]
 	if db == nil {
@@ -177,10 +177,10 @@ func (h *Host) removeStale(ctx context.Context, component string) error {
 	}
 }
 
-// Replay applies to a component what it has not applied yet of one segment of each of
-// its logs: see [driver.EventLog].Scan. It fills a read model that is new or was
-// cleared, and catches up with whatever was missed. It can be run again and beside
-// others; progress works as in [Host.Rebuild].
+// Replay applies the commits that a component has not applied yet, of one segment of
+// each of its logs: see [driver.EventLog].Scan. It fills a read model that is new or
+// was cleared, and applies missed commits. It can be repeated, and several can run at
+// the same time; progress works as in [Host.Rebuild].
 func (h *Host) Replay(ctx context.Context, name string, segment, segments int, progress func(commits int)) error {
 	done, known := 0, false
 	for _, c := range h.consumers {
@@ -212,8 +212,8 @@ type Lag struct {
 	Blocked bool
 }
 
-// Lags returns how far every consumer is behind, in the order of declaration. Consumers
-// whose provider does not know are left out.
+// Lags returns how far every consumer is behind, in the order of declaration. A
+// consumer is left out if the provider does not report its lag.
 func (h *Host) Lags(ctx context.Context) ([]Lag, error) {
 	var out []Lag
 	for _, c := range h.consumers {

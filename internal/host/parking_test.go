@@ -17,7 +17,7 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// Mood is a string that is a number in JSON when it is bad, which no index takes.
+// Mood is a string, but encodes as a number if it is bad, which no index accepts.
 type Mood string
 
 func (m Mood) MarshalJSON() ([]byte, error) {
@@ -35,7 +35,7 @@ type FragileRow struct {
 	Mood Mood    `json:"mood"`
 }
 
-// poisons are what a projection can do wrong.
+// poisons are the ways in which a projection can fail.
 var poisons = map[string]func(id string) readmodel.Changes[FragileRow]{
 	"panic in the projection": func(string) readmodel.Changes[FragileRow] { panic("poison") },
 	"panic in a change": func(id string) readmodel.Changes[FragileRow] {
@@ -44,10 +44,10 @@ var poisons = map[string]func(id string) readmodel.Changes[FragileRow]{
 	"update of a missing row": func(id string) readmodel.Changes[FragileRow] {
 		return readmodel.UpdateRow(id, "missing", func(*FragileRow) {})
 	},
-	"creation of a row that is there": func(id string) readmodel.Changes[FragileRow] {
+	"creation of an existing row": func(id string) readmodel.Changes[FragileRow] {
 		return readmodel.Create(id, FragileRow{Sub: "s"})
 	},
-	"a number that is none": func(id string) readmodel.Changes[FragileRow] {
+	"a number without JSON form": func(id string) readmodel.Changes[FragileRow] {
 		return readmodel.UpdateRow(id, "s", func(r *FragileRow) { r.X = math.NaN() })
 	},
 	"oversized row": func(id string) readmodel.Changes[FragileRow] {
@@ -77,27 +77,27 @@ var poisons = map[string]func(id string) readmodel.Changes[FragileRow]{
 	},
 }
 
-// fragile is an App with a projection that fails on some events until it is
-// mended, and a sibling of it that counts how often it is called.
+// fragile is an App with a projection that fails for some events until it is fixed, and
+// another one that counts its calls.
 type fragile struct {
 	jar     *jarAggregate
 	fragile *readmodel.ReadModel[FragileRow]
 	sibling *readmodel.ReadModel[SumRow]
-	mended  atomic.Bool
-	tried   atomic.Int64 // the poison events
+	fixed   atomic.Bool
+	tried   atomic.Int64 // attempts at the poison events
 
 	mu     sync.Mutex
-	called map[string]int // the sibling, by event
+	called map[string]int // calls of the sibling, by event
 }
 
 func newFragile(poison func(id string) readmodel.Changes[FragileRow]) *fragile {
 	f := &fragile{jar: newJar(), called: map[string]int{}}
 	f.fragile = readmodel.New(readmodel.Spec[FragileRow]{
 		Name: "Fragile", SubID: "sub", Indexes: []readmodel.Index{{Name: "byMood", Key: "mood"}},
-		Access: access.Internal, // an API cannot know what a mood looks like
+		Access: access.Internal, // the API has no type for Mood
 		Projections: []readmodel.Projection[FragileRow]{readmodel.On(f.jar, func(e jarEvent) readmodel.Changes[FragileRow] {
 			a := e.Data.(Added)
-			if a.Note == "poison" && !f.mended.Load() {
+			if a.Note == "poison" && !f.fixed.Load() {
 				f.tried.Add(1)
 				return poison(e.EntityID)
 			}
@@ -122,7 +122,7 @@ func (f *fragile) start(t *testing.T, with ...func(*setup)) *run {
 		append(with, limited(driver.Limits{MaxRowBytes: 8 << 10, MaxStep: 60}))...)
 }
 
-// seen returns what the rows of the fragile read model have seen, by entity.
+// seen returns the field Seen of the rows of the fragile read model, by entity.
 func (f *fragile) seen(r *run) map[string]string {
 	out := map[string]string{}
 	for k, row := range rows(r, f.fragile) {
@@ -138,7 +138,7 @@ func (f *fragile) wantSeen(r *run, want map[string]string) {
 	}
 }
 
-func TestPoisonCommitIsParkedAndOnlyItsStreamWaits(t *testing.T) {
+func TestFailingCommitIsParkedAndOnlyItsStreamWaits(t *testing.T) {
 	t.Parallel()
 	for name, poison := range poisons {
 		t.Run(name, func(t *testing.T) {
@@ -159,9 +159,9 @@ func TestPoisonCommitIsParkedAndOnlyItsStreamWaits(t *testing.T) {
 			}
 			r.work()
 			f.wantSeen(r, map[string]string{"a": "1 6", "bad": "2", "b": "3 8", "c": "4 9"})
-			l := r.letter()
+			l := r.deadLetter()
 			if l.Kind != driver.DeadCommit || l.Component != "Shop.Fragile" || l.Log != "Shop.Jar" || l.Stream != "bad" || l.SequenceNr != 2 || l.Attempts != 5 {
-				t.Errorf("got letter %+v, want commit 2 of bad, after 5 attempts", l)
+				t.Errorf("got dead letter %+v, want commit 2 of bad, after 5 attempts", l)
 			}
 			if l.Reason == "" || len(l.Reason) > 600 {
 				t.Errorf("got the reason %q", l.Reason)
@@ -173,7 +173,7 @@ func TestPoisonCommitIsParkedAndOnlyItsStreamWaits(t *testing.T) {
 				}
 			}
 
-			// What comes for the blocked stream waits, and is not tried.
+			// Later commits of the blocked stream wait without attempts.
 			tried := f.tried.Load()
 			put("bad", "") // 10
 			put("a", "")   // 11
@@ -181,26 +181,26 @@ func TestPoisonCommitIsParkedAndOnlyItsStreamWaits(t *testing.T) {
 			f.wantSeen(r, map[string]string{"a": "1 6 11", "bad": "2", "b": "3 8", "c": "4 9"})
 			wantEqual(t, "attempts while blocked", f.tried.Load(), tried)
 
-			// Redriven too early it stays, with one attempt more.
+			// A redrive before the fix adds one attempt.
 			if err := r.Redrive(t.Context(), l.ID); err == nil {
 				t.Error("redrive of what still fails: no error")
 			}
-			wantEqual(t, "attempts", r.letter().Attempts, 6)
+			wantEqual(t, "attempts", r.deadLetter().Attempts, 6)
 			f.wantSeen(r, map[string]string{"a": "1 6 11", "bad": "2", "b": "3 8", "c": "4 9"})
 
-			// Mended and redriven, everything that waited comes in order.
-			f.mended.Store(true)
+			// After the fix, a redrive applies all waiting commits in order.
+			f.fixed.Store(true)
 			r.redrive(l.ID)
-			r.noLetters()
+			r.wantNothingParked()
 			put("bad", "") // 12
 			r.idle()
 			f.wantSeen(r, map[string]string{"a": "1 6 11", "bad": "2 5 7 10 12", "b": "3 8", "c": "4 9"})
-			r.noLetters()
+			r.wantNothingParked()
 		})
 	}
 }
 
-func TestDiscardSkipsTheCommitAndAppliesWhatWaited(t *testing.T) {
+func TestDiscardSkipsTheCommitAndAppliesTheWaitingOnes(t *testing.T) {
 	t.Parallel()
 	f := newFragile(poisons["panic in the projection"])
 	r := f.start(t)
@@ -208,24 +208,24 @@ func TestDiscardSkipsTheCommitAndAppliesWhatWaited(t *testing.T) {
 		r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i, Note: note}))
 	}
 	r.idle()
-	l := r.letter()
+	l := r.deadLetter()
 	wantEqual(t, "parked commit", l.SequenceNr, 2)
 	r.discard(l.ID)
 	r.idle()
 	f.wantSeen(r, map[string]string{"a": "0 2 3"})
-	// A later one that fails is parked, too.
-	l = r.letter()
+	// A later commit that fails is parked, too.
+	l = r.deadLetter()
 	wantEqual(t, "parked commit", l.SequenceNr, 5)
 	r.discard(l.ID)
 	r.accept("more", f.jar.To("a", Put{N: 6}))
 	r.idle()
 	f.wantSeen(r, map[string]string{"a": "0 2 3 5 6"})
-	r.noLetters()
+	r.wantNothingParked()
 }
 
-// While a letter is redriven or discarded the store fails: nothing may be
-// forgotten, and doing it again must repair it.
-func TestRedriveAndDiscardUnderStoreFailuresForgetNothing(t *testing.T) {
+// The store fails during a redrive or a discard: no commit may be lost, and a
+// repetition must succeed.
+func TestRedriveAndDiscardLoseNoCommitWhenAStoreFails(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"redrive", "discard"} {
 		for _, op := range []string{
@@ -241,12 +241,12 @@ func TestRedriveAndDiscardUnderStoreFailuresForgetNothing(t *testing.T) {
 						r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i, Note: note}))
 					}
 					r.idle()
-					id := r.letter().ID
+					id := r.deadLetter().ID
 					if what == "redrive" {
-						f.mended.Store(true)
+						f.fixed.Store(true)
 					}
 					do := func() {
-						for _, l := range r.letters() {
+						for _, l := range r.deadLetters() {
 							if what == "discard" && l.SequenceNr == 2 {
 								_ = r.Discard(t.Context(), l.ID)
 							} else {
@@ -258,7 +258,7 @@ func TestRedriveAndDiscardUnderStoreFailuresForgetNothing(t *testing.T) {
 					do()
 					r.idle()
 					fault.Stop()
-					// As long as something waits there is a letter to act upon.
+					// While commits wait, there is a dead letter to redrive or discard.
 					for range 3 {
 						do()
 						r.idle()
@@ -268,12 +268,12 @@ func TestRedriveAndDiscardUnderStoreFailuresForgetNothing(t *testing.T) {
 						want = "0 2 3"
 					}
 					f.wantSeen(r, map[string]string{"a": want})
-					r.noLetters()
+					r.wantNothingParked()
 					r.accept("more", f.jar.To("a", Put{N: 9}))
 					r.idle()
 					f.wantSeen(r, map[string]string{"a": want + " 9"})
 					if _, err := r.DeadLetters().Get(t.Context(), id); err == nil {
-						t.Error("the letter is still there")
+						t.Error("the dead letter still exists")
 					}
 				})
 			}
@@ -281,8 +281,8 @@ func TestRedriveAndDiscardUnderStoreFailuresForgetNothing(t *testing.T) {
 	}
 }
 
-// A stored commit that cannot be read is a fault of its stream, not of the batch.
-func TestStreamThatCannotBeReadIsParkedAndOthersGoOn(t *testing.T) {
+// A stored commit that cannot be read blocks its stream, not the batch.
+func TestUnreadableStreamIsParkedAndOthersAreApplied(t *testing.T) {
 	t.Parallel()
 	f := newFragile(nil)
 	r := f.start(t, asleep)
@@ -296,8 +296,8 @@ func TestStreamThatCannotBeReadIsParkedAndOthersGoOn(t *testing.T) {
 	r.work()
 	seen := f.seen(r)
 	wantEqual(t, "others", []string{seen["a"], seen["b"]}, []string{"0 1 2 3", "0 1 2 3"})
-	letters := r.letters()
-	wantEqual(t, "letters", len(letters), 2)
+	letters := r.deadLetters()
+	wantEqual(t, "dead letters", len(letters), 2)
 	for _, l := range letters {
 		wantEqual(t, "stream", l.Stream, "bad")
 		wantText(t, l.Reason, "read Shop.Jar/bad", "invalid")
@@ -306,7 +306,7 @@ func TestStreamThatCannotBeReadIsParkedAndOthersGoOn(t *testing.T) {
 	for _, l := range letters {
 		r.redrive(l.ID)
 	}
-	r.noLetters()
+	r.wantNothingParked()
 	f.wantSeen(r, map[string]string{"a": "0 1 2 3", "bad": "0 1 2 3", "b": "0 1 2 3"})
 	wantEqual(t, "sum of the sibling", rows(r, f.sibling)["bad"], SumRow{6, 4})
 }
@@ -335,11 +335,11 @@ func TestStoreFailureIsNeverAReasonToParkACommit(t *testing.T) {
 
 func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
 	t.Parallel()
-	var mended atomic.Bool
+	var fixed atomic.Bool
 	jar := newJar(func(s *jarSpec) {
 		s.Async = true
 		s.Decide = func(s Jar, c Command) ([]Event, error) {
-			if _, ok := c.(Explode); ok && mended.Load() {
+			if _, ok := c.(Explode); ok && fixed.Load() {
 				return []Event{Added{N: 100}}, nil
 			}
 			return decide(s, c)
@@ -351,13 +351,13 @@ func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
 	}
 	r.accept("3", jar.To("a", Put{N: 1}))
 	r.idle()
-	letters := r.letters()
-	wantEqual(t, "letters", len(letters), 2)
+	letters := r.deadLetters()
+	wantEqual(t, "dead letters", len(letters), 2)
 	if err := r.Redrive(t.Context(), letters[0].ID); err == nil {
 		t.Error("redrive of what still fails: no error")
 	}
-	wantEqual(t, "attempts", r.letters()[0].Attempts, 6)
-	mended.Store(true)
+	wantEqual(t, "attempts", r.deadLetters()[0].Attempts, 6)
+	fixed.Store(true)
 	r.redrive(letters[0].ID)
 	r.discard(letters[1].ID)
 	r.finish()
@@ -369,31 +369,31 @@ func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
 	wantIs(t, r.Discard(t.Context(), letters[1].ID), driver.ErrNotFound)
 }
 
-// The dead letters of a component that is gone can be discarded.
-func TestLetterOfAComponentThatIsGoneCanBeDiscarded(t *testing.T) {
+// The dead letters of a removed component can be discarded.
+func TestDeadLetterOfARemovedComponentCanBeDiscarded(t *testing.T) {
 	t.Parallel()
 	f := newFragile(poisons["panic in the projection"])
 	r := f.start(t)
 	r.accept("1", f.jar.To("a", Put{N: 1, Note: "poison"}))
 	r.idle()
-	id := r.letter().ID
+	id := r.deadLetter().ID
 	next := start(t, app(f.jar), on(r))
 	if err := next.Redrive(t.Context(), id); err == nil {
-		t.Error("redrive for a component that is gone: no error")
+		t.Error("redrive for a removed component: no error")
 	}
 	next.discard(id)
-	next.noLetters()
+	next.wantNothingParked()
 }
 
-// One host has the old code and fails, the other one the new code and does not:
-// what was applied by one of them is no dead letter.
+// One host has old code, which fails; another has new code, which succeeds. A commit
+// that the new one applied is not parked.
 func TestCommitThatAnotherHostAppliedIsNotParked(t *testing.T) {
 	t.Parallel()
 	bad, good := newFragile(poisons["panic in the projection"]), newFragile(nil)
-	good.mended.Store(true)
+	good.fixed.Store(true)
 	one := bad.start(t, asleep)
 	two := start(t, app(good.jar, good.fragile, good.sibling), on(one), ownFeed, asleep)
-	// The new host applies the commit when the old one is about to block the stream.
+	// The new host applies the commit just before the old one blocks the stream.
 	one.faults.Inject(faults.Rule{Op: "QueryDb.Block", Do: func() {
 		two.work()
 	}})
@@ -403,7 +403,7 @@ func TestCommitThatAnotherHostAppliedIsNotParked(t *testing.T) {
 	bad.wantSeen(one, map[string]string{"a": "1"})
 	one.accept("2", bad.jar.To("a", Put{N: 2}))
 	rest(one, two)
-	one.noLetters()
+	one.wantNothingParked()
 	bad.wantSeen(one, map[string]string{"a": "1 2"})
 }
 
@@ -424,7 +424,7 @@ func TestOwnRowRefusesOtherRows(t *testing.T) {
 	r.accept("2", jar.To("a", Put{N: 2, Note: "stray"}))
 	r.accept("3", jar.To("b", Put{N: 3}))
 	r.idle()
-	wantText(t, r.letter().Reason, "OwnRow", `"other"`)
-	wantEqual(t, "parked commit", r.letter().SequenceNr, 2)
+	wantText(t, r.deadLetter().Reason, "OwnRow", `"other"`)
+	wantEqual(t, "parked commit", r.deadLetter().SequenceNr, 2)
 	wantRows(r, strict, map[string]SumRow{"a": {1, 1}, "b": {3, 1}})
 }

@@ -28,14 +28,14 @@ func wide(jar *jarAggregate, n int) *readmodel.ReadModel[SumRow] {
 	}})
 }
 
-// Commands that come together are one commit. That may change more rows than a step
-// can, although none of its events does: it is applied all the same, once, also when
-// the process ends between two of its parts.
+// Commands that are handled together become one commit. It may change more rows than fit
+// into a step, although each of its events fits. It is applied once, even if the process
+// ends between two of its parts.
 func TestCommitThatIsTooLargeForAStepIsAppliedInParts(t *testing.T) {
 	t.Parallel()
 	const commands, rows = 10, 12
 	for crashes := range 4 {
-		for _, after := range []bool{false, true} { // it took effect, or not
+		for _, after := range []bool{false, true} { // whether the failed step took effect
 			jar := newJar()
 			model := wide(jar, rows)
 			r := start(t, app(jar, model), asleep, limited(driver.Limits{MaxStep: 100}))
@@ -45,7 +45,7 @@ func TestCommitThatIsTooLargeForAStepIsAppliedInParts(t *testing.T) {
 			}
 			r.enqueue(queued...)
 			r.faults.Inject(faults.Rule{Op: "QueryDb.Apply", Skip: 1, Times: crashes, After: after, Err: errors.New("the process ends here")})
-			for range crashes + 1 { // each loses what the one before it had in memory
+			for range crashes + 1 { // each starts with an empty memory
 				r.work()
 				r.stop()
 				r = start(t, app(jar, model), on(r), asleep)
@@ -53,7 +53,7 @@ func TestCommitThatIsTooLargeForAStepIsAppliedInParts(t *testing.T) {
 			if n := len(r.commits("Shop.Jar", "a")); n != 1 {
 				t.Fatalf("the commands are %d commits, want one", n)
 			}
-			r.noLetters()
+			r.wantNothingParked()
 			want := map[string]SumRow{}
 			for i := range commands {
 				for n := range rows {
@@ -65,9 +65,9 @@ func TestCommitThatIsTooLargeForAStepIsAppliedInParts(t *testing.T) {
 	}
 }
 
-// What changes all rows of an id writes as many as there are: a part with it that is too
-// large is made smaller.
-func TestPartThatIsTooLargeIsMadeSmaller(t *testing.T) {
+// A change of all rows of an id writes as many rows as there are. A part that becomes too
+// large by it is halved.
+func TestPartThatIsTooLargeIsHalved(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	model := readmodel.New(readmodel.Spec[EntryRow]{
@@ -91,12 +91,12 @@ func TestPartThatIsTooLargeIsMadeSmaller(t *testing.T) {
 	r.wake()
 	r.finish()
 	if got := len(rows(r, model)); got != 12 {
-		t.Errorf("there are %d rows, want all 12", got)
+		t.Errorf("got %d rows, want 12", got)
 	}
 }
 
-// beforeParts is a provider that calls a function before it says how far the parts
-// of a commit are applied, once.
+// beforeParts is a provider that calls a function before it returns the first watermark of
+// parts.
 type beforeParts struct {
 	driver.Provider
 	f func()
@@ -119,10 +119,9 @@ func (db beforePartsDb) Watermark(ctx context.Context, s driver.StreamKey) (driv
 	return db.QueryDb.Watermark(ctx, s)
 }
 
-// A part is of a stream at its place: when the read model is cleared, or the stream
-// moves on, between two parts or before the first one, what is left of a worker has no
-// effect.
-func TestPartsOfAStreamThatWasClearedHaveNoEffect(t *testing.T) {
+// A part applies only at the watermark of its stream. After the read model was cleared, or
+// another worker moved the watermark, the remaining parts of a worker have no effect.
+func TestPartsOfAClearedStreamHaveNoEffect(t *testing.T) {
 	t.Parallel()
 	const rows = 12
 	for _, commits := range [][]int{{1, 10}, {10, 10}} { // commands of each commit
@@ -164,9 +163,7 @@ func TestPartsOfAStreamThatWasClearedHaveNoEffect(t *testing.T) {
 		if err := one.Replay(t.Context(), "Shop.Wide", 0, 1, nil); err != nil {
 			t.Error(err)
 		}
-		if letters, err := one.DeadLetters().List(t.Context(), "", "", 10); err != nil || len(letters) > 0 {
-			t.Errorf("parked are %v, %v", letters, err)
-		}
+		wantParked(t, one, 0)
 		for i := range n {
 			for r := range rows {
 				id := fmt.Sprint(i, "-", r)
@@ -178,9 +175,9 @@ func TestPartsOfAStreamThatWasClearedHaveNoEffect(t *testing.T) {
 	}
 }
 
-// A step that is too large is halved. The half that has a commit in parts may stop before
-// it, and then the other half must not be applied yet.
-func TestHalfOfAStepThatStopsIsNotPassedOver(t *testing.T) {
+// A step that is too large is halved. If the first half stops before a commit that is
+// applied in parts, the second half must wait.
+func TestSecondHalfOfAStepWaitsForTheFirst(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	model := wide(jar, 12)

@@ -10,12 +10,12 @@ import (
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// beating is an App of one plugin with a heartbeat.
+// beating is an App with one plugin, which has a heartbeat.
 func beating(every time.Duration, components ...plugin.Component) *reventless.App {
 	return reventless.New("test", plugin.New(plugin.Spec{Name: "Shop", Heartbeat: every, Components: components}))
 }
 
-// life returns what happened to the plugin Shop.
+// life returns the events of the plugin Shop.
 func life(r *run) []string {
 	r.t.Helper()
 	var out []string
@@ -32,7 +32,7 @@ func status(r *run) string {
 	return rows(r, platform.Plugins)["Shop"].Status
 }
 
-func TestPluginIsDetectedAndStaysConnectedWhileItBeats(t *testing.T) {
+func TestPluginIsDetectedAndStaysConnectedWithItsHeartbeats(t *testing.T) {
 	t.Parallel()
 	r := start(t, beating(2*time.Minute, newJar()))
 	r.idle()
@@ -41,14 +41,14 @@ func TestPluginIsDetectedAndStaysConnectedWhileItBeats(t *testing.T) {
 	wantEqual(t, "life after a day", life(r), []string{"PluginDetected", "PluginConnected"})
 	wantEqual(t, "status", status(r), "connected")
 	wantEqual(t, "history", len(rows(r, platform.History)), 2)
-	r.noLetters()
+	r.wantNothingParked()
 }
 
 func TestSilentPluginIsDisconnectedAndReconnects(t *testing.T) {
 	t.Parallel()
 	r := start(t, beating(2*time.Minute, newJar()))
 	r.idle()
-	// Its host goes on, its heartbeat does not.
+	// The host runs on, but without the heartbeat.
 	if err := r.Scheduler().Delete(t.Context(), "declared/heartbeat/Shop"); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestSilentPluginIsDisconnectedAndReconnects(t *testing.T) {
 	wantEqual(t, "status", status(again), "connected")
 }
 
-func TestChangedDefinitionConnectsAnew(t *testing.T) {
+func TestPluginConnectsAgainAfterAPauseAndWithAnotherDefinition(t *testing.T) {
 	t.Parallel()
 	r := start(t, beating(5*time.Minute, newJar()))
 	r.idle()
@@ -79,9 +79,14 @@ func TestChangedDefinitionConnectsAnew(t *testing.T) {
 	r.idle()
 	wantEqual(t, "life with another definition", life(r), []string{"PluginDetected", "PluginConnected", "PluginConnected"})
 	wantEqual(t, "components", rows(r, platform.Plugins)["Shop"].Components, []string{"Jar", "Crate"})
+	r.stop()
+	r.clock.Advance(time.Hour) // no process runs
+	r = start(t, beating(5*time.Minute, newJar(), newJar(named("Crate"))), on(r))
+	r.idle()
+	wantEqual(t, "life after a pause", life(r)[3:], []string{"PluginDisconnected", "PluginConnected"})
 }
 
-func TestHeartbeatIsRepeatedUntilItIsHeard(t *testing.T) {
+func TestHeartbeatIsRetriedUntilItSucceeds(t *testing.T) {
 	t.Parallel()
 	for _, w := range lostWays {
 		t.Run(w.name, func(t *testing.T) {
@@ -93,7 +98,7 @@ func TestHeartbeatIsRepeatedUntilItIsHeard(t *testing.T) {
 			r.faults.Inject(faults.Rule{Op: "Scheduler.Create", Times: 4, Err: w.err, After: w.after})
 			r.advance(20 * time.Minute)
 			wantEqual(t, "status", status(r), "connected")
-			r.noLetters()
+			r.wantNothingParked()
 		})
 	}
 }

@@ -18,14 +18,14 @@ const recordBatch = 256
 type source struct {
 	worker   string // its name
 	receiver string // as [driver.ReceiverOf] names it
-	// scheduled sources deliver at times that are planned: what they have for later does
-	// not keep the host from being idle. A message that waits for its retry does.
+	// scheduled sources deliver at planned times: a host with messages for a later time
+	// is idle. A host with a message that waits for its retry is not.
 	scheduled bool
 	work      step
 }
 
-// pull returns a function that adds a source once its receiver is open: batches of up to
-// size messages that handle settles.
+// pull returns a function that adds a source with its opened receiver. The source
+// receives up to size messages at a time, which handle settles.
 func pull[T any](h *Host, s source, size int, handle func(context.Context, []driver.Delivery[T]) []driver.Settlement) func(driver.Receiver[T], error) error {
 	return func(r driver.Receiver[T], err error) error {
 		s.work = func(ctx context.Context) (int, time.Time, error) {
@@ -40,7 +40,7 @@ func pull[T any](h *Host, s source, size int, handle func(context.Context, []dri
 	}
 }
 
-// openSources opens what a host that pulls receives from.
+// openSources opens the receivers of a host that pulls.
 func (h *Host) openSources(ctx context.Context) error {
 	if h.sources == nil {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/reventless-go/reventless/internal/faults"
 )
 
-func TestRebuildWhileTrafficGoesOnEndsEqualToTheFold(t *testing.T) {
+func TestRebuildDuringTrafficEndsEqualToTheLog(t *testing.T) {
 	t.Parallel()
 	seeds(t, 8, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		s := newShelf()
@@ -40,7 +40,7 @@ func TestRebuildWhileTrafficGoesOnEndsEqualToTheFold(t *testing.T) {
 	})
 }
 
-// insistOn repeats what may be repeated after an error.
+// insistOn calls f until it returns no error.
 func (r *run) insistOn(f func() error) (err error) {
 	for range 50 {
 		if err = f(); err == nil {
@@ -50,7 +50,7 @@ func (r *run) insistOn(f func() error) (err error) {
 	return err
 }
 
-func TestRebuildTriesParkedCommitsAnew(t *testing.T) {
+func TestRebuildRetriesParkedCommits(t *testing.T) {
 	t.Parallel()
 	f := newFragile(poisons["panic in the projection"])
 	r := f.start(t)
@@ -59,24 +59,24 @@ func TestRebuildTriesParkedCommitsAnew(t *testing.T) {
 		r.accept(fmt.Sprint("b", i), f.jar.To("b", Put{N: i}))
 	}
 	r.idle()
-	wantEqual(t, "parked commit", r.letter().SequenceNr, 2)
-	// Still poison: it is parked again, and the others are there again.
+	wantEqual(t, "parked commit", r.deadLetter().SequenceNr, 2)
+	// The commit still fails: it is parked again, and the others are applied.
 	if err := r.Rebuild(t.Context(), "Shop.Fragile", nil); err != nil {
 		t.Fatal(err)
 	}
-	wantEqual(t, "parked commit", r.letter().SequenceNr, 2)
+	wantEqual(t, "parked commit", r.deadLetter().SequenceNr, 2)
 	f.wantSeen(r, map[string]string{"a": "0", "b": "0 1 2"})
-	f.mended.Store(true)
+	f.fixed.Store(true)
 	if err := r.Rebuild(t.Context(), "Shop.Fragile", nil); err != nil {
 		t.Fatal(err)
 	}
-	r.noLetters()
+	r.wantNothingParked()
 	f.wantSeen(r, map[string]string{"a": "0 1 2", "b": "0 1 2"})
 	wantIs(t, r.Rebuild(t.Context(), "Shop.Nothing", nil), driver.ErrNotFound)
 }
 
-// A commit that is parked between the clearing and the end keeps its letter.
-func TestRebuildKeepsALetterThatIsNew(t *testing.T) {
+// A commit that is parked after the clear keeps its dead letter.
+func TestRebuildKeepsNewDeadLetters(t *testing.T) {
 	t.Parallel()
 	f := newFragile(poisons["panic in the projection"])
 	r := f.start(t)
@@ -90,9 +90,9 @@ func TestRebuildKeepsALetterThatIsNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.idle()
-	l := r.letter()
+	l := r.deadLetter()
 	wantEqual(t, "stream", l.Stream, "b")
-	f.mended.Store(true)
+	f.fixed.Store(true)
 	r.redrive(l.ID)
 	f.wantSeen(r, map[string]string{"a": "0", "b": "1"})
 }
@@ -109,14 +109,14 @@ func TestRebuildThatFailsCanBeRepeated(t *testing.T) {
 					r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i, Note: note}))
 				}
 				r.idle()
-				f.mended.Store(true)
+				f.fixed.Store(true)
 				r.faults.Inject(faults.Rule{Op: op, Times: 2, Err: w.err, After: w.after, Yield: 1})
 				if err := r.insistOn(func() error { return r.Rebuild(t.Context(), "Shop.Fragile", nil) }); err != nil {
 					t.Error(err)
 				}
 				r.idle()
 				f.wantSeen(r, map[string]string{"a": "0 1 2"})
-				r.noLetters()
+				r.wantNothingParked()
 			})
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// seen is a side effect that remembers what it was called for.
+// seen is a side effect that records its calls.
 type seen struct {
 	mu     sync.Mutex
 	events map[string][]string

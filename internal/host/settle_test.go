@@ -15,8 +15,8 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// scripted is a provider whose collector of Shop.Sums delivers what a test hands
-// out, and keeps how it is settled, also when the context is over.
+// scripted is a provider whose collector of Shop.Sums delivers given batches and records
+// how they are settled, even after the context has ended.
 type scripted struct {
 	driver.PullProvider
 
@@ -45,11 +45,7 @@ func (s *scripted) Receive(context.Context, int) (driver.Batch[driver.Record], e
 func (s *scripted) Settle(_ context.Context, settlements []driver.Settlement) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	again := map[string]bool{}
-	for _, st := range settlements {
-		again[st.ID] = st.Retry
-	}
-	s.settled = append(s.settled, again)
+	s.settled = append(s.settled, retried(settlements, nil))
 	return nil
 }
 
@@ -60,16 +56,16 @@ func record(stream string, sequenceNr uint64) driver.Delivery[driver.Record] {
 	}
 }
 
-// A transport that keeps order delivers a group again from the first message on
-// that is retried. What is settled behind that would be lost to the order.
-func TestNoMessageIsSettledBehindOneThatIsRetried(t *testing.T) {
+// An ordered transport redelivers a group from the first retried message on. If a later
+// message of the group were settled, it would be handled out of order.
+func TestNoMessageIsSettledAfterARetriedOneOfItsGroup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		jar := newJar()
 		raw := driver.Delivery[driver.Record]{ID: "raw", Attempt: 1, Message: driver.Record{Stream: "a", Raw: []byte("?"), Err: errors.New("torn")}}
 		nameless := driver.Delivery[driver.Record]{ID: "nameless", Attempt: 1, Message: driver.Record{Raw: []byte("!"), Err: errors.New("torn")}}
-		// The second commit of a fails once. The first comes once more behind it, as
-		// after a settlement that was lost, and so does something that is broken.
+		// The second commit of a fails once. Behind it are the first one again, as after a
+		// lost settlement, and a record that cannot be decoded.
 		batch := []driver.Delivery[driver.Record]{record("a", 2), record("a", 1), raw, nameless, record("b", 1)}
 		inner := memory.New(nil)
 		broken := faults.New(inner, nil)
@@ -94,9 +90,9 @@ func TestNoMessageIsSettledBehindOneThatIsRetried(t *testing.T) {
 	})
 }
 
-// A stream that is far behind is applied in several steps; a host that ends
-// between two of them has not done all of it.
-func TestRecordIsNotSettledWhenTheHostEndsBeforeItsCommit(t *testing.T) {
+// A stream that is far behind is applied in several steps. If the host is closed between
+// two of them, the record is not settled.
+func TestRecordIsNotSettledWhenTheHostIsClosedBeforeItsCommit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const commits = 1500
@@ -117,7 +113,7 @@ func TestRecordIsNotSettledWhenTheHostEndsBeforeItsCommit(t *testing.T) {
 		closed := make(chan error, 1)
 		broken.Inject(faults.Rule{Op: "QueryDb.Apply", After: true, Do: func() {
 			go func() { closed <- h.Close() }()
-			synctest.Wait() // it waits for the worker, whose context is over
+			synctest.Wait() // Close waits for the worker, whose context has ended
 		}})
 		if err := h.Start(t.Context()); err != nil {
 			t.Fatal(err)
@@ -128,10 +124,10 @@ func TestRecordIsNotSettledWhenTheHostEndsBeforeItsCommit(t *testing.T) {
 		db, _ := h.QueryDb("Shop.Sums")
 		w, err := db.Watermark(t.Context(), driver.StreamKey{Log: "Shop.Jar", Stream: "a"})
 		if err != nil || w.SequenceNr == 0 || w.SequenceNr >= commits {
-			t.Errorf("got the watermark %+v, %v, want it on the way", w, err)
+			t.Errorf("got the watermark %+v, %v, want it between the first and the last commit", w, err)
 		}
-		for _, again := range provider.settled {
-			wantEqual(t, "settled", again, map[string]bool{fmt.Sprint("a", commits): true})
+		for _, got := range provider.settled {
+			wantEqual(t, "settled", got, map[string]bool{fmt.Sprint("a", commits): true})
 		}
 		wantEqual(t, "batches", len(provider.settled), 1)
 	})

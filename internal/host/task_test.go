@@ -15,11 +15,12 @@ import (
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
+	"github.com/reventless-go/reventless/reventlesstest"
 	"github.com/reventless-go/reventless/schedule"
 	"github.com/reventless-go/reventless/task"
 )
 
-// inbox is an App with a task that puts what files say into jars.
+// inbox is an App with a task that puts numbers into the jars that files name.
 type inbox struct {
 	jar    *jarAggregate
 	bucket *task.Bucket
@@ -103,7 +104,7 @@ func (b *inbox) of(key string) []string {
 	return out
 }
 
-func TestTaskIsCalledForWhatComesAndGoes(t *testing.T) {
+func TestTaskIsCalledForCreatedAndRemovedObjects(t *testing.T) {
 	t.Parallel()
 	b := newInbox()
 	r := b.start(t)
@@ -117,10 +118,10 @@ func TestTaskIsCalledForWhatComesAndGoes(t *testing.T) {
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":2}`})
 	wantEqual(t, "events", len(r.history("Shop.Jar", "removed")), 1)
 	wantEqual(t, "commits", len(r.commits("Shop.Jar", "")), 2)
-	r.noLetters()
+	r.wantNothingParked()
 }
 
-func TestFailingObjectIsRetriedParkedAndRedrivenWhileOthersGoOn(t *testing.T) {
+func TestFailingObjectIsParkedAndRedrivenAndOthersAreHandled(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"error", "panic", "undeclared target"} {
 		t.Run(kind, func(t *testing.T) {
@@ -161,9 +162,9 @@ func TestFailingObjectIsRetriedParkedAndRedrivenWhileOthersGoOn(t *testing.T) {
 				wantEqual(t, "calls of "+good, len(b.of("in/"+good+".txt")), 1)
 				wantEqual(t, "events of "+good, len(r.history("Shop.Jar", good)), 2)
 			}
-			l := r.letter()
+			l := r.deadLetter()
 			if l.Kind != driver.DeadObject || l.Component != "Shop.Reader" || l.Stream != "in/bad.txt" || l.Attempts != 5 {
-				t.Errorf("got letter %+v", l)
+				t.Errorf("got dead letter %+v", l)
 			}
 			if kind == "undeclared target" {
 				wantText(t, l.Reason, "Shop.Reader", "Other")
@@ -186,7 +187,7 @@ func TestFailingObjectIsRetriedParkedAndRedrivenWhileOthersGoOn(t *testing.T) {
 	}
 }
 
-// Later events of a key wait for the first one, as in any group of a receiver.
+// Later events of a key wait while the first one is retried.
 func TestEventsOfOneObjectStayInOrderWhenTheFirstFails(t *testing.T) {
 	t.Parallel()
 	b := newInbox()
@@ -205,10 +206,10 @@ func TestEventsOfOneObjectStayInOrderWhenTheFirstFails(t *testing.T) {
 	r.work()
 	wantEqual(t, "calls", b.of("in/x.txt"), []string{"created", "created", "created", "created", "removed"})
 	wantEqual(t, "calls of the other", b.of("in/y.txt"), []string{"created"})
-	r.noLetters()
+	r.wantNothingParked()
 }
 
-func TestTaskSendsOnceThoughItIsRepeated(t *testing.T) {
+func TestRepeatedTaskSendsItsCommandsOnce(t *testing.T) {
 	t.Parallel()
 	for _, w := range lostWays {
 		for _, op := range []string{"CommandTopic.Send", "Bucket.Get", "EventLog.Append"} {
@@ -220,7 +221,7 @@ func TestTaskSendsOnceThoughItIsRepeated(t *testing.T) {
 				if name == "" {
 					name = "Shop.Jar"
 				}
-				times := 3 // an error of a bucket is the task's own, and may be of any class
+				times := 3 // fewer than MaxAttempts: an error of the bucket counts as the task's own
 				r.faults.Inject(faults.Rule{Op: op, Name: name, Times: times, Err: w.err, After: w.after})
 				b.put(r, "in/1.txt", "a")
 				r.finish()
@@ -248,15 +249,16 @@ func TestScheduledTaskRunsAtItsTimesAndIsParkedAndRedriven(t *testing.T) {
 			keys[env.IdempotencyKey()] = true
 			actions := []message.Action{jar.To("a", Put{N: due.Minute()})}
 			if failing {
-				actions = append(actions, jar.To("", Put{})) // after the good one was performed
+				actions = append(actions, jar.To("", Put{})) // fails after the first action
 				return actions, nil
 			}
 			return actions, nil
 		},
 	})
-	r := start(t, app(jar, nightly))
-	// Started between two seconds: what is due has fractions.
-	r.clock.Advance(123 * time.Millisecond)
+	// The start is between two seconds, so the due times have fractions.
+	clock := reventlesstest.NewClock(time.Time{})
+	clock.Advance(123 * time.Millisecond)
+	r := start(t, app(jar, nightly), func(s *setup) { s.clock = clock })
 	r.advance(10 * time.Minute)
 	mu.Lock()
 	failing = true
@@ -268,31 +270,12 @@ func TestScheduledTaskRunsAtItsTimesAndIsParkedAndRedriven(t *testing.T) {
 	r.advance(10 * time.Minute)
 	wantEqual(t, "due", dues, []string{"09:10", "09:20", "09:30"})
 	wantEqual(t, "keys", len(keys), 3)
-	l := r.letter()
+	l := r.deadLetter()
 	if l.Kind != driver.DeadFiring || l.Component != "Shop.Nightly" || l.Attempts != 5 {
-		t.Errorf("got letter %+v", l)
+		t.Errorf("got dead letter %+v", l)
 	}
 	r.redrive(l.ID)
 	r.finish()
 	wantEqual(t, "keys", len(keys), 3)
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":10}`, `Added{"n":30}`, `Added{"n":20}`})
-}
-
-// A schedule's firing that is parked and redriven sends under the ids that it had.
-func TestRedrivenFiringSendsUnderTheSameIds(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	r := start(t, app(jar), func(s *setup) {
-		s.clock = nil
-		s.options.MaxAttempts = 1
-	})
-	r.clock.Advance(123_456_789) // nothing is planned at a whole second
-	r.stop()
-	r = start(t, app(jar, schedule.New(schedule.Spec{Name: "Tick", Rate: schedule.Every(time.Minute), Send: jar.To("a", Put{N: 1})})), on(r), func(s *setup) { s.options.MaxAttempts = 1 })
-	// The command is in the queue, and the answer says that it is malformed.
-	r.faults.Inject(faults.Rule{Op: "CommandTopic.Send", Name: "Shop.Jar", Err: driver.ErrInvalid, After: true})
-	r.advance(time.Minute)
-	r.redrive(r.letter().ID)
-	r.finish()
-	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 1)
 }

@@ -16,10 +16,10 @@ import (
 	"github.com/reventless-go/reventless/schedule"
 )
 
-// Trace context, user and correlation go from a command to its events, and on to whatever is
-// sent because of them: at once, later, by a schedule, across an extension point
-// and through the queue of an asynchronous aggregate.
-func TestMetaGoesFromACommandToAllThatFollows(t *testing.T) {
+// Trace context, user and correlation are copied from a command to its events, and from
+// them to the commands that they cause: immediate, delayed and scheduled ones, across
+// an extension point and through the queue of an asynchronous aggregate.
+func TestMetaIsPropagatedFromACommandToAllItCauses(t *testing.T) {
 	t.Parallel()
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	jar, crate, box, bin := newJar(), newJar(named("Crate")), newJar(named("Box"), asynchronous), newJar(named("Bin"))
@@ -29,25 +29,17 @@ func TestMetaGoesFromACommandToAllThatFollows(t *testing.T) {
 	offer := extension.NewOffer(point,
 		extension.Publish(point, jar, func(e jarEvent) []Filled { return []Filled{{e.Data.(Added).N}} }),
 		extension.Accept(point, func(id string, c Order) []message.Send { return []message.Send{crate.To(id, Put{N: c.N})} }, crate))
-	spread := automation.New(automation.Spec{
-		Name: "Spread",
-		Rules: automation.Rules{automation.On(jar, func(e jarEvent) message.Actions {
-			return message.Actions{
-				crate.To("at once", Put{N: 1}),
-				crate.To("later", Put{N: 1}).After(time.Minute),
-				schedule.Create("s", schedule.At(e.RecordedAt.Add(time.Minute)), crate.To("planned", Put{N: 1})),
-				point.To("public command", Order{N: 1}),
-			}
-		})},
-		Sends: plugin.Components{crate, point},
-	})
-	onward := automation.New(automation.Spec{
-		Name: "Onward",
-		Rules: automation.Rules{automation.On(crate, func(e jarEvent) message.Actions {
-			return message.Actions{box.To("from "+e.EntityID, Put{N: 1})}
-		})},
-		Sends: plugin.Components{box},
-	})
+	spread := rule("Spread", jar, func(e jarEvent) message.Actions {
+		return message.Actions{
+			crate.To("at once", Put{N: 1}),
+			crate.To("later", Put{N: 1}).After(time.Minute),
+			schedule.Create("s", schedule.At(e.RecordedAt.Add(time.Minute)), crate.To("planned", Put{N: 1})),
+			point.To("public command", Order{N: 1}),
+		}
+	}, crate, point)
+	onward := rule("Onward", crate, func(e jarEvent) message.Actions {
+		return message.Actions{box.To("from "+e.EntityID, Put{N: 1})}
+	}, box)
 	var mu sync.Mutex
 	seen := map[string]driver.Meta{}
 	keep := func(_ context.Context, _ plugin.Env, e jarEvent) error {
@@ -69,14 +61,14 @@ func TestMetaGoesFromACommandToAllThatFollows(t *testing.T) {
 			automation.NewSideEffect(automation.SideEffectSpec{Name: "Keep", Effects: automation.Effects{automation.Do(jar, keep), automation.Do(crate, keep), automation.Do(box, keep)}}),
 		}}),
 		plugin.New(plugin.Spec{Name: "Far", Heartbeat: -1, Components: plugin.Components{
-			bin, follow, automation.NewSideEffect(automation.SideEffectSpec{Name: "Keep", Effects: automation.Effects{automation.Do(bin, keep)}}),
+			bin, follow, sideEffect("Keep", keep, bin),
 		}})))
 	meta := driver.Meta{TraceParent: parent, User: "ada", CorrelationID: "corr", IP: "10.0.0.1", Headers: map[string]string{"k": "v"}}
 	if _, err := r.SendAction(t.Context(), "1", meta, jar.To("root", Put{N: 1}).Erased()); err != nil {
 		t.Fatal(err)
 	}
 	r.advance(2 * time.Minute)
-	r.noLetters()
+	r.wantNothingParked()
 	ids := []string{"root", "at once", "later", "planned", "public command"}
 	for _, id := range ids[1:] {
 		ids = append(ids, "from "+id)
@@ -87,13 +79,13 @@ func TestMetaGoesFromACommandToAllThatFollows(t *testing.T) {
 	}
 	m := r.commits("Shop.Crate", "at once")[0].Commands[0].Meta
 	wantEqual(t, "origin", fmt.Sprint(m.CausationID, m.Service, m.IP, m.Headers), "Shop.Jar/root/1.0"+"Shop.Crate"+"10.0.0.1"+"map[k:v]")
-	// The logs have it, for the answered command of each commit.
+	// The logs contain it with the answered command of each commit.
 	for _, log := range []string{"Shop.Jar", "Shop.Crate", "Shop.Box", "Far.Bin"} {
 		for _, c := range r.commits(log, "") {
 			wantEqual(t, "trace of the command of "+c.Stream, c.Commands[0].Meta.TraceParent, parent)
 		}
 	}
-	// A repetition under another trace changes nothing of what is stored.
+	// A repetition with another trace changes no stored meta.
 	meta.TraceParent = "00-00000000000000000000000000000001-0000000000000001-00"
 	if _, err := r.SendAction(t.Context(), "1", meta, jar.To("root", Put{N: 1}).Erased()); err != nil {
 		t.Fatal(err)

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/faults"
@@ -58,7 +57,7 @@ func (claimed2) MessageType() string      { return "Claimed" }
 func (claimed2) MessageAliases() []string { return []string{"Grabbed"} }
 func (claimed2) isEvent()                 {}
 
-// newer is the Jar of today, over the events of yesterday.
+// newer is the current Jar, which reads old events.
 func newer(mods ...func(*jarSpec)) *jarAggregate {
 	return newJar(append([]func(*jarSpec){func(s *jarSpec) {
 		s.Events = message.NewSet[Event](added3{}, claimed2{}, Released{})
@@ -72,7 +71,7 @@ func newer(mods ...func(*jarSpec)) *jarAggregate {
 					return nil, message.Reject("Taken", j.By)
 				}
 				return []Event{claimed2(c)}, nil
-			case Refuse: // the rejection has the state
+			case Refuse: // the rejection contains the state
 				return nil, message.Reject("State", j)
 			}
 			return nil, nil
@@ -89,7 +88,7 @@ func newer(mods ...func(*jarSpec)) *jarAggregate {
 	}}, mods...)...)
 }
 
-// golden puts stored commits into a log.
+// golden appends the commits of a file to a log.
 func (r *run) golden(log, file string) {
 	r.t.Helper()
 	f, err := os.Open(filepath.Join("testdata", file))
@@ -132,7 +131,7 @@ func TestLogOfAnEarlierVersionIsReplayed(t *testing.T) {
 		})},
 	})
 	seen := &seen{}
-	watch := automation.NewSideEffect(automation.SideEffectSpec{Name: "Watch", Effects: automation.Effects{automation.Do(jar, seen.effect)}})
+	watch := sideEffect("Watch", seen.effect, jar)
 	r := start(t, app(jar, totals, watch), asleep)
 	r.golden("Shop.Jar", "earlier/jar.jsonl")
 	r.wake()
@@ -144,7 +143,7 @@ func TestLogOfAnEarlierVersionIsReplayed(t *testing.T) {
 	wantRows(r, totals, map[string]SumRow{"a": {42, 3}, "b": {1, 1}})
 	wantEqual(t, "events of a", seen.of("a"), []string{"host_test.added3{7 }", "host_test.claimed2{ada}", "host_test.added3{5 }", "host_test.added3{30 new}"})
 
-	// The commands of that time are remembered, too.
+	// Old commands are recognised, too.
 	if o := r.accept("old-2", jar.To("a", Claim{By: "ada"})); o.SequenceNr != 1 || o.EventCount != 1 {
 		t.Errorf("repetition of an old command: got %+v", o)
 	}
@@ -153,7 +152,7 @@ func TestLogOfAnEarlierVersionIsReplayed(t *testing.T) {
 	wantEqual(t, "stored version", c[len(c)-1].Events[0].Version, 3)
 }
 
-func TestStoredEventThatCannotBeReadFailsItsEntityOnly(t *testing.T) {
+func TestUnreadableEventFailsOnlyItsEntity(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		event driver.Event
@@ -168,7 +167,7 @@ func TestStoredEventThatCannotBeReadFailsItsEntityOnly(t *testing.T) {
 			t.Parallel()
 			jar := newer()
 			watch := &seen{}
-			r := start(t, app(jar, automation.NewSideEffect(automation.SideEffectSpec{Name: "Watch", Effects: automation.Effects{automation.Do(jar, watch.effect)}})), asleep)
+			r := start(t, app(jar, sideEffect("Watch", watch.effect, jar)), asleep)
 			good := driver.Event{Type: "Added", Version: 3, Data: []byte(`{"n":1}`)}
 			r.store("Shop.Jar",
 				stored("bad", 1, good), stored("good", 1, good), stored("bad", 2, good, tc.event), stored("bad", 3, good), stored("good", 2, good))
@@ -180,20 +179,20 @@ func TestStoredEventThatCannotBeReadFailsItsEntityOnly(t *testing.T) {
 				r.accept("other"+id, jar.To("good", Put{N: 1}))
 			}
 			r.idle()
-			// Its consumer has seen what came before, and waits.
+			// Its consumer got the events before it, and waits.
 			wantEqual(t, "events of the other", len(watch.of("good")), 4)
-			wantEqual(t, "events of the entity", len(watch.of("bad")), 1+1*5) // the good one of commit 2 is repeated by every attempt
-			l := r.letter()
+			wantEqual(t, "events of the entity", len(watch.of("bad")), 1+1*5) // every attempt repeats the first event of commit 2
+			l := r.deadLetter()
 			if l.Kind != driver.DeadCommit || l.Stream != "bad" || l.SequenceNr != 2 {
-				t.Errorf("got letter %+v, want commit 2 of bad", l)
+				t.Errorf("got dead letter %+v, want commit 2 of bad", l)
 			}
 			wantText(t, l.Reason, "Shop.Jar/bad/2.1")
 
-			// A queued command is tried and parked, not lost.
+			// A queued command is parked, not lost.
 			r.enqueue(command("queued", "bad", Put{N: 1}), command("queued too", "good", Put{N: 1}))
 			r.idle()
 			wantEqual(t, "events of the other", len(watch.of("good")), 5)
-			wantEqual(t, "letters", len(r.letters()), 2)
+			wantEqual(t, "dead letters", len(r.deadLetters()), 2)
 		})
 	}
 }
@@ -240,7 +239,7 @@ func TestSnapshotBoundsWhatAColdLoadReads(t *testing.T) {
 	}
 }
 
-func TestSnapshotEveryIsKeptByColdHosts(t *testing.T) {
+func TestColdHostKeepsTheSnapshotInterval(t *testing.T) {
 	t.Parallel()
 	jar := newJar(func(s *jarSpec) { s.SnapshotEvery = 5 })
 	r := start(t, app(jar), cold, asleep)
@@ -265,7 +264,7 @@ func TestSnapshotOfAnotherStateVersionIsNotUsed(t *testing.T) {
 			for i := range 8 {
 				r.accept(fmt.Sprint(i), before.To("a", Put{N: 10}))
 			}
-			// A jar is now taken by whoever put something in: Evolve has changed its mind.
+			// The new Evolve computes another sum.
 			after := newJar(every, func(s *jarSpec) {
 				if raised {
 					s.StateVersion = 1
@@ -286,7 +285,7 @@ func TestSnapshotOfAnotherStateVersionIsNotUsed(t *testing.T) {
 			got := string(next.send("state", after.To("a", Refuse{})).Detail)
 			wantEqual(t, "state", got, "800")
 			wantEqual(t, "commits read", next.faults.Commits("Shop.Jar"), map[bool]int{true: 8, false: 3}[raised])
-			// It takes its own, and goes by them. The old version is not misled either.
+			// The new version writes its own snapshots and uses them.
 			for i := range 4 {
 				next.accept(fmt.Sprint("new", i), after.To("a", Put{N: 1}))
 			}
@@ -306,7 +305,7 @@ func TestCommandOlderThanTheSnapshotIsRecognisedWithin256(t *testing.T) {
 			t.Parallel()
 			jar := newJar(func(s *jarSpec) { s.SnapshotEvery = 30 })
 			r := start(t, app(jar), asleep)
-			const n = 300 // the last of them carries a snapshot
+			const n = 300 // the last commit contains a snapshot
 			for i := range n {
 				r.accept(fmt.Sprint(i), jar.To("a", Put{N: 1}))
 			}
@@ -319,7 +318,7 @@ func TestCommandOlderThanTheSnapshotIsRecognisedWithin256(t *testing.T) {
 					t.Errorf("command %d again: got %+v, want commit %d", i, o, i+1)
 				}
 			}
-			// Beyond that it is a new command: this is the documented bound.
+			// An older one counts as new: this is the documented limit.
 			if o := next.accept(fmt.Sprint(n-257), jar.To("a", Put{N: 1})); o.SequenceNr != n+1 {
 				t.Errorf("command %d again: got %+v, want commit %d", n-257, o, n+1)
 			}
@@ -327,7 +326,7 @@ func TestCommandOlderThanTheSnapshotIsRecognisedWithin256(t *testing.T) {
 	}
 }
 
-func TestCommandNewerThanTheSnapshotIsRecognisedHoweverManyFollow(t *testing.T) {
+func TestCommandNewerThanTheSnapshotIsAlwaysRecognised(t *testing.T) {
 	t.Parallel()
 	jar := newJar(func(s *jarSpec) { s.SnapshotEvery = -1 })
 	r := start(t, app(jar), asleep)
@@ -341,7 +340,7 @@ func TestCommandNewerThanTheSnapshotIsRecognisedHoweverManyFollow(t *testing.T) 
 	}
 }
 
-func TestSnapshotThatDoesNotFitTheStateIsATypedError(t *testing.T) {
+func TestInvalidSnapshotFailsOnlyItsEntity(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	r := start(t, app(jar), asleep)
@@ -356,7 +355,7 @@ func TestSnapshotThatDoesNotFitTheStateIsATypedError(t *testing.T) {
 	r.accept("2", jar.To("b", Put{N: 1}))
 }
 
-func TestReadErrorFailsTheDecisionAndIsNotAnEmptyStream(t *testing.T) {
+func TestReadErrorDoesNotCountAsTheEndOfAStream(t *testing.T) {
 	t.Parallel()
 	jar := newJar()
 	r := start(t, app(jar), cold)
@@ -365,7 +364,7 @@ func TestReadErrorFailsTheDecisionAndIsNotAnEmptyStream(t *testing.T) {
 	if o, err := r.try("2", jar.To("a", Claim{By: "bob"})); !errors.Is(err, errUnknown) {
 		t.Errorf("got %+v, %v, want the error of the load", o, err)
 	}
-	// Nor does a read that ends early count as the end of the stream.
+	// A read that fails midway does not count as the end of the stream either.
 	warm := start(t, app(jar), on(r))
 	warm.accept("3", jar.To("a", Put{N: 1}))
 	for i := range 5 {

@@ -26,14 +26,14 @@ func (p Position) String() string { return fmt.Sprintf("%s/%s/%d", p.Log, p.Stre
 
 // WaitApplied returns nil as soon as a read model, by its logical name, has applied the
 // commit at p. It returns at once when the read model does not read the log, neither
-// directly nor through an extension point. A commit that does not exist yet is waited
-// for.
+// directly nor through an extension point. It also waits for a commit that does not
+// exist yet.
 //
-// It works on a host that is not started, and during a rebuild, when commits are waited
-// for that were applied before it. The errors are [driver.ErrNotFound] for an unknown
-// read model, [ErrBlocked] when a parked commit blocks the stream before p,
-// [driver.ErrUnavailable] when the host is closed, and the error of ctx. While the store
-// is busy or unavailable the wait goes on.
+// It works on a host that is not started. During a rebuild, it waits until the commit
+// is applied again. The errors are [driver.ErrNotFound] for an unknown read model,
+// [ErrBlocked] when a parked commit blocks the stream before p, [driver.ErrUnavailable]
+// when the host is closed, and the error of ctx. While the store is busy or unavailable
+// the wait goes on.
 func (h *Host) WaitApplied(ctx context.Context, readModel string, p Position) error {
 	db := h.effects.Rows[readModel]
 	if db == nil {
@@ -60,8 +60,8 @@ func (h *Host) WaitApplied(ctx context.Context, readModel string, p Position) er
 }
 
 // WaitOutcome returns the outcome of an asynchronous command as soon as it is no longer
-// pending. An unknown command is waited for, and so is one that is parked or whose
-// aggregate is not asynchronous: only ctx ends these waits. The errors are the error of ctx,
+// pending. It also waits for a command that is unknown or parked, or whose aggregate is
+// not asynchronous: only ctx ends these waits. The errors are the error of ctx,
 // [driver.ErrUnavailable] when the host is closed, and [driver.ErrInvalid] for an id
 // that no command can have. While the store is busy or unavailable the wait goes on.
 func (h *Host) WaitOutcome(ctx context.Context, commandID string) (driver.Outcome, error) {
@@ -82,7 +82,7 @@ func (h *Host) WaitOutcome(ctx context.Context, commandID string) (driver.Outcom
 	return out, nil
 }
 
-// putOutcome keeps the outcome of a command and notifies those that wait for it.
+// putOutcome stores the outcome of a command and notifies its waiters.
 func (h *Host) putOutcome(ctx context.Context, o driver.Outcome) error {
 	err := h.outcomes.Put(ctx, o, h.core.Now().Add(h.core.OutcomeTTL))
 	if o.Kind != driver.Pending {
@@ -91,13 +91,13 @@ func (h *Host) putOutcome(ctx context.Context, o driver.Outcome) error {
 	return err
 }
 
-// applied is what waiters for a read model wait for.
+// applied is the key of waits for a read model.
 type applied struct {
 	readModel string
 	stream    driver.StreamKey
 }
 
-// notices notify those that wait for a key. Nothing is kept of a key without waiters.
+// notices wake the waiters of a key. They store nothing for a key without waiters.
 type notices[K comparable] struct {
 	mu      sync.Mutex
 	waiting map[K]*notice
@@ -133,7 +133,7 @@ func (n *notices[K]) leave(key K, w *notice) {
 	}
 }
 
-// notify wakes all that wait for a key. It never blocks.
+// notify wakes all waiters of a key. It never blocks.
 func (n *notices[K]) notify(key K) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -143,8 +143,9 @@ func (n *notices[K]) notify(key K) {
 	}
 }
 
-// waitUntil calls look until it is done or fails for good: at once, after each notice of
-// the key, and from time to time, since another process may do what is waited for.
+// waitUntil calls look until it is done or returns an error that is not retryable: at
+// once, after each notice of the key, and at intervals, since other processes send no
+// notices.
 func waitUntil[K comparable](ctx context.Context, h *Host, n *notices[K], key K, look func() (done bool, err error)) error {
 	failures := 0
 	for {
@@ -171,7 +172,7 @@ func waitUntil[K comparable](ctx context.Context, h *Host, n *notices[K], key K,
 	}
 }
 
-// waitForNotice waits for a notice, pause at most.
+// waitForNotice waits for a notice, but at most for pause.
 func (h *Host) waitForNotice(ctx context.Context, w *notice, pause time.Duration) error {
 	t := time.NewTimer(pause)
 	defer t.Stop()
@@ -186,8 +187,9 @@ func (h *Host) waitForNotice(ctx context.Context, w *notice, pause time.Duration
 	return nil
 }
 
-// pollInterval is after what time a waiter looks again without a notice. An embedded
-// provider belongs to one process: only another host in it can do something unnoticed.
+// pollInterval is the time after which a waiter looks again without a notice. It is
+// longer with an embedded provider, which belongs to one process: there, only another
+// host of the same process sends no notices.
 func (h *Host) pollInterval() time.Duration {
 	if h.sources != nil {
 		return 10 * h.core.Poll

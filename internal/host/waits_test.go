@@ -20,7 +20,7 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// wait is a call that waits, on its own goroutine.
+// wait is a waiting call on its own goroutine.
 type wait struct {
 	ended   atomic.Bool
 	err     error
@@ -53,25 +53,24 @@ func (r *run) outcomeOf(id string) *wait {
 	})
 }
 
-// wantWaits checks that none of some waits is over, in a bubble.
+// wantWaits checks, in a bubble, that all waits are still waiting.
 func wantWaits(t testing.TB, waits ...*wait) {
 	t.Helper()
 	synctest.Wait()
 	for i, w := range waits {
 		if w.ended.Load() {
-			t.Errorf("wait %d is over, with %v", i, w.err)
+			t.Errorf("wait %d has ended with %v", i, w.err)
 		}
 	}
 }
 
-// wantOver checks that waits are over, in a bubble, and that none of them had to
-// look again by the clock.
+// wantOver checks, in a bubble, that all waits have ended without polling.
 func wantOver(t testing.TB, class error, waits ...*wait) {
 	t.Helper()
 	synctest.Wait()
 	for i, w := range waits {
 		if !w.ended.Load() {
-			t.Errorf("wait %d is not over", i)
+			t.Errorf("wait %d has not ended", i)
 			continue
 		}
 		if w.took != 0 {
@@ -85,7 +84,7 @@ func wantOver(t testing.TB, class error, waits ...*wait) {
 	}
 }
 
-func TestWaitAppliedEndsWhenTheReadModelIsThere(t *testing.T) {
+func TestWaitAppliedEndsWhenTheCommitIsApplied(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		jar := newJar()
@@ -108,7 +107,7 @@ func TestWaitAppliedEndsWhenTheReadModelIsThere(t *testing.T) {
 	})
 }
 
-func TestWaitAppliedOfWhatIsNotRead(t *testing.T) {
+func TestWaitAppliedOfUnknownAndUnrelatedLogs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMarket()
@@ -122,7 +121,7 @@ func TestWaitAppliedOfWhatIsNotRead(t *testing.T) {
 		wantOver(t, nil, at("Shop.Sums", "Ordering.Crate", "a"), at("Shop.Sums", "Shop.Nothing", "a"))
 		wantOver(t, driver.ErrNotFound, at("Shop.Nothing", "Shop.Jar", "a"), at("Shop.Jar", "Shop.Jar", "a"), at("Ordering.Follow", "Shop.Jar", "a"))
 		wantOver(t, driver.ErrInvalid, at("Shop.Sums", "Shop.Jar", ""), at("Shop.Sums", "Shop.Jar", strings.Repeat("x", 2000)))
-		crossing := at("Ordering.Fillings", "Shop.Jar", "a") // by way of the extension point
+		crossing := at("Ordering.Fillings", "Shop.Jar", "a") // through the extension point
 		wantWaits(t, crossing)
 		r.wake()
 		wantOver(t, nil, crossing)
@@ -130,7 +129,7 @@ func TestWaitAppliedOfWhatIsNotRead(t *testing.T) {
 	})
 }
 
-func TestWaitsEndWithTheirContextAndSayWhatFor(t *testing.T) {
+func TestWaitsEndWithTheirContextAndNameTheirKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		jar := newJar(asynchronous)
@@ -148,9 +147,9 @@ func TestWaitsEndWithTheirContextAndSayWhatFor(t *testing.T) {
 		texts := [][]string{{"Shop.Sums", "Shop.Jar/a/7"}, {"known"}, {"unknown"}}
 		time.Sleep(59 * time.Minute) //nolint:forbidigo // the time of the bubble
 		wantWaits(t, waits...)
-		// What this process does is notified: polling is for what other processes do.
+		// This process sends notices: polling is only needed for other processes.
 		if n := r.faults.Calls("QueryDb.Watermark", ""); n > 1+59*60/10 {
-			t.Errorf("the store was asked %d times in an hour", n)
+			t.Errorf("the store was read %d times in an hour", n)
 		}
 		time.Sleep(2 * time.Minute) //nolint:forbidigo // the time of the bubble
 		synctest.Wait()
@@ -184,7 +183,7 @@ func TestWaitsEndWhenTheHostIsClosed(t *testing.T) {
 	}
 }
 
-func TestWaitAppliedDoesNotWaitForAHuman(t *testing.T) {
+func TestWaitAppliedEndsWhenItsStreamIsBlocked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		jar, bad := newJar(), true
@@ -210,23 +209,23 @@ func TestWaitAppliedDoesNotWaitForAHuman(t *testing.T) {
 		wantOver(t, host.ErrBlocked, r.applied("a", 2), r.applied("a", 3))
 		wantOver(t, nil, r.applied("a", 1))
 		wantText(t, waits[1].err.Error(), "Shop.Sums", "Shop.Jar/a/3")
-		// A redrive that fails leaves the stream as it was; one that succeeds, or a
-		// discard, lets it go on.
-		if err := r.Redrive(t.Context(), r.letter().ID); err == nil {
+		// After a failed redrive the stream is still blocked; after a successful one it
+		// is not.
+		if err := r.Redrive(t.Context(), r.deadLetter().ID); err == nil {
 			t.Error("the redrive of poison succeeds")
 		}
 		wantOver(t, host.ErrBlocked, r.applied("a", 3))
 		bad = false
 		during := waiting(func(*wait) error { return nil })
 		r.faults.Inject(faults.Rule{Op: "QueryDb.Apply", Name: "Shop.Sums", Do: func() { during = r.applied("a", 3); wantWaits(t, during) }})
-		r.redrive(r.letter().ID)
+		r.redrive(r.deadLetter().ID)
 		wantOver(t, nil, during, r.applied("a", 3))
 	})
 }
 
-// A step that took effect wakes the waiters even if its answer is lost, and a wait
-// outlasts a store that is unavailable.
-func TestWaitsOutlastFailuresOfTheStore(t *testing.T) {
+// A step that took effect wakes the waiters even if its answer is lost. A wait
+// continues while a store is unavailable.
+func TestWaitsContinueAfterFailuresOfTheStore(t *testing.T) {
 	t.Parallel()
 	for _, way := range lostWays {
 		t.Run(way.name, func(t *testing.T) {
@@ -258,10 +257,10 @@ func TestWaitsOutlastFailuresOfTheStore(t *testing.T) {
 		synctest.Wait()
 		for _, w := range waits {
 			if !w.ended.Load() || w.err != nil {
-				t.Errorf("got %v, %v, want the wait to outlast a store that is busy", w.ended.Load(), w.err)
+				t.Errorf("got %v, %v, want the wait to continue after the store was busy", w.ended.Load(), w.err)
 			}
 		}
-		// An error that no retry mends ends the wait.
+		// An error that is not retryable ends the wait.
 		broken := fmt.Errorf("disk: %w", driver.ErrInvalid)
 		for _, op := range []string{"QueryDb.Watermark", "Outcomes.Get"} {
 			r.faults.Inject(faults.Rule{Op: op, Err: broken})
@@ -270,8 +269,8 @@ func TestWaitsOutlastFailuresOfTheStore(t *testing.T) {
 	})
 }
 
-// A host that is called, and not started, does not hear of what others apply.
-func TestWaitsFindOutWhatAnotherHostDoes(t *testing.T) {
+// A host that is called gets no notices from other hosts, so it polls.
+func TestWaitsPollForWhatAnotherHostApplies(t *testing.T) {
 	t.Parallel()
 	for _, poll := range []time.Duration{0, 3 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -297,14 +296,14 @@ func TestWaitsFindOutWhatAnotherHostDoes(t *testing.T) {
 			synctest.Wait()
 			for _, w := range waits {
 				if !w.ended.Load() || w.err != nil || w.took > 2*poll {
-					t.Errorf("got %v, %v after %v, want the end after no more than twice %v", w.ended.Load(), w.err, w.took, poll)
+					t.Errorf("got %v, %v after %v, want it to end within twice %v", w.ended.Load(), w.err, w.took, poll)
 				}
 			}
 		})
 	}
 }
 
-func TestManyWaitersAskTheStoreOnlyWhenTheirOwnStreamMoves(t *testing.T) {
+func TestWaitersReadTheStoreOnlyWhenTheirOwnStreamMoves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const streams, each = 40, 25
@@ -321,23 +320,23 @@ func TestManyWaitersAskTheStoreOnlyWhenTheirOwnStreamMoves(t *testing.T) {
 			r.accept(fmt.Sprint("other", i), jar.To("other", Put{N: 1}))
 		}
 		wantWaits(t, waits...)
-		wantEqual(t, "questions", r.faults.Calls("QueryDb.Watermark", "Shop.Sums"), len(waits))
+		wantEqual(t, "reads", r.faults.Calls("QueryDb.Watermark", "Shop.Sums"), len(waits))
 		for s := range streams {
 			r.accept(fmt.Sprint(s), jar.To(fmt.Sprint("jar", s), Put{N: 1}))
 		}
 		wantOver(t, nil, waits...)
 		if n := r.faults.Calls("QueryDb.Watermark", "Shop.Sums"); n > 3*len(waits) {
-			t.Errorf("the store was asked %d times by %d waiters", n, len(waits))
+			t.Errorf("the store was read %d times for %d waiters", n, len(waits))
 		}
 	})
 }
 
-func TestWhoWaitsReadsItsOwnWrite(t *testing.T) {
+func TestWaiterReadsItsOwnWrite(t *testing.T) {
 	t.Parallel()
 	seeds(t, 4, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		jar := newJar(func(s *jarSpec) { s.Async = seed%2 == 0 })
 		m := sums(jar, func(s *readmodel.Spec[SumRow]) { s.OwnRow = rng.IntN(2) == 0 })
-		// A wake-up that is lost would only be made good by the context.
+		// After a lost notice, only the context would end the wait.
 		r := start(t, app(jar, m), func(s *setup) { s.options.Poll = time.Hour })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -367,7 +366,7 @@ func TestWhoWaitsReadsItsOwnWrite(t *testing.T) {
 						err = json.Unmarshal(stored.Data, &row)
 					}
 					if err != nil || row.Count < sent[stream] {
-						t.Errorf("the row of %s has %d (%v), and %d of my own were applied", stream, row.Count, err, sent[stream])
+						t.Errorf("the row of %s has %d (%v), and this writer waited for %d", stream, row.Count, err, sent[stream])
 					}
 				}
 			})
@@ -450,9 +449,9 @@ func TestOutcomesNameTheUser(t *testing.T) {
 	}
 }
 
-// The outcome of another user's command names that user, so that an API can hide the
-// rest of it.
-func TestOutcomeOfARepetitionNamesWhoSentItFirst(t *testing.T) {
+// The outcome of another user's command names that user, so that an API can hide its
+// details.
+func TestOutcomeOfARepetitionNamesTheFirstSender(t *testing.T) {
 	t.Parallel()
 	for _, every := range []int{0, 2} {
 		t.Run(fmt.Sprint("snapshots every ", every), func(t *testing.T) {
@@ -473,13 +472,13 @@ func TestOutcomeOfARepetitionNamesWhoSentItFirst(t *testing.T) {
 				}
 			}
 			wantEqual(t, "commits", len(warm.commits("Shop.Jar", "a")), 4)
-			// Without the user there is no outcome.
+			// If the user cannot be read, there is no outcome.
 			unknown := fmt.Errorf("torn page")
 			warm.faults.Inject(faults.Rule{Op: "EventLog.Read", Key: "a", Err: unknown})
 			_, err := warm.SendAction(t.Context(), "1", driver.Meta{User: "eve"}, jar.To("a", Burst{N: 2}).Erased())
 			wantIs(t, err, unknown)
 			warm.faults.Inject(faults.Rule{Op: "EventLog.Read", Key: "a", Times: 3, Err: driver.ErrThrottled})
-			wantEqual(t, "answer of a store that was busy", warm.as("eve", "1", jar.To("a", Burst{N: 2})), want["1"])
+			wantEqual(t, "answer after the store was busy", warm.as("eve", "1", jar.To("a", Burst{N: 2})), want["1"])
 		})
 	}
 }
@@ -504,9 +503,9 @@ func TestOutcomesOfOneCommitNameTheirOwnUsers(t *testing.T) {
 	}
 }
 
-// A rejected command is not remembered. Sent again by another user it would be decided
-// again, and its outcome would replace that of the first one.
-func TestAsyncCommandUnderTheIDOfAnothersIsNotRun(t *testing.T) {
+// A rejected command is not recognised as a repetition. If another user sent its id, it
+// would be decided again, and its outcome would replace the first one.
+func TestAsyncCommandWithTheIDOfAnotherUserIsNotRun(t *testing.T) {
 	t.Parallel()
 	jar := newJar(asynchronous)
 	r := start(t, app(jar), asleep)
@@ -521,10 +520,10 @@ func TestAsyncCommandUnderTheIDOfAnothersIsNotRun(t *testing.T) {
 	}
 	o, err := r.WaitOutcome(t.Context(), "1")
 	if err != nil || o.Kind != driver.Rejected || o.User != "ada" {
-		t.Errorf("got %+v, %v, want the rejection that ada got", o, err)
+		t.Errorf("got %+v, %v, want the rejection of ada", o, err)
 	}
 	wantEqual(t, "events of eve", len(r.history("Shop.Jar", "b")), 0)
-	r.advance(10 * time.Minute) // for so long the queue may remember the id
+	r.advance(10 * time.Minute) // the queue may recognise the id for so long
 	wantEqual(t, "answer to ada", r.as("ada", "1", jar.To("a", Put{N: 1})).Kind, driver.Pending)
 	r.idle()
 	wantEqual(t, "events of ada", len(r.history("Shop.Jar", "a")), 1)

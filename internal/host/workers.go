@@ -9,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/internal/host/core"
 )
 
-// workers are the loops of a host that pulls. They know when all are idle.
+// workers are the loops of a host that pulls.
 type workers struct {
 	wg   sync.WaitGroup
 	stop func() // of the notifications
@@ -28,11 +28,11 @@ type worker struct {
 	notified uint64 // how many notifications there were; guarded by workers.mu
 	seen     uint64 // how many there were before it last found nothing
 	waiting  bool
-	next     time.Time // when something is to do; zero when it is not known
+	next     time.Time // when there is work; zero if that is unknown
 }
 
-// step handles what is available and returns how much that was. When it was nothing,
-// next is when something will be available.
+// step handles the available messages and returns their number. If it is 0, next is the
+// time at which a message will be available.
 type step func(ctx context.Context) (handled int, next time.Time, err error)
 
 // notify wakes the workers of a receiver, or all of them when it is empty. It never
@@ -107,8 +107,8 @@ func (h *Host) waitForWork(k *worker, next time.Time) {
 	}
 }
 
-// WaitIdle returns when nothing is left to do now: every worker has looked since the
-// last change and found nothing, and no message waits for a retry. Schedules that are
+// WaitIdle returns when there is no work: every worker has looked since the last
+// notification and found nothing, and no message waits for a retry. Schedules that are
 // not due do not count.
 func (h *Host) WaitIdle(ctx context.Context) error {
 	w := &h.workers
@@ -145,8 +145,8 @@ func (w *workers) busy() string {
 	return ""
 }
 
-// Next returns the earliest time at which a worker that waits has something to do, such
-// as a schedule; ok is false when there is none. It is exact after WaitIdle.
+// Next returns the earliest time at which a waiting worker has work, such as a due
+// schedule; ok is false if no such time is known. It is exact after WaitIdle.
 func (h *Host) Next() (next time.Time, ok bool) {
 	h.workers.mu.Lock()
 	defer h.workers.mu.Unlock()

@@ -110,7 +110,7 @@ func encode(c driver.Commit, at time.Time) (record, error) {
 		if err != nil {
 			return bad(err)
 		}
-		r.snapshot, r.fold, r.state, r.recent = true, int64(s.FoldVersion), string(s.State), string(recent)
+		r.snapshot, r.fold, r.state, r.recent = true, int64(s.StateVersion), string(s.State), string(recent)
 	}
 	r.crc = r.sum()
 	return r, nil
@@ -205,7 +205,7 @@ func (r *record) decode(log string) (driver.Commit, error) {
 		data = data[e.Size:]
 	}
 	if r.snapshot {
-		c.Snapshot = &driver.Snapshot{FoldVersion: int(r.fold), State: json.RawMessage(r.state)}
+		c.Snapshot = &driver.Snapshot{StateVersion: int(r.fold), State: json.RawMessage(r.state)}
 		if err := json.Unmarshal([]byte(r.recent), &c.Snapshot.Recent); err != nil {
 			return bad("invalid recent commands")
 		}
@@ -328,17 +328,17 @@ func (l *eventLog) Read(ctx context.Context, stream string, after uint64) iter.S
 }
 
 // Load implements [driver.EventLog].
-func (l *eventLog) Load(ctx context.Context, stream string, foldVersion int) ([]driver.Commit, error) {
+func (l *eventLog) Load(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
 	var commits []driver.Commit
 	err := l.p.call(ctx, func() error {
 		return l.p.read(ctx, func(c *conn) error {
 			return c.query("SELECT "+commitColumns+` FROM commits WHERE log = ?1 AND stream = ?2 AND seq >=
 				ifnull((SELECT max(seq) FROM commits WHERE log = ?1 AND stream = ?2 AND fold = ?3), 0) ORDER BY seq`,
-				[]any{l.id, stream, int64(foldVersion)}, func(row []sqldriver.Value) error {
+				[]any{l.id, stream, int64(stateVersion)}, func(row []sqldriver.Value) error {
 					r := commitRecord(row)
 					switch n := len(commits); {
 					case n > 0 && r.seq != int64(commits[n-1].SequenceNr)+1,
-						n == 0 && r.seq != 1 && !(r.snapshot && r.fold == int64(foldVersion)):
+						n == 0 && r.seq != 1 && !(r.snapshot && r.fold == int64(stateVersion)):
 						return corrupt("log %q: stream %q has a gap before commit %d", l.name, stream, r.seq)
 					}
 					c, err := r.decode(l.name)

@@ -34,7 +34,7 @@ CREATE TABLE commits (
 	crc INTEGER NOT NULL,    -- checksums: lower half of the commit, upper half of the snapshot
 	head TEXT NOT NULL,      -- JSON: types and sizes of the events; commands
 	events TEXT NOT NULL,    -- data of the events, concatenated
-	fold INTEGER,            -- snapshot: fold version
+	fold INTEGER,            -- snapshot: state version
 	state TEXT,              -- snapshot: state
 	recent TEXT              -- snapshot: recent commands, JSON
 ) STRICT;

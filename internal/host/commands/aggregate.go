@@ -1,5 +1,6 @@
-// Package commands runs the commands of an aggregate: each entity has a mailbox, and
-// what is in it together is decided on the entity's state and appended as one commit.
+// Package commands runs the commands of an aggregate. Each entity has a mailbox. The
+// commands that are in it at the same time are decided on the entity's state and
+// appended as one commit.
 package commands
 
 import (
@@ -36,7 +37,7 @@ func (a *Aggregate) Async() bool { return a.def.Async }
 // Close waits for the commands that are running. Later ones fail.
 func (a *Aggregate) Close() { a.mailboxes.close() }
 
-// Command is a command that was checked, with its payload decoded.
+// Command is a checked command with its decoded payload.
 type Command struct {
 	driver.Command
 	decoded any
@@ -64,8 +65,8 @@ func (a *Aggregate) Check(c driver.Command) (Command, error) {
 	return checked, nil
 }
 
-// Result is the end of one command: an outcome or an error. A permanent error is the
-// same for every retry.
+// Result is the result of one command: an outcome or an error. After a permanent error,
+// every retry would fail in the same way.
 type Result struct {
 	Outcome   driver.Outcome
 	Err       error

@@ -12,12 +12,12 @@ import (
 // errInterrupted says that an earlier command of the same request failed.
 var errInterrupted = errors.New("an earlier message of its group failed")
 
-// decision is what the open commands lead to.
+// decision is the result of deciding the open commands.
 type decision struct {
-	items    []*item // those that the commit answers
+	items    []*item // the commands that the commit answers
 	commands map[string]bool
 	commit   *driver.Commit  // nil when no command leads to events
-	fold     component.State // the state after the commit
+	state    component.State // the state after the commit
 	more     bool            // commands are left for another step
 	stale    bool            // the state must be read from the log first
 }
@@ -31,14 +31,14 @@ func (d *decision) accept() {
 	}
 }
 
-// decide runs the open commands on the state. A command without events is settled at
-// once only when the state is certain: it is fresh, and no command before it leads to
-// events that are not stored yet. Otherwise it is decided again. (A command with
-// events is certain when its commit is appended.)
+// decide runs the open commands on the state. A command without events is settled only
+// if the state is certainly current: it was read from the log in this turn, and no
+// earlier command has led to events that are not stored yet. Otherwise the command is
+// decided again. (A command with events is settled when its commit is appended.)
 func (t *turn) decide() *decision {
 	d := &decision{
-		fold: t.state.fold.Clone(), commands: map[string]bool{},
-		commit: &driver.Commit{Stream: t.entity, SequenceNr: t.state.sequenceNr + 1},
+		state: t.loaded.state.Clone(), commands: map[string]bool{},
+		commit: &driver.Commit{Stream: t.entity, SequenceNr: t.loaded.sequenceNr + 1},
 	}
 	for _, r := range t.requests {
 		if t.decideRequest(d, r); d.stale {
@@ -49,7 +49,7 @@ func (t *turn) decide() *decision {
 		d.commit = nil
 		return d
 	}
-	if every := t.def.SnapshotEvery; every > 0 && t.state.unsnapped+len(d.commit.Events) >= every {
+	if every := t.def.SnapshotEvery; every > 0 && t.loaded.unsnapped+len(d.commit.Events) >= every {
 		d.commit.Snapshot = t.snapshot(d)
 	}
 	return d
@@ -67,7 +67,7 @@ func (t *turn) decideRequest(d *decision, r *request) {
 			it.settle(Result{Err: fmt.Errorf("aggregate %s: %q: %w", t.name, t.entity, errInterrupted)})
 			continue
 		}
-		if c, ok := t.state.answered(id); ok {
+		if c, ok := t.loaded.answered(id); ok {
 			o := core.Outcome(driver.Accepted, it.command.Command)
 			o.User, o.SequenceNr, o.EventCount = "", c.SequenceNr, c.EventCount
 			it.settle(Result{Outcome: o})
@@ -86,7 +86,7 @@ func (t *turn) decideRequest(d *decision, r *request) {
 
 // decideOne runs one command and reports whether it failed.
 func (t *turn) decideOne(d *decision, it *item) (failed bool) {
-	events, next, rejection, err := t.run(d.fold, it.command)
+	events, next, rejection, err := t.run(d.state, it.command)
 	switch {
 	case !t.fresh && len(d.items) == 0 && (err != nil || len(events) == 0):
 		d.stale = true
@@ -95,7 +95,7 @@ func (t *turn) decideOne(d *decision, it *item) (failed bool) {
 		it.settle(Result{Err: fmt.Errorf("aggregate %s: %q: command %s: %w", t.name, t.entity, it.command.Type, err)})
 		return true
 	case len(events) > 0:
-		d.fold = next
+		d.state = next
 		d.items = append(d.items, it)
 		d.commands[it.command.Meta.ID] = true
 		d.commit.Events = append(d.commit.Events, events...)
@@ -108,7 +108,7 @@ func (t *turn) decideOne(d *decision, it *item) (failed bool) {
 		it.settle(Result{Outcome: o})
 	default:
 		o := core.Outcome(driver.Accepted, it.command.Command)
-		o.SequenceNr = t.state.sequenceNr
+		o.SequenceNr = t.loaded.sequenceNr
 		it.settle(Result{Outcome: o})
 	}
 	return false
@@ -116,14 +116,15 @@ func (t *turn) decideOne(d *decision, it *item) (failed bool) {
 
 // run calls the aggregate's functions: Decide, then Evolve for each new event.
 //
-// A new event is folded as a stored one is: from its encoded form. So a warm state is
-// the one that a cold start reads from the log, whatever the encoding leaves out.
-func (t *turn) run(fold component.State, c Command) (events []driver.Event, next component.State, rejection *component.Rejection, err error) {
+// A new event is applied in its encoded form, like a stored one. So a cached state
+// equals the one that a cold start loads from the log, even if the encoding omits
+// something.
+func (t *turn) run(state component.State, c Command) (events []driver.Event, next component.State, rejection *component.Rejection, err error) {
 	err = core.CatchPanic(func() (err error) {
-		if events, rejection, err = fold.Decide(c.decoded); err != nil || len(events) == 0 {
+		if events, rejection, err = state.Decide(c.decoded); err != nil || len(events) == 0 {
 			return err
 		}
-		next = fold.Clone()
+		next = state.Clone()
 		for _, e := range events {
 			if err = next.Apply(e); err != nil {
 				return err
@@ -134,14 +135,14 @@ func (t *turn) run(fold component.State, c Command) (events []driver.Event, next
 	return events, next, rejection, err
 }
 
-// snapshot returns a snapshot of the state after the commit; nil when the state does
-// not encode, since the commit is complete without one.
+// snapshot returns a snapshot of the state after the commit, or nil if the state cannot
+// be encoded: a commit is complete without a snapshot.
 func (t *turn) snapshot(d *decision) *driver.Snapshot {
-	data, err := d.fold.Snapshot()
+	data, err := d.state.Snapshot()
 	if err != nil {
 		t.core.Log.Warn("no snapshot", "aggregate", t.name, "entity", t.entity, "error", core.ForLog(err))
 		return nil
 	}
-	recent := t.state.with(d.commit, nil).recent
-	return &driver.Snapshot{FoldVersion: t.def.StateVersion, State: data, Recent: recent[max(0, len(recent)-rememberedCommands):]}
+	recent := t.loaded.with(d.commit, nil).recent
+	return &driver.Snapshot{StateVersion: t.def.StateVersion, State: data, Recent: recent[max(0, len(recent)-rememberedCommands):]}
 }

@@ -7,12 +7,12 @@ import (
 
 // item is a command being handled.
 type item struct {
-	index   int // in the call that brought it
+	index   int // in the call that contains it
 	command Command
 	result  Result
 	settled bool
-	// repeated says that an earlier delivery has the outcome, which does not name its
-	// user yet.
+	// repeated is true if the command was answered before. Its outcome does not name
+	// the user yet.
 	repeated bool
 }
 
@@ -22,8 +22,8 @@ func (it *item) settle(r Result) {
 	}
 }
 
-// request is what one caller brings for one entity. After its first failure the rest
-// of it fails.
+// request contains the commands of one call for one entity. After the first failure,
+// the remaining commands fail.
 type request struct {
 	entity string
 	items  []*item
@@ -36,8 +36,7 @@ func (r *request) fail(err error, permanent bool) {
 	}
 }
 
-// wait reports whether the request is done. One that is done when ctx ends counts: its
-// outcomes are known.
+// wait waits until the request is done or ctx ends, and reports whether it is done.
 func (r *request) wait(ctx context.Context) bool {
 	select {
 	case <-r.done:
@@ -52,11 +51,11 @@ func (r *request) wait(ctx context.Context) bool {
 	}
 }
 
-// mailboxes serialise the work on each entity. What arrives while an entity is worked
-// on waits and is then handled together.
+// mailboxes handle the requests of each entity in sequence. Requests that arrive while
+// an entity is busy wait, and are then handled together.
 type mailboxes struct {
 	mu      sync.Mutex
-	waiting map[string][]*request // an entry for every entity that is worked on
+	waiting map[string][]*request // has an entry for every busy entity
 	closed  bool
 	workers sync.WaitGroup
 }
@@ -64,7 +63,8 @@ type mailboxes struct {
 // maxRequests bounds how many requests are handled together.
 const maxRequests = 64
 
-// put leaves a request for its entity. It returns false when the mailboxes are closed.
+// put puts a request into the mailbox of its entity. It returns false if the mailboxes
+// are closed.
 func (m *mailboxes) put(r *request, work func([]*request)) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,7 +82,8 @@ func (m *mailboxes) put(r *request, work func([]*request)) bool {
 	return true
 }
 
-// take removes the next requests of an entity; none ends the work on it.
+// take removes the next requests from the mailbox of an entity. If there are none, the
+// entity is no longer busy.
 func (m *mailboxes) take(entity string) []*request {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -96,11 +97,11 @@ func (m *mailboxes) take(entity string) []*request {
 	return all[:n]
 }
 
-// empty works on an entity until its mailbox is empty.
+// empty calls work until the mailbox of an entity is empty.
 func (m *mailboxes) empty(entity string, work func([]*request)) {
 	finished := false
 	defer func() {
-		if !finished { // application code has ended this goroutine; another one goes on
+		if !finished { // application code has ended this goroutine; another one continues
 			m.workers.Go(func() { m.empty(entity, work) })
 		}
 	}()
@@ -110,10 +111,10 @@ func (m *mailboxes) empty(entity string, work func([]*request)) {
 	finished = true
 }
 
-// close refuses further requests and waits for those that are there.
+// close refuses further requests and waits for the current ones.
 func (m *mailboxes) close() {
 	m.mu.Lock()
-	m.closed = true // before Wait: no worker may start beside it
+	m.closed = true // before Wait: no worker may start during it
 	m.mu.Unlock()
 	m.workers.Wait()
 }

@@ -67,10 +67,10 @@ func (a *Aggregate) KeepOutcome(ctx context.Context, o driver.Outcome) error {
 }
 
 func (a *Aggregate) deadLetter(c driver.Command) driver.DeadLetter {
-	if !json.Valid(c.Data) { // it cannot be a part of JSON text, so it is kept as a string
-		c.Data, _ = json.Marshal(string(c.Data)) // a string marshals
+	if !json.Valid(c.Data) { // it cannot be embedded in JSON, so it is stored as a string
+		c.Data, _ = json.Marshal(string(c.Data)) // marshalling a string cannot fail
 	}
-	body, _ := json.Marshal(c) // strings, times and JSON marshal
+	body, _ := json.Marshal(c) // marshalling strings, times and JSON cannot fail
 	return driver.DeadLetter{
 		ID: "command/" + a.name + "/" + c.Entity + "/" + c.Meta.ID, Component: a.name, Kind: driver.DeadCommand, Stream: c.Entity, Body: body,
 	}

@@ -8,9 +8,9 @@ import (
 	"github.com/reventless-go/reventless/internal/host/core"
 )
 
-// nameSenders adds to the outcomes of repeated commands the user who sent the command
-// first, who need not be the one who repeats it. The state does not keep that user, the
-// commit does: only repeated commands cost this read.
+// nameSenders sets the user in the outcomes of repeated commands: the user who sent the
+// command first, not the one who repeats it. Only the commit names that user, so a
+// repeated command costs one read.
 func (t *turn) nameSenders(ctx context.Context) {
 	commits := map[uint64]driver.Commit{}
 	for _, r := range t.requests {
@@ -25,7 +25,7 @@ func (t *turn) nameSenders(ctx context.Context) {
 	}
 }
 
-// nameSender completes one outcome; commits are those that are already read.
+// nameSender sets the user of one outcome. commits caches the commits that were read.
 func (t *turn) nameSender(ctx context.Context, commits map[uint64]driver.Commit, o *driver.Outcome) error {
 	c, ok := commits[o.SequenceNr]
 	for attempt := 1; !ok; attempt++ {

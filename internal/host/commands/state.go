@@ -11,20 +11,20 @@ import (
 	"github.com/reventless-go/reventless/internal/host/core"
 )
 
-// rememberedCommands is how many command ids a snapshot carries along.
+// rememberedCommands is how many command ids a snapshot contains.
 const rememberedCommands = 256
 
-// state is what is known of one stream. It is immutable once it is in the cache: the
-// fold is cloned before it is changed.
-type state struct {
+// loaded is what is known of one stream. It is immutable once it is in the cache: its
+// state is cloned before it is changed.
+type loaded struct {
 	sequenceNr uint64
-	fold       component.State
+	state      component.State
 	recent     []driver.RecentCommand // oldest first
 	unsnapped  int                    // events since the last snapshot
 }
 
-// answered returns what is remembered of a command.
-func (s *state) answered(id string) (driver.RecentCommand, bool) {
+// answered returns what is known of a command that was answered.
+func (s *loaded) answered(id string) (driver.RecentCommand, bool) {
 	for i := len(s.recent) - 1; i >= 0; i-- {
 		if s.recent[i].ID == id {
 			return s.recent[i], true
@@ -33,11 +33,11 @@ func (s *state) answered(id string) (driver.RecentCommand, bool) {
 	return driver.RecentCommand{}, false
 }
 
-// with returns the state after commit c, folded into fold. It appends to recent beyond
-// the length of s, which no state in the cache reads: an entity has one worker at a
-// time, and states of lost appends are dropped.
-func (s *state) with(c *driver.Commit, fold component.State) *state {
-	next := &state{sequenceNr: c.SequenceNr, fold: fold, recent: s.recent, unsnapped: s.unsnapped + len(c.Events)}
+// with returns what is known after commit c, which leads to state. It appends to
+// s.recent in place. That is safe, since an entity has one worker at a time and what
+// follows a failed append is dropped.
+func (s *loaded) with(c *driver.Commit, state component.State) *loaded {
+	next := &loaded{sequenceNr: c.SequenceNr, state: state, recent: s.recent, unsnapped: s.unsnapped + len(c.Events)}
 	next.remember(c)
 	if c.Snapshot != nil {
 		next.unsnapped = 0
@@ -49,23 +49,23 @@ func (s *state) with(c *driver.Commit, fold component.State) *state {
 	return next
 }
 
-func (s *state) remember(c *driver.Commit) {
+func (s *loaded) remember(c *driver.Commit) {
 	for _, a := range c.Commands {
 		s.recent = append(s.recent, driver.RecentCommand{ID: a.Meta.ID, SequenceNr: c.SequenceNr, EventCount: a.EventCount})
 	}
 }
 
-// load folds a stream from the log.
-func (a *Aggregate) load(ctx context.Context, id string) (*state, error) {
+// load loads a stream from the log.
+func (a *Aggregate) load(ctx context.Context, id string) (*loaded, error) {
 	commits, err := a.log.Load(ctx, id, a.def.StateVersion)
 	if err != nil {
 		return nil, fmt.Errorf("aggregate %s: load %q: %w", a.name, id, core.StoreError(err))
 	}
-	s := &state{fold: a.def.NewState()}
+	s := &loaded{state: a.def.NewState()}
 	for i := range commits {
 		c := &commits[i]
-		if snapshot := c.Snapshot; i == 0 && snapshot != nil && snapshot.FoldVersion == a.def.StateVersion {
-			if err := core.CatchPanic(func() error { return s.fold.Restore(snapshot.State) }); err != nil {
+		if snapshot := c.Snapshot; i == 0 && snapshot != nil && snapshot.StateVersion == a.def.StateVersion {
+			if err := core.CatchPanic(func() error { return s.state.Restore(snapshot.State) }); err != nil {
 				return nil, fmt.Errorf("aggregate %s: snapshot of %q at %d: %w", a.name, id, c.SequenceNr, err)
 			}
 			s.sequenceNr, s.recent = c.SequenceNr, snapshot.Recent
@@ -78,32 +78,32 @@ func (a *Aggregate) load(ctx context.Context, id string) (*state, error) {
 	return s, nil
 }
 
-// apply folds a commit into a state that is not shared yet.
-func (a *Aggregate) apply(s *state, id string, c *driver.Commit) error {
+// apply applies a commit to s, which is not in the cache yet.
+func (a *Aggregate) apply(s *loaded, id string, c *driver.Commit) error {
 	if c.SequenceNr != s.sequenceNr+1 {
 		return fmt.Errorf("aggregate %s: %q: commit %d follows commit %d in the log: %w", a.name, id, c.SequenceNr, s.sequenceNr, driver.ErrInvalid)
 	}
 	for i, e := range c.Events {
-		if err := core.CatchPanic(func() error { return s.fold.Apply(e) }); err != nil {
+		if err := core.CatchPanic(func() error { return s.state.Apply(e) }); err != nil {
 			return fmt.Errorf("aggregate %s: %q: event %s: %w", a.name, id, core.EventID(a.name, id, c.SequenceNr, i), err)
 		}
 	}
 	s.sequenceNr = c.SequenceNr
 	s.unsnapped += len(c.Events)
-	if c.Snapshot != nil && c.Snapshot.FoldVersion == a.def.StateVersion {
+	if c.Snapshot != nil && c.Snapshot.StateVersion == a.def.StateVersion {
 		s.unsnapped = 0
 	}
 	s.remember(c)
 	return nil
 }
 
-// advance brings a state up to date: with the winner of a lost append, which is the
-// next commit and needs no read, or without one from the log.
-func (a *Aggregate) advance(ctx context.Context, id string, s *state, winner *driver.Commit) (*state, error) {
+// advance applies the commits that follow s: only winner, if it is the commit that won
+// against a failed append, or, if winner is nil, all that the log has.
+func (a *Aggregate) advance(ctx context.Context, id string, s *loaded, winner *driver.Commit) (*loaded, error) {
 	next := s
 	apply := func(c *driver.Commit) error {
 		if next == s {
-			next = &state{sequenceNr: s.sequenceNr, fold: s.fold.Clone(), unsnapped: s.unsnapped, recent: append([]driver.RecentCommand(nil), s.recent...)}
+			next = &loaded{sequenceNr: s.sequenceNr, state: s.state.Clone(), unsnapped: s.unsnapped, recent: append([]driver.RecentCommand(nil), s.recent...)}
 		}
 		return a.apply(next, id, c)
 	}
@@ -125,7 +125,7 @@ func (a *Aggregate) advance(ctx context.Context, id string, s *state, winner *dr
 	return next, nil
 }
 
-// cache keeps the most recently used states.
+// cache keeps the most recently used streams.
 type cache struct {
 	mu    sync.Mutex
 	max   int
@@ -134,13 +134,13 @@ type cache struct {
 }
 
 type cached struct {
-	id    string
-	state *state
+	id     string
+	loaded *loaded
 }
 
 func newCache(entries int) *cache { return &cache{max: entries, byID: map[string]*list.Element{}} }
 
-func (c *cache) get(id string) *state {
+func (c *cache) get(id string) *loaded {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	el := c.byID[id]
@@ -148,17 +148,17 @@ func (c *cache) get(id string) *state {
 		return nil
 	}
 	c.order.MoveToFront(el)
-	return el.Value.(*cached).state
+	return el.Value.(*cached).loaded
 }
 
-func (c *cache) put(id string, s *state) {
+func (c *cache) put(id string, s *loaded) {
 	if c.max <= 0 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if el := c.byID[id]; el != nil {
-		el.Value.(*cached).state = s
+		el.Value.(*cached).loaded = s
 		c.order.MoveToFront(el)
 		return
 	}

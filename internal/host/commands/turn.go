@@ -9,15 +9,15 @@ import (
 	"github.com/reventless-go/reventless/internal/host/core"
 )
 
-// turn is the work on requests that were in an entity's mailbox together.
+// turn handles the requests that were in an entity's mailbox at the same time.
 type turn struct {
 	*Aggregate
 
 	entity   string
 	requests []*request
-	state    *state // nil until it is loaded
-	// fresh says that state was read from the log in this turn: it is not only what a
-	// cache remembers.
+	loaded   *loaded // nil until it is loaded
+	// fresh is true if loaded was read from the log in this turn, not only from the
+	// cache.
 	fresh     bool
 	limit     int // commands per commit; 0 is all
 	attempt   int
@@ -29,7 +29,7 @@ func (a *Aggregate) work(requests []*request) {
 	ctx, cancel := context.WithTimeout(a.core.Running, a.core.Budget)
 	defer cancel()
 	t := &turn{Aggregate: a, entity: requests[0].entity, requests: requests}
-	t.state = a.cache.get(t.entity)
+	t.loaded = a.cache.get(t.entity)
 	defer func() {
 		t.nameSenders(ctx)
 		for _, r := range requests {
@@ -44,13 +44,13 @@ func (a *Aggregate) work(requests []*request) {
 // reports whether another step is needed.
 func (t *turn) step(ctx context.Context) bool {
 	t.attempt++
-	if t.state == nil {
+	if t.loaded == nil {
 		var err error
-		if t.state, err = t.load(ctx, t.entity); err != nil {
+		if t.loaded, err = t.load(ctx, t.entity); err != nil {
 			return core.Retryable(err) && t.pause(ctx, t.attempt) || t.fail(err, false)
 		}
 		t.fresh = true
-		t.cache.put(t.entity, t.state)
+		t.cache.put(t.entity, t.loaded)
 	}
 	d := t.decide()
 	switch {
@@ -62,8 +62,8 @@ func (t *turn) step(ctx context.Context) bool {
 	if err := t.log.Append(ctx, *d.commit); err != nil {
 		return t.appendFailed(ctx, d, err)
 	}
-	t.state, t.fresh, t.limit = t.state.with(d.commit, d.fold), true, 0
-	t.cache.put(t.entity, t.state)
+	t.loaded, t.fresh, t.limit = t.loaded.with(d.commit, d.state), true, 0
+	t.cache.put(t.entity, t.loaded)
 	d.accept()
 	return d.more
 }
@@ -78,10 +78,10 @@ func (t *turn) fail(err error, permanent bool) (again bool) {
 
 // refresh reads what the log has beyond the cached state.
 func (t *turn) refresh(ctx context.Context) (again bool) {
-	next, err := t.advance(ctx, t.entity, t.state, nil)
+	next, err := t.advance(ctx, t.entity, t.loaded, nil)
 	switch {
 	case err == nil:
-		t.state, t.fresh = next, true
+		t.loaded, t.fresh = next, true
 	case !core.Retryable(err) || !t.pause(ctx, t.attempt):
 		t.cache.drop(t.entity)
 		return t.fail(err, false)
@@ -102,7 +102,7 @@ func (t *turn) appendFailed(ctx context.Context, d *decision, err error) (again 
 	case core.Retryable(err) && t.pause(ctx, t.attempt):
 		return true
 	}
-	// The append may have taken effect, so the cached state may be old.
+	// The append may have taken effect, so the cached state may be outdated.
 	t.cache.drop(t.entity)
 	if !core.Retryable(err) {
 		err = core.StoreError(err)
@@ -110,16 +110,16 @@ func (t *turn) appendFailed(ctx context.Context, d *decision, err error) (again 
 	return t.fail(fmt.Errorf("aggregate %s: append to %q: %w", t.name, t.entity, err), errors.Is(err, driver.ErrInvalid))
 }
 
-// lostRace continues from the commit of a faster writer. That may be our own commit,
-// whose acknowledgement was lost: then its commands are found in the state.
+// lostRace continues after the commit of a faster writer. It may be the turn's own
+// commit whose acknowledgement was lost: then its commands count as answered.
 func (t *turn) lostRace(ctx context.Context, commit driver.Commit) (again bool) {
 	t.core.Stats.Conflicts.Add(1)
 	winner := &commit
 	if t.conflicts++; t.conflicts > 1 {
-		winner = nil // others were faster more than once: read all that there is
+		winner = nil // more than one commit may be missing: read them from the log
 	}
 	var err error
-	t.state, err = t.advance(ctx, t.entity, t.state, winner)
+	t.loaded, err = t.advance(ctx, t.entity, t.loaded, winner)
 	t.fresh = winner == nil
 	if err != nil {
 		t.cache.drop(t.entity)
@@ -141,9 +141,9 @@ func (t *turn) shrink(d *decision, large *driver.TooLargeError, err error) {
 		t.limit = max(len(d.items)/2, 1)
 	case d.commit.Snapshot != nil:
 		t.core.Log.Warn("a snapshot does not fit into its commit and is left out", "aggregate", t.name, "entity", t.entity, "size", large.Size, "limit", large.Limit)
-		without := *t.state
+		without := *t.loaded
 		without.unsnapped = -1 << 30
-		t.state = &without
+		t.loaded = &without
 	default:
 		d.items[0].settle(Result{Err: fmt.Errorf("aggregate %s: %q: %w", t.name, t.entity, err), Permanent: true})
 	}

@@ -21,28 +21,29 @@ import (
 const (
 	// readBatch bounds how many commits of one stream are read from the log at once.
 	readBatch = 1024
-	// maxRaces bounds how often a stream is tried again at once after another worker
-	// has moved its watermark.
+	// maxRaces bounds how often a stream is retried at once after another worker moved
+	// its watermark.
 	maxRaces = 10
 	// everything is beyond the last sequence number of any stream.
 	everything = ^uint64(0)
 )
 
-// ErrBlocked says that a stream does not go on by itself: a commit of it is parked, and
-// an operator must redrive or discard it.
+// ErrBlocked says that a commit of a stream is parked. The stream waits until an
+// operator redrives or discards that commit.
 var ErrBlocked = errors.New("the stream is blocked by a parked commit")
 
 // Spec describes a consumer.
 type Spec struct {
 	Core *core.Core
-	// Name is the component's; Log names the log, and Reader reads it.
+	// Name is the name of the component. Log is the name of the log that Reader reads.
 	Name, Log string
 	Reader    driver.EventLog
 	// Sources are the component's sources that are in this log.
 	Sources []component.SourceLog
-	// Topic says that the consumer reads the topic of the log.
+	// Topic is true if the consumer reads the topic of the log instead of its change
+	// feed.
 	Topic bool
-	// Applied is called when a stream may have been applied further.
+	// Applied is called when more commits of a stream may have been applied.
 	Applied func(driver.StreamKey)
 }
 
@@ -50,7 +51,7 @@ type Spec struct {
 // of its stream, whatever the transport repeats, reorders or drops.
 type Consumer struct {
 	Spec
-	// Collector is where a host that pulls receives the records.
+	// Collector is the receiver of the records in a host that pulls.
 	Collector driver.Receiver[driver.Record]
 
 	watermarks driver.Watermarks
@@ -63,15 +64,15 @@ type Consumer struct {
 	failures map[string]failure // by stream, of the commit after its watermark
 }
 
-// failure counts the attempts at a commit: all, those that count because no store was
-// at fault, and those that missed their deadline.
+// failure counts the attempts at a commit: all attempts, those that the commit itself
+// made fail, and those that missed their deadline.
 type failure struct{ attempts, counted, overtime int }
 
 // applier applies commits to a component.
 type applier interface {
-	// apply applies spans of different streams and moves their watermarks. It sets how
-	// far each span came and why it stopped there; a [driver.ErrConflict] says that
-	// another worker moved the watermark.
+	// apply applies spans of different streams and moves their watermarks. It sets
+	// applied and err of each span. A [driver.ErrConflict] says that another worker
+	// moved the watermark.
 	apply(ctx context.Context, spans []*span)
 }
 
@@ -86,8 +87,8 @@ type span struct {
 
 func (s *span) last() uint64 { return s.commits[len(s.commits)-1].SequenceNr }
 
-// failedAt is when the commit after the span's watermark was recorded; zero when that
-// is unknown.
+// failedAt returns when the commit after the span's watermark was recorded, or zero if
+// that is unknown.
 func (s *span) failedAt() time.Time {
 	for _, c := range s.commits {
 		if c.SequenceNr == s.applied+1 {
@@ -97,8 +98,8 @@ func (s *span) failedAt() time.Time {
 	return time.Time{}
 }
 
-// HandlePulled is [Consumer.HandleRecords] for a host that pulls: when nothing can be
-// said about any delivery, all are retried.
+// HandlePulled is [Consumer.HandleRecords] for a host that pulls. After an error, all
+// deliveries are retried.
 func (c *Consumer) HandlePulled(ctx context.Context, deliveries []driver.Delivery[driver.Record]) []driver.Settlement {
 	settlements, err := c.HandleRecords(ctx, deliveries)
 	if err != nil {
@@ -113,8 +114,8 @@ func (c *Consumer) HandlePulled(ctx context.Context, deliveries []driver.Deliver
 	return settlements
 }
 
-// HandleRecords applies records and settles each delivery. An error says that none was
-// settled.
+// HandleRecords applies records and settles each delivery. After an error, no delivery
+// is settled.
 func (c *Consumer) HandleRecords(ctx context.Context, deliveries []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
 	var order []driver.StreamKey
 	records := map[driver.StreamKey][]driver.Record{}
@@ -163,7 +164,7 @@ func (c *Consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 	return settlements, nil
 }
 
-// CatchUp applies what the log has of a stream after its watermark.
+// CatchUp applies the commits of a stream after its watermark.
 func (c *Consumer) CatchUp(ctx context.Context, stream string) error {
 	for {
 		w, err := c.watermarks.Watermark(ctx, driver.StreamKey{Log: c.Log, Stream: stream})
@@ -200,7 +201,7 @@ func (c *Consumer) deliveries(commits []driver.Commit) []driver.Delivery[driver.
 	return out
 }
 
-// notify wakes the waiters of streams that may have been applied further.
+// notify wakes the waiters of streams of which more commits may have been applied.
 func (c *Consumer) notify(streams ...driver.StreamKey) {
 	for _, s := range streams {
 		c.Applied(s)
@@ -214,13 +215,13 @@ type end struct {
 	after   time.Duration
 }
 
-// endOf decides what follows from the end of a span. A failed commit is retried within
-// bounds, then parked; parkCtx is the context for that.
+// endOf decides how the records of a span are settled. A failed commit is retried up to
+// its last attempt, then parked; parkCtx is the context for parking.
 func (c *Consumer) endOf(ctx, parkCtx context.Context, s *span) (end, error) {
 	at := end{applied: s.applied}
 	failed, newer := c.countFailure(ctx, s)
 	switch {
-	case s.err == nil, core.CutShort(ctx, s.err): // also without an error ctx may have ended before the last commit
+	case s.err == nil, core.CutShort(ctx, s.err): // if ctx has ended, commits may be left even without an error
 		return at, nil
 	case newer, core.Transient(s.err), !c.Core.LastAttempt(failed.counted, failed.overtime):
 		c.Core.Stats.Retries.Add(1)
@@ -240,8 +241,8 @@ func (c *Consumer) endOf(ctx, parkCtx context.Context, s *span) (end, error) {
 	return end{applied: everything}, nil
 }
 
-// countFailure counts the failure at which a span ended. newer says that the commit may
-// come from newer code.
+// countFailure counts the failure of a span. newer reports whether the commit may come
+// from newer code.
 func (c *Consumer) countFailure(ctx context.Context, s *span) (f failure, newer bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -264,8 +265,8 @@ func (c *Consumer) countFailure(ctx context.Context, s *span) (f failure, newer 
 	return f, newer
 }
 
-// applyRecords applies streams up to at least the given records. It returns the last
-// span of each stream in which something was left to do.
+// applyRecords applies each stream at least up to its last record. It returns the last
+// span of each stream that had commits to apply.
 func (c *Consumer) applyRecords(ctx context.Context, order []driver.StreamKey, records map[driver.StreamKey][]driver.Record) ([]*span, error) {
 	ended := map[driver.StreamKey]*span{}
 	for attempt := 1; len(order) > 0; attempt++ {
@@ -290,8 +291,8 @@ func (c *Consumer) applyRecords(ctx context.Context, order []driver.StreamKey, r
 	return slices.Collect(maps.Values(ended)), nil
 }
 
-// nextSpans returns the next span of each stream that is not blocked and not applied
-// that far. A stream that cannot be read ends.
+// nextSpans returns the next span of each stream that is not blocked and has commits to
+// apply. A stream that cannot be read is added to ended.
 func (c *Consumer) nextSpans(ctx context.Context, order []driver.StreamKey, records map[driver.StreamKey][]driver.Record, ended map[driver.StreamKey]*span) ([]*span, error) {
 	watermarks, err := c.watermarks.Watermarks(ctx, order)
 	if err != nil {
@@ -325,8 +326,8 @@ func lastOf(records []driver.Record) uint64 {
 	return last
 }
 
-// next returns the commits after the watermark up to the last record: those that came
-// with the records when they are complete, else from the log.
+// next returns the commits after the watermark up to the last record: from the records
+// if they contain all of these commits, otherwise from the log.
 func (c *Consumer) next(ctx context.Context, key driver.StreamKey, watermark uint64, records []driver.Record) (*span, error) {
 	last := lastOf(records)
 	s := &span{stream: key, from: watermark, applied: watermark}
@@ -349,11 +350,11 @@ func (c *Consumer) next(ctx context.Context, key driver.StreamKey, watermark uin
 	case s.err == nil && len(s.commits) == 0:
 		s.err = fmt.Errorf("record %s/%s/%d is not in the log: %w", c.Log, key.Stream, last, driver.ErrNotFound)
 	}
-	return s, nil // an error that is not transient is about what is stored in this stream
+	return s, nil // an error that is not transient concerns only this stream
 }
 
-// read reads commits of a stream after a sequence number, to last or to the end of the
-// batch.
+// read reads the commits of a stream after a sequence number, up to last, but at most
+// readBatch of them.
 func (c *Consumer) read(ctx context.Context, stream string, after, last uint64) ([]driver.Commit, error) {
 	var commits []driver.Commit
 	for commit, err := range c.Reader.Read(ctx, stream, after) {

@@ -16,7 +16,7 @@ import (
 
 func (c *Consumer) deadLetter(stream driver.StreamKey, sequenceNr uint64, attempts int) driver.DeadLetter {
 	return driver.DeadLetter{
-		ID: core.CommitLetterID(c.Name, stream), Component: c.Name, Kind: driver.DeadCommit,
+		ID: core.CommitDeadLetterID(c.Name, stream), Component: c.Name, Kind: driver.DeadCommit,
 		Log: stream.Log, Stream: stream.Stream, SequenceNr: sequenceNr, Attempts: attempts,
 	}
 }
@@ -54,10 +54,11 @@ func (c *Consumer) park(ctx context.Context, s *span, attempts int) error {
 // errParkedElsewhere is the reason of a dead letter that replaces one of another worker.
 var errParkedElsewhere = errors.New("another worker parked this commit; the reason is in the log of that worker")
 
-// removeDeadLetter removes the dead letter of a stream that went on. If the stream is
-// blocked again, the letter removed was that of a later commit, and is parked again.
+// removeDeadLetter removes the dead letter of a stream that is no longer blocked. If
+// the stream is blocked again after that, the removed dead letter may have been that of
+// a later commit, and is parked again.
 func (c *Consumer) removeDeadLetter(ctx context.Context, stream driver.StreamKey) error {
-	id := core.CommitLetterID(c.Name, stream)
+	id := core.CommitDeadLetterID(c.Name, stream)
 	if err := c.Core.DeadLetters.Remove(ctx, id); err != nil && !errors.Is(err, driver.ErrNotFound) {
 		return err
 	}
@@ -72,7 +73,7 @@ func (c *Consumer) removeDeadLetter(ctx context.Context, stream driver.StreamKey
 	return c.Core.Park(ctx, c.deadLetter(stream, w.SequenceNr+1, 1), errParkedElsewhere)
 }
 
-// RemoveStale removes a dead letter whose stream is not blocked by it, as after a clear.
+// RemoveStale removes a dead letter if its stream is not blocked, as after a clear.
 func (c *Consumer) RemoveStale(ctx context.Context, l driver.DeadLetter) error {
 	key := driver.StreamKey{Log: l.Log, Stream: l.Stream}
 	w, err := c.watermarks.Watermark(ctx, key)
@@ -82,8 +83,9 @@ func (c *Consumer) RemoveStale(ctx context.Context, l driver.DeadLetter) error {
 	return c.removeDeadLetter(ctx, key)
 }
 
-// Redrive unblocks the stream of a dead letter and applies everything that waits, with
-// skip without the commit of the dead letter. A later commit that fails takes its place.
+// Redrive unblocks the stream of a dead letter and applies all waiting commits; if skip
+// is true, all but the commit of the dead letter. If a later commit fails, that one is
+// parked.
 func (c *Consumer) Redrive(ctx context.Context, l driver.DeadLetter, skip bool) error {
 	key := driver.StreamKey{Log: c.Log, Stream: l.Stream}
 	c.applying.Lock()
@@ -117,8 +119,9 @@ func (c *Consumer) Redrive(ctx context.Context, l driver.DeadLetter, skip bool) 
 		if s.applied < l.SequenceNr {
 			return errors.Join(s.err, c.block(ctx, key, s.applied))
 		}
-		// The commit of the dead letter is applied. The records of the later ones were
-		// settled long ago, so also a failure of the store is a reason to park.
+		// The commit of the dead letter is applied. The records of later commits were
+		// settled long ago and are not redelivered, so even a failure of the store
+		// leads to parking.
 		parkCtx, cancel := core.WithGrace(ctx)
 		err = c.park(parkCtx, s, 1)
 		if cancel(); !errors.Is(err, driver.ErrConflict) {

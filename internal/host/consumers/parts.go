@@ -35,8 +35,8 @@ func (p *projector) maxWrites() int {
 }
 
 // weight is how many rows the changes of events may write. It does not depend on the
-// stored rows, so that every worker decides alike whether a commit is applied in parts. A
-// change of all rows of an id counts as many rows, in small steps as more than half.
+// stored rows, so all workers agree on whether a commit is applied in parts. A change
+// of all rows of an id counts as 500 rows, or as half a step if that is less.
 func (p *projector) weight(events [][]change) int {
 	one, all := map[driver.Key]bool{}, map[string]bool{}
 	for _, changes := range events {

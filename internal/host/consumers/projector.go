@@ -31,7 +31,7 @@ func NewProjector(s Spec, model *component.ReadModel, db driver.QueryDb) *Consum
 const (
 	// maxOwnRowSteps bounds how many steps of an OwnRow read model run at a time.
 	maxOwnRowSteps = 32
-	// maxConflicts bounds how often a step is made again after it lost a race.
+	// maxConflicts bounds how often a step is repeated after it lost a race.
 	maxConflicts = 20
 )
 
@@ -44,9 +44,9 @@ func (p *projector) apply(ctx context.Context, spans []*span) {
 	core.Concurrently(len(spans), maxOwnRowSteps, func(i int) { p.applyAll(ctx, spans[i:i+1]) })
 }
 
-// applyAll writes spans in as few steps as the limits of the provider allow. A step is
-// refused as a whole, for its size or for one bad row, so it is halved until the cause is
-// alone.
+// applyAll writes spans in as few steps as the limits of the provider allow. A store
+// refuses a whole step because of its size or because of one invalid row, so the step
+// is halved until it contains only the cause.
 func (p *projector) applyAll(ctx context.Context, spans []*span) {
 	err := p.applyOnce(ctx, spans)
 	if err == nil {
@@ -74,8 +74,8 @@ func (p *projector) applyAll(ctx context.Context, spans []*span) {
 	}
 }
 
-// applyOnce writes spans in one step. A commit that cannot be projected ends its span
-// before it; an error is about the step as a whole.
+// applyOnce writes spans in one step. A span ends before a commit that cannot be
+// projected. An error concerns the whole step.
 func (p *projector) applyOnce(ctx context.Context, spans []*span) error {
 	for _, s := range spans {
 		s.applied, s.err = s.from, nil
@@ -108,9 +108,9 @@ func (p *projector) applyOnce(ctx context.Context, spans []*span) error {
 	}
 }
 
-// afterConflict returns nil when a step that lost a race may be made again: another
-// source of the read model changed one of its rows. A watermark that moved, or too many
-// conflicts, are an error.
+// afterConflict returns nil if a step that lost a race can be repeated: only rows were
+// changed meanwhile, by another source of the read model. If a watermark moved, or
+// after too many conflicts, it returns an error.
 func (p *projector) afterConflict(ctx context.Context, conflict error, conflicts int, spans []*span) error {
 	p.Core.Stats.Conflicts.Add(1)
 	keys := make([]driver.StreamKey, len(spans))
@@ -132,16 +132,16 @@ func (p *projector) afterConflict(ctx context.Context, conflict error, conflicts
 	return nil
 }
 
-// built is a step and how far each span comes in it.
+// built is a step and the watermark of each span after it.
 type built struct {
 	step    driver.Step
 	applied map[*span]uint64
 	large   []*plan // to be applied in parts after the step
 }
 
-// build collects the changes of spans in a step. A commit that fails is left out, with
-// the rest of its stream, and the changes are collected again: rows are changed in
-// place, so they cannot be taken back, and failures are rare.
+// build collects the changes of spans in one step. If a commit fails, it is left out
+// with the rest of its stream, and all changes are collected again, since rows are
+// changed in place and cannot be restored.
 func (p *projector) build(ctx context.Context, spans []*span) (*built, error) {
 	plans := make([]*plan, len(spans))
 	for i, s := range spans {
@@ -177,8 +177,8 @@ func (p *projector) build(ctx context.Context, spans []*span) (*built, error) {
 	return out, nil
 }
 
-// changeAll makes the changes of plans. A commit that fails is cut off its plan; an
-// error is about the store.
+// changeAll applies the changes of plans to the batch. A plan is cut before a commit
+// that fails. An error comes from the store.
 func (p *projector) changeAll(ctx context.Context, batch *rowBatch, plans []*plan) (failed bool, err error) {
 	for _, pl := range plans {
 		for i, changes := range pl.commits {
@@ -196,12 +196,12 @@ func (p *projector) changeAll(ctx context.Context, batch *rowBatch, plans []*pla
 	return false, nil
 }
 
-// plan is what the projections make of a span: the changes of each commit.
+// plan is the result of projecting a span: the changes of each commit.
 type plan struct {
 	span    *span
 	commits [][]change
 	large   [][]change // when the first commit is too large for a step: the changes of each event
-	err     error      // why commits are not all of the span
+	err     error      // why the plan ends before the span
 }
 
 type change struct {

@@ -24,8 +24,7 @@ func NewRelay(c *core.Core, log string, reader driver.EventLog, topic driver.Eve
 	return &Relay{c, log, reader, topic}
 }
 
-// relayed is the start of the ids of dead letters that a relay parks, under the name of
-// the log's component.
+// relayed is the prefix of the ids of the dead letters that a relay parks.
 const relayed = "relayed/"
 
 // Parked reports whether this relay parked a dead letter.
@@ -33,8 +32,8 @@ func (r *Relay) Parked(l driver.DeadLetter) bool {
 	return r.Log == l.Log && strings.HasPrefix(l.ID, relayed)
 }
 
-// HandleRecords publishes records and settles each delivery: one that fails is retried,
-// with the later ones of its stream, or in the end parked.
+// HandleRecords publishes records and settles each delivery: a record that fails is
+// retried with the later ones of its stream, and parked after its last attempt.
 func (r *Relay) HandleRecords(ctx context.Context, deliveries []driver.Delivery[driver.Record]) []driver.Settlement {
 	failed := r.publish(ctx, deliveries)
 	return core.InOrder(deliveries, func(m driver.Record) string { return m.Stream }, func(d driver.Delivery[driver.Record]) driver.Settlement {
@@ -83,8 +82,8 @@ func (r *Relay) publish(ctx context.Context, deliveries []driver.Delivery[driver
 	return failed
 }
 
-// envelope is what is published of a record. A commit that did not come with its record
-// is read from the log.
+// envelope returns the envelope to publish for a record. If the record does not contain
+// the commit, it is read from the log.
 func (r *Relay) envelope(ctx context.Context, m driver.Record) (driver.Envelope, error) {
 	e := driver.Envelope{Log: r.Log}
 	if m.Commit != nil {

@@ -14,8 +14,8 @@ const (
 	replayBytes   = 1 << 20
 )
 
-// Replay applies what is not applied yet of a segment of the log, in batches of bounded
-// size. progress is called with the number of commits done.
+// Replay applies the commits of a segment of the log that are not applied yet, in
+// batches of bounded size. progress is called with the number of commits done.
 func (c *Consumer) Replay(ctx context.Context, segment, segments int, progress func(commits int)) error {
 	size := 0 // of the events in batch
 	var batch []driver.Commit

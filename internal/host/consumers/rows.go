@@ -19,13 +19,13 @@ type rowBatch struct {
 	rows  map[driver.Key]*batchRow
 	order []driver.Key
 	byID  map[string][]driver.Key
-	whole map[string]bool // ids of which all rows are in the batch
+	whole map[string]bool // ids whose rows are all in the batch
 }
 
 type batchRow struct {
 	revision uint64 // as read; 0 is absent
 	known    bool   // the revision is known, so that the write is guarded by it
-	row      any    // *R; nil when there is none
+	row      any    // *R; nil if the row is absent
 	changed  bool
 }
 
@@ -62,7 +62,7 @@ func (p *projector) loadBatch(ctx context.Context, plans []*plan) (*rowBatch, er
 	return b, nil
 }
 
-// row returns a row of the batch; it is added when it is new.
+// row returns a row of the batch and adds it if it is new.
 func (b *rowBatch) row(k driver.Key) *batchRow {
 	r := b.rows[k]
 	if r == nil {
@@ -102,8 +102,8 @@ func (b *rowBatch) editRow(ctx context.Context, ch change) error {
 	key := driver.Key{ID: ch.ID, Sub: ch.Sub}
 	r := b.row(key)
 	if !ch.Blind && !r.known && !r.changed {
-		// The first change of the row was blind, so that loadBatch did not read it, and
-		// that change was cut off.
+		// loadBatch did not read the row, since its first change is blind; the commit
+		// with that change was left out.
 		stored, err := b.db.LoadRow(ctx, key)
 		switch {
 		case errors.Is(err, driver.ErrNotFound):

@@ -1,6 +1,5 @@
-// Package core has what all roles of a host share: its options, log and counters,
-// the dead letters, and the rules for failures: what is retried, and when it is
-// parked instead.
+// Package core contains what all roles of a host share: options, log, counters, dead
+// letters, and the rules that decide whether a failed message is retried or parked.
 package core
 
 import (
@@ -30,7 +29,7 @@ type Core struct {
 // Stats count what a host has done since it was opened.
 type Stats struct{ Conflicts, Retries, Parked, Panics atomic.Int64 }
 
-// New returns a core that opens its dead letters from provider.
+// New returns a core and opens the dead letters of provider.
 func New(ctx, running context.Context, opts *Options, provider driver.Provider) (*Core, error) {
 	c := &Core{Options: opts.withDefaults(), Limits: provider.Limits(), Running: running}
 	c.Log = slog.New(bounded{c.Logger.Handler()})
@@ -70,8 +69,8 @@ func EventID(log, stream string, sequenceNr uint64, index int) string {
 	return fmt.Sprintf("%s/%s/%d.%d", log, stream, sequenceNr, index)
 }
 
-// Pause waits for d. It returns false when ctx ends first, and at once when the
-// deadline of ctx is earlier than that.
+// Pause waits for d and returns true. It returns false if ctx ends first, or
+// immediately if the deadline of ctx is closer than d.
 func Pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
@@ -89,7 +88,7 @@ func Pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Concurrently calls f for 0 to n-1, limit of them at a time.
+// Concurrently calls f(0) to f(n-1), at most limit of them at the same time.
 func Concurrently(n, limit int, f func(i int)) {
 	slots := make(chan struct{}, max(limit, 1))
 	var wg sync.WaitGroup

@@ -11,7 +11,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// Park keeps what could not be handled, with its reason.
+// Park stores a dead letter with its reason.
 func (c *Core) Park(ctx context.Context, l driver.DeadLetter, reason error) error {
 	l.ID, l.Reason, l.ParkedAt = deadLetterID(l.ID), oneLine(reason.Error()), c.Now().UTC()
 	if err := c.DeadLetters.Park(ctx, l); err != nil {
@@ -22,7 +22,7 @@ func (c *Core) Park(ctx context.Context, l driver.DeadLetter, reason error) erro
 	return nil
 }
 
-// ParkUndecodable keeps a record that does not say which commit it is about.
+// ParkUndecodable parks a record whose stream or sequence number is unknown.
 func (c *Core) ParkUndecodable(ctx context.Context, component, consumer, log string, d driver.Delivery[driver.Record]) error {
 	reason := d.Message.Err
 	if reason == nil {
@@ -34,11 +34,11 @@ func (c *Core) ParkUndecodable(ctx context.Context, component, consumer, log str
 	}, reason)
 }
 
-// Undecodable reports whether a record does not say which commit it is about.
+// Undecodable reports whether the stream or the sequence number of a record is unknown.
 func Undecodable(r driver.Record) bool { return r.Err != nil || r.Stream == "" || r.SequenceNr == 0 }
 
-// deadLetterID shortens an id such that every store takes it. Ids made of valid parts
-// stay as they are; parts that others chose may be anything.
+// deadLetterID shortens an id so that every store accepts it. Only an id with parts
+// from foreign messages can be too long or invalid.
 func deadLetterID(id string) string {
 	const limit = 1500
 	if len(id) <= limit && utf8.ValidString(id) {
@@ -47,13 +47,13 @@ func deadLetterID(id string) string {
 	return strings.ToValidUTF8(id[:min(len(id), limit/2)], "") + "#" + Digest([]byte(id), "")
 }
 
-// CommitLetterID is the id of the dead letter of a stream at a consumer: there is one
-// at a time.
-func CommitLetterID(consumer string, stream driver.StreamKey) string {
+// CommitDeadLetterID returns the id of the dead letter of a stream at a consumer. A stream
+// has at most one dead letter per consumer.
+func CommitDeadLetterID(consumer string, stream driver.StreamKey) string {
 	return deadLetterID("commit/" + consumer + "/" + stream.Log + "/" + stream.Stream)
 }
 
-// Digest names data by its hash, or by otherwise when there is no data.
+// Digest returns a hash of data, or otherwise if data is empty.
 func Digest(data []byte, otherwise string) string {
 	if len(data) == 0 {
 		return otherwise

@@ -17,12 +17,12 @@ func Retryable(err error) bool {
 	return errors.Is(err, driver.ErrThrottled) || errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrConflict)
 }
 
-// Transient reports whether a failure says nothing about the message, so that the
-// message is retried without limit.
+// Transient reports whether the message did not cause a failure. Such a message is
+// retried without limit.
 func Transient(err error) bool { return errors.Is(err, ErrStore) || Retryable(err) }
 
-// ErrStore marks failures of a store that say nothing about the message. They are
-// never a reason to park.
+// ErrStore marks failures of a store that the message did not cause. They never lead to
+// parking.
 var ErrStore = errors.New("store")
 
 // StoreError marks err with [ErrStore] unless its class says that the request itself
@@ -49,21 +49,21 @@ func CatchPanic(f func() error) (err error) {
 const (
 	// returnGrace is how long application code has to return after its deadline.
 	returnGrace = 200 * time.Millisecond
-	// ownFault is how long application code must have had for a missed deadline to be
-	// its own fault: it may have started when other messages had used most of the time.
+	// ownFault is the time that application code must have had before a missed deadline
+	// counts as its own fault: other messages of the batch may have used most of the
+	// time.
 	ownFault = 10 * time.Second
-	// parkGrace is how long it may take to keep a failure after the deadline of its
-	// message.
+	// parkGrace is the time for parking a message after its deadline.
 	parkGrace = 300 * time.Millisecond
-	// overtimeAttempts is the attempt at which a message is parked whose code missed
-	// its deadline: each of these attempts takes long.
+	// overtimeAttempts is the number of missed deadlines after which a message is
+	// parked. It is small because each of these attempts takes long.
 	overtimeAttempts = 3
 	// RolloutDelay is the pause before the retry of a message that only newer code knows.
 	RolloutDelay = 10 * time.Second
 )
 
 // ErrOvertime says that application code missed its deadline.
-var ErrOvertime = errors.New("the code did not end before its deadline: give what it waits for a timeout, or the component more time")
+var ErrOvertime = errors.New("the code did not end before its deadline: set a timeout for what it waits for, or give the component more time")
 
 // ErrNoComponent says that a message is for a component that this App does not have.
 var ErrNoComponent = fmt.Errorf("the App has no such component: %w", driver.ErrNotFound)
@@ -108,13 +108,14 @@ func RunUntilDeadline(ctx context.Context, f func() error) error {
 	return err
 }
 
-// CutShort reports whether ctx has ended and err says nothing about the message.
+// CutShort reports whether a call failed because ctx has ended, not because of its
+// message.
 func CutShort(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && !errors.Is(err, ErrOvertime)
 }
 
-// WithGrace returns ctx while it lasts. After its end it returns a context that lasts
-// a moment longer, in which a failure can be kept.
+// WithGrace returns ctx if it has not ended. Otherwise it returns a context that lasts
+// a moment longer, so that a failure can be stored.
 func WithGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 	if ctx.Err() == nil {
 		return ctx, func() {}
@@ -123,7 +124,8 @@ func WithGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // FromNewerCode reports whether err says that this code does not know a message, and
-// the message, made at that time, may come from newer code that is being rolled out.
+// the message may come from newer code that is being rolled out, since it was created
+// recently, at the time made.
 func (c *Core) FromNewerCode(err error, made time.Time) bool {
 	if !errors.Is(err, component.ErrUnknownType) && !errors.Is(err, component.ErrFutureVersion) && !errors.Is(err, ErrNoComponent) {
 		return false
@@ -132,8 +134,8 @@ func (c *Core) FromNewerCode(err error, made time.Time) bool {
 	return !made.IsZero() && age < c.Rollout && age > -c.Rollout // clocks differ
 }
 
-// LastAttempt reports whether a failure at this attempt is final; overtime is how
-// many attempts have missed their deadline.
+// LastAttempt reports whether a message is parked after it failed at this attempt;
+// overtime is the number of attempts that missed their deadline.
 func (c *Core) LastAttempt(attempts, overtime int) bool {
 	return attempts >= c.MaxAttempts || overtime >= overtimeAttempts
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/reventless-go/reventless/internal/component"
 )
 
-// maxAttr bounds one logged value, in bytes: ids that others chose may be of any
+// maxAttr bounds one logged value, in bytes: ids in foreign messages can have any
 // length.
 const maxAttr = 1024
 
@@ -51,10 +51,10 @@ func clipTo(s string, n int) string {
 	return s
 }
 
-// ForLog is an error as one bounded line without payloads: the value of a panic and
-// the text of a decoder are left out. For the text of its own errors the application
-// is responsible. (The reason in a dead letter is complete: it is stored beside the
-// payload.)
+// ForLog returns err as one line of bounded length without payloads: it omits the value
+// of a panic and the text of a decoder error. The application is responsible for the
+// text of its own errors. (The reason in a dead letter is complete, since it is stored
+// with the payload.)
 func ForLog(err error) string {
 	s := err.Error()
 	for _, e := range flatten(err, nil) {
@@ -109,8 +109,8 @@ type panicError struct {
 
 func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// public is the text without the value of the panic, unless the value is an error of
-// the runtime.
+// public returns the text without the value of the panic, unless the value is a
+// [runtime.Error].
 func (p *panicError) public() string {
 	if _, ok := p.value.(runtime.Error); ok {
 		return p.Error()
@@ -118,7 +118,7 @@ func (p *panicError) public() string {
 	return fmt.Sprintf("panic: a value of type %T", p.value)
 }
 
-// where is the stack without arguments, which may hold payloads.
+// where returns the stack without arguments, since these may contain payloads.
 func (p *panicError) where() string {
 	var b strings.Builder
 	frames := runtime.CallersFrames(p.stack)

@@ -12,7 +12,7 @@ import (
 type Options struct {
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
-	// NewID makes command ids; nil is UUIDs of version 7.
+	// NewID returns a new command id; nil generates UUIDs of version 7.
 	NewID func() string
 	// Logger receives the log; nil is slog.Default.
 	Logger *slog.Logger
@@ -22,7 +22,8 @@ type Options struct {
 	// MaxAttempts is how many attempts a message has before it is parked; 0 is 5.
 	MaxAttempts int
 	// CacheEntries is how many entities of an aggregate are kept in memory, each with
-	// its state and a few hundred command ids; 0 is 4,096, negative is none.
+	// its state and a few hundred command ids; 0 is 4,096, a negative number disables
+	// the cache.
 	CacheEntries int
 	// Budget bounds the handling of a command whose context has no deadline; 0
 	// is 30 seconds.
@@ -30,11 +31,12 @@ type Options struct {
 	// OutcomeTTL is how long the outcome of an asynchronous command is kept; 0 is
 	// 24 hours.
 	OutcomeTTL time.Duration
-	// Rollout is how long other processes may run newer code than this one: a message
-	// that this code does not know is retried until it is that old, then parked. 0 is
-	// for a single process, which parks it at once.
+	// Rollout is how long a deployment takes. A message that this code does not know is
+	// retried until it is that old, since newer code may handle it, then parked. 0
+	// parks it at once.
 	Rollout time.Duration
-	// Poll is how often a wait looks for what another process has done; 0 is one second.
+	// Poll is the interval at which a wait checks what other processes have done; 0 is
+	// one second.
 	Poll time.Duration
 }
 

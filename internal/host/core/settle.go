@@ -8,10 +8,9 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// InOrder settles deliveries one after the other. After the first of a group that is
-// retried, the rest of its group is retried too: a transport that keeps order
-// redelivers a group from one message on. Messages with an empty group name are
-// independent.
+// InOrder settles deliveries in sequence. If one is retried, all later ones of its
+// group are retried too, since an ordered transport redelivers a group from its first
+// retried message on. Messages with an empty group name are independent.
 func InOrder[T any](deliveries []driver.Delivery[T], group func(T) string, settle func(driver.Delivery[T]) driver.Settlement) []driver.Settlement {
 	settlements := make([]driver.Settlement, 0, len(deliveries))
 	retried := map[string]driver.Settlement{}
@@ -31,21 +30,21 @@ func InOrder[T any](deliveries []driver.Delivery[T], group func(T) string, settl
 
 // Failure is a delivery that could not be handled.
 type Failure struct {
-	// ID and Attempt are the delivery's; Made is when its message was made.
+	// ID and Attempt are the delivery's; Made is when its message was created.
 	ID      string
 	Attempt int
 	Made    time.Time
 	Err     error
-	// Permanent says that every retry would fail the same.
+	// Permanent is true if every retry would fail in the same way.
 	Permanent bool
-	// DeadLetter is what is parked of the message.
+	// DeadLetter is parked if the failure is final.
 	DeadLetter driver.DeadLetter
 	// What and Attrs name the message in the log.
 	What  string
 	Attrs []any
 }
 
-// SettleFailure retries a delivery or, when its failure is final, parks it.
+// SettleFailure retries a delivery or, if its failure is final, parks it.
 func (c *Core) SettleFailure(ctx context.Context, f Failure) driver.Settlement {
 	retry := driver.Settlement{ID: f.ID, Retry: true, After: c.Backoff(f.Attempt)}
 	newer := c.FromNewerCode(f.Err, f.Made)

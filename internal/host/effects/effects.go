@@ -1,6 +1,6 @@
-// Package effects does what automations, extensions, tasks and callers ask for: it
-// sends commands, now or later, plans schedules and counts. It also opens what their
-// functions read.
+// Package effects performs the actions of automations, extensions, tasks and callers:
+// it sends commands, now or later, creates and deletes schedules, and counts. It also
+// opens the read models and buckets that their functions use.
 package effects
 
 import (
@@ -32,8 +32,8 @@ type Effects struct {
 	Buckets map[*component.Definition]driver.Bucket
 }
 
-// Origin is what led to actions. The ids of commands derive from Component, Key and
-// the index of the action, so that a repetition is recognised.
+// Origin identifies the cause of actions. The ids of commands derive from Component,
+// Key and the index of the action, so that a repetition is recognised.
 type Origin struct {
 	Component string
 	Meta      driver.Meta
@@ -46,9 +46,9 @@ type Origin struct {
 // Payload is the payload of every schedule: exactly one of Commands, Task and
 // Heartbeat is set.
 type Payload struct {
-	// Commands are sent: one, or those that a public command is mapped to. A delayed
-	// command keeps its id; the id of any other derives from the firing, since a
-	// schedule may fire again.
+	// Commands are sent when the schedule fires: one command, or those to which a
+	// public command is mapped. A delayed command keeps its id. Any other id derives
+	// from the firing, since a schedule may fire repeatedly.
 	Commands  []driver.Command `json:"commands,omitempty"`
 	Delayed   bool             `json:"delayed,omitempty"`
 	Task      string           `json:"task,omitempty"`
@@ -65,8 +65,8 @@ func Declared(actions []component.Action, targets []*component.Definition, compo
 	return nil
 }
 
-// Perform performs actions in order and returns how many there are. Each can be
-// repeated without harm.
+// Perform performs actions in order and returns their number. Repeating an action has
+// no further effect.
 func (e *Effects) Perform(ctx context.Context, o Origin, actions []component.Action) (int, error) {
 	var queued []driver.Command
 	n := 0

@@ -9,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/internal/component"
 )
 
-// env is what a component's impure function may open.
+// env is what a component's impure function gets from the host.
 type env struct {
 	effects *Effects
 	name    string // of the component; empty may open everything
@@ -17,8 +17,8 @@ type env struct {
 	key     string
 }
 
-// Env returns the env of a component's function that opens what it uses. key is the
-// same for every retry of a call.
+// Env returns the env for a function of a component, which may open what uses lists.
+// key is the same for every retry of a call.
 func (e *Effects) Env(name, key string, uses []*component.Definition) component.Env {
 	return &env{effects: e, name: name, uses: uses, key: key}
 }

@@ -14,8 +14,8 @@ import (
 // FinishedBatch is how many reached targets are received together.
 const FinishedBatch = 64
 
-// HandleFinished appends the targets that a counter reached to the counter's log, from
-// which components read them like any events.
+// HandleFinished appends the targets that a counter reached to the counter's log.
+// Components consume them from there like other events.
 func (t *Triggers) HandleFinished(ctx context.Context, name string, log driver.EventLog, deliveries []driver.Delivery[driver.CounterFinished]) []driver.Settlement {
 	return core.InOrder(deliveries, func(f driver.CounterFinished) string { return f.CounterID }, func(d driver.Delivery[driver.CounterFinished]) driver.Settlement {
 		s := driver.Settlement{ID: d.ID}
@@ -29,8 +29,8 @@ func (t *Triggers) HandleFinished(ctx context.Context, name string, log driver.E
 	})
 }
 
-// appendFinished appends a reached target. Its ordinal is the sequence number, so that a
-// repetition conflicts with the commit that is there.
+// appendFinished appends a reached target. Its ordinal is the sequence number, so a
+// repetition conflicts with the stored commit.
 func (t *Triggers) appendFinished(ctx context.Context, name string, log driver.EventLog, f driver.CounterFinished) error {
 	data, err := json.Marshal(map[string]int64{"target": f.Target})
 	if err != nil {

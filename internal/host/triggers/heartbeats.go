@@ -17,12 +17,13 @@ import (
 const (
 	// lateness is how late a heartbeat may be before its plugin counts as silent.
 	lateness = time.Minute
-	// heartbeats is the start of the names of the schedules that report a silence.
+	// heartbeats is the prefix of the names of the schedules that report missed
+	// heartbeats.
 	heartbeats = "heartbeat/"
 )
 
-// SendHeartbeats sends the heartbeats of a start. A silence that fell due while no
-// process ran is reported first.
+// SendHeartbeats sends a heartbeat of each plugin when a host starts. A heartbeat that
+// was missed while no process ran is reported first.
 func (t *Triggers) SendHeartbeats(ctx context.Context) error {
 	stored, err := t.Scheduler.List(ctx)
 	if err != nil {
@@ -71,8 +72,8 @@ func (t *Triggers) registryCommand(s message.Send) driver.Command {
 	return effects.Addressed(t.App.NameOf(a.Target), a)
 }
 
-// heartbeat reports that a plugin runs and plans the report of its silence. The plan
-// comes first, so that a crash between the two is noticed.
+// heartbeat plans the report that the next heartbeat was missed, then reports that the
+// plugin runs. This order makes a crash between the two visible.
 func (t *Triggers) heartbeat(ctx context.Context, name string) error {
 	for _, p := range t.App.Plugins {
 		if p.Name != name {
@@ -88,7 +89,7 @@ func (t *Triggers) heartbeat(ctx context.Context, name string) error {
 	return fmt.Errorf("no plugin %q: %w", name, core.ErrNoComponent)
 }
 
-// definition is what a plugin's heartbeat says of it.
+// definition returns the definition of a plugin that its heartbeat contains.
 func definition(p component.Plugin) platform.Definition {
 	def := platform.Definition{IntervalSeconds: int(p.Heartbeat / time.Second)}
 	for _, d := range p.Components {

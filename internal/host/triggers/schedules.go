@@ -25,7 +25,7 @@ type Triggers struct {
 	*effects.Effects
 }
 
-// declared is the start of the names of declared schedules.
+// declared is the prefix of the names of declared schedules.
 const declared = "declared/"
 
 // declaredSchedules returns the schedules that the App declares, by name.
@@ -68,7 +68,7 @@ func (t *Triggers) declaredSchedules() (map[string]driver.Schedule, error) {
 
 // DeclaredFiring returns a firing of a declared schedule, for a platform that keeps the
 // declared schedules itself. The name is "declared/<Plugin>.<Component>" or
-// "declared/heartbeat/<Plugin>"; any other one is a [driver.ErrNotFound].
+// "declared/heartbeat/<Plugin>"; for any other name the error is [driver.ErrNotFound].
 func (t *Triggers) DeclaredFiring(name string, due time.Time) (driver.Firing, error) {
 	schedules, err := t.declaredSchedules()
 	if err != nil {
@@ -81,8 +81,8 @@ func (t *Triggers) DeclaredFiring(name string, due time.Time) (driver.Firing, er
 	return driver.Firing{Name: name, Due: due, Payload: s.Payload}, nil
 }
 
-// PlanDeclared brings the stored schedules in line with the declared ones. A schedule
-// that has not changed is left alone, so that it keeps its next time.
+// PlanDeclared brings the stored schedules in line with the declared ones. An unchanged
+// schedule is not replaced, so that it keeps its next time.
 func (t *Triggers) PlanDeclared(ctx context.Context) error {
 	wanted, err := t.declaredSchedules()
 	if err != nil {
@@ -115,8 +115,8 @@ func (t *Triggers) PlanDeclared(ctx context.Context) error {
 // FiringBatch is how many firings are received together.
 const FiringBatch = 16
 
-// HandleFirings fires schedules that are due, all concurrently: a task that takes long
-// does not hold up the others.
+// HandleFirings fires schedules that are due, all concurrently: a slow task does not
+// delay the others.
 func (t *Triggers) HandleFirings(ctx context.Context, deliveries []driver.Delivery[driver.Firing]) []driver.Settlement {
 	settlements := make([]driver.Settlement, len(deliveries))
 	core.Concurrently(len(deliveries), len(deliveries), func(i int) { settlements[i] = t.handleFiring(ctx, deliveries[i]) })
@@ -140,7 +140,7 @@ func (t *Triggers) handleFiring(ctx context.Context, d driver.Delivery[driver.Fi
 	})
 }
 
-// componentOf is the component to which the dead letter of a firing belongs.
+// componentOf returns the component to which the dead letter of a firing belongs.
 func componentOf(f driver.Firing) string {
 	var p effects.Payload
 	if json.Unmarshal(f.Payload, &p) != nil {
@@ -155,7 +155,7 @@ func componentOf(f driver.Firing) string {
 	return component.PlatformPlugin + ".Plugin"
 }
 
-// fire does what a schedule is for.
+// fire handles one firing.
 func (t *Triggers) fire(ctx context.Context, f driver.Firing) error {
 	var p effects.Payload
 	if err := json.Unmarshal(f.Payload, &p); err != nil {

@@ -17,12 +17,13 @@ import (
 const (
 	// ObjectBatch is how many changes of objects are received together.
 	ObjectBatch = 16
-	// maxObjects bounds how many objects a task handles at a time: they may be large.
+	// maxObjects bounds how many objects a task handles at a time, since they may be
+	// large.
 	maxObjects = 4
 )
 
 // HandleObjects runs a task on objects of its bucket: those of one key in order, others
-// concurrently, so that one that takes long does not hold up all.
+// concurrently, so that a slow one does not delay the rest.
 func (t *Triggers) HandleObjects(ctx context.Context, task string, deliveries []driver.Delivery[driver.ObjectEvent]) ([]driver.Settlement, error) {
 	d, err := t.task(task)
 	if err != nil {
@@ -53,7 +54,7 @@ func (t *Triggers) settleObject(ctx context.Context, name string, d *component.D
 	if err == nil {
 		return driver.Settlement{ID: del.ID}
 	}
-	body, _ := json.Marshal(del.Message) // strings and numbers marshal
+	body, _ := json.Marshal(del.Message) // marshalling strings and numbers cannot fail
 	return t.Core.SettleFailure(ctx, core.Failure{
 		ID: del.ID, Attempt: del.Attempt, Err: err,
 		DeadLetter: driver.DeadLetter{

@@ -11,21 +11,21 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// meanwhile is a provider that calls a function before a letter is parked or removed,
-// once each.
+// meanwhile is a provider that calls a function before it parks, and one before it removes,
+// the first dead letter.
 type meanwhile struct {
 	driver.Provider
 	beforePark, beforeRemove func()
 }
 
-type meanwhileLetters struct {
+type meanwhileDeadLetters struct {
 	driver.DeadLetters
 	of *meanwhile
 }
 
 func (m *meanwhile) OpenDeadLetters(ctx context.Context) (driver.DeadLetters, error) {
 	l, err := m.Provider.OpenDeadLetters(ctx)
-	return meanwhileLetters{l, m}, err
+	return meanwhileDeadLetters{l, m}, err
 }
 
 func once(f *func()) {
@@ -35,18 +35,18 @@ func once(f *func()) {
 	}
 }
 
-func (l meanwhileLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
+func (l meanwhileDeadLetters) Park(ctx context.Context, letter driver.DeadLetter) error {
 	once(&l.of.beforePark)
 	return l.DeadLetters.Park(ctx, letter)
 }
 
-func (l meanwhileLetters) Remove(ctx context.Context, id string) error {
+func (l meanwhileDeadLetters) Remove(ctx context.Context, id string) error {
 	once(&l.of.beforeRemove)
 	return l.DeadLetters.Remove(ctx, id)
 }
 
-// worker is one of several processes of an App, in which a read model fails at the
-// commits of a stream that bad says.
+// worker is one of several processes of an App. Its read model fails at the commits that
+// newWorker lists as bad.
 type worker struct {
 	*host.Host
 	t *testing.T
@@ -75,24 +75,21 @@ func (w *worker) records(deliveries ...driver.Delivery[driver.Record]) {
 	}
 }
 
-// wantParked wants the stream to be blocked at a commit, with a letter of it.
+// wantParked wants the stream to be blocked at a commit, with a dead letter.
 func (w *worker) wantParked(sequenceNr uint64) {
 	w.t.Helper()
-	letters, err := w.DeadLetters().List(w.t.Context(), "", "", 10)
-	if err != nil || len(letters) != 1 || letters[0].SequenceNr != sequenceNr {
-		w.t.Errorf("parked are %+v, %v, want the commit %d", letters, err, sequenceNr)
-	}
+	wantEqual(w.t, "parked commit", wantParked(w.t, w.Host, 1)[0].SequenceNr, sequenceNr)
 	db, _ := w.QueryDb("Shop.Sums")
-	mark, err := db.Watermark(w.t.Context(), driver.StreamKey{Log: "Shop.Jar", Stream: "a"})
-	if err != nil || !mark.Blocked || mark.SequenceNr != sequenceNr-1 {
-		w.t.Errorf("the watermark is %+v, %v, want it blocked before %d", mark, err, sequenceNr)
+	at, err := db.Watermark(w.t.Context(), driver.StreamKey{Log: "Shop.Jar", Stream: "a"})
+	if err != nil || !at.Blocked || at.SequenceNr != sequenceNr-1 {
+		w.t.Errorf("the watermark is %+v, %v, want it blocked before %d", at, err, sequenceNr)
 	}
 }
 
-// All letters of a stream have one id. A worker that parks an earlier commit while
-// another one parks a later one must not take that one's letter away: the stream would
-// wait for ever, and nothing would say so.
-func TestABlockedStreamHasItsLetterWhoeverParksMeanwhile(t *testing.T) {
+// All dead letters of a stream have the same id. When one worker parks an earlier commit
+// while another parks a later one, the dead letter of the later one must stay: without it,
+// the stream would wait forever, and no operator would see it.
+func TestBlockedStreamKeepsItsDeadLetterWhileOthersParkAndRemove(t *testing.T) {
 	t.Parallel()
 	provider := memory.New(nil)
 	t.Cleanup(func() {
@@ -100,22 +97,22 @@ func TestABlockedStreamHasItsLetterWhoeverParksMeanwhile(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	mended, second := newWorker(t, provider), newWorker(t, provider, 2)
+	fixed, second := newWorker(t, provider), newWorker(t, provider, 2)
 	for i := range 3 {
-		if _, err := mended.Send(t.Context(), command(fmt.Sprint(i), "a", Put{N: 1})); err != nil {
+		if _, err := fixed.Send(t.Context(), command(fmt.Sprint(i), "a", Put{N: 1})); err != nil {
 			t.Fatal(err)
 		}
 	}
 	hooks := &meanwhile{Provider: provider}
 	hooks.beforePark = func() { second.records(record("a", 1), record("a", 2)) }
 	newWorker(t, hooks, 1).records(record("a", 1))
-	mended.wantParked(2)
+	fixed.wantParked(2)
 
-	// The letter is redriven, and while it is removed the next commit is parked.
+	// The dead letter is redriven. While it is removed, the next commit is parked.
 	third := newWorker(t, provider, 4)
 	hooks = &meanwhile{Provider: provider}
 	hooks.beforeRemove = func() {
-		if _, err := mended.Send(t.Context(), command("3", "a", Put{N: 1})); err != nil {
+		if _, err := fixed.Send(t.Context(), command("3", "a", Put{N: 1})); err != nil {
 			t.Error(err)
 		}
 		third.records(record("a", 4))
@@ -123,15 +120,13 @@ func TestABlockedStreamHasItsLetterWhoeverParksMeanwhile(t *testing.T) {
 	if err := newWorker(t, hooks).Redrive(t.Context(), "commit/Shop.Sums/Shop.Jar/a"); err != nil {
 		t.Error(err)
 	}
-	mended.wantParked(4)
-	if err := mended.Redrive(t.Context(), "commit/Shop.Sums/Shop.Jar/a"); err != nil {
+	fixed.wantParked(4)
+	if err := fixed.Redrive(t.Context(), "commit/Shop.Sums/Shop.Jar/a"); err != nil {
 		t.Error(err)
 	}
-	db, _ := mended.QueryDb("Shop.Sums")
+	db, _ := fixed.QueryDb("Shop.Sums")
 	if row, err := db.LoadRow(t.Context(), driver.Key{ID: "a"}); err != nil || string(row.Data) != `{"sum":4,"count":4}` {
-		t.Errorf("in the end the row is %s, %v", row.Data, err)
+		t.Errorf("the final row is %s, %v", row.Data, err)
 	}
-	if letters, err := mended.DeadLetters().List(t.Context(), "", "", 10); err != nil || len(letters) != 0 {
-		t.Errorf("in the end there are %v, %v", letters, err)
-	}
+	wantParked(t, fixed.Host, 0)
 }
