@@ -54,6 +54,7 @@ func receiverProperties[T any](several bool, opened func(e *env) queue[T]) []pro
 			property{"GroupsAreDeliveredInOrder", with(groupsAreDeliveredInOrder)},
 			property{"ALeasedMessageBlocksItsGroup", with(aLeasedMessageBlocksItsGroup)},
 			property{"RetriesKeepTheOrder", with(retriesKeepTheOrder)},
+			property{"OnlyTheFirstRetryOfAGroupIsAnAttempt", with(onlyTheFirstRetryOfAGroupIsAnAttempt)},
 			property{"AWaitingRetryBlocksItsGroup", with(aWaitingRetryBlocksItsGroup)})
 	}
 	return ps
@@ -662,6 +663,31 @@ func retriesKeepTheOrder[T any](e *env, q queue[T]) {
 		r.Shuffle(len(ss), func(i, j int) { ss[i], ss[j] = ss[j], ss[i] })
 		e.must(q.Settle(e.ctx, ss), "Settle")
 	}
+	nothingNew(e, q, "though all were settled")
+}
+
+func onlyTheFirstRetryOfAGroupIsAnAttempt[T any](e *env, q queue[T]) {
+	for n := 1; n <= 3; n++ {
+		q.put("g", n)
+	}
+	for round := 1; round <= 4; round++ {
+		ds := batch(e, q.Receiver, 10)
+		first := ds[0].Attempt
+		if e.Lag == 0 && first != round {
+			e.Errorf("delivery %d of the first message has Attempt %d, want %d", round, first, round)
+		}
+		for _, d := range ds[1:] {
+			most := first // of a queue that counts deliveries
+			if e.Lag == 0 {
+				most = 1
+			}
+			if d.Attempt > most {
+				e.Errorf("%v, retried %d times behind the first message of its group, has Attempt %d, want %d at most", q.place(d.Message), round-1, d.Attempt, most)
+			}
+		}
+		settle(e, q.Receiver, true, ds...)
+	}
+	inOrder(e, drain(e, q, 3), 1, 3)
 	nothingNew(e, q, "though all were settled")
 }
 
