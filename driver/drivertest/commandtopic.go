@@ -156,9 +156,7 @@ func everythingOfACommandIsKept(e *env) {
 		if len(got) != 1 {
 			e.Fatalf("got %d commands, want 1", len(got))
 		}
-		if d := diffCommand(got[0], want); d != "" {
-			e.Errorf("%s: %s", text, d)
-		}
+		e.noDiff(diffCommand(got[0], want), "%s", text)
 	}
 }
 
@@ -212,9 +210,7 @@ func aRepeatedCommandIsDeliveredOnce(e *env) {
 	for _, c := range drainCommands(e, t, 2) {
 		got = append(got, c.Meta.ID)
 	}
-	if fmt.Sprint(got) != "[c1 c0]" {
-		e.Errorf("got the commands %v, want [c1 c0]", got)
-	}
+	e.errorIf(fmt.Sprint(got) != "[c1 c0]", "got the commands %v, want [c1 c0]", got)
 	send(c, command("g", "c0")) // after it was settled
 	noCommands(e, t, "though it is a repeat")
 	other := c
@@ -232,9 +228,7 @@ func aCommandIDIsRepeatedPerEntity(e *env) {
 		got[c.Entity]++
 	}
 	for _, g := range []string{"g1", "g2", "g3"} {
-		if got[g] != 1 {
-			e.Errorf("entity %s got %d commands, want 1", g, got[g])
-		}
+		e.errorIf(got[g] != 1, "entity %s got %d commands, want 1", g, got[g])
 	}
 	noCommands(e, t, "though it is a repeat")
 }
@@ -284,9 +278,7 @@ func repeatsAreKnownAfterReopening(e *env) {
 	for _, c := range drainCommands(e, t, 2) {
 		got = append(got, c.Meta.ID)
 	}
-	if fmt.Sprint(got) != "[c2 c3]" {
-		e.Errorf("got the commands %v, want [c2 c3]", got)
-	}
+	e.errorIf(fmt.Sprint(got) != "[c2 c3]", "got the commands %v, want [c2 c3]", got)
 	noCommands(e, t, "though it is a repeat")
 }
 
@@ -308,9 +300,7 @@ func anOversizedCommandHarmsNoOther(e *env) {
 	big.Data = json.RawMessage(`"` + strings.Repeat("x", limit+1) + `"`)
 	batch := []driver.Command{command("g", "g#1"), command("g", "g#2"), big, command("g", "g#3"), command("h", "h#1")}
 	failed := failedOf(e, t.Send(e.ctx, batch), "a batch with an oversized command")
-	if len(failed) != 1 {
-		e.Errorf("%d commands failed, want only the oversized one: %v", len(failed), sortedKeys(failed))
-	}
+	e.errorIf(len(failed) != 1, "%d commands failed, want only the oversized one: %v", len(failed), sortedKeys(failed))
 	e.wantTooLarge(failed["g#99"], "command", limit, "the oversized command")
 	var got []place
 	q := commandQueue(e)
@@ -361,15 +351,11 @@ func badCommandIDsAreRefused(e *env) {
 		badEntity := command(id, fmt.Sprintf("to-%d", i))
 		failed := failedOf(e, t.Send(e.ctx, []driver.Command{badEntity, good}), "an entity id that is "+name)
 		e.wantClass(failed[badEntity.Meta.ID], driver.ErrInvalid, "an entity id that is %s", name)
-		if len(failed) != 1 {
-			e.Errorf("an entity id that is %s: %d commands failed, want 1", name, len(failed))
-		}
+		e.errorIf(len(failed) != 1, "an entity id that is %s: %d commands failed, want 1", name, len(failed))
 		good = command("good2", fmt.Sprintf("good2#%d", i))
 		failed = failedOf(e, t.Send(e.ctx, []driver.Command{good, command("e", id)}), "a command id that is "+name)
 		e.wantClass(failed[id], driver.ErrInvalid, "a command id that is %s", name)
-		if len(failed) != 1 {
-			e.Errorf("a command id that is %s: %d commands failed, want 1", name, len(failed))
-		}
+		e.errorIf(len(failed) != 1, "a command id that is %s: %d commands failed, want 1", name, len(failed))
 	}
 	q := commandQueue(e)
 	inOrder(e, drain(e, q, 2*i), 2, i)
@@ -420,9 +406,7 @@ func sendDoesNotKeepItsArguments(e *env) {
 	c := build()
 	batch := []driver.Command{c}
 	e.must(t.Send(e.ctx, batch), "send")
-	if d := diffCommand(c, build()); d != "" {
-		e.Errorf("Send changed its argument: %s", d)
-	}
+	e.noDiff(diffCommand(c, build()), "Send changed its argument")
 	wipe := func(c *driver.Command) {
 		for i := range c.Data {
 			c.Data[i] = '!'
@@ -432,12 +416,8 @@ func sendDoesNotKeepItsArguments(e *env) {
 	}
 	wipe(&batch[0])
 	first := take(e, t, 1)
-	if d := diffCommand(first[0].Message, build()); d != "" {
-		e.Errorf("after the argument was overwritten: %s", d)
-	}
+	e.noDiff(diffCommand(first[0].Message, build()), "after the argument was overwritten")
 	wipe(&first[0].Message)
 	settle(e, t, true, first...)
-	if d := diffCommand(take(e, t, 1)[0].Message, build()); d != "" {
-		e.Errorf("after the result was overwritten: %s", d)
-	}
+	e.noDiff(diffCommand(take(e, t, 1)[0].Message, build()), "after the result was overwritten")
 }

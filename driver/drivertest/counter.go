@@ -60,9 +60,7 @@ func (e *env) wantCounter(c counterEnds, id string, count, target int64, finishe
 	e.Helper()
 	got, err := c.State(e.ctx, id)
 	want := driver.CounterState{Count: count, Target: target, Finished: finished}
-	if e.try(err, "State(%s)", short(id)) && got != want {
-		e.Errorf("State(%s) = %+v, want %+v", short(id), got, want)
-	}
+	e.errorIf(e.try(err, "State(%s)", short(id)) && got != want, "State(%s) = %+v, want %+v", short(id), got, want)
 }
 
 func (e *env) count(c counterEnds, id, ref string, n int64) {
@@ -91,9 +89,7 @@ func (e *env) wantFinished(c counterEnds, want ...driver.CounterFinished) {
 		})
 	}
 	for i := range min(len(got), len(want)) {
-		if got[i] != want[i] {
-			e.Errorf("finish %d is %+v, want %+v", i, got[i], want[i])
-		}
+		e.errorIf(got[i] != want[i], "finish %d is %+v, want %+v", i, got[i], want[i])
 	}
 	for _, f := range got[min(len(got), len(want)):] {
 		e.Errorf("a finish too many: %+v", f)

@@ -64,21 +64,13 @@ func collected(c driver.Receiver[driver.Record]) queue[driver.Record] {
 func wantRecord(e *env, r driver.Record, want driver.Commit) {
 	const log = "Test.Log"
 	e.Helper()
-	if r.Err != nil || r.Raw != nil {
-		e.Errorf("the record of commit %d of %s could not be decoded: %v", want.SequenceNr, short(want.Stream), r.Err)
-	}
-	if r.Log != log || r.Stream != want.Stream || r.SequenceNr != want.SequenceNr {
-		e.Errorf("got a record of commit %d of %s in %q, want %d of %s in %q", r.SequenceNr, short(r.Stream), r.Log, want.SequenceNr, short(want.Stream), log)
-	}
+	e.errorIf(r.Err != nil || r.Raw != nil, "the record of commit %d of %s could not be decoded: %v", want.SequenceNr, short(want.Stream), r.Err)
+	e.errorIf(r.Log != log || r.Stream != want.Stream || r.SequenceNr != want.SequenceNr, "got a record of commit %d of %s in %q, want %d of %s in %q", r.SequenceNr, short(r.Stream), r.Log, want.SequenceNr, short(want.Stream), log)
 	if r.Commit == nil {
 		return // it did not travel along
 	}
-	if d := diffCommit(*r.Commit, want, allowSnapshots); d != "" {
-		e.Errorf("the record's commit: %s", d)
-	}
-	if r.Commit.RecordedAt.IsZero() {
-		e.Errorf("the record's commit has no RecordedAt")
-	}
+	e.noDiff(diffCommit(*r.Commit, want, allowSnapshots), "the record's commit")
+	e.errorIf(r.Commit.RecordedAt.IsZero(), "the record's commit has no RecordedAt")
 }
 
 func aNewConsumerStartsAtTheFirstCommit(e *env) {
@@ -289,9 +281,7 @@ func wantStreams(e *env, c driver.Receiver[driver.Record], ids []string) {
 		got[p.group] = true
 	}
 	for _, id := range ids {
-		if !got[id] {
-			e.Errorf("no record of the stream %s was delivered", short(id))
-		}
+		e.errorIf(!got[id], "no record of the stream %s was delivered", short(id))
 	}
 }
 

@@ -98,9 +98,7 @@ func (e *env) fill(l driver.EventLog, stream string, from, to uint64) []driver.C
 func (e *env) read(l driver.EventLog, stream string, after uint64) []driver.Commit {
 	e.Helper()
 	cs, err := collect(e, l.Read(e.ctx, stream, after))
-	if err != nil {
-		e.Errorf("read %s after %d: %v", short(stream), after, err)
-	}
+	e.errorIf(err != nil, "read %s after %d: %v", short(stream), after, err)
 	return cs
 }
 
@@ -194,16 +192,12 @@ func diffCommits(got, want []driver.Commit, s snapshots) string {
 // wantStream checks what Read and Load say of a stream without snapshots.
 func (e *env) wantStream(l driver.EventLog, stream string, want []driver.Commit) {
 	e.Helper()
-	if d := diffCommits(e.read(l, stream, 0), want, keepSnapshots); d != "" {
-		e.Errorf("Read(%s, 0): %s", short(stream), d)
-	}
+	e.noDiff(diffCommits(e.read(l, stream, 0), want, keepSnapshots), "Read(%s, 0)", short(stream))
 	got, err := l.Load(e.ctx, stream, 1)
 	if !e.try(err, "Load(%s)", short(stream)) {
 		return
 	}
-	if d := diffCommits(got, want, keepSnapshots); d != "" {
-		e.Errorf("Load(%s): %s", short(stream), d)
-	}
+	e.noDiff(diffCommits(got, want, keepSnapshots), "Load(%s)", short(stream))
 }
 
 // scanAll reads all segments and checks that a stream lies in one of them and
@@ -214,9 +208,7 @@ func (e *env) scanAll(l driver.EventLog, segments int) map[string][]driver.Commi
 	where := map[string]int{}
 	for seg := range segments {
 		cs, err := collect(e, l.Scan(e.ctx, seg, segments))
-		if err != nil {
-			e.Errorf("Scan(%d, %d): %v", seg, segments, err)
-		}
+		e.errorIf(err != nil, "Scan(%d, %d): %v", seg, segments, err)
 		for _, c := range cs {
 			if at, ok := where[c.Stream]; ok && at != seg {
 				e.Errorf("of %d segments stream %s lies in %d and %d", segments, short(c.Stream), at, seg)
@@ -276,12 +268,8 @@ func wantWinner(e *env, err error, winner driver.Commit, what string) {
 		e.Errorf("%s: got %v, want a *ConflictError", what, err)
 		return
 	}
-	if d := diffCommit(conflict.Winner, winner, keepSnapshots); d != "" {
-		e.Errorf("%s: the winner: %s", what, d)
-	}
-	if conflict.Winner.RecordedAt.IsZero() {
-		e.Errorf("%s: the winner has no RecordedAt: it is not the stored commit", what)
-	}
+	e.noDiff(diffCommit(conflict.Winner, winner, keepSnapshots), "%s: the winner", what)
+	e.errorIf(conflict.Winner.RecordedAt.IsZero(), "%s: the winner has no RecordedAt: it is not the stored commit", what)
 }
 
 func conflictCarriesTheWinner(e *env) {
@@ -325,9 +313,7 @@ func commitsAreNeverChanged(e *env) {
 		wantWinner(e, l.Append(e.ctx, commitOf("s", c.SequenceNr, "intruder")), c, "append of another commit")
 	}
 	e.wantStream(l, "s", want)
-	if d := diffCommits(e.scanAll(l, 1)["s"], want, keepSnapshots); d != "" {
-		e.Errorf("Scan: %s", d)
-	}
+	e.noDiff(diffCommits(e.scanAll(l, 1)["s"], want, keepSnapshots), "Scan")
 }
 
 func acknowledgedAppendsAreReadBackAtOnce(e *env) {
@@ -351,9 +337,7 @@ func acknowledgedAppendsAreReadBackAtOnce(e *env) {
 				return
 			}
 		}
-		if d := diffCommits(e.scanAll(other, 1)[stream], want, keepSnapshots); d != "" {
-			e.Errorf("Scan of %s: %s", stream, d)
-		}
+		e.noDiff(diffCommits(e.scanAll(other, 1)[stream], want, keepSnapshots), "Scan of %s", stream)
 	})
 }
 
@@ -364,9 +348,7 @@ func readIsAscendingWithoutGaps(e *env) {
 	e.fill(l, "t", 1, 3)
 	for after := uint64(0); after <= 13; after++ {
 		want := all[min(after, 12):]
-		if d := diffCommits(e.read(l, "s", after), want, keepSnapshots); d != "" {
-			e.Errorf("Read(s, %d): %s", after, d)
-		}
+		e.noDiff(diffCommits(e.read(l, "s", after), want, keepSnapshots), "Read(s, %d)", after)
 	}
 	for _, after := range []uint64{math.MaxInt32, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64} {
 		if got := e.read(l, "s", after); len(got) != 0 {
@@ -404,9 +386,7 @@ func anEmptyStreamReadsAsEmpty(e *env) {
 			e.Errorf("Read(%q) yields %d commits, want none", stream, len(got))
 		}
 		got, err := l.Load(e.ctx, stream, 1)
-		if err != nil || got != nil {
-			e.Errorf("Load(%q) = %v, %v, want nil, nil", stream, got, err)
-		}
+		e.errorIf(err != nil || got != nil, "Load(%q) = %v, %v, want nil, nil", stream, got, err)
 	}
 	check("nobody")
 	for segments := 1; segments <= 4; segments++ {
@@ -434,9 +414,7 @@ func (e *env) wantLoad(l driver.EventLog, stream string, foldVersion int, all []
 		return
 	}
 	if s := all[start].Snapshot; s != nil && s.FoldVersion == foldVersion {
-		if d := diffCommit(got[0], all[start], keepSnapshots); d != "" {
-			e.Errorf("Load(%q, %d): the snapshot to start from: %s", stream, foldVersion, d)
-		}
+		e.noDiff(diffCommit(got[0], all[start], keepSnapshots), "Load(%q, %d): the snapshot to start from", stream, foldVersion)
 	}
 }
 
@@ -454,12 +432,8 @@ func loadStartsAtTheNewestMatchingSnapshot(e *env) {
 		all = append(all, c)
 		e.wantLoad(l, "s", 7, all, start)
 	}
-	if d := diffCommits(e.read(l, "s", 0), all, keepSnapshots); d != "" {
-		e.Errorf("Read of a stream with snapshots: %s", d)
-	}
-	if d := diffCommits(e.scanAll(l, 1)["s"], all, keepSnapshots); d != "" {
-		e.Errorf("Scan of a stream with snapshots: %s", d)
-	}
+	e.noDiff(diffCommits(e.read(l, "s", 0), all, keepSnapshots), "Read of a stream with snapshots")
+	e.noDiff(diffCommits(e.scanAll(l, 1)["s"], all, keepSnapshots), "Scan of a stream with snapshots")
 	// A snapshot on every commit, the first one included.
 	var each []driver.Commit
 	for n := uint64(1); n <= 3; n++ {
@@ -508,9 +482,7 @@ func loadNeverSkipsCommits(e *env) {
 			return false
 		}
 		if len(cs) == 0 {
-			if before > 0 {
-				e.Errorf("Load beside a writer returned nothing, %d commits were stored before", before)
-			}
+			e.errorIf(before > 0, "Load beside a writer returned nothing, %d commits were stored before", before)
 			return before == 0
 		}
 		first := cs[0]
@@ -518,9 +490,7 @@ func loadNeverSkipsCommits(e *env) {
 			e.Errorf("Load starts at commit %d without a usable snapshot", first.SequenceNr)
 		}
 		for i, c := range cs {
-			if c.SequenceNr != first.SequenceNr+uint64(i) {
-				e.Errorf("Load yields commit %d, want commit %d", c.SequenceNr, first.SequenceNr+uint64(i))
-			}
+			e.errorIf(c.SequenceNr != first.SequenceNr+uint64(i), "Load yields commit %d, want commit %d", c.SequenceNr, first.SequenceNr+uint64(i))
 		}
 		if end := cs[len(cs)-1].SequenceNr; end < before {
 			e.Errorf("Load ends at commit %d, %d were stored before", end, before)
@@ -546,13 +516,9 @@ func scanYieldsEveryStreamInOneSegment(e *env) {
 	}
 	for segments := 1; segments <= 4; segments++ {
 		got := e.scanAll(l, segments)
-		if len(got) != len(want) {
-			e.Errorf("Scan in %d segments yields %d streams, want %d", segments, len(got), len(want))
-		}
+		e.errorIf(len(got) != len(want), "Scan in %d segments yields %d streams, want %d", segments, len(got), len(want))
 		for stream, cs := range want {
-			if d := diffCommits(got[stream], cs, keepSnapshots); d != "" {
-				e.Errorf("Scan in %d segments: %s: %s", segments, stream, d)
-			}
+			e.noDiff(diffCommits(got[stream], cs, keepSnapshots), "Scan in %d segments: %s", segments, stream)
 		}
 	}
 }
@@ -593,9 +559,7 @@ func scanRefusesASegmentOutsideOfTheRange(e *env) {
 	for _, c := range [][2]int{{-1, 1}, {1, 1}, {4, 4}, {5, 4}, {0, 0}, {0, -1}, {-1, -1}} {
 		got, err := collect(e, l.Scan(e.ctx, c[0], c[1]))
 		e.wantClass(err, driver.ErrInvalid, "Scan(%d, %d)", c[0], c[1])
-		if len(got) != 0 {
-			e.Errorf("Scan(%d, %d) yields %d commits, want none", c[0], c[1], len(got))
-		}
+		e.errorIf(len(got) != 0, "Scan(%d, %d) yields %d commits, want none", c[0], c[1], len(got))
 	}
 }
 
@@ -611,12 +575,8 @@ func longStreamsAreWhole(e *env) {
 		all = append(all, c)
 	}
 	e.wantStream(l, "long", all)
-	if d := diffCommits(e.scanAll(l, 3)["long"], all, keepSnapshots); d != "" {
-		e.Errorf("Scan: %s", d)
-	}
-	if d := diffCommits(e.read(l, "long", 99), all[99:], keepSnapshots); d != "" {
-		e.Errorf("Read(long, 99): %s", d)
-	}
+	e.noDiff(diffCommits(e.scanAll(l, 3)["long"], all, keepSnapshots), "Scan")
+	e.noDiff(diffCommits(e.read(l, "long", 99), all[99:], keepSnapshots), "Read(long, 99)")
 }
 
 // oddJSON are valid texts that an encoder would write in another way.
@@ -653,12 +613,8 @@ func payloadsAreKeptByteForByte(e *env) {
 		all = append(all, c)
 		e.wantLoad(l, "odd", 1, all, i)
 	}
-	if d := diffCommits(e.read(l, "odd", 0), all, keepSnapshots); d != "" {
-		e.Errorf("Read: %s", d)
-	}
-	if d := diffCommits(e.scanAll(l, 1)["odd"], all, keepSnapshots); d != "" {
-		e.Errorf("Scan: %s", d)
-	}
+	e.noDiff(diffCommits(e.read(l, "odd", 0), all, keepSnapshots), "Read")
+	e.noDiff(diffCommits(e.scanAll(l, 1)["odd"], all, keepSnapshots), "Scan")
 	last := all[len(all)-1]
 	wantWinner(e, l.Append(e.ctx, commitOf("odd", last.SequenceNr, "loser")), last, "append at a taken number")
 }
@@ -688,12 +644,8 @@ func everythingOfACommitIsKept(e *env) {
 	}
 	e.must(l.Append(e.ctx, c), "append")
 	e.wantLoad(l, "s", 12, []driver.Commit{c}, 0)
-	if d := diffCommits(e.read(l, "s", 0), []driver.Commit{c}, keepSnapshots); d != "" {
-		e.Errorf("Read: %s", d)
-	}
-	if d := diffCommits(e.scanAll(l, 1)["s"], []driver.Commit{c}, keepSnapshots); d != "" {
-		e.Errorf("Scan: %s", d)
-	}
+	e.noDiff(diffCommits(e.read(l, "s", 0), []driver.Commit{c}, keepSnapshots), "Read")
+	e.noDiff(diffCommits(e.scanAll(l, 1)["s"], []driver.Commit{c}, keepSnapshots), "Scan")
 	wantWinner(e, l.Append(e.ctx, commitOf("s", 1, "loser")), c, "append at a taken number")
 }
 
@@ -710,22 +662,16 @@ func recordedAtIsTheStoresTime(e *env) {
 			e.Fatalf("got %d commits, want 1", len(got))
 		}
 		at := got[0].RecordedAt
-		if at.Location() != time.UTC {
-			e.Errorf("RecordedAt %v is not in UTC", at)
-		}
+		e.errorIf(at.Location() != time.UTC, "RecordedAt %v is not in UTC", at)
 		// The store may keep whole seconds only, and its clock may be another machine's.
 		slack := time.Second + e.Lag
-		if at.Before(before.Add(-slack)) || at.After(after.Add(slack)) {
-			e.Errorf("RecordedAt = %v, want between %v and %v", at, before, after)
-		}
+		e.errorIf(at.Before(before.Add(-slack)) || at.After(after.Add(slack)), "RecordedAt = %v, want between %v and %v", at, before, after)
 		return at
 	}
 	first := recorded(1)
 	loaded, err := l.Load(e.ctx, "s", 1)
 	e.must(err, "Load")
-	if len(loaded) != 1 || !loaded[0].RecordedAt.Equal(first) {
-		e.Errorf("Load: RecordedAt differs from that of Read, %v", first)
-	}
+	e.errorIf(len(loaded) != 1 || !loaded[0].RecordedAt.Equal(first), "Load: RecordedAt differs from that of Read, %v", first)
 	e.advance(90 * time.Minute)
 	if second := recorded(2); second.Sub(first) < 89*time.Minute {
 		e.Errorf("RecordedAt moved by %v while the clock moved by 90m", second.Sub(first))
@@ -781,13 +727,9 @@ func streamIDsAreKeptApart(e *env) {
 		e.wantStream(l, id, cs)
 	}
 	all := e.scanAll(l, 3)
-	if len(all) != len(want) {
-		e.Errorf("Scan yields %d streams, want %d", len(all), len(want))
-	}
+	e.errorIf(len(all) != len(want), "Scan yields %d streams, want %d", len(all), len(want))
 	for id, cs := range want {
-		if d := diffCommits(all[id], cs, keepSnapshots); d != "" {
-			e.Errorf("Scan: %s: %s", short(id), d)
-		}
+		e.noDiff(diffCommits(all[id], cs, keepSnapshots), "Scan: %s", short(id))
 	}
 }
 
@@ -951,9 +893,7 @@ func commitsAreCopied(e *env) {
 		for _, c := range overwritten {
 			scribble(c)
 		}
-		if d := diffCommits(e.read(l, "s", 0), want, keepSnapshots); d != "" {
-			e.Errorf("after %s was overwritten: %s", what, d)
-		}
+		e.noDiff(diffCommits(e.read(l, "s", 0), want, keepSnapshots), "after %s was overwritten", what)
 		e.wantLoad(l, "s", 1, want, 0)
 	}
 	check("the argument of Append", c)
@@ -983,13 +923,9 @@ func commitsSurviveReopening(e *env) {
 	at := e.read(l, "s", 0)[0].RecordedAt
 	e.reopen()
 	l = e.eventLog("Test.Log")
-	if d := diffCommits(e.read(l, "s", 0), want, keepSnapshots); d != "" {
-		e.Errorf("Read: %s", d)
-	}
+	e.noDiff(diffCommits(e.read(l, "s", 0), want, keepSnapshots), "Read")
 	e.wantLoad(l, "s", 1, want, 2)
-	if d := diffCommits(e.scanAll(l, 2)["s"], want, keepSnapshots); d != "" {
-		e.Errorf("Scan: %s", d)
-	}
+	e.noDiff(diffCommits(e.scanAll(l, 2)["s"], want, keepSnapshots), "Scan")
 	if got := e.read(l, "s", 0); len(got) > 0 && !got[0].RecordedAt.Equal(at) {
 		e.Errorf("RecordedAt = %v, was %v before", got[0].RecordedAt, at)
 	}

@@ -148,10 +148,24 @@ func (e *env) must(err error, format string, args ...any) {
 // must it may be used in any goroutine.
 func (e *env) try(err error, format string, args ...any) bool {
 	e.Helper()
-	if err != nil {
-		e.Errorf("%s: %v", fmt.Sprintf(format, args...), err)
-	}
+	e.errorIf(err != nil, "%s: %v", fmt.Sprintf(format, args...), err)
 	return err == nil
+}
+
+// errorIf fails the property when bad is true.
+func (e *env) errorIf(bad bool, format string, args ...any) {
+	e.Helper()
+	if bad {
+		e.Errorf(format, args...)
+	}
+}
+
+// noDiff fails the property when there is a difference.
+func (e *env) noDiff(diff, format string, args ...any) {
+	e.Helper()
+	if diff != "" {
+		e.Errorf("%s: %s", fmt.Sprintf(format, args...), diff)
+	}
 }
 
 var classes = []error{

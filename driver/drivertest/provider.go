@@ -48,16 +48,10 @@ func limitsAreSet(e *env) {
 	for name, n := range map[string]int{
 		"MaxCommitBytes": l.MaxCommitBytes, "MaxCommandBytes": l.MaxCommandBytes, "MaxRowBytes": l.MaxRowBytes,
 	} {
-		if n < 16<<10 {
-			e.Errorf("%s = %d, want 16 KiB at least", name, n)
-		}
+		e.errorIf(n < 16<<10, "%s = %d, want 16 KiB at least", name, n)
 	}
-	if l.MaxStep < 10 {
-		e.Errorf("MaxStep = %d, want 10 at least", l.MaxStep)
-	}
-	if l.MaxFeedReaders < 0 {
-		e.Errorf("MaxFeedReaders = %d, want 0 or more", l.MaxFeedReaders)
-	}
+	e.errorIf(l.MaxStep < 10, "MaxStep = %d, want 10 at least", l.MaxStep)
+	e.errorIf(l.MaxFeedReaders < 0, "MaxFeedReaders = %d, want 0 or more", l.MaxFeedReaders)
 }
 
 func oneNameIsOneStore(e *env) {
@@ -173,9 +167,7 @@ func closeLosesNoAcknowledgedCall(e *env) {
 		n := stored[i].Load()
 		sent += n
 		got := e.read(l, fmt.Sprintf("s%d", i), 0)
-		if uint64(len(got)) < n || uint64(len(got)) > n+1 {
-			e.Errorf("of s%d %d commits are stored, %d were acknowledged", i, len(got), n)
-		}
+		e.errorIf(uint64(len(got)) < n || uint64(len(got)) > n+1, "of s%d %d commits are stored, %d were acknowledged", i, len(got), n)
 	}
 	if got := drainCommands(e, topic, int(sent)); uint64(len(got)) > sent+writers {
 		e.Errorf("%d commands were delivered, %d were acknowledged", len(got), sent)
@@ -236,9 +228,7 @@ func notified[T any](e *env, n *notices, receiver string, r driver.Receiver[T], 
 		return
 	}
 	ds, _ := receive(e, r, 10)
-	if len(ds) == 0 {
-		e.Errorf("%s was notified before there was something to receive", receiver)
-	}
+	e.errorIf(len(ds) == 0, "%s was notified before there was something to receive", receiver)
 	settle(e, r, false, ds...)
 }
 

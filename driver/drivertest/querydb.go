@@ -185,9 +185,7 @@ func (e *env) agree(method, what string, key driver.Key, one *driver.Row, rows [
 	case one == nil || other == nil:
 		e.Errorf("LoadRow(%s) has the row: %t, %s has it: %t", what, one != nil, method, other != nil)
 	default:
-		if d := diffRow(*other, *one); d != "" {
-			e.Errorf("%s(%s) and LoadRow differ: %s", method, what, d)
-		}
+		e.noDiff(diffRow(*other, *one), "%s(%s) and LoadRow differ", method, what)
 	}
 }
 
@@ -274,9 +272,7 @@ func loadIsAscendingBySubID(e *env) {
 	slices.Sort(subs) // by the bytes of their UTF-8
 	rows, err := db.Load(e.ctx, "id")
 	e.must(err, "Load")
-	if len(rows) != len(subs) {
-		e.Errorf("Load returned %d rows, want %d", len(rows), len(subs))
-	}
+	e.errorIf(len(rows) != len(subs), "Load returned %d rows, want %d", len(rows), len(subs))
 	for i := range min(len(rows), len(subs)) {
 		if rows[i].Sub != subs[i] || rows[i].ID != "id" {
 			e.Fatalf("row %d is %s of %q, want %s", i, short(rows[i].Sub), rows[i].ID, short(subs[i]))
@@ -302,17 +298,11 @@ func loadRowsReturnsEachRowOnce(e *env) {
 	seen := map[driver.Key]bool{}
 	for _, r := range rows {
 		w, ok := want[r.Key]
-		if !ok || seen[r.Key] {
-			e.Errorf("LoadRows returned %s twice or without being asked", short(r.Key.String()))
-		}
+		e.errorIf(!ok || seen[r.Key], "LoadRows returned %s twice or without being asked", short(r.Key.String()))
 		seen[r.Key] = true
-		if !bytes.Equal(r.Data, w.Data) {
-			e.Errorf("LoadRows returned %s for %s, want %s", r.Data, short(r.Key.String()), w.Data)
-		}
+		e.errorIf(!bytes.Equal(r.Data, w.Data), "LoadRows returned %s for %s, want %s", r.Data, short(r.Key.String()), w.Data)
 	}
-	if len(seen) != len(want) {
-		e.Errorf("LoadRows returned %d rows, want %d", len(seen), len(want))
-	}
+	e.errorIf(len(seen) != len(want), "LoadRows returned %d rows, want %d", len(seen), len(want))
 }
 
 func readsSeeEveryWrite(e *env) {
@@ -411,9 +401,7 @@ func badRowsAreRefused(e *env) {
 	for _, b := range rows {
 		for _, w := range []driver.RowWrite{put(b.row), guardedBy(put(b.row), 0)} {
 			err := e.write(db, put(lineOf("step", "s", 1)), w)
-			if e.wantClass(err, driver.ErrInvalid, "Apply with %s, guarded %t", b.name, w.Guard) && !strings.Contains(err.Error(), b.field) {
-				e.Errorf("Apply with %s: the error %q does not name the field %q", b.name, err, b.field)
-			}
+			e.errorIf(e.wantClass(err, driver.ErrInvalid, "Apply with %s, guarded %t", b.name, w.Guard) && !strings.Contains(err.Error(), b.field), "Apply with %s: the error %q does not name the field %q", b.name, err, b.field)
 		}
 	}
 	if rows, err := db.Load(e.ctx, "id"); err != nil || rows != nil {
@@ -452,9 +440,7 @@ func rowsUpToTheLimitAreStored(e *env) {
 	}
 	rows, err := db.Load(e.ctx, "id") // more than a page of 1 MB
 	e.must(err, "Load")
-	if len(rows) != 5 {
-		e.Errorf("Load returned %d rows, want 5", len(rows))
-	}
+	e.errorIf(len(rows) != 5, "Load returned %d rows, want 5", len(rows))
 	for i, r := range rows {
 		if want := big(string(rune('a' + i))); r.Key != want.Key || !bytes.Equal(r.Data, want.Data) {
 			e.Errorf("row %d is %s with %d bytes, want %s with %d", i, short(r.Key.String()), len(r.Data), short(want.Key.String()), len(want.Data))
@@ -493,9 +479,7 @@ func (e *env) revision(db driver.QueryDb, id string) uint64 {
 	e.Helper()
 	r, err := db.LoadRow(e.ctx, driver.Key{ID: id})
 	e.must(err, "LoadRow(%s)", id)
-	if r.Revision == 0 {
-		e.Errorf("%s has the revision 0, want 1 at least", id)
-	}
+	e.errorIf(r.Revision == 0, "%s has the revision 0, want 1 at least", id)
 	return r.Revision
 }
 
@@ -566,9 +550,7 @@ func revisionsAreNotReusedAfterExpiry(e *env) {
 		for range 3 {
 			write()
 			rev := e.revision(db, "id")
-			if seen[rev] {
-				e.Errorf("the revision %d was used again after the row had expired and %s", rev, name)
-			}
+			e.errorIf(seen[rev], "the revision %d was used again after the row had expired and %s", rev, name)
 			seen[rev] = true
 		}
 		r := numbered("id", 1)
@@ -588,9 +570,7 @@ func revisionsAreNotReusedAfterReopening(e *env) {
 		for range 4 {
 			e.save(db, numbered("id", 1))
 			rev := e.revision(db, "id")
-			if seen[rev] {
-				e.Errorf("the revision %d was used again after reopening %d times", rev, round)
-			}
+			e.errorIf(seen[rev], "the revision %d was used again after reopening %d times", rev, round)
 			seen[rev] = true
 		}
 		e.delete(db, driver.Key{ID: "id"})

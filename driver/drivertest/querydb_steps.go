@@ -265,9 +265,7 @@ func noReaderSeesAPartOfAStep(e *env) {
 			seen := 0
 			for i, f := range order {
 				n := f()
-				if n < seen {
-					e.Errorf("a reader saw step %d and then, at place %d, step %d", seen, i, n)
-				}
+				e.errorIf(n < seen, "a reader saw step %d and then, at place %d, step %d", seen, i, n)
 				seen = n
 			}
 			return !e.Failed()

@@ -475,9 +475,7 @@ func pagesNeitherSkipNorRepeat(e *env) {
 	// A scan without an order has one order for all pages, whatever their size.
 	first, diff := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), len(byPrice))
 	again, diff2 := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), 7)
-	if diff != "" || diff2 != "" {
-		e.Errorf("Scan: %s %s", diff, diff2)
-	}
+	e.errorIf(diff != "" || diff2 != "", "Scan: %s %s", diff, diff2)
 	if d := diffNames(names(again), names(first)); d != "" && e.Lag == 0 {
 		e.Errorf("Scan in pages of 7 has another order than in one page: %s", d)
 	}
@@ -928,16 +926,12 @@ func limitBoundsTheResultAfterFiltering(e *env) {
 		"ordered Scan": e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}),
 	} {
 		p, err := page(0, "")
-		if err != nil || len(p.Rows) != 100 || p.Cursor == "" {
-			e.Errorf("%s with limit 0 returned %d rows, cursor %q, %v, want 100 and a cursor", name, len(p.Rows), p.Cursor, err)
-		}
+		e.errorIf(err != nil || len(p.Rows) != 100 || p.Cursor == "", "%s with limit 0 returned %d rows, cursor %q, %v, want 100 and a cursor", name, len(p.Rows), p.Cursor, err)
 	}
 	// A page is empty only when nothing matches.
 	none := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{"never"}}}
 	p, err := q.Scan(e.ctx, driver.Scan{ReadModel: goods.Name, Filters: none, Limit: 1})
-	if err != nil || len(p.Rows) != 0 || p.Cursor != "" {
-		e.Errorf("a scan that matches nothing = %d rows, cursor %q, %v, want an empty last page", len(p.Rows), p.Cursor, err)
-	}
+	e.errorIf(err != nil || len(p.Rows) != 0 || p.Cursor != "", "a scan that matches nothing = %d rows, cursor %q, %v, want an empty last page", len(p.Rows), p.Cursor, err)
 }
 
 func writesBetweenPagesDisturbNoOtherRow(e *env) {
@@ -977,9 +971,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 		for n := 0; ; n++ {
 			p, err := page(4, cursor)
 			e.must(err, "%s, page %d", name, n)
-			if len(p.Rows) > 4 {
-				e.Errorf("%s: page %d has %d rows, the limit is 4", name, n, len(p.Rows))
-			}
+			e.errorIf(len(p.Rows) > 4, "%s: page %d has %d rows, the limit is 4", name, n, len(p.Rows))
 			for _, got := range names(p.Rows) {
 				if _, ok := stable[got]; ok {
 					stable[got]++
@@ -1010,9 +1002,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 			e.save(db, lineData("id", "300", fmt.Sprintf(`,"shop":"s","price":%d,"color":"red"`, n%2*1000)))
 		}
 		for id, times := range stable {
-			if times != 1 {
-				e.Errorf("%s: the row %s was returned %d times, want once", name, id, times)
-			}
+			e.errorIf(times != 1, "%s: the row %s was returned %d times, want once", name, id, times)
 		}
 	}
 }
@@ -1051,9 +1041,7 @@ func writesBesideAQueryDisturbNoOtherRow(e *env) {
 					cursor = p.Cursor
 				}
 				for _, id := range stable {
-					if seen[id] != 1 {
-						e.Errorf("%s beside a writer in pages of %d: the row %s was returned %d times, want once", name, limit, id, seen[id])
-					}
+					e.errorIf(seen[id] != 1, "%s beside a writer in pages of %d: the row %s was returned %d times, want once", name, limit, id, seen[id])
 				}
 				return !e.Failed()
 			}

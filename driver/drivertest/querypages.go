@@ -156,9 +156,7 @@ func everyRowHasACursor(e *env) {
 		}
 	}
 	p, err := q.Query(e.ctx, driver.Query{ReadModel: goods.Name, Value: "nobody"})
-	if err != nil || len(p.Cursors) != 0 {
-		e.Errorf("a query of nothing = %d cursors, %v, want none", len(p.Cursors), err)
-	}
+	e.errorIf(err != nil || len(p.Cursors) != 0, "a query of nothing = %d cursors, %v, want none", len(p.Cursors), err)
 }
 
 func cursorsLeadBackwards(e *env) {

@@ -67,16 +67,10 @@ func receive[T any](e *env, r driver.Receiver[T], max int) ([]driver.Delivery[T]
 	if !e.try(err, "Receive(%d)", max) {
 		return nil, time.Time{}
 	}
-	if len(b.Deliveries) > max {
-		e.Errorf("Receive(%d) returned %d deliveries", max, len(b.Deliveries))
-	}
-	if len(b.Deliveries) > 0 && !b.Next.IsZero() {
-		e.Errorf("Next = %v on a batch that is not empty", b.Next)
-	}
+	e.errorIf(len(b.Deliveries) > max, "Receive(%d) returned %d deliveries", max, len(b.Deliveries))
+	e.errorIf(len(b.Deliveries) > 0 && !b.Next.IsZero(), "Next = %v on a batch that is not empty", b.Next)
 	for _, d := range b.Deliveries {
-		if d.Attempt < 1 {
-			e.Errorf("delivery %q has Attempt %d, want 1 or more", d.ID, d.Attempt)
-		}
+		e.errorIf(d.Attempt < 1, "delivery %q has Attempt %d, want 1 or more", d.ID, d.Attempt)
 	}
 	return b.Deliveries, b.Next
 }
@@ -133,9 +127,7 @@ func drain[T any](e *env, q queue[T], n int) []place {
 		for _, d := range ds {
 			p := q.place(d.Message)
 			if seen[p] {
-				if !q.repeats {
-					e.Errorf("message %d of %s was redelivered after it was settled", p.n, short(p.group))
-				}
+				e.errorIf(!q.repeats, "message %d of %s was redelivered after it was settled", p.n, short(p.group))
 				continue
 			}
 			seen[p] = true
@@ -180,33 +172,23 @@ func inOrder(e *env, got []place, groups, each int) {
 	e.Helper()
 	last := map[string]int{}
 	for _, p := range got {
-		if p.n != last[p.group]+1 {
-			e.Errorf("of the group %s message %d was delivered, want message %d", short(p.group), p.n, last[p.group]+1)
-		}
+		e.errorIf(p.n != last[p.group]+1, "of the group %s message %d was delivered, want message %d", short(p.group), p.n, last[p.group]+1)
 		last[p.group] = p.n
 	}
-	if len(last) != groups {
-		e.Errorf("messages of %d groups were delivered, want %d", len(last), groups)
-	}
+	e.errorIf(len(last) != groups, "messages of %d groups were delivered, want %d", len(last), groups)
 	for g, n := range last {
-		if n != each {
-			e.Errorf("of %s the last message was %d, want %d", short(g), n, each)
-		}
+		e.errorIf(n != each, "of %s the last message was %d, want %d", short(g), n, each)
 	}
 }
 
 func anEmptyReceiverDeliversNothing[T any](e *env, q queue[T]) {
 	ds, next := receive(e, q.Receiver, 10)
-	if len(ds) != 0 || !next.IsZero() {
-		e.Errorf("Receive returned %d deliveries and Next %v, want none and zero", len(ds), next)
-	}
+	e.errorIf(len(ds) != 0 || !next.IsZero(), "Receive returned %d deliveries and Next %v, want none and zero", len(ds), next)
 	e.must(q.Settle(e.ctx, nil), "Settle of nothing")
 	q.put("g", 1)
 	drain(e, q, 1)
 	ds, next = receive(e, q.Receiver, 10)
-	if len(ds) != 0 || !next.IsZero() {
-		e.Errorf("after all was settled Receive returned %d deliveries and Next %v, want none and zero", len(ds), next)
-	}
+	e.errorIf(len(ds) != 0 || !next.IsZero(), "after all was settled Receive returned %d deliveries and Next %v, want none and zero", len(ds), next)
 }
 
 func settledMessagesAreNotRedelivered[T any](e *env, q queue[T]) {
@@ -233,9 +215,7 @@ func maxBoundsABatch[T any](e *env, q queue[T]) {
 			return len(ds) > 0, false
 		})
 	}
-	if got < 4 {
-		e.Errorf("got %d deliveries of 7, want 4 at least", got)
-	}
+	e.errorIf(got < 4, "got %d deliveries of 7, want 4 at least", got)
 }
 
 func deliveryIDsAreUnique[T any](e *env, q queue[T]) {
@@ -247,15 +227,11 @@ func deliveryIDsAreUnique[T any](e *env, q queue[T]) {
 	seen := map[string]bool{}
 	groups := map[string]bool{}
 	for _, d := range ds {
-		if d.ID == "" || seen[d.ID] {
-			e.Errorf("the delivery id %q is empty or that of another unsettled delivery", d.ID)
-		}
+		e.errorIf(d.ID == "" || seen[d.ID], "the delivery id %q is empty or that of another unsettled delivery", d.ID)
 		seen[d.ID] = true
 		groups[q.place(d.Message).group] = true
 	}
-	if len(groups) != n {
-		e.Errorf("got messages of %d groups, want %d", len(groups), n)
-	}
+	e.errorIf(len(groups) != n, "got messages of %d groups, want %d", len(groups), n)
 	// Results are matched by id: settle shuffled, one of them with a retry.
 	ss := make([]driver.Settlement, n)
 	for i, d := range ds {
@@ -271,9 +247,7 @@ func deliveryIDsAreUnique[T any](e *env, q queue[T]) {
 		for _, d := range ds {
 			p := q.place(d.Message)
 			found = found || p == again
-			if p != again && !q.repeats {
-				e.Errorf("after shuffled settlements %v was redelivered, want %v", p, again)
-			}
+			e.errorIf(p != again && !q.repeats, "after shuffled settlements %v was redelivered, want %v", p, again)
 			settle(e, q.Receiver, false, d)
 		}
 		return found, false
@@ -297,9 +271,7 @@ func retriedMessagesAreRedelivered[T any](e *env, q queue[T]) {
 	q.put("g2", 1)
 	first := take(e, q.Receiver, 2)
 	for _, d := range first {
-		if d.Attempt != 1 {
-			e.Errorf("the first delivery has Attempt %d, want 1", d.Attempt)
-		}
+		e.errorIf(d.Attempt != 1, "the first delivery has Attempt %d, want 1", d.Attempt)
 	}
 	settle(e, q.Receiver, true, first[0])
 	settle(e, q.Receiver, false, first[1])
@@ -311,16 +283,12 @@ func retriedMessagesAreRedelivered[T any](e *env, q queue[T]) {
 			for _, d := range ds {
 				p := q.place(d.Message)
 				if p != want {
-					if !q.repeats {
-						e.Errorf("message %v was delivered, only %v was retried", p, want)
-					}
+					e.errorIf(!q.repeats, "message %v was delivered, only %v was retried", p, want)
 					settle(e, q.Receiver, false, d)
 					continue
 				}
 				found = true
-				if d.Attempt < 2 {
-					e.Errorf("delivery %d has Attempt %d, want 2 or more", attempt, d.Attempt)
-				}
+				e.errorIf(d.Attempt < 2, "delivery %d has Attempt %d, want 2 or more", attempt, d.Attempt)
 				settle(e, q.Receiver, attempt < 6, d)
 			}
 			return found, false
@@ -423,9 +391,7 @@ func leasesExpire[T any](e *env, q queue[T]) {
 	e.advance(25 * time.Hour) // longer than any lease
 	settle(e, q.Receiver, false, first)
 	second := take(e, q.Receiver, 1)[0]
-	if q.place(second.Message) != q.place(first.Message) {
-		e.Errorf("%v was delivered, want %v", q.place(second.Message), q.place(first.Message))
-	}
+	e.errorIf(q.place(second.Message) != q.place(first.Message), "%v was delivered, want %v", q.place(second.Message), q.place(first.Message))
 	settle(e, q.Receiver, false, first) // the expired lease, while there is a new one
 	nothing(e, q, "while it is leased again")
 	settle(e, q.Receiver, true, second)
@@ -554,9 +520,7 @@ func unsettledMessagesSurviveReopening[T any](e *env, opened func(*env) queue[T]
 		}
 		return n == 3, len(ds) > 0
 	})
-	if got["settled"] && !q.repeats {
-		e.Errorf("a settled message was redelivered after reopening")
-	}
+	e.errorIf(got["settled"] && !q.repeats, "a settled message was redelivered after reopening")
 	if e.Advance != nil {
 		e.Advance(time.Hour)
 		e.poll("the message that waited", func() (bool, bool) {
@@ -673,17 +637,13 @@ func onlyTheFirstRetryOfAGroupIsAnAttempt[T any](e *env, q queue[T]) {
 	for round := 1; round <= 4; round++ {
 		ds := batch(e, q.Receiver, 10)
 		first := ds[0].Attempt
-		if e.Lag == 0 && first != round {
-			e.Errorf("delivery %d of the first message has Attempt %d, want %d", round, first, round)
-		}
+		e.errorIf(e.Lag == 0 && first != round, "delivery %d of the first message has Attempt %d, want %d", round, first, round)
 		for _, d := range ds[1:] {
 			most := first // of a queue that counts deliveries
 			if e.Lag == 0 {
 				most = 1
 			}
-			if d.Attempt > most {
-				e.Errorf("%v, retried %d times behind the first message of its group, has Attempt %d, want %d at most", q.place(d.Message), round-1, d.Attempt, most)
-			}
+			e.errorIf(d.Attempt > most, "%v, retried %d times behind the first message of its group, has Attempt %d, want %d at most", q.place(d.Message), round-1, d.Attempt, most)
 		}
 		settle(e, q.Receiver, true, ds...)
 	}

@@ -152,14 +152,10 @@ func changesAreWhole(e *env) {
 		r.Data = []byte(" " + string(r.Data[:len(r.Data)-1]) + ` , "odd":"<&>` + "\u2028" + `" } `)
 		e.save(db, r)
 		c := l.want(driver.Added, r.Key, string(r.Data))
-		if c.ReadModel != subTable.Name {
-			e.Errorf("the change is of the read model %q, want %q", c.ReadModel, subTable.Name)
-		}
+		e.errorIf(c.ReadModel != subTable.Name, "the change is of the read model %q, want %q", c.ReadModel, subTable.Name)
 		stored, err := db.LoadRow(e.ctx, r.Key)
 		e.must(err, "LoadRow")
-		if c.Revision != stored.Revision {
-			e.Errorf("the change has revision %d, the row %d", c.Revision, stored.Revision)
-		}
+		e.errorIf(c.Revision != stored.Revision, "the change has revision %d, the row %d", c.Revision, stored.Revision)
 	}
 }
 
@@ -273,13 +269,9 @@ func changesOfARowComeInOrder(e *env) {
 		counts[c.ID]++
 		switch c.Kind {
 		case driver.Added:
-			if there[c.ID] {
-				e.Errorf("%s is Added though it was there", c.ID)
-			}
+			e.errorIf(there[c.ID], "%s is Added though it was there", c.ID)
 		case driver.Updated, driver.Removed:
-			if !there[c.ID] {
-				e.Errorf("%s is %s though it was not there", c.ID, c.Kind)
-			}
+			e.errorIf(!there[c.ID], "%s is %s though it was not there", c.ID, c.Kind)
 		default:
 			e.Errorf("unknown kind of change %q", c.Kind)
 		}
@@ -313,9 +305,7 @@ func everySubscriberGetsEveryChange(e *env) {
 		for range 50 {
 			got[l.next().ID]++
 		}
-		if len(got) != 50 {
-			e.Errorf("a subscriber got changes of %d rows, want 50", len(got))
-		}
+		e.errorIf(len(got) != 50, "a subscriber got changes of %d rows, want 50", len(got))
 	}
 	one.cancel()
 	if err := <-one.ended; err != nil {
@@ -338,9 +328,7 @@ func aSubscriptionBeginsWhenItIsMade(e *env) {
 		if c.ID == "before" && e.Lag > 0 {
 			continue // a change from before may still be on its way
 		}
-		if c.ID != "a" {
-			e.Errorf("got a change of %q, made before the subscription", c.ID)
-		}
+		e.errorIf(c.ID != "a", "got a change of %q, made before the subscription", c.ID)
 		break
 	}
 }
@@ -444,9 +432,7 @@ func aSubscriberMayStopListening(e *env) {
 	e.save(db, numbered("a", 1))
 	for c, err := range seq {
 		e.must(err, "the first change")
-		if c.ID != "a" {
-			e.Errorf("got a change of %q, want a", c.ID)
-		}
+		e.errorIf(c.ID != "a", "got a change of %q, want a", c.ID)
 		break
 	}
 	for n := range 200 {

@@ -65,9 +65,7 @@ func (e *env) wantWatermark(c driver.Watermarks, stream driver.StreamKey, at uin
 	e.Helper()
 	want := driver.Watermark{SequenceNr: at, Blocked: blocked}
 	got, err := c.Watermark(e.ctx, stream)
-	if e.try(err, "Watermark(%s)", short(stream.Stream)) && got != want {
-		e.Errorf("Watermark(%s) = %+v, want %+v", short(stream.Stream), got, want)
-	}
+	e.errorIf(e.try(err, "Watermark(%s)", short(stream.Stream)) && got != want, "Watermark(%s) = %+v, want %+v", short(stream.Stream), got, want)
 	many, err := c.Watermarks(e.ctx, []driver.StreamKey{stream})
 	if e.try(err, "Watermarks(%s)", short(stream.Stream)) && many[stream] != want {
 		e.Errorf("Watermarks(%s) = %+v, want %+v", short(stream.Stream), many[stream], want)
@@ -239,9 +237,7 @@ func watermarksHasEveryKey(e *env, c driver.Watermarks) {
 	e.must(c.Block(e.ctx, streamKey("s7"), 7), "Block")
 	got, err := c.Watermarks(e.ctx, append(keys, keys[:5]...)) // repeated keys do no harm
 	e.must(err, "Watermarks")
-	if len(got) != len(keys) {
-		e.Errorf("Watermarks of %d keys has %d entries", len(keys), len(got))
-	}
+	e.errorIf(len(got) != len(keys), "Watermarks of %d keys has %d entries", len(keys), len(got))
 	for i, k := range keys {
 		want := driver.Watermark{SequenceNr: uint64(i), Blocked: i == 7}
 		if i%3 == 0 {
@@ -252,9 +248,7 @@ func watermarksHasEveryKey(e *env, c driver.Watermarks) {
 		}
 	}
 	got, err = c.Watermarks(e.ctx, nil)
-	if err != nil || len(got) != 0 {
-		e.Errorf("Watermarks of no keys = %v, %v, want none", got, err)
-	}
+	e.errorIf(err != nil || len(got) != 0, "Watermarks of no keys = %v, %v, want none", got, err)
 }
 
 func watermarksOfStreamsAreKeptApart(e *env, c driver.Watermarks) {
