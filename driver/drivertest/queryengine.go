@@ -163,7 +163,7 @@ func (e *env) wantIDs(q driver.QueryEngine, query driver.Query, want ...string) 
 func (e *env) wantScanIDs(q driver.QueryEngine, scan driver.Scan, want ...string) {
 	e.Helper()
 	slices.Sort(want)
-	e.settled(describeScan(scan), func() string {
+	e.settled(describe(scan), func() string {
 		rows, diff := walk(e.scanPages(q, scan), scan.Limit)
 		if diff != "" {
 			return diff
@@ -174,24 +174,10 @@ func (e *env) wantScanIDs(q driver.QueryEngine, scan driver.Scan, want ...string
 	})
 }
 
-func describe(q driver.Query) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Query(%s", q.ReadModel)
-	if q.Index != "" {
-		b.WriteString("." + q.Index)
-	}
-	fmt.Fprintf(&b, " = %v", q.Value)
-	if q.Sort != nil {
-		fmt.Fprintf(&b, ", sort %s %v", q.Sort.Comparator, q.Sort.Values)
-	}
-	for _, f := range q.Filters {
-		fmt.Fprintf(&b, ", %s %s %v", f.Field, f.Comparator, f.Values)
-	}
-	if q.Descending {
-		b.WriteString(", descending")
-	}
-	fmt.Fprintf(&b, ", limit %d)", q.Limit)
-	return b.String()
+// describe names a query or a scan by all that it asks for.
+func describe(q any) string {
+	text, _ := json.Marshal(q) // it has strings, numbers and booleans only
+	return strings.TrimPrefix(fmt.Sprintf("%T", q), "driver.") + string(text)
 }
 
 func lineData(id, sub, rest string) driver.Row {
@@ -1109,7 +1095,7 @@ func cursorsOfOtherQueriesAreRefused(e *env) {
 		{ReadModel: subTable.Name, Order: &driver.Order{Field: "price"}},
 	} {
 		pages = append(pages, e.scanPages(q, scan))
-		what = append(what, describeScan(scan))
+		what = append(what, describe(scan))
 	}
 	for i, page := range pages {
 		var p driver.Page

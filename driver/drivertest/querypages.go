@@ -8,17 +8,6 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-func describeScan(s driver.Scan) string {
-	order := ""
-	if s.Order != nil {
-		order = fmt.Sprintf(", ordered by %q", s.Order.Field)
-		if s.Order.Descending {
-			order += ", descending"
-		}
-	}
-	return fmt.Sprintf("Scan(%s, %v%s, limit %d)", s.ReadModel, s.Filters, order, s.Limit)
-}
-
 // wantOrdered checks the result of an ordered scan, ascending, and that the
 // descending one is its reverse.
 func (e *env) wantOrdered(q driver.QueryEngine, scan driver.Scan, want ...string) {
@@ -29,7 +18,7 @@ func (e *env) wantOrdered(q driver.QueryEngine, scan driver.Scan, want ...string
 		if descending {
 			slices.Reverse(want)
 		}
-		e.settled(describeScan(scan), func() string {
+		e.settled(describe(scan), func() string {
 			rows, diff := walk(e.scanPages(q, scan), scan.Limit)
 			if diff != "" {
 				return diff
@@ -52,7 +41,7 @@ func (e *env) directedQuery(q driver.QueryEngine, query driver.Query) directed {
 }
 
 func (e *env) directedScan(q driver.QueryEngine, scan driver.Scan) directed {
-	d := directed{name: describeScan(scan), forth: e.scanPages(q, scan)}
+	d := directed{name: describe(scan), forth: e.scanPages(q, scan)}
 	if scan.Order != nil {
 		back := scan
 		back.Order = &driver.Order{Field: scan.Order.Field, Descending: !scan.Order.Descending}
