@@ -59,6 +59,19 @@ func (e *env) picture(db driver.QueryDb, ids, streams []string) string {
 	return b.String()
 }
 
+// noEffect checks that steps fail with a class and change nothing of the rows and
+// streams. The key of a step says what is wrong with it.
+func (e *env) noEffect(db driver.QueryDb, class error, ids, streams []string, steps map[string]driver.Step) {
+	e.Helper()
+	before := e.picture(db, ids, streams)
+	for name, step := range steps {
+		e.wantClass(db.Apply(e.ctx, step), class, "a step with %s", name)
+		if after := e.picture(db, ids, streams); after != before {
+			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
+		}
+	}
+}
+
 func applyWritesRowsAndWatermarksTogether(e *env) {
 	db := e.table(plainTable)
 	e.save(db, numbered("old", 1), numbered("gone", 1))
@@ -135,13 +148,7 @@ func applyIsAllOrNothingUnderConflict(e *env) {
 	e.must(db.Block(e.ctx, streamKey("blocked"), 1), "Block")
 	ids := []string{"new", "other", "there", "absent"}
 	streams := []string{"s", "t", "u", "blocked"}
-	before := e.picture(db, ids, streams)
-	for name, step := range conflicting(e.revision(db, "there")) {
-		e.wantClass(db.Apply(e.ctx, step), driver.ErrConflict, "a step with %s", name)
-		if after := e.picture(db, ids, streams); after != before {
-			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
-		}
-	}
+	e.noEffect(db, driver.ErrConflict, ids, streams, conflicting(e.revision(db, "there")))
 }
 
 func applyHonoursGuards(e *env) {
@@ -172,8 +179,7 @@ func applyRefusesInvalidSteps(e *env) {
 	db := e.table(plainTable)
 	e.save(db, numbered("other", 1))
 	a := []driver.Advance{advance("s", 0, 1)}
-	before := e.picture(db, []string{"a", "b", "other"}, []string{"s", "t"})
-	for name, step := range map[string]driver.Step{
+	e.noEffect(db, driver.ErrInvalid, []string{"a", "b", "other"}, []string{"s", "t"}, map[string]driver.Step{
 		"two writes to one key":                {Advances: a, Writes: []driver.RowWrite{put(numbered("a", 1)), put(numbered("b", 1)), put(numbered("a", 2))}},
 		"a write and a delete of one key":      {Advances: a, Writes: []driver.RowWrite{put(numbered("other", 9)), remove("other")}},
 		"two deletes of one key":               {Advances: a, Writes: []driver.RowWrite{remove("other"), put(numbered("a", 1)), remove("other")}},
@@ -182,12 +188,7 @@ func applyRefusesInvalidSteps(e *env) {
 		"a row with a bad id":                  {Advances: a, Writes: []driver.RowWrite{put(numbered("a", 1)), put(numbered("", 1))}},
 		"a row with data that is no object":    {Advances: a, Writes: []driver.RowWrite{put(numbered("a", 1)), put(rowOf("b", `[]`))}},
 		"a row with a sub id in a plain table": {Advances: a, Writes: []driver.RowWrite{put(lineOf("a", "s", 1))}},
-	} {
-		e.wantClass(db.Apply(e.ctx, step), driver.ErrInvalid, "a step with %s", name)
-		if after := e.picture(db, []string{"a", "b", "other"}, []string{"s", "t"}); after != before {
-			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
-		}
-	}
+	})
 	// One stream id in two logs names two streams, one sub id of two ids two rows.
 	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 1), {StreamKey: driver.StreamKey{Log: "Test.Other", Stream: "s"}, To: 1}}}), "Apply")
 	e.must(e.table(subTable).Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(lineOf("a", "s", 1)), put(lineOf("b", "s", 1)), put(lineOf("a", "t", 1))}}), "Apply")
@@ -434,8 +435,7 @@ func ownRowStepsAreAllOrNothing(e *env) {
 	e.must(db.Apply(e.ctx, ownStep("held", 0, put(numbered("held", 1)))), "Apply")
 	e.must(db.Block(e.ctx, streamKey("held"), 1), "Block")
 	ids := []string{"a", "dead", "held", "new"}
-	before := e.picture(db, ids, ids)
-	for name, step := range map[string]driver.Step{
+	e.noEffect(db, driver.ErrConflict, ids, ids, map[string]driver.Step{
 		"a repeated commit":                   ownStep("a", 1, put(numbered("a", 9))),
 		"a much earlier commit":               ownStep("a", 0, put(numbered("a", 9))),
 		"a commit beyond the next":            ownStep("a", 3, put(numbered("a", 9))),
@@ -451,12 +451,7 @@ func ownRowStepsAreAllOrNothing(e *env) {
 		"a blocked stream and a delete":       ownStep("held", 1, remove("held")),
 		"a blocked stream and no write":       ownStep("held", 1),
 		"a repeated commit and no write":      ownStep("a", 0),
-	} {
-		e.wantClass(db.Apply(e.ctx, step), driver.ErrConflict, "a step with %s", name)
-		if after := e.picture(db, ids, ids); after != before {
-			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
-		}
-	}
+	})
 }
 
 func ownRowWatermarksAreInvisible(e *env) {
@@ -535,20 +530,14 @@ func ownRowStepsTouchTheirOwnRowOnly(e *env) {
 	db := e.table(ownTable)
 	e.must(db.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
 	ids := []string{"a", "b"}
-	before := e.picture(db, ids, ids)
-	for name, step := range map[string]driver.Step{
+	e.noEffect(db, driver.ErrInvalid, ids, ids, map[string]driver.Step{
 		"a row of another stream":           ownStep("a", 1, put(numbered("b", 9))),
 		"a delete of another stream's row":  ownStep("b", 0, remove("a")),
 		"its own row and that of another":   ownStep("a", 1, put(numbered("a", 9)), put(numbered("b", 9))),
 		"two advances":                      {Advances: []driver.Advance{advance("a", 1, 2), advance("b", 0, 1)}, Writes: []driver.RowWrite{put(numbered("a", 9))}},
 		"no advance":                        {Writes: []driver.RowWrite{put(numbered("a", 9))}},
 		"an advance that does not go ahead": {Advances: []driver.Advance{advance("a", 1, 1)}, Writes: []driver.RowWrite{put(numbered("a", 9))}},
-	} {
-		e.wantClass(db.Apply(e.ctx, step), driver.ErrInvalid, "a step with %s", name)
-		if after := e.picture(db, ids, ids); after != before {
-			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
-		}
-	}
+	})
 	_, err := e.Provider.OpenQueryDb(e.ctx, driver.TableSpec{Name: "Test.OwnLines", SubID: "line", OwnRow: true})
 	e.wantClass(err, driver.ErrInvalid, "OpenQueryDb of own rows with sub ids")
 }

@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -147,31 +148,33 @@ func some(names []string) string {
 	return "[" + strings.TrimSpace(b.String()) + "]"
 }
 
-// wantIDs checks the result of a query, in order.
-func (e *env) wantIDs(q driver.QueryEngine, query driver.Query, want ...string) {
+// wantNames checks the result of a query or scan.
+func (e *env) wantNames(what string, page pageOf, limit int, ordered bool, want []string) {
 	e.Helper()
-	e.settled(describe(query), func() string {
-		rows, diff := walk(e.queryPages(q, query), query.Limit)
+	e.settled(what, func() string {
+		rows, diff := walk(page, limit)
 		if diff != "" {
 			return diff
 		}
-		return diffNames(names(rows), want)
+		got := names(rows)
+		if !ordered {
+			slices.Sort(got)
+		}
+		return diffNames(got, want)
 	})
+}
+
+// wantIDs checks the result of a query, in order.
+func (e *env) wantIDs(q driver.QueryEngine, query driver.Query, want ...string) {
+	e.Helper()
+	e.wantNames(describe(query), e.queryPages(q, query), query.Limit, true, want)
 }
 
 // wantScanIDs checks the result of a scan, in any order.
 func (e *env) wantScanIDs(q driver.QueryEngine, scan driver.Scan, want ...string) {
 	e.Helper()
 	slices.Sort(want)
-	e.settled(describe(scan), func() string {
-		rows, diff := walk(e.scanPages(q, scan), scan.Limit)
-		if diff != "" {
-			return diff
-		}
-		got := names(rows)
-		slices.Sort(got)
-		return diffNames(got, want)
-	})
+	e.wantNames(describe(scan), e.scanPages(q, scan), scan.Limit, false, want)
 }
 
 // describe names a query or a scan by all that it asks for.
@@ -393,18 +396,9 @@ func (e *env) equalSorts(db driver.QueryDb) []string {
 			}
 			return "1"
 		}
-		return cmpOr(strings.Compare(price(a), price(b)), strings.Compare(a.ID, b.ID), strings.Compare(a.Sub, b.Sub))
+		return cmp.Or(strings.Compare(price(a), price(b)), strings.Compare(a.ID, b.ID), strings.Compare(a.Sub, b.Sub))
 	})
 	return names(rows)
-}
-
-func cmpOr(results ...int) int {
-	for _, r := range results {
-		if r != 0 {
-			return r
-		}
-	}
-	return 0
 }
 
 func equalSortValuesOrderByIDAndSubID(e *env) {
@@ -423,7 +417,7 @@ func equalSortValuesOrderByIDAndSubID(e *env) {
 func compareNames(a, b string) int {
 	aID, aSub, _ := strings.Cut(a, "/")
 	bID, bSub, _ := strings.Cut(b, "/")
-	return cmpOr(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
+	return cmp.Or(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
 }
 
 func pagesNeitherSkipNorRepeat(e *env) {
@@ -471,25 +465,32 @@ func sortConditionsSelectBySubID(e *env) {
 	db, q := e.table(subTable), e.engine(subTable)
 	subs := []string{"A", "a", "ab", "abc", "abd", "b", "ba", "é", "%", "a%", "a_", "日本"}
 	slices.Sort(subs)
+	ids := map[string]string{}
 	for i, s := range subs {
 		e.save(db, lineOf("id", s, i), lineOf("other", s, i))
+		ids[s] = "id/" + s
 	}
-	for _, c := range stringConditions() {
+	wantSelected(e, q, driver.Query{ReadModel: subTable.Name, Value: "id"}, stringConditions(), subs, ids)
+}
+
+// wantSelected checks that a query with each condition on its sort selects the values
+// that hold, which are ascending, with the names of their rows.
+func wantSelected[T comparable](e *env, q driver.QueryEngine, query driver.Query, cs []condition[T], values []T, ids map[T]string) {
+	e.Helper()
+	for _, c := range cs {
 		var want []string
-		for _, s := range subs {
-			if c.holds(s) {
-				want = append(want, "id/"+s)
+		for _, v := range values {
+			if c.holds(v) {
+				want = append(want, ids[v])
 			}
 		}
-		query := driver.Query{ReadModel: subTable.Name, Value: "id", Sort: &driver.Filter{Comparator: c.comparator, Values: c.values}}
+		query := query
+		query.Sort = &driver.Filter{Comparator: c.comparator, Values: c.values}
 		e.wantIDs(q, query, want...)
-		query.Limit = 2
+		query.Limit, query.Sort.Field = 2, "ignored"
 		e.wantIDs(q, query, want...)
-		slices.Reverse(want)
 		query.Descending = true
-		e.wantIDs(q, query, want...)
-		query.Sort.Field = "ignored"
-		e.wantIDs(q, query, want...)
+		e.wantIDs(q, query, reversed(want)...)
 	}
 }
 
@@ -500,96 +501,63 @@ type condition[T any] struct {
 	holds      func(T) bool
 }
 
-func stringConditions() []condition[string] {
-	var cs []condition[string]
-	for _, v := range []string{"", "A", "a", "ab", "abcd", "b", "é", "%", "a%", "zzz"} {
-		one := []any{v}
-		if v != "" {
-			cs = append(cs, condition[string]{driver.BeginsWith, one, func(s string) bool { return strings.HasPrefix(s, v) }})
-		}
+// conditions are comparisons with values, and Between of pairs; as converts a value.
+func conditions[T cmp.Ordered](as func(any) T, values []any, pairs [][2]any) []condition[T] {
+	var cs []condition[T]
+	for _, value := range values {
+		one, v := []any{value}, as(value)
 		cs = append(cs,
-			condition[string]{driver.Equal, one, func(s string) bool { return s == v }},
-			condition[string]{driver.Less, one, func(s string) bool { return s < v }},
-			condition[string]{driver.LessOrEqual, one, func(s string) bool { return s <= v }},
-			condition[string]{driver.Greater, one, func(s string) bool { return s > v }},
-			condition[string]{driver.GreaterOrEqual, one, func(s string) bool { return s >= v }},
+			condition[T]{driver.Equal, one, func(x T) bool { return x == v }},
+			condition[T]{driver.Less, one, func(x T) bool { return x < v }},
+			condition[T]{driver.LessOrEqual, one, func(x T) bool { return x <= v }},
+			condition[T]{driver.Greater, one, func(x T) bool { return x > v }},
+			condition[T]{driver.GreaterOrEqual, one, func(x T) bool { return x >= v }},
 		)
 	}
-	for _, v := range [][2]string{{"a", "ab"}, {"ab", "ab"}, {"A", "b"}, {"aa", "abz"}, {"b", "a"}, {"a", "é"}} {
-		cs = append(cs, condition[string]{driver.Between, []any{v[0], v[1]}, func(s string) bool { return v[0] <= s && s <= v[1] }})
+	for _, p := range pairs {
+		cs = append(cs, condition[T]{driver.Between, p[:], func(x T) bool { return as(p[0]) <= x && x <= as(p[1]) }})
+	}
+	return cs
+}
+
+func stringConditions() []condition[string] {
+	values := []any{"", "A", "a", "ab", "abcd", "b", "é", "%", "a%", "zzz"}
+	cs := conditions(func(v any) string { return v.(string) }, values,
+		[][2]any{{"a", "ab"}, {"ab", "ab"}, {"A", "b"}, {"aa", "abz"}, {"b", "a"}, {"a", "é"}})
+	for _, v := range values[1:] {
+		cs = append(cs, condition[string]{driver.BeginsWith, []any{v}, func(s string) bool { return strings.HasPrefix(s, v.(string)) }})
 	}
 	return cs
 }
 
 func numberConditions() []condition[float64] {
-	var cs []condition[float64]
-	for _, v := range []any{-10.0, -2.5, int64(-1), 0.0, int64(1), 1.5, 2.0, 10.0, int64(9), 1e6} {
-		f, ok := v.(float64)
-		if !ok {
-			f = float64(v.(int64))
+	return conditions(func(v any) float64 {
+		if n, ok := v.(int64); ok {
+			return float64(n)
 		}
-		one := []any{v}
-		cs = append(cs,
-			condition[float64]{driver.Equal, one, func(n float64) bool { return n == f }},
-			condition[float64]{driver.Less, one, func(n float64) bool { return n < f }},
-			condition[float64]{driver.LessOrEqual, one, func(n float64) bool { return n <= f }},
-			condition[float64]{driver.Greater, one, func(n float64) bool { return n > f }},
-			condition[float64]{driver.GreaterOrEqual, one, func(n float64) bool { return n >= f }},
-		)
-	}
-	for _, v := range [][2]any{{-2.5, 1.0}, {int64(2), int64(10)}, {1.5, 1.5}, {10.0, 2.0}, {-100.0, int64(100)}, {int64(9), 10.5}} {
-		f := func(v any) float64 {
-			if f, ok := v.(float64); ok {
-				return f
-			}
-			return float64(v.(int64))
-		}
-		cs = append(cs, condition[float64]{driver.Between, []any{v[0], v[1]}, func(n float64) bool { return f(v[0]) <= n && n <= f(v[1]) }})
-	}
-	return cs
+		return v.(float64)
+	}, []any{-10.0, -2.5, int64(-1), 0.0, int64(1), 1.5, 2.0, 10.0, int64(9), 1e6},
+		[][2]any{{-2.5, 1.0}, {int64(2), int64(10)}, {1.5, 1.5}, {10.0, 2.0}, {-100.0, int64(100)}, {int64(9), 10.5}})
 }
 
 func sortConditionsSelectBySortField(e *env) {
 	db, q := e.table(goods), e.engine(goods)
 	numbers := []float64{-10, -9, -2.5, -1, 0, 0.5, 1, 1.5, 2, 9, 10, 100}
 	texts := []string{"A", "a", "a%", "ab", "abc", "abd", "b", "ba", "é", "日本"}
-	slices.Sort(texts)
+	byNumber, byText := map[float64]string{}, map[string]string{}
 	for i, n := range numbers {
 		v, _ := json.Marshal(n)
 		e.save(db, lineData(fmt.Sprintf("n%02d", i), "1", `,"shop":"s","price":`+string(v)))
 		e.save(db, lineData(fmt.Sprintf("o%02d", i), "1", `,"shop":"other","price":`+string(v)))
+		byNumber[n] = fmt.Sprintf("n%02d/1", i)
 	}
 	for i, s := range texts {
 		v, _ := json.Marshal(s)
 		e.save(db, lineData(fmt.Sprintf("t%02d", i), "1", `,"shop":"s","shelf":`+string(v)))
+		byText[s] = fmt.Sprintf("t%02d/1", i)
 	}
-	check := func(index string, sort driver.Filter, want []string) {
-		query := driver.Query{ReadModel: goods.Name, Index: index, Value: "s", Sort: &sort}
-		e.wantIDs(q, query, want...)
-		query.Limit = 3
-		e.wantIDs(q, query, want...)
-		slices.Reverse(want)
-		query.Descending = true
-		e.wantIDs(q, query, want...)
-	}
-	for _, c := range numberConditions() {
-		var want []string
-		for i, n := range numbers {
-			if c.holds(n) {
-				want = append(want, fmt.Sprintf("n%02d/1", i))
-			}
-		}
-		check("byShop", driver.Filter{Field: "ignored", Comparator: c.comparator, Values: c.values}, want)
-	}
-	for _, c := range stringConditions() {
-		var want []string
-		for i, s := range texts {
-			if c.holds(s) {
-				want = append(want, fmt.Sprintf("t%02d/1", i))
-			}
-		}
-		check("byShelf", driver.Filter{Comparator: c.comparator, Values: c.values}, want)
-	}
+	wantSelected(e, q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}, numberConditions(), numbers, byNumber)
+	wantSelected(e, q, driver.Query{ReadModel: goods.Name, Index: "byShelf", Value: "s"}, stringConditions(), texts, byText)
 }
 
 // filterRow has a field of every kind for [filterCases].

@@ -18,13 +18,7 @@ func (e *env) wantOrdered(q driver.QueryEngine, scan driver.Scan, want ...string
 		if descending {
 			slices.Reverse(want)
 		}
-		e.settled(describe(scan), func() string {
-			rows, diff := walk(e.scanPages(q, scan), scan.Limit)
-			if diff != "" {
-				return diff
-			}
-			return diffNames(names(rows), want)
-		})
+		e.wantNames(describe(scan), e.scanPages(q, scan), scan.Limit, true, want)
 	}
 }
 

@@ -90,6 +90,11 @@ func (e *env) firing(s schedulerEnds, name string) driver.Delivery[driver.Firing
 	return d
 }
 
+func (e *env) wantDue(d driver.Delivery[driver.Firing], want time.Time) {
+	e.Helper()
+	e.errorIf(!d.Message.Due.Equal(want), "%s is due at %v, want %v", short(d.Message.Name), d.Message.Due, want)
+}
+
 func (e *env) wantSchedules(s schedulerEnds, want ...string) {
 	e.Helper()
 	list, err := s.List(e.ctx)
@@ -109,7 +114,7 @@ func aPastTimeFiresAtOnce(e *env) {
 	due := e.Now().Add(-48 * time.Hour).Truncate(time.Second)
 	e.create(s, "past", at(due))
 	d := e.firing(s, "past")
-	e.errorIf(!d.Message.Due.Equal(due), "Due = %v, want %v", d.Message.Due, due)
+	e.wantDue(d, due)
 	e.errorIf(string(d.Message.Payload) != `{"of": "past"}`, "the payload is %s", d.Message.Payload)
 	settle(e, s, false, d)
 	e.noFiring(s, "though it was settled")
@@ -129,7 +134,7 @@ func nothingFiresEarly(e *env) {
 	got := map[string]bool{}
 	for _, d := range take(e, s, 2) {
 		got[d.Message.Name] = true
-		e.errorIf(!d.Message.Due.Equal(due), "Due of %s = %v, want %v", d.Message.Name, d.Message.Due, due)
+		e.wantDue(d, due)
 		settle(e, s, false, d)
 	}
 	e.errorIf(!got["at"] || !got["cron"], "got the firings %v, want at and cron", got)
@@ -158,7 +163,7 @@ func zonesAreHonoured(e *env) {
 	e.noFiring(s, "an hour early") // nine hours past, were it UTC
 	e.advance(due.Sub(e.Now()) + time.Minute)
 	for _, d := range take(e, s, 2) {
-		e.errorIf(!d.Message.Due.Equal(due), "Due of %s = %v, want %v", d.Message.Name, d.Message.Due, due)
+		e.wantDue(d, due)
 	}
 }
 
@@ -192,7 +197,7 @@ func aRecurringScheduleGoesOn(e *env) {
 		e.noFiring(s, "a second early")
 		e.advance(time.Minute + time.Second)
 		d := e.firing(s, "hourly")
-		e.errorIf(!d.Message.Due.Equal(due), "Due = %v, want %v", d.Message.Due, due)
+		e.wantDue(d, due)
 		e.noFiring(s, "while its firing is leased")
 		settle(e, s, false, d)
 		e.noFiring(s, "though it was settled")
@@ -214,7 +219,7 @@ func ratesGoOnFromTheSettlement(e *env) {
 		e.must(s.Settle(e.ctx, []driver.Settlement{{ID: d.ID, Retry: true, After: 35 * time.Minute}}), "Settle")
 		e.advance(35 * time.Minute)
 		d = e.firing(s, "rate")
-		e.errorIf(!d.Message.Due.Equal(due), "the retry of firing %d is due at %v, want %v", i, d.Message.Due, due)
+		e.wantDue(d, due)
 		settle(e, s, false, d)
 		last = e.Now()
 		e.noFiring(s, "at once after a slow settlement")
@@ -482,7 +487,7 @@ func schedulesSurviveReopening(e *env) {
 	s = e.scheduler()
 	e.wantSchedules(s, "held", "hourly", "once")
 	d := e.firing(s, "held")
-	e.errorIf(!d.Message.Due.Equal(due), "after reopening Due = %v, want %v", d.Message.Due, due)
+	e.wantDue(d, due)
 	settle(e, s, false, d)
 	e.noFiring(s, "early")
 	e.reopen() // and time passes while it is closed
