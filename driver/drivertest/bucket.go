@@ -46,10 +46,8 @@ type bucketEnds struct {
 func (e *env) bucket(name string) bucketEnds {
 	e.Helper()
 	b, err := e.Provider.OpenBucket(e.ctx, name)
-	e.must(err, "OpenBucket(%q)", name)
-	r, err := e.Provider.OpenBucketReceiver(e.ctx, name)
-	e.must(err, "OpenBucketReceiver(%q)", name)
-	return bucketEnds{b, r}
+	r, err2 := e.Provider.OpenBucketReceiver(e.ctx, name)
+	return bucketEnds{opened(e, b, err), opened(e, r, err2)}
 }
 
 func objectQueue(e *env) queue[driver.ObjectEvent] {

@@ -44,10 +44,8 @@ type commandEnds struct {
 func (e *env) commandTopic(name string) commandEnds {
 	e.Helper()
 	t, err := e.Provider.OpenCommandTopic(e.ctx, name)
-	e.must(err, "OpenCommandTopic(%q)", name)
-	r, err := e.Provider.OpenCommandReceiver(e.ctx, name)
-	e.must(err, "OpenCommandReceiver(%q)", name)
-	return commandEnds{t, r}
+	r, err2 := e.Provider.OpenCommandReceiver(e.ctx, name)
+	return commandEnds{opened(e, t, err), opened(e, r, err2)}
 }
 
 func command(entity, id string) driver.Command {
@@ -75,29 +73,11 @@ func commandQueuePlace(c driver.Command) place {
 	return place{c.Entity, n}
 }
 
-// drainCommands receives and settles n commands.
-func drainCommands(e *env, t commandEnds, n int) []driver.Command {
-	e.Helper()
-	var got []driver.Command
-	e.poll(fmt.Sprintf("%d commands", n), func() (bool, bool) {
-		ds, _ := receive(e, t, 10)
-		for _, d := range ds {
-			got = append(got, d.Message)
-		}
-		settle(e, t, false, ds...)
-		return len(got) >= n, len(ds) > 0
-	})
-	return got
-}
-
 func noCommands(e *env, t commandEnds, why string) {
 	e.Helper()
-	e.quiet(func() {
-		ds, _ := receive(e, t, 10)
-		for _, d := range ds {
-			e.Errorf("command %s to %s is delivered, %s", short(d.Message.Meta.ID), short(d.Message.Entity), why)
-		}
-	})
+	none(e, t.Receiver, func(c driver.Command) string {
+		return fmt.Sprintf("command %s to %s", short(c.Meta.ID), short(c.Entity))
+	}, why)
 }
 
 // sameJSON reports whether two texts have the same value, numbers compared by
@@ -152,7 +132,7 @@ func everythingOfACommandIsKept(e *env) {
 		want.Meta.ID = fmt.Sprintf("c%d", i)
 		want.Data = json.RawMessage(text)
 		e.must(t.Send(e.ctx, []driver.Command{want}), "send %s", text)
-		got := drainCommands(e, t, 1)
+		got := drained(e, t, 1)
 		if len(got) != 1 {
 			e.Fatalf("got %d commands, want 1", len(got))
 		}
@@ -207,7 +187,7 @@ func aRepeatedCommandIsDeliveredOnce(e *env) {
 	settle(e, t, true, first...)
 	send(c) // while it waits for its retry
 	var got []string
-	for _, c := range drainCommands(e, t, 2) {
+	for _, c := range drained(e, t, 2) {
 		got = append(got, c.Meta.ID)
 	}
 	e.errorIf(fmt.Sprint(got) != "[c1 c0]", "got the commands %v, want [c1 c0]", got)
@@ -224,7 +204,7 @@ func aCommandIDIsRepeatedPerEntity(e *env) {
 	e.must(t.Send(e.ctx, []driver.Command{command("g1", "c"), command("g2", "c")}), "send")
 	e.must(t.Send(e.ctx, []driver.Command{command("g3", "c"), command("g1", "c")}), "send")
 	got := map[string]int{}
-	for _, c := range drainCommands(e, t, 3) {
+	for _, c := range drained(e, t, 3) {
 		got[c.Entity]++
 	}
 	for _, g := range []string{"g1", "g2", "g3"} {
@@ -241,7 +221,7 @@ func concurrentRepeatsAreDeliveredOnce(e *env) {
 			e.try(t.Send(e.ctx, []driver.Command{command("g", fmt.Sprintf("c%d", i))}), "send")
 		})
 	}
-	got := drainCommands(e, t, rounds)
+	got := drained(e, t, rounds)
 	for i, c := range got {
 		if want := fmt.Sprintf("c%d", i); c.Meta.ID != want {
 			e.Errorf("command %s was delivered, want %s", c.Meta.ID, want)
@@ -255,13 +235,13 @@ func repeatsAreForgottenAfterFiveMinutes(e *env) {
 	t := e.commandTopic("Test.Thing")
 	early, late := command("g", "early"), command("g", "late")
 	e.must(t.Send(e.ctx, []driver.Command{early, late}), "send")
-	drainCommands(e, t, 2)
+	drained(e, t, 2)
 	e.advance(4*time.Minute + 50*time.Second)
 	e.must(t.Send(e.ctx, []driver.Command{early}), "send again")
 	noCommands(e, t, "though it is a repeat within five minutes")
 	e.advance(70 * time.Second)
 	e.must(t.Send(e.ctx, []driver.Command{late}), "send after six minutes")
-	if got := drainCommands(e, t, 1); len(got) != 1 || got[0].Meta.ID != "late" {
+	if got := drained(e, t, 1); len(got) != 1 || got[0].Meta.ID != "late" {
 		e.Errorf("a command sent after six minutes is not delivered")
 	}
 }
@@ -275,7 +255,7 @@ func repeatsAreKnownAfterReopening(e *env) {
 	t = e.commandTopic("Test.Thing")
 	e.must(t.Send(e.ctx, []driver.Command{command("g", "c1"), command("g", "c2"), command("g", "c3")}), "send again")
 	var got []string
-	for _, c := range drainCommands(e, t, 2) {
+	for _, c := range drained(e, t, 2) {
 		got = append(got, c.Meta.ID)
 	}
 	e.errorIf(fmt.Sprint(got) != "[c2 c3]", "got the commands %v, want [c2 c3]", got)
@@ -335,7 +315,7 @@ func commandsUpToTheLimitAreAccepted(e *env) {
 	want := command("g", "c")
 	want.Data = json.RawMessage(`"` + strings.Repeat("x", almost(limit)) + `"`)
 	e.must(t.Send(e.ctx, []driver.Command{want}), "send a command just under the limit of %d", limit)
-	for _, got := range drainCommands(e, t, 1) {
+	for _, got := range drained(e, t, 1) {
 		if d := diffCommand(got, want); d != "" {
 			e.Errorf("%s", d)
 		}
@@ -373,7 +353,7 @@ func entitiesAndCommandIDsAreKeptApart(e *env) {
 		want[id] = c
 	}
 	e.must(t.Send(e.ctx, batch), "send")
-	for _, c := range drainCommands(e, t, len(ids)) {
+	for _, c := range drained(e, t, len(ids)) {
 		w, ok := want[c.Entity]
 		if !ok {
 			e.Errorf("a command to %s was delivered that is unknown, or was delivered twice", short(c.Entity))
@@ -390,7 +370,7 @@ func entitiesAndCommandIDsAreKeptApart(e *env) {
 	// Ids that differ in their last bytes only, in one entity.
 	long := strings.Repeat("x", driver.MaxIDBytes-1)
 	e.must(t.Send(e.ctx, []driver.Command{command("e", long+"a"), command("e", long+"b"), command("e", long+"a")}), "send")
-	if got := drainCommands(e, t, 2); len(got) != 2 || got[0].Meta.ID != long+"a" || got[1].Meta.ID != long+"b" {
+	if got := drained(e, t, 2); len(got) != 2 || got[0].Meta.ID != long+"a" || got[1].Meta.ID != long+"b" {
 		e.Errorf("two commands whose long ids differ in the last byte are not both delivered")
 	}
 	noCommands(e, t, "though it is a repeat")
@@ -407,17 +387,15 @@ func sendDoesNotKeepItsArguments(e *env) {
 	batch := []driver.Command{c}
 	e.must(t.Send(e.ctx, batch), "send")
 	e.noDiff(diffCommand(c, build()), "Send changed its argument")
-	wipe := func(c *driver.Command) {
-		for i := range c.Data {
-			c.Data[i] = '!'
-		}
+	overwrite := func(c *driver.Command) {
+		wipe(c.Data)
 		clear(c.Meta.Headers)
 		*c = driver.Command{}
 	}
-	wipe(&batch[0])
+	overwrite(&batch[0])
 	first := take(e, t, 1)
 	e.noDiff(diffCommand(first[0].Message, build()), "after the argument was overwritten")
-	wipe(&first[0].Message)
+	overwrite(&first[0].Message)
 	settle(e, t, true, first...)
 	e.noDiff(diffCommand(take(e, t, 1)[0].Message, build()), "after the result was overwritten")
 }

@@ -33,8 +33,7 @@ func deadLettersSuite() suite {
 func (e *env) deadLetters() driver.DeadLetters {
 	e.Helper()
 	d, err := e.Provider.OpenDeadLetters(e.ctx)
-	e.must(err, "OpenDeadLetters")
-	return d
+	return opened(e, d, err)
 }
 
 func letterOf(id, component string) driver.DeadLetter {

@@ -54,8 +54,7 @@ func eventLogSuite() suite {
 func (e *env) eventLog(name string) driver.EventLog {
 	e.Helper()
 	l, err := e.Provider.OpenEventLog(e.ctx, name)
-	e.must(err, "OpenEventLog(%q)", name)
-	return l
+	return opened(e, l, err)
 }
 
 // commitOf returns a valid commit whose event names its writer.
@@ -852,13 +851,11 @@ func sequencesCanBeLeftEarly(e *env) {
 	e.wantStream(l, "s", want)
 }
 
+// wipe overwrites all bytes of b.
+func wipe(b []byte) { copy(b, bytes.Repeat([]byte("!"), len(b))) }
+
 // scribble overwrites all that c points to.
 func scribble(c driver.Commit) {
-	wipe := func(b []byte) {
-		for i := range b {
-			b[i] = '!'
-		}
-	}
 	for i := range c.Events {
 		wipe(c.Events[i].Data)
 		c.Events[i] = driver.Event{}

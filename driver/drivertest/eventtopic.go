@@ -32,8 +32,7 @@ func eventTopicSuite() suite {
 func (e *env) eventTopic(log string, subscribers ...string) driver.EventTopic {
 	e.Helper()
 	t, err := e.Provider.OpenEventTopic(e.ctx, driver.TopicSpec{Log: log, Subscribers: subscribers})
-	e.must(err, "OpenEventTopic(%q, %v)", log, subscribers)
-	return t
+	return opened(e, t, err)
 }
 
 // envelope is a commit as a relay publishes it: it lies in the log, too.

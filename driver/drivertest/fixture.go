@@ -144,6 +144,13 @@ func (e *env) must(err error, format string, args ...any) {
 	}
 }
 
+// opened ends the property when a driver could not be opened.
+func opened[D any](e *env, d D, err error) D {
+	e.Helper()
+	e.must(err, "open %T", &d)
+	return d
+}
+
 // try reports whether err is nil, and fails the property when it is not. Unlike
 // must it may be used in any goroutine.
 func (e *env) try(err error, format string, args ...any) bool {

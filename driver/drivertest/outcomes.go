@@ -29,8 +29,7 @@ func outcomesSuite() suite {
 func (e *env) outcomes() driver.Outcomes {
 	e.Helper()
 	o, err := e.Provider.OpenOutcomes(e.ctx)
-	e.must(err, "OpenOutcomes")
-	return o
+	return opened(e, o, err)
 }
 
 func pending(id string) driver.Outcome {

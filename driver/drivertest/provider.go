@@ -102,7 +102,7 @@ func similarNamesAreKeptApart(e *env) {
 		if got := len(e.read(e.eventLog(name), "s", 0)); got != i+1 {
 			e.Errorf("the log %s has %d commits, want %d", name, got, i+1)
 		}
-		if got := drainCommands(e, e.commandTopic(name), 1); len(got) != 1 || got[0].Meta.ID != "c-"+name {
+		if got := drained(e, e.commandTopic(name), 1); len(got) != 1 || got[0].Meta.ID != "c-"+name {
 			e.Errorf("the topic %s has the commands %v", name, got)
 		}
 		noCommands(e, e.commandTopic(name), "though one was sent")
@@ -169,7 +169,7 @@ func closeLosesNoAcknowledgedCall(e *env) {
 		got := e.read(l, fmt.Sprintf("s%d", i), 0)
 		e.errorIf(uint64(len(got)) < n || uint64(len(got)) > n+1, "of s%d %d commits are stored, %d were acknowledged", i, len(got), n)
 	}
-	if got := drainCommands(e, topic, int(sent)); uint64(len(got)) > sent+writers {
+	if got := drained(e, topic, int(sent)); uint64(len(got)) > sent+writers {
 		e.Errorf("%d commands were delivered, %d were acknowledged", len(got), sent)
 	}
 }

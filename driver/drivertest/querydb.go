@@ -64,8 +64,7 @@ var (
 func (e *env) table(spec driver.TableSpec) driver.QueryDb {
 	e.Helper()
 	db, err := e.Provider.OpenQueryDb(e.ctx, spec)
-	e.must(err, "OpenQueryDb(%q)", spec.Name)
-	return db
+	return opened(e, db, err)
 }
 
 // rowOf is a row of a table without sub ids.
@@ -702,11 +701,6 @@ func theLastWriteSetsTheExpiry(e *env) {
 
 func applyDoesNotKeepItsArguments(e *env) {
 	db := e.table(plainTable)
-	wipe := func(b []byte) {
-		for i := range b {
-			b[i] = '!'
-		}
-	}
 	step := driver.Step{Advances: []driver.Advance{advance("s", 0, 1)}, Writes: []driver.RowWrite{put(numbered("id", 3))}}
 	e.must(db.Apply(e.ctx, step), "Apply")
 	if got := string(step.Writes[0].Row.Data); got != `{"n":3}` {

@@ -1,7 +1,6 @@
 package drivertest
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -54,8 +53,7 @@ func queryEngineSuite() suite {
 func (e *env) engine(specs ...driver.TableSpec) driver.QueryEngine {
 	e.Helper()
 	q, err := e.Provider.OpenQueryEngine(e.ctx, specs)
-	e.must(err, "OpenQueryEngine")
-	return q
+	return opened(e, q, err)
 }
 
 // pageOf is one call of Query or Scan.
@@ -591,36 +589,28 @@ func filterCases() []filterCase {
 			eq: equal, ne: !equal, lt: less, le: less || equal, gt: greater, ge: greater || equal,
 		})
 	}
-	// Strings.
-	order("str", "banana", false, true, false)
-	order("str", "apple", false, false, true)
-	order("str", "cherry", true, false, false)
-	order("str", "Banana", false, false, true)
-	order("str", "bananas", true, false, false)
-	order("str", "", false, false, true)
-	order("empty", "", false, true, false)
-	order("empty", "a", true, false, false)
-	order("esc", "café", false, true, false)
-	order("esc", "cafz", false, false, true) // é is after z in bytes
-	order("nul", "a\x00b", false, true, false)
-	order("nul", "a", false, false, true)
-	order("wild", "50%_x", false, true, false)
-	order("digits", "5", false, true, false)
-	order("digits", "10", false, false, true)
-	// Numbers.
-	order("n", 5.0, false, true, false)
-	order("n", int64(5), false, true, false)
-	order("n", 10.0, true, false, false)
-	order("n10", int64(9), false, false, true)
-	order("n", 4.999, false, false, true)
-	order("neg", -2.5, false, true, false)
-	order("neg", -10.0, false, false, true)
-	order("neg", int64(-2), true, false, false)
-	order("zero", 0.0, false, true, false)
-	order("zero", -0.5, false, false, true)
-	order("minus0", int64(0), false, true, false)
-	order("exp", int64(5), false, true, false)
-	order("frac", 0.1, false, true, false)
+	// The values below, equal to and above the field.
+	for field, values := range map[string][3][]any{
+		"str":    {{"apple", "Banana", ""}, {"banana"}, {"cherry", "bananas"}},
+		"empty":  {{}, {""}, {"a"}},
+		"esc":    {{"cafz"}, {"café"}, {}}, // é is after z in bytes
+		"nul":    {{"a"}, {"a\x00b"}, {}},
+		"wild":   {{}, {"50%_x"}, {}},
+		"digits": {{"10"}, {"5"}, {}},
+		"n":      {{4.999}, {5.0, int64(5)}, {10.0}},
+		"n10":    {{int64(9)}, {}, {}},
+		"neg":    {{-10.0}, {-2.5}, {int64(-2)}},
+		"zero":   {{-0.5}, {0.0}, {}},
+		"minus0": {{}, {int64(0)}, {}},
+		"exp":    {{}, {int64(5)}, {}},
+		"frac":   {{}, {0.1}, {}},
+	} {
+		for i, vs := range values {
+			for _, v := range vs {
+				order(field, v, i == 2, i == 1, i == 0)
+			}
+		}
+	}
 	// Other types than the field's: false, and Unequal true.
 	for field, values := range map[string][]any{
 		"str":    {5.0, int64(0), true, false},
@@ -662,69 +652,51 @@ func filterCases() []filterCase {
 		all(field, nil, map[driver.Comparator]bool{driver.Exists: true, driver.NotExists: false})
 	}
 	// Between includes both ends.
-	between := func(field string, low, high any, holds bool) {
-		cs = append(cs, filterCase{field, driver.Between, []any{low, high}, holds})
+	for field, pairs := range map[string][2][][2]any{ // that hold, and that do not
+		"str":    {{{"banana", "banana"}, {"a", "banana"}, {"banana", "c"}}, {{"bananas", "c"}, {"c", "a"}}},
+		"n":      {{{5.0, int64(5)}, {int64(-10), 5.0}}, {{5.5, 10.0}, {10.0, 1.0}, {"0", "9"}}},
+		"n10":    {{{int64(9), int64(11)}}, {}},
+		"neg":    {{{-3.0, -2.0}}, {{int64(-2), int64(-3)}}},
+		"digits": {{}, {{0.0, 9.0}}},
+		"t":      {{}, {{"a", "z"}}},
+	} {
+		for i, ps := range pairs {
+			for _, p := range ps {
+				cs = append(cs, filterCase{field, driver.Between, p[:], i == 0})
+			}
+		}
 	}
-	between("str", "banana", "banana", true)
-	between("str", "a", "banana", true)
-	between("str", "banana", "c", true)
-	between("str", "bananas", "c", false)
-	between("str", "c", "a", false)
-	between("n", 5.0, int64(5), true)
-	between("n", int64(-10), 5.0, true)
-	between("n", 5.5, 10.0, false)
-	between("n10", int64(9), int64(11), true)
-	between("n", 10.0, 1.0, false)
-	between("neg", -3.0, -2.0, true)
-	between("neg", int64(-2), int64(-3), false)
-	between("n", "0", "9", false)
-	between("digits", 0.0, 9.0, false)
-	between("t", "a", "z", false)
 	// BeginsWith and Contains take the value as it is.
-	begins := func(field, value string, holds bool) {
-		cs = append(cs, filterCase{field, driver.BeginsWith, []any{value}, holds})
+	for field, values := range map[string][2][]any{ // that hold, and that do not
+		"str":  {{"ban", "banana", ""}, {"Ban", "anana", "b%", "b_n", "bananas"}},
+		"wild": {{"50%"}, {}},
+		"esc":  {{"caf\u00e9"}, {}},
+		"n":    {{}, {"5"}},
+		"list": {{}, {"a"}},
+	} {
+		for i, vs := range values {
+			for _, v := range vs {
+				cs = append(cs, filterCase{field, driver.BeginsWith, []any{v}, i == 0})
+			}
+		}
 	}
-	begins("str", "ban", true)
-	begins("str", "banana", true)
-	begins("str", "", true)
-	begins("str", "Ban", false)
-	begins("str", "anana", false)
-	begins("str", "b%", false)
-	begins("str", "b_n", false)
-	begins("str", "bananas", false)
-	begins("wild", "50%", true)
-	begins("esc", "caf\u00e9", true)
-	begins("n", "5", false)
-	begins("list", "a", false)
-	contains := func(field string, value any, holds bool) {
-		cs = append(cs, filterCase{field, driver.Contains, []any{value}, holds}, filterCase{field, driver.NotContains, []any{value}, !holds})
+	for field, values := range map[string][2][]any{
+		"str":    {{"nan", "banana", ""}, {"NAN", "b%a", "b_nana"}},
+		"wild":   {{"%_"}, {}},
+		"esc":    {{"é"}, {}},
+		"digits": {{}, {5.0}},
+		"n":      {{}, {5.0, "5"}},
+		"t":      {{}, {true}},
+		"o":      {{}, {"a", "banana"}},
+		"list":   {{"a", "banana", 1.0, int64(1), 2.5, true}, {"ban", "1", false, 7.0, "x"}},
+		"nolist": {{}, {"a"}},
+	} {
+		for i, vs := range values {
+			for _, v := range vs {
+				all(field, []any{v}, map[driver.Comparator]bool{driver.Contains: i == 0, driver.NotContains: i == 1})
+			}
+		}
 	}
-	contains("str", "nan", true)
-	contains("str", "banana", true)
-	contains("str", "NAN", false)
-	contains("str", "b%a", false)
-	contains("str", "b_nana", false)
-	contains("str", "", true)
-	contains("wild", "%_", true)
-	contains("esc", "é", true)
-	contains("digits", 5.0, false)
-	contains("n", 5.0, false)
-	contains("n", "5", false)
-	contains("t", true, false)
-	contains("o", "a", false)
-	contains("o", "banana", false)
-	contains("list", "a", true)
-	contains("list", "banana", true)
-	contains("list", "ban", false)
-	contains("list", 1.0, true)
-	contains("list", int64(1), true)
-	contains("list", 2.5, true)
-	contains("list", "1", false)
-	contains("list", true, true)
-	contains("list", false, false)
-	contains("list", 7.0, false)
-	contains("list", "x", false)
-	contains("nolist", "a", false)
 	// Field names are names, not paths or patterns.
 	for field, v := range map[string]string{
 		"a.b": "dotted", `q"uote`: "quoted", "it's": "tick", "$.str": "path", "[0]": "index", "ключ": "key", "sp ace": "space", "escaped": "name",
@@ -1267,7 +1239,7 @@ func pagesBelongToTheCaller(e *env) {
 				return diffRow(rows[0], want)
 			})
 			for _, r := range rows {
-				copy(r.Data, bytes.Repeat([]byte("!"), len(r.Data)))
+				wipe(r.Data)
 			}
 		}
 	}

@@ -141,16 +141,39 @@ func drain[T any](e *env, q queue[T], n int) []place {
 	return got
 }
 
-// nothing checks that no message is available.
-func nothing[T any](e *env, q queue[T], while string) {
+// drained receives and settles until it has n messages.
+func drained[T any](e *env, r driver.Receiver[T], n int) []T {
+	e.Helper()
+	var got []T
+	e.poll(fmt.Sprintf("%d messages", n), func() (bool, bool) {
+		ds, _ := receive(e, r, 10)
+		for _, d := range ds {
+			got = append(got, d.Message)
+		}
+		settle(e, r, false, ds...)
+		return len(got) >= n, len(ds) > 0
+	})
+	return got
+}
+
+// none checks that no message is available; name names one that is.
+func none[T any](e *env, r driver.Receiver[T], name func(T) string, why string) {
 	e.Helper()
 	e.quiet(func() {
-		ds, _ := receive(e, q.Receiver, 10)
+		ds, _ := receive(e, r, 10)
 		for _, d := range ds {
-			p := q.place(d.Message)
-			e.Errorf("message %d of %s is delivered, %s", p.n, short(p.group), while)
+			e.Errorf("%s is delivered at %v, %s", name(d.Message), e.Now(), why)
 		}
 	})
+}
+
+// nothing is none for a queue.
+func nothing[T any](e *env, q queue[T], why string) {
+	e.Helper()
+	none(e, q.Receiver, func(m T) string {
+		p := q.place(m)
+		return fmt.Sprintf("message %d of %s", p.n, short(p.group))
+	}, why)
 }
 
 // nothingNew is nothing for the time after a retry, when a receiver may redeliver

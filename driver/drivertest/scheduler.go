@@ -46,10 +46,8 @@ type schedulerEnds struct {
 func (e *env) scheduler() schedulerEnds {
 	e.Helper()
 	s, err := e.Provider.OpenScheduler(e.ctx)
-	e.must(err, "OpenScheduler")
-	r, err := e.Provider.OpenScheduleReceiver(e.ctx)
-	e.must(err, "OpenScheduleReceiver")
-	return schedulerEnds{s, r}
+	r, err2 := e.Provider.OpenScheduleReceiver(e.ctx)
+	return schedulerEnds{opened(e, s, err), opened(e, r, err2)}
 }
 
 // at is the expression of a point in time, in whole seconds.
@@ -74,12 +72,7 @@ func firingQueue(e *env) queue[driver.Firing] {
 
 func (e *env) noFiring(s schedulerEnds, why string) {
 	e.Helper()
-	e.quiet(func() {
-		ds, _ := receive(e, s, 10)
-		for _, d := range ds {
-			e.Errorf("%s, due at %v, is delivered at %v, %s", short(d.Message.Name), d.Message.Due, e.Now(), why)
-		}
-	})
+	none(e, s.Receiver, func(f driver.Firing) string { return fmt.Sprintf("%s, due at %v,", short(f.Name), f.Due) }, why)
 }
 
 // firing takes the one firing that is due.

@@ -374,40 +374,47 @@ func aCancelledSubscriptionEnds(e *env) {
 	}
 }
 
+// writeInTime writes beside a subscriber that does not read.
+func (e *env) writeInTime(db driver.QueryDb, writes ...driver.RowWrite) {
+	e.Helper()
+	ctx, stop := context.WithTimeout(e.ctx, e.Patience)
+	defer stop()
+	e.must(db.Apply(ctx, driver.Step{Writes: writes}), "write beside a subscriber that does not read")
+}
+
 func aSlowSubscriberDelaysNoWriter(e *env) {
 	db := e.table(plainTable)
 	seq, cancel := e.subscribe(plainTable)
 	writes, each := 120, min(50, e.Provider.Limits().MaxStep)
 	for n := range writes { // without a reader
-		var step driver.Step
+		var writes []driver.RowWrite
 		for i := range each {
-			step.Writes = append(step.Writes, put(numbered(fmt.Sprintf("id%d", i), n)))
+			writes = append(writes, put(numbered(fmt.Sprintf("id%d", i), n)))
 		}
-		ctx, stop := context.WithTimeout(e.ctx, e.Patience)
-		err := db.Apply(ctx, step)
-		stop()
-		if !e.try(err, "step %d beside a subscriber that does not read", n) {
-			return
-		}
+		e.writeInTime(db, writes...)
 	}
 	// The subscriber gets all changes, or the first changes of each row and then the
 	// error, never a gap.
 	l := e.listenTo(seq, cancel)
 	next := map[string]int{}
 	got := 0
+	take := func(c driver.StateChange) {
+		if want := fmt.Sprintf(`{"n":%d}`, next[c.ID]); string(c.Row) != want {
+			e.Fatalf("the change of %s is %s, want %s: changes were skipped", c.ID, c.Row, want)
+		}
+		next[c.ID]++
+		got++
+	}
+	timer := time.NewTimer(e.Patience)
+	defer timer.Stop()
 	for got < writes*each {
-		timer := time.NewTimer(e.Patience)
-		var c driver.StateChange
+		timer.Reset(e.Patience)
 		select {
-		case c = <-l.changes:
+		case c := <-l.changes:
+			take(c)
 		case err := <-l.ended:
 			for len(l.changes) > 0 {
-				c := <-l.changes
-				if want := fmt.Sprintf(`{"n":%d}`, next[c.ID]); string(c.Row) != want {
-					e.Errorf("the change of %s is %s, want %s: changes were skipped", c.ID, c.Row, want)
-				}
-				next[c.ID]++
-				got++
+				take(<-l.changes)
 			}
 			if got < writes*each {
 				e.wantClass(err, driver.ErrUnavailable, "the end after %d of %d changes", got, writes*each)
@@ -416,12 +423,6 @@ func aSlowSubscriberDelaysNoWriter(e *env) {
 		case <-timer.C:
 			e.Fatalf("after %d of %d changes the subscriber got neither a change nor the end", got, writes*each)
 		}
-		timer.Stop()
-		if want := fmt.Sprintf(`{"n":%d}`, next[c.ID]); string(c.Row) != want {
-			e.Fatalf("the change of %s is %s, want %s: changes were skipped", c.ID, c.Row, want)
-		}
-		next[c.ID]++
-		got++
 	}
 }
 
@@ -436,12 +437,7 @@ func aSubscriberMayStopListening(e *env) {
 		break
 	}
 	for n := range 200 {
-		ctx, stop := context.WithTimeout(e.ctx, e.Patience)
-		err := db.Apply(ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("a", n))}})
-		stop()
-		if !e.try(err, "write after a subscriber has left") {
-			return
-		}
+		e.writeInTime(db, put(numbered("a", n)))
 	}
 }
 
@@ -450,15 +446,11 @@ func changesBelongToTheCaller(e *env) {
 	one, two := e.listen(plainTable), e.listen(plainTable)
 	e.save(db, numbered("a", 1))
 	c := one.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
-	for i := range c.Row {
-		c.Row[i] = '!'
-	}
+	wipe(c.Row)
 	two.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
 	e.wantRow(db, numbered("a", 1))
 	e.delete(db, driver.Key{ID: "a"})
 	c = one.want(driver.Removed, driver.Key{ID: "a"}, `{"n":1}`)
-	for i := range c.Row {
-		c.Row[i] = '!'
-	}
+	wipe(c.Row)
 	two.want(driver.Removed, driver.Key{ID: "a"}, `{"n":1}`)
 }

@@ -20,8 +20,7 @@ func watermarksSuite() suite {
 func (e *env) watermarks(consumer string) driver.Watermarks {
 	e.Helper()
 	c, err := e.Provider.OpenWatermarks(e.ctx, consumer)
-	e.must(err, "OpenWatermarks(%q)", consumer)
-	return c
+	return opened(e, c, err)
 }
 
 // watermarksProperties are the properties of watermarks, for each of some kinds.
