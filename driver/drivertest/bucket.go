@@ -201,9 +201,8 @@ func anOpenObjectStaysWhole(e *env) {
 		if err != nil {
 			continue // an error is allowed, a part that looks complete is not
 		}
-		if got := string(first) + string(rest); got != old {
-			e.Errorf("an object that was %s while it was read has %d bytes, want the %d of the old one", name, len(got), len(old))
-		}
+		got := string(first) + string(rest)
+		e.errorIf(got != old, "an object that was %s while it was read has %d bytes, want the %d of the old one", name, len(got), len(old))
 	}
 }
 
@@ -476,9 +475,8 @@ func objectsSurviveReopening(e *env) {
 	o := e.wantObject(b, "a/b", "content")
 	e.reopen()
 	b = e.bucket("Test.Files")
-	if again := e.wantObject(b, "a/b", "content"); !again.ModifiedAt.Equal(o.ModifiedAt) {
-		e.Errorf("ModifiedAt = %v, was %v before reopening", again.ModifiedAt, o.ModifiedAt)
-	}
+	again := e.wantObject(b, "a/b", "content")
+	e.errorIf(!again.ModifiedAt.Equal(o.ModifiedAt), "ModifiedAt = %v, was %v before reopening", again.ModifiedAt, o.ModifiedAt)
 	e.wantNoObject(b, "gone", "though it was deleted")
 	e.objectEvents(b, func(got map[string][]driver.ObjectEvent) bool {
 		gone := got["gone"]

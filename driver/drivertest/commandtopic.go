@@ -133,9 +133,7 @@ func everythingOfACommandIsKept(e *env) {
 		want.Data = json.RawMessage(text)
 		e.must(t.Send(e.ctx, []driver.Command{want}), "send %s", text)
 		got := drained(e, t, 1)
-		if len(got) != 1 {
-			e.Fatalf("got %d commands, want 1", len(got))
-		}
+		e.fatalIf(len(got) != 1, "got %d commands, want 1", len(got))
 		e.noDiff(diffCommand(got[0], want), "%s", text)
 	}
 }
@@ -223,9 +221,8 @@ func concurrentRepeatsAreDeliveredOnce(e *env) {
 	}
 	got := drained(e, t, rounds)
 	for i, c := range got {
-		if want := fmt.Sprintf("c%d", i); c.Meta.ID != want {
-			e.Errorf("command %s was delivered, want %s", c.Meta.ID, want)
-		}
+		want := fmt.Sprintf("c%d", i)
+		e.errorIf(c.Meta.ID != want, "command %s was delivered, want %s", c.Meta.ID, want)
 	}
 	noCommands(e, t, "though it is a repeat")
 }
@@ -241,9 +238,8 @@ func repeatsAreForgottenAfterFiveMinutes(e *env) {
 	noCommands(e, t, "though it is a repeat within five minutes")
 	e.advance(70 * time.Second)
 	e.must(t.Send(e.ctx, []driver.Command{late}), "send after six minutes")
-	if got := drained(e, t, 1); len(got) != 1 || got[0].Meta.ID != "late" {
-		e.Errorf("a command sent after six minutes is not delivered")
-	}
+	got := drained(e, t, 1)
+	e.errorIf(len(got) != 1 || got[0].Meta.ID != "late", "a command sent after six minutes is not delivered")
 }
 
 func repeatsAreKnownAfterReopening(e *env) {
@@ -360,9 +356,8 @@ func entitiesAndCommandIDsAreKeptApart(e *env) {
 			continue
 		}
 		delete(want, c.Entity)
-		if d := diffCommand(c, w); d != "" {
-			e.Errorf("%s", d)
-		}
+		d := diffCommand(c, w)
+		e.errorIf(d != "", "%s", d)
 	}
 	for id := range want {
 		e.Errorf("no command to %s was delivered", short(id))
@@ -370,9 +365,8 @@ func entitiesAndCommandIDsAreKeptApart(e *env) {
 	// Ids that differ in their last bytes only, in one entity.
 	long := strings.Repeat("x", driver.MaxIDBytes-1)
 	e.must(t.Send(e.ctx, []driver.Command{command("e", long+"a"), command("e", long+"b"), command("e", long+"a")}), "send")
-	if got := drained(e, t, 2); len(got) != 2 || got[0].Meta.ID != long+"a" || got[1].Meta.ID != long+"b" {
-		e.Errorf("two commands whose long ids differ in the last byte are not both delivered")
-	}
+	got := drained(e, t, 2)
+	e.errorIf(len(got) != 2 || got[0].Meta.ID != long+"a" || got[1].Meta.ID != long+"b", "two commands whose long ids differ in the last byte are not both delivered")
 	noCommands(e, t, "though it is a repeat")
 }
 

@@ -209,13 +209,11 @@ func (e *env) scanAll(l driver.EventLog, segments int) map[string][]driver.Commi
 		cs, err := collect(e, l.Scan(e.ctx, seg, segments))
 		e.errorIf(err != nil, "Scan(%d, %d): %v", seg, segments, err)
 		for _, c := range cs {
-			if at, ok := where[c.Stream]; ok && at != seg {
-				e.Errorf("of %d segments stream %s lies in %d and %d", segments, short(c.Stream), at, seg)
-			}
+			at, ok := where[c.Stream]
+			e.errorIf(ok && at != seg, "of %d segments stream %s lies in %d and %d", segments, short(c.Stream), at, seg)
 			where[c.Stream] = seg
-			if got, want := c.SequenceNr, uint64(len(all[c.Stream])+1); got != want {
-				e.Errorf("Scan(%d, %d) yields commit %d of %s, want commit %d", seg, segments, got, short(c.Stream), want)
-			}
+			got, want := c.SequenceNr, uint64(len(all[c.Stream])+1)
+			e.errorIf(got != want, "Scan(%d, %d) yields commit %d of %s, want commit %d", seg, segments, got, short(c.Stream), want)
 			all[c.Stream] = append(all[c.Stream], c)
 		}
 	}
@@ -241,14 +239,10 @@ func oneWinnerOfEightConcurrentAppends(e *env) {
 			if !w {
 				continue
 			}
-			if winner >= 0 {
-				e.Fatalf("at %d both racer %d and racer %d won", n, winner, i)
-			}
+			e.fatalIf(winner >= 0, "at %d both racer %d and racer %d won", n, winner, i)
 			winner = i
 		}
-		if winner < 0 {
-			e.Fatalf("at %d no racer won", n)
-		}
+		e.fatalIf(winner < 0, "at %d no racer won", n)
 		got := e.read(l, "contended", n-1)
 		want := []driver.Commit{commitOf("contended", n, fmt.Sprintf("racer%d", winner))}
 		if d := diffCommits(got, want, keepSnapshots); d != "" {
@@ -294,9 +288,7 @@ func conflictCarriesTheWinner(e *env) {
 		}
 	})
 	w := won.Load()
-	if w == nil {
-		e.Fatalf("no racer won: %v", errs)
-	}
+	e.fatalIf(w == nil, "no racer won: %v", errs)
 	for i, err := range errs {
 		if err != nil {
 			wantWinner(e, err, *w, fmt.Sprintf("racer %d", i))
@@ -350,9 +342,8 @@ func readIsAscendingWithoutGaps(e *env) {
 		e.noDiff(diffCommits(e.read(l, "s", after), want, keepSnapshots), "Read(s, %d)", after)
 	}
 	for _, after := range []uint64{math.MaxInt32, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64} {
-		if got := e.read(l, "s", after); len(got) != 0 {
-			e.Errorf("Read(s, %d) yields %d commits, want none", after, len(got))
-		}
+		got := e.read(l, "s", after)
+		e.errorIf(len(got) != 0, "Read(s, %d) yields %d commits, want none", after, len(got))
 	}
 }
 
@@ -491,9 +482,8 @@ func loadNeverSkipsCommits(e *env) {
 		for i, c := range cs {
 			e.errorIf(c.SequenceNr != first.SequenceNr+uint64(i), "Load yields commit %d, want commit %d", c.SequenceNr, first.SequenceNr+uint64(i))
 		}
-		if end := cs[len(cs)-1].SequenceNr; end < before {
-			e.Errorf("Load ends at commit %d, %d were stored before", end, before)
-		}
+		end := cs[len(cs)-1].SequenceNr
+		e.errorIf(end < before, "Load ends at commit %d, %d were stored before", end, before)
 		return !e.Failed()
 	}
 	beside(40, 2000, write, read, read, read)
@@ -657,9 +647,7 @@ func recordedAtIsTheStoresTime(e *env) {
 		e.must(l.Append(e.ctx, c), "append at %d", n)
 		after := e.Now()
 		got := e.read(l, "s", n-1)
-		if len(got) != 1 {
-			e.Fatalf("got %d commits, want 1", len(got))
-		}
+		e.fatalIf(len(got) != 1, "got %d commits, want 1", len(got))
 		at := got[0].RecordedAt
 		e.errorIf(at.Location() != time.UTC, "RecordedAt %v is not in UTC", at)
 		// The store may keep whole seconds only, and its clock may be another machine's.
@@ -672,9 +660,8 @@ func recordedAtIsTheStoresTime(e *env) {
 	e.must(err, "Load")
 	e.errorIf(len(loaded) != 1 || !loaded[0].RecordedAt.Equal(first), "Load: RecordedAt differs from that of Read, %v", first)
 	e.advance(90 * time.Minute)
-	if second := recorded(2); second.Sub(first) < 89*time.Minute {
-		e.Errorf("RecordedAt moved by %v while the clock moved by 90m", second.Sub(first))
-	}
+	second := recorded(2)
+	e.errorIf(second.Sub(first) < 89*time.Minute, "RecordedAt moved by %v while the clock moved by 90m", second.Sub(first))
 }
 
 func invalidCommitsAreRefused(e *env) {
@@ -705,9 +692,8 @@ func invalidCommitsAreRefused(e *env) {
 	for name, id := range badIDs() {
 		e.wantClass(l.Append(e.ctx, commitOf(id, 1, "w")), driver.ErrInvalid, "append to a stream id that is %s", name)
 	}
-	if all := e.scanAll(l, 1); len(all) != 0 {
-		e.Errorf("%d streams of refused commits are stored", len(all))
-	}
+	all := e.scanAll(l, 1)
+	e.errorIf(len(all) != 0, "%d streams of refused commits are stored", len(all))
 	e.wantStream(l, "s", e.fill(l, "s", 1, 1))
 }
 
@@ -786,9 +772,8 @@ func commitsOverTheLimitAreRefused(e *env) {
 	e.wantTooLarge(l.Append(e.ctx, both), "commit", limit, "events and a snapshot together over the limit")
 
 	e.wantTooLarge(l.Append(e.ctx, filled(commitOf("new", 1, "w"), 3*limit)), "commit", limit, "three times the limit")
-	if got := e.read(l, "new", 0); len(got) != 0 {
-		e.Errorf("a refused commit is stored")
-	}
+	got := e.read(l, "new", 0)
+	e.errorIf(len(got) != 0, "a refused commit is stored")
 	want := append([]driver.Commit{commitOf("s", 1, "fill")}, e.fill(l, "s", 2, 2)...)
 	e.wantStream(l, "s", want)
 }
@@ -882,9 +867,8 @@ func commitsAreCopied(e *env) {
 	want := []driver.Commit{build()}
 	c := build()
 	e.must(l.Append(e.ctx, c), "append")
-	if d := diffCommit(c, build(), keepSnapshots); d != "" || !c.RecordedAt.IsZero() {
-		e.Errorf("Append changed its argument: %s, RecordedAt %v", d, c.RecordedAt)
-	}
+	d := diffCommit(c, build(), keepSnapshots)
+	e.errorIf(d != "" || !c.RecordedAt.IsZero(), "Append changed its argument: %s, RecordedAt %v", d, c.RecordedAt)
 	check := func(what string, overwritten ...driver.Commit) {
 		e.Helper()
 		for _, c := range overwritten {

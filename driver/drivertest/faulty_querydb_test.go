@@ -295,7 +295,7 @@ func rowFaults() []fault {
 			}
 			return db.Apply(ctx, s)
 		})},
-		{"RevisionsRestartAfterDelete", "QueryDb/RevisionsAreNotReusedAfterDelete", on(func(h *faults.QueryDb, w *faulty) {
+		{"RevisionsRestartAfterDelete", "QueryDb/RevisionsAreNotReused", on(func(h *faults.QueryDb, w *faulty) {
 			base := map[driver.Key]uint64{}
 			revisionsFrom(h, w, base)
 			h.OnApply = func(ctx context.Context, s driver.Step) error {
@@ -311,7 +311,7 @@ func rowFaults() []fault {
 				return h.Inner.Apply(ctx, s)
 			}
 		})},
-		{"RevisionsRestartAfterExpiry", "QueryDb/RevisionsAreNotReusedAfterExpiry", on(func(h *faults.QueryDb, w *faulty) {
+		{"RevisionsRestartAfterExpiry", "QueryDb/RevisionsAreNotReused", on(func(h *faults.QueryDb, w *faulty) {
 			base, last := map[driver.Key]uint64{}, map[driver.Key]uint64{}
 			revisionsFrom(h, w, base)
 			load := h.OnLoadRow
@@ -325,7 +325,7 @@ func rowFaults() []fault {
 			}
 			h.OnApply = func(ctx context.Context, s driver.Step) error { return h.Inner.Apply(ctx, unguarded(s)) }
 		})},
-		{"RevisionsRestartWhenOpened", "QueryDb/RevisionsAreNotReusedAfterReopening", onEveryRow(nil, func(w *faulty, r driver.Row) driver.Row {
+		{"RevisionsRestartWhenOpened", "QueryDb/RevisionsAreNotReused", onEveryRow(nil, func(w *faulty, r driver.Row) driver.Row {
 			r.Revision -= memoOf(w, fmt.Sprintf("first%d", w.session), func() uint64 { return r.Revision }) - 1
 			return r
 		})},

@@ -167,6 +167,14 @@ func (e *env) errorIf(bad bool, format string, args ...any) {
 	}
 }
 
+// fatalIf ends the property when bad is true.
+func (e *env) fatalIf(bad bool, format string, args ...any) {
+	e.Helper()
+	if bad {
+		e.Fatalf(format, args...)
+	}
+}
+
 // noDiff fails the property when there is a difference.
 func (e *env) noDiff(diff, format string, args ...any) {
 	e.Helper()
@@ -447,9 +455,7 @@ const maxTested = 32 << 20
 // be tested.
 func (e *env) testableLimit(name string, limit int) int {
 	e.Helper()
-	if limit <= 0 {
-		e.Fatalf("Limits.%s = %d, want more than 0", name, limit)
-	}
+	e.fatalIf(limit <= 0, "Limits.%s = %d, want more than 0", name, limit)
 	if limit > maxTested {
 		e.Skipf("Limits.%s = %d is more than the %d that are tried", name, limit, maxTested)
 	}

@@ -300,9 +300,8 @@ func notifyStops(e *env) {
 	stopOne()
 	after := one.of(name)
 	notified[driver.Command](e, two, name, nil, send("b"))
-	if got := one.of(name); got != after {
-		e.Errorf("a stopped listener was notified %d times", got-after)
-	}
+	got := one.of(name)
+	e.errorIf(got != after, "a stopped listener was notified %d times", got-after)
 	// Listeners may be added and removed while others are notified.
 	race(8, func(i int) {
 		for k := range 10 {

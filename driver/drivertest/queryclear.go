@@ -157,8 +157,6 @@ func (e *env) clearBesideSteps(c *traffic) {
 		for id, n := range want {
 			e.wantNumber(c.db, id, "n", int64(n))
 		}
-		if e.Failed() {
-			e.Fatalf("after Clear %d beside steps, and a rebuild, rows are not what the commits make", round)
-		}
+		e.fatalIf(e.Failed(), "after Clear %d beside steps, and a rebuild, rows are not what the commits make", round)
 	}
 }

@@ -39,9 +39,7 @@ func rowProperties() []property {
 		{"RowsUpToTheLimitAreStored", rowsUpToTheLimitAreStored},
 		{"RowsOverTheLimitAreRefused", rowsOverTheLimitAreRefused},
 		{"RevisionsGrowWithEveryWrite", revisionsGrowWithEveryWrite},
-		{"RevisionsAreNotReusedAfterDelete", revisionsAreNotReusedAfterDelete},
-		{"RevisionsAreNotReusedAfterExpiry", revisionsAreNotReusedAfterExpiry},
-		{"RevisionsAreNotReusedAfterReopening", revisionsAreNotReusedAfterReopening},
+		{"RevisionsAreNotReused", revisionsAreNotReused},
 		{"ExpiredRowsAreAbsentInEveryRespect", expiredRowsAreAbsentInEveryRespect},
 		{"TheLastWriteSetsTheExpiry", theLastWriteSetsTheExpiry},
 		cancelledCallsFail(queryDbCalls),
@@ -212,17 +210,15 @@ func (e *env) wantRow(db driver.QueryDb, want driver.Row) uint64 {
 		return 0
 	}
 	want.Revision = got.Revision
-	if d := diffRow(*got, want); d != "" {
-		e.Errorf("%s", d)
-	}
+	d := diffRow(*got, want)
+	e.errorIf(d != "", "%s", d)
 	return got.Revision
 }
 
 func (e *env) wantNoRow(db driver.QueryDb, key driver.Key, why string) {
 	e.Helper()
-	if got := e.row(db, key); got != nil {
-		e.Errorf("the row %s is there, %s", short(key.String()), why)
-	}
+	got := e.row(db, key)
+	e.errorIf(got != nil, "the row %s is there, %s", short(key.String()), why)
 }
 
 func absentRowsReadAsAbsent(e *env) {
@@ -273,9 +269,7 @@ func loadIsAscendingBySubID(e *env) {
 	e.must(err, "Load")
 	e.errorIf(len(rows) != len(subs), "Load returned %d rows, want %d", len(rows), len(subs))
 	for i := range min(len(rows), len(subs)) {
-		if rows[i].Sub != subs[i] || rows[i].ID != "id" {
-			e.Fatalf("row %d is %s of %q, want %s", i, short(rows[i].Sub), rows[i].ID, short(subs[i]))
-		}
+		e.fatalIf(rows[i].Sub != subs[i] || rows[i].ID != "id", "row %d is %s of %q, want %s", i, short(rows[i].Sub), rows[i].ID, short(subs[i]))
 	}
 }
 
@@ -514,67 +508,45 @@ func revisionsGrowWithEveryWrite(e *env) {
 	}
 }
 
-func revisionsAreNotReusedAfterDelete(e *env) {
+func revisionsAreNotReused(e *env) {
 	db := e.table(plainTable)
 	key := driver.Key{ID: "id"}
 	seen := map[uint64]string{}
 	note := func(after string) {
 		rev := e.revision(db, "id")
-		if before, ok := seen[rev]; ok {
-			e.Errorf("the revision %d after %s is that of %s", rev, after, before)
-		}
+		before, ok := seen[rev]
+		e.errorIf(ok, "the revision %d after %s is that of %s", rev, after, before)
 		seen[rev] = after
 	}
-	deletes := map[string]func() error{
-		"Apply": func() error { return e.write(db, removal(key)) },
-		"Clear": func() error { return db.Clear(e.ctx) },
+	removals := map[string]func(){
+		"Apply": func() { e.delete(db, key) },
+		"Clear": func() { e.must(db.Clear(e.ctx), "Clear") },
 	}
-	for gone, remove := range deletes {
-		for name, write := range writers(e, db) {
+	if e.Advance != nil {
+		removals["expiry"] = func() {
+			r := numbered("id", 1)
+			r.ExpiresAt = e.Now().Add(time.Minute).Truncate(time.Second)
+			e.save(db, r)
+			note("a write that expires")
+			e.Advance(2 * time.Minute)
+		}
+	}
+	if e.Reopen != nil {
+		removals["reopening"] = func() {
+			e.delete(db, key)
+			e.reopen()
+			db = e.table(plainTable)
+		}
+	}
+	for _, gone := range sortedKeys(removals) {
+		for _, name := range sortedKeys(writers(e, db)) {
 			for n := range 3 {
-				write()
-				note(fmt.Sprintf("%s and %s, write %d", gone, name, n))
+				writers(e, db)[name]()
+				note(fmt.Sprintf("%s before %s, write %d", name, gone, n))
 			}
-			e.must(remove(), "%s", gone)
+			removals[gone]()
 			e.wantNoRow(db, key, "after "+gone)
 		}
-	}
-}
-
-func revisionsAreNotReusedAfterExpiry(e *env) {
-	e.needClock()
-	db := e.table(plainTable)
-	seen := map[uint64]bool{}
-	for name, write := range writers(e, db) {
-		for range 3 {
-			write()
-			rev := e.revision(db, "id")
-			e.errorIf(seen[rev], "the revision %d was used again after the row had expired and %s", rev, name)
-			seen[rev] = true
-		}
-		r := numbered("id", 1)
-		r.ExpiresAt = e.Now().Add(time.Minute).Truncate(time.Second)
-		e.save(db, r)
-		seen[e.revision(db, "id")] = true
-		e.advance(2 * time.Minute)
-		e.wantNoRow(db, r.Key, "though it has expired")
-	}
-}
-
-func revisionsAreNotReusedAfterReopening(e *env) {
-	e.needReopen()
-	db := e.table(plainTable)
-	seen := map[uint64]bool{}
-	for round := range 3 {
-		for range 4 {
-			e.save(db, numbered("id", 1))
-			rev := e.revision(db, "id")
-			e.errorIf(seen[rev], "the revision %d was used again after reopening %d times", rev, round)
-			seen[rev] = true
-		}
-		e.delete(db, driver.Key{ID: "id"})
-		e.reopen()
-		db = e.table(plainTable)
 	}
 }
 
@@ -659,9 +631,8 @@ func expiredRowsAreAbsentInEveryRespect(e *env) {
 	e.save(db, numbered("any", 9))
 	e.wantRow(db, numbered("any", 9))
 	for _, id := range []string{"guard0", "any"} {
-		if now := e.revision(db, id); now <= rev[id] {
-			e.Errorf("the row %q, written again after it expired, has revision %d, had %d before", id, now, rev[id])
-		}
+		now := e.revision(db, id)
+		e.errorIf(now <= rev[id], "the row %q, written again after it expired, has revision %d, had %d before", id, now, rev[id])
 	}
 	// A row that has ended before it is written is absent at once.
 	past := numbered("past", 1)

@@ -197,9 +197,7 @@ func applyRefusesInvalidSteps(e *env) {
 func applyTakesStepsUpToTheLimit(e *env) {
 	db := e.table(plainTable)
 	limit := e.Provider.Limits().MaxStep
-	if limit <= 1 {
-		e.Fatalf("Limits.MaxStep = %d, want more than 1", limit)
-	}
+	e.fatalIf(limit <= 1, "Limits.MaxStep = %d, want more than 1", limit)
 	if limit > 5000 {
 		e.Skipf("Limits.MaxStep = %d is more than the 5000 that are tried", limit)
 	}
@@ -369,9 +367,8 @@ func (e *env) projectRepeatedly(db driver.QueryDb) {
 		e.wantNumber(db, id, "n", commits)
 		e.wantWatermark(db, streamKey(id), commits, false)
 		for n := 1; n <= commits; n++ {
-			if got := applied[i][n].Load(); got != 1 {
-				e.Errorf("commit %d of %s was applied %d times, want once", n, id, got)
-			}
+			got := applied[i][n].Load()
+			e.errorIf(got != 1, "commit %d of %s was applied %d times, want once", n, id, got)
 		}
 	}
 }
@@ -393,9 +390,8 @@ func ownRowStepsKeepTheWatermark(e *env) {
 	e.wantNoRow(db, driver.Key{ID: "a"}, "though its step removed it")
 	e.wantWatermark(db, streamKey("a"), 5, false)
 	e.must(db.Apply(e.ctx, ownStep("a", 5, guardedBy(put(numbered("a", 6)), 0))), "a guard of absence on a deleted row")
-	if now := e.wantRow(db, numbered("a", 6)); now <= rev {
-		e.Errorf("the row that was written again has revision %d, had %d before", now, rev)
-	}
+	now := e.wantRow(db, numbered("a", 6))
+	e.errorIf(now <= rev, "the row that was written again has revision %d, had %d before", now, rev)
 	e.wantWatermark(db, streamKey("a"), 6, false)
 	// The stream begins without a row.
 	e.must(db.Apply(e.ctx, ownStep("b", 0)), "a first step that changes no row")
@@ -557,9 +553,8 @@ func ownRowStepsSurviveReopening(e *env) {
 	e.wantNoRow(db, driver.Key{ID: "dead"}, "though it was deleted")
 	e.wantWatermark(db, streamKey("dead"), 2, false)
 	e.must(db.Apply(e.ctx, ownStep("dead", 2, put(numbered("dead", 3)))), "Apply")
-	if now := e.revision(db, "dead"); now <= rev {
-		e.Errorf("the row that was written again has revision %d, had %d before", now, rev)
-	}
+	now := e.revision(db, "dead")
+	e.errorIf(now <= rev, "the row that was written again has revision %d, had %d before", now, rev)
 }
 
 func clearRemovesRowsAndWatermarks(e *env) {

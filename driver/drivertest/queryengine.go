@@ -23,7 +23,6 @@ func queryEngineSuite() suite {
 		{"IndexesHoldRowsWithTheirFieldsOnly", indexesHoldRowsWithTheirFieldsOnly},
 		{"NumbersOrderByValue", numbersOrderByValue},
 		{"StringsOrderByTheirBytes", stringsOrderByTheirBytes},
-		{"EqualSortValuesOrderByIDAndSubID", equalSortValuesOrderByIDAndSubID},
 		{"SortConditionsSelectBySubID", sortConditionsSelectBySubID},
 		{"SortConditionsSelectBySortField", sortConditionsSelectBySortField},
 		{"FiltersCompare", filtersCompare},
@@ -399,19 +398,6 @@ func (e *env) equalSorts(db driver.QueryDb) []string {
 	return names(rows)
 }
 
-func equalSortValuesOrderByIDAndSubID(e *env) {
-	db, q := e.table(goods), e.engine(goods)
-	want := e.equalSorts(db)
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}, want...)
-	slices.Reverse(want)
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}, want...)
-	// An index without a sort field orders by id and sub id alone.
-	slices.SortFunc(want, compareNames)
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red"}, want...)
-	slices.Reverse(want)
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: true}, want...)
-}
-
 func compareNames(a, b string) int {
 	aID, aSub, _ := strings.Cut(a, "/")
 	bID, bSub, _ := strings.Cut(b, "/")
@@ -454,9 +440,8 @@ func pagesNeitherSkipNorRepeat(e *env) {
 	first, diff := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), len(byPrice))
 	again, diff2 := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), 7)
 	e.errorIf(diff != "" || diff2 != "", "Scan: %s %s", diff, diff2)
-	if d := diffNames(names(again), names(first)); d != "" && e.Lag == 0 {
-		e.Errorf("Scan in pages of 7 has another order than in one page: %s", d)
-	}
+	d := diffNames(names(again), names(first))
+	e.errorIf(d != "" && e.Lag == 0, "Scan in pages of 7 has another order than in one page: %s", d)
 }
 
 func sortConditionsSelectBySubID(e *env) {
@@ -907,9 +892,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 				break
 			}
 			cursor = p.Cursor
-			if n > 60 {
-				e.Fatalf("%s: more than 60 pages", name)
-			}
+			e.fatalIf(n > 60, "%s: more than 60 pages", name)
 			// Delete the row at the cursor and one elsewhere, move one to and fro, add some.
 			if last := p.Rows[len(p.Rows)-1]; n%2 == 0 {
 				e.delete(db, last.Key)

@@ -397,9 +397,8 @@ func unknownSettlementsAreIgnored[T any](e *env, q queue[T]) {
 		group := q.place(d.Message).group
 		q.put(group, 2)
 		next := take(e, q.Receiver, 1)
-		if got := q.place(next[0].Message).group; got != group {
-			e.Errorf("a message of the group %s was delivered, want %s", got, group)
-		}
+		got := q.place(next[0].Message).group
+		e.errorIf(got != group, "a message of the group %s was delivered, want %s", got, group)
 		ds[i] = next[0]
 	}
 	settle(e, q.Receiver, false, ds...)
@@ -446,9 +445,8 @@ func noTwoCallersLeaseOneGroup[T any](e *env, q queue[T], several bool) {
 		defer mu.Unlock()
 		for _, d := range ds {
 			p := q.place(d.Message)
-			if h, ok := holder[p.group]; ok && h != me {
-				e.Errorf("message %d of %s is delivered while another caller leases its group", p.n, p.group)
-			}
+			h, ok := holder[p.group]
+			e.errorIf(ok && h != me, "message %d of %s is delivered while another caller leases its group", p.n, p.group)
 			holder[p.group] = me
 		}
 	}
@@ -684,9 +682,8 @@ func aWaitingRetryBlocksItsGroup[T any](e *env, q queue[T]) {
 	nothing(e, q, "while an earlier message of its group waits for its retry")
 	q.put("h", 1)
 	other := take(e, q.Receiver, 1)
-	if got := q.place(other[0].Message); got.group != "h" {
-		e.Errorf("%v was delivered while an earlier message of its group waits for its retry", got)
-	}
+	got := q.place(other[0].Message)
+	e.errorIf(got.group != "h", "%v was delivered while an earlier message of its group waits for its retry", got)
 	settle(e, q.Receiver, false, other...)
 	q.put("g", 4)
 	e.advance(time.Hour - time.Second)

@@ -504,9 +504,7 @@ func createDoesNotKeepItsArgument(e *env) {
 	for range 2 {
 		list, err := s.List(e.ctx)
 		e.must(err, "List")
-		if len(list) != 1 || string(list[0].Payload) != `{"n": 1}` {
-			e.Fatalf("List = %+v, want the payload as it was given", list)
-		}
+		e.fatalIf(len(list) != 1 || string(list[0].Payload) != `{"n": 1}`, "List = %+v, want the payload as it was given", list)
 		copy(list[0].Payload, "!!!!!!!!")
 		d := e.firing(s, "a")
 		e.errorIf(string(d.Message.Payload) != `{"n": 1}`, "the payload is %s", d.Message.Payload)

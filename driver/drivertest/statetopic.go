@@ -177,9 +177,8 @@ func removalsCarryTheRowBefore(e *env) {
 		e.save(db, driver.Row{Key: key, Data: []byte(data(n))})
 		last := l.want(driver.Updated, key, data(n))
 		e.must(remove(), "remove")
-		if c := l.want(driver.Removed, key, data(n)); c.Revision < last.Revision {
-			e.Errorf("the removal has revision %d, the row had %d", c.Revision, last.Revision)
-		}
+		c := l.want(driver.Removed, key, data(n))
+		e.errorIf(c.Revision < last.Revision, "the removal has revision %d, the row had %d", c.Revision, last.Revision)
 	}
 	// An own row, whose watermark stays.
 	own := e.table(ownTable)
@@ -339,9 +338,8 @@ func readModelsArePublishedApart(e *env) {
 	l := e.listen(two)
 	e.save(db1, numbered("a", 1))
 	e.save(db2, numbered("a", 2))
-	if c := l.want(driver.Added, driver.Key{ID: "a"}, `{"n":2}`); c.ReadModel != two.Name {
-		e.Errorf("the change is of the read model %q, want %q", c.ReadModel, two.Name)
-	}
+	c := l.want(driver.Added, driver.Key{ID: "a"}, `{"n":2}`)
+	e.errorIf(c.ReadModel != two.Name, "the change is of the read model %q, want %q", c.ReadModel, two.Name)
 }
 
 func (l *listener) wantEnd(what string) error {

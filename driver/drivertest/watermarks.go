@@ -156,9 +156,7 @@ func oneWinnerOfEightConcurrentAdvances(e *env, c driver.Watermarks) {
 			}
 			e.wantClass(err, driver.ErrConflict, "racer %d at %d", i, n)
 		}
-		if won != 1 {
-			e.Fatalf("at %d %d of 8 racers won, want 1", n, won)
-		}
+		e.fatalIf(won != 1, "at %d %d of 8 racers won, want 1", n, won)
 		e.wantWatermark(c, streamKey("contended"), n+1, false)
 		for i := range own {
 			e.wantWatermark(c, streamKey(fmt.Sprintf("own%d", i)), own[i], false)
@@ -242,9 +240,8 @@ func watermarksHasEveryKey(e *env, c driver.Watermarks) {
 		if i%3 == 0 {
 			want = driver.Watermark{}
 		}
-		if w, ok := got[k]; !ok || w != want {
-			e.Errorf("Watermarks has %+v, %t for %s, want %+v", w, ok, k.Stream, want)
-		}
+		w, ok := got[k]
+		e.errorIf(!ok || w != want, "Watermarks has %+v, %t for %s, want %+v", w, ok, k.Stream, want)
 	}
 	got, err = c.Watermarks(e.ctx, nil)
 	e.errorIf(err != nil || len(got) != 0, "Watermarks of no keys = %v, %v, want none", got, err)
