@@ -31,7 +31,6 @@ func bucketSuite() suite {
 		{"ObjectsAreDescribed", objectsAreDescribed},
 		{"EveryChangeIsDelivered", everyChangeIsDelivered},
 		{"TheLastOfQuickChangesIsDelivered", theLastOfQuickChangesIsDelivered},
-		{"BucketsAreKeptApart", bucketsAreKeptApart},
 		{"ObjectsSurviveReopening", objectsSurviveReopening},
 		cancelledCallsFail(bucketCalls),
 	}...)}
@@ -446,24 +445,6 @@ func theLastOfQuickChangesIsDelivered(e *env) {
 		})
 		return right(), true
 	})
-}
-
-func bucketsAreKeptApart(e *env) {
-	one, two := e.bucket("Test.One"), e.bucket("Test.Two")
-	e.putObject(one, "key", "one")
-	e.wantNoObject(two, "key", "only the other bucket has it")
-	e.putObject(two, "key", "two")
-	e.must(two.Delete(e.ctx, "key"), "Delete")
-	e.wantObject(one, "key", "one")
-	ds := take(e, one, 1)
-	e.errorIf(ds[0].Message.Kind != driver.ObjectCreated, "the receiver of the first bucket delivers %+v", ds[0].Message)
-	settle(e, one, false, ds...)
-	e.quiet(func() {
-		if ds, _ := receive(e, one, 10); len(ds) > 0 {
-			e.Errorf("the receiver of the first bucket delivers %+v of the second", ds[0].Message)
-		}
-	})
-	e.wantObject(e.bucket("Test.One"), "key", "one")
 }
 
 func objectsSurviveReopening(e *env) {

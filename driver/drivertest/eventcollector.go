@@ -101,10 +101,8 @@ func wantRecord(e *env, r driver.Record, want driver.Commit) {
 
 func aNewConsumerStartsAtTheFirstCommit(e *env) {
 	l := e.eventLog("Test.Log")
-	for n := uint64(1); n <= 5; n++ {
-		e.must(l.Append(e.ctx, commitOf("a", n, "w")), "append")
-		e.must(l.Append(e.ctx, commitOf("b", n, "w")), "append")
-	}
+	e.fill(l, "a", 1, 5)
+	e.fill(l, "b", 1, 5)
 	q := collected(e.collector("Test.Late", "Test.Log", false))
 	inOrder(e, drain(e, q, 10), 2, 5)
 	nothing(e, q, "though all were settled")

@@ -82,12 +82,15 @@ func withSnapshot(c driver.Commit, foldVersion int) driver.Commit {
 	return c
 }
 
-// fill appends commits from to to (inclusive) and returns them.
-func (e *env) fill(l driver.EventLog, stream string, from, to uint64) []driver.Commit {
+// fill appends commits from to to (inclusive), each changed as given, and returns them.
+func (e *env) fill(l driver.EventLog, stream string, from, to uint64, change ...func(driver.Commit) driver.Commit) []driver.Commit {
 	e.Helper()
 	var cs []driver.Commit
 	for n := from; n <= to; n++ {
 		c := commitOf(stream, n, "fill")
+		for _, f := range change {
+			c = f(c)
+		}
 		e.must(l.Append(e.ctx, c), "append %s at %d", short(stream), n)
 		cs = append(cs, c)
 	}
@@ -267,13 +270,10 @@ func wantWinner(e *env, err error, winner driver.Commit, what string) {
 
 func conflictCarriesTheWinner(e *env) {
 	l := e.eventLog("Test.Log")
-	var want []driver.Commit
-	for n := uint64(1); n <= 3; n++ {
-		c := withSnapshot(commitOf("s", n, "winner"), 1)
+	want := e.fill(l, "s", 1, 3, func(c driver.Commit) driver.Commit {
 		c.Events = append(c.Events, driver.Event{Type: "Also", Version: 2, Data: json.RawMessage(`{ "x" : 1.0 }`)})
-		e.must(l.Append(e.ctx, c), "append at %d", n)
-		want = append(want, c)
-	}
+		return withSnapshot(c, 1)
+	})
 	for _, w := range want {
 		err := l.Append(e.ctx, commitOf("s", w.SequenceNr, "loser"))
 		wantWinner(e, err, w, fmt.Sprintf("append at the taken number %d", w.SequenceNr))
@@ -427,9 +427,7 @@ func loadStartsAtTheNewestMatchingSnapshot(e *env) {
 	// A snapshot on every commit, the first one included.
 	var each []driver.Commit
 	for n := uint64(1); n <= 3; n++ {
-		c := withSnapshot(commitOf("each", n, "w"), 7)
-		e.must(l.Append(e.ctx, c), "append at %d", n)
-		each = append(each, c)
+		each = append(each, e.fill(l, "each", n, n, func(c driver.Commit) driver.Commit { return withSnapshot(c, 7) })...)
 		e.wantLoad(l, "each", 7, each, int(n)-1)
 	}
 }
@@ -437,15 +435,12 @@ func loadStartsAtTheNewestMatchingSnapshot(e *env) {
 func loadOfAnotherFoldVersionReadsFurtherBack(e *env) {
 	l := e.eventLog("Test.Log")
 	versions := map[uint64]int{2: 1, 4: 2, 5: 1, 8: 3, 9: 2, 11: 0}
-	var all []driver.Commit
-	for n := uint64(1); n <= 12; n++ {
-		c := commitOf("s", n, "w")
-		if v, ok := versions[n]; ok {
-			c = withSnapshot(c, v)
+	all := e.fill(l, "s", 1, 12, func(c driver.Commit) driver.Commit {
+		if v, ok := versions[c.SequenceNr]; ok {
+			return withSnapshot(c, v)
 		}
-		e.must(l.Append(e.ctx, c), "append at %d", n)
-		all = append(all, c)
-	}
+		return c
+	})
 	for version, start := range map[int]int{0: 10, 1: 4, 2: 8, 3: 7, 4: 0, -1: 0} {
 		e.wantLoad(l, "s", version, all, start)
 	}
@@ -556,13 +551,7 @@ func longStreamsAreWhole(e *env) {
 	l := e.eventLog("Test.Log")
 	// Together more than a page of 1 MB, and numbers of one to three digits.
 	size := min(6<<10, e.Provider.Limits().MaxCommitBytes/2)
-	var all []driver.Commit
-	for n := uint64(1); n <= 220; n++ {
-		c := commitOf("long", n, "w")
-		c.Events[0].Data = json.RawMessage(fmt.Sprintf(`{"n":%d,"fill":%q}`, n, strings.Repeat("x", size)))
-		e.must(l.Append(e.ctx, c), "append at %d", n)
-		all = append(all, c)
-	}
+	all := e.fill(l, "long", 1, 220, func(c driver.Commit) driver.Commit { return filled(c, size) })
 	e.wantStream(l, "long", all)
 	e.noDiff(diffCommits(e.scanAll(l, 3)["long"], all, keepSnapshots), "Scan")
 	e.noDiff(diffCommits(e.read(l, "long", 99), all[99:], keepSnapshots), "Read(long, 99)")
@@ -782,9 +771,7 @@ func aCancelledReadIsNotAShortStream(e *env) {
 	l := e.eventLog("Test.Log")
 	const commits = 150
 	size := min(8<<10, e.Provider.Limits().MaxCommitBytes/2)
-	for n := uint64(1); n <= commits; n++ {
-		e.must(l.Append(e.ctx, filled(commitOf("s", n, "w"), size)), "append at %d", n)
-	}
+	e.fill(l, "s", 1, commits, func(c driver.Commit) driver.Commit { return filled(c, size) })
 	for name, open := range map[string]func(ctx context.Context) func(func(driver.Commit, error) bool){
 		"Read": func(ctx context.Context) func(func(driver.Commit, error) bool) { return l.Read(ctx, "s", 0) },
 		"Scan": func(ctx context.Context) func(func(driver.Commit, error) bool) { return l.Scan(ctx, 0, 1) },
@@ -892,15 +879,12 @@ func commitsAreCopied(e *env) {
 func commitsSurviveReopening(e *env) {
 	e.needReopen()
 	l := e.eventLog("Test.Log")
-	var want []driver.Commit
-	for n := uint64(1); n <= 5; n++ {
-		c := commitOf("s", n, "w")
-		if n == 3 {
-			c = withSnapshot(c, 1)
+	want := e.fill(l, "s", 1, 5, func(c driver.Commit) driver.Commit {
+		if c.SequenceNr == 3 {
+			return withSnapshot(c, 1)
 		}
-		e.must(l.Append(e.ctx, c), "append at %d", n)
-		want = append(want, c)
-	}
+		return c
+	})
 	at := e.read(l, "s", 0)[0].RecordedAt
 	e.reopen()
 	l = e.eventLog("Test.Log")

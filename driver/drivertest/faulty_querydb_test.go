@@ -122,7 +122,7 @@ func watermarksFaults() []fault {
 	for _, f := range slices.Clone(fs) { // the watermarks of a read model keep the same properties
 		fs = append(fs, fault{f.name, "QueryDb" + strings.TrimPrefix(f.property, "Watermarks"), f.plant})
 	}
-	return append(fs, fault{"SharesAllWatermarks", "Watermarks/ConsumersAreKeptApart", on(func(h *faults.StreamWatermarks, w *faulty) {
+	return append(fs, fault{"SharesAllWatermarks", "Provider/SimilarNamesAreKeptApart", on(func(h *faults.StreamWatermarks, w *faulty) {
 		if o, err := w.p.PullProvider.OpenWatermarks(context.Background(), "everybody"); err == nil {
 			h.OnWatermark, h.OnWatermarks, h.OnAdvance, h.OnBlock, h.OnUnblock = o.Watermark, o.Watermarks, o.Advance, o.Block, o.Unblock
 		}
@@ -368,7 +368,7 @@ func rowFaults() []fault {
 			}
 			return r
 		})},
-		{"SharesAllRows", "QueryDb/ReadModelsAreKeptApart", on(func(h *faults.QueryDb, w *faulty) {
+		{"SharesAllRows", "Provider/SimilarNamesAreKeptApart", on(func(h *faults.QueryDb, w *faulty) {
 			if o, err := w.p.PullProvider.OpenQueryDb(context.Background(), driver.TableSpec{Name: "Test.Everything"}); err == nil {
 				h.OnApply, h.OnLoad, h.OnLoadRow, h.OnLoadRows = o.Apply, o.Load, o.LoadRow, o.LoadRows
 			}

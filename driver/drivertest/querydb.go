@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -45,7 +44,6 @@ func rowProperties() []property {
 		cancelledCallsFail(queryDbCalls),
 		{"ArgumentsAreNotKept", applyDoesNotKeepItsArguments},
 		{"RowsSurviveReopening", rowsSurviveReopening},
-		{"ReadModelsAreKeptApart", readModelsAreKeptApart},
 	}
 }
 
@@ -714,25 +712,5 @@ func rowsSurviveReopening(e *env) {
 	e.save(db, r)
 	if got := e.wantRow(db, r); got <= rev {
 		e.Errorf("a write after reopening took the revision from %d to %d", rev, got)
-	}
-}
-
-func readModelsAreKeptApart(e *env) {
-	one, two := e.table(driver.TableSpec{Name: "Test.One"}), e.table(driver.TableSpec{Name: "Test.Two"})
-	e.save(one, numbered("id", 1))
-	e.wantNoRow(two, driver.Key{ID: "id"}, "only the other read model has it")
-	e.must(e.write(two, guardedBy(put(numbered("id", 2)), 0)), "first write")
-	e.must(one.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 5)}}), "Apply")
-	e.wantWatermark(two, streamKey("s"), 0, false)
-	e.must(one.Clear(e.ctx), "Clear")
-	e.wantRow(two, numbered("id", 2))
-	var wg sync.WaitGroup
-	for i := range 4 { // the handles of one read model share it
-		db := e.table(driver.TableSpec{Name: "Test.One"})
-		wg.Go(func() { e.try(e.write(db, put(numbered("id"+strconv.Itoa(i), i))), "write") })
-	}
-	wg.Wait()
-	for i := range 4 {
-		e.wantRow(one, numbered("id"+strconv.Itoa(i), i))
 	}
 }

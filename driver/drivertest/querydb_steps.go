@@ -35,7 +35,7 @@ func stepProperties() []property {
 	}
 }
 
-// ownStep is a step of an OwnRow read model: it moves stream from at to at+1.
+// ownStep is a step that moves stream from at to at+1, as those of an OwnRow read model.
 func ownStep(stream string, at uint64, writes ...driver.RowWrite) driver.Step {
 	return driver.Step{Advances: []driver.Advance{advance(stream, at, at+1)}, Writes: writes}
 }
@@ -233,10 +233,7 @@ func applyTakesStepsUpToTheLimit(e *env) {
 func noReaderSeesAPartOfAStep(e *env) {
 	db := e.table(plainTable)
 	write := func(n int) bool {
-		return e.try(db.Apply(e.ctx, driver.Step{
-			Advances: []driver.Advance{advance("s", uint64(n-1), uint64(n))},
-			Writes:   []driver.RowWrite{put(numbered("a", n)), put(numbered("b", n)), put(numbered("c", n))},
-		}), "Apply")
+		return e.try(db.Apply(e.ctx, ownStep("s", uint64(n-1), put(numbered("a", n)), put(numbered("b", n)), put(numbered("c", n)))), "Apply")
 	}
 	number := func(id string) func() int {
 		return func() int {
@@ -279,10 +276,7 @@ func projectorsOfDisjointRowsDoNotConflict(e *env) {
 	race(projectors, func(i int) {
 		id := fmt.Sprintf("row%d", i)
 		for n := uint64(0); n < commits; n++ {
-			if !e.try(db.Apply(e.ctx, driver.Step{
-				Advances: []driver.Advance{advance(id, n, n+1)},
-				Writes:   []driver.RowWrite{put(numbered(id, int(n)+1))},
-			}), "Apply of %s", id) {
+			if !e.try(db.Apply(e.ctx, ownStep(id, n, put(numbered(id, int(n)+1)))), "Apply of %s", id) {
 				return
 			}
 		}

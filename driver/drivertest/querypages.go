@@ -44,10 +44,10 @@ func (e *env) directedScan(q driver.QueryEngine, scan driver.Scan) directed {
 	return d
 }
 
-// directions are queries and scans of the table goods for the shop s, and for the
-// rows of id.
-func (e *env) directions(q driver.QueryEngine, id string) []directed {
-	var all []directed
+// wholeTable are queries and scans, in both directions, that return every red row of
+// id in the shop s of the table goods.
+func (e *env) wholeTable(q driver.QueryEngine, id string) []directed {
+	all := []directed{e.directedScan(q, driver.Scan{ReadModel: goods.Name})}
 	for _, descending := range []bool{false, true} {
 		all = append(all,
 			e.directedQuery(q, driver.Query{ReadModel: goods.Name, Value: id, Descending: descending}),
@@ -55,15 +55,20 @@ func (e *env) directions(q driver.QueryEngine, id string) []directed {
 			e.directedQuery(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: descending}),
 			e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Descending: descending}}),
 			e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price", Descending: descending}}),
+			e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "color", Descending: descending}}),
 		)
 	}
-	return append(all,
+	return all
+}
+
+// directions are those of wholeTable, one with a sort condition and one with a filter.
+func (e *env) directions(q driver.QueryEngine, id string) []directed {
+	return append(e.wholeTable(q, id),
 		e.directedQuery(q, driver.Query{ReadModel: goods.Name, Index: "keysOnly", Value: "s", Sort: &driver.Filter{Comparator: driver.Greater, Values: []any{0.0}}}),
 		e.directedScan(q, driver.Scan{
 			ReadModel: goods.Name, Order: &driver.Order{Field: "shop"},
 			Filters: []driver.Filter{{Field: "price", Comparator: driver.Equal, Values: []any{1.0}}},
-		}),
-		e.directedScan(q, driver.Scan{ReadModel: goods.Name}))
+		}))
 }
 
 // rest returns the names of the rows that follow a cursor.
@@ -184,42 +189,33 @@ func cursorsOutliveTheirRows(e *env) {
 	line := func(i, price int) driver.Row {
 		return lineData("id", fmt.Sprintf("%02d", i), fmt.Sprintf(`,"shop":"s","color":"red","price":%d`, price))
 	}
-	for _, descending := range []bool{false, true} {
-		for _, d := range []directed{
-			e.directedQuery(q, driver.Query{ReadModel: goods.Name, Value: "id", Descending: descending}),
-			e.directedQuery(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: descending}),
-			e.directedQuery(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: descending}),
-			e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Descending: descending}}),
-			e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price", Descending: descending}}),
-			e.directedScan(q, driver.Scan{ReadModel: goods.Name}),
-		} {
-			e.deleteAll(db, "id")
-			for i := range 12 {
-				e.save(db, line(i, 10+i/3))
+	for _, d := range e.wholeTable(q, "id") {
+		e.deleteAll(db, "id")
+		for i := range 12 {
+			e.save(db, line(i, 10+i/3))
+		}
+		var whole driver.Page
+		e.settled(d.name, func() string {
+			var err error
+			if whole, err = d.forth(1000, ""); err != nil || len(whole.Rows) != 12 || len(whole.Cursors) != 12 {
+				return fmt.Sprintf("got %d rows, %d cursors, %v, want 12", len(whole.Rows), len(whole.Cursors), err)
 			}
-			var whole driver.Page
-			e.settled(d.name, func() string {
-				var err error
-				if whole, err = d.forth(1000, ""); err != nil || len(whole.Rows) != 12 || len(whole.Cursors) != 12 {
-					return fmt.Sprintf("got %d rows, %d cursors, %v, want 12", len(whole.Rows), len(whole.Cursors), err)
-				}
-				return ""
-			})
-			all := names(whole.Rows)
-			// The row is deleted, written again and deleted again.
-			gone := whole.Rows[5]
-			e.delete(db, gone.Key)
-			e.save(db, gone)
-			e.delete(db, gone.Key, whole.Rows[6].Key, whole.Rows[4].Key)
-			e.settled(d.name+" from a row that was deleted", func() string {
-				if diff := diffRest(d.forth, 2, whole.Cursors[5], all[7:]); diff != "" || d.reverse == nil {
-					return diff
-				}
-				return diffRest(d.reverse, 2, whole.Cursors[5], reversed(all[:4]))
-			})
-			if e.Failed() {
-				return
+			return ""
+		})
+		all := names(whole.Rows)
+		// The row is deleted, written again and deleted again.
+		gone := whole.Rows[5]
+		e.delete(db, gone.Key)
+		e.save(db, gone)
+		e.delete(db, gone.Key, whole.Rows[6].Key, whole.Rows[4].Key)
+		e.settled(d.name+" from a row that was deleted", func() string {
+			if diff := diffRest(d.forth, 2, whole.Cursors[5], all[7:]); diff != "" || d.reverse == nil {
+				return diff
 			}
+			return diffRest(d.reverse, 2, whole.Cursors[5], reversed(all[:4]))
+		})
+		if e.Failed() {
+			return
 		}
 	}
 	// The cursor of a row that has moved stays at its old place.

@@ -23,6 +23,24 @@ type queue[T any] struct {
 	repeats bool
 }
 
+// fill puts messages 1 to each of every group, in turns.
+func (q queue[T]) fill(each int, groups ...string) {
+	for n := 1; n <= each; n++ {
+		for _, g := range groups {
+			q.put(g, n)
+		}
+	}
+}
+
+// numberedNames are n names that begin with prefix.
+func numberedNames(prefix string, n int) []string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("%s%d", prefix, i))
+	}
+	return all
+}
+
 type place struct {
 	group string
 	n     int
@@ -215,9 +233,7 @@ func anEmptyReceiverDeliversNothing[T any](e *env, q queue[T]) {
 }
 
 func settledMessagesAreNotRedelivered[T any](e *env, q queue[T]) {
-	for _, g := range []string{"g1", "g2", "g3"} {
-		q.put(g, 1)
-	}
+	q.fill(1, "g1", "g2", "g3")
 	drain(e, q, 3)
 	nothing(e, q, "though all were settled")
 	if e.Advance != nil {
@@ -227,9 +243,7 @@ func settledMessagesAreNotRedelivered[T any](e *env, q queue[T]) {
 }
 
 func maxBoundsABatch[T any](e *env, q queue[T]) {
-	for i := range 7 {
-		q.put(fmt.Sprintf("g%d", i), 1)
-	}
+	q.fill(1, numberedNames("g", 7)...)
 	got := 0
 	for _, max := range []int{1, 2, 1, 3} { // receive checks the bound
 		e.poll("a delivery", func() (bool, bool) {
@@ -243,9 +257,7 @@ func maxBoundsABatch[T any](e *env, q queue[T]) {
 
 func deliveryIDsAreUnique[T any](e *env, q queue[T]) {
 	const n = 25
-	for i := range n {
-		q.put(fmt.Sprintf("g%d", i), 1)
-	}
+	q.fill(1, numberedNames("g", n)...)
 	ds := take(e, q.Receiver, n)
 	seen := map[string]bool{}
 	groups := map[string]bool{}
@@ -279,8 +291,7 @@ func deliveryIDsAreUnique[T any](e *env, q queue[T]) {
 }
 
 func leasedMessagesAreNotDeliveredTwice[T any](e *env, q queue[T]) {
-	q.put("g1", 1)
-	q.put("g2", 1)
+	q.fill(1, "g1", "g2")
 	first := take(e, q.Receiver, 2)
 	nothing(e, q, "while it is leased")
 	settle(e, q.Receiver, false, first[1])
@@ -290,8 +301,7 @@ func leasedMessagesAreNotDeliveredTwice[T any](e *env, q queue[T]) {
 }
 
 func retriedMessagesAreRedelivered[T any](e *env, q queue[T]) {
-	q.put("g1", 1)
-	q.put("g2", 1)
+	q.fill(1, "g1", "g2")
 	first := take(e, q.Receiver, 2)
 	for _, d := range first {
 		e.errorIf(d.Attempt != 1, "the first delivery has Attempt %d, want 1", d.Attempt)
@@ -324,8 +334,7 @@ func retriedMessagesAreRedelivered[T any](e *env, q queue[T]) {
 }
 
 func retriesWaitForAfter[T any](e *env, q queue[T]) {
-	q.put("g1", 1)
-	q.put("g2", 1)
+	q.fill(1, "g1", "g2")
 	ds := take(e, q.Receiver, 2)
 	e.must(q.Settle(e.ctx, []driver.Settlement{
 		{ID: ds[0].ID, Retry: true, After: 7 * time.Minute},
@@ -354,8 +363,7 @@ func retriesWaitForAfter[T any](e *env, q queue[T]) {
 
 func nextIsWhenARetryIsDue[T any](e *env, q queue[T]) {
 	e.needClock()
-	q.put("g1", 1)
-	q.put("g2", 1)
+	q.fill(1, "g1", "g2")
 	ds := take(e, q.Receiver, 2)
 	start := e.Now()
 	e.must(q.Settle(e.ctx, []driver.Settlement{
@@ -383,8 +391,7 @@ func nextIsWhenARetryIsDue[T any](e *env, q queue[T]) {
 
 func unknownSettlementsAreIgnored[T any](e *env, q queue[T]) {
 	e.must(q.Settle(e.ctx, []driver.Settlement{{ID: "nobody"}, {ID: "", Retry: true}}), "Settle of unknown ids")
-	q.put("g1", 1)
-	q.put("g2", 1)
+	q.fill(1, "g1", "g2")
 	ds := take(e, q.Receiver, 2)
 	e.must(q.Settle(e.ctx, []driver.Settlement{
 		{ID: "nobody"},
@@ -433,13 +440,7 @@ func noTwoCallersLeaseOneGroup[T any](e *env, q queue[T], several bool) {
 	var left atomic.Int64
 	left.Store(int64(groups * each))
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for n := 1; n <= each; n++ {
-			for g := range groups {
-				q.put(fmt.Sprintf("g%d", g), n)
-			}
-		}
-	})
+	wg.Go(func() { q.fill(each, numberedNames("g", groups)...) })
 	took := func(me int, ds []driver.Delivery[T]) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -506,11 +507,7 @@ func noTwoCallersLeaseOneGroup[T any](e *env, q queue[T], several bool) {
 func unsettledMessagesSurviveReopening[T any](e *env, opened func(*env) queue[T]) {
 	e.needReopen()
 	q := opened(e)
-	for _, g := range []string{"settled", "held", "retried", "waiting", "untouched"} {
-		if g != "untouched" {
-			q.put(g, 1)
-		}
-	}
+	q.fill(1, "settled", "held", "retried", "waiting")
 	for _, d := range take(e, q.Receiver, 4) {
 		s := driver.Settlement{ID: d.ID}
 		switch q.place(d.Message).group {
@@ -570,9 +567,7 @@ func groupsAreDeliveredInOrder[T any](e *env, q queue[T]) {
 }
 
 func aLeasedMessageBlocksItsGroup[T any](e *env, q queue[T]) {
-	for n := 1; n <= 3; n++ {
-		q.put("g", n)
-	}
+	q.fill(3, "g")
 	first := batch(e, q.Receiver, 1)
 	if got := q.place(first[0].Message); got != (place{"g", 1}) {
 		e.Errorf("%v was delivered first, want message 1", got)
@@ -608,11 +603,7 @@ func aLeasedMessageBlocksItsGroup[T any](e *env, q queue[T]) {
 
 func retriesKeepTheOrder[T any](e *env, q queue[T]) {
 	const groups, each = 3, 6
-	for n := 1; n <= each; n++ {
-		for g := range groups {
-			q.put(fmt.Sprintf("g%d", g), n)
-		}
-	}
+	q.fill(each, numberedNames("g", groups)...)
 	r := rand.New(rand.NewPCG(7, 7))
 	due := map[string]int{}
 	done := 0
@@ -652,9 +643,7 @@ func retriesKeepTheOrder[T any](e *env, q queue[T]) {
 }
 
 func onlyTheFirstRetryOfAGroupIsAnAttempt[T any](e *env, q queue[T]) {
-	for n := 1; n <= 3; n++ {
-		q.put("g", n)
-	}
+	q.fill(3, "g")
 	for round := 1; round <= 4; round++ {
 		ds := batch(e, q.Receiver, 10)
 		first := ds[0].Attempt
@@ -674,9 +663,7 @@ func onlyTheFirstRetryOfAGroupIsAnAttempt[T any](e *env, q queue[T]) {
 
 func aWaitingRetryBlocksItsGroup[T any](e *env, q queue[T]) {
 	e.needClock()
-	for n := 1; n <= 3; n++ {
-		q.put("g", n)
-	}
+	q.fill(3, "g")
 	ds := batch(e, q.Receiver, 1)
 	e.must(q.Settle(e.ctx, []driver.Settlement{{ID: ds[0].ID, Retry: true, After: time.Hour}}), "Settle")
 	nothing(e, q, "while an earlier message of its group waits for its retry")

@@ -14,7 +14,7 @@ func TestWatermarks(t *testing.T, open Open) { watermarksSuite().run(t, open) }
 func watermarksSuite() suite {
 	return suite{"Watermarks", append(watermarksProperties(func(e *env) driver.Watermarks {
 		return e.watermarks("Test.Consumer")
-	}), property{"ConsumersAreKeptApart", consumersAreKeptApart}, cancelledCallsFail(consumerCalls))}
+	}), cancelledCallsFail(consumerCalls))}
 }
 
 func (e *env) watermarks(consumer string) driver.Watermarks {
@@ -279,14 +279,4 @@ func watermarksSurviveReopening(e *env, opened func(*env) driver.Watermarks) {
 	e.must(c.Unblock(e.ctx, streamKey("b")), "Unblock")
 	e.reopen()
 	e.must(opened(e).Advance(e.ctx, []driver.Advance{advance("a", 3, 4), advance("b", 5, 6)}), "Advance")
-}
-
-func consumersAreKeptApart(e *env) {
-	one, two := e.watermarks("Test.One"), e.watermarks("Test.Two")
-	e.must(one.Advance(e.ctx, []driver.Advance{advance("s", 0, 3)}), "Advance")
-	e.must(one.Block(e.ctx, streamKey("s"), 3), "Block")
-	e.wantWatermark(two, streamKey("s"), 0, false)
-	e.must(two.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}), "Advance")
-	e.wantWatermark(one, streamKey("s"), 3, true)
-	e.wantWatermark(e.watermarks("Test.One"), streamKey("s"), 3, true)
 }
