@@ -10,8 +10,10 @@ type Delivery[T any] struct {
 	// ID identifies the delivery among the unsettled deliveries of its receiver.
 	// Results are matched by it, never by index.
 	ID string
-	// Attempt counts the deliveries of the message, from 1. It is a hint: after a
-	// restart it may start at 1 again.
+	// Attempt counts the attempts to handle the message, from 1. If one call of Settle
+	// retries several messages of a group, only the first of them counts as attempted.
+	// It is a hint: after a restart it may start at 1 again, and a provider whose queue
+	// counts deliveries (SQS) counts every delivery.
 	Attempt int
 	// Message is the payload.
 	Message T
@@ -46,7 +48,8 @@ type Settlement struct {
 // leased or waits for its retry, no other call delivers a later message of the
 // group. One batch may contain several consecutive messages of a group. A caller
 // that retries a message retries the later ones of its group in the same call; they
-// are then delivered again in the same order.
+// are then delivered again in the same order, and only the first of them counts as
+// attempted, see [Delivery].
 type Receiver[T any] interface {
 	// Receive returns up to max messages, where max is at least 1, and leases them
 	// until they are settled or the provider's lease expires. It does not wait: if

@@ -21,8 +21,8 @@ type Scheduler interface {
 	// [CheckID]) is [ErrInvalid].
 	Create(ctx context.Context, s Schedule) error
 
-	// Delete removes a schedule and its unsettled firing. A leased firing stays until
-	// it is settled. If there is no such schedule, Delete returns nil.
+	// Delete removes a schedule and its firing, except a leased firing, which stays
+	// until it is settled. If there is no such schedule, Delete returns nil.
 	Delete(ctx context.Context, name string) error
 
 	// List returns all schedules, ascending by name. If there are none, it returns

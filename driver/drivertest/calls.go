@@ -117,7 +117,7 @@ func queryEngineCalls(e *env) []call {
 		cs = append(cs, call{describe(query), func(ctx context.Context) error { return result(q.Query(ctx, query)) }})
 	}
 	for _, scan := range []driver.Scan{{ReadModel: goods.Name}, {ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}} {
-		cs = append(cs, call{describeScan(scan), func(ctx context.Context) error { return result(q.Scan(ctx, scan)) }})
+		cs = append(cs, call{describe(scan), func(ctx context.Context) error { return result(q.Scan(ctx, scan)) }})
 	}
 	return cs
 }

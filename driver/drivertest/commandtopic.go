@@ -44,10 +44,8 @@ type commandEnds struct {
 func (e *env) commandTopic(name string) commandEnds {
 	e.Helper()
 	t, err := e.Provider.OpenCommandTopic(e.ctx, name)
-	e.must(err, "OpenCommandTopic(%q)", name)
-	r, err := e.Provider.OpenCommandReceiver(e.ctx, name)
-	e.must(err, "OpenCommandReceiver(%q)", name)
-	return commandEnds{t, r}
+	r, err2 := e.Provider.OpenCommandReceiver(e.ctx, name)
+	return commandEnds{opened(e, t, err), opened(e, r, err2)}
 }
 
 func command(entity, id string) driver.Command {
@@ -75,29 +73,11 @@ func commandQueuePlace(c driver.Command) place {
 	return place{c.Entity, n}
 }
 
-// drainCommands receives and settles n commands.
-func drainCommands(e *env, t commandEnds, n int) []driver.Command {
-	e.Helper()
-	var got []driver.Command
-	e.poll(fmt.Sprintf("%d commands", n), func() (bool, bool) {
-		ds, _ := receive(e, t, 10)
-		for _, d := range ds {
-			got = append(got, d.Message)
-		}
-		settle(e, t, false, ds...)
-		return len(got) >= n, len(ds) > 0
-	})
-	return got
-}
-
 func noCommands(e *env, t commandEnds, why string) {
 	e.Helper()
-	e.quiet(func() {
-		ds, _ := receive(e, t, 10)
-		for _, d := range ds {
-			e.Errorf("command %s to %s is delivered, %s", short(d.Message.Meta.ID), short(d.Message.Entity), why)
-		}
-	})
+	none(e, t.Receiver, func(c driver.Command) string {
+		return fmt.Sprintf("command %s to %s", short(c.Meta.ID), short(c.Entity))
+	}, why)
 }
 
 // sameJSON reports whether two texts have the same value, numbers compared by
@@ -152,13 +132,9 @@ func everythingOfACommandIsKept(e *env) {
 		want.Meta.ID = fmt.Sprintf("c%d", i)
 		want.Data = json.RawMessage(text)
 		e.must(t.Send(e.ctx, []driver.Command{want}), "send %s", text)
-		got := drainCommands(e, t, 1)
-		if len(got) != 1 {
-			e.Fatalf("got %d commands, want 1", len(got))
-		}
-		if d := diffCommand(got[0], want); d != "" {
-			e.Errorf("%s: %s", text, d)
-		}
+		got := drained(e, t, 1)
+		e.fatalIf(len(got) != 1, "got %d commands, want 1", len(got))
+		e.noDiff(diffCommand(got[0], want), "%s", text)
 	}
 }
 
@@ -209,12 +185,10 @@ func aRepeatedCommandIsDeliveredOnce(e *env) {
 	settle(e, t, true, first...)
 	send(c) // while it waits for its retry
 	var got []string
-	for _, c := range drainCommands(e, t, 2) {
+	for _, c := range drained(e, t, 2) {
 		got = append(got, c.Meta.ID)
 	}
-	if fmt.Sprint(got) != "[c1 c0]" {
-		e.Errorf("got the commands %v, want [c1 c0]", got)
-	}
+	e.errorIf(fmt.Sprint(got) != "[c1 c0]", "got the commands %v, want [c1 c0]", got)
 	send(c, command("g", "c0")) // after it was settled
 	noCommands(e, t, "though it is a repeat")
 	other := c
@@ -228,13 +202,11 @@ func aCommandIDIsRepeatedPerEntity(e *env) {
 	e.must(t.Send(e.ctx, []driver.Command{command("g1", "c"), command("g2", "c")}), "send")
 	e.must(t.Send(e.ctx, []driver.Command{command("g3", "c"), command("g1", "c")}), "send")
 	got := map[string]int{}
-	for _, c := range drainCommands(e, t, 3) {
+	for _, c := range drained(e, t, 3) {
 		got[c.Entity]++
 	}
 	for _, g := range []string{"g1", "g2", "g3"} {
-		if got[g] != 1 {
-			e.Errorf("entity %s got %d commands, want 1", g, got[g])
-		}
+		e.errorIf(got[g] != 1, "entity %s got %d commands, want 1", g, got[g])
 	}
 	noCommands(e, t, "though it is a repeat")
 }
@@ -247,11 +219,10 @@ func concurrentRepeatsAreDeliveredOnce(e *env) {
 			e.try(t.Send(e.ctx, []driver.Command{command("g", fmt.Sprintf("c%d", i))}), "send")
 		})
 	}
-	got := drainCommands(e, t, rounds)
+	got := drained(e, t, rounds)
 	for i, c := range got {
-		if want := fmt.Sprintf("c%d", i); c.Meta.ID != want {
-			e.Errorf("command %s was delivered, want %s", c.Meta.ID, want)
-		}
+		want := fmt.Sprintf("c%d", i)
+		e.errorIf(c.Meta.ID != want, "command %s was delivered, want %s", c.Meta.ID, want)
 	}
 	noCommands(e, t, "though it is a repeat")
 }
@@ -261,15 +232,14 @@ func repeatsAreForgottenAfterFiveMinutes(e *env) {
 	t := e.commandTopic("Test.Thing")
 	early, late := command("g", "early"), command("g", "late")
 	e.must(t.Send(e.ctx, []driver.Command{early, late}), "send")
-	drainCommands(e, t, 2)
+	drained(e, t, 2)
 	e.advance(4*time.Minute + 50*time.Second)
 	e.must(t.Send(e.ctx, []driver.Command{early}), "send again")
 	noCommands(e, t, "though it is a repeat within five minutes")
 	e.advance(70 * time.Second)
 	e.must(t.Send(e.ctx, []driver.Command{late}), "send after six minutes")
-	if got := drainCommands(e, t, 1); len(got) != 1 || got[0].Meta.ID != "late" {
-		e.Errorf("a command sent after six minutes is not delivered")
-	}
+	got := drained(e, t, 1)
+	e.errorIf(len(got) != 1 || got[0].Meta.ID != "late", "a command sent after six minutes is not delivered")
 }
 
 func repeatsAreKnownAfterReopening(e *env) {
@@ -281,12 +251,10 @@ func repeatsAreKnownAfterReopening(e *env) {
 	t = e.commandTopic("Test.Thing")
 	e.must(t.Send(e.ctx, []driver.Command{command("g", "c1"), command("g", "c2"), command("g", "c3")}), "send again")
 	var got []string
-	for _, c := range drainCommands(e, t, 2) {
+	for _, c := range drained(e, t, 2) {
 		got = append(got, c.Meta.ID)
 	}
-	if fmt.Sprint(got) != "[c2 c3]" {
-		e.Errorf("got the commands %v, want [c2 c3]", got)
-	}
+	e.errorIf(fmt.Sprint(got) != "[c2 c3]", "got the commands %v, want [c2 c3]", got)
 	noCommands(e, t, "though it is a repeat")
 }
 
@@ -308,9 +276,7 @@ func anOversizedCommandHarmsNoOther(e *env) {
 	big.Data = json.RawMessage(`"` + strings.Repeat("x", limit+1) + `"`)
 	batch := []driver.Command{command("g", "g#1"), command("g", "g#2"), big, command("g", "g#3"), command("h", "h#1")}
 	failed := failedOf(e, t.Send(e.ctx, batch), "a batch with an oversized command")
-	if len(failed) != 1 {
-		e.Errorf("%d commands failed, want only the oversized one: %v", len(failed), sortedKeys(failed))
-	}
+	e.errorIf(len(failed) != 1, "%d commands failed, want only the oversized one: %v", len(failed), sortedKeys(failed))
 	e.wantTooLarge(failed["g#99"], "command", limit, "the oversized command")
 	var got []place
 	q := commandQueue(e)
@@ -345,7 +311,7 @@ func commandsUpToTheLimitAreAccepted(e *env) {
 	want := command("g", "c")
 	want.Data = json.RawMessage(`"` + strings.Repeat("x", almost(limit)) + `"`)
 	e.must(t.Send(e.ctx, []driver.Command{want}), "send a command just under the limit of %d", limit)
-	for _, got := range drainCommands(e, t, 1) {
+	for _, got := range drained(e, t, 1) {
 		if d := diffCommand(got, want); d != "" {
 			e.Errorf("%s", d)
 		}
@@ -361,15 +327,11 @@ func badCommandIDsAreRefused(e *env) {
 		badEntity := command(id, fmt.Sprintf("to-%d", i))
 		failed := failedOf(e, t.Send(e.ctx, []driver.Command{badEntity, good}), "an entity id that is "+name)
 		e.wantClass(failed[badEntity.Meta.ID], driver.ErrInvalid, "an entity id that is %s", name)
-		if len(failed) != 1 {
-			e.Errorf("an entity id that is %s: %d commands failed, want 1", name, len(failed))
-		}
+		e.errorIf(len(failed) != 1, "an entity id that is %s: %d commands failed, want 1", name, len(failed))
 		good = command("good2", fmt.Sprintf("good2#%d", i))
 		failed = failedOf(e, t.Send(e.ctx, []driver.Command{good, command("e", id)}), "a command id that is "+name)
 		e.wantClass(failed[id], driver.ErrInvalid, "a command id that is %s", name)
-		if len(failed) != 1 {
-			e.Errorf("a command id that is %s: %d commands failed, want 1", name, len(failed))
-		}
+		e.errorIf(len(failed) != 1, "a command id that is %s: %d commands failed, want 1", name, len(failed))
 	}
 	q := commandQueue(e)
 	inOrder(e, drain(e, q, 2*i), 2, i)
@@ -387,16 +349,15 @@ func entitiesAndCommandIDsAreKeptApart(e *env) {
 		want[id] = c
 	}
 	e.must(t.Send(e.ctx, batch), "send")
-	for _, c := range drainCommands(e, t, len(ids)) {
+	for _, c := range drained(e, t, len(ids)) {
 		w, ok := want[c.Entity]
 		if !ok {
 			e.Errorf("a command to %s was delivered that is unknown, or was delivered twice", short(c.Entity))
 			continue
 		}
 		delete(want, c.Entity)
-		if d := diffCommand(c, w); d != "" {
-			e.Errorf("%s", d)
-		}
+		d := diffCommand(c, w)
+		e.errorIf(d != "", "%s", d)
 	}
 	for id := range want {
 		e.Errorf("no command to %s was delivered", short(id))
@@ -404,9 +365,8 @@ func entitiesAndCommandIDsAreKeptApart(e *env) {
 	// Ids that differ in their last bytes only, in one entity.
 	long := strings.Repeat("x", driver.MaxIDBytes-1)
 	e.must(t.Send(e.ctx, []driver.Command{command("e", long+"a"), command("e", long+"b"), command("e", long+"a")}), "send")
-	if got := drainCommands(e, t, 2); len(got) != 2 || got[0].Meta.ID != long+"a" || got[1].Meta.ID != long+"b" {
-		e.Errorf("two commands whose long ids differ in the last byte are not both delivered")
-	}
+	got := drained(e, t, 2)
+	e.errorIf(len(got) != 2 || got[0].Meta.ID != long+"a" || got[1].Meta.ID != long+"b", "two commands whose long ids differ in the last byte are not both delivered")
 	noCommands(e, t, "though it is a repeat")
 }
 
@@ -420,24 +380,16 @@ func sendDoesNotKeepItsArguments(e *env) {
 	c := build()
 	batch := []driver.Command{c}
 	e.must(t.Send(e.ctx, batch), "send")
-	if d := diffCommand(c, build()); d != "" {
-		e.Errorf("Send changed its argument: %s", d)
-	}
-	wipe := func(c *driver.Command) {
-		for i := range c.Data {
-			c.Data[i] = '!'
-		}
+	e.noDiff(diffCommand(c, build()), "Send changed its argument")
+	overwrite := func(c *driver.Command) {
+		wipe(c.Data)
 		clear(c.Meta.Headers)
 		*c = driver.Command{}
 	}
-	wipe(&batch[0])
+	overwrite(&batch[0])
 	first := take(e, t, 1)
-	if d := diffCommand(first[0].Message, build()); d != "" {
-		e.Errorf("after the argument was overwritten: %s", d)
-	}
-	wipe(&first[0].Message)
+	e.noDiff(diffCommand(first[0].Message, build()), "after the argument was overwritten")
+	overwrite(&first[0].Message)
 	settle(e, t, true, first...)
-	if d := diffCommand(take(e, t, 1)[0].Message, build()); d != "" {
-		e.Errorf("after the result was overwritten: %s", d)
-	}
+	e.noDiff(diffCommand(take(e, t, 1)[0].Message, build()), "after the result was overwritten")
 }

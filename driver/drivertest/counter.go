@@ -37,10 +37,8 @@ type counterEnds struct {
 func (e *env) counter(name string) counterEnds {
 	e.Helper()
 	c, err := e.Provider.OpenCounter(e.ctx, name)
-	e.must(err, "OpenCounter(%q)", name)
-	r, err := e.Provider.OpenCounterReceiver(e.ctx, name)
-	e.must(err, "OpenCounterReceiver(%q)", name)
-	return counterEnds{c, r}
+	r, err2 := e.Provider.OpenCounterReceiver(e.ctx, name)
+	return counterEnds{opened(e, c, err), opened(e, r, err2)}
 }
 
 // finishQueue finishes counters: target n of a group is n.
@@ -60,9 +58,7 @@ func (e *env) wantCounter(c counterEnds, id string, count, target int64, finishe
 	e.Helper()
 	got, err := c.State(e.ctx, id)
 	want := driver.CounterState{Count: count, Target: target, Finished: finished}
-	if e.try(err, "State(%s)", short(id)) && got != want {
-		e.Errorf("State(%s) = %+v, want %+v", short(id), got, want)
-	}
+	e.errorIf(e.try(err, "State(%s)", short(id)) && got != want, "State(%s) = %+v, want %+v", short(id), got, want)
 }
 
 func (e *env) count(c counterEnds, id, ref string, n int64) {
@@ -79,32 +75,12 @@ func (e *env) addTarget(c counterEnds, id, ref string, n int64) {
 // settles them.
 func (e *env) wantFinished(c counterEnds, want ...driver.CounterFinished) {
 	e.Helper()
-	var got []driver.CounterFinished
-	if len(want) > 0 {
-		e.poll(fmt.Sprintf("%d finishes", len(want)), func() (bool, bool) {
-			ds, _ := receive(e, c, 10)
-			for _, d := range ds {
-				got = append(got, d.Message)
-			}
-			settle(e, c, false, ds...)
-			return len(got) >= len(want), len(ds) > 0
-		})
-	}
+	got := drained(e, c.Receiver, len(want))
 	for i := range min(len(got), len(want)) {
-		if got[i] != want[i] {
-			e.Errorf("finish %d is %+v, want %+v", i, got[i], want[i])
-		}
+		e.errorIf(got[i] != want[i], "finish %d is %+v, want %+v", i, got[i], want[i])
 	}
-	for _, f := range got[min(len(got), len(want)):] {
-		e.Errorf("a finish too many: %+v", f)
-	}
-	e.quiet(func() {
-		ds, _ := receive(e, c, 10)
-		for _, d := range ds {
-			e.Errorf("a finish too many: %+v", d.Message)
-		}
-		settle(e, c, false, ds...)
-	})
+	e.errorIf(len(got) > len(want), "%d finishes too many: %+v", len(got)-len(want), got)
+	none(e, c.Receiver, func(f driver.CounterFinished) string { return fmt.Sprintf("a finish too many, %+v,", f) }, "all were settled")
 }
 
 func finished(id string, ordinal uint64, target int64) driver.CounterFinished {

@@ -33,8 +33,7 @@ func deadLettersSuite() suite {
 func (e *env) deadLetters() driver.DeadLetters {
 	e.Helper()
 	d, err := e.Provider.OpenDeadLetters(e.ctx)
-	e.must(err, "OpenDeadLetters")
-	return d
+	return opened(e, d, err)
 }
 
 func letterOf(id, component string) driver.DeadLetter {
@@ -71,9 +70,7 @@ func (e *env) wantLetter(d driver.DeadLetters, want driver.DeadLetter) {
 	if !e.try(err, "Get(%s)", short(want.ID)) {
 		return
 	}
-	if diff := diffLetter(got, want); diff != "" {
-		e.Errorf("Get(%s): %s", short(want.ID), diff)
-	}
+	e.noDiff(diffLetter(got, want), "Get(%s)", short(want.ID))
 	list, err := d.List(e.ctx, want.Component, "", 10_000)
 	if !e.try(err, "List") {
 		return
@@ -83,9 +80,7 @@ func (e *env) wantLetter(d driver.DeadLetters, want driver.DeadLetter) {
 		e.Errorf("List of %q does not have %s", want.Component, short(want.ID))
 		return
 	}
-	if diff := diffLetter(list[i], want); diff != "" {
-		e.Errorf("List: %s: %s", short(want.ID), diff)
-	}
+	e.noDiff(diffLetter(list[i], want), "List: %s", short(want.ID))
 }
 
 func everythingOfALetterIsKept(e *env) {
@@ -144,9 +139,7 @@ func (e *env) wantLetters(d driver.DeadLetters, component, after string, limit i
 	for _, l := range list {
 		got = append(got, l.ID)
 	}
-	if diff := diffNames(got, want); diff != "" {
-		e.Errorf("List(%q, %q, %d): %s", component, after, limit, diff)
-	}
+	e.noDiff(diffNames(got, want), "List(%q, %q, %d)", component, after, limit)
 }
 
 func lettersAreListedByIDAndComponent(e *env) {
@@ -218,9 +211,7 @@ func largeLettersAreKept(e *env) {
 		l.Body = bytes.Repeat([]byte{byte(i), 0xff, '"'}, min(e.Provider.Limits().MaxCommandBytes, maxTested)/3)
 		e.park(d, l)
 		got, err := d.Get(e.ctx, l.ID)
-		if e.try(err, "Get") && !bytes.Equal(got.Body, l.Body) {
-			e.Errorf("a body of %d bytes was returned with %d", len(l.Body), len(got.Body))
-		}
+		e.errorIf(e.try(err, "Get") && !bytes.Equal(got.Body, l.Body), "a body of %d bytes was returned with %d", len(l.Body), len(got.Body))
 		all = append(all, l.ID)
 	}
 	e.wantLetters(d, "Test.A", "", 10, all...)

@@ -67,7 +67,7 @@ func TestSameResultsFindsFaults(t *testing.T) {
 			if !ok {
 				t.Fatal("there is no such fault")
 			}
-			report := difference(t, 1, 4, openMemory, openFaulty(f.plant, f.property))
+			report := difference(t, 1, 12, openMemory, openFaulty(f.plant, f.property))
 			if report == "" {
 				t.Fatal("the comparison does not find the fault")
 			}

@@ -3,6 +3,7 @@ package drivertest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,9 +16,8 @@ import (
 func TestEventCollector(t *testing.T, open Open) { eventCollectorSuite().run(t, open) }
 
 func eventCollectorSuite() suite {
-	return suite{"EventCollector", append(receiverProperties(true, feedQueue), []property{
+	return suite{"EventCollector", slices.Concat(receiverProperties(true, feedQueue), recordProperties(feedRecords), []property{
 		{"ANewConsumerStartsAtTheFirstCommit", aNewConsumerStartsAtTheFirstCommit},
-		{"RecordsCarryTheirCommit", recordsCarryTheirCommit},
 		{"CommitsThatFinishOutOfOrderAreNotSkipped", commitsThatFinishOutOfOrderAreNotSkipped},
 		{"AConsumerBesideWritersMissesNothing", aConsumerBesideWritersMissesNothing},
 		{"ConsumersAreIndependent", consumersAreIndependent},
@@ -25,12 +25,38 @@ func eventCollectorSuite() suite {
 		{"HandlesOfAConsumerShareItsCheckpoint", handlesOfAConsumerShareItsCheckpoint},
 		{"TheCheckpointIsDurable", theCheckpointIsDurable},
 		{"RefusedAppendsAreNotDelivered", refusedAppendsAreNotDelivered},
-		{"StreamIDsAreKept", collectorKeepsStreamIDs},
-		{"LargeCommitsAreDelivered", largeCommitsAreDelivered},
 		cancelledCallsFail(eventCollectorCalls),
 		{"RecordsBelongToTheCaller", recordsBelongToTheCaller},
 		{"LagCountsWhatIsNotSettled", lagCountsWhatIsNotSettled},
-	}...)}
+	})}
+}
+
+// records are a source of commits of Test.Log and a collector of it.
+type records struct {
+	driver.Receiver[driver.Record]
+	// commit appends commits to the log, and publishes them if the source is a topic.
+	commit func(cs ...driver.Commit)
+}
+
+func feedRecords(e *env) records {
+	l := e.eventLog("Test.Log")
+	return records{e.collector("Test.Consumer", "Test.Log", false), func(cs ...driver.Commit) {
+		for _, c := range cs {
+			e.must(l.Append(e.ctx, c), "append %s at %d", short(c.Stream), c.SequenceNr)
+		}
+	}}
+}
+
+// recordProperties are those of the records of every source.
+func recordProperties(opened func(e *env) records) []property {
+	with := func(check func(e *env, r records)) func(*env) {
+		return func(e *env) { check(e, opened(e)) }
+	}
+	return []property{
+		{"RecordsCarryTheirCommit", with(recordsCarryTheirCommit)},
+		{"StreamIDsAreKept", with(recordsKeepStreamIDs)},
+		{"LargeCommitsAreDelivered", with(largeCommitsAreDelivered)},
+	}
 }
 
 func (e *env) collector(consumer, log string, topic bool) driver.Receiver[driver.Record] {
@@ -64,47 +90,37 @@ func collected(c driver.Receiver[driver.Record]) queue[driver.Record] {
 func wantRecord(e *env, r driver.Record, want driver.Commit) {
 	const log = "Test.Log"
 	e.Helper()
-	if r.Err != nil || r.Raw != nil {
-		e.Errorf("the record of commit %d of %s could not be decoded: %v", want.SequenceNr, short(want.Stream), r.Err)
-	}
-	if r.Log != log || r.Stream != want.Stream || r.SequenceNr != want.SequenceNr {
-		e.Errorf("got a record of commit %d of %s in %q, want %d of %s in %q", r.SequenceNr, short(r.Stream), r.Log, want.SequenceNr, short(want.Stream), log)
-	}
+	e.errorIf(r.Err != nil || r.Raw != nil, "the record of commit %d of %s could not be decoded: %v", want.SequenceNr, short(want.Stream), r.Err)
+	e.errorIf(r.Log != log || r.Stream != want.Stream || r.SequenceNr != want.SequenceNr, "got a record of commit %d of %s in %q, want %d of %s in %q", r.SequenceNr, short(r.Stream), r.Log, want.SequenceNr, short(want.Stream), log)
 	if r.Commit == nil {
 		return // it did not travel along
 	}
-	if d := diffCommit(*r.Commit, want, allowSnapshots); d != "" {
-		e.Errorf("the record's commit: %s", d)
-	}
-	if r.Commit.RecordedAt.IsZero() {
-		e.Errorf("the record's commit has no RecordedAt")
-	}
+	e.noDiff(diffCommit(*r.Commit, want, allowSnapshots), "the record's commit")
+	e.errorIf(r.Commit.RecordedAt.IsZero(), "the record's commit has no RecordedAt")
 }
 
 func aNewConsumerStartsAtTheFirstCommit(e *env) {
 	l := e.eventLog("Test.Log")
-	for n := uint64(1); n <= 5; n++ {
-		e.must(l.Append(e.ctx, commitOf("a", n, "w")), "append")
-		e.must(l.Append(e.ctx, commitOf("b", n, "w")), "append")
-	}
+	e.fill(l, "a", 1, 5)
+	e.fill(l, "b", 1, 5)
 	q := collected(e.collector("Test.Late", "Test.Log", false))
 	inOrder(e, drain(e, q, 10), 2, 5)
 	nothing(e, q, "though all were settled")
 }
 
-func recordsCarryTheirCommit(e *env) {
-	l := e.eventLog("Test.Log")
+func recordsCarryTheirCommit(e *env, r records) {
 	var want []driver.Commit
 	for i, text := range oddJSON() {
 		c := commitOf("s", uint64(i+1), "w")
 		c.Events[0].Data = []byte(text)
+		c.Commands[0].Meta.Headers = map[string]string{"Ä\u2028": "<&>"}
 		if i%3 == 0 {
 			c = withSnapshot(c, 1)
 		}
-		e.must(l.Append(e.ctx, c), "append")
 		want = append(want, c)
 	}
-	wantRecords(e, e.collector("Test.Consumer", "Test.Log", false), want)
+	r.commit(want...)
+	wantRecords(e, r.Receiver, want)
 }
 
 // wantRecords receives and settles the records of commits of one stream of Test.Log.
@@ -113,9 +129,7 @@ func wantRecords(e *env, c driver.Receiver[driver.Record], want []driver.Commit)
 	for i := 0; i < len(want) && !e.Failed(); {
 		ds := batch(e, c, 10)
 		for _, d := range ds {
-			if i == len(want) {
-				e.Fatalf("got more records than commits")
-			}
+			e.fatalIf(i == len(want), "got more records than commits")
 			wantRecord(e, d.Message, want[i])
 			i++
 		}
@@ -202,9 +216,8 @@ func consumersAreIndependent(e *env) {
 	second := collected(e.collector("Test.Second", "Test.Log", false))
 	leased := batch(e, second.Receiver, 1) // one consumer's lease or retry does not concern the other
 	e.fill(l, "s", 5, 6)
-	if got := drain(e, first, 2); len(got) == 2 && (got[0] != place{"s", 5} || got[1] != place{"s", 6}) {
-		e.Errorf("the first consumer got %v, want commits 5 and 6", got)
-	}
+	got := drain(e, first, 2)
+	e.errorIf(len(got) == 2 && (got[0] != place{"s", 5} || got[1] != place{"s", 6}), "the first consumer got %v, want commits 5 and 6", got)
 	settle(e, second.Receiver, true, leased...)
 	inOrder(e, drain(e, second, 6), 1, 6)
 	nothing(e, first, "though all were settled")
@@ -216,9 +229,8 @@ func logsAreCollectedApart(e *env) {
 	for log, n := range map[string]int{"Test.One": 3, "Test.Two": 2} {
 		q := collected(e.collector("Test.Consumer", log, false)) // one consumer, two sources
 		ds := batch(e, q.Receiver, 1)
-		if got := ds[0].Message.Log; got != log {
-			e.Errorf("a collector of %s got a record of %s", log, got)
-		}
+		got := ds[0].Message.Log
+		e.errorIf(got != log, "a collector of %s got a record of %s", log, got)
 		settle(e, q.Receiver, true, ds...)
 		inOrder(e, drain(e, q, n), 1, n)
 		nothingNew(e, q, "though all were settled")
@@ -272,38 +284,29 @@ func refusedAppendsAreNotDelivered(e *env) {
 	nothing(e, q, "though only two appends succeeded")
 }
 
-func collectorKeepsStreamIDs(e *env) {
-	l := e.eventLog("Test.Log")
+func recordsKeepStreamIDs(e *env, r records) {
 	ids := goodIDs()
+	var cs []driver.Commit
 	for _, id := range ids {
-		e.must(l.Append(e.ctx, commitOf(id, 1, "w")), "append to %s", short(id))
+		cs = append(cs, commitOf(id, 1, "w"))
 	}
-	wantStreams(e, e.collector("Test.Consumer", "Test.Log", false), ids)
-}
-
-// wantStreams receives and settles one record of each stream.
-func wantStreams(e *env, c driver.Receiver[driver.Record], ids []string) {
-	e.Helper()
+	r.commit(cs...)
 	got := map[string]bool{}
-	for _, p := range drain(e, collected(c), len(ids)) {
+	for _, p := range drain(e, collected(r.Receiver), len(ids)) {
 		got[p.group] = true
 	}
 	for _, id := range ids {
-		if !got[id] {
-			e.Errorf("no record of the stream %s was delivered", short(id))
-		}
+		e.errorIf(!got[id], "no record of the stream %s was delivered", short(id))
 	}
 }
 
-func largeCommitsAreDelivered(e *env) {
-	l := e.eventLog("Test.Log")
+func largeCommitsAreDelivered(e *env, r records) {
 	limit := e.testableLimit("MaxCommitBytes", e.Provider.Limits().MaxCommitBytes)
-	want := withSnapshot(filled(commitOf("s", 1, "w"), almost(limit)/2), 1)
-	want.Snapshot.State = filled(want, almost(limit)/2-512).Events[0].Data
-	e.must(l.Append(e.ctx, want), "append")
-	e.fill(l, "s", 2, 2)
-	c := e.collector("Test.Consumer", "Test.Log", false)
-	wantRecords(e, c, []driver.Commit{want, commitOf("s", 2, "fill")})
+	snap := withSnapshot(filled(commitOf("s", 3, "w"), almost(limit)/2), 1)
+	snap.Snapshot.State = filled(snap, almost(limit)/2-512).Events[0].Data
+	want := []driver.Commit{commitOf("s", 1, "w"), filled(commitOf("s", 2, "w"), almost(limit)), snap, commitOf("s", 4, "w")}
+	r.commit(want...)
+	wantRecords(e, r.Receiver, want)
 }
 
 func recordsBelongToTheCaller(e *env) {

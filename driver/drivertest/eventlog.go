@@ -54,8 +54,7 @@ func eventLogSuite() suite {
 func (e *env) eventLog(name string) driver.EventLog {
 	e.Helper()
 	l, err := e.Provider.OpenEventLog(e.ctx, name)
-	e.must(err, "OpenEventLog(%q)", name)
-	return l
+	return opened(e, l, err)
 }
 
 // commitOf returns a valid commit whose event names its writer.
@@ -83,12 +82,15 @@ func withSnapshot(c driver.Commit, stateVersion int) driver.Commit {
 	return c
 }
 
-// fill appends commits from to to (inclusive) and returns them.
-func (e *env) fill(l driver.EventLog, stream string, from, to uint64) []driver.Commit {
+// fill appends commits from to to (inclusive), each changed as given, and returns them.
+func (e *env) fill(l driver.EventLog, stream string, from, to uint64, change ...func(driver.Commit) driver.Commit) []driver.Commit {
 	e.Helper()
 	var cs []driver.Commit
 	for n := from; n <= to; n++ {
 		c := commitOf(stream, n, "fill")
+		for _, f := range change {
+			c = f(c)
+		}
 		e.must(l.Append(e.ctx, c), "append %s at %d", short(stream), n)
 		cs = append(cs, c)
 	}
@@ -98,9 +100,7 @@ func (e *env) fill(l driver.EventLog, stream string, from, to uint64) []driver.C
 func (e *env) read(l driver.EventLog, stream string, after uint64) []driver.Commit {
 	e.Helper()
 	cs, err := collect(e, l.Read(e.ctx, stream, after))
-	if err != nil {
-		e.Errorf("read %s after %d: %v", short(stream), after, err)
-	}
+	e.errorIf(err != nil, "read %s after %d: %v", short(stream), after, err)
 	return cs
 }
 
@@ -194,16 +194,12 @@ func diffCommits(got, want []driver.Commit, s snapshots) string {
 // wantStream checks what Read and Load say of a stream without snapshots.
 func (e *env) wantStream(l driver.EventLog, stream string, want []driver.Commit) {
 	e.Helper()
-	if d := diffCommits(e.read(l, stream, 0), want, keepSnapshots); d != "" {
-		e.Errorf("Read(%s, 0): %s", short(stream), d)
-	}
+	e.noDiff(diffCommits(e.read(l, stream, 0), want, keepSnapshots), "Read(%s, 0)", short(stream))
 	got, err := l.Load(e.ctx, stream, 1)
 	if !e.try(err, "Load(%s)", short(stream)) {
 		return
 	}
-	if d := diffCommits(got, want, keepSnapshots); d != "" {
-		e.Errorf("Load(%s): %s", short(stream), d)
-	}
+	e.noDiff(diffCommits(got, want, keepSnapshots), "Load(%s)", short(stream))
 }
 
 // scanAll reads all segments and checks that a stream lies in one of them and
@@ -214,17 +210,13 @@ func (e *env) scanAll(l driver.EventLog, segments int) map[string][]driver.Commi
 	where := map[string]int{}
 	for seg := range segments {
 		cs, err := collect(e, l.Scan(e.ctx, seg, segments))
-		if err != nil {
-			e.Errorf("Scan(%d, %d): %v", seg, segments, err)
-		}
+		e.errorIf(err != nil, "Scan(%d, %d): %v", seg, segments, err)
 		for _, c := range cs {
-			if at, ok := where[c.Stream]; ok && at != seg {
-				e.Errorf("of %d segments stream %s lies in %d and %d", segments, short(c.Stream), at, seg)
-			}
+			at, ok := where[c.Stream]
+			e.errorIf(ok && at != seg, "of %d segments stream %s lies in %d and %d", segments, short(c.Stream), at, seg)
 			where[c.Stream] = seg
-			if got, want := c.SequenceNr, uint64(len(all[c.Stream])+1); got != want {
-				e.Errorf("Scan(%d, %d) yields commit %d of %s, want commit %d", seg, segments, got, short(c.Stream), want)
-			}
+			got, want := c.SequenceNr, uint64(len(all[c.Stream])+1)
+			e.errorIf(got != want, "Scan(%d, %d) yields commit %d of %s, want commit %d", seg, segments, got, short(c.Stream), want)
 			all[c.Stream] = append(all[c.Stream], c)
 		}
 	}
@@ -250,14 +242,10 @@ func oneWinnerOfEightConcurrentAppends(e *env) {
 			if !w {
 				continue
 			}
-			if winner >= 0 {
-				e.Fatalf("at %d both racer %d and racer %d won", n, winner, i)
-			}
+			e.fatalIf(winner >= 0, "at %d both racer %d and racer %d won", n, winner, i)
 			winner = i
 		}
-		if winner < 0 {
-			e.Fatalf("at %d no racer won", n)
-		}
+		e.fatalIf(winner < 0, "at %d no racer won", n)
 		got := e.read(l, "contended", n-1)
 		want := []driver.Commit{commitOf("contended", n, fmt.Sprintf("racer%d", winner))}
 		if d := diffCommits(got, want, keepSnapshots); d != "" {
@@ -276,23 +264,16 @@ func wantWinner(e *env, err error, winner driver.Commit, what string) {
 		e.Errorf("%s: got %v, want a *ConflictError", what, err)
 		return
 	}
-	if d := diffCommit(conflict.Winner, winner, keepSnapshots); d != "" {
-		e.Errorf("%s: the winner: %s", what, d)
-	}
-	if conflict.Winner.RecordedAt.IsZero() {
-		e.Errorf("%s: the winner has no RecordedAt: it is not the stored commit", what)
-	}
+	e.noDiff(diffCommit(conflict.Winner, winner, keepSnapshots), "%s: the winner", what)
+	e.errorIf(conflict.Winner.RecordedAt.IsZero(), "%s: the winner has no RecordedAt: it is not the stored commit", what)
 }
 
 func conflictCarriesTheWinner(e *env) {
 	l := e.eventLog("Test.Log")
-	var want []driver.Commit
-	for n := uint64(1); n <= 3; n++ {
-		c := withSnapshot(commitOf("s", n, "winner"), 1)
+	want := e.fill(l, "s", 1, 3, func(c driver.Commit) driver.Commit {
 		c.Events = append(c.Events, driver.Event{Type: "Also", Version: 2, Data: json.RawMessage(`{ "x" : 1.0 }`)})
-		e.must(l.Append(e.ctx, c), "append at %d", n)
-		want = append(want, c)
-	}
+		return withSnapshot(c, 1)
+	})
 	for _, w := range want {
 		err := l.Append(e.ctx, commitOf("s", w.SequenceNr, "loser"))
 		wantWinner(e, err, w, fmt.Sprintf("append at the taken number %d", w.SequenceNr))
@@ -307,9 +288,7 @@ func conflictCarriesTheWinner(e *env) {
 		}
 	})
 	w := won.Load()
-	if w == nil {
-		e.Fatalf("no racer won: %v", errs)
-	}
+	e.fatalIf(w == nil, "no racer won: %v", errs)
 	for i, err := range errs {
 		if err != nil {
 			wantWinner(e, err, *w, fmt.Sprintf("racer %d", i))
@@ -325,9 +304,7 @@ func commitsAreNeverChanged(e *env) {
 		wantWinner(e, l.Append(e.ctx, commitOf("s", c.SequenceNr, "intruder")), c, "append of another commit")
 	}
 	e.wantStream(l, "s", want)
-	if d := diffCommits(e.scanAll(l, 1)["s"], want, keepSnapshots); d != "" {
-		e.Errorf("Scan: %s", d)
-	}
+	e.noDiff(diffCommits(e.scanAll(l, 1)["s"], want, keepSnapshots), "Scan")
 }
 
 func acknowledgedAppendsAreReadBackAtOnce(e *env) {
@@ -351,9 +328,7 @@ func acknowledgedAppendsAreReadBackAtOnce(e *env) {
 				return
 			}
 		}
-		if d := diffCommits(e.scanAll(other, 1)[stream], want, keepSnapshots); d != "" {
-			e.Errorf("Scan of %s: %s", stream, d)
-		}
+		e.noDiff(diffCommits(e.scanAll(other, 1)[stream], want, keepSnapshots), "Scan of %s", stream)
 	})
 }
 
@@ -364,14 +339,11 @@ func readIsAscendingWithoutGaps(e *env) {
 	e.fill(l, "t", 1, 3)
 	for after := uint64(0); after <= 13; after++ {
 		want := all[min(after, 12):]
-		if d := diffCommits(e.read(l, "s", after), want, keepSnapshots); d != "" {
-			e.Errorf("Read(s, %d): %s", after, d)
-		}
+		e.noDiff(diffCommits(e.read(l, "s", after), want, keepSnapshots), "Read(s, %d)", after)
 	}
 	for _, after := range []uint64{math.MaxInt32, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64} {
-		if got := e.read(l, "s", after); len(got) != 0 {
-			e.Errorf("Read(s, %d) yields %d commits, want none", after, len(got))
-		}
+		got := e.read(l, "s", after)
+		e.errorIf(len(got) != 0, "Read(s, %d) yields %d commits, want none", after, len(got))
 	}
 }
 
@@ -404,9 +376,7 @@ func anEmptyStreamReadsAsEmpty(e *env) {
 			e.Errorf("Read(%q) yields %d commits, want none", stream, len(got))
 		}
 		got, err := l.Load(e.ctx, stream, 1)
-		if err != nil || got != nil {
-			e.Errorf("Load(%q) = %v, %v, want nil, nil", stream, got, err)
-		}
+		e.errorIf(err != nil || got != nil, "Load(%q) = %v, %v, want nil, nil", stream, got, err)
 	}
 	check("nobody")
 	for segments := 1; segments <= 4; segments++ {
@@ -434,9 +404,7 @@ func (e *env) wantLoad(l driver.EventLog, stream string, stateVersion int, all [
 		return
 	}
 	if s := all[start].Snapshot; s != nil && s.StateVersion == stateVersion {
-		if d := diffCommit(got[0], all[start], keepSnapshots); d != "" {
-			e.Errorf("Load(%q, %d): the snapshot to start from: %s", stream, stateVersion, d)
-		}
+		e.noDiff(diffCommit(got[0], all[start], keepSnapshots), "Load(%q, %d): the snapshot to start from", stream, stateVersion)
 	}
 }
 
@@ -454,18 +422,12 @@ func loadStartsAtTheNewestMatchingSnapshot(e *env) {
 		all = append(all, c)
 		e.wantLoad(l, "s", 7, all, start)
 	}
-	if d := diffCommits(e.read(l, "s", 0), all, keepSnapshots); d != "" {
-		e.Errorf("Read of a stream with snapshots: %s", d)
-	}
-	if d := diffCommits(e.scanAll(l, 1)["s"], all, keepSnapshots); d != "" {
-		e.Errorf("Scan of a stream with snapshots: %s", d)
-	}
+	e.noDiff(diffCommits(e.read(l, "s", 0), all, keepSnapshots), "Read of a stream with snapshots")
+	e.noDiff(diffCommits(e.scanAll(l, 1)["s"], all, keepSnapshots), "Scan of a stream with snapshots")
 	// A snapshot on every commit, the first one included.
 	var each []driver.Commit
 	for n := uint64(1); n <= 3; n++ {
-		c := withSnapshot(commitOf("each", n, "w"), 7)
-		e.must(l.Append(e.ctx, c), "append at %d", n)
-		each = append(each, c)
+		each = append(each, e.fill(l, "each", n, n, func(c driver.Commit) driver.Commit { return withSnapshot(c, 7) })...)
 		e.wantLoad(l, "each", 7, each, int(n)-1)
 	}
 }
@@ -473,15 +435,12 @@ func loadStartsAtTheNewestMatchingSnapshot(e *env) {
 func loadOfAnotherStateVersionReadsFurtherBack(e *env) {
 	l := e.eventLog("Test.Log")
 	versions := map[uint64]int{2: 1, 4: 2, 5: 1, 8: 3, 9: 2, 11: 0}
-	var all []driver.Commit
-	for n := uint64(1); n <= 12; n++ {
-		c := commitOf("s", n, "w")
-		if v, ok := versions[n]; ok {
-			c = withSnapshot(c, v)
+	all := e.fill(l, "s", 1, 12, func(c driver.Commit) driver.Commit {
+		if v, ok := versions[c.SequenceNr]; ok {
+			return withSnapshot(c, v)
 		}
-		e.must(l.Append(e.ctx, c), "append at %d", n)
-		all = append(all, c)
-	}
+		return c
+	})
 	for version, start := range map[int]int{0: 10, 1: 4, 2: 8, 3: 7, 4: 0, -1: 0} {
 		e.wantLoad(l, "s", version, all, start)
 	}
@@ -508,9 +467,7 @@ func loadNeverSkipsCommits(e *env) {
 			return false
 		}
 		if len(cs) == 0 {
-			if before > 0 {
-				e.Errorf("Load beside a writer returned nothing, %d commits were stored before", before)
-			}
+			e.errorIf(before > 0, "Load beside a writer returned nothing, %d commits were stored before", before)
 			return before == 0
 		}
 		first := cs[0]
@@ -518,13 +475,10 @@ func loadNeverSkipsCommits(e *env) {
 			e.Errorf("Load starts at commit %d without a usable snapshot", first.SequenceNr)
 		}
 		for i, c := range cs {
-			if c.SequenceNr != first.SequenceNr+uint64(i) {
-				e.Errorf("Load yields commit %d, want commit %d", c.SequenceNr, first.SequenceNr+uint64(i))
-			}
+			e.errorIf(c.SequenceNr != first.SequenceNr+uint64(i), "Load yields commit %d, want commit %d", c.SequenceNr, first.SequenceNr+uint64(i))
 		}
-		if end := cs[len(cs)-1].SequenceNr; end < before {
-			e.Errorf("Load ends at commit %d, %d were stored before", end, before)
-		}
+		end := cs[len(cs)-1].SequenceNr
+		e.errorIf(end < before, "Load ends at commit %d, %d were stored before", end, before)
 		return !e.Failed()
 	}
 	beside(40, 2000, write, read, read, read)
@@ -546,13 +500,9 @@ func scanYieldsEveryStreamInOneSegment(e *env) {
 	}
 	for segments := 1; segments <= 4; segments++ {
 		got := e.scanAll(l, segments)
-		if len(got) != len(want) {
-			e.Errorf("Scan in %d segments yields %d streams, want %d", segments, len(got), len(want))
-		}
+		e.errorIf(len(got) != len(want), "Scan in %d segments yields %d streams, want %d", segments, len(got), len(want))
 		for stream, cs := range want {
-			if d := diffCommits(got[stream], cs, keepSnapshots); d != "" {
-				e.Errorf("Scan in %d segments: %s: %s", segments, stream, d)
-			}
+			e.noDiff(diffCommits(got[stream], cs, keepSnapshots), "Scan in %d segments: %s", segments, stream)
 		}
 	}
 }
@@ -593,9 +543,7 @@ func scanRefusesASegmentOutsideOfTheRange(e *env) {
 	for _, c := range [][2]int{{-1, 1}, {1, 1}, {4, 4}, {5, 4}, {0, 0}, {0, -1}, {-1, -1}} {
 		got, err := collect(e, l.Scan(e.ctx, c[0], c[1]))
 		e.wantClass(err, driver.ErrInvalid, "Scan(%d, %d)", c[0], c[1])
-		if len(got) != 0 {
-			e.Errorf("Scan(%d, %d) yields %d commits, want none", c[0], c[1], len(got))
-		}
+		e.errorIf(len(got) != 0, "Scan(%d, %d) yields %d commits, want none", c[0], c[1], len(got))
 	}
 }
 
@@ -603,20 +551,10 @@ func longStreamsAreWhole(e *env) {
 	l := e.eventLog("Test.Log")
 	// Together more than a page of 1 MB, and numbers of one to three digits.
 	size := min(6<<10, e.Provider.Limits().MaxCommitBytes/2)
-	var all []driver.Commit
-	for n := uint64(1); n <= 220; n++ {
-		c := commitOf("long", n, "w")
-		c.Events[0].Data = json.RawMessage(fmt.Sprintf(`{"n":%d,"fill":%q}`, n, strings.Repeat("x", size)))
-		e.must(l.Append(e.ctx, c), "append at %d", n)
-		all = append(all, c)
-	}
+	all := e.fill(l, "long", 1, 220, func(c driver.Commit) driver.Commit { return filled(c, size) })
 	e.wantStream(l, "long", all)
-	if d := diffCommits(e.scanAll(l, 3)["long"], all, keepSnapshots); d != "" {
-		e.Errorf("Scan: %s", d)
-	}
-	if d := diffCommits(e.read(l, "long", 99), all[99:], keepSnapshots); d != "" {
-		e.Errorf("Read(long, 99): %s", d)
-	}
+	e.noDiff(diffCommits(e.scanAll(l, 3)["long"], all, keepSnapshots), "Scan")
+	e.noDiff(diffCommits(e.read(l, "long", 99), all[99:], keepSnapshots), "Read(long, 99)")
 }
 
 // oddJSON are valid texts that an encoder would write in another way.
@@ -653,12 +591,8 @@ func payloadsAreKeptByteForByte(e *env) {
 		all = append(all, c)
 		e.wantLoad(l, "odd", 1, all, i)
 	}
-	if d := diffCommits(e.read(l, "odd", 0), all, keepSnapshots); d != "" {
-		e.Errorf("Read: %s", d)
-	}
-	if d := diffCommits(e.scanAll(l, 1)["odd"], all, keepSnapshots); d != "" {
-		e.Errorf("Scan: %s", d)
-	}
+	e.noDiff(diffCommits(e.read(l, "odd", 0), all, keepSnapshots), "Read")
+	e.noDiff(diffCommits(e.scanAll(l, 1)["odd"], all, keepSnapshots), "Scan")
 	last := all[len(all)-1]
 	wantWinner(e, l.Append(e.ctx, commitOf("odd", last.SequenceNr, "loser")), last, "append at a taken number")
 }
@@ -688,12 +622,8 @@ func everythingOfACommitIsKept(e *env) {
 	}
 	e.must(l.Append(e.ctx, c), "append")
 	e.wantLoad(l, "s", 12, []driver.Commit{c}, 0)
-	if d := diffCommits(e.read(l, "s", 0), []driver.Commit{c}, keepSnapshots); d != "" {
-		e.Errorf("Read: %s", d)
-	}
-	if d := diffCommits(e.scanAll(l, 1)["s"], []driver.Commit{c}, keepSnapshots); d != "" {
-		e.Errorf("Scan: %s", d)
-	}
+	e.noDiff(diffCommits(e.read(l, "s", 0), []driver.Commit{c}, keepSnapshots), "Read")
+	e.noDiff(diffCommits(e.scanAll(l, 1)["s"], []driver.Commit{c}, keepSnapshots), "Scan")
 	wantWinner(e, l.Append(e.ctx, commitOf("s", 1, "loser")), c, "append at a taken number")
 }
 
@@ -706,30 +636,21 @@ func recordedAtIsTheStoresTime(e *env) {
 		e.must(l.Append(e.ctx, c), "append at %d", n)
 		after := e.Now()
 		got := e.read(l, "s", n-1)
-		if len(got) != 1 {
-			e.Fatalf("got %d commits, want 1", len(got))
-		}
+		e.fatalIf(len(got) != 1, "got %d commits, want 1", len(got))
 		at := got[0].RecordedAt
-		if at.Location() != time.UTC {
-			e.Errorf("RecordedAt %v is not in UTC", at)
-		}
+		e.errorIf(at.Location() != time.UTC, "RecordedAt %v is not in UTC", at)
 		// The store may keep whole seconds only, and its clock may be another machine's.
 		slack := time.Second + e.Lag
-		if at.Before(before.Add(-slack)) || at.After(after.Add(slack)) {
-			e.Errorf("RecordedAt = %v, want between %v and %v", at, before, after)
-		}
+		e.errorIf(at.Before(before.Add(-slack)) || at.After(after.Add(slack)), "RecordedAt = %v, want between %v and %v", at, before, after)
 		return at
 	}
 	first := recorded(1)
 	loaded, err := l.Load(e.ctx, "s", 1)
 	e.must(err, "Load")
-	if len(loaded) != 1 || !loaded[0].RecordedAt.Equal(first) {
-		e.Errorf("Load: RecordedAt differs from that of Read, %v", first)
-	}
+	e.errorIf(len(loaded) != 1 || !loaded[0].RecordedAt.Equal(first), "Load: RecordedAt differs from that of Read, %v", first)
 	e.advance(90 * time.Minute)
-	if second := recorded(2); second.Sub(first) < 89*time.Minute {
-		e.Errorf("RecordedAt moved by %v while the clock moved by 90m", second.Sub(first))
-	}
+	second := recorded(2)
+	e.errorIf(second.Sub(first) < 89*time.Minute, "RecordedAt moved by %v while the clock moved by 90m", second.Sub(first))
 }
 
 func invalidCommitsAreRefused(e *env) {
@@ -760,9 +681,8 @@ func invalidCommitsAreRefused(e *env) {
 	for name, id := range badIDs() {
 		e.wantClass(l.Append(e.ctx, commitOf(id, 1, "w")), driver.ErrInvalid, "append to a stream id that is %s", name)
 	}
-	if all := e.scanAll(l, 1); len(all) != 0 {
-		e.Errorf("%d streams of refused commits are stored", len(all))
-	}
+	all := e.scanAll(l, 1)
+	e.errorIf(len(all) != 0, "%d streams of refused commits are stored", len(all))
 	e.wantStream(l, "s", e.fill(l, "s", 1, 1))
 }
 
@@ -781,13 +701,9 @@ func streamIDsAreKeptApart(e *env) {
 		e.wantStream(l, id, cs)
 	}
 	all := e.scanAll(l, 3)
-	if len(all) != len(want) {
-		e.Errorf("Scan yields %d streams, want %d", len(all), len(want))
-	}
+	e.errorIf(len(all) != len(want), "Scan yields %d streams, want %d", len(all), len(want))
 	for id, cs := range want {
-		if d := diffCommits(all[id], cs, keepSnapshots); d != "" {
-			e.Errorf("Scan: %s: %s", short(id), d)
-		}
+		e.noDiff(diffCommits(all[id], cs, keepSnapshots), "Scan: %s", short(id))
 	}
 }
 
@@ -845,9 +761,8 @@ func commitsOverTheLimitAreRefused(e *env) {
 	e.wantTooLarge(l.Append(e.ctx, both), "commit", limit, "events and a snapshot together over the limit")
 
 	e.wantTooLarge(l.Append(e.ctx, filled(commitOf("new", 1, "w"), 3*limit)), "commit", limit, "three times the limit")
-	if got := e.read(l, "new", 0); len(got) != 0 {
-		e.Errorf("a refused commit is stored")
-	}
+	got := e.read(l, "new", 0)
+	e.errorIf(len(got) != 0, "a refused commit is stored")
 	want := append([]driver.Commit{commitOf("s", 1, "fill")}, e.fill(l, "s", 2, 2)...)
 	e.wantStream(l, "s", want)
 }
@@ -856,9 +771,7 @@ func aCancelledReadIsNotAShortStream(e *env) {
 	l := e.eventLog("Test.Log")
 	const commits = 150
 	size := min(8<<10, e.Provider.Limits().MaxCommitBytes/2)
-	for n := uint64(1); n <= commits; n++ {
-		e.must(l.Append(e.ctx, filled(commitOf("s", n, "w"), size)), "append at %d", n)
-	}
+	e.fill(l, "s", 1, commits, func(c driver.Commit) driver.Commit { return filled(c, size) })
 	for name, open := range map[string]func(ctx context.Context) func(func(driver.Commit, error) bool){
 		"Read": func(ctx context.Context) func(func(driver.Commit, error) bool) { return l.Read(ctx, "s", 0) },
 		"Scan": func(ctx context.Context) func(func(driver.Commit, error) bool) { return l.Scan(ctx, 0, 1) },
@@ -910,13 +823,11 @@ func sequencesCanBeLeftEarly(e *env) {
 	e.wantStream(l, "s", want)
 }
 
+// wipe overwrites all bytes of b.
+func wipe(b []byte) { copy(b, bytes.Repeat([]byte("!"), len(b))) }
+
 // scribble overwrites all that c points to.
 func scribble(c driver.Commit) {
-	wipe := func(b []byte) {
-		for i := range b {
-			b[i] = '!'
-		}
-	}
 	for i := range c.Events {
 		wipe(c.Events[i].Data)
 		c.Events[i] = driver.Event{}
@@ -943,17 +854,14 @@ func commitsAreCopied(e *env) {
 	want := []driver.Commit{build()}
 	c := build()
 	e.must(l.Append(e.ctx, c), "append")
-	if d := diffCommit(c, build(), keepSnapshots); d != "" || !c.RecordedAt.IsZero() {
-		e.Errorf("Append changed its argument: %s, RecordedAt %v", d, c.RecordedAt)
-	}
+	d := diffCommit(c, build(), keepSnapshots)
+	e.errorIf(d != "" || !c.RecordedAt.IsZero(), "Append changed its argument: %s, RecordedAt %v", d, c.RecordedAt)
 	check := func(what string, overwritten ...driver.Commit) {
 		e.Helper()
 		for _, c := range overwritten {
 			scribble(c)
 		}
-		if d := diffCommits(e.read(l, "s", 0), want, keepSnapshots); d != "" {
-			e.Errorf("after %s was overwritten: %s", what, d)
-		}
+		e.noDiff(diffCommits(e.read(l, "s", 0), want, keepSnapshots), "after %s was overwritten", what)
 		e.wantLoad(l, "s", 1, want, 0)
 	}
 	check("the argument of Append", c)
@@ -971,25 +879,18 @@ func commitsAreCopied(e *env) {
 func commitsSurviveReopening(e *env) {
 	e.needReopen()
 	l := e.eventLog("Test.Log")
-	var want []driver.Commit
-	for n := uint64(1); n <= 5; n++ {
-		c := commitOf("s", n, "w")
-		if n == 3 {
-			c = withSnapshot(c, 1)
+	want := e.fill(l, "s", 1, 5, func(c driver.Commit) driver.Commit {
+		if c.SequenceNr == 3 {
+			return withSnapshot(c, 1)
 		}
-		e.must(l.Append(e.ctx, c), "append at %d", n)
-		want = append(want, c)
-	}
+		return c
+	})
 	at := e.read(l, "s", 0)[0].RecordedAt
 	e.reopen()
 	l = e.eventLog("Test.Log")
-	if d := diffCommits(e.read(l, "s", 0), want, keepSnapshots); d != "" {
-		e.Errorf("Read: %s", d)
-	}
+	e.noDiff(diffCommits(e.read(l, "s", 0), want, keepSnapshots), "Read")
 	e.wantLoad(l, "s", 1, want, 2)
-	if d := diffCommits(e.scanAll(l, 2)["s"], want, keepSnapshots); d != "" {
-		e.Errorf("Scan: %s", d)
-	}
+	e.noDiff(diffCommits(e.scanAll(l, 2)["s"], want, keepSnapshots), "Scan")
 	if got := e.read(l, "s", 0); len(got) > 0 && !got[0].RecordedAt.Equal(at) {
 		e.Errorf("RecordedAt = %v, was %v before", got[0].RecordedAt, at)
 	}

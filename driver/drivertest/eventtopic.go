@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,27 +14,23 @@ import (
 func TestEventTopic(t *testing.T, open Open) { eventTopicSuite().run(t, open) }
 
 func eventTopicSuite() suite {
-	return suite{"EventTopic", append(receiverProperties(true, topicQueue), []property{
+	return suite{"EventTopic", slices.Concat(receiverProperties(true, topicQueue), recordProperties(topicRecords), []property{
 		{"EverySubscriptionGetsEveryCommit", everySubscriptionGetsEveryCommit},
 		{"AnEmptyBatchIsNothing", anEmptyBatchOfEnvelopesIsNothing},
-		{"PublishedCommitsAreWhole", publishedCommitsAreWhole},
 		{"LargeBatchesKeepTheirOrder", largeBatchesKeepTheirOrder},
-		{"LargeCommitsAreDelivered", largeEnvelopesAreDelivered},
 		{"ARepeatedEnvelopeIsAccepted", aRepeatedEnvelopeIsAccepted},
 		{"SubscriptionsSurviveReopening", subscriptionsSurviveReopening},
 		{"ANewSubscriptionStartsWhenItIsMade", aNewSubscriptionStartsWhenItIsMade},
 		{"OnlyTheRelayFeedsATopic", onlyTheRelayFeedsATopic},
-		{"StreamIDsAreKept", topicKeepsStreamIDs},
 		cancelledCallsFail(eventTopicCalls),
 		{"ArgumentsAreNotKept", publishDoesNotKeepItsArguments},
-	}...)}
+	})}
 }
 
 func (e *env) eventTopic(log string, subscribers ...string) driver.EventTopic {
 	e.Helper()
 	t, err := e.Provider.OpenEventTopic(e.ctx, driver.TopicSpec{Log: log, Subscribers: subscribers})
-	e.must(err, "OpenEventTopic(%q, %v)", log, subscribers)
-	return t
+	return opened(e, t, err)
 }
 
 // envelope is a commit as a relay publishes it: it lies in the log, too.
@@ -53,6 +50,11 @@ func (e *env) relay(t driver.EventTopic, cs ...driver.Commit) {
 		es = append(es, envelope("Test.Log", c))
 	}
 	e.must(t.Publish(e.ctx, es), "publish %d envelopes", len(es))
+}
+
+func topicRecords(e *env) records {
+	t := e.eventTopic("Test.Log", "Test.Consumer")
+	return records{e.collector("Test.Consumer", "Test.Log", true), func(cs ...driver.Commit) { e.relay(t, cs...) }}
 }
 
 func topicQueue(e *env) queue[driver.Record] {
@@ -90,19 +92,6 @@ func anEmptyBatchOfEnvelopesIsNothing(e *env) {
 	e.must(lonely.Publish(e.ctx, []driver.Envelope{envelope("Test.Lonely", commitOf("s", 1, "w"))}), "publish without subscribers")
 }
 
-func publishedCommitsAreWhole(e *env) {
-	t := e.eventTopic("Test.Log", "Test.A")
-	var want []driver.Commit
-	for i, text := range oddJSON() {
-		c := commitOf("s", uint64(i+1), "w")
-		c.Events[0].Data = []byte(text)
-		c.Commands[0].Meta.Headers = map[string]string{"Ä\u2028": "<&>"}
-		want = append(want, c)
-	}
-	e.relay(t, want...)
-	wantRecords(e, e.collector("Test.A", "Test.Log", true), want)
-}
-
 func largeBatchesKeepTheirOrder(e *env) {
 	t := e.eventTopic("Test.Log", "Test.A")
 	var cs []driver.Commit
@@ -115,14 +104,6 @@ func largeBatchesKeepTheirOrder(e *env) {
 	q := collected(e.collector("Test.A", "Test.Log", true))
 	inOrder(e, drain(e, q, 48), 4, 12)
 	nothing(e, q, "though all were settled")
-}
-
-func largeEnvelopesAreDelivered(e *env) {
-	t := e.eventTopic("Test.Log", "Test.A")
-	limit := e.testableLimit("MaxCommitBytes", e.Provider.Limits().MaxCommitBytes)
-	want := []driver.Commit{commitOf("s", 1, "w"), filled(commitOf("s", 2, "w"), almost(limit)), commitOf("s", 3, "w")}
-	e.relay(t, want...)
-	wantRecords(e, e.collector("Test.A", "Test.Log", true), want)
 }
 
 func aRepeatedEnvelopeIsAccepted(e *env) {
@@ -143,9 +124,8 @@ func subscriptionsSurviveReopening(e *env) {
 	e.reopen()
 	t = e.eventTopic("Test.Log", "Test.A", "Test.B")
 	e.relay(t, commitOf("s", 3, "w"))
-	if got := drain(e, collected(e.collector("Test.A", "Test.Log", true)), 1); len(got) > 0 && got[0] != (place{"s", 3}) {
-		e.Errorf("after reopening the first subscriber got %v, want commit 3", got)
-	}
+	got := drain(e, collected(e.collector("Test.A", "Test.Log", true)), 1)
+	e.errorIf(len(got) > 0 && got[0] != (place{"s", 3}), "after reopening the first subscriber got %v, want commit 3", got)
 	inOrder(e, drain(e, collected(e.collector("Test.B", "Test.Log", true)), 3), 1, 3)
 }
 
@@ -156,9 +136,8 @@ func aNewSubscriptionStartsWhenItIsMade(e *env) {
 	b := collected(e.collector("Test.B", "Test.Log", true))
 	nothing(e, b, "though it was published before the subscription was made")
 	e.relay(t, commitOf("s", 3, "w"))
-	if got := drain(e, b, 1); len(got) > 0 && got[0] != (place{"s", 3}) {
-		e.Errorf("the new subscriber got %v, want commit 3", got)
-	}
+	got := drain(e, b, 1)
+	e.errorIf(len(got) > 0 && got[0] != (place{"s", 3}), "the new subscriber got %v, want commit 3", got)
 	nothing(e, b, "though all were settled")
 	inOrder(e, drain(e, collected(e.collector("Test.A", "Test.Log", true)), 3), 1, 3)
 }
@@ -174,17 +153,6 @@ func onlyTheRelayFeedsATopic(e *env) {
 	// The collectors of the feed and of the topic have different checkpoints.
 	feed := collected(e.collector("Test.A", "Test.Log", false))
 	inOrder(e, drain(e, feed, 3), 1, 3)
-}
-
-func topicKeepsStreamIDs(e *env) {
-	t := e.eventTopic("Test.Log", "Test.A")
-	ids := goodIDs()
-	var cs []driver.Commit
-	for _, id := range ids {
-		cs = append(cs, commitOf(id, 1, "w"))
-	}
-	e.relay(t, cs...)
-	wantStreams(e, e.collector("Test.A", "Test.Log", true), ids)
 }
 
 func publishDoesNotKeepItsArguments(e *env) {

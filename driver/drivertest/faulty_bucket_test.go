@@ -117,7 +117,7 @@ func bucketFaults() []fault {
 				return again && o.Kind == driver.ObjectRemoved
 			})(w)
 		}},
-		{"SharesAllBuckets", "Bucket/BucketsAreKeptApart", on(func(h *faults.Bucket, w *faulty) {
+		{"SharesAllBuckets", "Provider/SimilarNamesAreKeptApart", on(func(h *faults.Bucket, w *faulty) {
 			if o, err := w.p.PullProvider.OpenBucket(context.Background(), "Test.All"); err == nil {
 				h.OnPut, h.OnGet, h.OnDelete, h.OnList = o.Put, o.Get, o.Delete, o.List
 			}

@@ -142,7 +142,7 @@ func eventTopicFaults() []fault {
 				return h.EventTopic.Publish(ctx, es)
 			}
 		})},
-		{"CompactsJSON", "EventTopic/PublishedCommitsAreWhole", publishing(func(es []driver.Envelope) []driver.Envelope {
+		{"CompactsJSON", "EventTopic/RecordsCarryTheirCommit", publishing(func(es []driver.Envelope) []driver.Envelope {
 			for i := range es {
 				es[i].Commit.Events = slices.Clone(es[i].Commit.Events)
 				for j := range es[i].Commit.Events {

@@ -23,6 +23,18 @@ func onCommits(change func(c driver.Commit) driver.Commit) plant {
 	})
 }
 
+// stored reads commits up to the first error.
+func stored(seq iter.Seq2[driver.Commit, error]) ([]driver.Commit, error) {
+	var cs []driver.Commit
+	for c, err := range seq {
+		if err != nil {
+			return cs, err
+		}
+		cs = append(cs, c)
+	}
+	return cs, nil
+}
+
 // onRead changes what Read yields.
 func onRead(change func(cs []driver.Commit, err error) ([]driver.Commit, error)) plant {
 	return on(func(h *faults.EventLog, _ *faulty) {

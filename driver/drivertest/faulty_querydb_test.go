@@ -122,7 +122,7 @@ func watermarksFaults() []fault {
 	for _, f := range slices.Clone(fs) { // the watermarks of a read model keep the same properties
 		fs = append(fs, fault{f.name, "QueryDb" + strings.TrimPrefix(f.property, "Watermarks"), f.plant})
 	}
-	return append(fs, fault{"SharesAllWatermarks", "Watermarks/ConsumersAreKeptApart", on(func(h *faults.StreamWatermarks, w *faulty) {
+	return append(fs, fault{"SharesAllWatermarks", "Provider/SimilarNamesAreKeptApart", on(func(h *faults.StreamWatermarks, w *faulty) {
 		if o, err := w.p.PullProvider.OpenWatermarks(context.Background(), "everybody"); err == nil {
 			h.OnWatermark, h.OnWatermarks, h.OnAdvance, h.OnBlock, h.OnUnblock = o.Watermark, o.Watermarks, o.Advance, o.Block, o.Unblock
 		}
@@ -288,12 +288,14 @@ func rowFaults() []fault {
 		})},
 		{"DropsLargeRows", "QueryDb/RowsOverTheLimitAreRefused", answers("QueryDb.Apply", driver.ErrTooLarge, nil)},
 		{"EqualWritesKeepTheRevision", "QueryDb/RevisionsGrowWithEveryWrite", onApply(func(ctx context.Context, db driver.QueryDb, s driver.Step) error {
-			if old, err := db.LoadRow(ctx, s.Writes[0].Row.Key); err == nil && bytes.Equal(old.Data, s.Writes[0].Row.Data) {
-				return nil
+			for _, w := range s.Writes {
+				if old, err := db.LoadRow(ctx, w.Row.Key); err == nil && bytes.Equal(old.Data, w.Row.Data) {
+					return nil
+				}
 			}
 			return db.Apply(ctx, s)
 		})},
-		{"RevisionsRestartAfterDelete", "QueryDb/RevisionsAreNotReusedAfterDelete", on(func(h *faults.QueryDb, w *faulty) {
+		{"RevisionsRestartAfterDelete", "QueryDb/RevisionsAreNotReused", on(func(h *faults.QueryDb, w *faulty) {
 			base := map[driver.Key]uint64{}
 			revisionsFrom(h, w, base)
 			h.OnApply = func(ctx context.Context, s driver.Step) error {
@@ -309,7 +311,7 @@ func rowFaults() []fault {
 				return h.Inner.Apply(ctx, s)
 			}
 		})},
-		{"RevisionsRestartAfterExpiry", "QueryDb/RevisionsAreNotReusedAfterExpiry", on(func(h *faults.QueryDb, w *faulty) {
+		{"RevisionsRestartAfterExpiry", "QueryDb/RevisionsAreNotReused", on(func(h *faults.QueryDb, w *faulty) {
 			base, last := map[driver.Key]uint64{}, map[driver.Key]uint64{}
 			revisionsFrom(h, w, base)
 			load := h.OnLoadRow
@@ -323,7 +325,7 @@ func rowFaults() []fault {
 			}
 			h.OnApply = func(ctx context.Context, s driver.Step) error { return h.Inner.Apply(ctx, unguarded(s)) }
 		})},
-		{"RevisionsRestartWhenOpened", "QueryDb/RevisionsAreNotReusedAfterReopening", onEveryRow(nil, func(w *faulty, r driver.Row) driver.Row {
+		{"RevisionsRestartWhenOpened", "QueryDb/RevisionsAreNotReused", onEveryRow(nil, func(w *faulty, r driver.Row) driver.Row {
 			r.Revision -= memoOf(w, fmt.Sprintf("first%d", w.session), func() uint64 { return r.Revision }) - 1
 			return r
 		})},
@@ -366,7 +368,7 @@ func rowFaults() []fault {
 			}
 			return r
 		})},
-		{"SharesAllRows", "QueryDb/ReadModelsAreKeptApart", on(func(h *faults.QueryDb, w *faulty) {
+		{"SharesAllRows", "Provider/SimilarNamesAreKeptApart", on(func(h *faults.QueryDb, w *faulty) {
 			if o, err := w.p.PullProvider.OpenQueryDb(context.Background(), driver.TableSpec{Name: "Test.Everything"}); err == nil {
 				h.OnApply, h.OnLoad, h.OnLoadRow, h.OnLoadRows = o.Apply, o.Load, o.LoadRow, o.LoadRows
 			}

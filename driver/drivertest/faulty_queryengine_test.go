@@ -132,7 +132,7 @@ func engineFaults() []fault {
 			return cmp.Or(strings.Compare(field(a, "price"), field(b, "price")), strings.Compare(field(a, "n"), field(b, "n")))
 		})},
 		{"OrdersByUTF16", "QueryEngine/StringsOrderByTheirBytes", orderedBy(func(a, b driver.Row) int { return compareUTF16(a.Sub, b.Sub) })},
-		{"TiesByTheSubIDFirst", "QueryEngine/EqualSortValuesOrderByIDAndSubID", orderedBy(func(a, b driver.Row) int { return strings.Compare(a.Sub, b.Sub) })},
+		{"TiesByTheSubIDFirst", "QueryEngine/PagesNeitherSkipNorRepeat", orderedBy(func(a, b driver.Row) int { return strings.Compare(a.Sub, b.Sub) })},
 		{"LessOrEqualIsLess", "QueryEngine/SortConditionsSelectBySubID", onQuery(func(x *driver.Query) {
 			if x.Index == "" && x.Sort != nil && x.Sort.Comparator == driver.LessOrEqual {
 				x.Sort.Comparator = driver.Less

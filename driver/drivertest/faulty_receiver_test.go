@@ -161,6 +161,17 @@ func everyReceiver[T any](suite string, several, topic bool, placeOf func(T) pla
 				}
 			})},
 			fault{"RetriesGoToTheEnd", "RetriesKeepTheOrder", receiver(retriesLeave[T])},
+			fault{"CountsEveryDelivery", "OnlyTheFirstRetryOfAGroupIsAnAttempt", receiver(func(r *faults.Receiver[T], _ *faulty) {
+				deliveries := map[place]int{}
+				r.OnReceive = func(ctx context.Context, max int) (driver.Batch[T], error) {
+					b, err := r.Receiver.Receive(ctx, max)
+					for i, d := range b.Deliveries {
+						deliveries[placeOf(d.Message)]++
+						b.Deliveries[i].Attempt = deliveries[placeOf(d.Message)]
+					}
+					return b, err
+				}
+			})},
 			fault{"WaitingRetriesLeaveTheirGroup", "AWaitingRetryBlocksItsGroup", receiver(retriesLeave[T])})
 	}
 	for i := range fs {

@@ -144,14 +144,43 @@ func (e *env) must(err error, format string, args ...any) {
 	}
 }
 
+// opened ends the property when a driver could not be opened.
+func opened[D any](e *env, d D, err error) D {
+	e.Helper()
+	e.must(err, "open %T", &d)
+	return d
+}
+
 // try reports whether err is nil, and fails the property when it is not. Unlike
 // must it may be used in any goroutine.
 func (e *env) try(err error, format string, args ...any) bool {
 	e.Helper()
-	if err != nil {
-		e.Errorf("%s: %v", fmt.Sprintf(format, args...), err)
-	}
+	e.errorIf(err != nil, "%s: %v", fmt.Sprintf(format, args...), err)
 	return err == nil
+}
+
+// errorIf fails the property when bad is true.
+func (e *env) errorIf(bad bool, format string, args ...any) {
+	e.Helper()
+	if bad {
+		e.Errorf(format, args...)
+	}
+}
+
+// fatalIf ends the property when bad is true.
+func (e *env) fatalIf(bad bool, format string, args ...any) {
+	e.Helper()
+	if bad {
+		e.Fatalf(format, args...)
+	}
+}
+
+// noDiff fails the property when there is a difference.
+func (e *env) noDiff(diff, format string, args ...any) {
+	e.Helper()
+	if diff != "" {
+		e.Errorf("%s: %s", fmt.Sprintf(format, args...), diff)
+	}
 }
 
 var classes = []error{
@@ -426,9 +455,7 @@ const maxTested = 32 << 20
 // be tested.
 func (e *env) testableLimit(name string, limit int) int {
 	e.Helper()
-	if limit <= 0 {
-		e.Fatalf("Limits.%s = %d, want more than 0", name, limit)
-	}
+	e.fatalIf(limit <= 0, "Limits.%s = %d, want more than 0", name, limit)
 	if limit > maxTested {
 		e.Skipf("Limits.%s = %d is more than the %d that are tried", name, limit, maxTested)
 	}

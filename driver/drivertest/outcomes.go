@@ -29,8 +29,7 @@ func outcomesSuite() suite {
 func (e *env) outcomes() driver.Outcomes {
 	e.Helper()
 	o, err := e.Provider.OpenOutcomes(e.ctx)
-	e.must(err, "OpenOutcomes")
-	return o
+	return opened(e, o, err)
 }
 
 func pending(id string) driver.Outcome {
@@ -52,13 +51,10 @@ func (e *env) wantOutcome(o driver.Outcomes, want driver.Outcome) {
 	if !e.try(err, "Get(%s)", short(want.CommandID)) {
 		return
 	}
-	if len(got.Detail) != len(want.Detail) && (len(got.Detail) == 0 || len(want.Detail) == 0) || len(want.Detail) > 0 && !sameJSON(got.Detail, want.Detail) {
-		e.Errorf("the detail of %s is %s, want %s", short(want.CommandID), got.Detail, want.Detail)
-	}
+	e.errorIf(len(got.Detail) != len(want.Detail) && (len(got.Detail) == 0 || len(want.Detail) == 0) || len(want.Detail) > 0 && !sameJSON(got.Detail, want.Detail), "the detail of %s is %s, want %s", short(want.CommandID), got.Detail, want.Detail)
 	got.Detail, want.Detail = nil, nil
-	if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
-		e.Errorf("got the outcome %s, want %s", g, w)
-	}
+	g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want)
+	e.errorIf(g != w, "got the outcome %s, want %s", g, w)
 }
 
 func (e *env) wantNoOutcome(o driver.Outcomes, id, why string) {

@@ -48,16 +48,10 @@ func limitsAreSet(e *env) {
 	for name, n := range map[string]int{
 		"MaxCommitBytes": l.MaxCommitBytes, "MaxCommandBytes": l.MaxCommandBytes, "MaxRowBytes": l.MaxRowBytes,
 	} {
-		if n < 16<<10 {
-			e.Errorf("%s = %d, want 16 KiB at least", name, n)
-		}
+		e.errorIf(n < 16<<10, "%s = %d, want 16 KiB at least", name, n)
 	}
-	if l.MaxStep < 10 {
-		e.Errorf("MaxStep = %d, want 10 at least", l.MaxStep)
-	}
-	if l.MaxFeedReaders < 0 {
-		e.Errorf("MaxFeedReaders = %d, want 0 or more", l.MaxFeedReaders)
-	}
+	e.errorIf(l.MaxStep < 10, "MaxStep = %d, want 10 at least", l.MaxStep)
+	e.errorIf(l.MaxFeedReaders < 0, "MaxFeedReaders = %d, want 0 or more", l.MaxFeedReaders)
 }
 
 func oneNameIsOneStore(e *env) {
@@ -96,29 +90,39 @@ func oneNameIsOneStore(e *env) {
 
 func similarNamesAreKeptApart(e *env) {
 	names := []string{"Shop.AB", "ShopA.B", "Shop.A", "Shop.A1", "Shop.ABC", "Sho.pAB"}
+	spec := func(name string) driver.TableSpec { return driver.TableSpec{Name: name} }
 	for i, name := range names {
 		e.fill(e.eventLog(name), "s", 1, uint64(i+1))
 		e.must(e.commandTopic(name).Send(e.ctx, []driver.Command{command("e", "c-"+name)}), "Send")
 		e.must(e.watermarks(name).Advance(e.ctx, []driver.Advance{advance("s", 0, uint64(i+1))}), "Advance")
-		e.save(e.table(driver.TableSpec{Name: name}), numbered("id", i))
+		e.save(e.table(spec(name)), numbered("id", i))
 		e.count(e.counter(name), "a", "r", int64(i+1))
 		e.putObject(e.bucket(name), "key", name)
 	}
+	e.must(e.watermarks(names[0]).Block(e.ctx, streamKey("s"), 1), "Block")
+	e.must(e.table(spec(names[0])).Clear(e.ctx), "Clear")
+	e.must(e.bucket(names[0]).Delete(e.ctx, "key"), "Delete")
+	e.wantNoRow(e.table(spec(names[0])), driver.Key{ID: "id"}, "though its read model was cleared")
+	e.wantNoObject(e.bucket(names[0]), "key", "though it was deleted")
 	for i, name := range names {
-		if got := len(e.read(e.eventLog(name), "s", 0)); got != i+1 {
-			e.Errorf("the log %s has %d commits, want %d", name, got, i+1)
-		}
-		if got := drainCommands(e, e.commandTopic(name), 1); len(got) != 1 || got[0].Meta.ID != "c-"+name {
-			e.Errorf("the topic %s has the commands %v", name, got)
-		}
+		got := len(e.read(e.eventLog(name), "s", 0))
+		e.errorIf(got != i+1, "the log %s has %d commits, want %d", name, got, i+1)
+		sent := drained(e, e.commandTopic(name).Receiver, 1)
+		e.errorIf(len(sent) != 1 || sent[0].Meta.ID != "c-"+name, "the topic %s has the commands %v", name, sent)
 		noCommands(e, e.commandTopic(name), "though one was sent")
-		e.wantWatermark(e.watermarks(name), streamKey("s"), uint64(i+1), false)
-		e.wantRow(e.table(driver.TableSpec{Name: name}), numbered("id", i))
+		e.wantWatermark(e.watermarks(name), streamKey("s"), uint64(i+1), i == 0)
 		e.wantCounter(e.counter(name), "a", int64(i+1), 0, 0)
-		e.wantObject(e.bucket(name), "key", name)
+		if i == 0 {
+			continue
+		}
+		e.wantRow(e.table(spec(name)), numbered("id", i))
+		b := e.bucket(name)
+		e.wantObject(b, "key", name)
+		drained(e, b.Receiver, 1)
+		none(e, b.Receiver, func(o driver.ObjectEvent) string { return fmt.Sprintf("%+v", o) }, "though one object was put into "+name)
 	}
 	// Names are separate for each kind of driver.
-	e.wantWatermark(e.table(driver.TableSpec{Name: names[0]}), streamKey("s"), 0, false)
+	e.wantWatermark(e.table(spec(names[0])), streamKey("s"), 0, false)
 }
 
 func closedDriversAreUnavailable(e *env) {
@@ -173,11 +177,9 @@ func closeLosesNoAcknowledgedCall(e *env) {
 		n := stored[i].Load()
 		sent += n
 		got := e.read(l, fmt.Sprintf("s%d", i), 0)
-		if uint64(len(got)) < n || uint64(len(got)) > n+1 {
-			e.Errorf("of s%d %d commits are stored, %d were acknowledged", i, len(got), n)
-		}
+		e.errorIf(uint64(len(got)) < n || uint64(len(got)) > n+1, "of s%d %d commits are stored, %d were acknowledged", i, len(got), n)
 	}
-	if got := drainCommands(e, topic, int(sent)); uint64(len(got)) > sent+writers {
+	if got := drained(e, topic, int(sent)); uint64(len(got)) > sent+writers {
 		e.Errorf("%d commands were delivered, %d were acknowledged", len(got), sent)
 	}
 }
@@ -236,9 +238,7 @@ func notified[T any](e *env, n *notices, receiver string, r driver.Receiver[T], 
 		return
 	}
 	ds, _ := receive(e, r, 10)
-	if len(ds) == 0 {
-		e.Errorf("%s was notified before there was something to receive", receiver)
-	}
+	e.errorIf(len(ds) == 0, "%s was notified before there was something to receive", receiver)
 	settle(e, r, false, ds...)
 }
 
@@ -310,9 +310,8 @@ func notifyStops(e *env) {
 	stopOne()
 	after := one.of(name)
 	notified[driver.Command](e, two, name, nil, send("b"))
-	if got := one.of(name); got != after {
-		e.Errorf("a stopped listener was notified %d times", got-after)
-	}
+	got := one.of(name)
+	e.errorIf(got != after, "a stopped listener was notified %d times", got-after)
 	// Listeners may be added and removed while others are notified.
 	race(8, func(i int) {
 		for k := range 10 {

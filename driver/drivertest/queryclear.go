@@ -144,9 +144,7 @@ func (e *env) clearBesideSteps(c *traffic) {
 		running.Wait()
 		streams += projectors * begin
 		everyStream(func(stream string) { // a rebuild
-			if c.project(stream) {
-				e.Errorf("%s is blocked after Clear", stream)
-			}
+			e.errorIf(c.project(stream), "%s is blocked after Clear", stream)
 		})
 		want := map[string]uint64{}
 		for stream, last := range c.log {
@@ -154,15 +152,11 @@ func (e *env) clearBesideSteps(c *traffic) {
 				want[id] += last
 			}
 			w, err := c.db.Watermark(e.ctx, streamKey(stream))
-			if e.try(err, "Watermark") && w != (driver.Watermark{SequenceNr: last}) {
-				e.Errorf("the watermark of %s is %+v, want %d", stream, w, last)
-			}
+			e.errorIf(e.try(err, "Watermark") && w != (driver.Watermark{SequenceNr: last}), "the watermark of %s is %+v, want %d", stream, w, last)
 		}
 		for id, n := range want {
 			e.wantNumber(c.db, id, "n", int64(n))
 		}
-		if e.Failed() {
-			e.Fatalf("after Clear %d beside steps, and a rebuild, rows are not what the commits make", round)
-		}
+		e.fatalIf(e.Failed(), "after Clear %d beside steps, and a rebuild, rows are not what the commits make", round)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -39,15 +38,12 @@ func rowProperties() []property {
 		{"RowsUpToTheLimitAreStored", rowsUpToTheLimitAreStored},
 		{"RowsOverTheLimitAreRefused", rowsOverTheLimitAreRefused},
 		{"RevisionsGrowWithEveryWrite", revisionsGrowWithEveryWrite},
-		{"RevisionsAreNotReusedAfterDelete", revisionsAreNotReusedAfterDelete},
-		{"RevisionsAreNotReusedAfterExpiry", revisionsAreNotReusedAfterExpiry},
-		{"RevisionsAreNotReusedAfterReopening", revisionsAreNotReusedAfterReopening},
+		{"RevisionsAreNotReused", revisionsAreNotReused},
 		{"ExpiredRowsAreAbsentInEveryRespect", expiredRowsAreAbsentInEveryRespect},
 		{"TheLastWriteSetsTheExpiry", theLastWriteSetsTheExpiry},
 		cancelledCallsFail(queryDbCalls),
 		{"ArgumentsAreNotKept", applyDoesNotKeepItsArguments},
 		{"RowsSurviveReopening", rowsSurviveReopening},
-		{"ReadModelsAreKeptApart", readModelsAreKeptApart},
 	}
 }
 
@@ -64,8 +60,7 @@ var (
 func (e *env) table(spec driver.TableSpec) driver.QueryDb {
 	e.Helper()
 	db, err := e.Provider.OpenQueryDb(e.ctx, spec)
-	e.must(err, "OpenQueryDb(%q)", spec.Name)
-	return db
+	return opened(e, db, err)
 }
 
 // rowOf is a row of a table without sub ids.
@@ -185,9 +180,7 @@ func (e *env) agree(method, what string, key driver.Key, one *driver.Row, rows [
 	case one == nil || other == nil:
 		e.Errorf("LoadRow(%s) has the row: %t, %s has it: %t", what, one != nil, method, other != nil)
 	default:
-		if d := diffRow(*other, *one); d != "" {
-			e.Errorf("%s(%s) and LoadRow differ: %s", method, what, d)
-		}
+		e.noDiff(diffRow(*other, *one), "%s(%s) and LoadRow differ", method, what)
 	}
 }
 
@@ -215,17 +208,15 @@ func (e *env) wantRow(db driver.QueryDb, want driver.Row) uint64 {
 		return 0
 	}
 	want.Revision = got.Revision
-	if d := diffRow(*got, want); d != "" {
-		e.Errorf("%s", d)
-	}
+	d := diffRow(*got, want)
+	e.errorIf(d != "", "%s", d)
 	return got.Revision
 }
 
 func (e *env) wantNoRow(db driver.QueryDb, key driver.Key, why string) {
 	e.Helper()
-	if got := e.row(db, key); got != nil {
-		e.Errorf("the row %s is there, %s", short(key.String()), why)
-	}
+	got := e.row(db, key)
+	e.errorIf(got != nil, "the row %s is there, %s", short(key.String()), why)
 }
 
 func absentRowsReadAsAbsent(e *env) {
@@ -274,13 +265,9 @@ func loadIsAscendingBySubID(e *env) {
 	slices.Sort(subs) // by the bytes of their UTF-8
 	rows, err := db.Load(e.ctx, "id")
 	e.must(err, "Load")
-	if len(rows) != len(subs) {
-		e.Errorf("Load returned %d rows, want %d", len(rows), len(subs))
-	}
+	e.errorIf(len(rows) != len(subs), "Load returned %d rows, want %d", len(rows), len(subs))
 	for i := range min(len(rows), len(subs)) {
-		if rows[i].Sub != subs[i] || rows[i].ID != "id" {
-			e.Fatalf("row %d is %s of %q, want %s", i, short(rows[i].Sub), rows[i].ID, short(subs[i]))
-		}
+		e.fatalIf(rows[i].Sub != subs[i] || rows[i].ID != "id", "row %d is %s of %q, want %s", i, short(rows[i].Sub), rows[i].ID, short(subs[i]))
 	}
 }
 
@@ -302,17 +289,11 @@ func loadRowsReturnsEachRowOnce(e *env) {
 	seen := map[driver.Key]bool{}
 	for _, r := range rows {
 		w, ok := want[r.Key]
-		if !ok || seen[r.Key] {
-			e.Errorf("LoadRows returned %s twice or without being asked", short(r.Key.String()))
-		}
+		e.errorIf(!ok || seen[r.Key], "LoadRows returned %s twice or without being asked", short(r.Key.String()))
 		seen[r.Key] = true
-		if !bytes.Equal(r.Data, w.Data) {
-			e.Errorf("LoadRows returned %s for %s, want %s", r.Data, short(r.Key.String()), w.Data)
-		}
+		e.errorIf(!bytes.Equal(r.Data, w.Data), "LoadRows returned %s for %s, want %s", r.Data, short(r.Key.String()), w.Data)
 	}
-	if len(seen) != len(want) {
-		e.Errorf("LoadRows returned %d rows, want %d", len(seen), len(want))
-	}
+	e.errorIf(len(seen) != len(want), "LoadRows returned %d rows, want %d", len(seen), len(want))
 }
 
 func readsSeeEveryWrite(e *env) {
@@ -411,9 +392,7 @@ func badRowsAreRefused(e *env) {
 	for _, b := range rows {
 		for _, w := range []driver.RowWrite{put(b.row), guardedBy(put(b.row), 0)} {
 			err := e.write(db, put(lineOf("step", "s", 1)), w)
-			if e.wantClass(err, driver.ErrInvalid, "Apply with %s, guarded %t", b.name, w.Guard) && !strings.Contains(err.Error(), b.field) {
-				e.Errorf("Apply with %s: the error %q does not name the field %q", b.name, err, b.field)
-			}
+			e.errorIf(e.wantClass(err, driver.ErrInvalid, "Apply with %s, guarded %t", b.name, w.Guard) && !strings.Contains(err.Error(), b.field), "Apply with %s: the error %q does not name the field %q", b.name, err, b.field)
 		}
 	}
 	if rows, err := db.Load(e.ctx, "id"); err != nil || rows != nil {
@@ -452,9 +431,7 @@ func rowsUpToTheLimitAreStored(e *env) {
 	}
 	rows, err := db.Load(e.ctx, "id") // more than a page of 1 MB
 	e.must(err, "Load")
-	if len(rows) != 5 {
-		e.Errorf("Load returned %d rows, want 5", len(rows))
-	}
+	e.errorIf(len(rows) != 5, "Load returned %d rows, want 5", len(rows))
 	for i, r := range rows {
 		if want := big(string(rune('a' + i))); r.Key != want.Key || !bytes.Equal(r.Data, want.Data) {
 			e.Errorf("row %d is %s with %d bytes, want %s with %d", i, short(r.Key.String()), len(r.Data), short(want.Key.String()), len(want.Data))
@@ -493,9 +470,7 @@ func (e *env) revision(db driver.QueryDb, id string) uint64 {
 	e.Helper()
 	r, err := db.LoadRow(e.ctx, driver.Key{ID: id})
 	e.must(err, "LoadRow(%s)", id)
-	if r.Revision == 0 {
-		e.Errorf("%s has the revision 0, want 1 at least", id)
-	}
+	e.errorIf(r.Revision == 0, "%s has the revision 0, want 1 at least", id)
 	return r.Revision
 }
 
@@ -531,71 +506,45 @@ func revisionsGrowWithEveryWrite(e *env) {
 	}
 }
 
-func revisionsAreNotReusedAfterDelete(e *env) {
+func revisionsAreNotReused(e *env) {
 	db := e.table(plainTable)
 	key := driver.Key{ID: "id"}
 	seen := map[uint64]string{}
 	note := func(after string) {
 		rev := e.revision(db, "id")
-		if before, ok := seen[rev]; ok {
-			e.Errorf("the revision %d after %s is that of %s", rev, after, before)
-		}
+		before, ok := seen[rev]
+		e.errorIf(ok, "the revision %d after %s is that of %s", rev, after, before)
 		seen[rev] = after
 	}
-	deletes := map[string]func() error{
-		"Apply": func() error { return e.write(db, removal(key)) },
-		"Clear": func() error { return db.Clear(e.ctx) },
+	removals := map[string]func(){
+		"Apply": func() { e.delete(db, key) },
+		"Clear": func() { e.must(db.Clear(e.ctx), "Clear") },
 	}
-	for gone, remove := range deletes {
-		for name, write := range writers(e, db) {
+	if e.Advance != nil {
+		removals["expiry"] = func() {
+			r := numbered("id", 1)
+			r.ExpiresAt = e.Now().Add(time.Minute).Truncate(time.Second)
+			e.save(db, r)
+			note("a write that expires")
+			e.Advance(2 * time.Minute)
+		}
+	}
+	if e.Reopen != nil {
+		removals["reopening"] = func() {
+			e.delete(db, key)
+			e.reopen()
+			db = e.table(plainTable)
+		}
+	}
+	for _, gone := range sortedKeys(removals) {
+		for _, name := range sortedKeys(writers(e, db)) {
 			for n := range 3 {
-				write()
-				note(fmt.Sprintf("%s and %s, write %d", gone, name, n))
+				writers(e, db)[name]()
+				note(fmt.Sprintf("%s before %s, write %d", name, gone, n))
 			}
-			e.must(remove(), "%s", gone)
+			removals[gone]()
 			e.wantNoRow(db, key, "after "+gone)
 		}
-	}
-}
-
-func revisionsAreNotReusedAfterExpiry(e *env) {
-	e.needClock()
-	db := e.table(plainTable)
-	seen := map[uint64]bool{}
-	for name, write := range writers(e, db) {
-		for range 3 {
-			write()
-			rev := e.revision(db, "id")
-			if seen[rev] {
-				e.Errorf("the revision %d was used again after the row had expired and %s", rev, name)
-			}
-			seen[rev] = true
-		}
-		r := numbered("id", 1)
-		r.ExpiresAt = e.Now().Add(time.Minute).Truncate(time.Second)
-		e.save(db, r)
-		seen[e.revision(db, "id")] = true
-		e.advance(2 * time.Minute)
-		e.wantNoRow(db, r.Key, "though it has expired")
-	}
-}
-
-func revisionsAreNotReusedAfterReopening(e *env) {
-	e.needReopen()
-	db := e.table(plainTable)
-	seen := map[uint64]bool{}
-	for round := range 3 {
-		for range 4 {
-			e.save(db, numbered("id", 1))
-			rev := e.revision(db, "id")
-			if seen[rev] {
-				e.Errorf("the revision %d was used again after reopening %d times", rev, round)
-			}
-			seen[rev] = true
-		}
-		e.delete(db, driver.Key{ID: "id"})
-		e.reopen()
-		db = e.table(plainTable)
 	}
 }
 
@@ -680,9 +629,8 @@ func expiredRowsAreAbsentInEveryRespect(e *env) {
 	e.save(db, numbered("any", 9))
 	e.wantRow(db, numbered("any", 9))
 	for _, id := range []string{"guard0", "any"} {
-		if now := e.revision(db, id); now <= rev[id] {
-			e.Errorf("the row %q, written again after it expired, has revision %d, had %d before", id, now, rev[id])
-		}
+		now := e.revision(db, id)
+		e.errorIf(now <= rev[id], "the row %q, written again after it expired, has revision %d, had %d before", id, now, rev[id])
 	}
 	// A row that has ended before it is written is absent at once.
 	past := numbered("past", 1)
@@ -722,11 +670,6 @@ func theLastWriteSetsTheExpiry(e *env) {
 
 func applyDoesNotKeepItsArguments(e *env) {
 	db := e.table(plainTable)
-	wipe := func(b []byte) {
-		for i := range b {
-			b[i] = '!'
-		}
-	}
 	step := driver.Step{Advances: []driver.Advance{advance("s", 0, 1)}, Writes: []driver.RowWrite{put(numbered("id", 3))}}
 	e.must(db.Apply(e.ctx, step), "Apply")
 	if got := string(step.Writes[0].Row.Data); got != `{"n":3}` {
@@ -769,25 +712,5 @@ func rowsSurviveReopening(e *env) {
 	e.save(db, r)
 	if got := e.wantRow(db, r); got <= rev {
 		e.Errorf("a write after reopening took the revision from %d to %d", rev, got)
-	}
-}
-
-func readModelsAreKeptApart(e *env) {
-	one, two := e.table(driver.TableSpec{Name: "Test.One"}), e.table(driver.TableSpec{Name: "Test.Two"})
-	e.save(one, numbered("id", 1))
-	e.wantNoRow(two, driver.Key{ID: "id"}, "only the other read model has it")
-	e.must(e.write(two, guardedBy(put(numbered("id", 2)), 0)), "first write")
-	e.must(one.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 5)}}), "Apply")
-	e.wantWatermark(two, streamKey("s"), 0, false)
-	e.must(one.Clear(e.ctx), "Clear")
-	e.wantRow(two, numbered("id", 2))
-	var wg sync.WaitGroup
-	for i := range 4 { // the handles of one read model share it
-		db := e.table(driver.TableSpec{Name: "Test.One"})
-		wg.Go(func() { e.try(e.write(db, put(numbered("id"+strconv.Itoa(i), i))), "write") })
-	}
-	wg.Wait()
-	for i := range 4 {
-		e.wantRow(one, numbered("id"+strconv.Itoa(i), i))
 	}
 }

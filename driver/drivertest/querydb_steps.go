@@ -35,7 +35,7 @@ func stepProperties() []property {
 	}
 }
 
-// ownStep is a step of an OwnRow read model: it moves stream from at to at+1.
+// ownStep is a step that moves stream from at to at+1, as those of an OwnRow read model.
 func ownStep(stream string, at uint64, writes ...driver.RowWrite) driver.Step {
 	return driver.Step{Advances: []driver.Advance{advance(stream, at, at+1)}, Writes: writes}
 }
@@ -57,6 +57,19 @@ func (e *env) picture(db driver.QueryDb, ids, streams []string) string {
 		fmt.Fprintf(&b, "stream %s: %+v\n", s, w)
 	}
 	return b.String()
+}
+
+// noEffect checks that steps fail with a class and change nothing of the rows and
+// streams. The key of a step says what is wrong with it.
+func (e *env) noEffect(db driver.QueryDb, class error, ids, streams []string, steps map[string]driver.Step) {
+	e.Helper()
+	before := e.picture(db, ids, streams)
+	for name, step := range steps {
+		e.wantClass(db.Apply(e.ctx, step), class, "a step with %s", name)
+		if after := e.picture(db, ids, streams); after != before {
+			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
+		}
+	}
 }
 
 func applyWritesRowsAndWatermarksTogether(e *env) {
@@ -135,13 +148,7 @@ func applyIsAllOrNothingUnderConflict(e *env) {
 	e.must(db.Block(e.ctx, streamKey("blocked"), 1), "Block")
 	ids := []string{"new", "other", "there", "absent"}
 	streams := []string{"s", "t", "u", "blocked"}
-	before := e.picture(db, ids, streams)
-	for name, step := range conflicting(e.revision(db, "there")) {
-		e.wantClass(db.Apply(e.ctx, step), driver.ErrConflict, "a step with %s", name)
-		if after := e.picture(db, ids, streams); after != before {
-			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
-		}
-	}
+	e.noEffect(db, driver.ErrConflict, ids, streams, conflicting(e.revision(db, "there")))
 }
 
 func applyHonoursGuards(e *env) {
@@ -172,8 +179,7 @@ func applyRefusesInvalidSteps(e *env) {
 	db := e.table(plainTable)
 	e.save(db, numbered("other", 1))
 	a := []driver.Advance{advance("s", 0, 1)}
-	before := e.picture(db, []string{"a", "b", "other"}, []string{"s", "t"})
-	for name, step := range map[string]driver.Step{
+	e.noEffect(db, driver.ErrInvalid, []string{"a", "b", "other"}, []string{"s", "t"}, map[string]driver.Step{
 		"two writes to one key":                {Advances: a, Writes: []driver.RowWrite{put(numbered("a", 1)), put(numbered("b", 1)), put(numbered("a", 2))}},
 		"a write and a delete of one key":      {Advances: a, Writes: []driver.RowWrite{put(numbered("other", 9)), remove("other")}},
 		"two deletes of one key":               {Advances: a, Writes: []driver.RowWrite{remove("other"), put(numbered("a", 1)), remove("other")}},
@@ -182,12 +188,7 @@ func applyRefusesInvalidSteps(e *env) {
 		"a row with a bad id":                  {Advances: a, Writes: []driver.RowWrite{put(numbered("a", 1)), put(numbered("", 1))}},
 		"a row with data that is no object":    {Advances: a, Writes: []driver.RowWrite{put(numbered("a", 1)), put(rowOf("b", `[]`))}},
 		"a row with a sub id in a plain table": {Advances: a, Writes: []driver.RowWrite{put(lineOf("a", "s", 1))}},
-	} {
-		e.wantClass(db.Apply(e.ctx, step), driver.ErrInvalid, "a step with %s", name)
-		if after := e.picture(db, []string{"a", "b", "other"}, []string{"s", "t"}); after != before {
-			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
-		}
-	}
+	})
 	// One stream id in two logs names two streams, one sub id of two ids two rows.
 	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 1), {StreamKey: driver.StreamKey{Log: "Test.Other", Stream: "s"}, To: 1}}}), "Apply")
 	e.must(e.table(subTable).Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(lineOf("a", "s", 1)), put(lineOf("b", "s", 1)), put(lineOf("a", "t", 1))}}), "Apply")
@@ -196,9 +197,7 @@ func applyRefusesInvalidSteps(e *env) {
 func applyTakesStepsUpToTheLimit(e *env) {
 	db := e.table(plainTable)
 	limit := e.Provider.Limits().MaxStep
-	if limit <= 1 {
-		e.Fatalf("Limits.MaxStep = %d, want more than 1", limit)
-	}
+	e.fatalIf(limit <= 1, "Limits.MaxStep = %d, want more than 1", limit)
 	if limit > 5000 {
 		e.Skipf("Limits.MaxStep = %d is more than the 5000 that are tried", limit)
 	}
@@ -234,10 +233,7 @@ func applyTakesStepsUpToTheLimit(e *env) {
 func noReaderSeesAPartOfAStep(e *env) {
 	db := e.table(plainTable)
 	write := func(n int) bool {
-		return e.try(db.Apply(e.ctx, driver.Step{
-			Advances: []driver.Advance{advance("s", uint64(n-1), uint64(n))},
-			Writes:   []driver.RowWrite{put(numbered("a", n)), put(numbered("b", n)), put(numbered("c", n))},
-		}), "Apply")
+		return e.try(db.Apply(e.ctx, ownStep("s", uint64(n-1), put(numbered("a", n)), put(numbered("b", n)), put(numbered("c", n)))), "Apply")
 	}
 	number := func(id string) func() int {
 		return func() int {
@@ -265,9 +261,7 @@ func noReaderSeesAPartOfAStep(e *env) {
 			seen := 0
 			for i, f := range order {
 				n := f()
-				if n < seen {
-					e.Errorf("a reader saw step %d and then, at place %d, step %d", seen, i, n)
-				}
+				e.errorIf(n < seen, "a reader saw step %d and then, at place %d, step %d", seen, i, n)
 				seen = n
 			}
 			return !e.Failed()
@@ -282,10 +276,7 @@ func projectorsOfDisjointRowsDoNotConflict(e *env) {
 	race(projectors, func(i int) {
 		id := fmt.Sprintf("row%d", i)
 		for n := uint64(0); n < commits; n++ {
-			if !e.try(db.Apply(e.ctx, driver.Step{
-				Advances: []driver.Advance{advance(id, n, n+1)},
-				Writes:   []driver.RowWrite{put(numbered(id, int(n)+1))},
-			}), "Apply of %s", id) {
+			if !e.try(db.Apply(e.ctx, ownStep(id, n, put(numbered(id, int(n)+1)))), "Apply of %s", id) {
 				return
 			}
 		}
@@ -370,9 +361,8 @@ func (e *env) projectRepeatedly(db driver.QueryDb) {
 		e.wantNumber(db, id, "n", commits)
 		e.wantWatermark(db, streamKey(id), commits, false)
 		for n := 1; n <= commits; n++ {
-			if got := applied[i][n].Load(); got != 1 {
-				e.Errorf("commit %d of %s was applied %d times, want once", n, id, got)
-			}
+			got := applied[i][n].Load()
+			e.errorIf(got != 1, "commit %d of %s was applied %d times, want once", n, id, got)
 		}
 	}
 }
@@ -394,9 +384,8 @@ func ownRowStepsKeepTheWatermark(e *env) {
 	e.wantNoRow(db, driver.Key{ID: "a"}, "though its step removed it")
 	e.wantWatermark(db, streamKey("a"), 5, false)
 	e.must(db.Apply(e.ctx, ownStep("a", 5, guardedBy(put(numbered("a", 6)), 0))), "a guard of absence on a deleted row")
-	if now := e.wantRow(db, numbered("a", 6)); now <= rev {
-		e.Errorf("the row that was written again has revision %d, had %d before", now, rev)
-	}
+	now := e.wantRow(db, numbered("a", 6))
+	e.errorIf(now <= rev, "the row that was written again has revision %d, had %d before", now, rev)
 	e.wantWatermark(db, streamKey("a"), 6, false)
 	// The stream begins without a row.
 	e.must(db.Apply(e.ctx, ownStep("b", 0)), "a first step that changes no row")
@@ -436,8 +425,7 @@ func ownRowStepsAreAllOrNothing(e *env) {
 	e.must(db.Apply(e.ctx, ownStep("held", 0, put(numbered("held", 1)))), "Apply")
 	e.must(db.Block(e.ctx, streamKey("held"), 1), "Block")
 	ids := []string{"a", "dead", "held", "new"}
-	before := e.picture(db, ids, ids)
-	for name, step := range map[string]driver.Step{
+	e.noEffect(db, driver.ErrConflict, ids, ids, map[string]driver.Step{
 		"a repeated commit":                   ownStep("a", 1, put(numbered("a", 9))),
 		"a much earlier commit":               ownStep("a", 0, put(numbered("a", 9))),
 		"a commit beyond the next":            ownStep("a", 3, put(numbered("a", 9))),
@@ -453,12 +441,7 @@ func ownRowStepsAreAllOrNothing(e *env) {
 		"a blocked stream and a delete":       ownStep("held", 1, remove("held")),
 		"a blocked stream and no write":       ownStep("held", 1),
 		"a repeated commit and no write":      ownStep("a", 0),
-	} {
-		e.wantClass(db.Apply(e.ctx, step), driver.ErrConflict, "a step with %s", name)
-		if after := e.picture(db, ids, ids); after != before {
-			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
-		}
-	}
+	})
 }
 
 func ownRowWatermarksAreInvisible(e *env) {
@@ -537,20 +520,14 @@ func ownRowStepsTouchTheirOwnRowOnly(e *env) {
 	db := e.table(ownTable)
 	e.must(db.Apply(e.ctx, ownStep("a", 0, put(numbered("a", 1)))), "Apply")
 	ids := []string{"a", "b"}
-	before := e.picture(db, ids, ids)
-	for name, step := range map[string]driver.Step{
+	e.noEffect(db, driver.ErrInvalid, ids, ids, map[string]driver.Step{
 		"a row of another stream":           ownStep("a", 1, put(numbered("b", 9))),
 		"a delete of another stream's row":  ownStep("b", 0, remove("a")),
 		"its own row and that of another":   ownStep("a", 1, put(numbered("a", 9)), put(numbered("b", 9))),
 		"two advances":                      {Advances: []driver.Advance{advance("a", 1, 2), advance("b", 0, 1)}, Writes: []driver.RowWrite{put(numbered("a", 9))}},
 		"no advance":                        {Writes: []driver.RowWrite{put(numbered("a", 9))}},
 		"an advance that does not go ahead": {Advances: []driver.Advance{advance("a", 1, 1)}, Writes: []driver.RowWrite{put(numbered("a", 9))}},
-	} {
-		e.wantClass(db.Apply(e.ctx, step), driver.ErrInvalid, "a step with %s", name)
-		if after := e.picture(db, ids, ids); after != before {
-			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
-		}
-	}
+	})
 	_, err := e.Provider.OpenQueryDb(e.ctx, driver.TableSpec{Name: "Test.OwnLines", SubID: "line", OwnRow: true})
 	e.wantClass(err, driver.ErrInvalid, "OpenQueryDb of own rows with sub ids")
 }
@@ -570,9 +547,8 @@ func ownRowStepsSurviveReopening(e *env) {
 	e.wantNoRow(db, driver.Key{ID: "dead"}, "though it was deleted")
 	e.wantWatermark(db, streamKey("dead"), 2, false)
 	e.must(db.Apply(e.ctx, ownStep("dead", 2, put(numbered("dead", 3)))), "Apply")
-	if now := e.revision(db, "dead"); now <= rev {
-		e.Errorf("the row that was written again has revision %d, had %d before", now, rev)
-	}
+	now := e.revision(db, "dead")
+	e.errorIf(now <= rev, "the row that was written again has revision %d, had %d before", now, rev)
 }
 
 func clearRemovesRowsAndWatermarks(e *env) {

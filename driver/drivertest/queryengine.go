@@ -1,7 +1,7 @@
 package drivertest
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -23,7 +23,6 @@ func queryEngineSuite() suite {
 		{"IndexesHoldRowsWithTheirFieldsOnly", indexesHoldRowsWithTheirFieldsOnly},
 		{"NumbersOrderByValue", numbersOrderByValue},
 		{"StringsOrderByTheirBytes", stringsOrderByTheirBytes},
-		{"EqualSortValuesOrderByIDAndSubID", equalSortValuesOrderByIDAndSubID},
 		{"SortConditionsSelectBySubID", sortConditionsSelectBySubID},
 		{"SortConditionsSelectBySortField", sortConditionsSelectBySortField},
 		{"FiltersCompare", filtersCompare},
@@ -53,8 +52,7 @@ func queryEngineSuite() suite {
 func (e *env) engine(specs ...driver.TableSpec) driver.QueryEngine {
 	e.Helper()
 	q, err := e.Provider.OpenQueryEngine(e.ctx, specs)
-	e.must(err, "OpenQueryEngine")
-	return q
+	return opened(e, q, err)
 }
 
 // pageOf is one call of Query or Scan.
@@ -147,51 +145,39 @@ func some(names []string) string {
 	return "[" + strings.TrimSpace(b.String()) + "]"
 }
 
-// wantIDs checks the result of a query, in order.
-func (e *env) wantIDs(q driver.QueryEngine, query driver.Query, want ...string) {
+// wantNames checks the result of a query or scan.
+func (e *env) wantNames(what string, page pageOf, limit int, ordered bool, want []string) {
 	e.Helper()
-	e.settled(describe(query), func() string {
-		rows, diff := walk(e.queryPages(q, query), query.Limit)
+	e.settled(what, func() string {
+		rows, diff := walk(page, limit)
 		if diff != "" {
 			return diff
 		}
-		return diffNames(names(rows), want)
+		got := names(rows)
+		if !ordered {
+			slices.Sort(got)
+		}
+		return diffNames(got, want)
 	})
+}
+
+// wantIDs checks the result of a query, in order.
+func (e *env) wantIDs(q driver.QueryEngine, query driver.Query, want ...string) {
+	e.Helper()
+	e.wantNames(describe(query), e.queryPages(q, query), query.Limit, true, want)
 }
 
 // wantScanIDs checks the result of a scan, in any order.
 func (e *env) wantScanIDs(q driver.QueryEngine, scan driver.Scan, want ...string) {
 	e.Helper()
 	slices.Sort(want)
-	e.settled(describeScan(scan), func() string {
-		rows, diff := walk(e.scanPages(q, scan), scan.Limit)
-		if diff != "" {
-			return diff
-		}
-		got := names(rows)
-		slices.Sort(got)
-		return diffNames(got, want)
-	})
+	e.wantNames(describe(scan), e.scanPages(q, scan), scan.Limit, false, want)
 }
 
-func describe(q driver.Query) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Query(%s", q.ReadModel)
-	if q.Index != "" {
-		b.WriteString("." + q.Index)
-	}
-	fmt.Fprintf(&b, " = %v", q.Value)
-	if q.Sort != nil {
-		fmt.Fprintf(&b, ", sort %s %v", q.Sort.Comparator, q.Sort.Values)
-	}
-	for _, f := range q.Filters {
-		fmt.Fprintf(&b, ", %s %s %v", f.Field, f.Comparator, f.Values)
-	}
-	if q.Descending {
-		b.WriteString(", descending")
-	}
-	fmt.Fprintf(&b, ", limit %d)", q.Limit)
-	return b.String()
+// describe names a query or a scan by all that it asks for.
+func describe(q any) string {
+	text, _ := json.Marshal(q) // it has strings, numbers and booleans only
+	return strings.TrimPrefix(fmt.Sprintf("%T", q), "driver.") + string(text)
 }
 
 func lineData(id, sub, rest string) driver.Row {
@@ -407,37 +393,15 @@ func (e *env) equalSorts(db driver.QueryDb) []string {
 			}
 			return "1"
 		}
-		return cmpOr(strings.Compare(price(a), price(b)), strings.Compare(a.ID, b.ID), strings.Compare(a.Sub, b.Sub))
+		return cmp.Or(strings.Compare(price(a), price(b)), strings.Compare(a.ID, b.ID), strings.Compare(a.Sub, b.Sub))
 	})
 	return names(rows)
-}
-
-func cmpOr(results ...int) int {
-	for _, r := range results {
-		if r != 0 {
-			return r
-		}
-	}
-	return 0
-}
-
-func equalSortValuesOrderByIDAndSubID(e *env) {
-	db, q := e.table(goods), e.engine(goods)
-	want := e.equalSorts(db)
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}, want...)
-	slices.Reverse(want)
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}, want...)
-	// An index without a sort field orders by id and sub id alone.
-	slices.SortFunc(want, compareNames)
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red"}, want...)
-	slices.Reverse(want)
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: true}, want...)
 }
 
 func compareNames(a, b string) int {
 	aID, aSub, _ := strings.Cut(a, "/")
 	bID, bSub, _ := strings.Cut(b, "/")
-	return cmpOr(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
+	return cmp.Or(strings.Compare(aID, bID), strings.Compare(aSub, bSub))
 }
 
 func pagesNeitherSkipNorRepeat(e *env) {
@@ -475,37 +439,41 @@ func pagesNeitherSkipNorRepeat(e *env) {
 	// A scan without an order has one order for all pages, whatever their size.
 	first, diff := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), len(byPrice))
 	again, diff2 := walk(e.scanPages(q, driver.Scan{ReadModel: goods.Name}), 7)
-	if diff != "" || diff2 != "" {
-		e.Errorf("Scan: %s %s", diff, diff2)
-	}
-	if d := diffNames(names(again), names(first)); d != "" && e.Lag == 0 {
-		e.Errorf("Scan in pages of 7 has another order than in one page: %s", d)
-	}
+	e.errorIf(diff != "" || diff2 != "", "Scan: %s %s", diff, diff2)
+	d := diffNames(names(again), names(first))
+	e.errorIf(d != "" && e.Lag == 0, "Scan in pages of 7 has another order than in one page: %s", d)
 }
 
 func sortConditionsSelectBySubID(e *env) {
 	db, q := e.table(subTable), e.engine(subTable)
 	subs := []string{"A", "a", "ab", "abc", "abd", "b", "ba", "é", "%", "a%", "a_", "日本"}
 	slices.Sort(subs)
+	ids := map[string]string{}
 	for i, s := range subs {
 		e.save(db, lineOf("id", s, i), lineOf("other", s, i))
+		ids[s] = "id/" + s
 	}
-	for _, c := range stringConditions() {
+	wantSelected(e, q, driver.Query{ReadModel: subTable.Name, Value: "id"}, stringConditions(), subs, ids)
+}
+
+// wantSelected checks that a query with each condition on its sort selects the values
+// that hold, which are ascending, with the names of their rows.
+func wantSelected[T comparable](e *env, q driver.QueryEngine, query driver.Query, cs []condition[T], values []T, ids map[T]string) {
+	e.Helper()
+	for _, c := range cs {
 		var want []string
-		for _, s := range subs {
-			if c.holds(s) {
-				want = append(want, "id/"+s)
+		for _, v := range values {
+			if c.holds(v) {
+				want = append(want, ids[v])
 			}
 		}
-		query := driver.Query{ReadModel: subTable.Name, Value: "id", Sort: &driver.Filter{Comparator: c.comparator, Values: c.values}}
+		query := query
+		query.Sort = &driver.Filter{Comparator: c.comparator, Values: c.values}
 		e.wantIDs(q, query, want...)
-		query.Limit = 2
+		query.Limit, query.Sort.Field = 2, "ignored"
 		e.wantIDs(q, query, want...)
-		slices.Reverse(want)
 		query.Descending = true
-		e.wantIDs(q, query, want...)
-		query.Sort.Field = "ignored"
-		e.wantIDs(q, query, want...)
+		e.wantIDs(q, query, reversed(want)...)
 	}
 }
 
@@ -516,96 +484,63 @@ type condition[T any] struct {
 	holds      func(T) bool
 }
 
-func stringConditions() []condition[string] {
-	var cs []condition[string]
-	for _, v := range []string{"", "A", "a", "ab", "abcd", "b", "é", "%", "a%", "zzz"} {
-		one := []any{v}
-		if v != "" {
-			cs = append(cs, condition[string]{driver.BeginsWith, one, func(s string) bool { return strings.HasPrefix(s, v) }})
-		}
+// conditions are comparisons with values, and Between of pairs; as converts a value.
+func conditions[T cmp.Ordered](as func(any) T, values []any, pairs [][2]any) []condition[T] {
+	var cs []condition[T]
+	for _, value := range values {
+		one, v := []any{value}, as(value)
 		cs = append(cs,
-			condition[string]{driver.Equal, one, func(s string) bool { return s == v }},
-			condition[string]{driver.Less, one, func(s string) bool { return s < v }},
-			condition[string]{driver.LessOrEqual, one, func(s string) bool { return s <= v }},
-			condition[string]{driver.Greater, one, func(s string) bool { return s > v }},
-			condition[string]{driver.GreaterOrEqual, one, func(s string) bool { return s >= v }},
+			condition[T]{driver.Equal, one, func(x T) bool { return x == v }},
+			condition[T]{driver.Less, one, func(x T) bool { return x < v }},
+			condition[T]{driver.LessOrEqual, one, func(x T) bool { return x <= v }},
+			condition[T]{driver.Greater, one, func(x T) bool { return x > v }},
+			condition[T]{driver.GreaterOrEqual, one, func(x T) bool { return x >= v }},
 		)
 	}
-	for _, v := range [][2]string{{"a", "ab"}, {"ab", "ab"}, {"A", "b"}, {"aa", "abz"}, {"b", "a"}, {"a", "é"}} {
-		cs = append(cs, condition[string]{driver.Between, []any{v[0], v[1]}, func(s string) bool { return v[0] <= s && s <= v[1] }})
+	for _, p := range pairs {
+		cs = append(cs, condition[T]{driver.Between, p[:], func(x T) bool { return as(p[0]) <= x && x <= as(p[1]) }})
+	}
+	return cs
+}
+
+func stringConditions() []condition[string] {
+	values := []any{"", "A", "a", "ab", "abcd", "b", "é", "%", "a%", "zzz"}
+	cs := conditions(func(v any) string { return v.(string) }, values,
+		[][2]any{{"a", "ab"}, {"ab", "ab"}, {"A", "b"}, {"aa", "abz"}, {"b", "a"}, {"a", "é"}})
+	for _, v := range values[1:] {
+		cs = append(cs, condition[string]{driver.BeginsWith, []any{v}, func(s string) bool { return strings.HasPrefix(s, v.(string)) }})
 	}
 	return cs
 }
 
 func numberConditions() []condition[float64] {
-	var cs []condition[float64]
-	for _, v := range []any{-10.0, -2.5, int64(-1), 0.0, int64(1), 1.5, 2.0, 10.0, int64(9), 1e6} {
-		f, ok := v.(float64)
-		if !ok {
-			f = float64(v.(int64))
+	return conditions(func(v any) float64 {
+		if n, ok := v.(int64); ok {
+			return float64(n)
 		}
-		one := []any{v}
-		cs = append(cs,
-			condition[float64]{driver.Equal, one, func(n float64) bool { return n == f }},
-			condition[float64]{driver.Less, one, func(n float64) bool { return n < f }},
-			condition[float64]{driver.LessOrEqual, one, func(n float64) bool { return n <= f }},
-			condition[float64]{driver.Greater, one, func(n float64) bool { return n > f }},
-			condition[float64]{driver.GreaterOrEqual, one, func(n float64) bool { return n >= f }},
-		)
-	}
-	for _, v := range [][2]any{{-2.5, 1.0}, {int64(2), int64(10)}, {1.5, 1.5}, {10.0, 2.0}, {-100.0, int64(100)}, {int64(9), 10.5}} {
-		f := func(v any) float64 {
-			if f, ok := v.(float64); ok {
-				return f
-			}
-			return float64(v.(int64))
-		}
-		cs = append(cs, condition[float64]{driver.Between, []any{v[0], v[1]}, func(n float64) bool { return f(v[0]) <= n && n <= f(v[1]) }})
-	}
-	return cs
+		return v.(float64)
+	}, []any{-10.0, -2.5, int64(-1), 0.0, int64(1), 1.5, 2.0, 10.0, int64(9), 1e6},
+		[][2]any{{-2.5, 1.0}, {int64(2), int64(10)}, {1.5, 1.5}, {10.0, 2.0}, {-100.0, int64(100)}, {int64(9), 10.5}})
 }
 
 func sortConditionsSelectBySortField(e *env) {
 	db, q := e.table(goods), e.engine(goods)
 	numbers := []float64{-10, -9, -2.5, -1, 0, 0.5, 1, 1.5, 2, 9, 10, 100}
 	texts := []string{"A", "a", "a%", "ab", "abc", "abd", "b", "ba", "é", "日本"}
-	slices.Sort(texts)
+	byNumber, byText := map[float64]string{}, map[string]string{}
 	for i, n := range numbers {
 		v, _ := json.Marshal(n)
 		e.save(db, lineData(fmt.Sprintf("n%02d", i), "1", `,"shop":"s","price":`+string(v)))
 		e.save(db, lineData(fmt.Sprintf("o%02d", i), "1", `,"shop":"other","price":`+string(v)))
+		byNumber[n] = fmt.Sprintf("n%02d/1", i)
 	}
 	for i, s := range texts {
 		v, _ := json.Marshal(s)
 		e.save(db, lineData(fmt.Sprintf("t%02d", i), "1", `,"shop":"s","shelf":`+string(v)))
+		byText[s] = fmt.Sprintf("t%02d/1", i)
 	}
-	check := func(index string, sort driver.Filter, want []string) {
-		query := driver.Query{ReadModel: goods.Name, Index: index, Value: "s", Sort: &sort}
-		e.wantIDs(q, query, want...)
-		query.Limit = 3
-		e.wantIDs(q, query, want...)
-		slices.Reverse(want)
-		query.Descending = true
-		e.wantIDs(q, query, want...)
-	}
-	for _, c := range numberConditions() {
-		var want []string
-		for i, n := range numbers {
-			if c.holds(n) {
-				want = append(want, fmt.Sprintf("n%02d/1", i))
-			}
-		}
-		check("byShop", driver.Filter{Field: "ignored", Comparator: c.comparator, Values: c.values}, want)
-	}
-	for _, c := range stringConditions() {
-		var want []string
-		for i, s := range texts {
-			if c.holds(s) {
-				want = append(want, fmt.Sprintf("t%02d/1", i))
-			}
-		}
-		check("byShelf", driver.Filter{Comparator: c.comparator, Values: c.values}, want)
-	}
+	wantSelected(e, q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}, numberConditions(), numbers, byNumber)
+	wantSelected(e, q, driver.Query{ReadModel: goods.Name, Index: "byShelf", Value: "s"}, stringConditions(), texts, byText)
 }
 
 // filterRow has a field of every kind for [filterCases].
@@ -639,36 +574,28 @@ func filterCases() []filterCase {
 			eq: equal, ne: !equal, lt: less, le: less || equal, gt: greater, ge: greater || equal,
 		})
 	}
-	// Strings.
-	order("str", "banana", false, true, false)
-	order("str", "apple", false, false, true)
-	order("str", "cherry", true, false, false)
-	order("str", "Banana", false, false, true)
-	order("str", "bananas", true, false, false)
-	order("str", "", false, false, true)
-	order("empty", "", false, true, false)
-	order("empty", "a", true, false, false)
-	order("esc", "café", false, true, false)
-	order("esc", "cafz", false, false, true) // é is after z in bytes
-	order("nul", "a\x00b", false, true, false)
-	order("nul", "a", false, false, true)
-	order("wild", "50%_x", false, true, false)
-	order("digits", "5", false, true, false)
-	order("digits", "10", false, false, true)
-	// Numbers.
-	order("n", 5.0, false, true, false)
-	order("n", int64(5), false, true, false)
-	order("n", 10.0, true, false, false)
-	order("n10", int64(9), false, false, true)
-	order("n", 4.999, false, false, true)
-	order("neg", -2.5, false, true, false)
-	order("neg", -10.0, false, false, true)
-	order("neg", int64(-2), true, false, false)
-	order("zero", 0.0, false, true, false)
-	order("zero", -0.5, false, false, true)
-	order("minus0", int64(0), false, true, false)
-	order("exp", int64(5), false, true, false)
-	order("frac", 0.1, false, true, false)
+	// The values below, equal to and above the field.
+	for field, values := range map[string][3][]any{
+		"str":    {{"apple", "Banana", ""}, {"banana"}, {"cherry", "bananas"}},
+		"empty":  {{}, {""}, {"a"}},
+		"esc":    {{"cafz"}, {"café"}, {}}, // é is after z in bytes
+		"nul":    {{"a"}, {"a\x00b"}, {}},
+		"wild":   {{}, {"50%_x"}, {}},
+		"digits": {{"10"}, {"5"}, {}},
+		"n":      {{4.999}, {5.0, int64(5)}, {10.0}},
+		"n10":    {{int64(9)}, {}, {}},
+		"neg":    {{-10.0}, {-2.5}, {int64(-2)}},
+		"zero":   {{-0.5}, {0.0}, {}},
+		"minus0": {{}, {int64(0)}, {}},
+		"exp":    {{}, {int64(5)}, {}},
+		"frac":   {{}, {0.1}, {}},
+	} {
+		for i, vs := range values {
+			for _, v := range vs {
+				order(field, v, i == 2, i == 1, i == 0)
+			}
+		}
+	}
 	// Other types than the field's: false, and Unequal true.
 	for field, values := range map[string][]any{
 		"str":    {5.0, int64(0), true, false},
@@ -710,69 +637,51 @@ func filterCases() []filterCase {
 		all(field, nil, map[driver.Comparator]bool{driver.Exists: true, driver.NotExists: false})
 	}
 	// Between includes both ends.
-	between := func(field string, low, high any, holds bool) {
-		cs = append(cs, filterCase{field, driver.Between, []any{low, high}, holds})
+	for field, pairs := range map[string][2][][2]any{ // that hold, and that do not
+		"str":    {{{"banana", "banana"}, {"a", "banana"}, {"banana", "c"}}, {{"bananas", "c"}, {"c", "a"}}},
+		"n":      {{{5.0, int64(5)}, {int64(-10), 5.0}}, {{5.5, 10.0}, {10.0, 1.0}, {"0", "9"}}},
+		"n10":    {{{int64(9), int64(11)}}, {}},
+		"neg":    {{{-3.0, -2.0}}, {{int64(-2), int64(-3)}}},
+		"digits": {{}, {{0.0, 9.0}}},
+		"t":      {{}, {{"a", "z"}}},
+	} {
+		for i, ps := range pairs {
+			for _, p := range ps {
+				cs = append(cs, filterCase{field, driver.Between, p[:], i == 0})
+			}
+		}
 	}
-	between("str", "banana", "banana", true)
-	between("str", "a", "banana", true)
-	between("str", "banana", "c", true)
-	between("str", "bananas", "c", false)
-	between("str", "c", "a", false)
-	between("n", 5.0, int64(5), true)
-	between("n", int64(-10), 5.0, true)
-	between("n", 5.5, 10.0, false)
-	between("n10", int64(9), int64(11), true)
-	between("n", 10.0, 1.0, false)
-	between("neg", -3.0, -2.0, true)
-	between("neg", int64(-2), int64(-3), false)
-	between("n", "0", "9", false)
-	between("digits", 0.0, 9.0, false)
-	between("t", "a", "z", false)
 	// BeginsWith and Contains take the value as it is.
-	begins := func(field, value string, holds bool) {
-		cs = append(cs, filterCase{field, driver.BeginsWith, []any{value}, holds})
+	for field, values := range map[string][2][]any{ // that hold, and that do not
+		"str":  {{"ban", "banana", ""}, {"Ban", "anana", "b%", "b_n", "bananas"}},
+		"wild": {{"50%"}, {}},
+		"esc":  {{"caf\u00e9"}, {}},
+		"n":    {{}, {"5"}},
+		"list": {{}, {"a"}},
+	} {
+		for i, vs := range values {
+			for _, v := range vs {
+				cs = append(cs, filterCase{field, driver.BeginsWith, []any{v}, i == 0})
+			}
+		}
 	}
-	begins("str", "ban", true)
-	begins("str", "banana", true)
-	begins("str", "", true)
-	begins("str", "Ban", false)
-	begins("str", "anana", false)
-	begins("str", "b%", false)
-	begins("str", "b_n", false)
-	begins("str", "bananas", false)
-	begins("wild", "50%", true)
-	begins("esc", "caf\u00e9", true)
-	begins("n", "5", false)
-	begins("list", "a", false)
-	contains := func(field string, value any, holds bool) {
-		cs = append(cs, filterCase{field, driver.Contains, []any{value}, holds}, filterCase{field, driver.NotContains, []any{value}, !holds})
+	for field, values := range map[string][2][]any{
+		"str":    {{"nan", "banana", ""}, {"NAN", "b%a", "b_nana"}},
+		"wild":   {{"%_"}, {}},
+		"esc":    {{"é"}, {}},
+		"digits": {{}, {5.0}},
+		"n":      {{}, {5.0, "5"}},
+		"t":      {{}, {true}},
+		"o":      {{}, {"a", "banana"}},
+		"list":   {{"a", "banana", 1.0, int64(1), 2.5, true}, {"ban", "1", false, 7.0, "x"}},
+		"nolist": {{}, {"a"}},
+	} {
+		for i, vs := range values {
+			for _, v := range vs {
+				all(field, []any{v}, map[driver.Comparator]bool{driver.Contains: i == 0, driver.NotContains: i == 1})
+			}
+		}
 	}
-	contains("str", "nan", true)
-	contains("str", "banana", true)
-	contains("str", "NAN", false)
-	contains("str", "b%a", false)
-	contains("str", "b_nana", false)
-	contains("str", "", true)
-	contains("wild", "%_", true)
-	contains("esc", "é", true)
-	contains("digits", 5.0, false)
-	contains("n", 5.0, false)
-	contains("n", "5", false)
-	contains("t", true, false)
-	contains("o", "a", false)
-	contains("o", "banana", false)
-	contains("list", "a", true)
-	contains("list", "banana", true)
-	contains("list", "ban", false)
-	contains("list", 1.0, true)
-	contains("list", int64(1), true)
-	contains("list", 2.5, true)
-	contains("list", "1", false)
-	contains("list", true, true)
-	contains("list", false, false)
-	contains("list", 7.0, false)
-	contains("list", "x", false)
-	contains("nolist", "a", false)
 	// Field names are names, not paths or patterns.
 	for field, v := range map[string]string{
 		"a.b": "dotted", `q"uote`: "quoted", "it's": "tick", "$.str": "path", "[0]": "index", "ключ": "key", "sp ace": "space", "escaped": "name",
@@ -928,16 +837,12 @@ func limitBoundsTheResultAfterFiltering(e *env) {
 		"ordered Scan": e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}),
 	} {
 		p, err := page(0, "")
-		if err != nil || len(p.Rows) != 100 || p.Cursor == "" {
-			e.Errorf("%s with limit 0 returned %d rows, cursor %q, %v, want 100 and a cursor", name, len(p.Rows), p.Cursor, err)
-		}
+		e.errorIf(err != nil || len(p.Rows) != 100 || p.Cursor == "", "%s with limit 0 returned %d rows, cursor %q, %v, want 100 and a cursor", name, len(p.Rows), p.Cursor, err)
 	}
 	// A page is empty only when nothing matches.
 	none := []driver.Filter{{Field: "rare", Comparator: driver.Equal, Values: []any{"never"}}}
 	p, err := q.Scan(e.ctx, driver.Scan{ReadModel: goods.Name, Filters: none, Limit: 1})
-	if err != nil || len(p.Rows) != 0 || p.Cursor != "" {
-		e.Errorf("a scan that matches nothing = %d rows, cursor %q, %v, want an empty last page", len(p.Rows), p.Cursor, err)
-	}
+	e.errorIf(err != nil || len(p.Rows) != 0 || p.Cursor != "", "a scan that matches nothing = %d rows, cursor %q, %v, want an empty last page", len(p.Rows), p.Cursor, err)
 }
 
 func writesBetweenPagesDisturbNoOtherRow(e *env) {
@@ -946,40 +851,26 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 		return lineData("id", fmt.Sprintf("%03d", i), fmt.Sprintf(`,"shop":"s","price":%d,"color":"red"`, i/3))
 	}
 	key := func(i int) driver.Key { return line(i).Key }
-	for name, page := range map[string]pageOf{
-		"Query by id":               e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id"}),
-		"Query by id, descending":   e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id", Descending: true}),
-		"Query by index":            e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}),
-		"Query by index, backwards": e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}),
-		"Query without a sort":      e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red"}),
-		"Scan":                      e.scanPages(q, driver.Scan{ReadModel: goods.Name}),
-		"Scan by id, descending":    e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Descending: true}}),
-		"Scan by price":             e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}),
-		"Scan by price, descending": e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price", Descending: true}}),
-		"Scan by color":             e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "color"}}),
-	} {
+	for _, d := range e.wholeTable(q, "id") {
+		name, page := d.name, d.forth
 		e.deleteAll(db, "id")
 		stable := map[string]int{}
 		for i := 100; i < 130; i++ {
 			e.save(db, line(i))
 			stable[fmt.Sprintf("id/%03d", i)] = 0
 		}
-		if e.Lag > 0 {
-			e.settled(name, func() string {
-				rows, diff := walk(page, 0)
-				if len(rows) != 30 {
-					return "not all rows are there " + diff
-				}
-				return diff
-			})
-		}
+		e.settled(name, func() string {
+			rows, diff := walk(page, 0)
+			if len(rows) != 30 {
+				return "not all rows are there " + diff
+			}
+			return diff
+		})
 		cursor := ""
 		for n := 0; ; n++ {
 			p, err := page(4, cursor)
 			e.must(err, "%s, page %d", name, n)
-			if len(p.Rows) > 4 {
-				e.Errorf("%s: page %d has %d rows, the limit is 4", name, n, len(p.Rows))
-			}
+			e.errorIf(len(p.Rows) > 4, "%s: page %d has %d rows, the limit is 4", name, n, len(p.Rows))
 			for _, got := range names(p.Rows) {
 				if _, ok := stable[got]; ok {
 					stable[got]++
@@ -989,9 +880,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 				break
 			}
 			cursor = p.Cursor
-			if n > 60 {
-				e.Fatalf("%s: more than 60 pages", name)
-			}
+			e.fatalIf(n > 60, "%s: more than 60 pages", name)
 			// Delete the row at the cursor and one elsewhere, move one to and fro, add some.
 			if last := p.Rows[len(p.Rows)-1]; n%2 == 0 {
 				e.delete(db, last.Key)
@@ -1010,9 +899,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 			e.save(db, lineData("id", "300", fmt.Sprintf(`,"shop":"s","price":%d,"color":"red"`, n%2*1000)))
 		}
 		for id, times := range stable {
-			if times != 1 {
-				e.Errorf("%s: the row %s was returned %d times, want once", name, id, times)
-			}
+			e.errorIf(times != 1, "%s: the row %s was returned %d times, want once", name, id, times)
 		}
 	}
 }
@@ -1051,22 +938,18 @@ func writesBesideAQueryDisturbNoOtherRow(e *env) {
 					cursor = p.Cursor
 				}
 				for _, id := range stable {
-					if seen[id] != 1 {
-						e.Errorf("%s beside a writer in pages of %d: the row %s was returned %d times, want once", name, limit, id, seen[id])
-					}
+					e.errorIf(seen[id] != 1, "%s beside a writer in pages of %d: the row %s was returned %d times, want once", name, limit, id, seen[id])
 				}
 				return !e.Failed()
 			}
 		}
-		if e.Lag > 0 {
-			e.settled(name, func() string {
-				rows, diff := walk(page, 0)
-				if len(rows) < len(stable) {
-					return "not all rows are there " + diff
-				}
-				return ""
-			})
-		}
+		e.settled(name, func() string {
+			rows, diff := walk(page, 0)
+			if len(rows) < len(stable) {
+				return "not all rows are there " + diff
+			}
+			return ""
+		})
 		beside(20, 300, func(n int) bool {
 			i := n * 3 % 30
 			switch n % 4 {
@@ -1121,7 +1004,7 @@ func cursorsOfOtherQueriesAreRefused(e *env) {
 		{ReadModel: subTable.Name, Order: &driver.Order{Field: "price"}},
 	} {
 		pages = append(pages, e.scanPages(q, scan))
-		what = append(what, describeScan(scan))
+		what = append(what, describe(scan))
 	}
 	for i, page := range pages {
 		var p driver.Page
@@ -1306,26 +1189,20 @@ func aNewIndexHasTheOldRows(e *env) {
 
 func pagesBelongToTheCaller(e *env) {
 	db, q := e.table(goods), e.engine(goods)
-	want := lineData("id", "1", `,"shop":"s","price":1`)
+	want := lineData("id", "1", `,"shop":"s","price":1,"color":"red"`)
 	e.save(db, want)
 	want.Revision = e.wantRow(db, want)
-	pages := map[string]pageOf{
-		"Query by id":    e.queryPages(q, driver.Query{ReadModel: goods.Name, Value: "id"}),
-		"Query by index": e.queryPages(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}),
-		"Scan":           e.scanPages(q, driver.Scan{ReadModel: goods.Name}),
-		"Scan by price":  e.scanPages(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}),
-	}
 	for range 2 {
-		for name, page := range pages {
+		for _, d := range e.wholeTable(q, "id") {
 			var rows []driver.Row
-			e.settled(name, func() (diff string) {
-				if rows, diff = walk(page, 0); diff != "" || len(rows) != 1 {
+			e.settled(d.name, func() (diff string) {
+				if rows, diff = walk(d.forth, 0); diff != "" || len(rows) != 1 {
 					return fmt.Sprintf("got %d rows, want 1 %s", len(rows), diff)
 				}
 				return diffRow(rows[0], want)
 			})
 			for _, r := range rows {
-				copy(r.Data, bytes.Repeat([]byte("!"), len(r.Data)))
+				wipe(r.Data)
 			}
 		}
 	}

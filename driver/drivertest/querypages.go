@@ -8,17 +8,6 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-func describeScan(s driver.Scan) string {
-	order := ""
-	if s.Order != nil {
-		order = fmt.Sprintf(", ordered by %q", s.Order.Field)
-		if s.Order.Descending {
-			order += ", descending"
-		}
-	}
-	return fmt.Sprintf("Scan(%s, %v%s, limit %d)", s.ReadModel, s.Filters, order, s.Limit)
-}
-
 // wantOrdered checks the result of an ordered scan, ascending, and that the
 // descending one is its reverse.
 func (e *env) wantOrdered(q driver.QueryEngine, scan driver.Scan, want ...string) {
@@ -29,13 +18,7 @@ func (e *env) wantOrdered(q driver.QueryEngine, scan driver.Scan, want ...string
 		if descending {
 			slices.Reverse(want)
 		}
-		e.settled(describeScan(scan), func() string {
-			rows, diff := walk(e.scanPages(q, scan), scan.Limit)
-			if diff != "" {
-				return diff
-			}
-			return diffNames(names(rows), want)
-		})
+		e.wantNames(describe(scan), e.scanPages(q, scan), scan.Limit, true, want)
 	}
 }
 
@@ -52,7 +35,7 @@ func (e *env) directedQuery(q driver.QueryEngine, query driver.Query) directed {
 }
 
 func (e *env) directedScan(q driver.QueryEngine, scan driver.Scan) directed {
-	d := directed{name: describeScan(scan), forth: e.scanPages(q, scan)}
+	d := directed{name: describe(scan), forth: e.scanPages(q, scan)}
 	if scan.Order != nil {
 		back := scan
 		back.Order = &driver.Order{Field: scan.Order.Field, Descending: !scan.Order.Descending}
@@ -61,10 +44,10 @@ func (e *env) directedScan(q driver.QueryEngine, scan driver.Scan) directed {
 	return d
 }
 
-// directions are queries and scans of the table goods for the shop s, and for the
-// rows of id.
-func (e *env) directions(q driver.QueryEngine, id string) []directed {
-	var all []directed
+// wholeTable are queries and scans, in both directions, that return every red row of
+// id in the shop s of the table goods.
+func (e *env) wholeTable(q driver.QueryEngine, id string) []directed {
+	all := []directed{e.directedScan(q, driver.Scan{ReadModel: goods.Name})}
 	for _, descending := range []bool{false, true} {
 		all = append(all,
 			e.directedQuery(q, driver.Query{ReadModel: goods.Name, Value: id, Descending: descending}),
@@ -72,15 +55,20 @@ func (e *env) directions(q driver.QueryEngine, id string) []directed {
 			e.directedQuery(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: descending}),
 			e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Descending: descending}}),
 			e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price", Descending: descending}}),
+			e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "color", Descending: descending}}),
 		)
 	}
-	return append(all,
+	return all
+}
+
+// directions are those of wholeTable, one with a sort condition and one with a filter.
+func (e *env) directions(q driver.QueryEngine, id string) []directed {
+	return append(e.wholeTable(q, id),
 		e.directedQuery(q, driver.Query{ReadModel: goods.Name, Index: "keysOnly", Value: "s", Sort: &driver.Filter{Comparator: driver.Greater, Values: []any{0.0}}}),
 		e.directedScan(q, driver.Scan{
 			ReadModel: goods.Name, Order: &driver.Order{Field: "shop"},
 			Filters: []driver.Filter{{Field: "price", Comparator: driver.Equal, Values: []any{1.0}}},
-		}),
-		e.directedScan(q, driver.Scan{ReadModel: goods.Name}))
+		}))
 }
 
 // rest returns the names of the rows that follow a cursor.
@@ -156,9 +144,7 @@ func everyRowHasACursor(e *env) {
 		}
 	}
 	p, err := q.Query(e.ctx, driver.Query{ReadModel: goods.Name, Value: "nobody"})
-	if err != nil || len(p.Cursors) != 0 {
-		e.Errorf("a query of nothing = %d cursors, %v, want none", len(p.Cursors), err)
-	}
+	e.errorIf(err != nil || len(p.Cursors) != 0, "a query of nothing = %d cursors, %v, want none", len(p.Cursors), err)
 }
 
 func cursorsLeadBackwards(e *env) {
@@ -203,42 +189,33 @@ func cursorsOutliveTheirRows(e *env) {
 	line := func(i, price int) driver.Row {
 		return lineData("id", fmt.Sprintf("%02d", i), fmt.Sprintf(`,"shop":"s","color":"red","price":%d`, price))
 	}
-	for _, descending := range []bool{false, true} {
-		for _, d := range []directed{
-			e.directedQuery(q, driver.Query{ReadModel: goods.Name, Value: "id", Descending: descending}),
-			e.directedQuery(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: descending}),
-			e.directedQuery(q, driver.Query{ReadModel: goods.Name, Index: "byColor", Value: "red", Descending: descending}),
-			e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Descending: descending}}),
-			e.directedScan(q, driver.Scan{ReadModel: goods.Name, Order: &driver.Order{Field: "price", Descending: descending}}),
-			e.directedScan(q, driver.Scan{ReadModel: goods.Name}),
-		} {
-			e.deleteAll(db, "id")
-			for i := range 12 {
-				e.save(db, line(i, 10+i/3))
+	for _, d := range e.wholeTable(q, "id") {
+		e.deleteAll(db, "id")
+		for i := range 12 {
+			e.save(db, line(i, 10+i/3))
+		}
+		var whole driver.Page
+		e.settled(d.name, func() string {
+			var err error
+			if whole, err = d.forth(1000, ""); err != nil || len(whole.Rows) != 12 || len(whole.Cursors) != 12 {
+				return fmt.Sprintf("got %d rows, %d cursors, %v, want 12", len(whole.Rows), len(whole.Cursors), err)
 			}
-			var whole driver.Page
-			e.settled(d.name, func() string {
-				var err error
-				if whole, err = d.forth(1000, ""); err != nil || len(whole.Rows) != 12 || len(whole.Cursors) != 12 {
-					return fmt.Sprintf("got %d rows, %d cursors, %v, want 12", len(whole.Rows), len(whole.Cursors), err)
-				}
-				return ""
-			})
-			all := names(whole.Rows)
-			// The row is deleted, written again and deleted again.
-			gone := whole.Rows[5]
-			e.delete(db, gone.Key)
-			e.save(db, gone)
-			e.delete(db, gone.Key, whole.Rows[6].Key, whole.Rows[4].Key)
-			e.settled(d.name+" from a row that was deleted", func() string {
-				if diff := diffRest(d.forth, 2, whole.Cursors[5], all[7:]); diff != "" || d.reverse == nil {
-					return diff
-				}
-				return diffRest(d.reverse, 2, whole.Cursors[5], reversed(all[:4]))
-			})
-			if e.Failed() {
-				return
+			return ""
+		})
+		all := names(whole.Rows)
+		// The row is deleted, written again and deleted again.
+		gone := whole.Rows[5]
+		e.delete(db, gone.Key)
+		e.save(db, gone)
+		e.delete(db, gone.Key, whole.Rows[6].Key, whole.Rows[4].Key)
+		e.settled(d.name+" from a row that was deleted", func() string {
+			if diff := diffRest(d.forth, 2, whole.Cursors[5], all[7:]); diff != "" || d.reverse == nil {
+				return diff
 			}
+			return diffRest(d.reverse, 2, whole.Cursors[5], reversed(all[:4]))
+		})
+		if e.Failed() {
+			return
 		}
 	}
 	// The cursor of a row that has moved stays at its old place.

@@ -23,6 +23,24 @@ type queue[T any] struct {
 	repeats bool
 }
 
+// fill puts messages 1 to each of every group, in turns.
+func (q queue[T]) fill(each int, groups ...string) {
+	for n := 1; n <= each; n++ {
+		for _, g := range groups {
+			q.put(g, n)
+		}
+	}
+}
+
+// numberedNames are n names that begin with prefix.
+func numberedNames(prefix string, n int) []string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("%s%d", prefix, i))
+	}
+	return all
+}
+
 type place struct {
 	group string
 	n     int
@@ -54,6 +72,7 @@ func receiverProperties[T any](several bool, opened func(e *env) queue[T]) []pro
 			property{"GroupsAreDeliveredInOrder", with(groupsAreDeliveredInOrder)},
 			property{"ALeasedMessageBlocksItsGroup", with(aLeasedMessageBlocksItsGroup)},
 			property{"RetriesKeepTheOrder", with(retriesKeepTheOrder)},
+			property{"OnlyTheFirstRetryOfAGroupIsAnAttempt", with(onlyTheFirstRetryOfAGroupIsAnAttempt)},
 			property{"AWaitingRetryBlocksItsGroup", with(aWaitingRetryBlocksItsGroup)})
 	}
 	return ps
@@ -66,16 +85,10 @@ func receive[T any](e *env, r driver.Receiver[T], max int) ([]driver.Delivery[T]
 	if !e.try(err, "Receive(%d)", max) {
 		return nil, time.Time{}
 	}
-	if len(b.Deliveries) > max {
-		e.Errorf("Receive(%d) returned %d deliveries", max, len(b.Deliveries))
-	}
-	if len(b.Deliveries) > 0 && !b.Next.IsZero() {
-		e.Errorf("Next = %v on a batch that is not empty", b.Next)
-	}
+	e.errorIf(len(b.Deliveries) > max, "Receive(%d) returned %d deliveries", max, len(b.Deliveries))
+	e.errorIf(len(b.Deliveries) > 0 && !b.Next.IsZero(), "Next = %v on a batch that is not empty", b.Next)
 	for _, d := range b.Deliveries {
-		if d.Attempt < 1 {
-			e.Errorf("delivery %q has Attempt %d, want 1 or more", d.ID, d.Attempt)
-		}
+		e.errorIf(d.Attempt < 1, "delivery %q has Attempt %d, want 1 or more", d.ID, d.Attempt)
 	}
 	return b.Deliveries, b.Next
 }
@@ -132,9 +145,7 @@ func drain[T any](e *env, q queue[T], n int) []place {
 		for _, d := range ds {
 			p := q.place(d.Message)
 			if seen[p] {
-				if !q.repeats {
-					e.Errorf("message %d of %s was redelivered after it was settled", p.n, short(p.group))
-				}
+				e.errorIf(!q.repeats, "message %d of %s was redelivered after it was settled", p.n, short(p.group))
 				continue
 			}
 			seen[p] = true
@@ -148,16 +159,39 @@ func drain[T any](e *env, q queue[T], n int) []place {
 	return got
 }
 
-// nothing checks that no message is available.
-func nothing[T any](e *env, q queue[T], while string) {
+// drained receives and settles until it has n messages.
+func drained[T any](e *env, r driver.Receiver[T], n int) []T {
+	e.Helper()
+	var got []T
+	e.poll(fmt.Sprintf("%d messages", n), func() (bool, bool) {
+		ds, _ := receive(e, r, 10)
+		for _, d := range ds {
+			got = append(got, d.Message)
+		}
+		settle(e, r, false, ds...)
+		return len(got) >= n, len(ds) > 0
+	})
+	return got
+}
+
+// none checks that no message is available; name names one that is.
+func none[T any](e *env, r driver.Receiver[T], name func(T) string, why string) {
 	e.Helper()
 	e.quiet(func() {
-		ds, _ := receive(e, q.Receiver, 10)
+		ds, _ := receive(e, r, 10)
 		for _, d := range ds {
-			p := q.place(d.Message)
-			e.Errorf("message %d of %s is delivered, %s", p.n, short(p.group), while)
+			e.Errorf("%s is delivered at %v, %s", name(d.Message), e.Now(), why)
 		}
 	})
+}
+
+// nothing is none for a queue.
+func nothing[T any](e *env, q queue[T], why string) {
+	e.Helper()
+	none(e, q.Receiver, func(m T) string {
+		p := q.place(m)
+		return fmt.Sprintf("message %d of %s", p.n, short(p.group))
+	}, why)
 }
 
 // nothingNew is nothing for the time after a retry, when a receiver may redeliver
@@ -179,39 +213,27 @@ func inOrder(e *env, got []place, groups, each int) {
 	e.Helper()
 	last := map[string]int{}
 	for _, p := range got {
-		if p.n != last[p.group]+1 {
-			e.Errorf("of the group %s message %d was delivered, want message %d", short(p.group), p.n, last[p.group]+1)
-		}
+		e.errorIf(p.n != last[p.group]+1, "of the group %s message %d was delivered, want message %d", short(p.group), p.n, last[p.group]+1)
 		last[p.group] = p.n
 	}
-	if len(last) != groups {
-		e.Errorf("messages of %d groups were delivered, want %d", len(last), groups)
-	}
+	e.errorIf(len(last) != groups, "messages of %d groups were delivered, want %d", len(last), groups)
 	for g, n := range last {
-		if n != each {
-			e.Errorf("of %s the last message was %d, want %d", short(g), n, each)
-		}
+		e.errorIf(n != each, "of %s the last message was %d, want %d", short(g), n, each)
 	}
 }
 
 func anEmptyReceiverDeliversNothing[T any](e *env, q queue[T]) {
 	ds, next := receive(e, q.Receiver, 10)
-	if len(ds) != 0 || !next.IsZero() {
-		e.Errorf("Receive returned %d deliveries and Next %v, want none and zero", len(ds), next)
-	}
+	e.errorIf(len(ds) != 0 || !next.IsZero(), "Receive returned %d deliveries and Next %v, want none and zero", len(ds), next)
 	e.must(q.Settle(e.ctx, nil), "Settle of nothing")
 	q.put("g", 1)
 	drain(e, q, 1)
 	ds, next = receive(e, q.Receiver, 10)
-	if len(ds) != 0 || !next.IsZero() {
-		e.Errorf("after all was settled Receive returned %d deliveries and Next %v, want none and zero", len(ds), next)
-	}
+	e.errorIf(len(ds) != 0 || !next.IsZero(), "after all was settled Receive returned %d deliveries and Next %v, want none and zero", len(ds), next)
 }
 
 func settledMessagesAreNotRedelivered[T any](e *env, q queue[T]) {
-	for _, g := range []string{"g1", "g2", "g3"} {
-		q.put(g, 1)
-	}
+	q.fill(1, "g1", "g2", "g3")
 	drain(e, q, 3)
 	nothing(e, q, "though all were settled")
 	if e.Advance != nil {
@@ -221,9 +243,7 @@ func settledMessagesAreNotRedelivered[T any](e *env, q queue[T]) {
 }
 
 func maxBoundsABatch[T any](e *env, q queue[T]) {
-	for i := range 7 {
-		q.put(fmt.Sprintf("g%d", i), 1)
-	}
+	q.fill(1, numberedNames("g", 7)...)
 	got := 0
 	for _, max := range []int{1, 2, 1, 3} { // receive checks the bound
 		e.poll("a delivery", func() (bool, bool) {
@@ -232,29 +252,21 @@ func maxBoundsABatch[T any](e *env, q queue[T]) {
 			return len(ds) > 0, false
 		})
 	}
-	if got < 4 {
-		e.Errorf("got %d deliveries of 7, want 4 at least", got)
-	}
+	e.errorIf(got < 4, "got %d deliveries of 7, want 4 at least", got)
 }
 
 func deliveryIDsAreUnique[T any](e *env, q queue[T]) {
 	const n = 25
-	for i := range n {
-		q.put(fmt.Sprintf("g%d", i), 1)
-	}
+	q.fill(1, numberedNames("g", n)...)
 	ds := take(e, q.Receiver, n)
 	seen := map[string]bool{}
 	groups := map[string]bool{}
 	for _, d := range ds {
-		if d.ID == "" || seen[d.ID] {
-			e.Errorf("the delivery id %q is empty or that of another unsettled delivery", d.ID)
-		}
+		e.errorIf(d.ID == "" || seen[d.ID], "the delivery id %q is empty or that of another unsettled delivery", d.ID)
 		seen[d.ID] = true
 		groups[q.place(d.Message).group] = true
 	}
-	if len(groups) != n {
-		e.Errorf("got messages of %d groups, want %d", len(groups), n)
-	}
+	e.errorIf(len(groups) != n, "got messages of %d groups, want %d", len(groups), n)
 	// Results are matched by id: settle shuffled, one of them with a retry.
 	ss := make([]driver.Settlement, n)
 	for i, d := range ds {
@@ -270,9 +282,7 @@ func deliveryIDsAreUnique[T any](e *env, q queue[T]) {
 		for _, d := range ds {
 			p := q.place(d.Message)
 			found = found || p == again
-			if p != again && !q.repeats {
-				e.Errorf("after shuffled settlements %v was redelivered, want %v", p, again)
-			}
+			e.errorIf(p != again && !q.repeats, "after shuffled settlements %v was redelivered, want %v", p, again)
 			settle(e, q.Receiver, false, d)
 		}
 		return found, false
@@ -281,8 +291,7 @@ func deliveryIDsAreUnique[T any](e *env, q queue[T]) {
 }
 
 func leasedMessagesAreNotDeliveredTwice[T any](e *env, q queue[T]) {
-	q.put("g1", 1)
-	q.put("g2", 1)
+	q.fill(1, "g1", "g2")
 	first := take(e, q.Receiver, 2)
 	nothing(e, q, "while it is leased")
 	settle(e, q.Receiver, false, first[1])
@@ -292,13 +301,10 @@ func leasedMessagesAreNotDeliveredTwice[T any](e *env, q queue[T]) {
 }
 
 func retriedMessagesAreRedelivered[T any](e *env, q queue[T]) {
-	q.put("g1", 1)
-	q.put("g2", 1)
+	q.fill(1, "g1", "g2")
 	first := take(e, q.Receiver, 2)
 	for _, d := range first {
-		if d.Attempt != 1 {
-			e.Errorf("the first delivery has Attempt %d, want 1", d.Attempt)
-		}
+		e.errorIf(d.Attempt != 1, "the first delivery has Attempt %d, want 1", d.Attempt)
 	}
 	settle(e, q.Receiver, true, first[0])
 	settle(e, q.Receiver, false, first[1])
@@ -310,16 +316,12 @@ func retriedMessagesAreRedelivered[T any](e *env, q queue[T]) {
 			for _, d := range ds {
 				p := q.place(d.Message)
 				if p != want {
-					if !q.repeats {
-						e.Errorf("message %v was delivered, only %v was retried", p, want)
-					}
+					e.errorIf(!q.repeats, "message %v was delivered, only %v was retried", p, want)
 					settle(e, q.Receiver, false, d)
 					continue
 				}
 				found = true
-				if d.Attempt < 2 {
-					e.Errorf("delivery %d has Attempt %d, want 2 or more", attempt, d.Attempt)
-				}
+				e.errorIf(d.Attempt < 2, "delivery %d has Attempt %d, want 2 or more", attempt, d.Attempt)
 				settle(e, q.Receiver, attempt < 6, d)
 			}
 			return found, false
@@ -332,8 +334,7 @@ func retriedMessagesAreRedelivered[T any](e *env, q queue[T]) {
 }
 
 func retriesWaitForAfter[T any](e *env, q queue[T]) {
-	q.put("g1", 1)
-	q.put("g2", 1)
+	q.fill(1, "g1", "g2")
 	ds := take(e, q.Receiver, 2)
 	e.must(q.Settle(e.ctx, []driver.Settlement{
 		{ID: ds[0].ID, Retry: true, After: 7 * time.Minute},
@@ -362,8 +363,7 @@ func retriesWaitForAfter[T any](e *env, q queue[T]) {
 
 func nextIsWhenARetryIsDue[T any](e *env, q queue[T]) {
 	e.needClock()
-	q.put("g1", 1)
-	q.put("g2", 1)
+	q.fill(1, "g1", "g2")
 	ds := take(e, q.Receiver, 2)
 	start := e.Now()
 	e.must(q.Settle(e.ctx, []driver.Settlement{
@@ -391,8 +391,7 @@ func nextIsWhenARetryIsDue[T any](e *env, q queue[T]) {
 
 func unknownSettlementsAreIgnored[T any](e *env, q queue[T]) {
 	e.must(q.Settle(e.ctx, []driver.Settlement{{ID: "nobody"}, {ID: "", Retry: true}}), "Settle of unknown ids")
-	q.put("g1", 1)
-	q.put("g2", 1)
+	q.fill(1, "g1", "g2")
 	ds := take(e, q.Receiver, 2)
 	e.must(q.Settle(e.ctx, []driver.Settlement{
 		{ID: "nobody"},
@@ -405,9 +404,8 @@ func unknownSettlementsAreIgnored[T any](e *env, q queue[T]) {
 		group := q.place(d.Message).group
 		q.put(group, 2)
 		next := take(e, q.Receiver, 1)
-		if got := q.place(next[0].Message).group; got != group {
-			e.Errorf("a message of the group %s was delivered, want %s", got, group)
-		}
+		got := q.place(next[0].Message).group
+		e.errorIf(got != group, "a message of the group %s was delivered, want %s", got, group)
 		ds[i] = next[0]
 	}
 	settle(e, q.Receiver, false, ds...)
@@ -422,9 +420,7 @@ func leasesExpire[T any](e *env, q queue[T]) {
 	e.advance(25 * time.Hour) // longer than any lease
 	settle(e, q.Receiver, false, first)
 	second := take(e, q.Receiver, 1)[0]
-	if q.place(second.Message) != q.place(first.Message) {
-		e.Errorf("%v was delivered, want %v", q.place(second.Message), q.place(first.Message))
-	}
+	e.errorIf(q.place(second.Message) != q.place(first.Message), "%v was delivered, want %v", q.place(second.Message), q.place(first.Message))
 	settle(e, q.Receiver, false, first) // the expired lease, while there is a new one
 	nothing(e, q, "while it is leased again")
 	settle(e, q.Receiver, true, second)
@@ -444,21 +440,14 @@ func noTwoCallersLeaseOneGroup[T any](e *env, q queue[T], several bool) {
 	var left atomic.Int64
 	left.Store(int64(groups * each))
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for n := 1; n <= each; n++ {
-			for g := range groups {
-				q.put(fmt.Sprintf("g%d", g), n)
-			}
-		}
-	})
+	wg.Go(func() { q.fill(each, numberedNames("g", groups)...) })
 	took := func(me int, ds []driver.Delivery[T]) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, d := range ds {
 			p := q.place(d.Message)
-			if h, ok := holder[p.group]; ok && h != me {
-				e.Errorf("message %d of %s is delivered while another caller leases its group", p.n, p.group)
-			}
+			h, ok := holder[p.group]
+			e.errorIf(ok && h != me, "message %d of %s is delivered while another caller leases its group", p.n, p.group)
 			holder[p.group] = me
 		}
 	}
@@ -518,11 +507,7 @@ func noTwoCallersLeaseOneGroup[T any](e *env, q queue[T], several bool) {
 func unsettledMessagesSurviveReopening[T any](e *env, opened func(*env) queue[T]) {
 	e.needReopen()
 	q := opened(e)
-	for _, g := range []string{"settled", "held", "retried", "waiting", "untouched"} {
-		if g != "untouched" {
-			q.put(g, 1)
-		}
-	}
+	q.fill(1, "settled", "held", "retried", "waiting")
 	for _, d := range take(e, q.Receiver, 4) {
 		s := driver.Settlement{ID: d.ID}
 		switch q.place(d.Message).group {
@@ -553,9 +538,7 @@ func unsettledMessagesSurviveReopening[T any](e *env, opened func(*env) queue[T]
 		}
 		return n == 3, len(ds) > 0
 	})
-	if got["settled"] && !q.repeats {
-		e.Errorf("a settled message was redelivered after reopening")
-	}
+	e.errorIf(got["settled"] && !q.repeats, "a settled message was redelivered after reopening")
 	if e.Advance != nil {
 		e.Advance(time.Hour)
 		e.poll("the message that waited", func() (bool, bool) {
@@ -584,9 +567,7 @@ func groupsAreDeliveredInOrder[T any](e *env, q queue[T]) {
 }
 
 func aLeasedMessageBlocksItsGroup[T any](e *env, q queue[T]) {
-	for n := 1; n <= 3; n++ {
-		q.put("g", n)
-	}
+	q.fill(3, "g")
 	first := batch(e, q.Receiver, 1)
 	if got := q.place(first[0].Message); got != (place{"g", 1}) {
 		e.Errorf("%v was delivered first, want message 1", got)
@@ -622,11 +603,7 @@ func aLeasedMessageBlocksItsGroup[T any](e *env, q queue[T]) {
 
 func retriesKeepTheOrder[T any](e *env, q queue[T]) {
 	const groups, each = 3, 6
-	for n := 1; n <= each; n++ {
-		for g := range groups {
-			q.put(fmt.Sprintf("g%d", g), n)
-		}
-	}
+	q.fill(each, numberedNames("g", groups)...)
 	r := rand.New(rand.NewPCG(7, 7))
 	due := map[string]int{}
 	done := 0
@@ -665,19 +642,35 @@ func retriesKeepTheOrder[T any](e *env, q queue[T]) {
 	nothingNew(e, q, "though all were settled")
 }
 
+func onlyTheFirstRetryOfAGroupIsAnAttempt[T any](e *env, q queue[T]) {
+	q.fill(3, "g")
+	for round := 1; round <= 4; round++ {
+		ds := batch(e, q.Receiver, 10)
+		first := ds[0].Attempt
+		e.errorIf(e.Lag == 0 && first != round, "delivery %d of the first message has Attempt %d, want %d", round, first, round)
+		for _, d := range ds[1:] {
+			most := first // of a queue that counts deliveries
+			if e.Lag == 0 {
+				most = 1
+			}
+			e.errorIf(d.Attempt > most, "%v, retried %d times behind the first message of its group, has Attempt %d, want %d at most", q.place(d.Message), round-1, d.Attempt, most)
+		}
+		settle(e, q.Receiver, true, ds...)
+	}
+	inOrder(e, drain(e, q, 3), 1, 3)
+	nothingNew(e, q, "though all were settled")
+}
+
 func aWaitingRetryBlocksItsGroup[T any](e *env, q queue[T]) {
 	e.needClock()
-	for n := 1; n <= 3; n++ {
-		q.put("g", n)
-	}
+	q.fill(3, "g")
 	ds := batch(e, q.Receiver, 1)
 	e.must(q.Settle(e.ctx, []driver.Settlement{{ID: ds[0].ID, Retry: true, After: time.Hour}}), "Settle")
 	nothing(e, q, "while an earlier message of its group waits for its retry")
 	q.put("h", 1)
 	other := take(e, q.Receiver, 1)
-	if got := q.place(other[0].Message); got.group != "h" {
-		e.Errorf("%v was delivered while an earlier message of its group waits for its retry", got)
-	}
+	got := q.place(other[0].Message)
+	e.errorIf(got.group != "h", "%v was delivered while an earlier message of its group waits for its retry", got)
 	settle(e, q.Receiver, false, other...)
 	q.put("g", 4)
 	e.advance(time.Hour - time.Second)

@@ -1,7 +1,6 @@
 package drivertest
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,8 +77,7 @@ type operation struct {
 // world is what operations run on: the drivers of one provider and what the
 // operations have read of them.
 type world struct {
-	ctx       context.Context
-	f         *Fixture
+	*env
 	start     time.Time
 	log       driver.EventLog
 	topic     commandEnds
@@ -104,34 +102,15 @@ var (
 	}}
 )
 
-func newWorld(t *testing.T, f *Fixture) *world {
-	t.Helper()
-	w := &world{
-		ctx: t.Context(), f: f, tables: map[string]driver.QueryDb{},
+func newWorld(e *env) *world {
+	return &world{
+		env: e, start: e.Now().Truncate(time.Second),
+		log: e.eventLog("Test.Log"), topic: e.commandTopic("Test.Thing"),
+		tables: map[string]driver.QueryDb{modelPlain.Name: e.table(modelPlain), modelLines.Name: e.table(modelLines)},
+		engine: e.engine(modelPlain, modelLines), counter: e.counter("Test.Counter"),
+		outcomes: e.outcomes(), letters: e.deadLetters(),
 		last: map[string]uint64{}, revisions: map[string]uint64{}, retried: map[string]bool{},
 	}
-	if f.Now == nil {
-		f.Now = time.Now
-	}
-	if f.Patience == 0 {
-		f.Patience = 30 * time.Second
-	}
-	w.start = f.Now().Truncate(time.Second)
-	var errs [10]error
-	w.log, errs[0] = f.Provider.OpenEventLog(w.ctx, "Test.Log")
-	w.topic.CommandTopic, errs[1] = f.Provider.OpenCommandTopic(w.ctx, "Test.Thing")
-	w.topic.Receiver, errs[8] = f.Provider.OpenCommandReceiver(w.ctx, "Test.Thing")
-	w.tables[modelPlain.Name], errs[2] = f.Provider.OpenQueryDb(w.ctx, modelPlain)
-	w.tables[modelLines.Name], errs[3] = f.Provider.OpenQueryDb(w.ctx, modelLines)
-	w.engine, errs[4] = f.Provider.OpenQueryEngine(w.ctx, []driver.TableSpec{modelPlain, modelLines})
-	w.counter.Counter, errs[5] = f.Provider.OpenCounter(w.ctx, "Test.Counter")
-	w.counter.Receiver, errs[9] = f.Provider.OpenCounterReceiver(w.ctx, "Test.Counter")
-	w.outcomes, errs[6] = f.Provider.OpenOutcomes(w.ctx)
-	w.letters, errs[7] = f.Provider.OpenDeadLetters(w.ctx)
-	if err := errors.Join(errs[:]...); err != nil {
-		t.Fatal(err)
-	}
-	return w
 }
 
 // compare runs ops on fresh providers and returns the first difference.
@@ -139,11 +118,11 @@ func compare(t *testing.T, ops []operation, a, b Open) (diff string) {
 	t.Helper()
 	// A subtest, so that the providers are closed at its end.
 	t.Run("Compare", func(t *testing.T) {
-		fa, fb := *a(t), *b(t)
-		if fa.Advance == nil || fb.Advance == nil {
-			fa.Advance, fb.Advance = nil, nil // time passes on both or on none
+		ea, eb := newEnv(t, t, t.Context(), a), newEnv(t, t, t.Context(), b)
+		if ea.Advance == nil || eb.Advance == nil {
+			ea.Advance, eb.Advance = nil, nil // time passes on both or on none
 		}
-		wa, wb := newWorld(t, &fa), newWorld(t, &fb)
+		wa, wb := newWorld(ea), newWorld(eb)
 		for i, o := range ops {
 			ra, rb := o.run(wa), o.run(wb)
 			if ra != rb {
@@ -182,8 +161,8 @@ func randomOperations(seed uint64, n int) []operation {
 	kinds := []func(*rand.Rand) operation{
 		opAppend, opAppend, opAppend, opAppend, opRead, opLoad, opScan,
 		opSend, opSend, opDrain,
-		opWrite, opWrite, opWriteTwice, opFill, opFill, opDelete, opLoadRows, opApply, opApply, opApply, opApply, opBlock, opClear,
-		opQuery, opQuery, opQuery, opQuery, opScanTable, opScanOrdered, opScanOrdered, opCursors, opCursors,
+		opWrite, opWrite, opWrite, opWrite, opWrite, opWrite, opLoadRows, opApply, opApply, opApply, opApply, opBlock, opClear,
+		opPages, opPages, opPages, opPages, opPages, opPages, opScanTable, opCursors, opCursors,
 		opCounter, opCounter, opCounter, opFinished,
 		opOutcome, opOutcome, opOutcome, opLetter, opLetter, opAdvance,
 	}
@@ -216,17 +195,6 @@ func showCommits(cs []driver.Commit, err error) string {
 		b.WriteString("; ")
 	}
 	return b.String() + "error " + classOf(err)
-}
-
-func stored(seq func(func(driver.Commit, error) bool)) ([]driver.Commit, error) {
-	var cs []driver.Commit
-	for c, err := range seq {
-		if err != nil {
-			return cs, err
-		}
-		cs = append(cs, c)
-	}
-	return cs, nil
 }
 
 var modelStreams = []string{"a", "b", "a/b", "ä", "A", "a ", "日本"}
@@ -267,7 +235,7 @@ func opAppend(r *rand.Rand) operation {
 
 func opRead(r *rand.Rand) operation {
 	stream, after := pick(r, modelStreams...), uint64(r.IntN(6))
-	return op(func(w *world) string { return showCommits(stored(w.log.Read(w.ctx, stream, after))) }, "read %s after %d", stream, after)
+	return op(func(w *world) string { return showCommits(collect(w.env, w.log.Read(w.ctx, stream, after))) }, "read %s after %d", stream, after)
 }
 
 func opLoad(r *rand.Rand) operation {
@@ -287,7 +255,7 @@ func opScan(r *rand.Rand) operation {
 	return op(func(w *world) string {
 		var all []driver.Commit
 		for i := range segments {
-			cs, err := stored(w.log.Scan(w.ctx, i, segments))
+			cs, err := collect(w.env, w.log.Scan(w.ctx, i, segments))
 			if err != nil {
 				return "error " + classOf(err)
 			}
@@ -328,7 +296,7 @@ func showBatch(err error) string {
 
 // available receives until nothing is delivered for the provider's lag.
 func available[T any](w *world, r driver.Receiver[T], each func(ds []driver.Delivery[T]) []driver.Settlement) error {
-	end := time.Now().Add(w.f.Lag)
+	end := time.Now().Add(w.Lag)
 	for {
 		b, err := r.Receive(w.ctx, 10)
 		if err != nil {
@@ -338,7 +306,7 @@ func available[T any](w *world, r driver.Receiver[T], each func(ds []driver.Deli
 			if err := r.Settle(w.ctx, each(b.Deliveries)); err != nil {
 				return err
 			}
-			end = time.Now().Add(w.f.Lag)
+			end = time.Now().Add(w.Lag)
 			continue
 		}
 		if !time.Now().Before(end) {
@@ -422,7 +390,7 @@ func (m modelRow) String() string {
 func (m modelRow) row(w *world) driver.Row {
 	r := driver.Row{Key: m.key, Data: json.RawMessage(m.data)}
 	if m.expires != 0 {
-		r.ExpiresAt = w.f.Now().Truncate(time.Second).Add(m.expires)
+		r.ExpiresAt = w.Now().Truncate(time.Second).Add(m.expires)
 	}
 	return r
 }
@@ -479,57 +447,31 @@ func (w *world) write(table string, writes ...driver.RowWrite) string {
 	return classOf(w.tables[table].Apply(w.ctx, driver.Step{Writes: writes}))
 }
 
+// opWrite writes rows in one step, once or twice. Sometimes it deletes the first row,
+// or requires its absence. The step is refused when one of the rows is bad.
 func opWrite(r *rand.Rand) operation {
-	spec := modelTable(r)
-	m, absent := randomRow(r, spec), oneIn(r, 3)
-	return op(func(w *world) string {
-		return w.write(spec.Name, driver.RowWrite{Row: m.row(w), Guard: absent})
-	}, "write %s %v, guarded by absence %t", spec.Name, m, absent)
-}
-
-func opWriteTwice(r *rand.Rand) operation {
-	spec := modelTable(r)
-	m := randomRow(r, spec)
-	return op(func(w *world) string {
-		db := w.tables[spec.Name]
-		var b strings.Builder
-		for range 2 {
-			b.WriteString(w.write(spec.Name, put(m.row(w))) + " ")
-			row, err := db.LoadRow(w.ctx, m.key)
-			if err == nil {
-				b.WriteString(w.showRow(spec.Name, row))
-			} else {
-				b.WriteString(classOf(err) + "; ")
-			}
-		}
-		return b.String()
-	}, "write %s %v twice", spec.Name, m)
-}
-
-// opFill writes several rows in one step, which is refused when one of them is bad.
-func opFill(r *rand.Rand) operation {
 	spec := modelTable(r)
 	var ms []modelRow
 	seen := map[driver.Key]bool{}
-	for range 1 + r.IntN(8) {
+	for range pick(r, 1, 1, 1+r.IntN(8)) {
 		if m := randomRow(r, spec); !seen[m.key] {
 			seen[m.key] = true
 			ms = append(ms, m)
 		}
 	}
+	remove, absent, times := oneIn(r, 6), oneIn(r, 6), 1+r.IntN(2)
 	return op(func(w *world) string {
-		var writes []driver.RowWrite
-		for _, m := range ms {
-			writes = append(writes, put(m.row(w)))
+		var b strings.Builder
+		for range times {
+			var writes []driver.RowWrite
+			for i, m := range ms {
+				writes = append(writes, driver.RowWrite{Row: m.row(w), Delete: remove && i == 0, Guard: absent && i == 0})
+			}
+			rows, err := w.tables[spec.Name].LoadRows(w.ctx, []driver.Key{ms[0].key})
+			b.WriteString(w.showRows(spec.Name, rows, err) + " " + w.write(spec.Name, writes...) + "; ")
 		}
-		return w.write(spec.Name, writes...)
-	}, "fill %s %v", spec.Name, ms)
-}
-
-func opDelete(r *rand.Rand) operation {
-	spec := modelTable(r)
-	key := modelKey(r, spec)
-	return op(func(w *world) string { return w.write(spec.Name, removal(key)) }, "delete %s %q", spec.Name, key.String())
+		return b.String()
+	}, "write %s %v, first deleted %t, guarded by absence %t, %d times", spec.Name, ms, remove, absent, times)
 }
 
 func opLoadRows(r *rand.Rand) operation {
@@ -669,8 +611,8 @@ func randomFilter(r *rand.Rand) driver.Filter {
 
 // pagesOf walks a query's pages with the table's lag in mind.
 func (w *world) pagesOf(table string, page pageOf, limit int, ordered bool) string {
-	if w.f.Lag > 0 {
-		pause(w.f.Lag)
+	if w.Lag > 0 {
+		pause(w.Lag)
 	}
 	rows, diff := walk(page, limit)
 	if !ordered {
@@ -718,28 +660,28 @@ func randomScan(r *rand.Rand, spec driver.TableSpec) driver.Scan {
 	return s
 }
 
-func (w *world) queryPages(q driver.Query) pageOf {
-	return func(limit int, cursor string) (driver.Page, error) {
-		q := q
-		q.Limit, q.Cursor = limit, cursor
-		return w.engine.Query(w.ctx, q)
+// randomPages returns a query or an ordered scan, and the same in another direction
+// when back is true.
+func randomPages(r *rand.Rand, spec driver.TableSpec, back bool) (name string, first, then func(w *world) pageOf) {
+	if oneIn(r, 2) {
+		q := randomQuery(r, spec)
+		to := q
+		to.Descending = q.Descending != back
+		return describe(q), func(w *world) pageOf { return w.queryPages(w.engine, q) }, func(w *world) pageOf { return w.queryPages(w.engine, to) }
 	}
+	s := randomScan(r, spec)
+	to := s
+	to.Order = &driver.Order{Field: s.Order.Field, Descending: s.Order.Descending != back}
+	return describe(s), func(w *world) pageOf { return w.scanPages(w.engine, s) }, func(w *world) pageOf { return w.scanPages(w.engine, to) }
 }
 
-func (w *world) scanPages(s driver.Scan) pageOf {
-	return func(limit int, cursor string) (driver.Page, error) {
-		s := s
-		s.Limit, s.Cursor = limit, cursor
-		return w.engine.Scan(w.ctx, s)
-	}
-}
-
-func opQuery(r *rand.Rand) operation {
-	q := randomQuery(r, modelTable(r))
+func opPages(r *rand.Rand) operation {
+	spec := modelTable(r)
+	name, page, _ := randomPages(r, spec, false)
 	limit := pick(r, 0, 1, 2, 3)
 	return op(func(w *world) string {
-		return w.pagesOf(q.ReadModel, w.queryPages(q), limit, true)
-	}, "%s in pages of %d", describe(q), limit)
+		return w.pagesOf(spec.Name, page(w), limit, true)
+	}, "%s in pages of %d", name, limit)
 }
 
 func opScanTable(r *rand.Rand) operation {
@@ -750,40 +692,20 @@ func opScanTable(r *rand.Rand) operation {
 		s.Filters = append(s.Filters, randomFilter(r))
 	}
 	return op(func(w *world) string {
-		return w.pagesOf(spec.Name, w.scanPages(s), limit, false)
+		return w.pagesOf(spec.Name, w.scanPages(w.engine, s), limit, false)
 	}, "scan %s %v in pages of %d", spec.Name, s.Filters, limit)
-}
-
-func opScanOrdered(r *rand.Rand) operation {
-	s := randomScan(r, modelTable(r))
-	limit := pick(r, 0, 1, 2, 3)
-	return op(func(w *world) string {
-		return w.pagesOf(s.ReadModel, w.scanPages(s), limit, true)
-	}, "%s in pages of %d", describeScan(s), limit)
 }
 
 // opCursors continues from one row of a page in one of the directions, sometimes
 // after that row was deleted.
 func opCursors(r *rand.Rand) operation {
 	spec := modelTable(r)
-	var name string
-	var first, then func(w *world) pageOf
 	back := oneIn(r, 2)
-	if oneIn(r, 2) {
-		q := randomQuery(r, spec)
-		to := q
-		to.Descending = q.Descending != back
-		name, first, then = describe(q), func(w *world) pageOf { return w.queryPages(q) }, func(w *world) pageOf { return w.queryPages(to) }
-	} else {
-		s := randomScan(r, spec)
-		to := s
-		to.Order = &driver.Order{Field: s.Order.Field, Descending: s.Order.Descending != back}
-		name, first, then = describeScan(s), func(w *world) pageOf { return w.scanPages(s) }, func(w *world) pageOf { return w.scanPages(to) }
-	}
+	name, first, then := randomPages(r, spec, back)
 	limit, row, next, gone := pick(r, 0, 2, 4), r.IntN(8), pick(r, 0, 1, 3), oneIn(r, 4)
 	return op(func(w *world) string {
-		if w.f.Lag > 0 {
-			pause(w.f.Lag)
+		if w.Lag > 0 {
+			pause(w.Lag)
 		}
 		p, err := first(w)(limit, "")
 		if err != nil {
@@ -799,8 +721,8 @@ func opCursors(r *rand.Rand) operation {
 		s := fmt.Sprintf("from %q: ", p.Rows[row].Key.String())
 		if gone {
 			s += w.write(spec.Name, removal(p.Rows[row].Key)) + ", "
-			if w.f.Lag > 0 {
-				pause(w.f.Lag)
+			if w.Lag > 0 {
+				pause(w.Lag)
 			}
 		}
 		rest, err := then(w)(next, p.Cursors[row])
@@ -856,7 +778,7 @@ func opOutcome(r *rand.Rand) operation {
 		if get || err == nil && now.Kind == driver.Pending && out.Kind == driver.Pending {
 			return s
 		}
-		return s + ", " + classOf(w.outcomes.Put(w.ctx, out, w.f.Now().Truncate(time.Second).Add(lasts)))
+		return s + ", " + classOf(w.outcomes.Put(w.ctx, out, w.Now().Truncate(time.Second).Add(lasts)))
 	}, "outcome %s of %s for %v, get only %t", out.Kind, out.CommandID, lasts, get)
 }
 
@@ -888,11 +810,11 @@ func opLetter(r *rand.Rand) operation {
 // free again.
 func opAdvance(*rand.Rand) operation {
 	return op(func(w *world) string {
-		if w.f.Advance == nil {
+		if w.Advance == nil {
 			return "no clock to move"
 		}
 		s := drainTopic(w, 0)
-		w.f.Advance(7 * time.Minute)
+		w.Advance(7 * time.Minute)
 		return s
 	}, "advance 7 minutes")
 }

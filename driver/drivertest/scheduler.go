@@ -46,10 +46,8 @@ type schedulerEnds struct {
 func (e *env) scheduler() schedulerEnds {
 	e.Helper()
 	s, err := e.Provider.OpenScheduler(e.ctx)
-	e.must(err, "OpenScheduler")
-	r, err := e.Provider.OpenScheduleReceiver(e.ctx)
-	e.must(err, "OpenScheduleReceiver")
-	return schedulerEnds{s, r}
+	r, err2 := e.Provider.OpenScheduleReceiver(e.ctx)
+	return schedulerEnds{opened(e, s, err), opened(e, r, err2)}
 }
 
 // at is the expression of a point in time, in whole seconds.
@@ -74,22 +72,20 @@ func firingQueue(e *env) queue[driver.Firing] {
 
 func (e *env) noFiring(s schedulerEnds, why string) {
 	e.Helper()
-	e.quiet(func() {
-		ds, _ := receive(e, s, 10)
-		for _, d := range ds {
-			e.Errorf("%s, due at %v, is delivered at %v, %s", short(d.Message.Name), d.Message.Due, e.Now(), why)
-		}
-	})
+	none(e, s.Receiver, func(f driver.Firing) string { return fmt.Sprintf("%s, due at %v,", short(f.Name), f.Due) }, why)
 }
 
 // firing takes the one firing that is due.
 func (e *env) firing(s schedulerEnds, name string) driver.Delivery[driver.Firing] {
 	e.Helper()
 	d := take(e, s, 1)[0]
-	if d.Message.Name != name {
-		e.Errorf("%s fires, want %s", short(d.Message.Name), short(name))
-	}
+	e.errorIf(d.Message.Name != name, "%s fires, want %s", short(d.Message.Name), short(name))
 	return d
+}
+
+func (e *env) wantDue(d driver.Delivery[driver.Firing], want time.Time) {
+	e.Helper()
+	e.errorIf(!d.Message.Due.Equal(want), "%s is due at %v, want %v", short(d.Message.Name), d.Message.Due, want)
 }
 
 func (e *env) wantSchedules(s schedulerEnds, want ...string) {
@@ -98,16 +94,12 @@ func (e *env) wantSchedules(s schedulerEnds, want ...string) {
 	if !e.try(err, "List") {
 		return
 	}
-	if list == nil != (len(want) == 0) {
-		e.Errorf("List is nil: %t, want %d schedules", list == nil, len(want))
-	}
+	e.errorIf(list == nil != (len(want) == 0), "List is nil: %t, want %d schedules", list == nil, len(want))
 	var got []string
 	for _, x := range list {
 		got = append(got, x.Name)
 	}
-	if !slices.Equal(got, want) {
-		e.Errorf("List has %v, want %v", got, want)
-	}
+	e.errorIf(!slices.Equal(got, want), "List has %v, want %v", got, want)
 }
 
 func aPastTimeFiresAtOnce(e *env) {
@@ -115,12 +107,8 @@ func aPastTimeFiresAtOnce(e *env) {
 	due := e.Now().Add(-48 * time.Hour).Truncate(time.Second)
 	e.create(s, "past", at(due))
 	d := e.firing(s, "past")
-	if !d.Message.Due.Equal(due) {
-		e.Errorf("Due = %v, want %v", d.Message.Due, due)
-	}
-	if string(d.Message.Payload) != `{"of": "past"}` {
-		e.Errorf("the payload is %s", d.Message.Payload)
-	}
+	e.wantDue(d, due)
+	e.errorIf(string(d.Message.Payload) != `{"of": "past"}`, "the payload is %s", d.Message.Payload)
 	settle(e, s, false, d)
 	e.noFiring(s, "though it was settled")
 }
@@ -139,14 +127,10 @@ func nothingFiresEarly(e *env) {
 	got := map[string]bool{}
 	for _, d := range take(e, s, 2) {
 		got[d.Message.Name] = true
-		if !d.Message.Due.Equal(due) {
-			e.Errorf("Due of %s = %v, want %v", d.Message.Name, d.Message.Due, due)
-		}
+		e.wantDue(d, due)
 		settle(e, s, false, d)
 	}
-	if !got["at"] || !got["cron"] {
-		e.Errorf("got the firings %v, want at and cron", got)
-	}
+	e.errorIf(!got["at"] || !got["cron"], "got the firings %v, want at and cron", got)
 	e.noFiring(s, "half an hour early")
 	e.advance(due.Add(30*time.Minute + 16*time.Second).Sub(e.Now()))
 	e.noFiring(s, "a second early")
@@ -172,9 +156,7 @@ func zonesAreHonoured(e *env) {
 	e.noFiring(s, "an hour early") // nine hours past, were it UTC
 	e.advance(due.Sub(e.Now()) + time.Minute)
 	for _, d := range take(e, s, 2) {
-		if !d.Message.Due.Equal(due) {
-			e.Errorf("Due of %s = %v, want %v", d.Message.Name, d.Message.Due, due)
-		}
+		e.wantDue(d, due)
 	}
 }
 
@@ -208,9 +190,7 @@ func aRecurringScheduleGoesOn(e *env) {
 		e.noFiring(s, "a second early")
 		e.advance(time.Minute + time.Second)
 		d := e.firing(s, "hourly")
-		if !d.Message.Due.Equal(due) {
-			e.Errorf("Due = %v, want %v", d.Message.Due, due)
-		}
+		e.wantDue(d, due)
 		e.noFiring(s, "while its firing is leased")
 		settle(e, s, false, d)
 		e.noFiring(s, "though it was settled")
@@ -227,16 +207,12 @@ func ratesGoOnFromTheSettlement(e *env) {
 		e.advance(11 * time.Minute)
 		d := e.firing(s, "rate")
 		due := d.Message.Due
-		if due.After(e.Now()) || due.Before(last.Add(-time.Second)) || i > 0 && due.Equal(last) {
-			e.Errorf("firing %d is due at %v, want it after the settlement at %v and not in the future, %v", i, due, last, e.Now())
-		}
+		e.errorIf(due.After(e.Now()) || due.Before(last.Add(-time.Second)) || i > 0 && due.Equal(last), "firing %d is due at %v, want it after the settlement at %v and not in the future, %v", i, due, last, e.Now())
 		// It succeeds at the second attempt, after three more due times.
 		e.must(s.Settle(e.ctx, []driver.Settlement{{ID: d.ID, Retry: true, After: 35 * time.Minute}}), "Settle")
 		e.advance(35 * time.Minute)
 		d = e.firing(s, "rate")
-		if !d.Message.Due.Equal(due) {
-			e.Errorf("the retry of firing %d is due at %v, want %v", i, d.Message.Due, due)
-		}
+		e.wantDue(d, due)
 		settle(e, s, false, d)
 		last = e.Now()
 		e.noFiring(s, "at once after a slow settlement")
@@ -254,15 +230,11 @@ func missedTimesAreOneFiring(e *env) {
 	got := map[string]int{}
 	for _, d := range take(e, s, 3) {
 		got[d.Message.Name]++
-		if d.Message.Due.After(e.Now()) || d.Message.Due.Before(start) {
-			e.Errorf("%s is due at %v, want between %v and %v", d.Message.Name, d.Message.Due, start, e.Now())
-		}
+		e.errorIf(d.Message.Due.After(e.Now()) || d.Message.Due.Before(start), "%s is due at %v, want between %v and %v", d.Message.Name, d.Message.Due, start, e.Now())
 		settle(e, s, false, d)
 	}
 	for _, name := range []string{"hourly", "daily", "quarter"} {
-		if got[name] != 1 {
-			e.Errorf("after a pause %s fired %d times, want once", name, got[name])
-		}
+		e.errorIf(got[name] != 1, "after a pause %s fired %d times, want once", name, got[name])
 	}
 	e.noFiring(s, "though the missed times are one firing")
 	next := e.Now().UTC().Truncate(15 * time.Minute).Add(15 * time.Minute)
@@ -286,9 +258,7 @@ func aRetryHasTheSameDue(e *env) {
 		e.noFiring(s, "while it waits for its retry")
 		e.advance(50 * time.Minute) // the next due times pass
 		first = e.firing(s, "hourly")
-		if !first.Message.Due.Equal(due) || string(first.Message.Payload) != `{"of": "hourly"}` {
-			e.Errorf("retry %d is due at %v with %s, want %v", i, first.Message.Due, first.Message.Payload, due)
-		}
+		e.errorIf(!first.Message.Due.Equal(due) || string(first.Message.Payload) != `{"of": "hourly"}`, "retry %d is due at %v with %s, want %v", i, first.Message.Due, first.Message.Payload, due)
 		e.noFiring(s, "while its firing is leased")
 	}
 	settle(e, s, false, first)
@@ -308,17 +278,13 @@ func createReplaces(e *env) {
 	e.must(s.Create(e.ctx, later), "Create")
 	list, err := s.List(e.ctx)
 	e.must(err, "List")
-	if len(list) != 2 || list[0].Expression != later.Expression || string(list[0].Payload) != `{"new": true}` {
-		e.Errorf("after a replacement List = %+v", list)
-	}
+	e.errorIf(len(list) != 2 || list[0].Expression != later.Expression || string(list[0].Payload) != `{"new": true}`, "after a replacement List = %+v", list)
 	e.advance(3 * time.Hour)
 	settle(e, s, false, e.firing(s, "b"))
 	e.noFiring(s, "though it was replaced by a later one")
 	e.advance(time.Hour + time.Minute)
 	d := e.firing(s, "a")
-	if string(d.Message.Payload) != `{"new": true}` {
-		e.Errorf("the payload is %s, want the new one", d.Message.Payload)
-	}
+	e.errorIf(string(d.Message.Payload) != `{"new": true}`, "the payload is %s, want the new one", d.Message.Payload)
 	settle(e, s, false, d)
 	e.wantSchedules(s)
 }
@@ -425,13 +391,9 @@ func listIsAscendingAndWhole(e *env) {
 	for _, x := range list {
 		got = append(got, x.Name)
 		w := want[x.Name]
-		if x.Expression != w.Expression || x.Zone != w.Zone || !bytes.Equal(x.Payload, w.Payload) {
-			e.Errorf("List has %+v, want %+v", x, w)
-		}
+		e.errorIf(x.Expression != w.Expression || x.Zone != w.Zone || !bytes.Equal(x.Payload, w.Payload), "List has %+v, want %+v", x, w)
 	}
-	if d := diffNames(got, sortedKeys(want)); d != "" {
-		e.Errorf("List: %s", d)
-	}
+	e.noDiff(diffNames(got, sortedKeys(want)), "List")
 	for id := range want {
 		e.must(s.Delete(e.ctx, id), "Delete(%s)", short(id))
 	}
@@ -441,9 +403,7 @@ func listIsAscendingAndWhole(e *env) {
 		name := fmt.Sprintf("p%02d", i)
 		e.must(s.Create(e.ctx, driver.Schedule{Name: name, Expression: at(e.Now().Add(-time.Hour)), Payload: json.RawMessage(text)}), "Create")
 		d := e.firing(s, name)
-		if string(d.Message.Payload) != text {
-			e.Errorf("the payload is %s, want %s", short(string(d.Message.Payload)), short(text))
-		}
+		e.errorIf(string(d.Message.Payload) != text, "the payload is %s, want %s", short(string(d.Message.Payload)), short(text))
 		settle(e, s, false, d)
 	}
 }
@@ -486,9 +446,7 @@ func invalidSchedulesAreRefused(e *env) {
 	}
 	list, err := s.List(e.ctx)
 	e.must(err, "List")
-	if len(list) != 1 || list[0].Expression != good {
-		e.Errorf("after refused schedules List = %+v, want the one before", list)
-	}
+	e.errorIf(len(list) != 1 || list[0].Expression != good, "after refused schedules List = %+v, want the one before", list)
 	e.noFiring(s, "though it was refused")
 }
 
@@ -522,9 +480,7 @@ func schedulesSurviveReopening(e *env) {
 	s = e.scheduler()
 	e.wantSchedules(s, "held", "hourly", "once")
 	d := e.firing(s, "held")
-	if !d.Message.Due.Equal(due) {
-		e.Errorf("after reopening Due = %v, want %v", d.Message.Due, due)
-	}
+	e.wantDue(d, due)
 	settle(e, s, false, d)
 	e.noFiring(s, "early")
 	e.reopen() // and time passes while it is closed
@@ -535,9 +491,7 @@ func schedulesSurviveReopening(e *env) {
 		got[d.Message.Name]++
 		settle(e, s, false, d)
 	}
-	if got["hourly"] != 1 || got["once"] != 1 {
-		e.Errorf("after a pause %v fired, want hourly and once, each once", got)
-	}
+	e.errorIf(got["hourly"] != 1 || got["once"] != 1, "after a pause %v fired, want hourly and once, each once", got)
 	e.noFiring(s, "though the missed times are one firing")
 	e.wantSchedules(s, "hourly")
 }
@@ -550,14 +504,10 @@ func createDoesNotKeepItsArgument(e *env) {
 	for range 2 {
 		list, err := s.List(e.ctx)
 		e.must(err, "List")
-		if len(list) != 1 || string(list[0].Payload) != `{"n": 1}` {
-			e.Fatalf("List = %+v, want the payload as it was given", list)
-		}
+		e.fatalIf(len(list) != 1 || string(list[0].Payload) != `{"n": 1}`, "List = %+v, want the payload as it was given", list)
 		copy(list[0].Payload, "!!!!!!!!")
 		d := e.firing(s, "a")
-		if string(d.Message.Payload) != `{"n": 1}` {
-			e.Errorf("the payload is %s", d.Message.Payload)
-		}
+		e.errorIf(string(d.Message.Payload) != `{"n": 1}`, "the payload is %s", d.Message.Payload)
 		copy(d.Message.Payload, "!!!!!!!!")
 		settle(e, s, true, d)
 	}

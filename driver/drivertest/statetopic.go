@@ -152,14 +152,10 @@ func changesAreWhole(e *env) {
 		r.Data = []byte(" " + string(r.Data[:len(r.Data)-1]) + ` , "odd":"<&>` + "\u2028" + `" } `)
 		e.save(db, r)
 		c := l.want(driver.Added, r.Key, string(r.Data))
-		if c.ReadModel != subTable.Name {
-			e.Errorf("the change is of the read model %q, want %q", c.ReadModel, subTable.Name)
-		}
+		e.errorIf(c.ReadModel != subTable.Name, "the change is of the read model %q, want %q", c.ReadModel, subTable.Name)
 		stored, err := db.LoadRow(e.ctx, r.Key)
 		e.must(err, "LoadRow")
-		if c.Revision != stored.Revision {
-			e.Errorf("the change has revision %d, the row %d", c.Revision, stored.Revision)
-		}
+		e.errorIf(c.Revision != stored.Revision, "the change has revision %d, the row %d", c.Revision, stored.Revision)
 	}
 }
 
@@ -181,9 +177,8 @@ func removalsCarryTheRowBefore(e *env) {
 		e.save(db, driver.Row{Key: key, Data: []byte(data(n))})
 		last := l.want(driver.Updated, key, data(n))
 		e.must(remove(), "remove")
-		if c := l.want(driver.Removed, key, data(n)); c.Revision < last.Revision {
-			e.Errorf("the removal has revision %d, the row had %d", c.Revision, last.Revision)
-		}
+		c := l.want(driver.Removed, key, data(n))
+		e.errorIf(c.Revision < last.Revision, "the removal has revision %d, the row had %d", c.Revision, last.Revision)
 	}
 	// An own row, whose watermark stays.
 	own := e.table(ownTable)
@@ -273,13 +268,9 @@ func changesOfARowComeInOrder(e *env) {
 		counts[c.ID]++
 		switch c.Kind {
 		case driver.Added:
-			if there[c.ID] {
-				e.Errorf("%s is Added though it was there", c.ID)
-			}
+			e.errorIf(there[c.ID], "%s is Added though it was there", c.ID)
 		case driver.Updated, driver.Removed:
-			if !there[c.ID] {
-				e.Errorf("%s is %s though it was not there", c.ID, c.Kind)
-			}
+			e.errorIf(!there[c.ID], "%s is %s though it was not there", c.ID, c.Kind)
 		default:
 			e.Errorf("unknown kind of change %q", c.Kind)
 		}
@@ -313,9 +304,7 @@ func everySubscriberGetsEveryChange(e *env) {
 		for range 50 {
 			got[l.next().ID]++
 		}
-		if len(got) != 50 {
-			e.Errorf("a subscriber got changes of %d rows, want 50", len(got))
-		}
+		e.errorIf(len(got) != 50, "a subscriber got changes of %d rows, want 50", len(got))
 	}
 	one.cancel()
 	if err := <-one.ended; err != nil {
@@ -338,9 +327,7 @@ func aSubscriptionBeginsWhenItIsMade(e *env) {
 		if c.ID == "before" && e.Lag > 0 {
 			continue // a change from before may still be on its way
 		}
-		if c.ID != "a" {
-			e.Errorf("got a change of %q, made before the subscription", c.ID)
-		}
+		e.errorIf(c.ID != "a", "got a change of %q, made before the subscription", c.ID)
 		break
 	}
 }
@@ -351,9 +338,8 @@ func readModelsArePublishedApart(e *env) {
 	l := e.listen(two)
 	e.save(db1, numbered("a", 1))
 	e.save(db2, numbered("a", 2))
-	if c := l.want(driver.Added, driver.Key{ID: "a"}, `{"n":2}`); c.ReadModel != two.Name {
-		e.Errorf("the change is of the read model %q, want %q", c.ReadModel, two.Name)
-	}
+	c := l.want(driver.Added, driver.Key{ID: "a"}, `{"n":2}`)
+	e.errorIf(c.ReadModel != two.Name, "the change is of the read model %q, want %q", c.ReadModel, two.Name)
 }
 
 func (l *listener) wantEnd(what string) error {
@@ -386,40 +372,47 @@ func aCancelledSubscriptionEnds(e *env) {
 	}
 }
 
+// writeInTime writes beside a subscriber that does not read.
+func (e *env) writeInTime(db driver.QueryDb, writes ...driver.RowWrite) {
+	e.Helper()
+	ctx, stop := context.WithTimeout(e.ctx, e.Patience)
+	defer stop()
+	e.must(db.Apply(ctx, driver.Step{Writes: writes}), "write beside a subscriber that does not read")
+}
+
 func aSlowSubscriberDelaysNoWriter(e *env) {
 	db := e.table(plainTable)
 	seq, cancel := e.subscribe(plainTable)
 	writes, each := 120, min(50, e.Provider.Limits().MaxStep)
 	for n := range writes { // without a reader
-		var step driver.Step
+		var writes []driver.RowWrite
 		for i := range each {
-			step.Writes = append(step.Writes, put(numbered(fmt.Sprintf("id%d", i), n)))
+			writes = append(writes, put(numbered(fmt.Sprintf("id%d", i), n)))
 		}
-		ctx, stop := context.WithTimeout(e.ctx, e.Patience)
-		err := db.Apply(ctx, step)
-		stop()
-		if !e.try(err, "step %d beside a subscriber that does not read", n) {
-			return
-		}
+		e.writeInTime(db, writes...)
 	}
 	// The subscriber gets all changes, or the first changes of each row and then the
 	// error, never a gap.
 	l := e.listenTo(seq, cancel)
 	next := map[string]int{}
 	got := 0
+	take := func(c driver.StateChange) {
+		if want := fmt.Sprintf(`{"n":%d}`, next[c.ID]); string(c.Row) != want {
+			e.Fatalf("the change of %s is %s, want %s: changes were skipped", c.ID, c.Row, want)
+		}
+		next[c.ID]++
+		got++
+	}
+	timer := time.NewTimer(e.Patience)
+	defer timer.Stop()
 	for got < writes*each {
-		timer := time.NewTimer(e.Patience)
-		var c driver.StateChange
+		timer.Reset(e.Patience)
 		select {
-		case c = <-l.changes:
+		case c := <-l.changes:
+			take(c)
 		case err := <-l.ended:
 			for len(l.changes) > 0 {
-				c := <-l.changes
-				if want := fmt.Sprintf(`{"n":%d}`, next[c.ID]); string(c.Row) != want {
-					e.Errorf("the change of %s is %s, want %s: changes were skipped", c.ID, c.Row, want)
-				}
-				next[c.ID]++
-				got++
+				take(<-l.changes)
 			}
 			if got < writes*each {
 				e.wantClass(err, driver.ErrUnavailable, "the end after %d of %d changes", got, writes*each)
@@ -428,12 +421,6 @@ func aSlowSubscriberDelaysNoWriter(e *env) {
 		case <-timer.C:
 			e.Fatalf("after %d of %d changes the subscriber got neither a change nor the end", got, writes*each)
 		}
-		timer.Stop()
-		if want := fmt.Sprintf(`{"n":%d}`, next[c.ID]); string(c.Row) != want {
-			e.Fatalf("the change of %s is %s, want %s: changes were skipped", c.ID, c.Row, want)
-		}
-		next[c.ID]++
-		got++
 	}
 }
 
@@ -444,18 +431,11 @@ func aSubscriberMayStopListening(e *env) {
 	e.save(db, numbered("a", 1))
 	for c, err := range seq {
 		e.must(err, "the first change")
-		if c.ID != "a" {
-			e.Errorf("got a change of %q, want a", c.ID)
-		}
+		e.errorIf(c.ID != "a", "got a change of %q, want a", c.ID)
 		break
 	}
 	for n := range 200 {
-		ctx, stop := context.WithTimeout(e.ctx, e.Patience)
-		err := db.Apply(ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("a", n))}})
-		stop()
-		if !e.try(err, "write after a subscriber has left") {
-			return
-		}
+		e.writeInTime(db, put(numbered("a", n)))
 	}
 }
 
@@ -464,15 +444,11 @@ func changesBelongToTheCaller(e *env) {
 	one, two := e.listen(plainTable), e.listen(plainTable)
 	e.save(db, numbered("a", 1))
 	c := one.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
-	for i := range c.Row {
-		c.Row[i] = '!'
-	}
+	wipe(c.Row)
 	two.want(driver.Added, driver.Key{ID: "a"}, `{"n":1}`)
 	e.wantRow(db, numbered("a", 1))
 	e.delete(db, driver.Key{ID: "a"})
 	c = one.want(driver.Removed, driver.Key{ID: "a"}, `{"n":1}`)
-	for i := range c.Row {
-		c.Row[i] = '!'
-	}
+	wipe(c.Row)
 	two.want(driver.Removed, driver.Key{ID: "a"}, `{"n":1}`)
 }

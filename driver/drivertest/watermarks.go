@@ -14,14 +14,13 @@ func TestWatermarks(t *testing.T, open Open) { watermarksSuite().run(t, open) }
 func watermarksSuite() suite {
 	return suite{"Watermarks", append(watermarksProperties(func(e *env) driver.Watermarks {
 		return e.watermarks("Test.Consumer")
-	}), property{"ConsumersAreKeptApart", consumersAreKeptApart}, cancelledCallsFail(consumerCalls))}
+	}), cancelledCallsFail(consumerCalls))}
 }
 
 func (e *env) watermarks(consumer string) driver.Watermarks {
 	e.Helper()
 	c, err := e.Provider.OpenWatermarks(e.ctx, consumer)
-	e.must(err, "OpenWatermarks(%q)", consumer)
-	return c
+	return opened(e, c, err)
 }
 
 // watermarksProperties are the properties of watermarks, for each of some kinds.
@@ -65,9 +64,7 @@ func (e *env) wantWatermark(c driver.Watermarks, stream driver.StreamKey, at uin
 	e.Helper()
 	want := driver.Watermark{SequenceNr: at, Blocked: blocked}
 	got, err := c.Watermark(e.ctx, stream)
-	if e.try(err, "Watermark(%s)", short(stream.Stream)) && got != want {
-		e.Errorf("Watermark(%s) = %+v, want %+v", short(stream.Stream), got, want)
-	}
+	e.errorIf(e.try(err, "Watermark(%s)", short(stream.Stream)) && got != want, "Watermark(%s) = %+v, want %+v", short(stream.Stream), got, want)
 	many, err := c.Watermarks(e.ctx, []driver.StreamKey{stream})
 	if e.try(err, "Watermarks(%s)", short(stream.Stream)) && many[stream] != want {
 		e.Errorf("Watermarks(%s) = %+v, want %+v", short(stream.Stream), many[stream], want)
@@ -159,9 +156,7 @@ func oneWinnerOfEightConcurrentAdvances(e *env, c driver.Watermarks) {
 			}
 			e.wantClass(err, driver.ErrConflict, "racer %d at %d", i, n)
 		}
-		if won != 1 {
-			e.Fatalf("at %d %d of 8 racers won, want 1", n, won)
-		}
+		e.fatalIf(won != 1, "at %d %d of 8 racers won, want 1", n, won)
 		e.wantWatermark(c, streamKey("contended"), n+1, false)
 		for i := range own {
 			e.wantWatermark(c, streamKey(fmt.Sprintf("own%d", i)), own[i], false)
@@ -239,22 +234,17 @@ func watermarksHasEveryKey(e *env, c driver.Watermarks) {
 	e.must(c.Block(e.ctx, streamKey("s7"), 7), "Block")
 	got, err := c.Watermarks(e.ctx, append(keys, keys[:5]...)) // repeated keys do no harm
 	e.must(err, "Watermarks")
-	if len(got) != len(keys) {
-		e.Errorf("Watermarks of %d keys has %d entries", len(keys), len(got))
-	}
+	e.errorIf(len(got) != len(keys), "Watermarks of %d keys has %d entries", len(keys), len(got))
 	for i, k := range keys {
 		want := driver.Watermark{SequenceNr: uint64(i), Blocked: i == 7}
 		if i%3 == 0 {
 			want = driver.Watermark{}
 		}
-		if w, ok := got[k]; !ok || w != want {
-			e.Errorf("Watermarks has %+v, %t for %s, want %+v", w, ok, k.Stream, want)
-		}
+		w, ok := got[k]
+		e.errorIf(!ok || w != want, "Watermarks has %+v, %t for %s, want %+v", w, ok, k.Stream, want)
 	}
 	got, err = c.Watermarks(e.ctx, nil)
-	if err != nil || len(got) != 0 {
-		e.Errorf("Watermarks of no keys = %v, %v, want none", got, err)
-	}
+	e.errorIf(err != nil || len(got) != 0, "Watermarks of no keys = %v, %v, want none", got, err)
 }
 
 func watermarksOfStreamsAreKeptApart(e *env, c driver.Watermarks) {
@@ -289,14 +279,4 @@ func watermarksSurviveReopening(e *env, opened func(*env) driver.Watermarks) {
 	e.must(c.Unblock(e.ctx, streamKey("b")), "Unblock")
 	e.reopen()
 	e.must(opened(e).Advance(e.ctx, []driver.Advance{advance("a", 3, 4), advance("b", 5, 6)}), "Advance")
-}
-
-func consumersAreKeptApart(e *env) {
-	one, two := e.watermarks("Test.One"), e.watermarks("Test.Two")
-	e.must(one.Advance(e.ctx, []driver.Advance{advance("s", 0, 3)}), "Advance")
-	e.must(one.Block(e.ctx, streamKey("s"), 3), "Block")
-	e.wantWatermark(two, streamKey("s"), 0, false)
-	e.must(two.Advance(e.ctx, []driver.Advance{advance("s", 0, 1)}), "Advance")
-	e.wantWatermark(one, streamKey("s"), 3, true)
-	e.wantWatermark(e.watermarks("Test.One"), streamKey("s"), 3, true)
 }
