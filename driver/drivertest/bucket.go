@@ -187,7 +187,7 @@ func readersSeeWholeObjects(e *env) {
 		}
 		return !e.Failed()
 	}
-	beside(20, 500, write, read, read, read)
+	e.beside(20, 500, write, read, read, read)
 }
 
 func anOpenObjectStaysWhole(e *env) {

@@ -233,7 +233,8 @@ func (e *env) scanAll(l driver.EventLog, segments int) map[string][]driver.Commi
 
 func oneWinnerOfEightConcurrentAppends(e *env) {
 	l := e.eventLog("Test.Log")
-	const racers, rounds = 8, 25
+	const racers = 8
+	rounds := uint64(e.times(25))
 	for n := uint64(1); n <= rounds; n++ {
 		var won [racers]bool
 		race(racers, func(i int) {
@@ -394,7 +395,7 @@ func readersSeeWholeCommits(e *env) {
 		}
 		return !e.Failed()
 	}
-	beside(20, 120, write, read, read, read)
+	e.beside(20, 120, write, read, read, read)
 }
 
 func anEmptyStreamReadsAsEmpty(e *env) {
@@ -527,7 +528,7 @@ func loadNeverSkipsCommits(e *env) {
 		}
 		return !e.Failed()
 	}
-	beside(40, 2000, write, read, read, read)
+	e.beside(40, 2000, write, read, read, read)
 }
 
 func scanYieldsEveryStreamInOneSegment(e *env) {
@@ -584,7 +585,7 @@ func scanSeesWhatWasStored(e *env) {
 			return !e.Failed()
 		}
 	}
-	beside(40, 1000, write, scan(1), scan(3))
+	e.beside(40, 1000, write, scan(1), scan(3))
 }
 
 func scanRefusesASegmentOutsideOfTheRange(e *env) {

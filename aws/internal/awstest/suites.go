@@ -109,7 +109,7 @@ func StoreFixture(t *testing.T, s *Deployment, b Backend, clock *drivertest.Cloc
 		}
 		return stores{Provider: p}
 	}
-	return &drivertest.Fixture{Provider: open(t), Now: clock.Now, Advance: clock.Advance, Reopen: open}
+	return &drivertest.Fixture{Provider: open(t), Now: clock.Now, Advance: clock.Advance, Reopen: open, Emulated: true}
 }
 
 // patient is the configuration of clients that send again what failed; see
