@@ -205,17 +205,20 @@ func queriesByIDReturnItsRows(e *env) {
 	e.wantIDs(q, driver.Query{ReadModel: plainTable.Name, Value: "a"})
 	e.wantIDs(q, driver.Query{ReadModel: subTable.Name, Value: "a"})
 	e.wantScanIDs(q, driver.Scan{ReadModel: plainTable.Name})
+	var rows, lines []driver.Row
 	for i, id := range goodIDs() {
-		e.save(db, numbered(id, i))
+		rows = append(rows, numbered(id, i))
 	}
+	e.fillTable(db, rows)
 	for _, id := range goodIDs() {
 		e.wantIDs(q, driver.Query{ReadModel: plainTable.Name, Value: id}, id)
 	}
 	e.wantIDs(q, driver.Query{ReadModel: plainTable.Name, Value: "nobody"})
 	subs := goodIDs()
 	for i, s := range subs {
-		e.save(sub, lineOf("a", s, i), lineOf("b", s, i))
+		lines = append(lines, lineOf("a", s, i), lineOf("b", s, i))
 	}
+	e.fillTable(sub, lines)
 	slices.Sort(subs)
 	var want []string
 	for _, s := range subs {
@@ -397,9 +400,11 @@ func (e *env) equalSorts(db driver.QueryDb) []string {
 			}
 		}
 	}
-	for i := range rows { // not in their order
-		e.save(db, rows[(i*7)%len(rows)])
+	shuffled := make([]driver.Row, len(rows))
+	for i := range rows {
+		shuffled[i] = rows[(i*7)%len(rows)]
 	}
+	e.fillTable(db, shuffled)
 	slices.SortFunc(rows, func(a, b driver.Row) int {
 		price := func(r driver.Row) string { // the sub id ends with the index of the price
 			if n := r.Sub[len(r.Sub)-1]; n >= '2' {
@@ -966,10 +971,12 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 	} {
 		e.deleteAll(db, "id")
 		stable := map[string]int{}
+		var rows []driver.Row
 		for i := 100; i < 130; i++ {
-			e.save(db, line(i))
+			rows = append(rows, line(i))
 			stable[fmt.Sprintf("id/%03d", i)] = 0
 		}
+		e.fillTable(db, rows)
 		if e.Lag > 0 {
 			e.settled(name, func() string {
 				rows, diff := walk(page, 0)

@@ -219,9 +219,11 @@ func cursorsOutliveTheirRows(e *env) {
 			e.directedScan(q, driver.Scan{ReadModel: goods.Name}),
 		} {
 			e.deleteAll(db, "id")
+			var rows []driver.Row
 			for i := range 12 {
-				e.save(db, line(i, 10+i/3))
+				rows = append(rows, line(i, 10+i/3))
 			}
+			e.fillTable(db, rows)
 			var whole driver.Page
 			e.settled(d.name, func() string {
 				var err error
