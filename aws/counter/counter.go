@@ -72,7 +72,7 @@ var _ driver.Counter = (*Counter)(nil)
 type Options struct {
 	// Now is the clock of references. Nil is time.Now.
 	Now func() time.Time
-	// Spent is told what each request consumed, by the name of its operation.
+	// Spent is called with the name of each operation and what its request consumed.
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 

@@ -35,7 +35,7 @@ const maxAttempts = 8
 // the caller's.
 type Caller struct {
 	Client *dynamodb.Client
-	// Spent is told what each request consumed, by the name of its operation.
+	// Spent is called with the name of each operation and what its request consumed.
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
