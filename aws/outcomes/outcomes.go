@@ -54,7 +54,7 @@ type Options struct {
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
-// Open returns the outcomes in table. Nothing is asked of the service: a missing
+// Open returns the outcomes in table. It makes no request: a missing
 // table is [driver.ErrUnavailable] at the first call.
 func Open(client *dynamodb.Client, table string, opts *Options) *Outcomes {
 	o := &Outcomes{call: dynamo.Caller{Client: client, Spent: func(string, *types.ConsumedCapacity) {}}, table: table}
