@@ -1,11 +1,11 @@
 // Package commandtopic is the queue of an aggregate's commands on SQS FIFO.
 //
 // A message's body is the command as JSON. Its group is the entity, its
-// de-duplication id the command's; ids that SQS does not take are replaced by
+// de-duplication id the command's; ids that SQS does not accept are replaced by
 // their hash. The queue has DeduplicationScope messageGroup and
-// FifoThroughputLimit perMessageGroupId: with another scope a command id would be
-// known for all entities. It de-duplicates for five minutes from the first
-// sending, whether the message was settled meanwhile or not:
+// FifoThroughputLimit perMessageGroupId: with another scope SQS would
+// de-duplicate command ids across entities. It de-duplicates for five minutes after the
+// first send, whether or not the message was settled meanwhile:
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
 //
 // Ten commands are sent in one request.
@@ -27,7 +27,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// MaxCommandBytes is the most that a command may have as JSON.
+// MaxCommandBytes is the maximum size of a command as JSON.
 const MaxCommandBytes = sqs.MaxBytes
 
 // Topic is the queue of one aggregate. Any number of processes may have it open.
@@ -42,9 +42,9 @@ func Open(client *sdk.Client, url string) *Topic {
 }
 
 // Send implements [driver.CommandTopic]. Ten commands, of up to 1 MiB together,
-// are one request. The driver does not send again what failed: the commands that
-// came behind it may have been accepted. After a failure the caller sends what
-// the error names; of an entity nothing follows in later requests of this call.
+// are one request. The driver does not retry a command that failed, because later
+// commands may have been accepted. After a failure the caller sends the commands that the
+// error names; later requests of the call contain no commands of their entities.
 func (t *Topic) Send(ctx context.Context, commands []driver.Command) error {
 	if err := t.send(ctx, commands); err != nil {
 		return fmt.Errorf("commandtopic %s: send %d commands: %w", t.queue.Name(), len(commands), err)
@@ -100,7 +100,7 @@ func encode(c driver.Command) (string, error) {
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // it is no HTML, and would be longer
+	e.SetEscapeHTML(false) // escapes would only make it longer
 	if err := e.Encode(c); err != nil {
 		return "", fmt.Errorf("command %.100q: %w: %w", c.Meta.ID, driver.ErrInvalid, err)
 	}
@@ -114,11 +114,10 @@ func encode(c driver.Command) (string, error) {
 	return body, nil
 }
 
-// Decode returns the command of a message with a body and a group. When it is
-// none, the error says why, and the command is one that nobody handles and that
-// is parked whole: without a target, its data the body as it came, its entity the
-// group and its id made from the body, so that no two of them are mistaken for
-// each other.
+// Decode returns the command of a message with a body and a group. When the message is not
+// a command, the error says why, and the returned command can only be parked: it has no
+// target, its data is the unchanged body, its entity is the group, and its id is derived
+// from the body, so that different messages have different ids.
 func Decode(body, group string) (driver.Command, error) {
 	var c driver.Command
 	err := json.Unmarshal([]byte(body), &c)

@@ -3,22 +3,20 @@
 // References has one item for each use of a reference: the partition key use (S),
 // which is "count/" or "target/" and the counter's id, the sort key reference (S),
 // expires (N, microseconds since 1970) and ttl (N, seconds), its TTL attribute. It
-// is kept for eight days after it was used, or seven when it is used again.
+// is kept for eight days after its first use, and for at least seven after a repeated use.
 //
 // Counts has one item for each counter: the partition key counterId (S), count,
-// target, reached (the highest target that was), finished and rev (N, one more with
-// every change), and pending (JSON) while there are finishes that were not handled.
-// Its stream, of new images, is what tells a function of finishes: see
-// [DecodeStream].
+// target, reached (the highest target that was reached), finished and rev (N, incremented
+// by every change), and pending (JSON) while some finishes are not handled. Its stream, of
+// new images, invokes the function that handles finishes: see [DecodeStream].
 //
 // A Count or AddTarget is a BatchGetItem of both items, two read units, and a
 // TransactWriteItems of both, four write units for each KB of them: the reference
-// is put if it is not there, and the counter changed if it is as it was read, with
-// the finish that comes of it. So a reference counts once, and a finish comes once,
-// whatever is repeated and whoever crashes. A reference that was used before is
-// found by the read and costs no write. Counts of one counter exclude each other;
-// who loses reads again, so that one counter takes tens of counts per second and
-// any number of counters any number.
+// is put if it is absent, and the counter is changed if it is as it was read, together
+// with the resulting finish. So a reference counts once and a finish is created once, in
+// spite of retries and crashes. A reference that was used before is found by the read and
+// costs no write. Concurrent changes of one counter conflict and are retried, so that one
+// counter accepts tens of counts per second; different counters do not limit each other.
 package counter
 
 import (
@@ -37,7 +35,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// What a deployment has to know of the tables.
+// The attributes that a deployment has to know.
 const (
 	// Use and Reference are the keys of the references, strings, and TTL is their
 	// TTL attribute.
@@ -49,13 +47,12 @@ const (
 )
 
 const (
-	kept    = 8 * 24 * time.Hour // a reference after it was used
-	renewed = 7 * 24 * time.Hour // what is left of that is at least this
+	kept    = 8 * 24 * time.Hour // how long a reference is kept
+	renewed = 7 * 24 * time.Hour // a repeated use renews a reference with less time left
 
-	// maxPending bounds the finishes of one counter that nobody handles: they are
-	// in one item.
+	// maxPending bounds the unhandled finishes of one counter: they are in one item.
 	maxPending = 4096
-	// maxTries bounds how often a change starts anew that lost to others.
+	// maxTries bounds how often a change that conflicts with others is retried.
 	maxTries = 100
 )
 
@@ -70,13 +67,13 @@ var _ driver.Counter = (*Counter)(nil)
 
 // Options configure a [Counter]; nil and zero fields are the defaults.
 type Options struct {
-	// Now is the clock of references. Nil is time.Now.
+	// Now is the clock for the expiry of references. Nil is time.Now.
 	Now func() time.Time
-	// Spent is told what each request consumed, by the name of its operation.
+	// Spent is called with the name of each operation and what its request consumed.
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
-// Open returns the counters in two tables. Nothing is asked of the service: a
+// Open returns the counters in two tables. It makes no request: a
 // missing table is [driver.ErrUnavailable] at the first call.
 func Open(client *dynamodb.Client, refs, counts string, opts *Options) *Counter {
 	c := &Counter{
@@ -103,7 +100,7 @@ type state struct {
 	pending []finish
 }
 
-// finish is a target that was reached, and not yet handled.
+// finish is a target that was reached and is not yet handled.
 type finish struct {
 	Ordinal uint64 `json:"ordinal"`
 	Target  int64  `json:"target"`
@@ -149,7 +146,7 @@ func (c *Counter) add(ctx context.Context, use, counterID, reference string, n i
 		}
 		f := field(&s)
 		if *f > math.MaxInt64-n {
-			return fmt.Errorf("%d and %d are over the range: %w", *f, n, driver.ErrInvalid)
+			return fmt.Errorf("the sum of %d and %d is out of range: %w", *f, n, driver.ErrInvalid)
 		}
 		*f += n
 		if s.Target > s.reached && s.Count >= s.Target {
@@ -168,7 +165,7 @@ func (c *Counter) add(ctx context.Context, use, counterID, reference string, n i
 	})
 }
 
-// try calls f until it does not lose to another change.
+// try calls f until it does not conflict with another change.
 func (c *Counter) try(ctx context.Context, f func() error) error {
 	for n := 1; ; n++ {
 		err := f()
@@ -176,7 +173,7 @@ func (c *Counter) try(ctx context.Context, f func() error) error {
 			return err
 		}
 		if n == maxTries {
-			return fmt.Errorf("%w: it lost %d times to others", driver.ErrThrottled, n)
+			return fmt.Errorf("%w: the change conflicted %d times with others", driver.ErrThrottled, n)
 		}
 		if err := dynamo.Pause(ctx, min(n, 4)); err != nil {
 			return err
@@ -184,7 +181,7 @@ func (c *Counter) try(ctx context.Context, f func() error) error {
 	}
 }
 
-// both reads a counter and the end of a reference, 0 where there is none.
+// both reads a counter and the expiry of a reference, 0 for an absent reference.
 func (c *Counter) both(ctx context.Context, counterID string, ref dynamo.Item) (state, int64, error) {
 	want := map[string]types.KeysAndAttributes{
 		c.counts: {Keys: []dynamo.Item{{CounterID: dynamo.Text(counterID)}}, ConsistentRead: aws.Bool(true)},
@@ -209,14 +206,14 @@ func (c *Counter) both(ctx context.Context, counterID string, ref dynamo.Item) (
 			r := dynamo.Read(item)
 			expires = int64(r.Uint("expires")) //nolint:gosec // it was written from an int64
 			if r.Err() != nil {
-				return s, 0, fmt.Errorf("the reference: %w", r.Err())
+				return s, 0, fmt.Errorf("reference: %w", r.Err())
 			}
 		}
 		if want = out.UnprocessedKeys; len(want) == 0 {
 			break
 		}
 		if n == 8 {
-			return s, 0, fmt.Errorf("it was left unread: %w", driver.ErrThrottled)
+			return s, 0, fmt.Errorf("items were left unread: %w", driver.ErrThrottled)
 		}
 		if err := dynamo.Pause(ctx, n); err != nil {
 			return s, 0, err
@@ -225,20 +222,20 @@ func (c *Counter) both(ctx context.Context, counterID string, ref dynamo.Item) (
 	return s, expires, nil
 }
 
-// renew keeps a reference that is used again.
+// renew extends the expiry of a reference that is used again.
 func (c *Counter) renew(ctx context.Context, ref dynamo.Item, expires, now time.Time) error {
 	if expires.Sub(now) >= renewed {
 		return nil
 	}
 	var e dynamo.Expression
-	e.Where(e.Present("expires")) // DynamoDB may have removed it since
+	e.Where(e.Present("expires")) // DynamoDB may have deleted it since
 	ends := now.Add(kept)
 	e.Set("expires", dynamo.Number(ends.UnixMicro()))
 	e.Set(TTL, dynamo.Number(ends.Unix()+1))
 	return c.call.Write(ctx, []types.TransactWriteItem{e.Update(c.refs, ref)})
 }
 
-// put puts a reference that is not there, or has expired.
+// put writes a reference that is absent or expired.
 func (c *Counter) put(ref dynamo.Item, now time.Time) types.TransactWriteItem {
 	var e dynamo.Expression
 	e.Where(e.Absent("expires") + " OR " + e.Name("expires") + " <= " + e.Value(dynamo.Number(now.UnixMicro())))
@@ -250,7 +247,7 @@ func (c *Counter) put(ref dynamo.Item, now time.Time) types.TransactWriteItem {
 	}}
 }
 
-// change writes a counter that is still as it was read.
+// change writes a counter if it is still as it was read.
 func (c *Counter) change(counterID string, s state) (types.TransactWriteItem, error) {
 	var e dynamo.Expression
 	if s.rev == 0 {
@@ -269,7 +266,7 @@ func (c *Counter) change(counterID string, s state) (types.TransactWriteItem, er
 	}
 	pending, err := json.Marshal(s.pending)
 	if err != nil {
-		return types.TransactWriteItem{}, fmt.Errorf("the finishes: %w", err)
+		return types.TransactWriteItem{}, fmt.Errorf("finishes: %w", err)
 	}
 	e.Set("pending", dynamo.Text(string(pending)))
 	return e.Update(c.counts, dynamo.Item{CounterID: dynamo.Text(counterID)}), nil
@@ -296,7 +293,7 @@ func (c *Counter) read(ctx context.Context, counterID string) (state, error) {
 	return decode(item)
 }
 
-// decode returns the state of an item; one of a foreign shape is a
+// decode returns the state of an item. An item of another form is a
 // [driver.ErrInvalid].
 func decode(item dynamo.Item) (state, error) {
 	r := dynamo.Read(item)
@@ -308,7 +305,7 @@ func decode(item dynamo.Item) (state, error) {
 		}
 	}
 	if err := r.Err(); err != nil {
-		return state{}, fmt.Errorf("the item is no counter: %w", err)
+		return state{}, fmt.Errorf("the item is not a counter: %w", err)
 	}
 	return s, nil
 }

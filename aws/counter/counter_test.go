@@ -1,24 +1,19 @@
 package counter_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-
 	"github.com/reventless-go/reventless/aws/counter"
 	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/aws/internal/dynamo"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/drivertest"
@@ -28,13 +23,12 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
 
-// What takes a week: everything else of the suite is part of the deliveries, see package
-// lambdahost.
+// The rest of the suite needs receivers: package lambdahost runs it.
 func TestReferencesCountOnceForAWeek(t *testing.T) {
 	suite := func(t *testing.T, open drivertest.Open) {
 		drivertest.TestCounter(t, func(t *testing.T) *drivertest.Fixture {
 			if path.Base(t.Name()) != "ReferencesCountOnceForAWeek" {
-				t.Skip("it is part of the deliveries")
+				t.Skip("package lambdahost runs it")
 			}
 			f := open(t)
 			f.Provider = received{f.Provider, memory.New(nil)}
@@ -60,57 +54,41 @@ func open(t *testing.T, transport http.RoundTripper, opts *counter.Options) (*co
 
 func TestCosts(t *testing.T) {
 	t.Parallel()
-	requests, units := awstest.NewCounter(nil), 0.0
-	clock := drivertest.NewClock()
-	c, _ := open(t, requests, &counter.Options{Now: clock.Now, Spent: func(_ string, c *types.ConsumedCapacity) { units += aws.ToFloat64(c.CapacityUnits) }})
-	cost := func(what string, wantRequests int, wantUnits float64, f func() error) {
-		t.Helper()
-		requests.Reset()
-		units = 0
-		if err := f(); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		if n := requests.Of(); n != wantRequests || units > wantUnits {
-			t.Errorf("%s took %d requests of %v units, want %d of %v at most (%v)", what, n, units, wantRequests, wantUnits, requests.All())
-		}
-	}
+	costs, clock := awstest.NewCosts(nil), drivertest.NewClock()
+	c, _ := open(t, costs, &counter.Options{Now: clock.Now, Spent: costs.Spent})
 	count := func(ref string) func() error {
 		return func() error { return c.Count(t.Context(), "a", ref, 1) }
 	}
-	// Items that are absent cost a unit to read, too; the emulator counts none.
-	cost("a count", 2, 2+4, count("1"))
-	cost("a repeated count", 1, 2, count("1"))
-	cost("a target", 2, 2+4, func() error { return c.AddTarget(t.Context(), "a", "t", 2) })
+	// DynamoDB counts a unit for reading an absent item; the emulator counts none.
+	costs.AtMost(t, "a count", 2, 2+4, count("1"))
+	costs.AtMost(t, "a repeated count", 1, 2, count("1"))
+	costs.AtMost(t, "a target", 2, 2+4, func() error { return c.AddTarget(t.Context(), "a", "t", 2) })
 	clock.Advance(25 * time.Hour)
-	cost("a repeated count a day later", 2, 2+1, count("1"))
-	cost("a state", 1, 1, func() error { _, err := c.State(t.Context(), "a"); return err })
-	cost("no finishes", 1, 1, func() error { _, err := c.Pending(t.Context(), "a"); return err })
-	cost("nothing that is done", 1, 1, func() error { return c.Done(t.Context(), "a", 9) })
+	costs.AtMost(t, "a repeated count a day later", 2, 2+1, count("1"))
+	costs.AtMost(t, "a state", 1, 1, func() error { _, err := c.State(t.Context(), "a"); return err })
+	costs.AtMost(t, "an empty list of pending finishes", 1, 1, func() error { _, err := c.Pending(t.Context(), "a"); return err })
+	costs.AtMost(t, "a Done that removes nothing", 1, 1, func() error { return c.Done(t.Context(), "a", 9) })
 }
 
-// A table may hold what others wrote. It fails what meets it, by name.
 func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	t.Parallel()
 	c, counts := open(t, nil, nil)
-	number := func(s string) types.AttributeValue { return &types.AttributeValueMemberN{Value: s} }
-	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
-	for id, item := range map[string]map[string]types.AttributeValue{
-		"bare":     {},
-		"finishes": {"rev": number("1"), "reached": number("0"), "count": number("0"), "target": number("0"), "finished": number("1"), "pending": text("no JSON")},
+	for id, item := range map[string]dynamo.Item{
+		"bare": {},
+		"finishes": {
+			"rev": dynamo.Number(1), "reached": dynamo.Number(0), "count": dynamo.Number(0), "target": dynamo.Number(0),
+			"finished": dynamo.Number(1), "pending": dynamo.Text("no JSON"),
+		},
 	} {
-		item[counter.CounterID] = text(id)
-		if _, err := awstest.DynamoDB(t).Clients(nil).DynamoDB.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &counts, Item: item}); err != nil {
-			t.Fatal(err)
-		}
+		item[counter.CounterID] = dynamo.Text(id)
+		awstest.Foreign(t, counts, item)
 		_, state := c.State(t.Context(), id)
 		_, pending := c.Pending(t.Context(), id)
 		for method, err := range map[string]error{
 			"State": state, "Pending": pending, "Done": c.Done(t.Context(), id, 1),
 			"Count": c.Count(t.Context(), id, "r", 1), "AddTarget": c.AddTarget(t.Context(), id, "r", 1),
 		} {
-			if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), counts) {
-				t.Errorf("%s of the foreign %s: %v", method, id, err)
-			}
+			awstest.Invalid(t, method, err, id, counts)
 		}
 	}
 }
@@ -118,39 +96,18 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 func TestMissingTableIsUnavailable(t *testing.T) {
 	t.Parallel()
 	c := counter.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", "missing2", nil)
-	if err := c.Count(t.Context(), "a", "r", 1); !errors.Is(err, driver.ErrUnavailable) {
-		t.Errorf("got %v, want unavailable", err)
-	}
+	awstest.Unavailable(t, c.Count(t.Context(), "a", "r", 1))
 }
 
-// Callers that try again until they succeed: each reference counts once, and each target
-// that was reached is one finish.
+// Each reference counts once, and each target that is reached is one finish, when callers
+// retry until they succeed.
 func TestExactlyOnceUnderFaults(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	faults := awstest.NewFaults(
-		nil, seed,
-		awstest.Rule{Fault: awstest.Throttle, Probability: 0.05},
-		awstest.Rule{Fault: awstest.Internal, Probability: 0.03},
-		awstest.Rule{Fault: awstest.InternalAfter, Probability: 0.05},
-		awstest.Rule{Fault: awstest.Reset, Probability: 0.03},
-		awstest.Rule{Fault: awstest.ResetAfter, Probability: 0.05},
-		awstest.Rule{Fault: awstest.Unprocessed, Probability: 0.05},
-	)
+	faults := awstest.NewFaults(nil, seed, awstest.Mix()...)
 	c, _ := open(t, faults, nil)
-	until := func(f func() error) {
-		for {
-			err := f()
-			if err == nil {
-				return
-			}
-			if !errors.Is(err, driver.ErrThrottled) && !errors.Is(err, driver.ErrUnavailable) {
-				t.Errorf("%v (seed %d)", err, seed)
-				return
-			}
-		}
-	}
+	until := func(f func() error) { awstest.Persist(t, f) }
 	const writers, counters, each, targets = 4, 3, 20, 4
 	var wg sync.WaitGroup
 	for w := range writers {
@@ -173,7 +130,7 @@ func TestExactlyOnceUnderFaults(t *testing.T) {
 		if s.Count != each || s.Target != each || s.Finished == 0 {
 			t.Errorf("%s is %+v, want the count and target %d (seed %d, faults %v)", id, s, each, seed, faults.Injected())
 		}
-		// Each finish is there, of an ordinal of its own, and goes for good.
+		// Each finish has its own ordinal and does not return once it is removed.
 		for n := uint64(0); n <= s.Finished; n++ {
 			until(func() error { return c.Done(t.Context(), id, n) })
 			var left []driver.CounterFinished

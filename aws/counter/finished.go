@@ -11,13 +11,13 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// DecodeStream returns the id of a counter that has finishes to handle, as a change in
-// the stream of the counts table tells; empty when it has none, as after most
-// changes. What the finishes are [Counter.Pending] returns: those of the record may
-// have been handled meanwhile. A record of a foreign shape is a [driver.ErrInvalid].
+// DecodeStream returns the id of the counter that a record in the stream of the counts
+// table changes, when it has finishes to handle; it is empty after most changes.
+// [Counter.Pending] returns the finishes: those of the record may have been handled
+// meanwhile. A record of another form is a [driver.ErrInvalid].
 func DecodeStream(c streams.Change) (counterID string, err error) {
 	fail := func(err error) (string, error) {
-		return "", fmt.Errorf("counter: the stream's record %.40q: %w", c.Sequence, err)
+		return "", fmt.Errorf("counter: stream record %.40q: %w", c.Sequence, err)
 	}
 	if c.Err != nil {
 		return fail(c.Err)
@@ -27,7 +27,7 @@ func DecodeStream(c streams.Change) (counterID string, err error) {
 	}
 	id, ok := c.Keys[CounterID].(*types.AttributeValueMemberS)
 	if !ok || c.New == nil {
-		return fail(fmt.Errorf("no counter and its image: %w", driver.ErrInvalid))
+		return fail(fmt.Errorf("not a counter with its image: %w", driver.ErrInvalid))
 	}
 	s, err := decode(c.New)
 	if err != nil {
@@ -39,7 +39,7 @@ func DecodeStream(c streams.Change) (counterID string, err error) {
 	return id.Value, nil
 }
 
-// Pending returns the finishes of a counter that were not handled, in order. It is one
+// Pending returns the unhandled finishes of a counter, in order. It is one
 // request.
 func (c *Counter) Pending(ctx context.Context, counterID string) ([]driver.CounterFinished, error) {
 	s, err := c.read(ctx, counterID)
@@ -53,7 +53,7 @@ func (c *Counter) Pending(ctx context.Context, counterID string) ([]driver.Count
 	return finished, nil
 }
 
-// Done removes the finishes of a counter, up to an ordinal, that were handled. It is a
+// Done removes the handled finishes of a counter, up to an ordinal. It is a
 // GetItem, and an UpdateItem when there is something to remove.
 func (c *Counter) Done(ctx context.Context, counterID string, ordinal uint64) error {
 	err := c.try(ctx, func() error {

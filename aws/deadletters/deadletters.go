@@ -1,26 +1,26 @@
 // Package deadletters keeps dead letters in a DynamoDB table.
 //
-// The table has the partition key list (S) and the sort key key (B). All letters
-// are one partition, list = "letters", ascending by id, so that a list of them is
-// a consistent query and no index is behind. The price is that the partition
-// takes 1,000 letters per second (what is over is [driver.ErrThrottled], and its
-// queue keeps it), and that a list of one component reads the letters of the
-// others, too: 500 bytes or so each, 2,000 letters a request.
+// The table has the partition key list (S) and the sort key key (B). All dead letters are
+// in one partition, list = "letters", ascending by id, so that listing them is one
+// consistent query without an index. The price is that the partition accepts 1,000 dead
+// letters per second (more are [driver.ErrThrottled] and stay in their queue), and that a
+// list of one component reads the dead letters of all components: about 500 bytes each,
+// 2,000 in a request.
 //
-// The key is the id, or, of an id over 960 bytes, those and the SHA-256 of the
-// whole: sort keys have 1,024 bytes at most, and an id that has an entity and a
-// command in it may have more. The other attributes are id, component, kind, log,
-// stream, reason and at (S, or B where they are no UTF-8), seq and attempts (N).
-// A body of up to a KB is the attribute body (B). A larger one stands in items of
-// its own, in the partition list = "body/" and the attribute bodyId, of size bytes
-// together: an item has 400 KB at most, a command of a queue 1 MiB. They are
-// written before their letter, and removed after it; a crash between the two
-// leaves items that cost storage and that nobody sees.
+// The key is the id. The key of an id over 960 bytes is its first 960 bytes and the
+// SHA-256 of the id: a sort key has at most 1,024 bytes, and an id that contains an entity
+// id and a command id may be longer. The other attributes are id, component, kind, log,
+// stream, reason and at (S, or B when they are not UTF-8), seq and attempts (N). A body of
+// up to a KB is the attribute body (B). A larger body is stored in items of its own,
+// because an item has at most 400 KB and a queued command up to 1 MiB; their partition is
+// list = "body/" followed by the attribute bodyId, and size is their total size. They are
+// written before the dead letter and deleted after it; a crash in between leaves items
+// that are not visible and cost storage.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 //
 // Park is one PutItem, of one write unit for each KB; a body over a KB is one more
 // for each 380 KB. Get is one GetItem, and a query for each MB of a body; Remove
-// one DeleteItem, and a batch for a body. The table has no TTL: letters stay.
+// one DeleteItem, and a batch for a body. The table has no TTL.
 package deadletters
 
 import (
@@ -53,19 +53,19 @@ const (
 )
 
 const (
-	letters     = "letters" // the partition of all letters
+	letters     = "letters" // the partition of all dead letters
 	maxKey      = 960       // of an id in a sort key, with room for a hash
-	inlineBytes = 1 << 10   // of a body beside its letter
+	inlineBytes = 1 << 10   // of a body in the item of its dead letter
 	chunkBytes  = 380 << 10 // of a body in one item
 	pageItems   = 1000
-	maxReads    = 3 // of a letter that is replaced meanwhile
+	maxReads    = 3 // of a dead letter that is replaced meanwhile
 )
 
-// MaxLetterBytes is the most that a letter may have beside its body.
+// MaxLetterBytes is the maximum size of a dead letter without its body.
 const MaxLetterBytes = dynamo.MaxItemBytes - inlineBytes
 
-// Letters are the dead letters of one application. They hold no state: any number
-// of processes may have them open.
+// Letters are the dead letters of one application. They keep no state in memory: any
+// number of processes may have them open.
 type Letters struct {
 	call  dynamo.Caller
 	table string
@@ -75,12 +75,11 @@ var _ driver.DeadLetters = (*Letters)(nil)
 
 // Options configure [Letters]; nil fields are the defaults.
 type Options struct {
-	// Spent is told what each request consumed, by the name of its operation.
+	// Spent is called with the name of each operation and what its request consumed.
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
-// Open returns the dead letters in table. Nothing is asked of the service: a
-// missing table is [driver.ErrUnavailable] at the first call.
+// Open returns the dead letters in table. It makes no request: a missing table is [driver.ErrUnavailable] at the first call.
 func Open(client *dynamodb.Client, table string, opts *Options) *Letters {
 	d := &Letters{call: dynamo.Caller{Client: client, Spent: func(string, *types.ConsumedCapacity) {}}, table: table}
 	if opts != nil && opts.Spent != nil {
@@ -89,14 +88,14 @@ func Open(client *dynamodb.Client, table string, opts *Options) *Letters {
 	return d
 }
 
-// head is a letter whose body may be elsewhere.
+// head is a dead letter whose body may be in other items.
 type head struct {
 	driver.DeadLetter
-	bodyID string // empty where the body is here
+	bodyID string // empty when the item contains the body
 	size   int
 }
 
-// Park implements [driver.DeadLetters]. A letter that is over [MaxLetterBytes]
+// Park implements [driver.DeadLetters]. A dead letter over [MaxLetterBytes]
 // without its body is [driver.ErrTooLarge].
 func (d *Letters) Park(ctx context.Context, letter driver.DeadLetter) error {
 	if err := d.park(ctx, letter); err != nil {
@@ -115,7 +114,7 @@ func (d *Letters) park(ctx context.Context, letter driver.DeadLetter) error {
 	}
 	item := encode(h)
 	if size := dynamo.Size(item); size > dynamo.MaxItemBytes {
-		return &driver.TooLargeError{What: "letter without its body", Size: size, Limit: MaxLetterBytes}
+		return &driver.TooLargeError{What: "dead letter without its body", Size: size, Limit: MaxLetterBytes}
 	}
 	if h.bodyID != "" {
 		n := 0
@@ -137,7 +136,7 @@ func (d *Letters) park(ctx context.Context, letter driver.DeadLetter) error {
 	return nil
 }
 
-// put writes an item and returns what was there.
+// put writes an item and returns the item that it replaced.
 func (d *Letters) put(ctx context.Context, item dynamo.Item) (dynamo.Item, error) {
 	out, err := d.call.Client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: &d.table, Item: item, ReturnValues: types.ReturnValueAllOld, ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal,
@@ -149,9 +148,9 @@ func (d *Letters) put(ctx context.Context, item dynamo.Item) (dynamo.Item, error
 	return out.Attributes, nil
 }
 
-// removeBody removes the items of a body whose letter is gone. What cannot be
-// removed costs storage and does no harm. The letter that replaces it has the body
-// kept: the SDK sends a put again whose answer was lost, and that finds itself.
+// removeBody deletes the items of the body of a dead letter that was removed or replaced.
+// Items that cannot be deleted only cost storage. The body of the replacement itself is
+// kept: the SDK retries a put whose answer was lost, which then replaces itself.
 func (d *Letters) removeBody(ctx context.Context, old dynamo.Item, kept string) {
 	h, err := decode(old)
 	if err != nil || h.bodyID == "" || h.bodyID == kept {
@@ -175,7 +174,7 @@ func (d *Letters) Get(ctx context.Context, id string) (driver.DeadLetter, error)
 
 func (d *Letters) get(ctx context.Context, id string) (driver.DeadLetter, error) {
 	if id == "" {
-		return driver.DeadLetter{}, driver.ErrNotFound // none has that id
+		return driver.DeadLetter{}, driver.ErrNotFound // no dead letter can have that id
 	}
 	for range maxReads {
 		item, err := d.call.Get(ctx, d.table, dynamo.Item{Partition: dynamo.Text(letters), Sort: keyOf(id)}, nil)
@@ -194,10 +193,10 @@ func (d *Letters) get(ctx context.Context, id string) (driver.DeadLetter, error)
 			return h.DeadLetter, err
 		}
 	}
-	return driver.DeadLetter{}, fmt.Errorf("its body is not there: %w", driver.ErrInvalid)
+	return driver.DeadLetter{}, fmt.Errorf("the body is missing: %w", driver.ErrInvalid)
 }
 
-// body reads the body of h where it is elsewhere. It is not whole where the letter
+// body reads the body of h from other items. The body is incomplete when the dead letter
 // was replaced or removed meanwhile.
 func (d *Letters) body(ctx context.Context, h *head) (whole bool, err error) {
 	if h.bodyID == "" {
@@ -213,7 +212,7 @@ func (d *Letters) body(ctx context.Context, h *head) (whole bool, err error) {
 	if err := d.query(ctx, in, func(item dynamo.Item) (bool, error) {
 		data, ok := item["data"].(*types.AttributeValueMemberB)
 		if !ok {
-			return false, fmt.Errorf("a part of its body has no data: %w", driver.ErrInvalid)
+			return false, fmt.Errorf("a part of the body has no data: %w", driver.ErrInvalid)
 		}
 		body = append(body, data.Value...)
 		return true, nil
@@ -224,7 +223,7 @@ func (d *Letters) body(ctx context.Context, h *head) (whole bool, err error) {
 	return len(body) == h.size, nil
 }
 
-// query hands out the items of a query, as long as it is told to go on.
+// query calls f with the items of a query while f returns true.
 func (d *Letters) query(ctx context.Context, in *dynamodb.QueryInput, f func(dynamo.Item) (more bool, err error)) error {
 	for {
 		out, err := d.call.Client.Query(ctx, in)
@@ -283,17 +282,16 @@ func (d *Letters) list(ctx context.Context, component, after string, limit int) 
 		if len(list) > 0 || len(heads) == 0 {
 			return list, nil
 		}
-		after = heads[len(heads)-1].ID // none of them is left: an empty list would say that no more follow
+		after = heads[len(heads)-1].ID // all of them were removed: an empty list would mean that no more follow
 	}
 }
 
-// heads returns the first letters after an id, without the bodies that are
-// elsewhere.
+// heads returns the first dead letters after an id, without bodies in other items.
 func (d *Letters) heads(ctx context.Context, component, after string, limit int) ([]head, error) {
 	var e dynamo.Expression
 	condition := e.Name(Partition) + " = " + e.Value(dynamo.Text(letters))
 	if after != "" {
-		// Of ids that start alike and are cut the keys are in no order.
+		// The keys of long ids with the same start are not in the order of their ids.
 		condition += " AND " + e.Name(Sort) + " >= " + e.Value(&types.AttributeValueMemberB{Value: start(after)})
 	}
 	in := &dynamodb.QueryInput{
@@ -345,11 +343,11 @@ func (d *Letters) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// start is that of an id's bytes which its key has as they are.
+// start is the part of an id that its key contains unchanged.
 func start(id string) []byte { return []byte(id[:min(len(id), maxKey)]) }
 
-// keyOf returns the sort key of an id: of two ids of different starts the one that
-// is less has the lesser key.
+// keyOf returns the sort key of an id. Ids with different starts and their keys have the
+// same order.
 func keyOf(id string) types.AttributeValue {
 	key := start(id)
 	if len(id) > maxKey {
@@ -363,7 +361,7 @@ func chunkKey(n int) types.AttributeValue {
 	return &types.AttributeValueMemberB{Value: binary.BigEndian.AppendUint32(nil, uint32(n))} //nolint:gosec // a body has few
 }
 
-// text is an attribute that keeps s as it is, also where it is no UTF-8.
+// text is an attribute that keeps s unchanged, even when s is not UTF-8.
 func text(s string) types.AttributeValue {
 	if utf8.ValidString(s) {
 		return dynamo.Text(s)
@@ -371,14 +369,14 @@ func text(s string) types.AttributeValue {
 	return &types.AttributeValueMemberB{Value: []byte(s)}
 }
 
-// texts are the attributes of a letter that are texts.
+// texts are the text attributes of a dead letter.
 func texts(h *head) map[string]*string {
 	return map[string]*string{
 		"id": &h.ID, "component": &h.Component, "kind": (*string)(&h.Kind), "log": &h.Log, "stream": &h.Stream, "reason": &h.Reason, "bodyId": &h.bodyID,
 	}
 }
 
-// encode returns the item of a letter. Empty fields are left away.
+// encode returns the item of a dead letter. It omits empty fields.
 func encode(h head) dynamo.Item {
 	item := dynamo.Item{
 		Partition: dynamo.Text(letters), Sort: keyOf(h.ID),
@@ -398,7 +396,7 @@ func encode(h head) dynamo.Item {
 	return item
 }
 
-// decode returns the letter of an item; one of a foreign shape is a
+// decode returns the dead letter of an item. An item of another form is a
 // [driver.ErrInvalid].
 func decode(item dynamo.Item) (head, error) {
 	if item == nil {
@@ -425,7 +423,7 @@ func decode(item dynamo.Item) (head, error) {
 		h.Body = v.Value
 	}
 	if err := r.Err(); err != nil {
-		return head{}, fmt.Errorf("the item of %.100q is no letter: %w", h.ID, err)
+		return head{}, fmt.Errorf("item %.100q is not a dead letter: %w", h.ID, err)
 	}
 	return h, nil
 }

@@ -13,12 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/reventless-go/reventless/aws/deadletters"
 	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/aws/internal/dynamo"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/drivertest"
@@ -31,7 +31,7 @@ func TestDeadLetters(t *testing.T) {
 	awstest.TestStores(t, drivertest.TestDeadLetters, 3, awstest.Mix(), nil)
 }
 
-// open returns letters through a transport.
+// open returns an empty store and the name of its table.
 func open(t *testing.T, transport http.RoundTripper, opts *deadletters.Options) (*deadletters.Letters, string) {
 	t.Helper()
 	table := awstest.TableOf(t, naming.DeadLetters, topology.Component{})
@@ -59,26 +59,19 @@ func items(t *testing.T, table string) int {
 
 func TestCosts(t *testing.T) {
 	t.Parallel()
-	requests, units := awstest.NewCounter(nil), 0.0
-	d, table := open(t, requests, &deadletters.Options{Spent: func(_ string, c *types.ConsumedCapacity) { units += aws.ToFloat64(c.CapacityUnits) }})
-	cost := func(what string, wantRequests int, wantUnits float64, f func() error) {
+	costs := awstest.NewCosts(nil)
+	d, table := open(t, costs, &deadletters.Options{Spent: costs.Spent})
+	cost := func(what string, requests int, units float64, f func() error) {
 		t.Helper()
-		requests.Reset()
-		units = 0
-		if err := f(); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		if n := requests.Of(); n > wantRequests || units > wantUnits {
-			t.Errorf("%s took %d requests of %v units, want at most %d of %v (%v)", what, n, units, wantRequests, wantUnits, requests.All())
-		}
+		costs.AtMost(t, what, requests, units, f)
 	}
 	get := func(id string) func() error {
 		return func() error { _, err := d.Get(t.Context(), id); return err }
 	}
-	cost("parking a small letter", 1, 1, func() error { return d.Park(t.Context(), letter("small", 500)) })
+	cost("parking a small dead letter", 1, 1, func() error { return d.Park(t.Context(), letter("small", 500)) })
 	cost("getting it", 1, 1, get("small"))
 	cost("parking 1 MiB", 4, 1030, func() error { return d.Park(t.Context(), letter("large", 1<<20)) })
-	cost("getting it", 3, 260, get("large")) // a query answers a MB at a time
+	cost("getting it", 3, 260, get("large")) // a page of a query has at most 1 MB
 	cost("removing it", 2, 1030, func() error { return d.Remove(t.Context(), "large") })
 	for i := range 50 {
 		if err := d.Park(t.Context(), letter(fmt.Sprintf("n%02d", i), 100)); err != nil {
@@ -88,12 +81,12 @@ func TestCosts(t *testing.T) {
 	cost("listing 50", 1, 4, func() error { _, err := d.List(t.Context(), "", "", 50); return err })
 	cost("listing those of another component", 1, 4, func() error { _, err := d.List(t.Context(), "Test.Other", "", 50); return err })
 	if n := items(t, table); n != 51 {
-		t.Errorf("the table has %d items, want those of 51 letters", n)
+		t.Errorf("the table has %d items, want those of 51 dead letters", n)
 	}
 }
 
-// What a letter was parked for may have an id of any length, and any text.
-func TestLettersOfAnyIDAreKeptInOrder(t *testing.T) {
+// The id of a dead letter may have any length and any bytes.
+func TestDeadLettersOfAnyIDAreKeptInOrder(t *testing.T) {
 	t.Parallel()
 	d, _ := open(t, nil, nil)
 	long := "command/Test.Thing/" + strings.Repeat("e", 1024) + "/"
@@ -130,14 +123,14 @@ func TestLettersOfAnyIDAreKeptInOrder(t *testing.T) {
 				after = got[len(got)-1]
 			}
 			if !slices.Equal(got, ids) {
-				t.Errorf("in pages of %d there are %d letters, want %d in order", limit, len(got), len(ids))
+				t.Errorf("in pages of %d there are %d dead letters, want %d in order", limit, len(got), len(ids))
 			}
 		}
 	}
 }
 
-// Replacing and removing a letter takes its old body away.
-func TestNoBodyIsLeftBehind(t *testing.T) {
+// Replacing or removing a dead letter deletes its old body.
+func TestOldBodiesAreDeleted(t *testing.T) {
 	t.Parallel()
 	d, table := open(t, nil, nil)
 	for _, size := range []int{900_000, 400_000, 10, 0, 700_000} {
@@ -146,11 +139,11 @@ func TestNoBodyIsLeftBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := d.Get(t.Context(), "a"); err != nil || !bytes.Equal(got.Body, l.Body) {
-			t.Errorf("of %d bytes %d came back: %v", size, len(got.Body), err)
+			t.Errorf("parked %d bytes, got %d: %v", size, len(got.Body), err)
 		}
 	}
 	if n := items(t, table); n != 3 {
-		t.Errorf("the table has %d items, want the letter and two of its body", n)
+		t.Errorf("the table has %d items, want the dead letter and two of its body", n)
 	}
 	if err := d.Remove(t.Context(), "a"); err != nil {
 		t.Fatal(err)
@@ -160,8 +153,8 @@ func TestNoBodyIsLeftBehind(t *testing.T) {
 	}
 }
 
-// Who reads while a letter is replaced has one of the two, never a part.
-func TestReadersSeeWholeLetters(t *testing.T) {
+// A reader beside a writer gets the old dead letter or the new one, never a part.
+func TestReadersSeeWholeDeadLetters(t *testing.T) {
 	t.Parallel()
 	d, _ := open(t, nil, nil)
 	if err := d.Park(t.Context(), letter("a", 400_000)); err != nil {
@@ -187,7 +180,7 @@ func TestReadersSeeWholeLetters(t *testing.T) {
 		}
 		list, err := d.List(t.Context(), "Test.Thing", "", 10)
 		if err != nil || len(list) != 1 {
-			t.Errorf("list: %d letters, %v", len(list), err)
+			t.Errorf("list: %d dead letters, %v", len(list), err)
 			break
 		}
 		if b := list[0].Body; len(b) != 400_000 && len(b) != 390_000+int(b[0]) {
@@ -197,7 +190,7 @@ func TestReadersSeeWholeLetters(t *testing.T) {
 	wg.Wait()
 }
 
-func TestLetterTooLargeWithoutItsBody(t *testing.T) {
+func TestDeadLetterThatIsTooLargeWithoutItsBodyIsNotSent(t *testing.T) {
 	t.Parallel()
 	requests := awstest.NewCounter(nil)
 	d, _ := open(t, requests, nil)
@@ -209,8 +202,8 @@ func TestLetterTooLargeWithoutItsBody(t *testing.T) {
 	}
 }
 
-// The SDK sends again what had its effect, and is told that it replaced itself.
-func TestABodyIsKeptThoughTheAnswerToItsParkIsLost(t *testing.T) {
+// The SDK repeats a put whose answer was lost: the dead letter replaces itself.
+func TestRepeatedParkKeepsTheBody(t *testing.T) {
 	t.Parallel()
 	table := awstest.TableOf(t, naming.DeadLetters, topology.Component{})
 	faults := awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.ResetAfter, Operations: []string{"DynamoDB.PutItem"}, Calls: []int{2}})
@@ -220,16 +213,15 @@ func TestABodyIsKeptThoughTheAnswerToItsParkIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := d.Get(t.Context(), "a"); err != nil || !bytes.Equal(got.Body, want.Body) || faults.Injected()["ResetAfter"] != 1 {
-		t.Errorf("%d bytes came back, %v (faults %v)", len(got.Body), err, faults.Injected())
+		t.Errorf("got %d bytes, %v (faults %v)", len(got.Body), err, faults.Injected())
 	}
 }
 
 func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	t.Parallel()
 	d, table := open(t, nil, nil)
-	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
-	number := &types.AttributeValueMemberN{Value: "1"}
-	for id, item := range map[string]map[string]types.AttributeValue{
+	text, number := dynamo.Text, dynamo.Number(1)
+	for id, item := range map[string]dynamo.Item{
 		"bare": {},
 		"time": {"seq": number, "attempts": number, "size": number, "at": text("today")},
 		"kind": {"seq": number, "attempts": number, "size": number, "kind": number},
@@ -239,56 +231,40 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		item[deadletters.Partition], item[deadletters.Sort], item["id"] = text("letters"), &types.AttributeValueMemberB{Value: []byte(id)}, text(id)
-		if _, err := awstest.DynamoDB(t).Clients(nil).DynamoDB.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: item}); err != nil {
-			t.Fatal(err)
-		}
+		awstest.Foreign(t, table, item)
 		_, get := d.Get(t.Context(), id)
 		_, list := d.List(t.Context(), "", "", 10)
 		for method, err := range map[string]error{"Get": get, "List": list} {
-			if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), table) {
-				t.Errorf("%s of the foreign %s: %v", method, id, err)
-			}
+			awstest.Invalid(t, method, err, id, table)
 		}
 		if got, err := d.Get(t.Context(), "good"); err != nil || got.ID != "good" {
-			t.Errorf("beside the foreign %s the good one is %+v, %v", id, got, err)
+			t.Errorf("beside the foreign %s the other dead letter is %+v, %v", id, got, err)
 		}
-		// It can be put away like any other.
+		// It can be removed like any other.
 		if err := d.Remove(t.Context(), id); err != nil {
 			t.Errorf("Remove of the foreign %s: %v", id, err)
 		}
 		if list, err := d.List(t.Context(), "", "", 10); err != nil || len(list) != 1 {
-			t.Errorf("then there are %d letters, %v", len(list), err)
+			t.Errorf("then there are %d dead letters, %v", len(list), err)
 		}
 	}
 }
 
-func TestMissingTableIsNoMissingLetter(t *testing.T) {
+// A missing table is not reported as a missing dead letter.
+func TestMissingTableIsUnavailable(t *testing.T) {
 	t.Parallel()
 	d := deadletters.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", nil)
-	if _, err := d.Get(t.Context(), "a"); !errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrNotFound) {
-		t.Errorf("Get: %v, want unavailable", err)
-	}
-	if _, err := d.List(t.Context(), "", "", 1); !errors.Is(err, driver.ErrUnavailable) {
-		t.Errorf("List: %v, want unavailable", err)
-	}
-	if err := d.Remove(t.Context(), "a"); !errors.Is(err, driver.ErrUnavailable) {
-		t.Errorf("Remove: %v, want unavailable", err)
-	}
+	_, get := d.Get(t.Context(), "a")
+	_, list := d.List(t.Context(), "", "", 1)
+	awstest.Unavailable(t, get, list, d.Remove(t.Context(), "a"))
 }
 
-// Who parks until told of success loses no letter, and no part of one.
+// A dead letter that is parked until the call succeeds is stored whole.
 func TestNothingParkedIsLostUnderFaults(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	faults := awstest.NewFaults(
-		nil, seed,
-		awstest.Rule{Fault: awstest.Throttle, Probability: 0.1},
-		awstest.Rule{Fault: awstest.InternalAfter, Probability: 0.05},
-		awstest.Rule{Fault: awstest.ResetAfter, Probability: 0.05},
-		awstest.Rule{Fault: awstest.Reset, Probability: 0.05},
-		awstest.Rule{Fault: awstest.Unprocessed, Probability: 0.2},
-	)
+	faults := awstest.NewFaults(nil, seed, awstest.Mix()...)
 	d, _ := open(t, faults, nil)
 	random := rand.New(rand.NewPCG(seed, 0))
 	want := map[string][]byte{}
@@ -296,17 +272,15 @@ func TestNothingParkedIsLostUnderFaults(t *testing.T) {
 		l := letter(fmt.Sprint(random.IntN(30)), []int{0, 10, 2000, 400_000}[random.IntN(4)])
 		l.Attempts = i
 		remove := random.IntN(5) == 0
-		for {
+		persist := func() error {
 			err := d.Park(t.Context(), l)
 			if remove {
 				err = d.Remove(t.Context(), l.ID)
 			}
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, driver.ErrThrottled) && !errors.Is(err, driver.ErrUnavailable) {
-				t.Fatalf("%v (seed %d)", err, seed)
-			}
+			return err
+		}
+		if !awstest.Persist(t, persist) {
+			return
 		}
 		want[l.ID] = l.Body
 		if remove {
@@ -316,16 +290,16 @@ func TestNothingParkedIsLostUnderFaults(t *testing.T) {
 	faults.Stop()
 	list, err := d.List(t.Context(), "", "", 1000)
 	if err != nil || len(list) != len(want) {
-		t.Errorf("%d letters are there, want %d: %v (seed %d, faults %v)", len(list), len(want), err, seed, faults.Injected())
+		t.Errorf("%d dead letters are stored, want %d: %v (seed %d, faults %v)", len(list), len(want), err, seed, faults.Injected())
 	}
 	for _, l := range list {
 		if !bytes.Equal(l.Body, want[l.ID]) {
-			t.Errorf("letter %s has %d bytes, want %d (seed %d)", l.ID, len(l.Body), len(want[l.ID]), seed)
+			t.Errorf("dead letter %s has %d bytes, want %d (seed %d)", l.ID, len(l.Body), len(want[l.ID]), seed)
 		}
 	}
 }
 
-// A time that is none stays none, whatever the zone.
+// The zero time is kept, and so is any other time in any zone.
 func TestTimesAreKept(t *testing.T) {
 	t.Parallel()
 	d, _ := open(t, nil, nil)

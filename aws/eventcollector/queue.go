@@ -1,4 +1,4 @@
-// Package eventcollector decodes what brings the commits of a log to a consumer: the
+// Package eventcollector decodes the two forms in which commits reach a consumer: the
 // records of the stream of the log's table, and the messages of its event topic.
 package eventcollector
 
@@ -27,9 +27,9 @@ type notification struct {
 	Message *string
 }
 
-// DecodeQueue returns the record of a message that a subscription to the topic of
-// log brought. Without its commit the record has none, which is then read from the
-// log. A body that is no record of that log is one with Raw and Err.
+// DecodeQueue returns the record of a message from a subscription to the topic of log. A
+// message without its commit is a record without one; the consumer reads the commit from
+// the log. A body that is not a record of that log is a record with Raw and Err.
 func DecodeQueue(body, log string) driver.Record {
 	inner := body
 	var n notification
@@ -46,10 +46,10 @@ func DecodeQueue(body, log string) driver.Record {
 func decodeQueue(body, log string) (driver.Record, error) {
 	var q queued
 	if err := json.Unmarshal([]byte(body), &q); err != nil {
-		return driver.Record{}, fmt.Errorf("a message that is no envelope: %w: %w", driver.ErrInvalid, err)
+		return driver.Record{}, fmt.Errorf("the message is not an envelope: %w: %w", driver.ErrInvalid, err)
 	}
-	if q.Log != log { // whose stream it is must not be mistaken
-		return driver.Record{}, fmt.Errorf("a message of log %.100q: %w", q.Log, driver.ErrInvalid)
+	if q.Log != log { // a stream of another log is another stream
+		return driver.Record{}, fmt.Errorf("the message is from log %.100q: %w", q.Log, driver.ErrInvalid)
 	}
 	if len(q.Commit) == 0 || bytes.Equal(q.Commit, []byte("null")) {
 		r := driver.Record{Log: q.Log, Stream: q.Stream, SequenceNr: q.SequenceNr}
@@ -72,7 +72,7 @@ func decodeQueue(body, log string) (driver.Record, error) {
 	return r, nil
 }
 
-// checkPlace reports whether a record says where its commit lies.
+// checkPlace returns an error when a record does not identify its commit.
 func checkPlace(r driver.Record) error {
 	err := driver.CheckID("stream", r.Stream)
 	if r.SequenceNr == 0 {

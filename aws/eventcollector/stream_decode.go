@@ -12,20 +12,20 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// DecodeStream returns the record of a change in the stream of a log's table. There
-// is always one: what is no new commit is a record that could not be decoded, for
-// commits are neither changed nor removed.
+// DecodeStream returns the record of a change in the stream of a log's table. A change that
+// is not a new commit is a record that cannot be decoded: commits are neither changed nor
+// deleted.
 func DecodeStream(c streams.Change, log string) driver.Record {
 	r := driver.Record{Log: log}
 	if id, ok := c.Keys["id"].(*types.AttributeValueMemberS); ok {
 		r.Stream = id.Value
 	}
 	if n, ok := c.Keys["sequenceNr"].(*types.AttributeValueMemberN); ok {
-		r.SequenceNr, _ = strconv.ParseUint(n.Value, 10, 64) // 0 is none
+		r.SequenceNr, _ = strconv.ParseUint(n.Value, 10, 64) // 0 is invalid
 	}
 	commit, err := commitOf(c)
 	if err != nil && c.New == nil && c.Err == nil && c.Kind == streams.Insert && driver.CheckID("stream", r.Stream) == nil && r.SequenceNr > 0 {
-		return r // the commit did not travel along
+		return r // the record does not contain the commit
 	}
 	if err != nil {
 		r.Raw, r.Err = slices.Clone(c.Raw()), err
@@ -37,7 +37,7 @@ func DecodeStream(c streams.Change, log string) driver.Record {
 
 func commitOf(c streams.Change) (driver.Commit, error) {
 	fail := func(err error) (driver.Commit, error) {
-		return driver.Commit{}, fmt.Errorf("eventcollector: the stream's record %.40q: %w", c.Sequence, err)
+		return driver.Commit{}, fmt.Errorf("eventcollector: stream record %.40q: %w", c.Sequence, err)
 	}
 	switch {
 	case c.Err != nil:
@@ -54,6 +54,6 @@ func commitOf(c streams.Change) (driver.Commit, error) {
 	if err != nil {
 		return fail(err)
 	}
-	commit.Snapshot = nil // it is of the log's readers
+	commit.Snapshot = nil // only readers of the log use it
 	return commit, nil
 }

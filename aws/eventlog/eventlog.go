@@ -24,16 +24,15 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// MaxCommitBytes is the most that a commit with its snapshot may have as an item.
+// MaxCommitBytes is the maximum size of a commit with its snapshot, as an item.
 const MaxCommitBytes = dynamo.MaxItemBytes
 
-// backwards is how many commits one request of [Log.Load] looks at. A snapshot is
-// at most its interval away, which is 100 events unless the aggregate says
-// otherwise.
+// backwards is the number of commits that one request of [Log.Load] reads. The last
+// snapshot is at most one interval back: 100 events unless the aggregate sets another.
 const backwards = 128
 
-// Log is the log of one aggregate. It holds no state: any number of processes may
-// have it open.
+// Log is the log of one aggregate. It keeps no state in memory: any number of processes
+// may have it open.
 type Log struct {
 	client *dynamodb.Client
 	table  string
@@ -45,14 +44,13 @@ var _ driver.EventLog = (*Log)(nil)
 
 // Options configure a [Log]; nil fields are the defaults.
 type Options struct {
-	// Now is the clock of Commit.RecordedAt: DynamoDB has none to give. Nil is
-	// time.Now.
+	// Now is the clock of Commit.RecordedAt. Nil is time.Now.
 	Now func() time.Time
-	// Spent is told what each request consumed.
+	// Spent is called with the name of each operation and what its request consumed.
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
-// Open returns the log in table. Nothing is asked of the service: a missing table
+// Open returns the log in table. It makes no request: a missing table
 // is [driver.ErrUnavailable] at the first call.
 func Open(client *dynamodb.Client, table string, opts *Options) *Log {
 	l := &Log{client: client, table: table, spent: func(string, *types.ConsumedCapacity) {}}
@@ -66,8 +64,8 @@ func Open(client *dynamodb.Client, table string, opts *Options) *Log {
 	return l
 }
 
-// Append implements [driver.EventLog]. It is one PutItem; the commit that holds the
-// number comes back with the failed condition, at the price of no read.
+// Append implements [driver.EventLog]. It is one PutItem. When its condition fails,
+// DynamoDB returns the commit with that sequence number, without a read.
 func (l *Log) Append(ctx context.Context, c driver.Commit) error {
 	if err := l.append(ctx, c); err != nil {
 		return fmt.Errorf("eventlog %s: append %d of %.100q: %w", l.table, c.SequenceNr, c.Stream, err)
@@ -98,7 +96,7 @@ func (l *Log) append(ctx context.Context, c driver.Commit) error {
 	case errors.As(err, &taken):
 		winner, err := decode(taken.Item)
 		if err != nil {
-			return fmt.Errorf("the item that is there: %w", err)
+			return fmt.Errorf("existing item: %w", err)
 		}
 		return &driver.ConflictError{Winner: winner}
 	case err != nil:
@@ -116,7 +114,7 @@ func (l *Log) Read(ctx context.Context, stream string, after uint64) iter.Seq2[d
 		in.ExpressionAttributeValues[":after"] = dynamo.Number(after)
 		for c, err := range l.pages(ctx, in) {
 			if err == nil && c.SequenceNr != after+1 {
-				err = fmt.Errorf("commit %d follows on commit %d: %w", c.SequenceNr, after, driver.ErrInvalid)
+				err = fmt.Errorf("commit %d follows commit %d: %w", c.SequenceNr, after, driver.ErrInvalid)
 			}
 			if err != nil {
 				yield(driver.Commit{}, fmt.Errorf("eventlog %s: read %.100q after %d: %w", l.table, stream, after, err))
@@ -163,15 +161,14 @@ func (l *Log) pages(ctx context.Context, in *dynamodb.QueryInput) iter.Seq2[driv
 	}
 }
 
-// Load implements [driver.EventLog]. It reads backwards until it meets a snapshot
-// that can be used.
+// Load implements [driver.EventLog]. It reads backwards to the last usable snapshot.
 func (l *Log) Load(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
 	in := l.query(stream)
 	in.ScanIndexForward, in.Limit = aws.Bool(false), aws.Int32(backwards)
 	var commits []driver.Commit
 	for c, err := range l.pages(ctx, in) {
 		if err == nil && len(commits) > 0 && c.SequenceNr+1 != commits[len(commits)-1].SequenceNr {
-			err = fmt.Errorf("commit %d follows on commit %d: %w", commits[len(commits)-1].SequenceNr, c.SequenceNr, driver.ErrInvalid)
+			err = fmt.Errorf("commit %d follows commit %d: %w", commits[len(commits)-1].SequenceNr, c.SequenceNr, driver.ErrInvalid)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("eventlog %s: load %.100q: %w", l.table, stream, err)
@@ -183,7 +180,7 @@ func (l *Log) Load(ctx context.Context, stream string, stateVersion int) ([]driv
 	}
 	slices.Reverse(commits)
 	if n := len(commits); n > 0 && commits[0].SequenceNr != 1 && (commits[0].Snapshot == nil || commits[0].Snapshot.StateVersion != stateVersion) {
-		return nil, fmt.Errorf("eventlog %s: load %.100q: it begins with commit %d: %w", l.table, stream, commits[0].SequenceNr, driver.ErrInvalid)
+		return nil, fmt.Errorf("eventlog %s: load %.100q: the stream begins with commit %d: %w", l.table, stream, commits[0].SequenceNr, driver.ErrInvalid)
 	}
 	return commits, nil
 }
@@ -200,7 +197,7 @@ func (l *Log) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.
 		}
 		in := &dynamodb.ScanInput{
 			TableName: &l.table, ConsistentRead: aws.Bool(true), ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal,
-			Segment: aws.Int32(int32(segment)), TotalSegments: aws.Int32(int32(segments)), //nolint:gosec // DynamoDB takes a million segments at most
+			Segment: aws.Int32(int32(segment)), TotalSegments: aws.Int32(int32(segments)), //nolint:gosec // DynamoDB accepts at most a million segments
 		}
 		for {
 			out, err := l.client.Scan(ctx, in)
@@ -237,7 +234,7 @@ func encode(c driver.Commit) (dynamo.Item, error) {
 	}
 	commands, err := json.Marshal(c.Commands)
 	if err != nil {
-		return nil, fmt.Errorf("the commands: %w: %w", driver.ErrInvalid, err)
+		return nil, fmt.Errorf("commands: %w: %w", driver.ErrInvalid, err)
 	}
 	item := dynamo.Item{
 		"id": dynamo.Text(c.Stream), "sequenceNr": dynamo.Number(c.SequenceNr), "at": dynamo.Number(c.RecordedAt.UnixNano()),
@@ -248,7 +245,7 @@ func encode(c driver.Commit) (dynamo.Item, error) {
 		if len(s.Recent) > 0 {
 			recent, err := json.Marshal(s.Recent)
 			if err != nil {
-				return nil, fmt.Errorf("the recent commands: %w: %w", driver.ErrInvalid, err)
+				return nil, fmt.Errorf("recent commands: %w: %w", driver.ErrInvalid, err)
 			}
 			item["recent"] = dynamo.Text(string(recent))
 		}
@@ -256,11 +253,11 @@ func encode(c driver.Commit) (dynamo.Item, error) {
 	return item, nil
 }
 
-// Decode returns the commit of an item of a log's table, also of one that came by
-// the table's stream. An item of a foreign shape is a [driver.ErrInvalid].
+// Decode returns the commit of an item from a log's table or from the table's stream.
+// An item of another form is a [driver.ErrInvalid].
 func Decode(item map[string]types.AttributeValue) (driver.Commit, error) { return decode(item) }
 
-// decode returns the commit of an item; one of a foreign shape is a
+// decode returns the commit of an item. An item of another form is a
 // [driver.ErrInvalid] that names it.
 func decode(item dynamo.Item) (driver.Commit, error) {
 	r := dynamo.Read(item)
@@ -285,7 +282,7 @@ func decode(item dynamo.Item) (driver.Commit, error) {
 		}
 	}
 	if err := r.Err(); err != nil {
-		return driver.Commit{}, fmt.Errorf("the item %.100q %d is no commit: %w", c.Stream, c.SequenceNr, err)
+		return driver.Commit{}, fmt.Errorf("item %.100q %d is not a commit: %w", c.Stream, c.SequenceNr, err)
 	}
 	return c, nil
 }

@@ -16,12 +16,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/reventless-go/reventless/aws/eventlog"
 	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/aws/internal/dynamo"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/drivertest"
@@ -39,7 +38,7 @@ func TestEventLog(t *testing.T) {
 	})
 }
 
-// sortedLogs opens sorted logs.
+// sortedLogs opens event logs whose scans are sorted.
 type sortedLogs struct{ driver.Provider }
 
 func (p sortedLogs) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
@@ -47,8 +46,8 @@ func (p sortedLogs) OpenEventLog(ctx context.Context, name string) (driver.Event
 	return sortedLog{l}, err
 }
 
-// sortedLog puts what MiniStack scans into order: items of one partition key have
-// that of their sort key, and there it takes numbers for texts.
+// sortedLog sorts what MiniStack scans. In DynamoDB the items of a partition are ordered
+// by their sort key; MiniStack compares numbers as texts.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.CoreComponents.html
 type sortedLog struct{ driver.EventLog }
 
@@ -73,7 +72,7 @@ func (l sortedLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[dr
 	}
 }
 
-// When this fails sortedLog can go.
+// When this test fails, sortedLog can be deleted.
 func TestMiniStackScansNumbersInTheOrderOfTexts(t *testing.T) {
 	t.Parallel()
 	log, _ := openOn(t, awstest.MiniStack(t), nil, nil)
@@ -90,11 +89,11 @@ func TestMiniStackScansNumbersInTheOrderOfTexts(t *testing.T) {
 		got = append(got, c.SequenceNr)
 	}
 	if want := []uint64{1, 10, 2, 3, 4, 5, 6, 7, 8, 9}; !slices.Equal(got, want) {
-		t.Errorf("the commits come as %v, want %v", got, want)
+		t.Errorf("the order is %v, want %v", got, want)
 	}
 }
 
-// open returns an empty log through a transport, nil being the plain one.
+// open returns an empty log and the name of its table; transport may be nil.
 func open(t *testing.T, transport http.RoundTripper, opts *eventlog.Options) (*eventlog.Log, string) {
 	t.Helper()
 	return openOn(t, awstest.DynamoDB(t), transport, opts)
@@ -114,40 +113,17 @@ func commit(stream string, n uint64, command string) driver.Commit {
 	}
 }
 
-// units adds up what the requests consumed.
-type units struct {
-	mu    sync.Mutex
-	total map[string]float64
-}
-
-func (u *units) spent(operation string, c *types.ConsumedCapacity) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.total == nil {
-		u.total = map[string]float64{}
-	}
-	u.total[operation] += aws.ToFloat64(c.CapacityUnits)
-}
-
 func TestAppendIsOneRequestOfOneUnit(t *testing.T) {
 	t.Parallel()
-	requests, spent := awstest.NewCounter(nil), &units{}
-	log, _ := open(t, requests, &eventlog.Options{Spent: spent.spent})
+	costs := awstest.NewCosts(nil)
+	log, _ := open(t, costs, &eventlog.Options{Spent: costs.Spent})
 	for n := range uint64(10) {
-		if err := log.Append(t.Context(), commit("a", n+1, fmt.Sprint(n))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := requests.Of("DynamoDB.PutItem"); n != 10 || len(requests.All()) != 1 {
-		t.Errorf("ten appends are the requests %v, want 10 puts", requests.All())
-	}
-	if spent.total["Append"] != 10 {
-		t.Errorf("ten small commits cost %v units, want 10", spent.total["Append"])
+		costs.Exactly(t, "an append", 1, 1, func() error { return log.Append(t.Context(), commit("a", n+1, fmt.Sprint(n))) })
 	}
 }
 
-// The winner comes with the lost condition: nothing has to be read.
-func TestLostAppendBringsTheWinnerWithoutARead(t *testing.T) {
+// DynamoDB returns the winner with the failed condition: it need not be read.
+func TestLostAppendReturnsTheWinnerWithoutARead(t *testing.T) {
 	t.Parallel()
 	requests := awstest.NewCounter(nil)
 	log, _ := open(t, requests, nil)
@@ -164,8 +140,8 @@ func TestLostAppendBringsTheWinnerWithoutARead(t *testing.T) {
 	}
 }
 
-// However long a stream is, loading it is one request while a snapshot is near.
-func TestLoadIsOneRequestWhileASnapshotIsNear(t *testing.T) {
+// Loading a stream is one request, however long it is, when its snapshot is recent.
+func TestLoadIsOneRequestAfterARecentSnapshot(t *testing.T) {
 	t.Parallel()
 	requests := awstest.NewCounter(nil)
 	log, _ := open(t, requests, nil)
@@ -200,12 +176,12 @@ func TestTooLargeCommitIsNotSent(t *testing.T) {
 	log, table := open(t, requests, &eventlog.Options{Now: func() time.Time { return at }})
 	c := commit("a", 1, "c")
 	for _, over := range []int{0, 1} {
-		// The exact limit: what is over it is refused by us, what is not is taken by the service.
+		// The exact limit: DynamoDB accepts it, and the driver refuses one byte more.
 		c.Events[0].Data = json.RawMessage(`"` + strings.Repeat("x", 1000) + `"`)
 		c.Events[0].Data = json.RawMessage(`"` + strings.Repeat("x", 1000+room(t, log, c)+over) + `"`)
 		err := log.Append(t.Context(), c)
 		if over == 0 && err != nil {
-			t.Fatalf("a commit of just the limit: %v", err)
+			t.Fatalf("a commit at the limit: %v", err)
 		}
 		var large *driver.TooLargeError
 		if over == 1 && (!errors.As(err, &large) || large.Size != large.Limit+1) {
@@ -218,8 +194,8 @@ func TestTooLargeCommitIsNotSent(t *testing.T) {
 	}
 }
 
-// room returns how many bytes more a commit may have, by what a far too large one
-// is said to have.
+// room returns by how many bytes a commit may grow, from the size in the error for a
+// commit that is far too large.
 func room(t *testing.T, log *eventlog.Log, c driver.Commit) int {
 	t.Helper()
 	const more = 1 << 20
@@ -232,27 +208,22 @@ func room(t *testing.T, log *eventlog.Log, c driver.Commit) int {
 	return large.Limit - (large.Size - more)
 }
 
-// A table may hold what others wrote. It fails what meets it, by name, and nothing else.
+// A foreign item fails the calls that read it and affects no other stream.
 func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	t.Parallel()
 	log, table := open(t, nil, nil)
 	if err := log.Append(t.Context(), commit("good", 1, "c")); err != nil {
 		t.Fatal(err)
 	}
-	client := awstest.DynamoDB(t).Clients(nil).DynamoDB
-	for name, item := range map[string]map[string]types.AttributeValue{
+	for name, item := range map[string]dynamo.Item{
 		"bare":     {},
-		"shape":    {"events": &types.AttributeValueMemberS{Value: "x"}, "commands": &types.AttributeValueMemberS{Value: "[]"}, "at": &types.AttributeValueMemberN{Value: "1"}},
-		"commands": {"events": &types.AttributeValueMemberL{}, "commands": &types.AttributeValueMemberS{Value: "no JSON"}, "at": &types.AttributeValueMemberN{Value: "1"}},
+		"shape":    {"events": dynamo.Text("x"), "commands": dynamo.Text("[]"), "at": dynamo.Number(1)},
+		"commands": {"events": &types.AttributeValueMemberL{}, "commands": dynamo.Text("no JSON"), "at": dynamo.Number(1)},
 	} {
-		item["id"], item["sequenceNr"] = &types.AttributeValueMemberS{Value: name}, &types.AttributeValueMemberN{Value: "1"}
-		if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: item}); err != nil {
-			t.Fatal(err)
-		}
+		item["id"], item["sequenceNr"] = dynamo.Text(name), dynamo.Number(1)
+		awstest.Foreign(t, table, item)
 		_, err := log.Load(t.Context(), name, 1)
-		if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), table) {
-			t.Errorf("load of the foreign %s: %v", name, err)
-		}
+		awstest.Invalid(t, "Load", err, name, table)
 		if err := log.Append(t.Context(), commit(name, 1, "c")); !errors.Is(err, driver.ErrInvalid) || errors.Is(err, driver.ErrConflict) {
 			t.Errorf("append where the foreign %s is: %v", name, err)
 		}
@@ -262,8 +233,8 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	}
 }
 
-// A stream that is read in part is no stream: who decides on it would decide on
-// another state.
+// A part of a stream must not be returned as the stream: a decision would be made on an
+// old state.
 func TestAFailureOnAnyPageFailsTheRead(t *testing.T) {
 	t.Parallel()
 	plain, table := open(t, nil, nil)
@@ -309,27 +280,18 @@ func count(seq iter.Seq2[driver.Commit, error]) (n int, err error) {
 func TestMissingTableIsUnavailable(t *testing.T) {
 	t.Parallel()
 	log := eventlog.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", nil)
-	if err := log.Append(t.Context(), commit("a", 1, "c")); !errors.Is(err, driver.ErrUnavailable) {
-		t.Errorf("got %v, want unavailable", err)
-	}
+	awstest.Unavailable(t, log.Append(t.Context(), commit("a", 1, "c")))
 }
 
-// Writers that are told of failures which are none, and of none where there was
-// one, lose nothing and write nothing twice: who fails reads what came of it.
+// A request may fail after its effect. Writers that read the log after a failure lose
+// nothing and write nothing twice.
 func TestNothingAcknowledgedIsLostUnderFaults(t *testing.T) {
 	t.Parallel()
 	for range 3 {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
-			faults := awstest.NewFaults(
-				nil, seed,
-				awstest.Rule{Fault: awstest.Throttle, Probability: 0.1},
-				awstest.Rule{Fault: awstest.Internal, Probability: 0.05},
-				awstest.Rule{Fault: awstest.InternalAfter, Probability: 0.05},
-				awstest.Rule{Fault: awstest.Reset, Probability: 0.05},
-				awstest.Rule{Fault: awstest.ResetAfter, Probability: 0.05},
-			)
+			faults := awstest.NewFaults(nil, seed, awstest.Mix()...)
 			log, _ := open(t, faults, nil)
 			const writers, each = 4, 25
 			acknowledged := make([][]string, writers)
@@ -369,10 +331,10 @@ func TestNothingAcknowledgedIsLostUnderFaults(t *testing.T) {
 	}
 }
 
-// write appends a command as the engine does: after a failure it reads what is there.
+// write appends a command as the engine does: a conflict returns the commit that is
+// already there.
 func write(ctx context.Context, log *eventlog.Log, id string) error {
-	deadline := time.Now().Add(time.Minute)
-	for next := uint64(1); time.Now().Before(deadline); {
+	for next := uint64(1); ; {
 		err := log.Append(ctx, commit("a", next, id))
 		var lost *driver.ConflictError
 		switch {
@@ -380,13 +342,11 @@ func write(ctx context.Context, log *eventlog.Log, id string) error {
 			return nil
 		case errors.As(err, &lost):
 			if lost.Winner.Commands[0].Meta.ID == id {
-				return nil // our own, which timed out
+				return nil // its own, whose answer was lost
 			}
 			next++
-		case errors.Is(err, driver.ErrThrottled), errors.Is(err, driver.ErrUnavailable):
-		default:
+		case ctx.Err() != nil || !errors.Is(err, driver.ErrThrottled) && !errors.Is(err, driver.ErrUnavailable):
 			return err
 		}
 	}
-	return errors.New("no progress in a minute")
 }

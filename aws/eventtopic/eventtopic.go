@@ -3,18 +3,17 @@
 //
 // The topic is FIFO, or standard where its name does not end in ".fifo". A message
 // is the [driver.Envelope] as JSON, payloads byte for byte, up to 256 KiB with its
-// attributes; of a larger commit it is only {"log", "stream", "sequenceNr"}, and
-// the commit is read from the log. Two attributes are for filter policies: log
+// attributes; the message of a larger commit is only {"log", "stream", "sequenceNr"},
+// and consumers read the commit from the log. Two attributes are for filter policies: log
 // (String) and types (String.Array), the types of the events. The group is log and
 // stream, the de-duplication id log, stream and sequence number, as in
-// [driver.Envelope.Key]; what SNS does not take is replaced by its hash.
+// [driver.Envelope.Key]; a value that SNS does not accept is replaced by its hash.
 //
-// The queues behind a FIFO topic are FIFO queues, with raw delivery or without. A
-// standard topic has no order and no memory of what was published: its queues may
-// be standard ones, their consumers get commits twice and in any order, and what
-// restores the order is the engine, which compares sequence numbers and reads the
-// log. It therefore does not keep the promise of [driver.EventTopic] that commits
-// come in order per stream, only that they come.
+// FIFO queues are subscribed to a FIFO topic, with or without raw delivery. A standard
+// topic neither orders nor de-duplicates: its queues may be standard queues, whose
+// consumers receive commits repeatedly and in any order. The engine restores the order: it
+// compares sequence numbers and reads the log. With a standard topic the driver therefore
+// does not guarantee the order per stream that [driver.EventTopic] requires, only delivery.
 //
 // Ten commits, of 256 KiB together, are one request.
 // https://docs.aws.amazon.com/sns/latest/dg/sns-fifo-topics.html
@@ -37,8 +36,8 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// MaxBytes is the most that the messages of a request may have together, with
-// their attributes: what a topic takes unless it says otherwise.
+// MaxBytes is the maximum size of the messages of a request together, with their
+// attributes: the default limit of a topic.
 // https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
 const MaxBytes = 256 << 10
 
@@ -50,7 +49,7 @@ const (
 	texts          = "String.Array"
 )
 
-// Topic is the topic of one log. It holds no state.
+// Topic is the topic of one log. It keeps no state in memory.
 type Topic struct {
 	client *sns.Client
 	arn    string
@@ -62,16 +61,16 @@ var _ driver.EventTopic = (*Topic)(nil)
 // Options configure a [Topic]; there are none yet.
 type Options struct{}
 
-// Open returns the topic with an ARN. Nothing is asked of the service: a missing
+// Open returns the topic with an ARN. It makes no request: a missing
 // topic is [driver.ErrUnavailable] at the first call.
 func Open(client *sns.Client, arn string, _ *Options) *Topic {
 	return &Topic{client: client, arn: arn, fifo: strings.HasSuffix(arn, ".fifo")}
 }
 
-// Publish implements [driver.EventTopic]. What failed is not published again by
-// the driver: commits behind it may be published. After a failure the caller
-// publishes what the error names; of a stream nothing follows in later requests of
-// this call.
+// Publish implements [driver.EventTopic]. The driver does not retry a commit
+// that failed, because later commits may be published already. After a failure the caller
+// publishes the commits that the error names; later requests of the call contain no
+// commits of their streams.
 func (t *Topic) Publish(ctx context.Context, envelopes []driver.Envelope) error {
 	if err := t.publish(ctx, envelopes); err != nil {
 		return fmt.Errorf("eventtopic %s: publish %d commits: %w", t.arn, len(envelopes), err)
@@ -125,7 +124,7 @@ func (t *Topic) request(ctx context.Context, messages []sqs.Message) (*sqs.Answe
 	return answer, nil
 }
 
-// claim is the message of a commit that does not fit in one.
+// claim is the message of a commit that does not fit in a message.
 type claim struct {
 	Log        string `json:"log"`
 	Stream     string `json:"stream"`
@@ -145,7 +144,7 @@ func encode(e driver.Envelope) (sqs.Message, error) {
 	m = sqs.Message{Key: e.Key(), Group: sqs.ID(e.Log + "/" + e.Commit.Stream), Dedup: sqs.ID(e.Key()), Log: e.Log}
 	var err error
 	if m.Types, err = eventTypes(e.Commit.Events); err != nil {
-		return m, fmt.Errorf("the types of %.200s: %w", m.Key, err)
+		return m, fmt.Errorf("event types of %.200s: %w", m.Key, err)
 	}
 	attributes := len(attributeLog+text+attributeTypes+texts) + len(m.Log) + len(m.Types)
 	var whole bool
@@ -155,30 +154,30 @@ func encode(e driver.Envelope) (sqs.Message, error) {
 	if !whole {
 		text, err := json.Marshal(claim{e.Log, e.Commit.Stream, e.Commit.SequenceNr})
 		if err != nil {
-			return m, fmt.Errorf("the claim of %.200s: %w: %w", m.Key, driver.ErrInvalid, err)
+			return m, fmt.Errorf("claim of %.200s: %w: %w", m.Key, driver.ErrInvalid, err)
 		}
 		if m.Body, _, err = sqs.Text(text); err != nil {
 			return m, err
 		}
 	}
 	if m.Size = len(m.Body) + attributes; m.Size > MaxBytes {
-		return m, fmt.Errorf("the types of %.200s: %w", m.Key, &driver.TooLargeError{What: "attributes", Size: m.Size, Limit: MaxBytes})
+		return m, fmt.Errorf("event types of %.200s: %w", m.Key, &driver.TooLargeError{What: "attributes", Size: m.Size, Limit: MaxBytes})
 	}
 	return m, nil
 }
 
-// body returns the message of a whole commit; false when it does not fit, or
+// body returns the message of a whole commit; false when the commit does not fit or
 // would not arrive byte for byte.
 func body(e driver.Envelope, max int) (string, bool, error) {
 	size := 0
 	for _, event := range e.Commit.Events {
 		if size += len(event.Data); size > max || len(bytes.TrimSpace(event.Data)) < len(event.Data) {
-			return "", false, nil // nothing is encoded that is thrown away; white space would be lost
+			return "", false, nil // too large without encoding it; or white space would be lost
 		}
 	}
 	log, err := json.Marshal(e.Log)
 	if err != nil {
-		return "", false, fmt.Errorf("the log's name: %w: %w", driver.ErrInvalid, err)
+		return "", false, fmt.Errorf("name of the log: %w: %w", driver.ErrInvalid, err)
 	}
 	commit, err := driver.EncodeCommit(e.Commit)
 	if err != nil {

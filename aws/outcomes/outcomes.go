@@ -3,8 +3,8 @@
 // The table has the partition key commandId (S). Its other attributes are kind,
 // entity, target, user, code and message (S), seq and events (N), detail (B, byte
 // for byte), expires (N, microseconds since 1970) and ttl (N, seconds), which is the
-// table's TTL attribute. DynamoDB removes what expired within days and shows it
-// until then, so what is read is compared with the clock:
+// table's TTL attribute. DynamoDB deletes expired items within days and returns them until
+// then, so Get compares the expiry with the clock:
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
 //
 // A Put is one PutItem, of one write unit for each KB; a Get is one consistent
@@ -29,15 +29,15 @@ import (
 const (
 	// Key is the partition key, a string.
 	Key = "commandId"
-	// TTL is the attribute by which DynamoDB removes outcomes that expired.
+	// TTL is the attribute by which DynamoDB deletes expired outcomes.
 	TTL = "ttl"
 )
 
-// MaxOutcomeBytes is the most that an outcome may have as an item.
+// MaxOutcomeBytes is the maximum size of an outcome as an item.
 const MaxOutcomeBytes = dynamo.MaxItemBytes
 
-// Outcomes are the outcomes of one application. They hold no state: any number of
-// processes may have them open.
+// Outcomes are the outcomes of one application. They keep no state in memory: any number
+// of processes may have them open.
 type Outcomes struct {
 	call  dynamo.Caller
 	table string
@@ -48,13 +48,13 @@ var _ driver.Outcomes = (*Outcomes)(nil)
 
 // Options configure [Outcomes]; nil fields are the defaults.
 type Options struct {
-	// Now is the clock by which outcomes expire. Nil is time.Now.
+	// Now is the clock for expiry. Nil is time.Now.
 	Now func() time.Time
-	// Spent is told what each request consumed, by the name of its operation.
+	// Spent is called with the name of each operation and what its request consumed.
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
-// Open returns the outcomes in table. Nothing is asked of the service: a missing
+// Open returns the outcomes in table. It makes no request: a missing
 // table is [driver.ErrUnavailable] at the first call.
 func Open(client *dynamodb.Client, table string, opts *Options) *Outcomes {
 	o := &Outcomes{call: dynamo.Caller{Client: client, Spent: func(string, *types.ConsumedCapacity) {}}, table: table}
@@ -68,8 +68,8 @@ func Open(client *dynamodb.Client, table string, opts *Options) *Outcomes {
 	return o
 }
 
-// Put implements [driver.Outcomes]. It is one request, whose condition keeps
-// Pending from replacing another outcome.
+// Put implements [driver.Outcomes]. It is one request. Its condition
+// prevents Pending from replacing another outcome.
 func (o *Outcomes) Put(ctx context.Context, outcome driver.Outcome, expires time.Time) error {
 	if err := o.put(ctx, outcome, expires); err != nil {
 		return fmt.Errorf("outcomes %s: put %.100q: %w", o.table, outcome.CommandID, err)
@@ -99,7 +99,7 @@ func (o *Outcomes) put(ctx context.Context, outcome driver.Outcome, expires time
 	var kept *types.ConditionalCheckFailedException
 	switch {
 	case errors.As(err, &kept):
-		return nil // another outcome is there, and stays
+		return nil // another outcome exists and is kept
 	case err != nil:
 		return dynamo.Classify(err)
 	}
@@ -118,7 +118,7 @@ func (o *Outcomes) Get(ctx context.Context, commandID string) (driver.Outcome, e
 
 func (o *Outcomes) get(ctx context.Context, commandID string) (driver.Outcome, error) {
 	if driver.CheckID("command", commandID) != nil {
-		return driver.Outcome{}, driver.ErrNotFound // Put takes none of that id
+		return driver.Outcome{}, driver.ErrNotFound // Put refuses that id
 	}
 	item, err := o.call.Get(ctx, o.table, dynamo.Item{Key: dynamo.Text(commandID)}, nil)
 	if err != nil {
@@ -137,19 +137,19 @@ func (o *Outcomes) get(ctx context.Context, commandID string) (driver.Outcome, e
 	return outcome, nil
 }
 
-// texts are the attributes of an outcome that are texts and may be empty.
+// texts are the text attributes of an outcome that may be empty.
 func texts(o *driver.Outcome) map[string]*string {
 	return map[string]*string{"entity": &o.EntityID, "target": &o.Target, "user": &o.User, "code": &o.Code, "message": &o.Message}
 }
 
-// encode returns the item of an outcome. Empty fields are left away.
+// encode returns the item of an outcome. It omits empty fields.
 func encode(o driver.Outcome, expires time.Time) (dynamo.Item, error) {
 	if o.EventCount < 0 {
 		return nil, fmt.Errorf("%d events: %w", o.EventCount, driver.ErrInvalid)
 	}
 	seconds := expires.Unix()
 	if expires.Nanosecond() > 0 {
-		seconds++ // DynamoDB must not remove it before it expired
+		seconds++ // DynamoDB must not delete it before it expires
 	}
 	item := dynamo.Item{
 		Key: dynamo.Text(o.CommandID), "kind": dynamo.Text(string(o.Kind)), "seq": dynamo.Number(o.SequenceNr), "events": dynamo.Number(o.EventCount),
@@ -166,7 +166,7 @@ func encode(o driver.Outcome, expires time.Time) (dynamo.Item, error) {
 	return item, nil
 }
 
-// decode returns the outcome of an item; one of a foreign shape is a
+// decode returns the outcome of an item. An item of another form is a
 // [driver.ErrInvalid].
 func decode(item dynamo.Item) (driver.Outcome, time.Time, error) {
 	r := dynamo.Read(item)
@@ -183,7 +183,7 @@ func decode(item dynamo.Item) (driver.Outcome, time.Time, error) {
 	}
 	expires := time.UnixMicro(int64(r.Uint("expires"))) //nolint:gosec // it was written from an int64
 	if err := r.Err(); err != nil {
-		return driver.Outcome{}, time.Time{}, fmt.Errorf("the item is no outcome: %w", err)
+		return driver.Outcome{}, time.Time{}, fmt.Errorf("the item is not an outcome: %w", err)
 	}
 	return o, expires, nil
 }

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/reventless-go/reventless/aws/internal/awstest"
+	"github.com/reventless-go/reventless/aws/internal/dynamo"
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/outcomes"
 	"github.com/reventless-go/reventless/driver"
@@ -39,24 +39,17 @@ func open(t *testing.T, transport http.RoundTripper, opts *outcomes.Options) (*o
 
 func TestCosts(t *testing.T) {
 	t.Parallel()
-	requests, units := awstest.NewCounter(nil), 0.0
-	o, _ := open(t, requests, &outcomes.Options{Spent: func(_ string, c *types.ConsumedCapacity) { units += aws.ToFloat64(c.CapacityUnits) }})
-	expires := time.Now().Add(time.Hour)
-	for _, out := range []driver.Outcome{{Kind: driver.Pending, CommandID: "a"}, {Kind: driver.Accepted, CommandID: "a", SequenceNr: 1, EventCount: 1}} {
-		if err := o.Put(t.Context(), out, expires); err != nil {
-			t.Fatal(err)
-		}
+	costs := awstest.NewCosts(nil)
+	o, _ := open(t, costs, &outcomes.Options{Spent: costs.Spent})
+	put := func(out driver.Outcome) func() error {
+		return func() error { return o.Put(t.Context(), out, time.Now().Add(time.Hour)) }
 	}
-	if _, err := o.Get(t.Context(), "a"); err != nil {
-		t.Fatal(err)
-	}
-	if units != 3 || requests.Of("DynamoDB.PutItem") != 2 || requests.Of() != 3 {
-		t.Errorf("two puts and a get were the requests %v of %v units, want 3 of 3", requests.All(), units)
-	}
+	costs.Exactly(t, "a pending outcome", 1, 1, put(driver.Outcome{Kind: driver.Pending, CommandID: "a"}))
+	costs.Exactly(t, "an accepted outcome", 1, 1, put(driver.Outcome{Kind: driver.Accepted, CommandID: "a", SequenceNr: 1, EventCount: 1}))
+	costs.Exactly(t, "reading it", 1, 1, func() error { _, err := o.Get(t.Context(), "a"); return err })
 }
 
-// Payloads come back as they were, also where they are no text that JSON or
-// DynamoDB would leave alone.
+// JSON and DynamoDB change some texts: a detail is returned as it was put.
 func TestDetailIsKeptByteForByte(t *testing.T) {
 	t.Parallel()
 	o, _ := open(t, nil, nil)
@@ -71,8 +64,8 @@ func TestDetailIsKeptByteForByte(t *testing.T) {
 	}
 }
 
-// DynamoDB removes by whole seconds, so it gets the one after the end.
-func TestTTLIsNotBeforeTheEnd(t *testing.T) {
+// DynamoDB's TTL is in whole seconds: it is the second after the expiry.
+func TestTTLIsNotBeforeTheExpiry(t *testing.T) {
 	t.Parallel()
 	o, table := open(t, nil, nil)
 	expires := time.Date(2100, 1, 1, 0, 0, 0, 1, time.UTC)
@@ -80,7 +73,7 @@ func TestTTLIsNotBeforeTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := awstest.DynamoDB(t).Clients(nil).DynamoDB.GetItem(t.Context(), &dynamodb.GetItemInput{
-		TableName: &table, Key: map[string]types.AttributeValue{outcomes.Key: &types.AttributeValueMemberS{Value: "a"}},
+		TableName: &table, Key: dynamo.Item{outcomes.Key: dynamo.Text("a")},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -105,45 +98,29 @@ func TestTooLargeOutcomeIsNotSent(t *testing.T) {
 	}
 }
 
-// A missing table is a mistake of the deployment, not an outcome that is missing.
-func TestMissingTableIsNoMissingOutcome(t *testing.T) {
+// A missing table is an error of the deployment and is not reported as a missing outcome.
+func TestMissingTableIsUnavailable(t *testing.T) {
 	t.Parallel()
 	o := outcomes.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", nil)
-	if _, err := o.Get(t.Context(), "a"); !errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrNotFound) {
-		t.Errorf("Get: %v, want unavailable", err)
-	}
-	if err := o.Put(t.Context(), driver.Outcome{Kind: driver.Pending, CommandID: "a"}, time.Now()); !errors.Is(err, driver.ErrUnavailable) {
-		t.Errorf("Put: %v, want unavailable", err)
-	}
+	_, err := o.Get(t.Context(), "a")
+	awstest.Unavailable(t, err, o.Put(t.Context(), driver.Outcome{Kind: driver.Pending, CommandID: "a"}, time.Now()))
 }
 
 func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	t.Parallel()
 	o, table := open(t, nil, nil)
-	if _, err := awstest.DynamoDB(t).Clients(nil).DynamoDB.PutItem(t.Context(), &dynamodb.PutItemInput{
-		TableName: &table, Item: map[string]types.AttributeValue{outcomes.Key: &types.AttributeValueMemberS{Value: "foreign"}},
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := o.Get(t.Context(), "foreign"); !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), "foreign") {
-		t.Errorf("got %v, want invalid", err)
-	}
+	awstest.Foreign(t, table, dynamo.Item{outcomes.Key: dynamo.Text("foreign")})
+	_, err := o.Get(t.Context(), "foreign")
+	awstest.Invalid(t, "Get", err, "foreign")
 }
 
-// Callers that try again until they are told of success: of each command the
-// outcome is the final one, whatever Pending came late or twice.
-func TestFinalOutcomesStandUnderFaults(t *testing.T) {
+// A late or repeated Pending does not replace a final outcome, when callers retry until
+// they succeed.
+func TestFinalOutcomesRemainUnderFaults(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	faults := awstest.NewFaults(
-		nil, seed,
-		awstest.Rule{Fault: awstest.Throttle, Probability: 0.1},
-		awstest.Rule{Fault: awstest.InternalAfter, Probability: 0.1},
-		awstest.Rule{Fault: awstest.Reset, Probability: 0.05},
-		awstest.Rule{Fault: awstest.ResetAfter, Probability: 0.1},
-		awstest.Rule{Fault: awstest.TimeoutAfter, Probability: 0.05},
-	)
+	faults := awstest.NewFaults(nil, seed, awstest.Mix()...)
 	o, _ := open(t, faults, nil)
 	const commands = 60
 	expires := time.Now().Add(time.Hour)
@@ -154,16 +131,7 @@ func TestFinalOutcomesStandUnderFaults(t *testing.T) {
 			{Kind: driver.Accepted, CommandID: fmt.Sprint(i), SequenceNr: uint64(i), EventCount: 1},
 		} {
 			wg.Go(func() {
-				for {
-					err := o.Put(t.Context(), out, expires)
-					if err == nil {
-						return
-					}
-					if !errors.Is(err, driver.ErrThrottled) && !errors.Is(err, driver.ErrUnavailable) {
-						t.Errorf("put: %v", err)
-						return
-					}
-				}
+				awstest.Persist(t, func() error { return o.Put(t.Context(), out, expires) })
 			})
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/reventless-go/reventless/internal/rows"
 )
 
-// Apply implements [driver.QueryDb]. It is one request, whatever is in the step.
+// Apply implements [driver.QueryDb]. Every step is one request.
 func (db *Db) Apply(ctx context.Context, step driver.Step) error {
 	if err := db.apply(ctx, step); err != nil {
 		return fmt.Errorf("querydb %s: apply: %w", db.rows.Name, err)
@@ -79,18 +79,18 @@ func (db *Db) change(w driver.RowWrite, now time.Time) (types.TransactWriteItem,
 // applyOwn changes the row and its watermark, which are one item.
 func (db *Db) applyOwn(ctx context.Context, step driver.Step) error {
 	if n := len(step.Advances); n != 1 {
-		return fmt.Errorf("a step of %d advances, where rows hold their watermarks: %w", n, driver.ErrInvalid)
+		return fmt.Errorf("step with %d advances, want 1 in a read model with own rows: %w", n, driver.ErrInvalid)
 	}
 	advance, now := step.Advances[0], db.now()
 	if advance.To == advance.From {
-		return fmt.Errorf("an own row step that does not go ahead: %w", driver.ErrInvalid)
+		return fmt.Errorf("step of a read model with own rows that advances nothing: %w", driver.ErrInvalid)
 	}
 	key := driver.Key{ID: advance.Stream}
 	var e dynamo.Expression
 	db.Move(&e, advance)
-	for _, w := range step.Writes { // one at most: there are no sub ids
+	for _, w := range step.Writes { // at most one: there are no sub ids
 		if w.Row.Key != key {
-			return fmt.Errorf("row %.100q is not that of stream %.100q: %w", w.Row.Key, advance.Stream, driver.ErrInvalid)
+			return fmt.Errorf("row %.100q does not belong to stream %.100q: %w", w.Row.Key, advance.Stream, driver.ErrInvalid)
 		}
 		if w.Guard {
 			e.Where(db.rows.At(&e, w.Expect, now))

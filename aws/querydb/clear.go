@@ -18,25 +18,25 @@ import (
 )
 
 const (
-	// segments is in how many parts a table is cleared side by side.
+	// segments is the number of parts of a table that are cleared concurrently.
 	segments = 8
-	// holders is how many watermarks of a part are written at the same time.
+	// holders is the number of watermarks of a part that are written concurrently.
 	holders = 4
-	// maxRounds bounds how often Clear begins again for streams that began meanwhile.
+	// maxRounds bounds how often Clear starts over because new streams have begun.
 	maxRounds = 100
-	// maxPauses bounds how often a watermark is written again that was throttled.
+	// maxPauses bounds the retries of a throttled write of a watermark.
 	maxPauses = 8
 )
 
 // Clear implements [driver.QueryDb].
 //
-// A row must not go without the watermarks of all streams that it is made of, and
-// several requests are not one step. So all watermarks are held first: no step of
-// their streams has an effect any more. Then the rows go, and then the watermarks
-// that were held all the time. A stream that had no watermark yet could not be held;
-// when there is one now, part of what it wrote may have gone, and it is all done
-// again. A hold ends with its watermark only. What broke off leaves streams held,
-// and the next Clear goes on with them.
+// A row must be deleted together with the watermarks of all streams that contribute to
+// it, which takes several requests. Clear therefore first locks all watermarks, so that
+// steps of their streams conflict. It then deletes the rows, and then the watermarks that
+// stayed locked. A stream without a watermark cannot be locked: when such a stream has
+// begun meanwhile, some of its rows may have been deleted, and Clear starts over. A lock
+// ends only when its watermark is deleted. An interrupted Clear leaves streams locked; the
+// next Clear continues with them.
 func (db *Db) Clear(ctx context.Context) error {
 	err := error(nil)
 	if db.rows.Spec.OwnRow { // each row and its watermarks are one item
@@ -68,10 +68,11 @@ func (db *Db) clear(ctx context.Context) error {
 		}
 		held = now
 	}
-	return fmt.Errorf("streams began beside each of %d rounds: %w", maxRounds, driver.ErrThrottled)
+	return fmt.Errorf("new streams began during each of %d rounds: %w", maxRounds, driver.ErrThrottled)
 }
 
-// clearRows removes the rows that are there when it begins. Others may come and go.
+// clearRows deletes the rows that exist when it begins. Rows that are written later may
+// remain.
 func (db *Db) clearRows(ctx context.Context) error {
 	var keys dynamo.Expression
 	for _, name := range db.rows.KeyAttributes() {
@@ -88,7 +89,7 @@ func (db *Db) clearRows(ctx context.Context) error {
 	})
 }
 
-// holds are watermarks, each with the name of its hold. There may be millions: they
+// holds are watermarks, each with the name of its lock. There may be millions, so they
 // are kept as hashes.
 type holds map[uint64]struct{}
 
@@ -101,7 +102,7 @@ func hashOf(s driver.StreamKey, name string) uint64 {
 	}{s, name})
 }
 
-// have reports whether all of some are among them.
+// have reports whether h contains all of others.
 func (h holds) have(some holds) bool {
 	for hash := range some {
 		if _, ok := h[hash]; !ok {
@@ -111,10 +112,10 @@ func (h holds) have(some holds) bool {
 	return true
 }
 
-// hold holds all watermarks that are not held, also by another Clear, and reports
-// whether there were any.
+// hold locks all watermarks that no Clear has locked, and reports whether there were
+// any.
 func (db *Db) hold(ctx context.Context) (held holds, began bool, err error) {
-	// A watermark that was removed and came again never has the hold it had.
+	// A watermark that was deleted and written again never has its previous lock.
 	name := rand.Text()
 	held = make(holds)
 	var mu sync.Mutex
@@ -123,7 +124,7 @@ func (db *Db) hold(ctx context.Context) (held holds, began bool, err error) {
 		if free {
 			err := db.patiently(ctx, db.Hold(s, name))
 			if errors.Is(err, driver.ErrConflict) {
-				by = "" // it is gone, or held: the next look tells
+				by = "" // it is deleted or locked: the next pass finds out
 			} else if err != nil {
 				return err
 			} else {
@@ -141,8 +142,8 @@ func (db *Db) hold(ctx context.Context) (held holds, began bool, err error) {
 	return held, began, err
 }
 
-// release removes the watermarks that are held as they were. Those that are not
-// have been removed by another Clear.
+// release deletes the watermarks that still have their lock. Another Clear has deleted
+// the others.
 func (db *Db) release(ctx context.Context, held holds) error {
 	return db.eachMark(ctx, func(ctx context.Context, s driver.StreamKey, by string) error {
 		if _, ok := held[hashOf(s, by)]; !ok {
@@ -156,8 +157,7 @@ func (db *Db) release(ctx context.Context, held holds) error {
 	})
 }
 
-// eachMark calls f for each watermark with the name of its hold, for several at the
-// same time.
+// eachMark calls f for each watermark with the name of its lock, concurrently.
 func (db *Db) eachMark(ctx context.Context, f func(ctx context.Context, s driver.StreamKey, by string) error) error {
 	return db.sweep(ctx, db.marks, watermarks.KeysAndHolds(), func(ctx context.Context, items []dynamo.Item) error {
 		return together(ctx, holders, items, func(ctx context.Context, item dynamo.Item) error {
@@ -170,7 +170,7 @@ func (db *Db) eachMark(ctx context.Context, f func(ctx context.Context, s driver
 	})
 }
 
-// patiently writes one item, again after a pause where the table is throttled.
+// patiently writes one item and retries after a pause while the table is throttled.
 func (db *Db) patiently(ctx context.Context, write types.TransactWriteItem) error {
 	for attempt := 1; ; attempt++ {
 		err := db.call.Write(ctx, []types.TransactWriteItem{write})
@@ -183,8 +183,8 @@ func (db *Db) patiently(ctx context.Context, write types.TransactWriteItem) erro
 	}
 }
 
-// sweep calls f for the items of a table, page by page, for several pages at the
-// same time. An item that comes or goes meanwhile is among them or not.
+// sweep calls f for the items of a table, for several pages concurrently. An item that is
+// written or deleted meanwhile may or may not be included.
 func (db *Db) sweep(ctx context.Context, table string, wanted *dynamo.Expression, f func(context.Context, []dynamo.Item) error) error {
 	parts := make([]int32, segments)
 	for i := range parts {
@@ -217,8 +217,7 @@ func (db *Db) scan(ctx context.Context, in *dynamodb.ScanInput, f func([]dynamo.
 	}
 }
 
-// together calls f for each of all, for so many at the same time as limit says. The
-// first error ends it.
+// together calls f for each of all, at most limit concurrently, up to the first error.
 func together[T any](ctx context.Context, limit int, all []T, f func(context.Context, T) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

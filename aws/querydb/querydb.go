@@ -11,16 +11,16 @@
 //   - Any other step is a transaction of two units for each KB of each row, and
 //     two for each watermark.
 //   - LoadRow and Watermark are one request; LoadRows and Watermarks one for 100.
-//   - Clear reads the table of rows once and that of watermarks three times, both
-//     more often beside streams that begin, and writes each watermark twice.
+//   - Clear reads the table of rows once and the table of watermarks three times, more
+//     often when streams begin meanwhile, and writes each watermark twice.
 //
-// A row that has ended is absent at once, by the clock of [Options]; DynamoDB
-// removes it some days later. Where rows hold their watermarks it does not: there
-// what ended, or was deleted, stays as an item without a row.
+// A row is absent as soon as it expires, by the clock of [Options]; DynamoDB deletes it
+// within days. With OwnRow an expired or deleted row remains as an item that has only
+// its watermarks.
 //
-// The SDK sends a write again when its answer was lost. The second attempt may meet
-// the first: Apply fails with [driver.ErrConflict] although it took effect. Whoever
-// applies steps reads the watermark again.
+// The SDK retries a write whose answer was lost. When the first attempt took effect, the
+// second fails: Apply returns [driver.ErrConflict] although the step was applied. The
+// caller reads the watermark again.
 package querydb
 
 import (
@@ -42,21 +42,21 @@ import (
 
 // The limits of a read model.
 const (
-	// MaxRowBytes is the most that a row may have. With many indexes it may be
-	// less: see [driver.ErrTooLarge] of Apply. Each index takes keys of 2,048 bytes
-	// and, together with the ids of the row, sort values of about 1,020.
+	// MaxRowBytes is the maximum size of a row. With many indexes it may be less: Apply
+	// then returns [driver.ErrTooLarge]. An index accepts keys of 2,048 bytes and sort
+	// values of about 1,020 bytes together with the ids of the row.
 	MaxRowBytes = rowtable.MaxRowBytes
-	// MaxStep is the most writes and advances of one step. Its rows together may
-	// have 4 MB.
+	// MaxStep is the maximum number of writes and advances of one step. Its rows may
+	// have 4 MB together.
 	MaxStep = dynamo.MaxActions
 )
 
-// Db is the store of one read model. It holds no state: any number of processes
+// Db is the store of one read model. It keeps no state in memory: any number of processes
 // may have it open.
 type Db struct {
 	*watermarks.Store
 	rows  rowtable.Table
-	marks string // the table of watermarks; empty when the rows have them
+	marks string // the table of watermarks; empty with OwnRow
 	call  dynamo.Caller
 	now   func() time.Time
 }
@@ -65,17 +65,17 @@ var _ driver.QueryDb = (*Db)(nil)
 
 // Options configure a [Db]; nil fields are the defaults.
 type Options struct {
-	// Now is the clock that ends rows and numbers revisions. Nil is time.Now.
+	// Now is the clock for expiry and revisions. Nil is time.Now.
 	Now func() time.Time
-	// Spent is told what each request consumed, by the name of its operation.
+	// Spent is called with the name of each operation and what its request consumed.
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
 // Open returns the store of a read model with its rows and watermarks in the
-// tables given; with spec.OwnRow there is none of watermarks. Nothing is asked of
-// the service: a missing table is [driver.ErrUnavailable] at the first call.
+// given tables; with spec.OwnRow there is no table of watermarks. It makes no request: a
+// missing table is [driver.ErrUnavailable] at the first call.
 //
-// A row is in the indexes of the spec with which it was last written.
+// A row is in the indexes of the spec that it was last written with.
 func Open(client *dynamodb.Client, rowTable, markTable string, spec driver.TableSpec, opts *Options) (*Db, error) {
 	if err := rows.CheckSpec(spec); err != nil {
 		return nil, fmt.Errorf("querydb %s: %w", rowTable, err)
@@ -103,7 +103,7 @@ func Open(client *dynamodb.Client, rowTable, markTable string, spec driver.Table
 	return db, nil
 }
 
-// wrap says what failed with which row or id.
+// wrap adds the operation and the row or id to an error.
 func (db *Db) wrap(err error, verb, id string) error {
 	if err == nil {
 		return nil
@@ -129,7 +129,7 @@ func (db *Db) load(ctx context.Context, id string) (found []driver.Row, err erro
 		return []driver.Row{row}, nil
 	}
 	if driver.CheckID("row", id) != nil {
-		return nil, ctx.Err() // nobody can have saved it
+		return nil, ctx.Err() // such a row cannot exist
 	}
 	err = db.query(ctx, id, nil, func(item dynamo.Item) error {
 		row, there, err := db.rows.Decode(item, db.now())
@@ -171,10 +171,10 @@ func (db *Db) query(ctx context.Context, id string, wanted *dynamo.Expression, f
 	}
 }
 
-// get returns one row, and whether it is there.
+// get returns one row, and whether it exists.
 func (db *Db) get(ctx context.Context, key driver.Key) (driver.Row, bool, error) {
 	if rows.CheckKey(db.rows.Spec, key) != nil {
-		return driver.Row{}, false, ctx.Err() // nobody can have saved it
+		return driver.Row{}, false, ctx.Err() // such a row cannot exist
 	}
 	item, err := db.call.Get(ctx, db.rows.Name, db.rows.Key(key), nil)
 	if err != nil || item == nil {
@@ -222,8 +222,8 @@ func (db *Db) loadRows(ctx context.Context, keys []driver.Key) (found []driver.R
 	return found, nil
 }
 
-// items returns the items' keys of keys that rows can have, each once, with the
-// keys in the same order.
+// items returns the item keys of those keys that a row can have, each once, and the keys
+// in the same order.
 func (db *Db) items(keys []driver.Key) (items []dynamo.Item, of []driver.Key) {
 	seen := make(map[driver.Key]bool, len(keys))
 	for _, key := range keys {

@@ -4,16 +4,15 @@
 // A query by id is a strongly consistent Query of the table, a query by index an
 // eventually consistent Query of that index, a scan an eventually consistent Scan
 // of the table. Conditions on the sub id or sort field bound what is read; filters
-// do not: a row's data is one text, kept byte for byte, which DynamoDB cannot look
-// into, and its own filters would cost the same read units. So filters, orders and
-// cursors are those of package rows, and their results the same as on every other
-// provider.
+// do not: a row's data is one text, kept byte for byte, which DynamoDB cannot
+// filter by, and DynamoDB's filters would not save read units. Package rows evaluates
+// filters, orders and cursors, so results are the same as with every other provider.
 //
-// A page reads as many rows as it has, and one more. With filters, or rows that
-// have ended, requests read twice as many each time, up to 1 MB, until the page is
-// full. A scan with an order reads the whole table for every page, which costs a
-// read unit for each 8 KB of it: it is for tables of some thousand rows. What is left
-// of deleted rows that held their watermarks is read, too, and never returned.
+// A page reads its rows and one more. With filters or expired rows, each request reads
+// twice as many rows as the one before, up to 1 MB, until the page is full. A scan with an
+// order reads the whole table for every page, which costs a read unit for each 8 KB: it is
+// meant for tables of some thousand rows. Items that have only watermarks are read as well
+// and never returned.
 package queryengine
 
 import (
@@ -33,8 +32,8 @@ import (
 	"github.com/reventless-go/reventless/internal/rows"
 )
 
-// mostItems is the most items that a request is limited to; beyond it its 1 MB is
-// the limit.
+// mostItems is the largest limit of a request. Larger pages are limited by DynamoDB's
+// 1 MB.
 const mostItems = 1 << 14
 
 // Table is a read model with the table of its rows.
@@ -44,8 +43,8 @@ type Table struct {
 	Name string
 }
 
-// Engine queries the read models that it was opened with. It holds no state: any
-// number of processes may have it open.
+// Engine queries the read models that it was opened with. It keeps no state in memory:
+// any number of processes may have it open.
 type Engine struct {
 	client *dynamodb.Client
 	tables map[string]rowtable.Table // by logical name
@@ -57,14 +56,13 @@ var _ driver.QueryEngine = (*Engine)(nil)
 
 // Options configure an [Engine]; nil fields are the defaults.
 type Options struct {
-	// Now is the clock that ends rows. Nil is time.Now.
+	// Now is the clock for expiry. Nil is time.Now.
 	Now func() time.Time
-	// Spent is told what each request consumed, by the name of its operation.
+	// Spent is called with the name of each operation and what its request consumed.
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
-// Open returns an engine for read models. Nothing is asked of the service: a
-// missing table is [driver.ErrUnavailable] at the first call.
+// Open returns an engine for read models. It makes no request: a missing table is [driver.ErrUnavailable] at the first call.
 func Open(client *dynamodb.Client, tables []Table, opts *Options) (*Engine, error) {
 	e := &Engine{client: client, tables: make(map[string]rowtable.Table, len(tables)), spent: func(string, *types.ConsumedCapacity) {}}
 	if opts != nil {
@@ -129,11 +127,11 @@ type reading struct {
 	plan    rows.Plan
 	filters []driver.Filter
 	sort    *driver.Filter
-	// follows is true where rows come in the order of their positions.
+	// follows is true when rows are returned in the order of their positions.
 	follows bool
 }
 
-// answer is what a request gives.
+// answer is the result of a request.
 type answer struct {
 	items []dynamo.Item
 	last  dynamo.Item
@@ -160,7 +158,7 @@ func (r *reading) query(ctx context.Context) (driver.Page, error) {
 		value, between = rowtable.KeyOf(r.plan.Value), rowtable.SortRange(r.sort)
 	}
 	if value == "" || between.Empty {
-		return driver.Page{}, ctx.Err() // no row can have it
+		return driver.Page{}, ctx.Err() // no row can have this value
 	}
 	var e dynamo.Expression
 	condition := e.Name(key) + " = " + e.Value(dynamo.Text(value))
@@ -171,7 +169,7 @@ func (r *reading) query(ctx context.Context) (driver.Page, error) {
 			condition += " >= " + e.Value(from)
 		case between.From == "":
 			condition += " < " + e.Value(to)
-		default: // with the end, which is no row's, or one that the condition does not hold for
+		default: // the end of the range, which no row has or for which the condition does not hold
 			condition += " BETWEEN " + e.Value(from) + " AND " + e.Value(to)
 		}
 	}
@@ -194,8 +192,8 @@ func (r *reading) query(ctx context.Context) (driver.Page, error) {
 	})
 }
 
-// start returns the key of a position, which DynamoDB continues behind whether or
-// not there is an item. One that it would refuse is from nobody's cursor.
+// start returns the key of a position. DynamoDB continues after it whether or not the
+// item exists. A key that DynamoDB would refuse cannot come from a cursor of ours.
 func (r *reading) start(at rows.Position) (dynamo.Item, error) {
 	bad := func(what string) (dynamo.Item, error) {
 		return nil, fmt.Errorf("a cursor %s: %w", what, driver.ErrInvalid)
@@ -243,8 +241,8 @@ func (r *reading) scan(ctx context.Context, ordered bool) (driver.Page, error) {
 	return r.page(ctx, start, request)
 }
 
-// page returns the first rows behind start that match. It looks one row further
-// to know whether there is another page.
+// page returns the first matching rows after start. It reads one more row to know
+// whether there is another page.
 func (r *reading) page(ctx context.Context, start dynamo.Item, ask request) (page driver.Page, err error) {
 	now := r.e.now()
 	for n := min(r.plan.Limit, mostItems) + 1; ; n *= 2 {
@@ -343,15 +341,15 @@ func (r *reading) match(item dynamo.Item, now time.Time) (row driver.Row, at row
 	return row, at, rows.MatchSort(r.sort, sort) && (!r.follows || r.plan.Follows(at)), nil
 }
 
-// filter returns the fields of a row, if they are needed, and whether it passes
-// the filters.
+// filter returns the fields of a row, if they are needed, and whether it matches the
+// filters.
 func (r *reading) filter(row driver.Row) (map[string]json.RawMessage, bool, error) {
 	if len(r.filters) == 0 && r.plan.Index == nil {
 		return nil, true, nil
 	}
 	fields, err := rows.Fields(row.Data)
 	if err != nil {
-		return nil, false, fmt.Errorf("the item %.100q is no row: its attribute %q: %w", row.Key, rowtable.Data, err)
+		return nil, false, fmt.Errorf("item %.100q is not a row: attribute %q: %w", row.Key, rowtable.Data, err)
 	}
 	ok, err := rows.Match(fields, r.filters)
 	return fields, ok, err

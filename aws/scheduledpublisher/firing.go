@@ -13,27 +13,27 @@ import (
 )
 
 const (
-	// looks is how often a schedule is looked for before its message is dropped, and
-	// lookAgain how long the message waits in between. That is longer than a function
-	// waits: it hands the message back. The service does not promise that what it has
-	// stored is to be seen at once, and a firing that is near is sent as soon as its
-	// schedule is stored.
+	// looks is how often a schedule is looked up before its message is dropped, and
+	// lookAgain is the delay in between. A function cannot wait that long: it returns the
+	// message to the queue. EventBridge Scheduler does not guarantee that a stored schedule
+	// is visible at once, and the message of a firing that is due soon is sent as soon as
+	// its schedule is stored.
 	looks     = 3
 	lookAgain = 5 * time.Second
-	// remembered is how many schedules it is known of when they were settled.
+	// remembered is the number of schedules whose last settlement is remembered.
 	remembered = 10_000
 )
 
 // Message is a message of the queue.
 type Message struct {
-	// Firing is what it is of, if it counts.
+	// Firing is the firing of the message, if it counts.
 	Firing driver.Firing
 
 	input input
 	once  bool
 }
 
-// Decode returns the message with a body; what is none is a [driver.ErrInvalid].
+// Decode returns the message with a body. Another body is a [driver.ErrInvalid].
 func Decode(body string) (Message, error) {
 	in, err := decode(body)
 	if err != nil {
@@ -44,9 +44,9 @@ func Decode(body string) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("%w: %w", driver.ErrInvalid, err)
 	}
-	if m.Firing.Due, m.once = rate.Time(); !m.once { // of one time the service has a rounded one
+	if m.Firing.Due, m.once = rate.Time(); !m.once { // the service has the rounded time of a one-time schedule
 		if m.Firing.Due, err = time.Parse(time.RFC3339, in.Due); err != nil {
-			return Message{}, fmt.Errorf("its time: %w: %w", driver.ErrInvalid, err)
+			return Message{}, fmt.Errorf("due time: %w: %w", driver.ErrInvalid, err)
 		}
 	}
 	m.Firing.Due = m.Firing.Due.UTC()
@@ -54,8 +54,8 @@ func Decode(body string) (Message, error) {
 }
 
 // Counts reports whether a message is a firing to be handled. One that is not is
-// settled as s says: it is dropped, or looked at again when the schedule may not be
-// seen yet. attempt is which delivery of the message this is, from 1.
+// settled as s says: it is dropped, or retried when its schedule may not be visible yet.
+// attempt is the number of the delivery, from 1.
 func (s *Scheduler) Counts(ctx context.Context, m Message, attempt int) (counts bool, end driver.Settlement, err error) {
 	now, found, err := s.get(ctx, aws.String(naming.ScheduleName(m.Firing.Name)))
 	if err != nil {
@@ -65,14 +65,14 @@ func (s *Scheduler) Counts(ctx context.Context, m Message, attempt int) (counts 
 	switch {
 	case settled && !m.Firing.Due.After(last), !m.once && attempt == 1 && s.passed(m):
 		return false, end, nil
-	case !found || now.Generation != m.input.Generation: // it was deleted or replaced, or is not to be seen yet
+	case !found || now.Generation != m.input.Generation: // it was deleted or replaced, or is not visible yet
 		return false, driver.Settlement{Retry: attempt < looks, After: lookAgain}, nil
 	}
 	return true, end, nil
 }
 
-// passed reports whether two more times have come since: the service has sent
-// messages for them.
+// passed reports whether two later firings are due: the service has sent messages for
+// them.
 func (s *Scheduler) passed(m Message) bool {
 	rate, err := schedule.Parse(m.input.Expression, m.input.Zone)
 	if err != nil {
@@ -99,8 +99,8 @@ func (s *Scheduler) lastSettled(generation string) (time.Time, bool) {
 	return t, ok
 }
 
-// Done says that a firing was handled: firings of its schedule whose time has come do
-// not count any more, and a one-time schedule is deleted unless it was replaced.
+// Done settles a handled firing: other firings of its schedule that are due now no longer
+// count, and a one-time schedule is deleted unless it was replaced.
 func (s *Scheduler) Done(ctx context.Context, m Message) error {
 	if m.once {
 		now, found, err := s.get(ctx, aws.String(naming.ScheduleName(m.Firing.Name)))

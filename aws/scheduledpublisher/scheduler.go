@@ -65,19 +65,18 @@ import (
 	"github.com/reventless-go/reventless/schedule"
 )
 
-// MaxInputBytes is the most that a schedule may have as an input, with its name and
-// what else is in it. It is a quarter of a message of SQS; the API does not say what
-// the service takes.
+// MaxInputBytes is the maximum size of the input of a schedule, including its name and the
+// other fields. It is a quarter of an SQS message; the API does not document a limit.
 const MaxInputBytes = 256 << 10
 
-// near is how far off a time may be that is not left to the service: a message of the
+// near is how soon a time must be for Create to send the message itself: a message of the
 // queue can be delayed by 15 minutes.
 const near = 2 * time.Minute
 
-// maxTries bounds how often Create starts anew that met another one.
+// maxTries bounds how often Create is retried after a conflict with another Create.
 const maxTries = 20
 
-// The context attributes that the service puts into an input.
+// The context attributes that the service replaces in an input.
 const attributes = `{"due":"<aws.scheduler.scheduled-time>","execution":"<aws.scheduler.execution-id>",`
 
 // Scheduler is the schedules of one application.
@@ -89,13 +88,13 @@ type Scheduler struct {
 	now    func() time.Time
 
 	mu      sync.Mutex
-	settled map[string]time.Time // when, by generation
+	settled map[string]time.Time // the time of the settlement, by generation
 	older   map[string]time.Time
 }
 
 var _ driver.Scheduler = (*Scheduler)(nil)
 
-// Target is where schedules are, and what they fire at.
+// Target is the group of the schedules and the queue that receives their firings.
 type Target struct {
 	// Group is the schedule group.
 	Group string
@@ -103,15 +102,15 @@ type Target struct {
 	Queue, QueueARN string
 	// RoleARN is the role in which the service sends to the queue.
 	RoleARN string
-	// DeadLettersARN is the standard queue that gets what the service could not send
-	// to the queue in 24 hours; empty is none, and it is lost.
+	// DeadLettersARN is the standard queue for messages that the service could not send
+	// to the queue within 24 hours; when it is empty, such messages are lost.
 	// https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html
 	DeadLettersARN string
 }
 
 // Open returns the schedules of a group. It makes no request: a missing group is
-// [driver.ErrUnavailable] at the first call. now is the clock that tells times that
-// have passed; nil is time.Now.
+// [driver.ErrUnavailable] at the first call. now is the clock that decides
+// whether a time has passed; nil is time.Now.
 func Open(schedules *scheduler.Client, queues *sqs.Client, target Target, now func() time.Time) *Scheduler {
 	s := &Scheduler{
 		client: schedules, group: target.Group, target: types.Target{Arn: &target.QueueARN, RoleArn: &target.RoleARN},
@@ -135,7 +134,7 @@ type input struct {
 	Expression string `json:"expression"`
 	Zone       string `json:"zone,omitempty"`
 	Payload    string `json:"payload,omitempty"` // the JSON as a text, byte for byte
-	Binary     []byte `json:"binary,omitempty"`  // in its place, where that is no UTF-8
+	Binary     []byte `json:"binary,omitempty"`  // instead of Payload when the payload is not UTF-8
 }
 
 func newInput(s driver.Schedule) input {
@@ -153,12 +152,12 @@ func (in input) payload() json.RawMessage {
 	return json.RawMessage(in.Payload)
 }
 
-// encode returns the text for the service. Whatever looks like a context attribute
-// in a name or payload is none to it: JSON has other texts for its brackets.
+// encode returns the input for the service. A name or payload cannot contain a context
+// attribute, because JSON escapes its angle brackets.
 func (in input) encode() (string, error) {
 	text, err := json.Marshal(in)
 	if err != nil {
-		return "", fmt.Errorf("its input: %w: %w", driver.ErrInvalid, err)
+		return "", fmt.Errorf("input: %w: %w", driver.ErrInvalid, err)
 	}
 	if in.Due == "" {
 		text = append([]byte(attributes), text[1:]...)
@@ -175,7 +174,7 @@ func decode(text string) (input, error) {
 		return in, fmt.Errorf("%w: %w", driver.ErrInvalid, err)
 	}
 	if in.Name == "" || in.Generation == "" {
-		return in, fmt.Errorf("it has no name or generation: %w", driver.ErrInvalid)
+		return in, fmt.Errorf("the name or the generation is missing: %w", driver.ErrInvalid)
 	}
 	return in, nil
 }
@@ -193,7 +192,7 @@ func (s *Scheduler) create(ctx context.Context, sched driver.Schedule) error {
 		return err
 	}
 	if len(sched.Payload) > 0 && !json.Valid(sched.Payload) {
-		return fmt.Errorf("its payload is not JSON: %w", driver.ErrInvalid)
+		return fmt.Errorf("the payload is not JSON: %w", driver.ErrInvalid)
 	}
 	rate, err := schedule.Parse(sched.Expression, sched.Zone)
 	if err != nil {
@@ -226,7 +225,7 @@ func (s *Scheduler) create(ctx context.Context, sched driver.Schedule) error {
 		create.ScheduleExpression = aws.String(at(due))
 	}
 	if soon {
-		// What the service says to times that have passed is not documented.
+		// How the service handles times that have passed is not documented.
 		create.State, create.ScheduleExpression = types.ScheduleStateDisabled, aws.String(at(now.Add(24*time.Hour)))
 	}
 	if err := s.store(ctx, create); err != nil || !soon {
@@ -252,7 +251,7 @@ func at(t time.Time) string {
 	return whole.Format("at(2006-01-02T15:04:05)")
 }
 
-// store creates a schedule, or replaces the one that is there.
+// store creates a schedule, or replaces the existing one.
 func (s *Scheduler) store(ctx context.Context, in *scheduler.CreateScheduleInput) error {
 	var conflict *types.ConflictException
 	var missing *types.ResourceNotFoundException
@@ -268,7 +267,7 @@ func (s *Scheduler) store(ctx context.Context, in *scheduler.CreateScheduleInput
 		if !errors.As(err, &conflict) && !errors.As(err, &missing) {
 			return classify(err)
 		}
-		// It was deleted since, or another one replaces it.
+		// It was deleted meanwhile, or another Create replaces it.
 		if n == maxTries {
 			return fmt.Errorf("%w: %w", driver.ErrThrottled, err)
 		}
@@ -281,7 +280,7 @@ func (s *Scheduler) store(ctx context.Context, in *scheduler.CreateScheduleInput
 // Delete implements [driver.Scheduler].
 func (s *Scheduler) Delete(ctx context.Context, name string) error {
 	if driver.CheckID("schedule", name) != nil {
-		return nil // Create takes none of that name
+		return nil // Create refuses that name
 	}
 	if err := s.remove(ctx, name); err != nil {
 		return fmt.Errorf("scheduler %s: delete %.100q: %w", s.group, name, err)
@@ -298,11 +297,11 @@ func (s *Scheduler) remove(ctx context.Context, name string) error {
 	return classify(err)
 }
 
-// errDeclared says that a schedule is the deployment's, which are in the same group.
-var errDeclared = errors.New("is the deployment's")
+// errDeclared is the error for a schedule of the deployment, which uses the same group.
+var errDeclared = errors.New("belongs to the deployment")
 
-// List implements [driver.Scheduler]. Schedules that the deployment made are not in
-// it.
+// List implements [driver.Scheduler]. It omits the schedules of the
+// deployment.
 func (s *Scheduler) List(ctx context.Context) ([]driver.Schedule, error) {
 	list, err := s.list(ctx)
 	if err != nil {
@@ -338,7 +337,7 @@ func (s *Scheduler) list(ctx context.Context) ([]driver.Schedule, error) {
 	return list, nil
 }
 
-// get returns what a schedule is as it is now.
+// get returns the current state of a schedule.
 func (s *Scheduler) get(ctx context.Context, physical *string) (in input, found bool, err error) {
 	out, err := s.client.GetSchedule(ctx, &scheduler.GetScheduleInput{Name: physical, GroupName: &s.group})
 	var missing *types.ResourceNotFoundException
@@ -358,7 +357,7 @@ func (s *Scheduler) get(ctx context.Context, physical *string) (in input, found 
 		if json.Unmarshal([]byte(text), &declared) == nil && declared.Schedule != "" {
 			return in, false, fmt.Errorf("%.100q %w", declared.Schedule, errDeclared)
 		}
-		return in, false, fmt.Errorf("the schedule is not one of ours: %w", err)
+		return in, false, fmt.Errorf("the schedule was not created by this driver: %w", err)
 	}
 	return in, true, nil
 }
@@ -370,8 +369,8 @@ var (
 	unavailable = []string{"InternalServerException", "InternalFailure", "ServiceUnavailable", "ResourceNotFoundException"}
 )
 
-// classify wraps an error of the service with its class. What is not found where it
-// is not looked for is the group.
+// classify wraps an error of the service with its class. Callers handle missing schedules
+// before; any other missing resource is the group.
 func classify(err error) error { return failure.Classify(err, classOf) }
 
 func classOf(err error) error {

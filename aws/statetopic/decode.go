@@ -13,14 +13,13 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// DecodeStream returns the change of a row that a change in the stream of a rows
-// table tells of. ok is false when there is none: the row stayed as it was, or
-// expired. Whether it had expired is judged at the time of the write. A record of a
-// foreign shape is a [driver.ErrInvalid].
+// DecodeStream returns the change of a row from a record in the stream of a table of rows.
+// ok is false when the row did not change or when it expired. Whether it had expired is
+// decided at the time of the write. A record of another form is a [driver.ErrInvalid].
 func DecodeStream(c streams.Change, spec driver.TableSpec) (change driver.StateChange, ok bool, err error) {
 	none := func(err error) (driver.StateChange, bool, error) {
 		if err != nil {
-			err = fmt.Errorf("statetopic %s: the stream's record %.40q: %w", spec.Name, c.Sequence, err)
+			err = fmt.Errorf("statetopic %s: stream record %.40q: %w", spec.Name, c.Sequence, err)
 		}
 		return driver.StateChange{}, false, err
 	}
@@ -30,10 +29,10 @@ func DecodeStream(c streams.Change, spec driver.TableSpec) (change driver.StateC
 	switch c.Kind {
 	case streams.Insert, streams.Modify, streams.Remove:
 	default:
-		return none(fmt.Errorf("a change of the kind %.20q: %w", c.Kind, driver.ErrInvalid))
+		return none(fmt.Errorf("unknown kind of change %.20q: %w", c.Kind, driver.ErrInvalid))
 	}
 	if c.Old == nil && c.Kind != streams.Insert || c.New == nil && c.Kind != streams.Remove {
-		return none(fmt.Errorf("it lacks an image: %w", driver.ErrInvalid))
+		return none(fmt.Errorf("an image is missing: %w", driver.ErrInvalid))
 	}
 	if c.Expired {
 		return none(nil)
@@ -57,7 +56,7 @@ func DecodeStream(c streams.Change, spec driver.TableSpec) (change driver.StateC
 	case !is:
 		kind, told = driver.Removed, before
 	case before.Revision == after.Revision && string(before.Data) == string(after.Data):
-		return none(nil) // only the watermarks or the indexes are others
+		return none(nil) // only watermarks or indexes changed
 	default:
 		kind = driver.Updated
 	}
@@ -66,7 +65,7 @@ func DecodeStream(c streams.Change, spec driver.TableSpec) (change driver.StateC
 	}, true, nil
 }
 
-// row returns the row of an image, and whether it is one.
+// row returns the row of an image, and whether the image has one.
 func row(table rowtable.Table, image dynamo.Item, at time.Time) (driver.Row, bool, error) {
 	if _, ok := image[rowtable.Data]; !ok {
 		return driver.Row{}, false, nil

@@ -1,11 +1,11 @@
 // Package task is the bucket of a task on S3, and decodes the notifications of its
 // objects' events.
 //
-// Objects have the keys that they are known by. The deployment has the bucket
+// Objects are stored under their own keys. The deployment has the bucket
 // notify a standard SQS queue of s3:ObjectCreated:*, s3:ObjectRemoved:* and
-// s3:LifecycleExpiration:*; S3 takes no FIFO queue for that. A role that may not
-// list the bucket is refused (403) where it should get that there is no such
-// object: the driver needs s3:ListBucket, also for Get.
+// s3:LifecycleExpiration:*; S3 does not support FIFO queues for notifications. S3 answers a
+// role that must not list the bucket with 403 instead of 404 for a missing object: the
+// driver needs s3:ListBucket for Get as well.
 //
 // Get and Delete are one request, List one for each 1,000 keys that it passes, Put
 // one for up to 8 MiB; what is larger is uploaded in parts of 8 MiB and more,
@@ -37,16 +37,16 @@ import (
 )
 
 const (
-	// partBytes is what one request uploads. An upload has 10,000 parts at most,
-	// so every thousand of them the parts become larger.
+	// partBytes is the size of a part. An upload has at most 10,000 parts, so parts
+	// become larger after every thousand.
 	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 	partBytes = 8 << 20
 	moreAfter = 1000
 
-	// maxPage is the most keys that one request lists.
+	// maxPage is the maximum number of keys that one request lists.
 	maxPage = 1000
 
-	// abortTime is how long the removal of a failed upload may take.
+	// abortTime is the timeout for aborting a failed upload.
 	abortTime = 10 * time.Second
 )
 
@@ -74,7 +74,7 @@ func (b *Bucket) put(ctx context.Context, key string, body io.Reader) error {
 	if err := objectkey.Check(key); err != nil {
 		return err
 	}
-	// The body's own errors are not those of the service: they get no class.
+	// Errors of the body are not errors of the service: they have no class.
 	var part bytes.Buffer
 	if _, err := part.ReadFrom(io.LimitReader(body, partBytes)); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (b *Bucket) put(ctx context.Context, key string, body io.Reader) error {
 	return classify(err)
 }
 
-// upload stores an object in parts; it comes to be with the last request.
+// upload stores an object in parts; the last request creates it.
 func (b *Bucket) upload(ctx context.Context, key string, part *bytes.Buffer, body io.Reader) (err error) {
 	upload, err := b.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &b.name, Key: &key})
 	if err != nil {
@@ -96,17 +96,17 @@ func (b *Bucket) upload(ctx context.Context, key string, part *bytes.Buffer, bod
 		if err == nil {
 			return
 		}
-		// Parts that nobody completes cost storage; a rule of the bucket should
-		// remove what this cannot.
+		// Parts of incomplete uploads cost storage; a rule of the bucket should delete
+		// parts that this request cannot.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 		defer cancel()
 		if _, abortErr := b.s3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.name, Key: &key, UploadId: upload.UploadId}); abortErr != nil {
-			err = fmt.Errorf("%w (and its parts are still there: %w)", err, abortErr)
+			err = fmt.Errorf("%w (and its parts are not deleted: %w)", err, abortErr)
 		}
 	}()
 	var parts []types.CompletedPart
 	for part.Len() > 0 {
-		n := int32(len(parts)) + 1 //nolint:gosec // the service takes 10,000
+		n := int32(len(parts)) + 1 //nolint:gosec // at most 10,000
 		out, err := b.s3.UploadPart(ctx, &s3.UploadPartInput{
 			Bucket: &b.name, Key: &key, UploadId: upload.UploadId, PartNumber: &n, Body: bytes.NewReader(part.Bytes()),
 		})
@@ -164,8 +164,8 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// List implements [driver.Bucket]. Objects that others stored under keys which are
-// none of a [driver.Bucket], such as the folders of the console, are left out.
+// List implements [driver.Bucket]. It omits objects with keys that a [driver.Bucket]
+// refuses, such as the folders of the console.
 func (b *Bucket) List(ctx context.Context, prefix, after string, limit int) ([]driver.Object, error) {
 	list, err := b.list(ctx, prefix, after, limit)
 	if err != nil {
@@ -180,10 +180,10 @@ func (b *Bucket) list(ctx context.Context, prefix, after string, limit int) ([]d
 	}
 	in := &s3.ListObjectsV2Input{
 		Bucket: &b.name, MaxKeys: aws.Int32(int32(min(limit, maxPage))), //nolint:gosec // it is small
-		// Not every character of a key can stand in XML as it is.
+		// XML cannot represent every character of a key.
 		EncodingType: types.EncodingTypeUrl,
 	}
-	// What the service is not asked is compared here.
+	// The request cannot express every prefix and start: compare here as well.
 	if p := sendable(prefix); p != "" {
 		in.Prefix = &p
 	}
@@ -199,7 +199,7 @@ func (b *Bucket) list(ctx context.Context, prefix, after string, limit int) ([]d
 		for _, o := range out.Contents {
 			key, err := url.QueryUnescape(aws.ToString(o.Key))
 			if err != nil {
-				return nil, fmt.Errorf("the key %.100q of the answer: %w: %w", aws.ToString(o.Key), driver.ErrInvalid, err)
+				return nil, fmt.Errorf("key %.100q in the answer: %w: %w", aws.ToString(o.Key), driver.ErrInvalid, err)
 			}
 			if key <= after || !strings.HasPrefix(key, prefix) || objectkey.Check(key) != nil {
 				continue
@@ -216,8 +216,8 @@ func (b *Bucket) list(ctx context.Context, prefix, after string, limit int) ([]d
 	}
 }
 
-// sendable returns the start of s that can be part of a request: UTF-8, and no
-// more than a key has.
+// sendable returns the longest start of s that a request can contain: UTF-8, and at most
+// the length of a key.
 func sendable(s string) string {
 	for i, r := range s {
 		size := utf8.RuneLen(r)
@@ -257,7 +257,7 @@ func classOf(err error) error {
 		return nil
 	}
 	var response *awshttp.ResponseError
-	if errors.As(err, &response) && response.HTTPStatusCode() == 404 { // it names the key, which XML cannot always have
+	if errors.As(err, &response) && response.HTTPStatusCode() == 404 { // its body contains the key, which XML cannot always represent
 		return driver.ErrNotFound
 	}
 	return nil

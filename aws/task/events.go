@@ -6,34 +6,33 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// remembered is how many keys the last event is known of, at least.
+// remembered is the number of keys whose last event is remembered, at least.
 const remembered = 10_000
 
-// Events orders the events of a bucket's objects. The queue that S3 notifies is a
-// standard one: events come in any order, and more than once. Events drops those
-// that are superseded by a later event of their key.
+// Events orders the events of a bucket's objects. S3 notifies a standard
+// queue: events are delivered in any order, and more than once. Events drops those that a
+// later event of their key supersedes.
 //
-// It knows the last event of 10,000 keys that one process has handled. Another
-// process may handle an older event after it: the object is what it is when it is
-// read.
+// It remembers the last event of 10,000 keys that this process has handled. Another
+// process may handle an older event later: a task always reads the current object.
 type Events struct {
 	mu    sync.Mutex
 	last  map[string]handled // by key
 	older map[string]handled
 }
 
-// handled is the last event of a key that was handed to a task.
+// handled is the last event of a key that a task received.
 type handled struct {
 	version string
 	done    bool
 }
 
-// NewEvents returns an empty memory.
+// NewEvents returns Events that remember nothing.
 func NewEvents() *Events { return &Events{last: map[string]handled{}} }
 
-// Newest returns the deliveries to hand to the task, at most one of each key, and
-// settles the others: they are superseded by a later event of their key that was
-// handed to the task before or is among them, or they are such an event again.
+// Newest returns the deliveries for the task, at most one of each key, and settles the
+// others: a later event of their key supersedes them, among these deliveries or before, or
+// they repeat an event that is handled.
 func (e *Events) Newest(deliveries []driver.Delivery[driver.ObjectEvent]) (newest []driver.Delivery[driver.ObjectEvent], settled []driver.Settlement) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -57,7 +56,7 @@ func (e *Events) Newest(deliveries []driver.Delivery[driver.ObjectEvent]) (newes
 	return newest, settled
 }
 
-// Done says how deliveries ended that were handed to the task.
+// Done records how the task settled its deliveries.
 func (e *Events) Done(deliveries []driver.Delivery[driver.ObjectEvent], settlements []driver.Settlement) {
 	done := map[string]bool{}
 	for _, s := range settlements {
@@ -72,8 +71,8 @@ func (e *Events) Done(deliveries []driver.Delivery[driver.ObjectEvent], settleme
 	}
 }
 
-// superseded reports whether a later event of the key was handed to the task, or
-// this one was and is done.
+// superseded reports whether the task has received a later event of the key, or has
+// handled this one.
 func (e *Events) superseded(event driver.ObjectEvent) bool {
 	h, ok := e.last[event.Key]
 	if !ok {

@@ -14,8 +14,8 @@ import (
 // testEvent is what S3 sends when notifications are set up.
 const testEvent = "s3:TestEvent"
 
-// notification is the body of a message of S3, and what S3 hands to a Lambda
-// function that it calls itself.
+// notification is the body of a message from S3, and the event of a Lambda function that
+// S3 invokes.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 type notification struct {
 	Event   string
@@ -34,9 +34,9 @@ type notification struct {
 }
 
 // Decode returns the events of a notification: the body of an SQS message, or the
-// event of a Lambda function that S3 calls. S3's test event and folders (keys that
-// end with a slash) are no events. With an error, which is a [driver.ErrInvalid],
-// come the events of those records that have one.
+// event of a Lambda function that S3 invokes. It skips S3's test event and folders (keys
+// that end with a slash). When some records are invalid, it returns the events of the
+// others with an error, a [driver.ErrInvalid].
 func Decode(body []byte) ([]driver.ObjectEvent, error) {
 	var n notification
 	if err := json.Unmarshal(body, &n); err != nil {
@@ -46,7 +46,7 @@ func Decode(body []byte) ([]driver.ObjectEvent, error) {
 		return nil, nil
 	}
 	if len(n.Records) == 0 {
-		return nil, fmt.Errorf("notification: it has no records: %w", driver.ErrInvalid)
+		return nil, fmt.Errorf("notification: no records: %w", driver.ErrInvalid)
 	}
 	var events []driver.ObjectEvent
 	var errs []error
@@ -67,7 +67,7 @@ func Decode(body []byte) ([]driver.ObjectEvent, error) {
 			fail(i, "its event is %.100q: %w", r.EventName, driver.ErrInvalid)
 			continue
 		}
-		// The key is encoded as that of a form: a space is a plus.
+		// The key is encoded like a form: a space is a plus.
 		key, err := url.QueryUnescape(r.S3.Object.Key)
 		if err != nil {
 			fail(i, "its key %.100q: %w: %w", r.S3.Object.Key, driver.ErrInvalid, err)
@@ -80,7 +80,7 @@ func Decode(body []byte) ([]driver.ObjectEvent, error) {
 			fail(i, "%w", err)
 			continue
 		}
-		if !isHex(e.Version) { // every event of these kinds has it, says the documentation
+		if !isHex(e.Version) { // documented for every event of these kinds
 			e.Version = strings.Trim(r.EventTime+"/"+r.ResponseElements["x-amz-request-id"], "/")
 		}
 		if e.Version == "" {
@@ -92,14 +92,14 @@ func Decode(body []byte) ([]driver.ObjectEvent, error) {
 	return events, errors.Join(errs...)
 }
 
-// CompareVersions compares the versions of two events of one key: below 0 when a
-// is of the earlier change. Versions of different keys say nothing of each other.
-// Versions that are no sequencers of S3 are equal to all others.
+// CompareVersions compares the versions of two events of one key; the result is below 0
+// when a is the earlier change. Versions of different keys cannot be compared. A version
+// that is not a sequencer of S3 is equal to all others.
 func CompareVersions(a, b string) int {
 	if !isHex(a) || !isHex(b) {
 		return 0
 	}
-	// They are numbers of which the shorter lacks digits at its end.
+	// Sequencers are hexadecimal numbers; zeros extend the shorter one at its end.
 	n := max(len(a), len(b))
 	pad := func(s string) string { return strings.ToUpper(s) + strings.Repeat("0", n-len(s)) }
 	return strings.Compare(pad(a), pad(b))

@@ -6,8 +6,8 @@
 // and the attributes seq (N) and blocked (BOOL). A row has the attributes w:LOG and
 // b:LOG for each log. A watermark of 0 and one that is not blocked have no attribute.
 //
-// [QueryDb.Clear] stops streams in a table of watermarks: such a stream has the
-// attribute hold (S). It is blocked until its watermark is removed.
+// [QueryDb.Clear] locks streams in a table of watermarks: such a stream has the attribute
+// hold (S). It is blocked until its watermark is deleted.
 //
 // Moving one watermark is a conditional update of one write unit; moving several at
 // once is a transaction of two units for each.
@@ -30,7 +30,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// MaxAdvances is the most streams that one Advance may move: more are a
+// MaxAdvances is the maximum number of streams of one Advance: more are a
 // [driver.ErrTooLarge].
 const MaxAdvances = dynamo.MaxActions
 
@@ -43,7 +43,7 @@ const (
 	hold    = "hold"
 )
 
-// Store has the watermarks of one consumer. It keeps no state in memory: any number
+// Store keeps the watermarks of one consumer. It keeps no state in memory: any number
 // of processes may have it open.
 type Store struct {
 	call  dynamo.Caller
@@ -56,7 +56,7 @@ var _ driver.Watermarks = (*Store)(nil)
 
 // Options configure a [Store]; nil fields are the defaults.
 type Options struct {
-	// Spent is called with what each request consumed and the name of its operation.
+	// Spent is called with the name of each operation and what its request consumed.
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
@@ -80,7 +80,7 @@ func InRows(call dynamo.Caller, table, what string) *Store {
 	return &Store{call: call, table: table, what: what, own: true}
 }
 
-// place is where the watermark of a stream is.
+// place is the item and the attributes of the watermark of a stream.
 type place struct {
 	key          dynamo.Item
 	seq, blocked string
@@ -93,7 +93,7 @@ func (w *Store) place(s driver.StreamKey) place {
 	return place{dynamo.Item{Stream: dynamo.Text(s.Stream), Log: dynamo.Text(s.Log)}, seq, blocked}
 }
 
-// check reports whether there can be such a stream.
+// check returns an error when no stream can have this key.
 func check(s driver.StreamKey) error {
 	if err := driver.CheckID("log", s.Log); err != nil {
 		return err
@@ -101,7 +101,7 @@ func check(s driver.StreamKey) error {
 	return driver.CheckID("stream", s.Stream)
 }
 
-// Check reports whether advances can be of one step.
+// Check returns an error when advances cannot be part of one step.
 func Check(advances []driver.Advance) error {
 	seen := make(map[driver.StreamKey]bool, len(advances))
 	for _, a := range advances {
@@ -125,13 +125,13 @@ func (w *Store) Move(e *dynamo.Expression, a driver.Advance) {
 	e.Where(at(e, p, a.From))
 	e.Where(e.Absent(p.blocked))
 	if a.To == a.From {
-		e.Remove(p.blocked) // a transaction's update has to do something
+		e.Remove(p.blocked) // an update in a transaction must not be empty
 		return
 	}
 	e.Set(p.seq, dynamo.Number(a.To))
 }
 
-// at is the condition that a watermark is there.
+// at is the condition that a watermark has a value.
 func at(e *dynamo.Expression, p place, n uint64) string {
 	if n == 0 {
 		return e.Absent(p.seq)
@@ -175,7 +175,7 @@ func KeysAndHolds() *dynamo.Expression {
 	return &e
 }
 
-// Held returns the stream of an item, and the name of its hold; empty is none.
+// Held returns the stream of an item and the name of its lock; empty is no lock.
 func Held(item dynamo.Item) (s driver.StreamKey, name string, err error) {
 	r := dynamo.Read(item)
 	s = driver.StreamKey{Log: r.Text(Log), Stream: r.Text(Stream)}
@@ -185,18 +185,18 @@ func Held(item dynamo.Item) (s driver.StreamKey, name string, err error) {
 	return s, name, r.Err()
 }
 
-// Hold returns the update that holds a stream. Its condition is lost where there is
-// no watermark, and where it is held already.
+// Hold returns the update that locks a stream. Its condition fails when there is no
+// watermark or when it is locked already.
 func (w *Store) Hold(s driver.StreamKey, name string) types.TransactWriteItem {
 	var e dynamo.Expression
-	e.Where(e.Present(Stream)) // makes no item where there is none
+	e.Where(e.Present(Stream)) // creates no item
 	e.Where(e.Absent(hold))
 	e.Set(blocked, dynamo.Bool(true))
 	e.Set(hold, dynamo.Text(name))
 	return e.Update(w.table, w.place(s).key)
 }
 
-// Remove returns the removal of a watermark that is held under a name.
+// Remove returns the deletion of a watermark that is locked under a name.
 func (w *Store) Remove(s driver.StreamKey, name string) types.TransactWriteItem {
 	var e dynamo.Expression
 	e.Where(e.Name(hold) + " = " + e.Value(dynamo.Text(name)))
@@ -286,7 +286,7 @@ func (w *Store) watermarks(ctx context.Context, streams []driver.StreamKey) (map
 		}
 		for _, s := range items[of] {
 			if marks[s], err = w.place(s).read(item); err != nil {
-				return nil, fmt.Errorf("that of %.100q: %w", s.Stream, err)
+				return nil, fmt.Errorf("watermark of %.100q: %w", s.Stream, err)
 			}
 		}
 	}
@@ -345,7 +345,7 @@ func (w *Store) Unblock(ctx context.Context, stream driver.StreamKey) error {
 func (w *Store) unblock(ctx context.Context, stream driver.StreamKey) error {
 	var e dynamo.Expression
 	p := w.place(stream)
-	e.Where(e.Present(p.blocked)) // makes no item where there is none
+	e.Where(e.Present(p.blocked)) // creates no item
 	e.Where(e.Absent(hold))
 	e.Remove(p.blocked)
 	update := e.Update(w.table, p.key)
@@ -356,7 +356,7 @@ func (w *Store) unblock(ctx context.Context, stream driver.StreamKey) error {
 		return err
 	}
 	if _, held := lost.Item[hold]; held {
-		return fmt.Errorf("its read model is being cleared: %w", err)
+		return fmt.Errorf("the read model is being cleared: %w", err)
 	}
 	return nil
 }

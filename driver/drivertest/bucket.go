@@ -178,7 +178,7 @@ func readersSeeWholeObjects(e *env) {
 		e.errorIf(len(got) == 0 || int64(len(got)) != o.Size || len(bytes.Trim(got, string(got[0]))) != 0, "beside a writer %d bytes of %d are read, or a part of two objects", len(got), o.Size)
 		return !e.Failed()
 	}
-	beside(20, 500, write, read, read, read)
+	e.beside(20, 500, write, read, read, read)
 }
 
 func anOpenObjectStaysWhole(e *env) {

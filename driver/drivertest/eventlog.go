@@ -225,7 +225,8 @@ func (e *env) scanAll(l driver.EventLog, segments int) map[string][]driver.Commi
 
 func oneWinnerOfEightConcurrentAppends(e *env) {
 	l := e.eventLog("Test.Log")
-	const racers, rounds = 8, 25
+	const racers = 8
+	rounds := uint64(e.times(25))
 	for n := uint64(1); n <= rounds; n++ {
 		var won [racers]bool
 		race(racers, func(i int) {
@@ -366,7 +367,7 @@ func readersSeeWholeCommits(e *env) {
 		}
 		return !e.Failed()
 	}
-	beside(20, 120, write, read, read, read)
+	e.beside(20, 120, write, read, read, read)
 }
 
 func anEmptyStreamReadsAsEmpty(e *env) {
@@ -481,7 +482,7 @@ func loadNeverSkipsCommits(e *env) {
 		e.errorIf(end < before, "Load ends at commit %d, %d were stored before", end, before)
 		return !e.Failed()
 	}
-	beside(40, 2000, write, read, read, read)
+	e.beside(40, 2000, write, read, read, read)
 }
 
 func scanYieldsEveryStreamInOneSegment(e *env) {
@@ -534,7 +535,7 @@ func scanSeesWhatWasStored(e *env) {
 			return !e.Failed()
 		}
 	}
-	beside(40, 1000, write, scan(1), scan(3))
+	e.beside(40, 1000, write, scan(1), scan(3))
 }
 
 func scanRefusesASegmentOutsideOfTheRange(e *env) {

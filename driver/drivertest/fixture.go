@@ -36,6 +36,9 @@ type Fixture struct {
 	Lag time.Duration
 	// Patience is how long a suite waits for what has to happen; 0 is 30 seconds.
 	Patience time.Duration
+	// Emulated says that every call is a request to an emulator. Properties that
+	// repeat the same calls then repeat them a quarter as often.
+	Emulated bool
 }
 
 // Clock is a clock for fixtures. Its time changes only by Advance.
@@ -105,6 +108,18 @@ func newEnv(tb testing.TB, owner *testing.T, ctx context.Context, open Open) *en
 	}
 	return &env{TB: tb, Fixture: &f, ctx: ctx, owner: owner}
 }
+
+// times returns how often a property repeats what it does n times on a fast provider.
+func (e *env) times(n int) int {
+	if e.Emulated {
+		return max(n/4, 1)
+	}
+	return n
+}
+
+// sampled reports whether a property checks case i of many similar cases: every case
+// of a fast provider, every fourth and the first three of an emulated one.
+func (e *env) sampled(i int) bool { return !e.Emulated || i < 3 || i%4 == 3 }
 
 // advance moves the clock, or skips the rest of the property where that is impossible.
 func (e *env) advance(d time.Duration) {
@@ -255,8 +270,9 @@ func race(n int, f func(i int)) {
 // It ends after at least least writes, when every reader has had a number of turns
 // beside them, and after most writes at the latest. The writer waits for slow readers;
 // each reader has one last turn after the last write.
-func beside(least, most int, write func(n int) bool, reads ...func() bool) {
-	const turns = 15
+func (e *env) beside(least, most int, write func(n int) bool, reads ...func() bool) {
+	turns := int64(e.times(15))
+	least = e.times(least)
 	had := make([]atomic.Int64, len(reads))
 	var all, reading atomic.Int64
 	var begun, done atomic.Bool

@@ -98,7 +98,8 @@ func clearBesideStepsLosesAndRepeatsNothing(e *env) {
 }
 
 func (e *env) clearBesideSteps(c *traffic) {
-	const old, begin, projectors, rounds = 40, 5, 4, 2
+	const projectors, rounds = 4, 2
+	old, begin := e.times(40), 1+e.times(4)
 	name := func(i int) string { return fmt.Sprintf("s%d", i) }
 	streams := old
 	everyStream := func(f func(stream string)) {

@@ -191,17 +191,20 @@ func queriesByIDReturnItsRows(e *env) {
 	e.wantIDs(q, driver.Query{ReadModel: plainTable.Name, Value: "a"})
 	e.wantIDs(q, driver.Query{ReadModel: subTable.Name, Value: "a"})
 	e.wantScanIDs(q, driver.Scan{ReadModel: plainTable.Name})
+	var rows, lines []driver.Row
 	for i, id := range goodIDs() {
-		e.save(db, numbered(id, i))
+		rows = append(rows, numbered(id, i))
 	}
+	e.fillTable(db, rows)
 	for _, id := range goodIDs() {
 		e.wantIDs(q, driver.Query{ReadModel: plainTable.Name, Value: id}, id)
 	}
 	e.wantIDs(q, driver.Query{ReadModel: plainTable.Name, Value: "nobody"})
 	subs := goodIDs()
 	for i, s := range subs {
-		e.save(sub, lineOf("a", s, i), lineOf("b", s, i))
+		lines = append(lines, lineOf("a", s, i), lineOf("b", s, i))
 	}
+	e.fillTable(sub, lines)
 	slices.Sort(subs)
 	var want []string
 	for _, s := range subs {
@@ -383,9 +386,11 @@ func (e *env) equalSorts(db driver.QueryDb) []string {
 			}
 		}
 	}
-	for i := range rows { // not in their order
-		e.save(db, rows[(i*7)%len(rows)])
+	shuffled := make([]driver.Row, len(rows))
+	for i := range rows {
+		shuffled[i] = rows[(i*7)%len(rows)]
 	}
+	e.fillTable(db, shuffled)
 	slices.SortFunc(rows, func(a, b driver.Row) int {
 		price := func(r driver.Row) string { // the sub id ends with the index of the price
 			if n := r.Sub[len(r.Sub)-1]; n >= '2' {
@@ -415,6 +420,9 @@ func pagesNeitherSkipNorRepeat(e *env) {
 		}
 	}
 	for limit := 1; limit <= len(byPrice)+1 && !e.Failed(); limit++ {
+		if !e.sampled(limit) && limit < len(byPrice) {
+			continue
+		}
 		for _, descending := range []bool{false, true} {
 			for _, x := range []struct {
 				query driver.Query
@@ -694,13 +702,16 @@ func filterCases() []filterCase {
 func filtersCompare(e *env) {
 	db, q := e.table(goods), e.engine(goods)
 	e.save(db, driver.Row{Key: driver.Key{ID: "id", Sub: "1"}, Data: []byte(filterRow)})
-	for _, c := range filterCases() {
+	for i, c := range filterCases() {
 		var want []string
 		if c.holds {
 			want = []string{"id/1"}
 		}
 		fs := []driver.Filter{{Field: c.field, Comparator: c.comparator, Values: c.values}}
 		e.wantScanIDs(q, driver.Scan{ReadModel: goods.Name, Filters: fs}, want...)
+		if !e.sampled(i) {
+			continue
+		}
 		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "id", Filters: fs}, want...)
 		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Filters: fs}, want...)
 	}
@@ -855,17 +866,21 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 		name, page := d.name, d.forth
 		e.deleteAll(db, "id")
 		stable := map[string]int{}
+		var rows []driver.Row
 		for i := 100; i < 130; i++ {
-			e.save(db, line(i))
+			rows = append(rows, line(i))
 			stable[fmt.Sprintf("id/%03d", i)] = 0
 		}
-		e.settled(name, func() string {
-			rows, diff := walk(page, 0)
-			if len(rows) != 30 {
-				return "not all rows are there " + diff
-			}
-			return diff
-		})
+		e.fillTable(db, rows)
+		if e.Lag > 0 {
+			e.settled(name, func() string {
+				rows, diff := walk(page, 0)
+				if len(rows) != 30 {
+					return "not all rows are there " + diff
+				}
+				return diff
+			})
+		}
 		cursor := ""
 		for n := 0; ; n++ {
 			p, err := page(4, cursor)
@@ -943,14 +958,16 @@ func writesBesideAQueryDisturbNoOtherRow(e *env) {
 				return !e.Failed()
 			}
 		}
-		e.settled(name, func() string {
-			rows, diff := walk(page, 0)
-			if len(rows) < len(stable) {
-				return "not all rows are there " + diff
-			}
-			return ""
-		})
-		beside(20, 300, func(n int) bool {
+		if e.Lag > 0 {
+			e.settled(name, func() string {
+				rows, diff := walk(page, 0)
+				if len(rows) < len(stable) {
+					return "not all rows are there " + diff
+				}
+				return ""
+			})
+		}
+		e.beside(20, 300, func(n int) bool {
 			i := n * 3 % 30
 			switch n % 4 {
 			case 0:

@@ -142,7 +142,7 @@ func advanceIsAllOrNothing(e *env, c driver.Watermarks) {
 
 func oneWinnerOfEightConcurrentAdvances(e *env, c driver.Watermarks) {
 	var own [8]uint64 // each racer moves the contended stream and one of its own
-	for n := range uint64(20) {
+	for n := range uint64(e.times(20)) {
 		errs := make([]error, 8)
 		race(8, func(i int) {
 			errs[i] = c.Advance(e.ctx, []driver.Advance{advance("contended", n, n+1), advance(fmt.Sprintf("own%d", i), own[i], own[i]+1)})

@@ -94,7 +94,7 @@ func TestStores(t *testing.T, suite func(*testing.T, drivertest.Open), seeds int
 			}
 			return stores{Provider: p}
 		}
-		return &drivertest.Fixture{Provider: open(t), Now: clock.Now, Advance: clock.Advance, Reopen: open}
+		return &drivertest.Fixture{Provider: open(t), Now: clock.Now, Advance: clock.Advance, Reopen: open, Emulated: true}
 	})
 }
 

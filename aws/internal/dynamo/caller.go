@@ -17,30 +17,29 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// What one request takes.
+// The limits of one request.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 const (
-	MaxActions          = 100     // of a transaction
-	MaxTransactionBytes = 4 << 20 // of its items
+	MaxActions          = 100     // in a transaction
+	MaxTransactionBytes = 4 << 20 // of all items of a transaction
 	maxGets             = 100
 	maxDeletes          = 25
 )
 
-// maxAttempts bounds how often a request is made again that lost to another one,
-// or was left undone, before the caller hears of it.
+// maxAttempts bounds the attempts of a request that conflicts with another one or is left
+// incomplete.
 const maxAttempts = 8
 
-// Caller makes the requests that drivers have in common. What passes and is sure
-// to have had no effect is tried again here; all else is the SDK's to retry, or
-// the caller's.
+// Caller makes the requests that drivers have in common. It retries transient failures
+// that certainly had no effect; the SDK or its user retries all others.
 type Caller struct {
 	Client *dynamodb.Client
-	// Spent is told what each request consumed, by the name of its operation.
+	// Spent is called with the name of each operation and what its request consumed.
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
-// Get returns an item as it is now; nil when there is none. An expression names
-// the attributes that are wanted, nil all.
+// Get reads an item consistently; nil is an absent item. wanted names the attributes to
+// return; nil returns all.
 func (c Caller) Get(ctx context.Context, table string, key Item, wanted *Expression) (Item, error) {
 	in := &dynamodb.GetItemInput{TableName: &table, Key: key, ConsistentRead: aws.Bool(true), ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal}
 	in.ProjectionExpression, in.ExpressionAttributeNames = projection(wanted)
@@ -59,8 +58,8 @@ func projection(wanted *Expression) (*string, map[string]string) {
 	return wanted.Projection(), wanted.Names()
 }
 
-// BatchGet returns those items of keys that exist, as they are now, in any order.
-// No key may come twice.
+// BatchGet reads the existing items of keys consistently, in any order. Keys must not
+// repeat.
 func (c Caller) BatchGet(ctx context.Context, table string, keys []Item, wanted *Expression) ([]Item, error) {
 	var items []Item
 	for chunk := range slices.Chunk(keys, maxGets) {
@@ -81,7 +80,7 @@ func (c Caller) BatchGet(ctx context.Context, table string, keys []Item, wanted 
 				break
 			}
 			if len(left) < len(want.Keys) {
-				attempt = 1 // a full answer leaves keys over, too
+				attempt = 1 // an answer at its size limit also leaves keys unread
 			}
 			want.Keys = left
 			if err := again(ctx, attempt, fmt.Errorf("%d keys were left unread: %w", len(left), driver.ErrThrottled)); err != nil {
@@ -92,8 +91,8 @@ func (c Caller) BatchGet(ctx context.Context, table string, keys []Item, wanted 
 	return items, nil
 }
 
-// BatchDelete removes the items of keys, of which none may come twice. What may
-// still be there is told to failed, by its place in keys.
+// BatchDelete deletes the items of keys, which must not repeat. It calls failed with the
+// index of each key whose item may remain.
 func (c Caller) BatchDelete(ctx context.Context, table string, keys []Item, failed func(i int, err error)) {
 	place := make(map[string]int, len(keys))
 	for i, key := range keys {
@@ -111,7 +110,7 @@ func (c Caller) BatchDelete(ctx context.Context, table string, keys []Item, fail
 	}
 }
 
-// delete makes requests and leaves those that were not done.
+// delete makes requests and keeps the incomplete ones in left.
 func (c Caller) delete(ctx context.Context, table string, left *[]types.WriteRequest) error {
 	for attempt := 1; ; attempt++ {
 		out, err := c.Client.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{
@@ -130,13 +129,13 @@ func (c Caller) delete(ctx context.Context, table string, left *[]types.WriteReq
 		if len(*left) < before {
 			attempt = 1
 		}
-		if err := again(ctx, attempt, fmt.Errorf("it was left undone: %w", driver.ErrThrottled)); err != nil {
+		if err := again(ctx, attempt, fmt.Errorf("items were left unprocessed: %w", driver.ErrThrottled)); err != nil {
 			return err
 		}
 	}
 }
 
-// keyText tells the keys of one table apart; they are texts.
+// keyText is a unique text for a key of one table, whose attributes are texts.
 func keyText(key Item) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(key)) {
@@ -148,9 +147,9 @@ func keyText(key Item) string {
 	return b.String()
 }
 
-// Write makes updates and removals, all or none: one is a request of its own, at
-// half the price of a transaction. A lost condition is a [driver.ErrConflict].
-// Those who only stand in each other's way are tried again.
+// Write makes updates and deletions, all or none. A single one is a plain request, at half
+// the price of a transaction. A failed condition is a [driver.ErrConflict]. Conflicts with
+// concurrent requests are retried.
 func (c Caller) Write(ctx context.Context, writes []types.TransactWriteItem, options ...func(*dynamodb.Options)) error {
 	for attempt := 1; ; attempt++ {
 		err := c.write(ctx, writes, options)
@@ -203,8 +202,8 @@ func (c Caller) write(ctx context.Context, writes []types.TransactWriteItem, opt
 	return Classify(err)
 }
 
-// passes reports whether a write had no effect only because another was under
-// way, which the SDK does not retry.
+// passes reports whether a write failed only because of a concurrent one, which the SDK
+// does not retry.
 func passes(err error) bool {
 	var conflict *types.TransactionConflictException
 	var cancelled *types.TransactionCanceledException
@@ -217,9 +216,8 @@ func (c Caller) spent(operation string, all []types.ConsumedCapacity) {
 	}
 }
 
-// again waits before the next attempt, the longer the more there were, and by
-// chance, so that those who met do not meet again. After too many of them it
-// returns why.
+// again waits before the next attempt, for a random time that grows with the attempts.
+// After too many attempts it returns why.
 func again(ctx context.Context, attempt int, why error) error {
 	if attempt >= maxAttempts {
 		return why
@@ -230,7 +228,7 @@ func again(ctx context.Context, attempt int, why error) error {
 // Pause waits before the next attempt. Its error is the context's.
 func Pause(ctx context.Context, attempt int) error {
 	most := min(10*time.Millisecond<<min(attempt, 10), time.Second)
-	t := time.NewTimer(rand.N(most)) //nolint:gosec // chance is all that is asked of it
+	t := time.NewTimer(rand.N(most)) //nolint:gosec // not for security
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

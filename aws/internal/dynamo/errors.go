@@ -13,15 +13,15 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// throttled and unavailable are the codes of errors that pass.
+// throttled and unavailable are the codes of transient errors.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
 var (
 	throttled   = []string{"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException", "ThrottlingError", "ProvisionedThroughputExceeded"}
 	unavailable = []string{"InternalServerError", "InternalServerErrorException", "ServiceUnavailable", "ServiceUnavailableException", "TransactionInProgressException", "LimitExceededException", "ResourceNotFoundException"}
 )
 
-// Classify wraps an error of the SDK with its class. A table that does not exist, or
-// not yet, is away: what was asked of it says nothing about what is in it.
+// Classify wraps an error of the SDK with its class. A table that does not exist (yet)
+// is unavailable: the answer says nothing about its items.
 func Classify(err error) error { return failure.Classify(err, classOf) }
 
 func classOf(err error) error {
@@ -32,7 +32,7 @@ func classOf(err error) error {
 	case errors.As(err, &cancelled):
 		return reasonsClass(cancelled.CancellationReasons)
 	case errors.As(err, &conflict):
-		return driver.ErrThrottled // another transaction is under way; it passes
+		return driver.ErrThrottled // a concurrent transaction
 	case errors.As(err, &api) && slices.Contains(throttled, api.ErrorCode()):
 		return driver.ErrThrottled
 	case errors.As(err, &api) && slices.Contains(unavailable, api.ErrorCode()):
@@ -41,8 +41,8 @@ func classOf(err error) error {
 	return nil
 }
 
-// reasonsClass is the class of a cancelled transaction: each of its reasons, but
-// for "None", tells of one item. A lost condition outweighs what passes.
+// reasonsClass is the class of a cancelled transaction. Each reason other than "None" is
+// about one item. A failed condition takes precedence over transient reasons.
 func reasonsClass(reasons []types.CancellationReason) error {
 	class := error(nil)
 	for _, r := range reasons {
@@ -58,7 +58,7 @@ func reasonsClass(reasons []types.CancellationReason) error {
 	return class
 }
 
-// Code returns the code of a cancellation reason; empty is none.
+// Code returns the code of a cancellation reason; empty is no reason.
 func Code(r types.CancellationReason) string {
 	if r.Code == nil {
 		return ""

@@ -9,9 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// Expression is what a request says of one item: its changes and the conditions
-// that they need. All names are placeholders, so that no attribute is a reserved
-// word. The zero value is empty.
+// Expression has the changes of one item and their conditions. It uses placeholders for
+// all names, because attributes may be reserved words. The zero value is empty.
 type Expression struct {
 	names       map[string]string // by attribute
 	values      Item
@@ -47,7 +46,7 @@ func (e *Expression) Set(attribute string, v types.AttributeValue) {
 	e.SetTo(attribute, e.Value(v))
 }
 
-// SetTo gives an attribute the value of a formula, made of placeholders.
+// SetTo gives an attribute the value of a formula of placeholders.
 func (e *Expression) SetTo(attribute, formula string) {
 	e.set = append(e.set, e.Name(attribute)+" = "+formula)
 }
@@ -55,13 +54,12 @@ func (e *Expression) SetTo(attribute, formula string) {
 // Remove removes an attribute.
 func (e *Expression) Remove(attribute string) { e.remove = append(e.remove, e.Name(attribute)) }
 
-// Where adds a condition, made of placeholders. All must hold.
+// Where adds a condition of placeholders. All conditions must hold.
 func (e *Expression) Where(condition string) {
 	e.conditions = append(e.conditions, "("+condition+")")
 }
 
-// Absent is the condition that the item has no such attribute; there may be no
-// item.
+// Absent is the condition that the attribute, or the item, does not exist.
 func (e *Expression) Absent(attribute string) string {
 	return "attribute_not_exists(" + e.Name(attribute) + ")"
 }
@@ -83,8 +81,7 @@ func (e *Expression) Names() map[string]string {
 	return names
 }
 
-// Projection returns the attributes that were named, for a request that wants
-// only them.
+// Projection returns the named attributes, for a request that reads only them.
 func (e *Expression) Projection() *string {
 	return joined(slices.Sorted(maps.Keys(e.Names())), ", ")
 }
@@ -92,7 +89,7 @@ func (e *Expression) Projection() *string {
 // Values returns the values by placeholder.
 func (e *Expression) Values() Item { return e.values }
 
-// Conditions returns the conditions; nil is none.
+// Conditions returns the conditions; nil without conditions.
 func (e *Expression) Conditions() *string { return joined(e.conditions, " AND ") }
 
 // Update returns the update of an item.
@@ -111,7 +108,7 @@ func (e *Expression) Update(table string, key Item) types.TransactWriteItem {
 	}}
 }
 
-// Delete returns the removal of an item.
+// Delete returns the deletion of an item.
 func (e *Expression) Delete(table string, key Item) types.TransactWriteItem {
 	return types.TransactWriteItem{Delete: &types.Delete{
 		TableName: &table, Key: key,

@@ -10,7 +10,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// MaxItemBytes is the most that an item may have, names included.
+// MaxItemBytes is the maximum size of an item, names included.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 const MaxItemBytes = 400 << 10
 
@@ -28,7 +28,7 @@ func Number[N ~int | ~int64 | ~uint64](n N) types.AttributeValue {
 // Bool makes a boolean attribute.
 func Bool(b bool) types.AttributeValue { return &types.AttributeValueMemberBOOL{Value: b} }
 
-// Size returns the bytes that an item counts for.
+// Size returns the size of an item by DynamoDB's rules.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
 func Size(item Item) int {
 	n := 0
@@ -73,8 +73,8 @@ func numberSize(text string) int {
 	return n
 }
 
-// Reader reads the attributes of one item; the first that is missing or of
-// another type is its error, a [driver.ErrInvalid] that names it.
+// Reader reads the attributes of one item. Its error is a [driver.ErrInvalid] that names
+// the first attribute that is missing or has another type.
 type Reader struct {
 	item Item
 	err  error
@@ -86,7 +86,7 @@ func Read(item Item) *Reader { return &Reader{item: item} }
 // Err returns the first error.
 func (r *Reader) Err() error { return r.err }
 
-// Fail notes an error, if it is the first.
+// Fail sets the error unless there is one.
 func (r *Reader) Fail(format string, args ...any) {
 	if r.err == nil {
 		r.err = fmt.Errorf(format+": %w", append(args, driver.ErrInvalid)...)

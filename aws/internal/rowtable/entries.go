@@ -11,7 +11,7 @@ import (
 	"github.com/reventless-go/reventless/internal/rows"
 )
 
-// enter adds the attributes of the indexes that a row with these fields is in.
+// enter adds the index attributes of a row with these fields.
 func (t Table) enter(item dynamo.Item, key driver.Key, fields map[string]json.RawMessage) error {
 	for _, index := range t.Spec.Indexes {
 		if err := enterOne(item, index, key, fields); err != nil {
@@ -37,7 +37,7 @@ func enterOne(item dynamo.Item, index driver.Index, key driver.Key, fields map[s
 	return nil
 }
 
-// same compares two texts, or nothing.
+// same compares two optional texts.
 func same(a, b types.AttributeValue) bool {
 	x, _ := a.(*types.AttributeValueMemberS)
 	y, _ := b.(*types.AttributeValueMemberS)
@@ -47,8 +47,8 @@ func same(a, b types.AttributeValue) bool {
 	return x != nil && y != nil && x.Value == y.Value
 }
 
-// Entry returns the sort value of an item in an index, and whether its row is
-// there: not so when the row was put there under another definition of the index.
+// Entry returns the sort value of an item in an index, and whether its row belongs there:
+// it does not when it was written under another definition of the index.
 func (t Table) Entry(item dynamo.Item, index driver.Index, key driver.Key, fields map[string]json.RawMessage) (sort any, ok bool) {
 	entry, in, err := rows.IndexEntry(index, fields)
 	if err != nil || !in {

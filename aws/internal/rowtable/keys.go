@@ -17,9 +17,9 @@ const (
 	MaxSortBytes = 1024
 )
 
-// The sort key of an index is made of parts: the sort value, if the index has
-// one, the id and the sub id. Each is escaped such that it has no byte 0, which
-// ends it: so keys order like their parts, one after the other, each by its bytes.
+// The sort key of an index consists of the sort value, if the index has one, the id and
+// the sub id. Each part is escaped so that it contains no byte 0, and ends with one: keys
+// have the order of their parts, compared one after the other by their bytes.
 const end = "\x00"
 
 var escapes = strings.NewReplacer("\x00", "\x01\x01", "\x01", "\x01\x02")
@@ -43,8 +43,8 @@ func text(v any) string {
 	return ""
 }
 
-// KeyOf returns the partition key that an index has for a value of its key field;
-// empty when there can be none.
+// KeyOf returns the partition key of an index for a value of its key field; empty when no
+// row can have it.
 func KeyOf(v any) string {
 	if s := text(v); len(s) <= MaxKeyBytes && utf8.ValidString(s) {
 		return s
@@ -52,7 +52,7 @@ func KeyOf(v any) string {
 	return ""
 }
 
-// SortOf returns the sort key that an index has for a position.
+// SortOf returns the sort key of an index for a position.
 func SortOf(at rows.Position) string {
 	var b strings.Builder
 	if at.Sort != nil {
@@ -66,16 +66,15 @@ func SortOf(at rows.Position) string {
 	return b.String()
 }
 
-// Range are the keys from From on, up to but without To; empty is without that
-// bound.
+// Range is the keys from From up to but not including To; an empty bound is no bound.
 type Range struct {
 	From, To string
-	// Empty is true when no key can be in it.
+	// Empty is true when no key can be in the range.
 	Empty bool
 }
 
-// SortRange returns where the sort keys of an index are of rows that meet a
-// condition on the sort value. It may be too wide.
+// SortRange returns a range that contains the sort keys of all rows that satisfy a
+// condition on the sort value. It may contain others.
 func SortRange(f *driver.Filter) Range {
 	if f == nil {
 		return Range{}
@@ -104,14 +103,13 @@ func SortRange(f *driver.Filter) Range {
 	return r.fit()
 }
 
-// SubRange is the same for a condition on the sub id, which is the table's sort
-// key as it is.
+// SubRange is the same for a condition on the sub id, which is the sort key of the table.
 func SubRange(f *driver.Filter) Range {
 	if f == nil {
 		return Range{}
 	}
 	at := func(i int) string { s, _ := f.Values[i].(string); return s }
-	// What comes right behind a string is the string with a 0 behind it.
+	// The next string after a string is the string followed by a byte 0.
 	var r Range
 	switch f.Comparator {
 	case driver.Equal:
@@ -130,7 +128,7 @@ func SubRange(f *driver.Filter) Range {
 	return r.fit()
 }
 
-// prefixed returns the range of what begins with a prefix.
+// prefixed returns the range of the texts that begin with a prefix.
 func prefixed(prefix string) Range {
 	runes := []rune(prefix)
 	for n := len(runes); n > 0; n-- {
@@ -146,7 +144,8 @@ func prefixed(prefix string) Range {
 	return Range{From: prefix}
 }
 
-// fit drops bounds that DynamoDB does not take: the rows are looked at anyway.
+// fit drops bounds that DynamoDB does not accept: the condition is checked again for every
+// row.
 func (r Range) fit() Range {
 	good := func(bound string) bool { return len(bound) <= MaxSortBytes && utf8.ValidString(bound) }
 	if !good(r.From) {

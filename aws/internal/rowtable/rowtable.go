@@ -5,15 +5,15 @@
 // The table has the partition key id (S) and, with sub ids, the sort key sub (S).
 // Its other attributes are
 //
-//	data      S  the row, byte for byte; without it the item is no row
+//	data      S  the row, byte for byte; without it the item is not a row
 //	rev       N  the row's revision
 //	ttl       N  when the row ends, in seconds since 1970: the table's TTL attribute
 //	k:INDEX   S  the key of an index that the row is in
 //	s:INDEX   S  its sort key: see [SortOf]
 //
 // Where rows hold their own watermarks (driver.TableSpec.OwnRow) an item has
-// those as well, see package marks, and in place of ttl the attribute ends:
-// DynamoDB must not remove it, for the watermark outlives the row.
+// those as well, see package watermarks, and the attribute ends instead of ttl: DynamoDB
+// must not delete the item, because its watermark outlives the row.
 package rowtable
 
 import (
@@ -35,15 +35,14 @@ const (
 	ends     = "ends"
 )
 
-// MaxRowBytes is the most that a row may have: an item's limit without room for
-// attributes beside the data.
+// MaxRowBytes is the maximum size of a row: that of an item minus room for the other
+// attributes.
 const MaxRowBytes = dynamo.MaxItemBytes - 16<<10
 
-// marksBytes is what the watermarks in a row may take.
+// marksBytes is the room for the watermarks of a row.
 const marksBytes = 2 << 10
 
-// IndexName is the name of a table's index; those of DynamoDB have three
-// characters at least.
+// IndexName is the name of a table's index; DynamoDB requires at least three characters.
 func IndexName(name string) string { return "index-" + name }
 
 // KeyAttribute is the attribute of an index's key.
@@ -59,7 +58,7 @@ type Table struct {
 	Name string
 }
 
-// Expiry is the attribute that says when a row ends.
+// Expiry is the attribute with the expiry of a row.
 func (t Table) Expiry() string {
 	if t.Spec.OwnRow {
 		return ends
@@ -94,17 +93,17 @@ func (t Table) KeyOf(item dynamo.Item) (driver.Key, error) {
 	return key, r.Err()
 }
 
-// Present is the condition that there is a row at now.
+// Present is the condition that the row exists at now.
 func (t Table) Present(e *dynamo.Expression, now time.Time) string {
 	return e.Present(Data) + " AND (" + e.Absent(t.Expiry()) + " OR " + e.Name(t.Expiry()) + " > " + e.Value(dynamo.Number(now.Unix())) + ")"
 }
 
-// Absent is the condition that there is none.
+// Absent is the condition that the row does not exist.
 func (t Table) Absent(e *dynamo.Expression, now time.Time) string {
 	return e.Absent(Data) + " OR " + e.Name(t.Expiry()) + " <= " + e.Value(dynamo.Number(now.Unix()))
 }
 
-// At is the condition that a row has a revision, or that there is none for 0.
+// At is the condition that a row has a revision; 0 is an absent row.
 func (t Table) At(e *dynamo.Expression, revision uint64, now time.Time) string {
 	if revision == 0 {
 		return t.Absent(e, now)
@@ -112,9 +111,9 @@ func (t Table) At(e *dynamo.Expression, revision uint64, now time.Time) string {
 	return t.Present(e, now) + " AND " + e.Name(Revision) + " = " + e.Value(dynamo.Number(revision))
 }
 
-// Put makes the item the row, after all checks of the row, and returns the item's
-// size. A revision that is not there begins with the microseconds of now, so that
-// those of a row that was removed do not come again.
+// Put checks a row, adds its attributes to the update, and returns the size of the item.
+// The first revision is the microseconds of now, so that revisions of a deleted row are not
+// reused.
 func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size int, err error) {
 	fields, err := rows.Check(t.Spec, row, MaxRowBytes)
 	if err != nil {
@@ -139,7 +138,7 @@ func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size in
 		return 0, fmt.Errorf("row %.100q with its indexes: %w", row.Key, &driver.TooLargeError{What: "row", Size: size, Limit: dynamo.MaxItemBytes})
 	}
 	e.Set(Data, item[Data])
-	// Not from a clock alone: a revision grows also where clocks differ.
+	// Not from a clock alone: revisions grow even when clocks differ.
 	e.SetTo(Revision, fmt.Sprintf("if_not_exists(%s, %s) + %s", e.Name(Revision), e.Value(item[Revision]), e.Value(dynamo.Number(1))))
 	t.set(e, item, t.Expiry())
 	for _, index := range t.Spec.Indexes {
@@ -149,7 +148,7 @@ func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size in
 	return size, nil
 }
 
-// Drop makes the item no row. The revision stays, for the row that comes again.
+// Drop removes the row from the item. The revision stays for the next row.
 func (t Table) Drop(e *dynamo.Expression) {
 	e.Remove(Data)
 	e.Remove(t.Expiry())
@@ -167,15 +166,15 @@ func (t Table) set(e *dynamo.Expression, item dynamo.Item, name string) {
 	}
 }
 
-// Decode returns the row of an item, and whether there is one at now. An item that
-// is of another form is a [driver.ErrInvalid] that names it.
+// Decode returns the row of an item, and whether it exists at now. An item of another form
+// is a [driver.ErrInvalid] that names it.
 func (t Table) Decode(item dynamo.Item, now time.Time) (driver.Row, bool, error) {
 	r := dynamo.Read(item)
 	row := driver.Row{Key: driver.Key{ID: r.Text(ID)}}
 	if t.Spec.SubID != "" {
 		row.Sub = r.Text(Sub)
 	}
-	there := r.Has(Data) || !t.Spec.OwnRow // all items are rows, but for those of watermarks
+	there := r.Has(Data) || !t.Spec.OwnRow // an item without a row has only watermarks
 	deadline := int64(0)
 	if there {
 		row.Data = []byte(r.Text(Data))
@@ -185,7 +184,7 @@ func (t Table) Decode(item dynamo.Item, now time.Time) (driver.Row, bool, error)
 		}
 	}
 	if err := r.Err(); err != nil {
-		return driver.Row{}, false, fmt.Errorf("the item %.100q is no row: %w", row.Key, err)
+		return driver.Row{}, false, fmt.Errorf("item %.100q is not a row: %w", row.Key, err)
 	}
 	if !there || rows.Expired(deadline, now) {
 		return driver.Row{}, false, nil
