@@ -71,17 +71,12 @@ func start(t *testing.T, role, path string) *process {
 	return p
 }
 
-// kill kills the process (kill -9) and returns its unread output.
-func (p *process) kill() (lines []string) {
-	if p.ProcessState != nil {
-		return nil
+// kill kills the process (kill -9).
+func (p *process) kill() {
+	if p.ProcessState == nil {
+		_ = p.Process.Kill()
+		_ = p.Wait()
 	}
-	_ = p.Process.Kill()
-	for p.out.Scan() {
-		lines = append(lines, p.out.Text())
-	}
-	_ = p.Wait()
-	return lines
 }
 
 // line waits for the next line of output.
