@@ -57,7 +57,7 @@ func ExampleAPI() {
 	ask(`mutation { retailAccountOpen(id: "acc-1", owner: "Ada") { __typename } }`)
 	ask(`mutation { retailAccountDeposit(id: "acc-1", amount: 100) { __typename } }`)
 	ask(`mutation { retailAccountOpen(id: "acc-1", owner: "Bob") { ... on CommandRejected { code } } }`)
-	if err := bank.WaitIdle(ctx); err != nil { // a query can wait by itself, with waitFor
+	if err := bank.WaitIdle(ctx); err != nil { // a query can wait, too, with waitFor
 		log.Fatal(err)
 	}
 	ask(`{ retailBalance(id: "acc-1") { id owner balance } }`)

@@ -24,7 +24,7 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// accept sends commands that are to be accepted, and waits for what they lead to.
+// accept sends commands that must be accepted and waits until the App is idle.
 func accept(t *testing.T, app *reventlesstest.App, sends ...message.Send) {
 	t.Helper()
 	for _, s := range sends {

@@ -152,11 +152,11 @@ type Field struct {
 type Ref struct {
 	// Type is the named type; nil in a list.
 	Type *Type
-	// List is what a list is of.
+	// List is the type of the elements of a list.
 	List *Ref
 	// NonNull says that null is no value.
 	NonNull bool
-	// Number narrows Int and Float to what the Go type holds.
+	// Number limits Int and Float to the range of the Go type.
 	Number Number
 }
 

@@ -35,8 +35,8 @@ type Progress struct {
 	Done, Lines int
 }
 
-// Report counts what the shop has of the file after a replay, including what an earlier
-// replay has added.
+// Report counts the entities of the file that exist after a replay, including those from
+// earlier replays.
 type Report struct {
 	Products, PriceChanges, Customers, Orders, Returns int
 	// Skipped are the invoices without a customer.

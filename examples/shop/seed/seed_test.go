@@ -13,10 +13,10 @@ import (
 
 const header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
 
-// log records what is sent; it refuses the commands in refuse with these codes.
+// log records the sent commands. It rejects those in reject with the given codes.
 type log struct {
 	sent   []string
-	refuse map[string]string
+	reject map[string]string
 }
 
 func (l *log) send(_ context.Context, id string, s message.Send) (message.Outcome, error) {
@@ -24,7 +24,7 @@ func (l *log) send(_ context.Context, id string, s message.Send) (message.Outcom
 	if a.Err != nil {
 		return message.Outcome{}, a.Err
 	}
-	if code, ok := l.refuse[id]; ok {
+	if code, ok := l.reject[id]; ok {
 		return message.Outcome{Kind: message.Rejected, CommandID: id, Code: code, Message: code}, nil
 	}
 	l.sent = append(l.sent, id+": "+a.Target.Name+" "+a.ID+" "+a.Command.Type+string(a.Command.Data))
@@ -84,7 +84,7 @@ func TestInvoiceWithoutCustomerIsSkipped(t *testing.T) {
 
 func TestWhatWasDoneBeforeIsNotRejected(t *testing.T) {
 	t.Parallel()
-	l := &log{refuse: map[string]string{
+	l := &log{reject: map[string]string{
 		"seed-100-1-add": "AlreadyExists", "seed-100-2-add": "AlreadyExists", "seed-100-register": "AlreadyRegistered",
 		"seed-100-place": "AlreadyPlaced", "seed-100-pay": "AlreadyPaid",
 		"seed-100-ship-A": "AlreadyShipped", "seed-100-ship-B": "AlreadyShipped", "seed-C101-record": "AlreadyRecorded",
@@ -97,7 +97,7 @@ func TestWhatWasDoneBeforeIsNotRejected(t *testing.T) {
 
 func TestNothingFollowsARejection(t *testing.T) {
 	t.Parallel()
-	l := &log{refuse: map[string]string{"seed-100-place": "Empty", "seed-C101-1-price": "Discontinued"}}
+	l := &log{reject: map[string]string{"seed-100-place": "Empty", "seed-C101-1-price": "Discontinued"}}
 	report := replay(t, l, twoInvoices)
 	want := seed.Report{Products: 2, Customers: 1, Returns: 1, Rejected: []seed.Rejected{
 		{Line: 2, CommandID: "seed-100-place", Code: "Empty", Message: "Empty"},

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// run runs gotest on a module that has files, and returns what it prints and reports.
+// run runs gotest on a module with the files and returns its output and result.
 func run(t *testing.T, without string, files map[string]string) (string, bool) {
 	t.Helper()
 	dir := t.TempDir()

@@ -59,7 +59,8 @@ func TestProducts(t *testing.T) {
 		})
 }
 
-// The catalog's events come in order: a change of what was never added is a fault.
+// The events of a product are projected in order, so a change of a missing row is an
+// error.
 func TestChangeOfAMissingRow(t *testing.T) {
 	t.Parallel()
 	reventlesstest.ReadModel(t, views.Products).
