@@ -111,7 +111,7 @@ func TestCronRefuses(t *testing.T) {
 		{"0 9 ? * 0 *", "day-of-week", "0", true},
 		{"0 9 ? * 0-4 *", "day-of-week", "0", true},
 		{"0 9 ? * Monday *", "day-of-week", "Monday", true},
-		{"0 9 ? * \u017fun *", "day-of-week", "\u017fun", true}, // strings.ToUpper makes SUN of it
+		{"0 9 ? * \u017fun *", "day-of-week", "\u017fun", true}, // strings.ToUpper turns it into SUN
 		{"0 9 ? * 2/2 *", "day-of-week", "2/2", true},
 		{"0 9 ? * */2 *", "day-of-week", "*/2", true},
 		{"0 9 ? * 2,6L *", "day-of-week", "2,6L", false},
@@ -159,13 +159,13 @@ func TestCronRefuses(t *testing.T) {
 
 func TestCronTooLong(t *testing.T) {
 	t.Parallel()
-	// cron() and the other fields with their spaces are 16 characters of 256.
+	// cron() and the other fields take 16 of the 256 characters.
 	const rest = " * * * ? *"
 	longest := strings.Repeat("10,", 78) + "1,2,10"
 	if err := schedule.Cron(longest+rest, "").Err(); err != nil {
 		t.Error(err)
 	}
-	// The length is that of the form to store.
+	// The limit applies to the stored form.
 	if err := schedule.Cron(longest+strings.Repeat(" ", 100)+rest, "").Err(); err != nil {
 		t.Error(err)
 	}
@@ -185,7 +185,7 @@ func TestHintsForOtherDialects(t *testing.T) {
 		{"0 9 * * mon,3", "0 9 ? * mon,WED *"},
 		{"0 9 ? * 1", "0 9 ? * MON *"},
 		{"*/5 * * * *", "*/5 * * * ? *"},
-		{"0 9 1 * 1", ""}, // unix fires on either
+		{"0 9 1 * 1", ""}, // Unix cron fires if either matches
 		{"0 9 * * */2", ""},
 		{"0 0 9 * * ?", "0 9 * * ? *"},
 		{"0 0 9 ? * MON-FRI", "0 9 ? * MON-FRI *"},
@@ -374,7 +374,7 @@ func TestNextAgainstScan(t *testing.T) {
 			if i >= len(want) || !next.Equal(want[i]) {
 				t.Fatalf("%v after %v: got %v (%v), want %d of %v", r, at, next, next.In(loc), i, want)
 			}
-			// Any time in between has the same next.
+			// Any time in between has the same next time.
 			between := at.Add(time.Duration(rng.Int64N(int64(next.Sub(at)))))
 			if again, ok := r.Next(between); !ok || again != next {
 				t.Fatalf("%v after %v: got %v, %t, want %v", r, between, again, ok, next)
