@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -566,9 +565,7 @@ func rows[R any](r *run, m *readmodel.ReadModel[R]) map[string]R {
 // wantRows compares the rows of a read model.
 func wantRows[R comparable](r *run, m *readmodel.ReadModel[R], want map[string]R) {
 	r.t.Helper()
-	if got := rows(r, m); !maps.Equal(got, want) {
-		r.t.Errorf("rows of %s: got %v, want %v", m.Spec().Name, got, want)
-	}
+	wantEqual(r.t, "rows of "+m.Spec().Name, rows(r, m), want)
 }
 
 func wantEqual[T any](t testing.TB, what string, got, want T) {
