@@ -14,7 +14,8 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// AggregateTest tests an aggregate by the story of one entity. [Aggregate] makes it.
+// AggregateTest tests an aggregate with the history of one entity. [Aggregate] creates
+// it.
 type AggregateTest[S any, C, E message.Typed] struct {
 	story
 	spec   aggregate.Spec[S, C, E]
@@ -52,7 +53,7 @@ func Aggregate[S any, C, E message.Typed](t testing.TB, a *aggregate.Aggregate[S
 	return out
 }
 
-// Given lets events happen to the entity.
+// Given applies events to the entity.
 func (a *AggregateTest[S, C, E]) Given(events ...E) *AggregateTest[S, C, E] {
 	a.t.Helper()
 	a.settle()
@@ -69,7 +70,7 @@ func (a *AggregateTest[S, C, E]) Given(events ...E) *AggregateTest[S, C, E] {
 	return a
 }
 
-// When sends a command to the entity. If it is accepted, its events happen to the
+// When sends a command to the entity. If it is accepted, its events are applied to the
 // entity before the next step.
 func (a *AggregateTest[S, C, E]) When(command C) *AggregateTest[S, C, E] {
 	a.t.Helper()
@@ -175,7 +176,7 @@ func (a *AggregateTest[S, C, E]) decide(state S, wire driver.Event, what string)
 	return out
 }
 
-// apply folds events into the state, and into the state from a snapshot.
+// apply applies events to the state, and to the state from a snapshot.
 func (a *AggregateTest[S, C, E]) apply(events []driver.Event) {
 	a.t.Helper()
 	for _, wire := range events {

@@ -73,7 +73,8 @@ func (a *App) SendAs(commandID string, s message.Send) message.Outcome {
 	return message.Outcome(o)
 }
 
-// WaitIdle waits until nothing is left to do at the current time of the clock.
+// WaitIdle waits until the App is idle: it has no work at the current time of the
+// clock.
 func (a *App) WaitIdle() {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), idleLimit)
@@ -83,8 +84,8 @@ func (a *App) WaitIdle() {
 	}
 }
 
-// Advance moves the clock by d. Everything that becomes due on the way happens, each at
-// its time.
+// Advance moves the clock by d. It stops at each time at which something is due, and
+// waits until that is handled.
 func (a *App) Advance(d time.Duration) {
 	a.t.Helper()
 	end := a.clock.Now().Add(d)
@@ -126,5 +127,5 @@ func (a *App) Parked() []driver.DeadLetter {
 	return letters
 }
 
-// Redrive handles a dead letter again. The error says why it failed again.
+// Redrive handles a dead letter again. If that fails, the error says why.
 func (a *App) Redrive(id string) error { return a.host.Redrive(a.t.Context(), id) }

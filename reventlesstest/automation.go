@@ -10,7 +10,7 @@ import (
 )
 
 // AutomationTest tests an automation, extension or side effect. [Automation] and
-// [SideEffect] make it.
+// [SideEffect] create it.
 type AutomationTest struct {
 	reaction[*AutomationTest]
 }
@@ -34,8 +34,8 @@ func SideEffect(t testing.TB, s *automation.SideEffect) *AutomationTest {
 	return Automation(t, s)
 }
 
-// When lets events happen, one after the other. All rules of their sources run, until one
-// returns an error. The next Then checks the actions of all of them together.
+// When delivers events in sequence. All rules of their sources run, until one returns
+// an error. The next Then checks the actions of all rules together.
 func (a *AutomationTest) When(facts ...Fact) *AutomationTest {
 	a.t.Helper()
 	a.when("When", showFacts(facts)...)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// startOfTime is the initial time of clocks.
+// startOfTime is the initial time of a clock.
 var startOfTime = time.Date(2026, time.January, 1, 9, 0, 0, 0, time.UTC)
 
 // Clock is a clock that moves only by [Clock.Advance]. Its methods are safe for

@@ -8,10 +8,11 @@
 //			When(order.Pay{}).ThenRejected("AlreadyPaid")
 //	}
 //
-// [Aggregate], [ReadModel], [Automation] (also for extensions), [SideEffect], [Task] and
-// [Offer] start the test of a component. [Event] makes the events that it gets, [Rows]
-// and [File] what it can read. [Handles] tries all message types of an aggregate, and
-// [Decode] tests that old messages can still be decoded. [Start] runs an App.
+// [Aggregate], [ReadModel], [Automation] (also for extensions), [SideEffect], [Task]
+// and [Offer] start the test of a component. [Event] creates the events that it gets,
+// [Rows] and [File] create what it can read. [Handles] tests all message types of an
+// aggregate, and [Decode] tests that old messages can still be decoded. [Start] runs an
+// App.
 //
 // The tests of components also check what would fail only later, in a host:
 //

@@ -102,8 +102,8 @@ func dumpTo(b *strings.Builder, v reflect.Value, depth int) {
 	}
 }
 
-// canonical returns JSON with sorted members and without spaces, with numbers as they are
-// written. It returns data unchanged if it is not JSON.
+// canonical returns JSON with sorted members and without spaces; numbers keep their
+// form. It returns data unchanged if it is not JSON.
 func canonical(data []byte) string {
 	d := json.NewDecoder(strings.NewReader(string(data)))
 	d.UseNumber()

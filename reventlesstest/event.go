@@ -12,7 +12,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// Fact is an event, or several events in one commit, of an entity. [Event] makes it.
+// Fact is a commit of an entity, with one or several events. [Event] creates it.
 type Fact struct {
 	source *component.Definition
 	id     string
@@ -62,7 +62,8 @@ func (f Fact) At(at time.Time) Fact {
 	return f
 }
 
-// With returns the fact with meta that edit changes, such as the user or a header.
+// With returns the fact with changed meta: edit sets, for example, the user or a
+// header.
 func (f Fact) With(edit func(*message.Meta)) Fact {
 	f.edits = append(f.edits[:len(f.edits):len(f.edits)], edit)
 	return f
@@ -100,8 +101,8 @@ type stream struct {
 	id     string
 }
 
-// nextCommit returns the events of a fact as the next commit of its stream. commit uses
-// up the sequence number; it is called after the fact has been applied.
+// nextCommit returns the events of a fact as the next commit of its stream. The caller
+// calls commit after the fact was applied; it advances the sequence number.
 func (h *history) nextCommit(f Fact) (events []component.Event, commit func()) {
 	at := f.at
 	if at.IsZero() {
@@ -124,7 +125,7 @@ func (h *history) nextCommit(f Fact) (events []component.Event, commit func()) {
 	return events, func() { h.last[key] = nr }
 }
 
-// throughWire encodes and decodes v. The error says what is lost.
+// throughWire encodes and decodes v. The error says what JSON loses.
 func throughWire[T message.Typed](set *component.Set[T], v T) (driver.Event, T, error) {
 	wire, err := set.Encode(v)
 	if err != nil {

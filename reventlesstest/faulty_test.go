@@ -23,7 +23,7 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// This file holds components with faults, and the tests that find them.
+// This file contains components with faults, and tests that detect them.
 
 var errEOF = io.ErrUnexpectedEOF
 
@@ -150,7 +150,7 @@ func TestFaultyAggregates(t *testing.T) {
 	}
 }
 
-// grudge is a state that forgets a part in JSON.
+// grudge is a state that loses a part in JSON.
 type grudge struct{ Names oddJSON }
 
 type oddJSON struct{ names []string }
@@ -249,7 +249,7 @@ func TestHandles(t *testing.T) {
 	}
 }
 
-// twins has two fields of one JSON name, so JSON has neither.
+// twins has two fields with the same JSON name, so JSON contains neither.
 type twins struct {
 	One
 	Other
@@ -263,7 +263,7 @@ type (
 func (twins) MessageType() string { return "Twins" }
 func (twins) isBookCommand()      {}
 
-// spy is a read model that only looks.
+// spy is a read model that records its events.
 func spy(seen *[]message.Event[BookEvent]) *readmodel.ReadModel[Reading] {
 	return projecting(func(e message.Event[BookEvent]) readmodel.Changes[Reading] {
 		*seen = append(*seen, e)

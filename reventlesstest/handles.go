@@ -94,7 +94,7 @@ func keeps[T message.Typed](set *component.Set[T], m component.MessageType) erro
 	return err
 }
 
-// fill sets every field of v to a value that is not zero, so that a loss shows.
+// fill sets every field of v to a nonzero value, so that a lost field is detected.
 func fill(v reflect.Value, path string, depth int) error {
 	t := v.Type()
 	if t == timeType {
@@ -158,7 +158,7 @@ func fill(v reflect.Value, path string, depth int) error {
 	return nil
 }
 
-// calmly returns a panic of f as an error.
+// calmly calls f and returns a panic as an error.
 func calmly(f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -107,7 +107,7 @@ func bookSpec() aggregate.Spec[BookState, BookCommand, BookEvent] {
 
 var Book = aggregate.New(bookSpec())
 
-// Loan is a row of Loans: a book that is out.
+// Loan is a row of Loans: a book that is lent.
 type Loan struct {
 	Member string    `json:"member"`
 	Due    time.Time `json:"due"`
@@ -132,7 +132,7 @@ var Loans = readmodel.New(readmodel.Spec[Loan]{
 	OwnRow: true,
 })
 
-// Reading is a row of Readings: how often a member had a book.
+// Reading is a row of Readings: how often a member borrowed a book.
 type Reading struct {
 	Book  string `json:"book"`
 	Times int    `json:"times"`

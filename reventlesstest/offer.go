@@ -13,7 +13,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// OfferTest tests how a plugin serves an extension point. [Offer] makes it.
+// OfferTest tests how a plugin implements an extension point. [Offer] creates it.
 type OfferTest struct {
 	story
 	def    *component.Definition
@@ -30,7 +30,7 @@ func Offer(t testing.TB, o *extension.Offer) *OfferTest {
 	return &OfferTest{story: story{t: t, name: "offer " + d.Name}, def: d, w: newWorld()}
 }
 
-// When lets private events happen.
+// When maps private events.
 func (o *OfferTest) When(facts ...Fact) *OfferTest {
 	o.t.Helper()
 	o.step("When", showFacts(facts)...)
@@ -131,7 +131,7 @@ func (o *OfferTest) ThenSends(sends ...message.Send) *OfferTest {
 	return o
 }
 
-// ThenNothing expects that nothing was published, or sent.
+// ThenNothing expects that nothing was published or sent.
 func (o *OfferTest) ThenNothing() *OfferTest {
 	o.t.Helper()
 	if o.when == "WhenCommand" {

@@ -16,7 +16,7 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// ReadModelTest tests the projections of a read model. [ReadModel] makes it.
+// ReadModelTest tests the projections of a read model. [ReadModel] creates it.
 type ReadModelTest[R any] struct {
 	story
 	def     *component.Definition
@@ -47,8 +47,8 @@ func ReadModel[R any](t testing.TB, m *readmodel.ReadModel[R]) *ReadModelTest[R]
 	return r
 }
 
-// Given lets events happen, one after the other, and projects them. If a projection
-// fails, its commit and the rest of facts are skipped; see [ReadModelTest.ThenError].
+// Given projects events in sequence. If a projection fails, its commit and the rest of
+// facts are skipped; see [ReadModelTest.ThenError].
 func (r *ReadModelTest[R]) Given(facts ...Fact) *ReadModelTest[R] {
 	r.t.Helper()
 	if r.err != nil && !r.asked {
@@ -141,13 +141,13 @@ func (r *ReadModelTest[R]) compute(ctx context.Context, events []component.Event
 	return f.writes(), nil
 }
 
-// rowBatch has the rows that a commit changes.
+// rowBatch contains the rows that a commit changes.
 type rowBatch struct {
 	db    driver.QueryDb
 	model *component.ReadModel
 	spec  driver.TableSpec
 	rows  map[driver.Key]*driver.Row // loaded or changed; nil is absent
-	whole map[string]bool            // ids of which all rows are loaded
+	whole map[string]bool            // ids whose rows are all loaded
 	dirty map[driver.Key]bool
 }
 

@@ -23,7 +23,7 @@ import (
 	"github.com/reventless-go/reventless/schedule"
 )
 
-// event is short for the tests of this package.
+// event is a short form of Event for Book.
 func event(id string, events ...message.Typed) reventlesstest.Fact {
 	return reventlesstest.Event(Book, id, events...)
 }
@@ -36,10 +36,10 @@ type recorder struct {
 	cleanups []func()
 	failed   bool
 	output   strings.Builder
-	lines    []string // where the failures are, as testing would tell it
+	lines    []string // the files that testing would report for the failures
 }
 
-// record runs a test and returns what it says.
+// record runs a test and returns its result.
 func record(t *testing.T, test func(t testing.TB)) *recorder {
 	t.Helper()
 	r := &recorder{ctx: t.Context(), helpers: map[string]bool{}}
@@ -55,22 +55,22 @@ func record(t *testing.T, test func(t testing.TB)) *recorder {
 	return r
 }
 
-// fails runs a test that must fail where it is written, and say all of parts.
+// fails runs a test that must fail in the test file with all of parts in its output.
 func fails(t *testing.T, test func(t testing.TB), parts ...string) {
 	t.Helper()
 	r := record(t, test)
 	if !r.failed {
-		t.Errorf("the test passes; it was to say %q", parts)
+		t.Errorf("the test passes, want a failure with %q", parts)
 		return
 	}
 	for _, p := range parts {
 		if !strings.Contains(r.output.String(), p) {
-			t.Errorf("the failure does not say %q:\n%s", p, r.output.String())
+			t.Errorf("the failure does not contain %q:\n%s", p, r.output.String())
 		}
 	}
 	for _, l := range r.lines {
 		if !strings.HasSuffix(l, "_test.go") {
-			t.Errorf("the failure is shown at %s, and not where the step is", l)
+			t.Errorf("the failure is reported at %s, want the line of the step", l)
 		}
 	}
 }
@@ -164,7 +164,7 @@ func contains[T comparable](list []T, v T) bool {
 	return false
 }
 
-func TestFactsThatCannotBe(t *testing.T) {
+func TestInvalidFacts(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fact reventlesstest.Fact
@@ -203,7 +203,7 @@ func TestClock(t *testing.T) {
 		t.Errorf("Now is %v after a minute, want %v", got, want)
 	}
 	if got := reventlesstest.NewClock(time.Time{}).Now(); got.IsZero() {
-		t.Error("a clock of the zero time stands at it")
+		t.Error("the clock has the zero time")
 	}
 	defer func() {
 		if recover() == nil {
@@ -476,7 +476,7 @@ type Rich struct {
 	Days
 }
 
-// Days is promoted.
+// Days is embedded, so its fields are promoted.
 type Days struct{ From, To int }
 
 func (Rich) MessageType() string { return "Rich" }

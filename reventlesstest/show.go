@@ -121,8 +121,8 @@ func spread(list []string) []string {
 // around is the number of equal lines that are shown before and after a difference.
 const around = 3
 
-// diff returns the lines of a and b, marked by "- " when they are in a only, by
-// "+ " when they are in b only. Long runs of equal lines are cut.
+// diff returns the lines of a and b, marked with "- " if they are only in a, and with
+// "+ " if they are only in b. Long runs of equal lines are shortened.
 func diff(a, b []string) []string {
 	head := 0
 	for head < len(a) && head < len(b) && a[head] == b[head] {
@@ -158,7 +158,7 @@ func diffMiddle(a, b []string) []string {
 		}
 		return out
 	}
-	common := make([][]int, len(a)+1) // of a[i:] and b[j:]
+	common := make([][]int, len(a)+1) // lengths, for a[i:] and b[j:]
 	for i := range common {
 		common[i] = make([]int, len(b)+1)
 	}
@@ -188,7 +188,7 @@ func diffMiddle(a, b []string) []string {
 	return out
 }
 
-// collapse replaces runs of equal lines that are far from a difference.
+// collapse shortens runs of equal lines that are far from a difference.
 func collapse(lines []string) []string {
 	same := func(l string) bool { return strings.HasPrefix(l, "  ") }
 	if !slices.ContainsFunc(lines, func(l string) bool { return !same(l) }) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// story has the steps of a test so far; failures show them.
+// story contains the steps of a test so far, which failures show.
 type story struct {
 	t     testing.TB
 	name  string // of the component under test

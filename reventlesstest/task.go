@@ -11,7 +11,7 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// TaskTest tests a task. [Task] makes it.
+// TaskTest tests a task. [Task] creates it.
 type TaskTest struct {
 	reaction[*TaskTest]
 	changes int

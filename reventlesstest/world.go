@@ -16,7 +16,7 @@ import (
 	"github.com/reventless-go/reventless/task"
 )
 
-// world has the read models and buckets of a test, in memory.
+// world contains the read models and buckets of a test, in memory.
 type world struct {
 	history
 	provider *memory.Provider
@@ -47,8 +47,8 @@ func (w *world) name(d *component.Definition) string {
 	return name
 }
 
-// table describes the rows of a read model. A fixture's rows come from no stream, so
-// the table does not keep the promise of OwnRow.
+// table describes the rows of a read model. The rows of a fixture belong to no stream,
+// so the table does not have OwnRow.
 func (w *world) table(d *component.Definition) driver.TableSpec {
 	return driver.TableSpec{Name: w.name(d), SubID: d.ReadModel.SubID, Indexes: d.ReadModel.Indexes}
 }
@@ -96,7 +96,7 @@ func readFile(ctx context.Context, b driver.Bucket, key string) (string, error) 
 	return string(data), errors.Join(err, body.Close())
 }
 
-// Fixture is something that a component can read. [Rows] and [File] make it.
+// Fixture is data that a component can read. [Rows] and [File] create it.
 type Fixture struct {
 	of    *component.Definition
 	text  string

@@ -373,7 +373,7 @@ func (f *field) item(s *set, item string, listed bool) (string, *Error) {
 		switch {
 		case err != nil || n > f.step:
 			return "", f.fail(item, fmt.Sprintf("its step is over %d, the most here", f.step),
-				"cron starts anew with each hour, day, month or year; a longer distance is a rate")
+				"cron restarts with each hour, day, month or year; use a rate for a longer interval")
 		case n == 0:
 			return "", f.fail(item, "its step is zero", "")
 		}
@@ -426,7 +426,7 @@ func parseDates(text string) (days, string, *Error) {
 	case t == "LW":
 		return days{rule: onLastWorkday}, t, nil
 	case strings.HasPrefix(t, "L-"):
-		return days{}, "", f.fail(text, "counts from the end of the month", "only L, the last day, and LW, the last weekday, can be told")
+		return days{}, "", f.fail(text, "counts from the end of the month", "only L, the last day, and LW, the last weekday, are supported")
 	case strings.ContainsAny(t, ",/-") && slices.ContainsFunc(strings.FieldsFunc(t, isSeparator), isSpecialDate):
 		return days{}, "", f.fail(text, "L and W stand alone in the field", "")
 	case strings.HasSuffix(t, "W"):

@@ -11,7 +11,7 @@ import (
 	"github.com/reventless-go/reventless/schedule"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "seed of the random expressions; 0 is a new one for each test")
+var seedFlag = flag.Uint64("seed", 0, "seed of the random expressions; 0 chooses one for each test")
 
 func TestCronAccepts(t *testing.T) {
 	t.Parallel()
@@ -111,7 +111,7 @@ func TestCronRefuses(t *testing.T) {
 		{"0 9 ? * 0 *", "day-of-week", "0", true},
 		{"0 9 ? * 0-4 *", "day-of-week", "0", true},
 		{"0 9 ? * Monday *", "day-of-week", "Monday", true},
-		{"0 9 ? * \u017fun *", "day-of-week", "\u017fun", true}, // strings.ToUpper makes SUN of it
+		{"0 9 ? * \u017fun *", "day-of-week", "\u017fun", true}, // strings.ToUpper turns it into SUN
 		{"0 9 ? * 2/2 *", "day-of-week", "2/2", true},
 		{"0 9 ? * */2 *", "day-of-week", "*/2", true},
 		{"0 9 ? * 2,6L *", "day-of-week", "2,6L", false},
@@ -159,13 +159,13 @@ func TestCronRefuses(t *testing.T) {
 
 func TestCronTooLong(t *testing.T) {
 	t.Parallel()
-	// cron() and the other fields with their spaces are 16 characters of 256.
+	// cron() and the other fields take 16 of the 256 characters.
 	const rest = " * * * ? *"
 	longest := strings.Repeat("10,", 78) + "1,2,10"
 	if err := schedule.Cron(longest+rest, "").Err(); err != nil {
 		t.Error(err)
 	}
-	// The length is that of the form to store.
+	// The limit applies to the stored form.
 	if err := schedule.Cron(longest+strings.Repeat(" ", 100)+rest, "").Err(); err != nil {
 		t.Error(err)
 	}
@@ -173,8 +173,8 @@ func TestCronTooLong(t *testing.T) {
 	checkError(t, schedule.Cron(over, "").Err(), "expression", over, false)
 }
 
-// TestHintsAreRight holds what is offered for an expression in another dialect.
-func TestHintsAreRight(t *testing.T) {
+// The hint for an expression in another dialect is a valid expression of this one.
+func TestHintsForOtherDialects(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ expression, meant string }{
 		{"0 9 * * *", "0 9 * * ? *"},
@@ -185,7 +185,7 @@ func TestHintsAreRight(t *testing.T) {
 		{"0 9 * * mon,3", "0 9 ? * mon,WED *"},
 		{"0 9 ? * 1", "0 9 ? * MON *"},
 		{"*/5 * * * *", "*/5 * * * ? *"},
-		{"0 9 1 * 1", ""}, // unix fires on either
+		{"0 9 1 * 1", ""}, // Unix cron fires if either matches
 		{"0 9 * * */2", ""},
 		{"0 0 9 * * ?", "0 9 * * ? *"},
 		{"0 0 9 ? * MON-FRI", "0 9 ? * MON-FRI *"},
@@ -223,7 +223,7 @@ func TestHintsAreRight(t *testing.T) {
 			}
 			if tt.meant != "" {
 				if err := schedule.Cron(tt.meant, "").Err(); err != nil {
-					t.Errorf("what is offered is not valid: %v", err)
+					t.Errorf("the expression in the hint is invalid: %v", err)
 				}
 			}
 		})
@@ -242,8 +242,8 @@ func TestNextOfCron(t *testing.T) {
 		{"just before", "0 9 * * ? *", "", "2026-03-01T08:59:59.999999999Z", []string{"2026-03-01T09:00:00Z"}},
 		{"within the minute", "* * * * ? *", "", "2026-03-01T08:59:00.000000001Z", []string{"2026-03-01T09:00:00Z", "2026-03-01T09:01:00Z"}},
 		{"over the year", "* * * * ? *", "", "2026-12-31T23:59:00Z", []string{"2027-01-01T00:00:00Z"}},
-		{"smaller units start anew", "30 6 10 6 ? *", "", "2026-05-20T20:50:00Z", []string{"2026-06-10T06:30:00Z", "2027-06-10T06:30:00Z"}},
-		{"smaller units start anew next month", "10 5 1 * ? *", "", "2026-05-20T20:50:00Z", []string{"2026-06-01T05:10:00Z"}},
+		{"smaller units start from zero", "30 6 10 6 ? *", "", "2026-05-20T20:50:00Z", []string{"2026-06-10T06:30:00Z", "2027-06-10T06:30:00Z"}},
+		{"smaller units start from zero next month", "10 5 1 * ? *", "", "2026-05-20T20:50:00Z", []string{"2026-06-01T05:10:00Z"}},
 		{"years", "0 0 1 1 ? 2028-2040/5,2030", "", "2026-01-01T12:00:00Z", []string{"2028-01-01T00:00:00Z", "2030-01-01T00:00:00Z", "2033-01-01T00:00:00Z", "2038-01-01T00:00:00Z", none}},
 		{"Sunday is 1", "0 0 ? * 1 *", "", "2026-01-01T00:00:00Z", []string{"2026-01-04T00:00:00Z"}},
 		{"Saturday is 7 and L", "0 0 ? * L *", "", "2026-01-01T00:00:00Z", []string{"2026-01-03T00:00:00Z", "2026-01-10T00:00:00Z"}},
@@ -253,7 +253,7 @@ func TestNextOfCron(t *testing.T) {
 		{"leap day in 2000", "0 0 29 2 ? *", "", "1996-03-01T00:00:00Z", []string{"2000-02-29T00:00:00Z"}},
 
 		{"last weekday is Friday before Saturday", "0 0 LW * ? *", "", "2026-01-15T00:00:00Z", []string{"2026-01-30T00:00:00Z", "2026-02-27T00:00:00Z", "2026-03-31T00:00:00Z"}},
-		{"nearest weekday stays in the month at its begin", "0 0 1W 8 ? 2026", "", "2026-01-01T00:00:00Z", []string{"2026-08-03T00:00:00Z", none}},
+		{"nearest weekday stays in the month at its beginning", "0 0 1W 8 ? 2026", "", "2026-01-01T00:00:00Z", []string{"2026-08-03T00:00:00Z", none}},
 		{"nearest weekday stays in the month at its end", "0 0 31W 5 ? 2026", "", "2026-01-01T00:00:00Z", []string{"2026-05-29T00:00:00Z", none}},
 		{"nearest weekday of a day that is missing", "0 0 31W * ? *", "", "2026-03-31T00:00:00Z", []string{"2026-05-29T00:00:00Z", "2026-07-31T00:00:00Z"}},
 
@@ -283,7 +283,7 @@ func TestNextOfCron(t *testing.T) {
 		{"half an hour forward", "15 2 * * ? *", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", []string{"2026-10-04T15:15:00Z"}},
 		{"half an hour back", "45 1 * * ? *", "Australia/Lord_Howe", "2026-04-04T00:00:00Z", []string{"2026-04-04T14:45:00Z", "2026-04-05T15:15:00Z"}},
 		{"midnight is missing", "0 0 * * ? *", "America/Sao_Paulo", "2018-11-03T12:00:00Z", []string{"2018-11-05T02:00:00Z"}},
-		{"midnight comes twice", "0 0 * * ? *", "America/Havana", "2026-10-31T12:00:00Z", []string{"2026-11-01T04:00:00Z", "2026-11-02T05:00:00Z"}},
+		{"midnight occurs twice", "0 0 * * ? *", "America/Havana", "2026-10-31T12:00:00Z", []string{"2026-11-01T04:00:00Z", "2026-11-02T05:00:00Z"}},
 		{"a day is missing", "0 12 * * ? *", "Pacific/Apia", "2011-12-29T00:00:00Z", []string{"2011-12-29T22:00:00Z", "2011-12-30T22:00:00Z"}},
 		{"only a missing day", "* * 30 12 ? 2011", "Pacific/Apia", "2011-01-01T00:00:00Z", []string{none}},
 		{"offset with seconds", "0 0 * * ? *", "Africa/Monrovia", "1971-06-01T00:00:00Z", []string{"1971-06-01T00:44:30Z"}},
@@ -311,7 +311,7 @@ func TestNextOfCron(t *testing.T) {
 	}
 }
 
-// TestNextIgnoresTheZoneOfAfter holds that after is an instant.
+// TestNextIgnoresTheZoneOfAfter checks that only the instant of after counts.
 func TestNextIgnoresTheZoneOfAfter(t *testing.T) {
 	t.Parallel()
 	r := schedule.Daily(9, 0, "Europe/Berlin")
@@ -324,8 +324,8 @@ func TestNextIgnoresTheZoneOfAfter(t *testing.T) {
 	}
 }
 
-// TestNextAgainstScan compares Next with a scan of every minute, whose
-// conditions are made together with the expression and not from it.
+// TestNextAgainstScan compares Next with a scan of every minute. The conditions of the
+// scan are generated with the expression, not derived from it.
 func TestNextAgainstScan(t *testing.T) {
 	t.Parallel()
 	rng := seeded(t)
@@ -341,10 +341,10 @@ func TestNextAgainstScan(t *testing.T) {
 	for range rounds {
 		zone := zones[rng.IntN(len(zones))]
 		loc := must(time.LoadLocation(zone))
-		minutes, inMinutes := randomField(rng, 0, 59, true, true)
-		hours, inHours := randomField(rng, 0, 23, true, true)
+		minutes, inMinutes := randomField(rng, 0, 59, true)
+		hours, inHours := randomField(rng, 0, 23, true)
 		dates, weekdays, inDays := randomDays(rng)
-		months, inMonths := randomField(rng, 1, 12, true, true)
+		months, inMonths := randomField(rng, 1, 12, true)
 		expression := fmt.Sprintf("%s %s %s %s %s *", minutes, hours, dates, months, weekdays)
 		r := schedule.Cron(expression, zone)
 		if err := r.Err(); err != nil {
@@ -374,7 +374,7 @@ func TestNextAgainstScan(t *testing.T) {
 			if i >= len(want) || !next.Equal(want[i]) {
 				t.Fatalf("%v after %v: got %v (%v), want %d of %v", r, at, next, next.In(loc), i, want)
 			}
-			// Any time in between has the same next.
+			// Any time in between has the same next time.
 			between := at.Add(time.Duration(rng.Int64N(int64(next.Sub(at)))))
 			if again, ok := r.Next(between); !ok || again != next {
 				t.Fatalf("%v after %v: got %v, %t, want %v", r, between, again, ok, next)
@@ -383,39 +383,7 @@ func TestNextAgainstScan(t *testing.T) {
 		}
 	}
 	if fired < rounds {
-		t.Errorf("only %d times in %d rounds: the windows test nothing", fired, rounds)
-	}
-}
-
-// TestNextAgainstDays compares the days of Next with a scan of every day.
-func TestNextAgainstDays(t *testing.T) {
-	t.Parallel()
-	rng := seeded(t)
-	for range 300 {
-		dates, weekdays, inDays := randomDays(rng)
-		months, inMonths := randomField(rng, 1, 12, true, true)
-		years, inYears := randomField(rng, 1970, 2199, false, true)
-		expression := fmt.Sprintf("0 0 %s %s %s %s", dates, months, weekdays, years)
-		r := schedule.Cron(expression, "")
-		if err := r.Err(); err != nil {
-			t.Fatalf("%s: %v", expression, err)
-		}
-		from := time.Date(1968+rng.IntN(232), 1, 1, 0, 0, 0, 0, time.UTC)
-		end := from.AddDate(6, 0, 0)
-		at := from
-		for day := from.AddDate(0, 0, 1); day.Before(end); day = day.AddDate(0, 0, 1) {
-			if day.Year() < 1970 || day.Year() > 2199 || !inYears(day.Year()) || !inMonths(int(day.Month())) || !inDays(day) {
-				continue
-			}
-			next, ok := r.Next(at)
-			if !ok || next != day {
-				t.Fatalf("%v after %v: got %v, %t, want %v", r, at, next, ok, day)
-			}
-			at = next
-		}
-		if next, ok := r.Next(at); ok && next.Before(end) {
-			t.Fatalf("%v after %v: got %v, want none before %v", r, at, next, end)
-		}
+		t.Errorf("only %d times in %d rounds: there are too few to test anything", fired, rounds)
 	}
 }
 
@@ -429,8 +397,8 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// randomField returns a random field of at most three items, and what it means.
-func randomField(rng *rand.Rand, low, high int, wraps, steps bool) (string, func(int) bool) {
+// randomField returns a random field of at most three items, and whether a value matches it.
+func randomField(rng *rand.Rand, low, high int, steps bool) (string, func(int) bool) {
 	var items []string
 	in := map[int]bool{}
 	value := func() int { return low + rng.IntN(high-low+1) }
@@ -450,9 +418,6 @@ func randomField(rng *rand.Rand, low, high int, wraps, steps bool) (string, func
 			in[n] = true
 		case 3, 4:
 			from, to := value(), value()
-			if from > to && !wraps {
-				from, to = to, from
-			}
 			step, text := 1, fmt.Sprintf("%d-%d", from, to)
 			if choice == 4 {
 				step = 1 + rng.IntN(min(high-low, 12))
@@ -488,7 +453,7 @@ func randomField(rng *rand.Rand, low, high int, wraps, steps bool) (string, func
 	return strings.Join(items, ","), func(n int) bool { return in[n] }
 }
 
-// randomDays returns random day fields, and what they mean for a day.
+// randomDays returns random day fields and whether a day matches them.
 func randomDays(rng *rand.Rand) (dates, weekdays string, in func(time.Time) bool) {
 	names := []string{"SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"}
 	n := 1 + rng.IntN(31)
@@ -523,8 +488,8 @@ func randomDays(rng *rand.Rand) (dates, weekdays string, in func(time.Time) bool
 			if target.Month() != t.Month() {
 				return false
 			}
-			for _, away := range []int{0, -1, 1, -2, 2} {
-				if near := target.AddDate(0, 0, away); near.Month() == t.Month() && workday(near) {
+			for _, distance := range []int{0, -1, 1, -2, 2} {
+				if near := target.AddDate(0, 0, distance); near.Month() == t.Month() && workday(near) {
 					return near.Day() == t.Day()
 				}
 			}
@@ -542,21 +507,20 @@ func randomDays(rng *rand.Rand) (dates, weekdays string, in func(time.Time) bool
 	case 6:
 		return "?", "L", func(t time.Time) bool { return t.Weekday() == time.Saturday }
 	case 7, 8:
-		text, match := randomField(rng, 1, 7, true, false)
+		text, match := randomField(rng, 1, 7, false)
 		return "?", text, func(t time.Time) bool { return match(int(t.Weekday()) + 1) }
 	default:
-		text, match := randomField(rng, 1, 31, true, true)
+		text, match := randomField(rng, 1, 31, true)
 		return text, "?", func(t time.Time) bool { return match(t.Day()) }
 	}
 }
 
-// noon returns a time that calculations with days do not carry over a gap.
+// noon returns noon of a day in UTC, where adding days crosses no change of the clocks.
 func noon(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), 12, 0, 0, 0, time.UTC)
 }
 
-// firstOfItsClock reports whether the clocks did not show the time of local in
-// the 26 hours before.
+// firstOfItsClock reports whether the local time did not occur in the 26 hours before.
 func firstOfItsClock(local time.Time) bool {
 	_, now := local.Zone()
 	for back := 30 * time.Minute; back <= 26*time.Hour; back += 30 * time.Minute {

@@ -217,7 +217,7 @@ func parse(expression, zone string) Rate {
 	}
 	err := &Error{
 		Field: "expression", Value: expression,
-		Reason: "is none of at(...), rate(...) and cron(...)",
+		Reason: "is not at(...), rate(...) or cron(...)",
 	}
 	switch {
 	case strings.HasPrefix(expression, "@"):

@@ -42,7 +42,7 @@ func TestConstructors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			if err := tt.rate.Err(); err != nil {
-				t.Fatalf("got error %v, want none", err)
+				t.Fatalf("got error %v, want no time", err)
 			}
 			if got := tt.rate.Expression(); got != tt.expression {
 				t.Errorf("Expression: got %q, want %q", got, tt.expression)
@@ -86,11 +86,11 @@ func TestInvalidRates(t *testing.T) {
 		{"daily at -1", schedule.Daily(-1, 0, ""), "hours", "-1", false},
 		{"daily at minute 60", schedule.Daily(0, 60, ""), "minutes", "60", false},
 		{"daily at minute -1", schedule.Daily(0, -1, ""), "minutes", "-1", false},
-		{"daily in no zone", schedule.Daily(0, 0, "Mars/Olympus"), "zone", "Mars/Olympus", true},
+		{"daily in an unknown zone", schedule.Daily(0, 0, "Mars/Olympus"), "zone", "Mars/Olympus", true},
 		{"weekly on day 7", schedule.Weekly(7, 0, 0, ""), "day-of-week", "7", false},
 		{"weekly on day -1", schedule.Weekly(-1, 0, 0, ""), "day-of-week", "-1", false},
 		{"weekly at 24", schedule.Weekly(0, 24, 0, ""), "hours", "24", false},
-		{"weekly in no zone", schedule.Weekly(0, 0, 0, "nowhere"), "zone", "nowhere", true},
+		{"weekly in an unknown zone", schedule.Weekly(0, 0, 0, "nowhere"), "zone", "nowhere", true},
 		{"local zone", schedule.Daily(0, 0, "Local"), "zone", "Local", true},
 		{"offset as a zone", schedule.Daily(0, 0, "+02:00"), "zone", "+02:00", true},
 		{"file of this machine", schedule.Daily(0, 0, "localtime"), "zone", "localtime", true},
@@ -256,10 +256,10 @@ func TestNextOfAt(t *testing.T) {
 		t.Errorf("before: got %v, %t, want %v", got, ok, planned)
 	}
 	if got, ok := r.Next(planned); ok {
-		t.Errorf("at the time: got %v, want none", got)
+		t.Errorf("at the time: got %v, want no time", got)
 	}
 	if got, ok := r.Next(planned.Add(time.Hour)); ok {
-		t.Errorf("after: got %v, want none", got)
+		t.Errorf("after: got %v, want no time", got)
 	}
 }
 
@@ -268,7 +268,7 @@ func TestAtInAZone(t *testing.T) {
 	tests := []struct{ name, expression, zone, want string }{
 		{"winter", "at(2026-01-01T12:00:00)", "Europe/Berlin", "2026-01-01T11:00:00Z"},
 		{"summer", "at(2026-07-01T12:00:00)", "America/New_York", "2026-07-01T16:00:00Z"},
-		{"comes twice", "at(2026-10-25T02:30:00)", "Europe/Berlin", "2026-10-25T00:30:00Z"},
+		{"occurs twice", "at(2026-10-25T02:30:00)", "Europe/Berlin", "2026-10-25T00:30:00Z"},
 		{"does not exist", "at(2026-03-29T02:30:00)", "Europe/Berlin", "2026-03-29T01:30:00Z"},
 		{"does not exist in New York", "at(2026-03-08T02:00:00)", "America/New_York", "2026-03-08T07:00:00Z"},
 		{"day does not exist", "at(2011-12-30T12:00:00)", "Pacific/Apia", "2011-12-30T22:00:00Z"},
@@ -343,7 +343,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// roundTrip checks that expression and zone are all there is to r.
+// roundTrip checks that expression and zone determine r.
 func roundTrip(t *testing.T, r schedule.Rate) {
 	t.Helper()
 	again, err := schedule.Parse(r.Expression(), r.Zone())
@@ -355,7 +355,7 @@ func roundTrip(t *testing.T, r schedule.Rate) {
 	}
 }
 
-// checkError checks which part of an expression err is about.
+// checkError checks which part of an expression an error names.
 func checkError(t *testing.T, err error, field, value string, hint bool) {
 	t.Helper()
 	e := asError(t, err)

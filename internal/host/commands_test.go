@@ -194,6 +194,9 @@ func TestWarmCommandIsOneCallAndColdOneTwo(t *testing.T) {
 	wantEqual(t, "calls after a lost condition", calls(), 5+2)
 	wantEqual(t, "appends", r.faults.Calls("EventLog.Append", "Shop.Jar"), 6)
 	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 6)
+	// A rejection is one read.
+	r.send("no", jar.To("a", Refuse{Code: "No"}))
+	wantEqual(t, "calls after a rejection", calls(), 5+2+1)
 }
 
 func TestRejectionIsDecidedOnTheLatestState(t *testing.T) {
@@ -212,21 +215,6 @@ func TestRejectionIsDecidedOnTheLatestState(t *testing.T) {
 	if o := two.send("5", jar.To("a", Release{})); o.EventCount != 1 {
 		t.Errorf("release of a taken jar: got %+v, want one event", o)
 	}
-}
-
-func TestRejectionOfAWarmEntityIsOneRead(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	r := start(t, app(jar))
-	r.accept("1", jar.To("a", Claim{By: "ada"}))
-	loads := r.faults.Calls("EventLog.Load", "Shop.Jar")
-	for i := range 3 {
-		if o := r.send(fmt.Sprint("no", i), jar.To("a", Claim{By: "bob"})); o.Kind != driver.Rejected {
-			t.Errorf("got %+v, want it rejected", o)
-		}
-		wantEqual(t, "reads", r.faults.Calls("EventLog.Read", "Shop.Jar"), i+1)
-	}
-	wantEqual(t, "loads", r.faults.Calls("EventLog.Load", "Shop.Jar"), loads)
 }
 
 func TestWritersWithClocksHoursApartLoseNoUpdate(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// meanwhile is a provider that calls a function before it parks, and one before it removes,
-// the first dead letter.
+// meanwhile is a provider that calls beforePark before it parks its first dead letter,
+// and beforeRemove before it removes its first one.
 type meanwhile struct {
 	driver.Provider
 	beforePark, beforeRemove func()

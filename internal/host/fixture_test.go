@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -30,7 +29,7 @@ import (
 	"github.com/reventless-go/reventless/reventlesstest"
 )
 
-// The domain of the tests: jars, into which numbers are put.
+// The domain of the tests: numbers are put into jars.
 
 type Command interface {
 	message.Typed
@@ -43,7 +42,7 @@ type (
 		N    int    `json:"n"`
 		Note string `json:"note,omitempty"`
 	}
-	// Burst adds 1, N times.
+	// Burst adds 1 to the jar, N times.
 	Burst struct {
 		N int `json:"n"`
 	}
@@ -172,10 +171,10 @@ func newJar(mods ...func(*jarSpec)) *jarAggregate {
 	return aggregate.New(spec)
 }
 
-// named gives an aggregate another name.
+// named sets the name of an aggregate.
 func named(name string) func(*jarSpec) { return func(s *jarSpec) { s.Name = name } }
 
-// SumRow is a row that adds up what was put into jars.
+// SumRow is the sum and the count of numbers that were put into jars.
 type SumRow struct {
 	Sum   int `json:"sum"`
 	Count int `json:"count"`
@@ -219,7 +218,7 @@ func app(components ...plugin.Component) *reventless.App {
 	return reventless.New("test", plugin.New(plugin.Spec{Name: "Shop", Heartbeat: -1, Components: components}))
 }
 
-// run is an App that runs.
+// run is a running App.
 type run struct {
 	*host.Host
 	t      testing.TB
@@ -229,7 +228,7 @@ type run struct {
 	lines  *lines
 }
 
-// setup is how an App is to run.
+// setup is the configuration of a run.
 type setup struct {
 	clock    *reventlesstest.Clock
 	memory   *memory.Provider
@@ -239,8 +238,8 @@ type setup struct {
 	asleep   bool // not started
 }
 
-// on lets a host share the provider of another one, like a second process or a
-// restarted one.
+// on makes a host use the provider and the clock of another one, like a second or
+// restarted process.
 func on(other *run) func(*setup) {
 	return func(s *setup) { s.clock, s.memory = other.clock, other.memory }
 }
@@ -251,7 +250,7 @@ func cold(s *setup) { s.options.CacheEntries = -1 }
 
 func asleep(s *setup) { s.asleep = true }
 
-// ownFeed gives a host every record, in place of a share of them.
+// ownFeed gives a host every record instead of a share of them.
 func ownFeed(s *setup) {
 	s.provider = &faults.Options{Consumer: func(name string) string { return name + "/second" }}
 }
@@ -292,8 +291,8 @@ func start(t testing.TB, app *reventless.App, with ...func(*setup)) *run {
 	return r
 }
 
-// open opens a host that is not started, on a provider of its own, and closes both at the
-// end of the test; nil options are the defaults.
+// open opens a host without starting it, and closes it and its provider at the end of
+// the test.
 func open(t testing.TB, a *reventless.App, provider driver.Provider, opts *host.Options) *host.Host {
 	t.Helper()
 	var o host.Options
@@ -321,21 +320,21 @@ func (r *run) wake() {
 	}
 }
 
-// work starts the workers and waits until nothing is left to do.
+// work starts the workers and waits until the host is idle.
 func (r *run) work() {
 	r.t.Helper()
 	r.wake()
 	r.idle()
 }
 
-// finish waits until nothing is left to do, and wants nothing parked.
+// finish waits until the host is idle, and wants nothing parked.
 func (r *run) finish() {
 	r.t.Helper()
 	r.idle()
 	r.wantNothingParked()
 }
 
-// redrive redrives a dead letter that can be handled now.
+// redrive redrives a dead letter and wants it to succeed.
 func (r *run) redrive(id string) {
 	r.t.Helper()
 	if err := r.Redrive(r.t.Context(), id); err != nil {
@@ -350,25 +349,25 @@ func (r *run) discard(id string) {
 	}
 }
 
-// stop closes the host, as its end does.
+// stop closes the host.
 func (r *run) stop() {
 	if err := r.Close(); err != nil {
 		r.t.Errorf("close: %v", err)
 	}
 }
 
-// idle waits until nothing is left to do.
+// idle waits until the host is idle.
 func (r *run) idle() {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := r.WaitIdle(ctx); err != nil {
-		r.t.Fatalf("no rest: %v", err)
+		r.t.Fatalf("not idle: %v", err)
 	}
 }
 
-// rest waits until nothing is left to do on any of several hosts of one provider.
-// What one of them has leased looks like work to the others until they look again.
+// rest waits until several hosts of one provider are idle. A message that one of them
+// has leased counts as work of the others until they look again.
 func rest(hosts ...*run) {
 	t := hosts[0].t
 	t.Helper()
@@ -385,13 +384,13 @@ func rest(hosts ...*run) {
 				quiet = -1
 			}
 			if err != nil && time.Now().After(end) {
-				t.Fatalf("no rest: %v", err)
+				t.Fatalf("not idle: %v", err)
 			}
 		}
 	}
 }
 
-// advance moves the clock and lets happen what becomes due on the way.
+// advance moves the clock by d in steps, to each time at which something is due.
 func (r *run) advance(d time.Duration) {
 	r.t.Helper()
 	for end := r.clock.Now().Add(d); ; {
@@ -408,12 +407,12 @@ func (r *run) advance(d time.Duration) {
 	}
 }
 
-// try sends a command under an id.
+// try sends a command with an id.
 func (r *run) try(id string, s message.Send) (driver.Outcome, error) {
 	return r.SendAction(context.Background(), id, driver.Meta{}, s.Erased())
 }
 
-// send sends a command that does not fail.
+// send sends a command and wants no error.
 func (r *run) send(id string, s message.Send) driver.Outcome {
 	r.t.Helper()
 	o, err := r.try(id, s)
@@ -423,7 +422,7 @@ func (r *run) send(id string, s message.Send) driver.Outcome {
 	return o
 }
 
-// accept sends a command that is accepted.
+// accept sends a command and wants it accepted.
 func (r *run) accept(id string, s message.Send) driver.Outcome {
 	r.t.Helper()
 	o := r.send(id, s)
@@ -433,7 +432,7 @@ func (r *run) accept(id string, s message.Send) driver.Outcome {
 	return o
 }
 
-// command is a command as it lies in a queue.
+// command is a command in the form in which a queue stores it.
 func command(id, entity string, c Command) driver.Command {
 	data, err := json.Marshal(c)
 	if err != nil {
@@ -442,7 +441,7 @@ func command(id, entity string, c Command) driver.Command {
 	return driver.Command{Target: "Shop.Jar", Entity: entity, Type: c.MessageType(), Version: 1, Data: data, Meta: driver.Meta{ID: id}}
 }
 
-// enqueue puts commands into the queue of Shop.Jar, as another process may do.
+// enqueue puts commands into the queue of Shop.Jar, like another process.
 func (r *run) enqueue(commands ...driver.Command) {
 	r.t.Helper()
 	topic, err := r.memory.OpenCommandTopic(r.t.Context(), "Shop.Jar")
@@ -454,7 +453,7 @@ func (r *run) enqueue(commands ...driver.Command) {
 	}
 }
 
-// commits returns a stream of a log, or with an empty name all of it.
+// commits returns the commits of a stream, or of the whole log if stream is empty.
 func (r *run) commits(log, stream string) []driver.Commit {
 	r.t.Helper()
 	l, err := r.memory.OpenEventLog(r.t.Context(), log)
@@ -487,7 +486,7 @@ func (r *run) history(log, stream string) []string {
 	return out
 }
 
-// letters returns what is parked.
+// deadLetters returns all dead letters.
 func (r *run) deadLetters() []driver.DeadLetter {
 	r.t.Helper()
 	l, err := r.DeadLetters().List(r.t.Context(), "", "", 10_000)
@@ -497,7 +496,7 @@ func (r *run) deadLetters() []driver.DeadLetter {
 	return l
 }
 
-// letter returns the one letter that is parked.
+// deadLetter returns the only dead letter.
 func (r *run) deadLetter() driver.DeadLetter {
 	r.t.Helper()
 	l := r.deadLetters()
@@ -536,7 +535,7 @@ func (r *run) wantNothingParked() {
 	}
 }
 
-// rows returns the rows of a read model by id, and with sub ids by "id/sub".
+// rows returns the rows of a read model by id, or by "id/sub" if it has sub ids.
 func rows[R any](r *run, m *readmodel.ReadModel[R]) map[string]R {
 	r.t.Helper()
 	name := r.App().NameOf(m.Definition())
@@ -566,9 +565,7 @@ func rows[R any](r *run, m *readmodel.ReadModel[R]) map[string]R {
 // wantRows compares the rows of a read model.
 func wantRows[R comparable](r *run, m *readmodel.ReadModel[R], want map[string]R) {
 	r.t.Helper()
-	if got := rows(r, m); !maps.Equal(got, want) {
-		r.t.Errorf("rows of %s: got %v, want %v", m.Spec().Name, got, want)
-	}
+	wantEqual(r.t, "rows of "+m.Spec().Name, rows(r, m), want)
 }
 
 func wantEqual[T any](t testing.TB, what string, got, want T) {
@@ -596,7 +593,7 @@ func wantText(t testing.TB, s string, texts ...string) {
 	}
 }
 
-// lines keeps what is logged.
+// lines is a writer that keeps the log lines.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -614,7 +611,7 @@ func (l *lines) all() []string {
 	return strings.Split(strings.TrimSpace(l.buf.String()), "\n")
 }
 
-// firstSeed is where random tests start; REVENTLESS_SEED repeats one.
+// firstSeed returns the first seed of random tests; REVENTLESS_SEED sets a single one.
 func firstSeed(t testing.TB) (seed uint64, fixed bool) {
 	if s := os.Getenv("REVENTLESS_SEED"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
@@ -626,7 +623,7 @@ func firstSeed(t testing.TB) (seed uint64, fixed bool) {
 	return rand.Uint64N(1 << 40), false
 }
 
-// seeds runs a random test under n seeds; the name of a subtest has its seed.
+// seeds runs a random test with n seeds; the name of each subtest contains its seed.
 func seeds(t *testing.T, n int, f func(t *testing.T, seed uint64, rng *rand.Rand)) {
 	first, fixed := firstSeed(t)
 	if fixed {

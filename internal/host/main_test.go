@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestMain fails when goroutines are left: every test closes its hosts.
+// TestMain fails if goroutines are left: every test must close its hosts.
 func TestMain(m *testing.M) {
 	before := runtime.NumGoroutine()
 	code := m.Run()
@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// settledAt waits until no more than n goroutines run: some take a moment to end.
+// settledAt waits until at most n goroutines run, since some take a moment to end.
 func settledAt(n int) bool {
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); runtime.Gosched() {
 		if runtime.NumGoroutine() <= n {

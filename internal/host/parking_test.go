@@ -3,7 +3,6 @@ package host_test
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -133,9 +132,7 @@ func (f *fragile) seen(r *run) map[string]string {
 
 func (f *fragile) wantSeen(r *run, want map[string]string) {
 	r.t.Helper()
-	if got := f.seen(r); !maps.Equal(got, want) {
-		r.t.Errorf("seen: got %v, want %v", got, want)
-	}
+	wantEqual(r.t, "seen", f.seen(r), want)
 }
 
 func TestFailingCommitIsParkedAndOnlyItsStreamWaits(t *testing.T) {

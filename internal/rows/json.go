@@ -38,7 +38,7 @@ func Fields(data json.RawMessage) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// lookup returns the value of a top-level field, or nil if there is none. If the name
+// lookup returns the value of a top-level field, or nil if it is absent. If the name
 // occurs more than once, it returns the last value. It does not validate data, which
 // [Fields] has accepted before: for other data the result is undefined, but lookup
 // does not panic.

@@ -50,14 +50,14 @@ func TestPlace(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", data, at, want)
 		}
 	}
-	// An order by key looks at no field, not even at one without a name.
+	// An order by key reads no field, not even one with an empty name.
 	if at := orderedScan(t, driver.Scan{Order: &driver.Order{}}).Place(driver.Key{ID: "a"}, []byte(`{"":1}`)); at.Sort != nil {
 		t.Errorf("got %v of an order by id", at)
 	}
 }
 
-// FuzzPlace holds the quick way to a field against the careful one, and data
-// that is not JSON against panics.
+// FuzzPlace compares the fast lookup of a field with the full parser, and checks that
+// data that is not JSON causes no panic.
 func FuzzPlace(f *testing.F) {
 	for _, s := range []string{`{"f":1}`, `{"f":"`, `{"f":"\`, `{"f`, `{"\u0066":[{"f":2}],"f":"x"}`, ` { "f" : tru`, `{"f":,}`, `{{`, `{"f":1}}`, `"f"`, `{"":1,"f":"\\"}`, `{"f":"`} {
 		f.Add(s, "f")
@@ -127,7 +127,7 @@ func TestCursorsOfOrders(t *testing.T) {
 			}
 		}
 	}
-	// Of an order by id there is no value.
+	// An order by id has no value.
 	byID := driver.Scan{ReadModel: "r", Order: &driver.Order{}}
 	byID.Cursor = orderedScan(t, byID).Cursor(rows.Position{Sort: 1.0, Key: driver.Key{ID: "a"}})
 	if _, err := rows.CheckScan(byID); !errors.Is(err, driver.ErrInvalid) {
@@ -135,7 +135,7 @@ func TestCursorsOfOrders(t *testing.T) {
 	}
 }
 
-// FuzzCursor gives anybody's bytes behind a right beginning.
+// FuzzCursor decodes arbitrary bytes after a valid prefix.
 func FuzzCursor(f *testing.F) {
 	scan := driver.Scan{ReadModel: "r", Order: &driver.Order{Field: "f"}}
 	prefix := orderedScan(f, scan).Cursor(rows.Position{})

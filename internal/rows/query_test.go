@@ -49,7 +49,7 @@ func TestMatch(t *testing.T) {
 		{"f", driver.Greater, vs{int64(10)}, true},
 		{"s", driver.Less, vs{"beta1"}, true},
 		{"s", driver.Less, vs{99.0}, false},
-		{"s", driver.GreaterOrEqual, vs{"Z"}, true}, // bytes, not letters
+		{"s", driver.GreaterOrEqual, vs{"Z"}, true}, // strings are compared by bytes
 		{"emoji", driver.Greater, vs{"\uffee"}, true},
 		{"b", driver.Less, vs{"x"}, false},
 		{"null", driver.LessOrEqual, vs{1.0}, false},
