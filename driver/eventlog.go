@@ -34,7 +34,7 @@ type EventLog interface {
 	// Load returns the commits that are needed to compute the state of stream,
 	// ascending: those from the newest commit with a snapshot of foldVersion on,
 	// including it, or all if there is no such snapshot. The caller may use only the
-	// snapshot of the first commit, and only if its fold version matches. Load sees
+	// snapshot of the first commit, and only if its FoldVersion matches. Load sees
 	// every commit whose Append returned before. For a stream without commits it
 	// returns nil, nil. Any error fails the call: Load never returns part of the
 	// commits.
@@ -83,7 +83,7 @@ type AnsweredCommand struct {
 
 // Snapshot is the state of a stream after the commit that contains it.
 type Snapshot struct {
-	// FoldVersion is the version of the fold function that computed State.
+	// FoldVersion is the version of the function that computed State.
 	FoldVersion int `json:"foldVersion"`
 	// State is the state as JSON, kept byte for byte.
 	State json.RawMessage `json:"state"`
