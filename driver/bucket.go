@@ -26,7 +26,7 @@ type Bucket interface {
 	// [ErrNotFound].
 	Get(ctx context.Context, key string) (io.ReadCloser, Object, error)
 
-	// Delete removes an object. If there is none, it returns nil.
+	// Delete removes an object. For an absent object it returns nil.
 	Delete(ctx context.Context, key string) error
 
 	// List returns up to limit objects whose keys start with prefix and are

@@ -20,7 +20,7 @@ type DeadLetters interface {
 	// are none, it returns nil, nil.
 	List(ctx context.Context, component, after string, limit int) ([]DeadLetter, error)
 
-	// Remove removes a dead letter. If there is none, it returns nil.
+	// Remove removes a dead letter. For an absent one it returns nil.
 	Remove(ctx context.Context, id string) error
 }
 

@@ -25,7 +25,7 @@ type Batch[T any] struct {
 	// available.
 	Deliveries []Delivery[T]
 	// Next is the earliest time at which a known message becomes available, such as
-	// one that waits for its retry; zero if there is none. It is a hint for waiting
+	// one that waits for its retry; otherwise zero. It is a hint for waiting
 	// and is set only on an empty batch.
 	Next time.Time
 }

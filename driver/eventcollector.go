@@ -93,6 +93,6 @@ type Lagger interface {
 type Lag struct {
 	// Commits is the number of commits that are not settled.
 	Commits int64
-	// Oldest is when the oldest of them was stored; zero if there is none.
+	// Oldest is when the oldest of them was stored; zero if all are settled.
 	Oldest time.Time
 }

@@ -20,8 +20,9 @@ type EventLog interface {
 	// c.SequenceNr-1 exists. The store ignores c.RecordedAt and sets it.
 	//
 	// A sequence number of 0, a bad stream id (see [CheckID]), a commit without
-	// events or commands, or data that is not JSON is [ErrInvalid]; a commit over
-	// the size limit is [ErrTooLarge]. In these cases nothing is stored.
+	// events or commands, an event without a type, or data that is not JSON is
+	// [ErrInvalid]; a commit over the size limit is [ErrTooLarge]. In these cases
+	// nothing is stored.
 	Append(ctx context.Context, c Commit) error
 
 	// Read yields the commits of stream with sequence numbers greater than after,

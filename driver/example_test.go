@@ -10,7 +10,7 @@ import (
 	"github.com/reventless-go/reventless/driver/memory"
 )
 
-// Two writers at one position: one wins, the other is told by whom it was beaten.
+// Two writers append at one sequence number: one wins, the other receives the winner.
 func ExampleEventLog() {
 	ctx := context.Background()
 	events, err := memory.New(nil).OpenEventLog(ctx, "Shop.Order")

@@ -11,7 +11,7 @@ type Outcomes interface {
 	// does not replace an outcome that has not expired; any other kind does.
 	Put(ctx context.Context, outcome Outcome, expires time.Time) error
 
-	// Get returns the outcome of a command, or [ErrNotFound] if there is none or it
+	// Get returns the outcome of a command, or [ErrNotFound] if it is absent or
 	// has expired.
 	Get(ctx context.Context, commandID string) (Outcome, error)
 }

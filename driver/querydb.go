@@ -59,8 +59,8 @@ func (k Key) String() string {
 // Row is a row of a read model.
 type Row struct {
 	Key
-	// Data is a JSON object, kept byte for byte. Drivers read only index and filter
-	// fields in it.
+	// Data is a JSON object, kept byte for byte. Drivers read only its sub id, index,
+	// filter and order fields.
 	Data json.RawMessage
 	// ExpiresAt is when the row expires, in whole seconds; zero means never. From
 	// that second on every method treats the row as absent, even if the store still

@@ -79,8 +79,8 @@ type Order struct {
 // order only for scans without one.
 type Page struct {
 	Rows []Row
-	// Cursor continues after the last row; empty if there are no more rows. The last
-	// page may be empty. Rows that are written or deleted between pages may or may
+	// Cursor continues after the last row; empty if there are no more rows. A page with
+	// a Cursor has as many rows as its limit allows; the last page may be empty. Rows that are written or deleted between pages may or may
 	// not be returned, and a row whose position in the order changes may be returned
 	// twice. No other row is skipped or repeated, even among equal sort values.
 	Cursor string

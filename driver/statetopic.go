@@ -19,7 +19,8 @@ type StateTopic interface {
 // ChangeKind is the kind of a state change.
 type ChangeKind string
 
-// The kinds of changes. The expiry of a row is not published.
+// The kinds of changes. A write of a row that was absent or had expired is Added. The
+// expiry of a row is not published.
 const (
 	Added   ChangeKind = "Added"
 	Updated ChangeKind = "Updated"

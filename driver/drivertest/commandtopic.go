@@ -322,16 +322,15 @@ func badCommandIDsAreRefused(e *env) {
 	t := e.commandTopic("Test.Thing")
 	i := 0
 	for name, id := range badIDs() {
-		good := command("good", fmt.Sprintf("good#%d", i+1))
 		i++
-		badEntity := command(id, fmt.Sprintf("to-%d", i))
-		failed := failedOf(e, t.Send(e.ctx, []driver.Command{badEntity, good}), "an entity id that is "+name)
-		e.wantClass(failed[badEntity.Meta.ID], driver.ErrInvalid, "an entity id that is %s", name)
-		e.errorIf(len(failed) != 1, "an entity id that is %s: %d commands failed, want 1", name, len(failed))
-		good = command("good2", fmt.Sprintf("good2#%d", i))
-		failed = failedOf(e, t.Send(e.ctx, []driver.Command{good, command("e", id)}), "a command id that is "+name)
-		e.wantClass(failed[id], driver.ErrInvalid, "a command id that is %s", name)
-		e.errorIf(len(failed) != 1, "a command id that is %s: %d commands failed, want 1", name, len(failed))
+		refused := func(what, key string, batch ...driver.Command) {
+			failed := failedOf(e, t.Send(e.ctx, batch), what+name)
+			e.wantClass(failed[key], driver.ErrInvalid, "%s%s", what, name)
+			e.errorIf(len(failed) != 1, "%s%s: %d commands failed, want 1", what, name, len(failed))
+		}
+		to := fmt.Sprintf("to-%d", i)
+		refused("an entity id that is ", to, command(id, to), command("good", fmt.Sprintf("good#%d", i)))
+		refused("a command id that is ", id, command("good2", fmt.Sprintf("good2#%d", i)), command("e", id))
 	}
 	q := commandQueue(e)
 	inOrder(e, drain(e, q, 2*i), 2, i)

@@ -129,17 +129,7 @@ func parkReplacesTheLetterOfItsID(e *env) {
 func (e *env) wantLetters(d driver.DeadLetters, component, after string, limit int, want ...string) {
 	e.Helper()
 	list, err := d.List(e.ctx, component, after, limit)
-	if !e.try(err, "List(%q, %q, %d)", component, after, limit) {
-		return
-	}
-	if len(list) == 0 && list != nil {
-		e.Errorf("List(%q, %q, %d) of nothing is not nil", component, after, limit)
-	}
-	var got []string
-	for _, l := range list {
-		got = append(got, l.ID)
-	}
-	e.noDiff(diffNames(got, want), "List(%q, %q, %d)", component, after, limit)
+	wantList(e, list, err, func(l driver.DeadLetter) string { return l.ID }, want, "List(%q, %q, %d)", component, after, limit)
 }
 
 func lettersAreListedByIDAndComponent(e *env) {

@@ -137,25 +137,32 @@ func wantRecords(e *env, c driver.Receiver[driver.Record], want []driver.Commit)
 	}
 }
 
-func commitsThatFinishOutOfOrderAreNotSkipped(e *env) {
-	// Small and large commits side by side finish in another order than they begin.
-	// A feed that takes the highest number that it has seen as its checkpoint skips
-	// commits.
-	l := e.eventLog("Test.Log")
-	const writers, each = 8, 15
+// appendMixed has writers that append small and large commits at the same time, each
+// to its own stream.
+func (e *env) appendMixed(l driver.EventLog, writers, each int, written func()) {
 	large := min(64<<10, e.Provider.Limits().MaxCommitBytes/2)
 	race(writers, func(i int) {
 		r := rand.New(rand.NewPCG(uint64(i), 3))
-		for n := uint64(1); n <= each; n++ {
-			c := commitOf(fmt.Sprintf("s%d", i), n, "w")
+		for n := 1; n <= each; n++ {
+			c := commitOf(fmt.Sprintf("s%d", i), uint64(n), "w")
 			if r.IntN(3) == 0 {
 				c = filled(c, large)
 			}
 			if !e.try(l.Append(e.ctx, c), "append") {
 				return
 			}
+			written()
 		}
 	})
+}
+
+func commitsThatFinishOutOfOrderAreNotSkipped(e *env) {
+	// Small and large commits side by side finish in another order than they begin.
+	// A feed that takes the highest number that it has seen as its checkpoint skips
+	// commits.
+	l := e.eventLog("Test.Log")
+	const writers, each = 8, 15
+	e.appendMixed(l, writers, each, func() {})
 	q := collected(e.collector("Test.Consumer", "Test.Log", false))
 	inOrder(e, drain(e, q, writers*each), writers, each)
 	nothing(e, q, "though all were settled")
@@ -165,24 +172,9 @@ func aConsumerBesideWritersMissesNothing(e *env) {
 	l := e.eventLog("Test.Log")
 	c := e.collector("Test.Consumer", "Test.Log", false)
 	const writers, each = 8, 30
-	large := min(64<<10, e.Provider.Limits().MaxCommitBytes/2)
 	var wg sync.WaitGroup
 	var written atomic.Int64
-	for i := range writers {
-		wg.Go(func() {
-			r := rand.New(rand.NewPCG(uint64(i), 4))
-			for n := uint64(1); n <= each; n++ {
-				cm := commitOf(fmt.Sprintf("s%d", i), n, "w")
-				if r.IntN(4) == 0 {
-					cm = filled(cm, large)
-				}
-				if !e.try(l.Append(e.ctx, cm), "append") {
-					return
-				}
-				written.Add(1)
-			}
-		})
-	}
+	wg.Go(func() { e.appendMixed(l, writers, each, func() { written.Add(1) }) })
 	last := map[string]uint64{}
 	done := 0
 	var wrote int64

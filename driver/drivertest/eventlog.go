@@ -661,6 +661,7 @@ func invalidCommitsAreRefused(e *env) {
 		"no events":                  func(c *driver.Commit) { c.Events = nil },
 		"empty events":               func(c *driver.Commit) { c.Events = []driver.Event{} },
 		"no commands":                func(c *driver.Commit) { c.Commands = nil },
+		"an event without a type":    func(c *driver.Commit) { c.Events[0].Type = "" },
 		"no data":                    func(c *driver.Commit) { c.Events[0].Data = nil },
 		"empty data":                 func(c *driver.Commit) { c.Events[0].Data = json.RawMessage{} },
 		"data that is not JSON":      func(c *driver.Commit) { c.Events[0].Data = json.RawMessage(`{"a":}`) },

@@ -445,6 +445,20 @@ func badIDs() map[string]string {
 	}
 }
 
+// wantList checks the keys of a list, which is nil when it is empty.
+func wantList[T any](e *env, list []T, err error, key func(T) string, want []string, format string, args ...any) {
+	e.Helper()
+	if !e.try(err, format, args...) {
+		return
+	}
+	e.errorIf(list != nil && len(list) == 0, format+" returned an empty list, want nil", args...)
+	var got []string
+	for _, v := range list {
+		got = append(got, key(v))
+	}
+	e.noDiff(diffNames(got, want), format, args...)
+}
+
 // sortedKeys returns the keys of m, ascending.
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))

@@ -321,19 +321,24 @@ func numbersOrderByValue(e *env) {
 		"-9007199254740991", "-1e6", "-1000", "-100.5", "-99", "-10", "-9", "-2.5", "-2.25", "-1", "-0.5", "-1e-7",
 		"0", "1e-7", "0.001", "0.1", "0.25", "0.5", "1", "1.5", "2", "9", "10", "11", "99.99", "100", "1e3", "1001", "12345678.9", "9007199254740991",
 	}
-	var want []string
-	for i := range numbers { // not in their order
-		j := (i * 7) % len(numbers)
-		e.save(db, lineData(fmt.Sprintf("id%d", (j*11)%len(numbers)), "1", `,"shop":"s","price":`+numbers[j]))
+	e.wantOrder(db, q, "byShop", "price", numbers)
+}
+
+// wantOrder checks that an index of shops orders rows by the values of its sort field,
+// which are ascending.
+func (e *env) wantOrder(db driver.QueryDb, q driver.QueryEngine, index, field string, values []string) {
+	e.Helper()
+	want := make([]string, len(values))
+	for i := range values { // not in their order
+		j := (i * 7) % len(values)
+		id := fmt.Sprintf("id%d", (j*11)%len(values))
+		e.save(db, lineData(id, "1", `,"shop":"s","`+field+`":`+values[j]))
+		want[j] = id + "/1"
 	}
-	for j := range numbers {
-		want = append(want, fmt.Sprintf("id%d/1", (j*11)%len(numbers)))
+	for _, limit := range []int{0, 1, 5} {
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: index, Value: "s", Limit: limit}, want...)
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: index, Value: "s", Limit: limit, Descending: true}, reversed(want)...)
 	}
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s"}, want...)
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Limit: 4}, want...)
-	slices.Reverse(want)
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true}, want...)
-	e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShop", Value: "s", Descending: true, Limit: 7}, want...)
 }
 
 // orderedStrings are ascending by the bytes of their UTF-8. An order by UTF-16 or by
@@ -350,27 +355,19 @@ func orderedStrings() []string {
 
 func stringsOrderByTheirBytes(e *env) {
 	db, q := e.table(goods), e.engine(goods)
-	ordered := orderedStrings()
-	var shelves, subs []string
-	for i := range ordered { // not in their order
-		j := (i*5 + 3) % len(ordered)
-		s, _ := json.Marshal(ordered[j])
-		e.save(db, lineData(fmt.Sprintf("id%d", (j*3)%len(ordered)), "1", `,"shop":"s","shelf":`+string(s)))
-		e.save(db, lineData("subs", ordered[j], ``))
-	}
-	for j, s := range ordered {
-		shelves = append(shelves, fmt.Sprintf("id%d/1", (j*3)%len(ordered)))
+	var texts, subs []string
+	for _, s := range orderedStrings() {
+		text, _ := json.Marshal(s)
+		texts = append(texts, string(text))
 		subs = append(subs, "subs/"+s)
 	}
-	for _, descending := range []bool{false, true} {
-		if descending {
-			slices.Reverse(shelves)
-			slices.Reverse(subs)
-		}
-		for _, limit := range []int{0, 1, 5} {
-			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Index: "byShelf", Value: "s", Limit: limit, Descending: descending}, shelves...)
-			e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "subs", Limit: limit, Descending: descending}, subs...)
-		}
+	e.wantOrder(db, q, "byShelf", "shelf", texts)
+	for _, s := range reversed(orderedStrings()) {
+		e.save(db, lineData("subs", s, ``))
+	}
+	for _, limit := range []int{0, 1, 5} {
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "subs", Limit: limit}, subs...)
+		e.wantIDs(q, driver.Query{ReadModel: goods.Name, Value: "subs", Limit: limit, Descending: true}, reversed(subs)...)
 	}
 }
 

@@ -185,7 +185,7 @@ func none[T any](e *env, r driver.Receiver[T], name func(T) string, why string) 
 	})
 }
 
-// nothing is none for a queue.
+// nothing checks that no message of a queue is available.
 func nothing[T any](e *env, q queue[T], why string) {
 	e.Helper()
 	none(e, q.Receiver, func(m T) string {

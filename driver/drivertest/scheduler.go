@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -91,15 +90,7 @@ func (e *env) wantDue(d driver.Delivery[driver.Firing], want time.Time) {
 func (e *env) wantSchedules(s schedulerEnds, want ...string) {
 	e.Helper()
 	list, err := s.List(e.ctx)
-	if !e.try(err, "List") {
-		return
-	}
-	e.errorIf(list == nil != (len(want) == 0), "List is nil: %t, want %d schedules", list == nil, len(want))
-	var got []string
-	for _, x := range list {
-		got = append(got, x.Name)
-	}
-	e.errorIf(!slices.Equal(got, want), "List has %v, want %v", got, want)
+	wantList(e, list, err, func(x driver.Schedule) string { return x.Name }, want, "List")
 }
 
 func aPastTimeFiresAtOnce(e *env) {

@@ -31,7 +31,7 @@ type scheduler struct {
 type plan struct {
 	driver.Schedule
 	rate schedule.Rate
-	// due is the next firing; zero means that there is none.
+	// due is the next firing; zero means never.
 	due time.Time
 	// deleted is set if the schedule was deleted while its firing was leased. It is
 	// removed when that firing is settled.

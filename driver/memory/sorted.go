@@ -89,7 +89,7 @@ func (s *sorted[E]) descend(from func(E) bool) iter.Seq[E] {
 }
 
 // search returns the chunk and the index in it of the first element for which from
-// is true, or the number of chunks and 0 if there is none.
+// is true, or the number of chunks and 0 if no element matches.
 func (s *sorted[E]) search(from func(E) bool) (i, j int) {
 	i = sort.Search(len(s.chunks), func(i int) bool {
 		chunk := s.chunks[i]

@@ -23,7 +23,7 @@ type Deliveries struct {
 	// Doorbell is the fraction of records that are delivered without their commit.
 	Doorbell float64
 	// Drop is the fraction that is not delivered at all. The next commit of
-	// the stream makes up for it; see [Provider.Calm].
+	// the stream causes a catch up; see [Provider.Calm].
 	Drop float64
 	// Garbage is how many undecodable records are added, per delivery.
 	Garbage float64
@@ -44,7 +44,7 @@ func (p *Provider) Disturb(d Deliveries) {
 }
 
 // Calm makes the transports reliable again, and delivers what was held back.
-// A dropped record is made up for by the next commit of its stream.
+// The consumer catches up on a dropped record with the next commit of its stream.
 func (p *Provider) Calm() {
 	p.mu.Lock()
 	p.disturb = Deliveries{}
