@@ -108,7 +108,7 @@ func TestRequestsCountBytes(t *testing.T) {
 		t.Errorf("the requests are %v, want 4 batches", got)
 	}
 	if got := strings.Join(ids(t, url, 6), ""); got != "abcdef" {
-		t.Errorf("the commands came as %s", got)
+		t.Errorf("the order of the commands is %s", got)
 	}
 }
 
@@ -136,7 +136,7 @@ func (f tap) RoundTrip(r *http.Request) (*http.Response, error) {
 	return awstest.Transport().RoundTrip(r)
 }
 
-// What one entry of a batch met is its own; what its answer does not mention was
+// Each entry of a batch has its own error. An entry that the answer does not mention was
 // not accepted.
 func TestEntriesFailByThemselves(t *testing.T) {
 	t.Parallel()
@@ -213,11 +213,11 @@ func TestNothingOvertakesAFailedCommand(t *testing.T) {
 		}
 	}
 	if got := ids(t, url, 1); len(some.Failed) != 3 || got[0] != "second1" {
-		t.Errorf("%v failed, %v came", some.Failed, got)
+		t.Errorf("%v failed, got %v", some.Failed, got)
 	}
 }
 
-// A request that fails ends the sending; what was sent before stays sent.
+// A failed request ends the call; earlier commands stay sent.
 func TestALostRequestNamesAllThatFollows(t *testing.T) {
 	t.Parallel()
 	faults := awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.Throttle, Operations: []string{"SQS.SendMessageBatch"}, Calls: []int{2}})
@@ -269,7 +269,7 @@ func TestNothingAcknowledgedIsLostUnderFaults(t *testing.T) {
 	for _, id := range ids(t, url, entities*each) {
 		var e, n int
 		if _, err := fmt.Sscanf(id, "e%d#%d", &e, &n); err != nil || n != last[e]+1 {
-			t.Errorf("%s came where %d is due, %v (seed %d)", id, last[e]+1, err, seed)
+			t.Errorf("got %s, want number %d, %v (seed %d)", id, last[e]+1, err, seed)
 		}
 		last[e] = n
 	}

@@ -49,9 +49,9 @@ func TestCommitsOfLambdaEventsAreDecoded(t *testing.T) {
 	}
 }
 
-// What tells of no new commit is never nothing: it comes as what could not be
-// decoded, whole, and says why.
-func TestForeignRecordsComeAsUndecodable(t *testing.T) {
+// A record that is not a new commit is returned whole as an undecodable record with the
+// reason.
+func TestForeignRecordsAreUndecodable(t *testing.T) {
 	t.Parallel()
 	replace := func(old, by string) string {
 		text := strings.Replace(lambdaRecord, old, by, 1)
@@ -90,12 +90,12 @@ func TestForeignRecordsComeAsUndecodable(t *testing.T) {
 			t.Errorf("%s: got the error %v, want one of class invalid", what, r.Err)
 		}
 		if string(r.Raw) != text || r.Commit != nil || r.Log != "Test.Log" {
-			t.Errorf("%s: got %+v, want the record as it came", what, r)
+			t.Errorf("%s: got %+v, want the unchanged record", what, r)
 		}
 	}
 }
 
-// A stream of keys alone says what happened where: the commit is read from the log.
+// A record with keys alone identifies the commit, which is read from the log.
 func TestRecordsOfKeysNameTheCommit(t *testing.T) {
 	t.Parallel()
 	r := eventcollector.DecodeStream(streams.Parse([]byte(`{"eventName":"INSERT","dynamodb":{"Keys":{"id":{"S":"a"},"sequenceNr":{"N":"7"}},"SequenceNumber":"1"}}`)), "Test.Log")

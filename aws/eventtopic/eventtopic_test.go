@@ -87,9 +87,9 @@ func TestTenCommitsAreOneRequest(t *testing.T) {
 	}
 }
 
-// Up to the limit, to the byte, a commit travels along; beyond it only its place
-// does. So it is with one that the service would not take as it is.
-func TestLargeCommitsTravelAsClaims(t *testing.T) {
+// A message contains its commit up to the exact limit. A larger commit, or one that the
+// service would change, is published as a claim.
+func TestLargeCommitsArePublishedAsClaims(t *testing.T) {
 	t.Parallel()
 	topic, url := open(t, nil)
 	size := func(e driver.Envelope) int { // of the message and its attributes
@@ -116,7 +116,7 @@ func TestLargeCommitsTravelAsClaims(t *testing.T) {
 		}
 		r := collect(t, url, 1)[0]
 		if r.Err != nil || r.Stream != tt.e.Commit.Stream || r.SequenceNr != tt.e.Commit.SequenceNr || (r.Commit != nil) != tt.whole {
-			t.Errorf("%d: the commit came as %.200v, want it whole: %v", i, fmt.Sprint(r), tt.whole)
+			t.Errorf("%d: got %.200v, want the whole commit: %v", i, fmt.Sprint(r), tt.whole)
 		}
 	}
 	// The types are for filters, they cannot be left out.
@@ -131,7 +131,7 @@ func TestLargeCommitsTravelAsClaims(t *testing.T) {
 		t.Errorf("got %.300v, want that one is too large", err)
 	}
 	if r := collect(t, url, 1)[0]; r.SequenceNr != 6 {
-		t.Errorf("commit %d came, want 6", r.SequenceNr)
+		t.Errorf("got commit %d, want 6", r.SequenceNr)
 	}
 }
 
@@ -155,7 +155,7 @@ func TestSubscriptionsFilterByTypeAndMayBeWrapped(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := collect(t, url, 2); got[0].Err != nil || got[0].SequenceNr != 2 || got[1].SequenceNr != 5 {
-		t.Errorf("the records %+v came, want commits 2 and 5", got)
+		t.Errorf("got the records %+v, want commits 2 and 5", got)
 	}
 }
 
@@ -184,7 +184,7 @@ func TestStandardTopicDelivers(t *testing.T) {
 		seen[r.SequenceNr] = r.Err == nil && r.Commit != nil
 	}
 	if !seen[1] || !seen[2] {
-		t.Errorf("the commits %v came, want 1 and 2", seen)
+		t.Errorf("got the commits %v, want 1 and 2", seen)
 	}
 }
 
@@ -213,7 +213,7 @@ func TestBadEnvelopesAreRefused(t *testing.T) {
 		}
 	}
 	if r := collect(t, url, 1)[0]; r.Stream != "d" {
-		t.Errorf("a commit of %s came, want that of d", r.Stream)
+		t.Errorf("got a commit of %s, want that of d", r.Stream)
 	}
 }
 

@@ -29,7 +29,7 @@ func (b *before) RoundTrip(r *http.Request) (*http.Response, error) {
 	return awstest.Transport().RoundTrip(r)
 }
 
-// clearing has a read model twice: clears calls f as [before] says.
+// clearing has two stores of one read model; clears calls f as [before] does.
 type clearing struct {
 	*querydb.Db
 	clears *querydb.Db
@@ -97,15 +97,15 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-// A stream goes on, another one begins, and a parked one is to be redriven, between
-// the steps of a Clear.
+// Between the requests of a Clear, a stream continues, another one begins, and a parked
+// one is redriven.
 func TestStepsBetweenThoseOfAClear(t *testing.T) {
 	t.Parallel()
 	c := newClearing(t, "DynamoDB.BatchWriteItem", func(c clearing, n int64) {
 		if n > 1 {
 			return
 		}
-		// The rows were looked for, and none has gone.
+		// Clear has found the rows and has deleted none.
 		if err := c.commit(t.Context(), "a"); !errors.Is(err, driver.ErrConflict) {
 			t.Errorf("a step: %v, want a conflict", err)
 		}
@@ -125,8 +125,8 @@ func TestStepsBetweenThoseOfAClear(t *testing.T) {
 	c.want(t, 1, driver.Watermark{SequenceNr: 1}, driver.Watermark{})
 }
 
-// What another Clear has removed, and has been applied and parked again at the same
-// commit, is not what this one held.
+// Clear must not delete a watermark that it locked, that another Clear deleted, and that
+// was written and parked again at the same commit.
 func TestTwoClearsAndAStreamThatIsParkedAgain(t *testing.T) {
 	t.Parallel()
 	c := newClearing(t, "DynamoDB.DeleteItem", func(c clearing, n int64) {
@@ -137,9 +137,8 @@ func TestTwoClearsAndAStreamThatIsParkedAgain(t *testing.T) {
 	c.want(t, 2, driver.Watermark{SequenceNr: 1, Blocked: true}, driver.Watermark{SequenceNr: 1})
 }
 
-// A stream that another Clear stops, and then breaks off, was not stopped while the
-// rows of this one went.
-func TestAnotherClearThatBreaksOffBesideOne(t *testing.T) {
+// A stream that an interrupted Clear locked was not locked while this one deleted rows.
+func TestClearBesideAnInterruptedClear(t *testing.T) {
 	t.Parallel()
 	var once sync.Once
 	c := newClearing(t, "DynamoDB.Scan", func(c clearing, n int64) {
@@ -161,7 +160,7 @@ func TestAnotherClearThatBreaksOffBesideOne(t *testing.T) {
 	c.want(t, 0, driver.Watermark{}, driver.Watermark{})
 }
 
-// A Clear that finds no end says so.
+// A Clear that cannot finish returns an error.
 func TestClearBesideStreamsThatKeepBeginning(t *testing.T) {
 	t.Parallel()
 	c := newClearing(t, "DynamoDB.Scan", func(c clearing, n int64) {
@@ -180,9 +179,9 @@ func TestClearBesideStreamsThatKeepBeginning(t *testing.T) {
 	c.want(t, 0, driver.Watermark{}, driver.Watermark{})
 }
 
-// Wherever a Clear breaks off, what it stopped does not go on with half of the rows,
-// and the next one finishes without stopping it again.
-func TestABrokenClearIsFinishedByTheNext(t *testing.T) {
+// Streams that an interrupted Clear locked stay blocked, and the next Clear finishes
+// without locking them again.
+func TestTheNextClearFinishesAnInterruptedOne(t *testing.T) {
 	t.Parallel()
 	for _, operation := range []string{"DynamoDB.BatchWriteItem", "DynamoDB.DeleteItem"} {
 		var stop context.CancelFunc

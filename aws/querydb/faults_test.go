@@ -14,25 +14,17 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// Projectors that are told of failures which are none, and of none where there was
-// one, leave the rows that the fold of the commits has.
-func TestRowsAreTheFoldOfTheCommitsUnderFaults(t *testing.T) {
+// Requests may fail before or after their effect: the rows are the result of applying
+// each commit once.
+func TestRowsHaveEachCommitOnceUnderFaults(t *testing.T) {
 	t.Parallel()
 	for _, spec := range []driver.TableSpec{shared, own} {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprintf("%s seed %d", spec.Name, seed), func(t *testing.T) {
 			t.Parallel()
 			s := awstest.NewReadModels(t)
-			faults := awstest.NewFaults(
-				nil, seed,
-				awstest.Rule{Fault: awstest.Throttle, Probability: 0.05},
-				awstest.Rule{Fault: awstest.Internal, Probability: 0.03},
-				awstest.Rule{Fault: awstest.InternalAfter, Probability: 0.05},
-				awstest.Rule{Fault: awstest.Reset, Probability: 0.03},
-				awstest.Rule{Fault: awstest.ResetAfter, Probability: 0.05},
-				awstest.Rule{Fault: awstest.TimeoutAfter, Probability: 0.05},
-			)
-			// Half of the projectors have a client that sends again what failed.
+			faults := awstest.NewFaults(nil, seed, awstest.Mix()...)
+			// Half of the projectors have a client that retries failures.
 			const projectors, streams, commits = 6, 4, 20
 			var wg sync.WaitGroup
 			for i := range projectors {
@@ -76,7 +68,7 @@ func TestRowsAreTheFoldOfTheCommitsUnderFaults(t *testing.T) {
 
 func streamOf(j int) string { return fmt.Sprintf("s%d", j) }
 
-// changes are what commit n of stream j adds to which rows.
+// changes returns what commit n of stream j adds to each row.
 func changes(spec driver.TableSpec, j, n int) map[string]int {
 	switch {
 	case !spec.OwnRow:
@@ -98,8 +90,8 @@ func sumOf(r driver.Row) int {
 	return v.Sum
 }
 
-// project applies the commits of a stream as the engine does: after any failure it
-// begins with the watermark again.
+// project applies the commits of a stream as the engine does: after a failure it reads
+// the watermark again.
 func project(ctx context.Context, db driver.QueryDb, spec driver.TableSpec, j, commits int) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -144,7 +136,7 @@ func projectNext(ctx context.Context, db driver.QueryDb, spec driver.TableSpec, 
 	return false, db.Apply(ctx, step)
 }
 
-// Each failure of a request has its class in whatever call meets it.
+// Every method returns the class of a failed request.
 func TestFailuresHaveTheirClass(t *testing.T) {
 	t.Parallel()
 	s := awstest.NewReadModels(t)
@@ -173,7 +165,8 @@ func TestFailuresHaveTheirClass(t *testing.T) {
 	}
 }
 
-// What the service keeps handing back ends, and nothing of it is taken for absent.
+// Keys that the service keeps returning as unprocessed fail the call: their rows are not
+// absent.
 func TestRowsThatStayUnreadFailTheCall(t *testing.T) {
 	t.Parallel()
 	s := awstest.NewReadModels(t)

@@ -18,8 +18,7 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// A table may hold what others wrote. It fails what meets it, by name, and
-// nothing else.
+// A foreign item fails the calls that read it and affects no other row.
 func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	t.Parallel()
 	s := awstest.NewReadModels(t)
@@ -57,7 +56,7 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	if r, err := db.LoadRow(t.Context(), driver.Key{ID: "good"}); err != nil || string(r.Data) != `{"n":1}` {
 		t.Errorf("the good row: %s, %v", r.Data, err)
 	}
-	// The same of watermarks.
+	// The same for watermarks.
 	_, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String(s.Table(naming.Watermarks, shared)), Item: map[string]types.AttributeValue{
 		"stream": &types.AttributeValueMemberS{Value: "odd"}, "log": &types.AttributeValueMemberS{Value: "Test.Log"}, "seq": data,
 	}})
@@ -69,8 +68,8 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	}
 }
 
-// Rows that hold their watermarks must not be removed by DynamoDB when they end.
-func TestDynamoDBRemovesNoWatermarks(t *testing.T) {
+// DynamoDB must not delete expired rows that have watermarks.
+func TestExpiryKeepsWatermarks(t *testing.T) {
 	t.Parallel()
 	s := awstest.NewReadModels(t)
 	client := awstest.DynamoDB(t).Clients(nil).DynamoDB

@@ -28,7 +28,7 @@ func TestQueryEngine(t *testing.T) {
 	suite := func(t *testing.T, open drivertest.Open) {
 		drivertest.TestQueryEngine(t, func(t *testing.T) *drivertest.Fixture {
 			if path.Base(t.Name()) == "ANewIndexHasTheOldRows" {
-				t.Skip("nothing puts the rows that are there into a new index yet: the read model is rebuilt")
+				t.Skip("existing rows enter a new index only when the read model is rebuilt")
 			}
 			return open(t)
 		})
@@ -62,7 +62,7 @@ func fill(t *testing.T, s *awstest.ReadModels, spec driver.TableSpec, rows []dri
 	awstest.Fill(t, s.Db(t, nil, spec, nil), rows)
 }
 
-// A page reads what it has, and not the table.
+// A page reads its rows, not the table.
 func TestALimitBoundsWhatIsRead(t *testing.T) {
 	t.Parallel()
 	s := awstest.NewReadModels(t)
@@ -156,13 +156,13 @@ func TestALimitBoundsWhatIsRead(t *testing.T) {
 	}
 }
 
-// Unknown names are told without a request.
+// Unknown names are reported without a request.
 func TestUnknownNamesTakeNoRequest(t *testing.T) {
 	t.Parallel()
 	q := open(t, awstest.NewReadModels(t), nil, goods)
-	_, one := q.Query(t.Context(), driver.Query{ReadModel: "Test.Nobody", Value: "a"})
-	_, two := q.Query(t.Context(), driver.Query{ReadModel: goods.Name, Index: "byNobody", Value: "a"})
-	_, three := q.Scan(t.Context(), driver.Scan{ReadModel: "Test.Nobody"})
+	_, one := q.Query(t.Context(), driver.Query{ReadModel: "Test.Unknown", Value: "a"})
+	_, two := q.Query(t.Context(), driver.Query{ReadModel: goods.Name, Index: "byUnknown", Value: "a"})
+	_, three := q.Scan(t.Context(), driver.Scan{ReadModel: "Test.Unknown"})
 	for _, err := range []error{one, two, three} {
 		if !errors.Is(err, driver.ErrNotFound) {
 			t.Errorf("got %v, want not found", err)
@@ -203,7 +203,7 @@ func TestAFailureOnAnyPageFailsTheCall(t *testing.T) {
 	}
 }
 
-// Texts with bytes that the keys of indexes have their own use for.
+// Texts with the bytes that index keys escape.
 func TestAnyTextCanBeSortedBy(t *testing.T) {
 	t.Parallel()
 	s := awstest.NewReadModels(t)

@@ -55,7 +55,7 @@ func decoded(t *testing.T, body string) scheduledpublisher.Message {
 	return m
 }
 
-func TestServiceIsToldWhatItTakes(t *testing.T) {
+func TestSchedulesAreStoredInTheFormOfTheService(t *testing.T) {
 	t.Parallel()
 	s, target := open(t, nil, nil)
 	for name, c := range map[string]struct{ expression, zone, want, wantZone string }{
@@ -79,8 +79,8 @@ func TestServiceIsToldWhatItTakes(t *testing.T) {
 	}
 }
 
-// A time that is near does not wait for the service's next minute, and is not early.
-func TestATimeThatIsNearComesInTime(t *testing.T) {
+// A firing that is due soon does not wait for the service's next minute and is not early.
+func TestFiringsThatAreDueSoonAreOnTime(t *testing.T) {
 	t.Parallel()
 	s, target := open(t, nil, nil)
 	due := time.Now().UTC().Truncate(time.Second).Add(3 * time.Second)
@@ -92,9 +92,8 @@ func TestATimeThatIsNearComesInTime(t *testing.T) {
 	}
 }
 
-// An input is a template: what a name or payload has of its attributes stays as it
-// is.
-func TestPayloadsAreNoTemplates(t *testing.T) {
+// An input is a template: context attributes in a name or payload are not replaced.
+func TestPayloadsAreNotTemplates(t *testing.T) {
 	t.Parallel()
 	s, target := open(t, nil, nil)
 	for i, payload := range []string{`"<aws.scheduler.scheduled-time> <aws.scheduler.execution-id>"`, "\"\xff\"", ` { "a" : 1 } `, ""} {
@@ -119,8 +118,8 @@ func TestPayloadsAreNoTemplates(t *testing.T) {
 	}
 }
 
-// What the service sends, by hand: the emulator takes as long as the service. Times that
-// passed are one firing or two, whichever comes first.
+// The test makes the service's messages itself: the emulator waits as long as the service.
+// Missed times are one firing or two, in either order of delivery.
 func TestFiringsOfARecurringSchedule(t *testing.T) {
 	t.Parallel()
 	clock := drivertest.NewClock()
@@ -168,7 +167,7 @@ func TestFiringsOfARecurringSchedule(t *testing.T) {
 	}
 }
 
-// lag has the service not see a schedule for its first looks.
+// lag hides a schedule from the first looks.
 type lag struct{ looks int }
 
 func (l *lag) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -184,9 +183,9 @@ func (l *lag) RoundTrip(r *http.Request) (*http.Response, error) {
 	return awstest.Transport().RoundTrip(r)
 }
 
-// What is due at once is in the queue as soon as its schedule is stored, which need not
-// be to be seen by then. The queue waits, and counts how often it did.
-func TestAFiringIsNotLostThatIsFasterThanItsSchedule(t *testing.T) {
+// The message of a schedule that is due at once may be delivered before the schedule is
+// visible. The queue delays the message and counts its deliveries.
+func TestFiringBeforeItsScheduleIsVisibleIsNotLost(t *testing.T) {
 	t.Parallel()
 	for looks, comes := range []bool{true, true, true, false} {
 		s, target := open(t, &lag{looks}, nil)
@@ -255,7 +254,7 @@ func TestSchedulesOfTheDeploymentAreNotListed(t *testing.T) {
 	}
 	create("foreign", `{"hello":"world"}`)
 	if list, err := s.List(t.Context()); !errors.Is(err, driver.ErrInvalid) {
-		t.Errorf("with one of nobody's the list is %v, %v", list, err)
+		t.Errorf("with a foreign schedule the list is %v, %v", list, err)
 	}
 }
 

@@ -9,33 +9,33 @@
 //
 // https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 //
-// Every Create makes a new generation, and a message counts only while the schedule
-// that it is of is there in its generation: so what was replaced or deleted does not
-// fire. For the same reason a one-time schedule has ActionAfterCompletion NONE and
-// is deleted when its firing is settled, not when the service has sent it; one whose
-// firing is parked by the queue's own dead letters stays in the list. The service
-// does not promise that what it has stored is to be seen at once: a message is dropped
-// only when it has come for the third time, five seconds apart.
+// Every Create makes a new generation, and a message counts only while its schedule
+// exists in the same generation: a replaced or deleted schedule does not fire. For the
+// same reason a one-time schedule has ActionAfterCompletion NONE and is deleted when its
+// firing is settled, not when the service has sent it. A schedule whose firing is in the
+// dead-letter queue stays in the list. The service does not guarantee that a stored
+// schedule is visible at once: a message is dropped only at its third delivery, five
+// seconds apart.
 //
-// The service's precision is 60 seconds, and it is never early: a firing of 10:00
-// comes from 10:00:00 to 10:00:59. A time with seconds is rounded up to the minute
-// for it, so it comes up to two minutes late. A time that has passed, or comes within
-// two minutes, is not the service's at all: its schedule is disabled and the message
-// sent here, to be delivered when the time has come.
+// The service's precision is 60 seconds, and it is never early: a firing that is due at
+// 10:00 is sent between 10:00:00 and 10:00:59. A time with seconds is rounded up to the
+// minute, so its firing is up to two minutes late. When a time has passed or is within two
+// minutes, the schedule is stored as disabled, and Create sends the message itself, with a
+// delay until the time is due.
 // https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
 //
-// The service goes on whether firings are settled or not, unlike the schedules of
-// the other providers, which go on from the settlement. So a firing whose time had
-// come when another one of its schedule was settled is dropped, and so is one after
-// whose time two more have come. After a pause there is one firing, or two where
-// several processes handle them. A rate counts from when it was created.
+// The service sends firings whether or not earlier ones are settled; the schedules of
+// other providers continue after the settlement. So a firing is dropped when it was due
+// before the last settlement of its schedule, or when two later firings are due. After a
+// pause there is one firing, or two when several processes handle them. A rate starts at
+// the creation of its schedule.
 //
-// Create is one request of the service, two where it replaces; Delete is one, List
-// one for each 100 and one for each schedule. A firing is one request to look whether
-// it counts, and for one-time schedules two more.
+// Create is one request to the service, or two when it replaces; Delete is one, and List
+// is one for each 100 schedules and one for each schedule. A firing takes one request to
+// find out whether it counts, and two more for a one-time schedule.
 //
-// One thing is not atomic: a one-time schedule that another process replaces in the
-// moment between that second look and its deletion is deleted in its new form.
+// One case is not atomic: when another process replaces a one-time schedule between the
+// last of these look-ups and the deletion, the replacement is deleted.
 package scheduledpublisher
 
 import (

@@ -39,7 +39,7 @@ func image(data string, rev, ttl int, rest string) string {
 	return s + rest
 }
 
-func TestChangesAreToldByWhatIsInTheImages(t *testing.T) {
+func TestChangesAreDerivedFromTheImages(t *testing.T) {
 	t.Parallel()
 	const ttl = `,"userIdentity":{"type":"Service","principalId":"dynamodb.amazonaws.com"}`
 	// Lambda has the names in lower case or with capitals, as its service wishes.
@@ -58,7 +58,7 @@ func TestChangesAreToldByWhatIsInTheImages(t *testing.T) {
 
 		"removed by time":                 {plain, change("REMOVE", two, "", ttl), driver.StateChange{}},
 		"removed by time, with capitals":  {plain, change("REMOVE", two, "", capitals), driver.StateChange{}},
-		"removed by somebody else":        {plain, change("REMOVE", two, "", user), driver.StateChange{Kind: driver.Removed, Revision: 2, Row: []byte(`{"n":2}`)}},
+		"removed by a user":               {plain, change("REMOVE", two, "", user), driver.StateChange{Kind: driver.Removed, Revision: 2, Row: []byte(`{"n":2}`)}},
 		"removed after its end":           {plain, change("REMOVE", image(`{}`, 1, written, ""), "", ""), driver.StateChange{}},
 		"removed before its end":          {plain, change("REMOVE", image(`{}`, 1, written+1, ""), "", ""), driver.StateChange{Kind: driver.Removed, Revision: 1, Row: []byte(`{}`)}},
 		"put again after its end":         {plain, change("MODIFY", image(`{}`, 1, written-1, ""), two, ""), driver.StateChange{Kind: driver.Added, Revision: 2, Row: []byte(`{"n":2}`)}},

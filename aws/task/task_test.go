@@ -61,7 +61,7 @@ func TestCosts(t *testing.T) {
 		}
 		n, err := io.Copy(io.Discard, r)
 		if n != 20<<20 || o.Size != n {
-			t.Errorf("%d bytes of %d came back", n, o.Size)
+			t.Errorf("got %d bytes of %d", n, o.Size)
 		}
 		return errors.Join(err, r.Close())
 	})
@@ -79,7 +79,7 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A body that fails in its second part leaves nothing, and no parts that cost.
+// A body that fails in its second part leaves no object and no parts.
 func TestFailedUploadLeavesNothing(t *testing.T) {
 	t.Parallel()
 	b, name := open(t, nil)
@@ -103,7 +103,7 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-func TestMissingBucketIsNoMissingObject(t *testing.T) {
+func TestMissingBucketIsNotAMissingObject(t *testing.T) {
 	t.Parallel()
 	b := task.Open(awstest.MiniStack(t).Clients(nil).S3, awstest.Stack())
 	if _, _, err := b.Get(t.Context(), "a"); !errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrNotFound) {
@@ -117,8 +117,7 @@ func record(name, key, sequencer string) string {
 
 func records(rs ...string) string { return `{"Records":[` + strings.Join(rs, ",") + `]}` }
 
-// A standard queue has no order. What comes late of a key is not handed over after what
-// came of it since.
+// A standard queue has no order. A late event of a key is dropped after a later one.
 func TestEventsOfAKeyAreInOrder(t *testing.T) {
 	t.Parallel()
 	e := task.NewEvents()
@@ -134,10 +133,10 @@ func TestEventsOfAKeyAreInOrder(t *testing.T) {
 		retried        string
 	}{
 		{events: []string{"a@02", "b@01", "a@01", "a@03"}, newest: []string{"a@03", "b@01"}, retried: "a@03"},
-		{events: []string{"a@02", "b@01"}},                                       // late, and again
+		{events: []string{"a@02", "b@01"}},                                       // late and repeated
 		{events: []string{"a@03", "b@0101"}, newest: []string{"a@03", "b@0101"}}, // the retry, and a later one
 		{events: []string{"a@03"}},
-		{events: []string{"c@x", "c@y"}, newest: []string{"c@y"}}, // of no order: the last to come
+		{events: []string{"c@x", "c@y"}, newest: []string{"c@y"}}, // not comparable: the last delivered
 	} {
 		ds := batch(c.events...)
 		newest, settled := e.Newest(ds)
@@ -154,7 +153,7 @@ func TestEventsOfAKeyAreInOrder(t *testing.T) {
 	}
 }
 
-// What is no notification is invalid, beside the records that are fine.
+// Records that are not notifications are invalid; the others are returned.
 func TestForeignMessagesAreInvalid(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
