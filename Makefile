@@ -52,7 +52,7 @@ RUNS  = $(call plain,tools) $(foreach m,$(RACED),$(call raced,$m)) $(call plain,
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-long test-aws test-older race check fmt fmt-check build tidy deps lint packages packages-check vuln words bench graphiql graphiql-check clients emulators package
+.PHONY: help run test test-fast test-long test-aws test-older race check fmt fmt-check build tidy deps lint packages packages-check vuln words deadcode bench graphiql graphiql-check clients emulators package
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,7 +80,7 @@ race: ## run the tests of the core, local and the shop with the race detector
 	@$(call tests,$(foreach m,$(RACED),$(call raced,$m)),cc chromium node python3)
 
 # Cheap ones first.
-CHECKS := fmt-check tidy packages-check build deps lint vuln
+CHECKS := fmt-check words tidy packages-check build deps deadcode lint vuln
 
 check: ## run all that CI holds a change to beside the tests
 	@set -e; for c in $(CHECKS); do \
@@ -131,6 +131,12 @@ $(VULNDB)/index/db.json: tools/vuln/go.sum
 	@go mod download -C tools/vuln golang.org/x/vulndb
 	@cd tools/vuln && go run golang.org/x/vulndb/cmd/indexdb -vulns "$$(go list -m -f '{{.Dir}}' golang.org/x/vulndb)/data/osv" -out $(CURDIR)/$(VULNDB)
 	@touch $@
+
+# The entry points are all programs and all tests of all modules together.
+deadcode: ## fail if a function that no program and no test reaches is not in tools/deadcode.txt
+	@go build -C tools -o ../.cache/bin/deadcode golang.org/x/tools/cmd/deadcode
+	@diff -u <(grep -v '^#' tools/deadcode.txt | sed '/^$$/d' | LC_ALL=C sort) <(GOWORK=$(CURDIR)/go.work .cache/bin/deadcode -test -filter '^github.com/reventless-go/' \
+		$(patsubst %,./%/...,$(filter-out tools,$(MODULES))) | sed -E 's/:[0-9]+:[0-9]+: unreachable func://' | LC_ALL=C sort)
 
 words: ## fail if a text has a word that docs/words.txt replaces
 	@go run -C tools ./cmd/words ..

@@ -18,7 +18,7 @@ func (close) MessageType() string { return "Close" }
 
 var (
 	nobody = authz.Caller{}
-	// A role without a user id is not somebody who is known.
+	// A role without a user id identifies no caller.
 	ghost = authz.Caller{Roles: []string{"Clerk", access.Admin}}
 	ada   = authz.Caller{User: "ada"}
 	clerk = authz.Caller{User: "carl", Roles: []string{"Clerk"}}

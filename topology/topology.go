@@ -62,8 +62,8 @@ type Component struct {
 type Source struct {
 	// Log is the component that the log belongs to.
 	Log string `json:"log"`
-	// Point is the extension point through which the component consumes the log; empty
-	// if there is none.
+	// Point is the extension point through which the component consumes the log. It is
+	// empty for a log of the same plugin.
 	Point string `json:"point,omitempty"`
 }
 

@@ -50,7 +50,7 @@ func TestChangesAreDerivedFromTheImages(t *testing.T) {
 	for what, c := range map[string]struct {
 		spec driver.TableSpec
 		text string
-		want driver.StateChange // without the names; the zero is none
+		want driver.StateChange // without the names; the zero value expects no change
 	}{
 		"added":   {plain, change("INSERT", "", one, ""), driver.StateChange{Kind: driver.Added, Revision: 1, Row: []byte(`{"n":1}`)}},
 		"updated": {plain, change("MODIFY", one, two, ""), driver.StateChange{Kind: driver.Updated, Revision: 2, Row: []byte(`{"n":2}`)}},
