@@ -14,6 +14,7 @@ const (
 // testHelpers are packages that only tests may link.
 var testHelpers = []string{
 	self + "/internal/awstest",
+	self + "/internal/failure/failuretest",
 	self + "/internal/lambdarunner",
 }
 

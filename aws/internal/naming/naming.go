@@ -138,7 +138,7 @@ func New(app, stack string) (Stack, error) {
 		return Stack{}, fmt.Errorf("naming: application %q: %w: want a letter followed by letters and digits, at most %d characters", app, driver.ErrInvalid, MaxApp)
 	}
 	if stack == "" || len(stack) > MaxStack || !only(stack, stackChar) {
-		return Stack{}, fmt.Errorf("naming: stack %q: %w: want 1 to %d letters, digits and characters of -_.", stack, driver.ErrInvalid, MaxStack)
+		return Stack{}, fmt.Errorf("naming: stack %q: %w: want 1 to %d letters, digits, hyphens, underscores or dots", stack, driver.ErrInvalid, MaxStack)
 	}
 	return Stack{app, stack}, nil
 }
