@@ -389,7 +389,11 @@ func (m modelRow) String() string {
 
 func (m modelRow) row(w *world) driver.Row {
 	r := driver.Row{Key: m.key, Data: json.RawMessage(m.data)}
-	if m.expires != 0 {
+	switch {
+	case m.expires == 0:
+	case w.Advance == nil: // the clock is real: no row expires before the list ends
+		r.ExpiresAt = w.start.Add(24*time.Hour + m.expires)
+	default:
 		r.ExpiresAt = w.Now().Truncate(time.Second).Add(m.expires)
 	}
 	return r
