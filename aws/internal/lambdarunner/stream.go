@@ -144,12 +144,13 @@ func (r *Runner) Stream(function, table string, o StreamMapping) error {
 	return nil
 }
 
-// start runs the mapping.
+// start runs the mapping. The parts that exist are started before the reader, which
+// adds and starts further ones.
 func (s *stream) start() {
-	s.r.wg.Go(s.run)
 	for _, l := range s.parts {
 		s.r.wg.Go(l.run)
 	}
+	s.r.wg.Go(s.run)
 }
 
 func (s *stream) run() {
