@@ -133,7 +133,7 @@ func providerWorld(t *testing.T, p driver.PullProvider, hosts int) world {
 	return w
 }
 
-// asked is the input of an operation, answer its output.
+// asked is the input of an operation, and answer is its output.
 type asked struct {
 	entity  string
 	command cellCommand

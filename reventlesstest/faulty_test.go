@@ -83,7 +83,7 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *bookTest) { a.Given(Lent{"ada", 7}).When(TakeBack{}) },
 			"Decide of TakeBack changes the state that it gets",
 		},
-		"Decide depends on something else": {
+		"Decide depends on more than its arguments": {
 			func(s *bookSpecOf) {
 				s.Decide = func(BookState, BookCommand) ([]BookEvent, error) {
 					return []BookEvent{Lent{Days: int(calls.Add(1))}}, nil
@@ -92,7 +92,7 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *bookTest) { a.When(TakeBack{}) },
 			"Decide is not pure",
 		},
-		"Evolve depends on something else": {
+		"Evolve depends on more than its arguments": {
 			func(s *bookSpecOf) {
 				s.Evolve = func(s BookState, _ BookEvent) BookState {
 					s.Member = fmt.Sprint(calls.Add(1))
@@ -109,19 +109,19 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *bookTest) { a.When(TakeBack{}) },
 			"returns 1 events together with the rejection EOF",
 		},
-		"Decide answers with an event of no set": {
+		"Decide returns an event that is not in the set": {
 			func(s *bookSpecOf) {
 				s.Decide = func(BookState, BookCommand) ([]BookEvent, error) { return []BookEvent{unlisted{}}, nil }
 			},
 			func(a *bookTest) { a.When(TakeBack{}) },
 			"event 1 that Decide of TakeBack returns: unknown type: reventlesstest_test.unlisted is not listed",
 		},
-		"an event of no set": {
+		"an event that is not in the set": {
 			func(*bookSpecOf) {},
 			func(a *bookTest) { a.Given(unlisted{}) },
 			"step 1 (Given): event 1: unknown type",
 		},
-		"a command of no set": {
+		"a command that is not in the set": {
 			func(*bookSpecOf) {},
 			func(a *bookTest) { a.When(unlisted{}) },
 			"step 1 (When): unknown type",

@@ -258,7 +258,7 @@ func TestAutomation(t *testing.T) {
 		reventlesstest.Automation(t, Remind).Given(reventlesstest.Rows(Loans, "a", Loan{}, Loan{}))
 	},
 		"2 rows in a read model without sub ids")
-	fails(t, func(t testing.TB) { reventlesstest.Automation(t, LendList) }, "LendList is a task, not an automation")
+	fails(t, func(t testing.TB) { reventlesstest.Automation(t, LendList) }, "LendList has the kind task, want an automation")
 }
 
 func TestTask(t *testing.T) {

@@ -36,7 +36,7 @@ func (c *traffic) last(stream string) uint64 {
 	return c.log[stream]
 }
 
-// rows are the ids of the rows that a stream adds to.
+// rows returns the ids of the rows to which a stream adds.
 func (c *traffic) rows(stream string) []string {
 	if c.own {
 		return []string{stream}

@@ -54,7 +54,7 @@ func (e *env) subscribe(spec driver.TableSpec) (func(yield func(driver.StateChan
 	return seq, cancel
 }
 
-// listen subscribes and reads at once.
+// listen subscribes and starts to read immediately.
 func (e *env) listen(spec driver.TableSpec) *listener {
 	e.Helper()
 	seq, cancel := e.subscribe(spec)
@@ -372,12 +372,12 @@ func aCancelledSubscriptionEnds(e *env) {
 	}
 }
 
-// writeInTime writes beside a subscriber that does not read.
+// writeInTime writes while a subscriber does not read.
 func (e *env) writeInTime(db driver.QueryDb, writes ...driver.RowWrite) {
 	e.Helper()
 	ctx, stop := context.WithTimeout(e.ctx, e.Patience)
 	defer stop()
-	e.must(db.Apply(ctx, driver.Step{Writes: writes}), "write beside a subscriber that does not read")
+	e.must(db.Apply(ctx, driver.Step{Writes: writes}), "write while a subscriber does not read")
 }
 
 func aSlowSubscriberDelaysNoWriter(e *env) {

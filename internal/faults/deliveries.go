@@ -15,7 +15,7 @@ import (
 type Deliveries struct {
 	// Seed makes a run repeatable, apart from the scheduling of goroutines.
 	Seed uint64
-	// Double is the fraction that is delivered again: records at once or later,
+	// Double is the fraction that is delivered again: records immediately or later,
 	// commands when they are settled and others have been delivered since.
 	Double float64
 	// Hold is the fraction that is delivered later, after others of its group.

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// page is how many messages a queue loads at once.
+	// page is the number of messages that a queue loads in one read.
 	page = 256
 	// loadedBytes bounds the loaded messages that wait in memory; of the others a
 	// queue keeps the position only.
@@ -107,7 +107,7 @@ type entry[T any] struct {
 	attempt  int
 	due      int64     // UnixNano before which it is not delivered, after a retry
 	lease    *lease[T] // nil: it is not leased
-	size     int       // of the message in memory; -1 says that it is not there
+	size     int       // of the message in memory; -1 if it is not in memory
 	message  T
 	settled  bool
 }
@@ -131,7 +131,7 @@ func New[T any](src Source[T], opts Options) *Queue[T] {
 	}
 }
 
-// CheckMax reports whether a receiver may be asked for up to max messages.
+// CheckMax reports whether a receiver may be called for up to max messages.
 func CheckMax(max int) error {
 	if max < 1 {
 		return fmt.Errorf("receive %d messages: %w", max, driver.ErrInvalid)

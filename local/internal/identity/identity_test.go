@@ -408,7 +408,7 @@ func TestHeadersAndPayloads(t *testing.T) {
 		{"bearer", on, []string{"Authorization", "Bearer " + token}, u1, ""},
 		{"bearer in small letters", off, []string{"Authorization", "bearer  " + token + " "}, u1, ""},
 		{"no value", off, []string{"Authorization", ""}, nobody, ""},
-		{"no value beside a user", on, []string{"Authorization", "", "X-User", "user"}, user, ""},
+		{"an empty value and a user", on, []string{"Authorization", "", "X-User", "user"}, user, ""},
 		{"both", on, []string{"Authorization", "Bearer " + token, "X-User", "user"}, nobody, "both"},
 		{"two tokens", off, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, nobody, "more than once"},
 		{"scheme only", off, []string{"Authorization", "Bearer"}, nobody, "not a JSON Web Token"},
