@@ -23,7 +23,7 @@ func bucketSuite() suite {
 		{"PutReplaces", putReplaces},
 		{"AFailedPutChangesNothing", aFailedPutChangesNothing},
 		{"ReadersSeeWholeObjects", readersSeeWholeObjects},
-		{"AnOpenObjectStaysWhole", anOpenObjectStaysWhole},
+		{"AnOpenObjectKeepsItsContent", anOpenObjectKeepsItsContent},
 		{"DeleteRemovesAnObject", deleteRemovesAnObject},
 		{"KeysAreKeptApart", keysAreKeptApart},
 		{"BadKeysAreRefused", badKeysAreRefused},
@@ -177,7 +177,7 @@ func readersSeeWholeObjects(e *env) {
 	e.beside(20, 500, write, read, read, read)
 }
 
-func anOpenObjectStaysWhole(e *env) {
+func anOpenObjectKeepsItsContent(e *env) {
 	b := e.bucket("Test.Files")
 	old, next := strings.Repeat("o", 300_000), strings.Repeat("n", 200_000)
 	for name, change := range map[string]func(key string) error{

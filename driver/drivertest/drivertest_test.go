@@ -46,7 +46,7 @@ func TestSameResultsFindsFaults(t *testing.T) {
 		"EventLog/LoadOfAnotherStateVersionReadsFurtherBack/IgnoresTheStateVersion",
 		"EventLog/ScanYieldsEveryStreamInOneSegment/ScanIsOutOfOrder",
 		"CommandTopic/ARepeatedCommandIsDeliveredOnce/HasNoDeDuplication",
-		"QueryDb/ExpiredRowsAreAbsentInEveryRespect/ExpiredRowsAreThere",
+		"QueryDb/ExpiredRowsAreAbsentInEveryRespect/ExpiredRowsExist",
 		"QueryDb/ApplyIsAllOrNothingUnderConflict/RowsFirstThenTheWatermark",
 		"QueryDb/ApplyHonoursGuards/IgnoresGuards",
 		"QueryDb/RevisionsGrowWithEveryWrite/EqualWritesKeepTheRevision",

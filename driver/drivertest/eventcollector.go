@@ -19,7 +19,7 @@ func eventCollectorSuite() suite {
 	return suite{"EventCollector", slices.Concat(receiverProperties(true, feedQueue), recordProperties(feedRecords), []property{
 		{"ANewConsumerStartsAtTheFirstCommit", aNewConsumerStartsAtTheFirstCommit},
 		{"CommitsThatFinishOutOfOrderAreNotSkipped", commitsThatFinishOutOfOrderAreNotSkipped},
-		{"AConsumerBesideWritersMissesNothing", aConsumerBesideWritersMissesNothing},
+		{"AConsumerMissesNothingDuringWrites", aConsumerMissesNothingDuringWrites},
 		{"ConsumersAreIndependent", consumersAreIndependent},
 		{"LogsAreCollectedApart", logsAreCollectedApart},
 		{"HandlesOfAConsumerShareItsCheckpoint", handlesOfAConsumerShareItsCheckpoint},
@@ -168,7 +168,7 @@ func commitsThatFinishOutOfOrderAreNotSkipped(e *env) {
 	nothing(e, q, "though all were settled")
 }
 
-func aConsumerBesideWritersMissesNothing(e *env) {
+func aConsumerMissesNothingDuringWrites(e *env) {
 	l := e.eventLog("Test.Log")
 	c := e.collector("Test.Consumer", "Test.Log", false)
 	const writers, each = 8, 30

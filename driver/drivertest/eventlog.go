@@ -35,7 +35,7 @@ func eventLogSuite() suite {
 		{"ScanYieldsEveryStreamInOneSegment", scanYieldsEveryStreamInOneSegment},
 		{"ScanSeesWhatWasStoredWhenItWasCalled", scanSeesWhatWasStored},
 		{"ScanRefusesASegmentOutsideOfTheRange", scanRefusesASegmentOutsideOfTheRange},
-		{"LongStreamsAreWhole", longStreamsAreWhole},
+		{"LongStreamsAreComplete", longStreamsAreComplete},
 		{"PayloadsAreKeptByteForByte", payloadsAreKeptByteForByte},
 		{"EverythingOfACommitIsKept", everythingOfACommitIsKept},
 		{"RecordedAtIsTheStoresTime", recordedAtIsTheStoresTime},
@@ -548,7 +548,7 @@ func scanRefusesASegmentOutsideOfTheRange(e *env) {
 	}
 }
 
-func longStreamsAreWhole(e *env) {
+func longStreamsAreComplete(e *env) {
 	l := e.eventLog("Test.Log")
 	// Together more than a page of 1 MB, and numbers of one to three digits.
 	size := min(6<<10, e.Provider.Limits().MaxCommitBytes/2)
@@ -716,7 +716,7 @@ func filled(c driver.Commit, size int) driver.Commit {
 	return c
 }
 
-// almost is a size just under limit: it leaves room for what a store keeps
+// almost returns a size just under limit: it leaves room for what a store keeps
 // beside the payload.
 func almost(limit int) int { return limit - min(2<<10, limit/2) }
 

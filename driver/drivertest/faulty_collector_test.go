@@ -69,7 +69,7 @@ func collectorFaults() []fault {
 				return b, err
 			}
 		})},
-		{"SkipsWhatFinishesLate", "EventCollector/AConsumerBesideWritersMissesNothing", skipsWhatFinishesLate},
+		{"SkipsWhatFinishesLate", "EventCollector/AConsumerMissesNothingDuringWrites", skipsWhatFinishesLate},
 		{"SortsByTheTimeOfBeginning", "EventCollector/CommitsThatFinishOutOfOrderAreNotSkipped", skipsWhatFinishesLate},
 		{"SharesOneCheckpoint", "EventCollector/ConsumersAreIndependent", openedAs(false, func(spec driver.CollectorSpec, _ *faulty) driver.CollectorSpec {
 			spec.Consumer = "everybody"

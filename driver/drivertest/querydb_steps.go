@@ -31,7 +31,7 @@ func stepProperties() []property {
 		{"OwnRowStepsTouchTheirOwnRowOnly", ownRowStepsTouchTheirOwnRowOnly},
 		{"OwnRowStepsSurviveReopening", ownRowStepsSurviveReopening},
 		{"ClearRemovesRowsAndWatermarks", clearRemovesRowsAndWatermarks},
-		{"ClearBesideStepsLosesAndRepeatsNothing", clearBesideStepsLosesAndRepeatsNothing},
+		{"ClearDuringStepsLosesAndRepeatsNothing", clearDuringStepsLosesAndRepeatsNothing},
 	}
 }
 
@@ -60,15 +60,15 @@ func (e *env) picture(db driver.QueryDb, ids, streams []string) string {
 	return b.String()
 }
 
-// noEffect checks that steps fail with a class and change nothing of the rows and
-// streams. The key of a step says what is wrong with it.
+// noEffect checks that steps fail with an error of a class and change neither rows nor
+// watermarks. The key of a step names its fault.
 func (e *env) noEffect(db driver.QueryDb, class error, ids, streams []string, steps map[string]driver.Step) {
 	e.Helper()
 	before := e.picture(db, ids, streams)
 	for name, step := range steps {
 		e.wantClass(db.Apply(e.ctx, step), class, "a step with %s", name)
 		if after := e.picture(db, ids, streams); after != before {
-			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
+			e.Fatalf("a step with %s changed something:\nbefore\n%safter\n%s", name, before, after)
 		}
 	}
 }

@@ -893,7 +893,7 @@ func writesBetweenPagesAffectNoOtherRow(e *env) {
 			}
 			cursor = p.Cursor
 			e.fatalIf(n > 60, "%s: more than 60 pages", name)
-			// Delete the row at the cursor and one elsewhere, move one to and fro, add some.
+			// Delete the row at the cursor and another row, move one and move it back, add some.
 			if last := p.Rows[len(p.Rows)-1]; n%2 == 0 {
 				e.delete(db, last.Key)
 			}

@@ -46,7 +46,7 @@ type place struct {
 	n     int
 }
 
-// receiverProperties are the properties of [driver.Receiver], for one kind of
+// receiverProperties returns the properties of [driver.Receiver], for one kind of
 // receiver. opened is called again after a reopening; several
 // is true where a group can have several messages at a time.
 func receiverProperties[T any](several bool, opened func(e *env) queue[T]) []property {

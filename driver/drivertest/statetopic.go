@@ -15,7 +15,7 @@ func TestStateTopic(t *testing.T, open Open) { stateTopicSuite().run(t, open) }
 func stateTopicSuite() suite {
 	return suite{"StateTopic", []property{
 		{"EveryWriteIsPublished", everyWriteIsPublished},
-		{"ChangesAreWhole", changesAreWhole},
+		{"ChangesKeepTheBytesOfRows", changesKeepTheBytesOfRows},
 		{"RemovalsCarryTheRowBefore", removalsCarryTheRowBefore},
 		{"WhatChangesNothingIsNotPublished", whatChangesNothingIsNotPublished},
 		{"RowsWrittenAfterExpiryAreAdded", rowsWrittenAfterExpiryAreAdded},
@@ -143,7 +143,7 @@ func everyWriteIsPublished(e *env) {
 	l.want(driver.Removed, a, "")
 }
 
-func changesAreWhole(e *env) {
+func changesKeepTheBytesOfRows(e *env) {
 	db := e.table(subTable)
 	l := e.listen(subTable)
 	ids := goodIDs()

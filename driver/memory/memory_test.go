@@ -174,7 +174,7 @@ func receiveAll(t *testing.T, c driver.Receiver[driver.Record], n int) (places [
 	return places, ids
 }
 
-func TestFeedGoesOnBehindAStreamThatWaits(t *testing.T) {
+func TestFeedPassesAWaitingStream(t *testing.T) {
 	t.Parallel()
 	clock := drivertest.NewClock()
 	d := openAll(t, &memory.Options{Now: clock.Now})

@@ -222,7 +222,7 @@ func shown(r api.Ref, v reflect.Value) any {
 	return out
 }
 
-// member is the field of a struct by its JSON name.
+// member returns the field of a struct by its JSON name.
 func member(v reflect.Value, name string) reflect.Value {
 	for _, f := range reflect.VisibleFields(v.Type()) {
 		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")

@@ -192,7 +192,7 @@ func (h *Host) Close() error {
 
 // Send handles one command: before it returns, or through the queue if its aggregate is
 // asynchronous; then the outcome is Pending. A command without an id gets one. If
-// another user has sent a command with the same id, the answer is the outcome of that
+// another user has sent a command with the same id, Send returns the outcome of that
 // command, which names that user. The error is a failure, not a rejection:
 // [driver.ErrInvalid] for a command that can never be handled, [driver.ErrNotFound] for
 // an unknown target.

@@ -203,7 +203,7 @@ func (h *Host) Replay(ctx context.Context, name string, segment, segments int, p
 	return nil
 }
 
-// Lag says how far a component is behind one of its logs.
+// Lag describes how far a component is behind one of its logs.
 type Lag struct {
 	Component string
 	Log       string

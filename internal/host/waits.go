@@ -187,7 +187,7 @@ func (h *Host) waitForNotice(ctx context.Context, w *notice, pause time.Duration
 	return nil
 }
 
-// pollInterval is the time after which a waiter looks again without a notice. It is
+// pollInterval returns the time after which a waiter looks again without a notice. It is
 // longer with an embedded provider, which belongs to one process: there, only another
 // host of the same process sends no notices.
 func (h *Host) pollInterval() time.Duration {

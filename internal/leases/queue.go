@@ -1,4 +1,4 @@
-// Package leases hands out messages as [driver.Receiver] demands: at least once, in
+// Package leases delivers messages as [driver.Receiver] requires: at least once, in
 // order within each group, to one caller at a time. Memory, SQLite and the functions
 // on AWS share it; they differ only in where the messages are stored.
 package leases
@@ -478,7 +478,7 @@ func (q *Queue[T]) Settled() int64 {
 }
 
 // Waits returns how long each loaded message that is not settled still waits for its
-// retry, by position; 0 is not at all.
+// retry, by position; 0 if there is no such retry.
 func (q *Queue[T]) Waits() map[int64]time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()

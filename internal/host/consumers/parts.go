@@ -17,7 +17,7 @@ import (
 // which moves with the last part, a watermark of the parts says how far the commit is
 // applied, so that another worker can continue after a crash.
 
-// partsOf is the key of the watermark of the parts of a stream.
+// partsOf returns the key of the watermark of the parts of a stream.
 func partsOf(s driver.StreamKey) driver.StreamKey {
 	return driver.StreamKey{Log: s.Log + "#part", Stream: s.Stream} // no log has such a name
 }

@@ -68,7 +68,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// jwk is a public key in the form in which issuers publish it.
+// jwk returns a public key in the form in which issuers publish it.
 func jwk(kid string, key crypto.PublicKey) map[string]any {
 	b64 := base64.RawURLEncoding.EncodeToString
 	switch key := key.(type) {
@@ -523,7 +523,7 @@ func withKeyInside(c claims) string {
 	return must(t.SignedString(otherRSA()))
 }
 
-// slowIssuer is an issuer without a network for tests in a bubble. Its answers take
+// slowIssuer returns an issuer without a network for tests in a bubble. Its answers take
 // the delay.
 func slowIssuer() (*issuer, *atomic.Int64, identity.Options) {
 	is := &issuer{Server: &httptest.Server{URL: "https://issuer.example"}, keys: []map[string]any{jwk("ec", ecKey().Public())}}
