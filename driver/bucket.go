@@ -26,7 +26,7 @@ type Bucket interface {
 	// [ErrNotFound].
 	Get(ctx context.Context, key string) (io.ReadCloser, Object, error)
 
-	// Delete removes an object. For an absent object it returns nil.
+	// Delete removes an object. If there is no object, it returns nil.
 	Delete(ctx context.Context, key string) error
 
 	// List returns up to limit objects whose keys start with prefix and are
@@ -53,8 +53,8 @@ const (
 // ObjectEvent reports that an object was created, replaced or removed.
 type ObjectEvent struct {
 	Kind ObjectEventKind
-	// Key is the decoded key.
+	// Key is the object's key, without the provider's encoding.
 	Key string
-	// Version distinguishes the changes of a key.
+	// Version differs for each change of a key.
 	Version string
 }

@@ -12,7 +12,7 @@ import "context"
 // delivered for each target reached, in a group named by the counter id. It is
 // stored durably in the same atomic change that reaches the target.
 //
-// A bad id or reference (see [CheckID]), or an n or target below 1, is [ErrInvalid].
+// An invalid id or reference (see [CheckID]), or an n or target below 1, is [ErrInvalid].
 type Counter interface {
 	// Count adds n to the count, once per reference.
 	Count(ctx context.Context, counterID, reference string, n int64) error

@@ -151,8 +151,8 @@ type Watermarks interface {
 	// Watermark returns the watermark of a stream. For an unknown stream it is zero.
 	Watermark(ctx context.Context, stream StreamKey) (Watermark, error)
 
-	// Watermarks returns the watermarks of many streams at once. The result has an
-	// entry for every key.
+	// Watermarks returns the watermarks of many streams. The result has an entry for
+	// every key.
 	Watermarks(ctx context.Context, streams []StreamKey) (map[StreamKey]Watermark, error)
 
 	// Advance moves all the watermarks or none. It fails with [ErrConflict] if one is

@@ -246,7 +246,7 @@ func bareSQL(b *testing.B, path string) http.Handler {
 	})
 }
 
-// operation is a request to /graphql with one variable, id.
+// operation returns a request to /graphql with one variable, id.
 func operation(document string) load.Requests {
 	text, err := json.Marshal(map[string]any{"query": document, "variables": map[string]string{"id": load.ID}})
 	if err != nil {
@@ -438,7 +438,7 @@ func BenchmarkMutation(b *testing.B) {
 	}
 }
 
-// memoryInUse is the memory in use by the heap and the stacks.
+// memoryInUse returns the memory in use by the heap and the stacks.
 func memoryInUse() float64 {
 	runtime.GC()
 	runtime.GC() // the second collection frees what pools held

@@ -116,7 +116,7 @@ var cell = aggregate.New(aggregate.Spec[cellState, cellCommand, cellEvent]{
 	SnapshotEvery: 20,
 })
 
-// cells is an App with cells in it.
+// cells returns an App whose entities are cells.
 func cells(components ...plugin.Component) *reventless.App {
 	return reventless.New("cells", plugin.New(plugin.Spec{
 		Name: "Test", Heartbeat: -1, Components: append(plugin.Components{cell}, components...),

@@ -38,7 +38,7 @@ func ExampleAPI() {
 	defer api.Close(ctx)
 
 	ask := func(query string) {
-		// Who calls is known by a token elsewhere; dev users just say so.
+		// In production a token identifies the caller; here a header names a dev user.
 		r := httptest.NewRequest("POST", server.URL+"/graphql", strings.NewReader(`{"query": `+fmt.Sprintf("%q", query)+`}`))
 		r.RequestURI = ""
 		r.Header.Set("Content-Type", "application/json")

@@ -101,7 +101,7 @@ func openLog(t *testing.T, p driver.PullProvider) driver.EventLog {
 	return l
 }
 
-// jumping is a clock that is wrong by a different number of hours at every reading.
+// jumping returns a clock that is wrong by a different number of hours at every reading.
 func jumping() func() time.Time {
 	var n atomic.Int64
 	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -133,7 +133,7 @@ func providerWorld(t *testing.T, p driver.PullProvider, hosts int) world {
 	return w
 }
 
-// asked is the input of an operation, answer its output.
+// asked is the input of an operation, and answer is its output.
 type asked struct {
 	entity  string
 	command cellCommand

@@ -31,7 +31,7 @@ import (
 // error.
 func Main(app *reventless.App, opts *Options) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	context.AfterFunc(ctx, stop) // a second signal ends the program immediately
 	err := newCommand(app, opts).ExecuteContext(ctx)
 	stop()
 	if err != nil {

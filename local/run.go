@@ -97,7 +97,8 @@ func (p *program) run(c *cobra.Command, r *run) error {
 		out := c.OutOrStdout()
 		var api *API
 		if serving {
-			// Before the seed, which takes a while, so that a wrong option fails at once.
+			// Before the seed, which takes a while, so that an invalid option fails
+			// immediately.
 			var err error
 			if api, err = h.API(c.Context(), &r.api); err != nil {
 				return err

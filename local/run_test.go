@@ -29,7 +29,7 @@ type tick struct{}
 
 func (tick) MessageType() string { return "Tick" }
 
-// clocks is a minimal App with one command.
+// clocks returns a minimal App with one command.
 func clocks() *reventless.App {
 	return reventless.New("clocks", plugin.New(plugin.Spec{Name: "Wall", Heartbeat: -1, Components: plugin.Components{
 		aggregate.New(aggregate.Spec[int, tick, tick]{

@@ -71,7 +71,7 @@ type source[E Typed] interface {
 	EventSet() *component.Set[E]
 }
 
-// Action is what an automation or task asks for: a [Send], or what the functions
+// Action is what an automation or task requests: a [Send], or what the functions
 // of packages counter and schedule return.
 type Action interface{ action }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// Outcome is the answer to a command.
+// Outcome describes what became of a command.
 type Outcome struct {
 	// Kind is [Accepted], [Rejected] or [Pending].
 	Kind OutcomeKind `json:"kind"`

@@ -26,7 +26,7 @@ type (
 func (touch) MessageType() string   { return "Touch" }
 func (touched) MessageType() string { return "Touched" }
 
-// declare declares a read model of things; it is the rule, or the text of the panic.
+// declare declares a read model of things. It returns the rule, or the text of the panic.
 func declare(rule access.Rule, singular string) (got, text string) {
 	defer func() {
 		if v := recover(); v != nil {

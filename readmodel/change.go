@@ -26,7 +26,7 @@ type change[R any] struct {
 	editRows func(rows []R) ([]R, error)
 }
 
-// Put stores row under id, replacing any row that is there.
+// Put stores row under id, replacing an existing row.
 func Put[R any](id string, row R) Changes[R] { return PutRows(id, row) }
 
 // PutRows is [Put] for several rows of an id with sub ids. Other rows of the id stay.

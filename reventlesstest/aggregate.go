@@ -82,13 +82,13 @@ func (a *AggregateTest[S, C, E]) When(command C) *AggregateTest[S, C, E] {
 	}
 	a.step("When", showEvent(wire))
 	a.asked = false
-	a.answer = a.decide(a.state, wire, "the answer")
-	if again := a.decide(a.state, wire, "the second answer"); !slices.Equal(a.answer.show(), again.show()) {
-		a.t.Fatalf("%s", a.text("Decide is not pure, the same command gets another answer the second time\n"+
+	a.answer = a.decide(a.state, wire, "the result")
+	if again := a.decide(a.state, wire, "the second result"); !slices.Equal(a.answer.show(), again.show()) {
+		a.t.Fatalf("%s", a.text("Decide is not pure, a second call with the same command returns another result\n"+
 			mismatch("first", "second", a.answer.show(), again.show())))
 	}
-	if cold := a.decide(a.frozen, wire, "the answer from a snapshot"); !slices.Equal(a.answer.show(), cold.show()) {
-		a.t.Fatalf("%s", a.text("Decide answers differently when the state comes from a snapshot\n"+
+	if cold := a.decide(a.frozen, wire, "the result from a snapshot"); !slices.Equal(a.answer.show(), cold.show()) {
+		a.t.Fatalf("%s", a.text("Decide returns another result when the state comes from a snapshot\n"+
 			mismatch("from events", "from snapshot", a.answer.show(), cold.show())))
 	}
 	a.apply(a.answer.events)
@@ -108,7 +108,7 @@ func (a *AggregateTest[S, C, E]) Then(events ...E) *AggregateTest[S, C, E] {
 		want[i] = showEvent(wire)
 	}
 	if !slices.Equal(want, got) {
-		a.differs("the answer differs", want, got)
+		a.differs("the result differs", want, got)
 	}
 	return a
 }
@@ -137,7 +137,7 @@ func (a *AggregateTest[S, C, E]) ThenRejected(code string, detail ...any) *Aggre
 	}
 	r := got.rejection
 	if r == nil || r.Code != code || len(detail) == 1 && canonical(r.Detail) != canonical(want.Detail) {
-		a.differs("the answer differs", []string{showRejection(want)}, got.show())
+		a.differs("the result differs", []string{showRejection(want)}, got.show())
 	}
 	return a
 }
@@ -202,7 +202,7 @@ func (a *AggregateTest[S, C, E]) apply(events []driver.Event) {
 	}
 }
 
-// decide runs Decide on an encoded command. The error says which rule Decide violates.
+// decide runs Decide on an encoded command. The error names the rule that Decide violates.
 func decide[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, wire driver.Event) (*answer, error) {
 	command, err := spec.Commands.Decode(wire)
 	if err != nil {
@@ -232,7 +232,7 @@ func decide[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, w
 	return out, nil
 }
 
-// evolve runs Evolve on an encoded event. The error says which rule Evolve violates.
+// evolve runs Evolve on an encoded event. The error names the rule that Evolve violates.
 func evolve[S any, C, E message.Typed](spec *aggregate.Spec[S, C, E], state S, wire driver.Event) (S, error) {
 	before := dump(reflect.ValueOf(state))
 	results := [2]S{}

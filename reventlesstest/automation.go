@@ -15,12 +15,12 @@ type AutomationTest struct {
 	reaction[*AutomationTest]
 }
 
-// Automation starts a test of an automation or an extension.
+// Automation starts a test of an automation, an extension or a side effect.
 func Automation(t testing.TB, c plugin.Component) *AutomationTest {
 	t.Helper()
 	d := c.Definition()
 	if d.Automation == nil {
-		t.Fatalf("reventlesstest.Automation: %s is a %s, not an automation, extension or side effect", d.Name, kindName(d.Kind))
+		t.Fatalf("reventlesstest.Automation: %s has the kind %s, want an automation, extension or side effect", d.Name, kindName(d.Kind))
 	}
 	a := &AutomationTest{}
 	a.reaction = newReaction(t, a, d)
@@ -34,8 +34,8 @@ func SideEffect(t testing.TB, s *automation.SideEffect) *AutomationTest {
 	return Automation(t, s)
 }
 
-// When delivers events in sequence. All rules of their sources run, until one returns
-// an error. The next Then checks the actions of all rules together.
+// When delivers events in sequence. For each event, all rules of its source run. When
+// stops at the first error. The next Then checks the actions of all rules together.
 func (a *AutomationTest) When(facts ...Fact) *AutomationTest {
 	a.t.Helper()
 	a.when("When", showFacts(facts)...)

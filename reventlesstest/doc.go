@@ -1,4 +1,4 @@
-// Package reventlesstest tests applications: each component by itself, in the form
+// Package reventlesstest tests applications: each component on its own, in the form
 // given, when and then, and a whole App in memory.
 //
 //	func TestOrderIsPaidOnce(t *testing.T) {

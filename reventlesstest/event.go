@@ -125,7 +125,7 @@ func (h *history) nextCommit(f Fact) (events []component.Event, commit func()) {
 	return events, func() { h.last[key] = nr }
 }
 
-// throughWire encodes and decodes v. The error says what JSON loses.
+// throughWire encodes and decodes v. The error names what JSON loses.
 func throughWire[T message.Typed](set *component.Set[T], v T) (driver.Event, T, error) {
 	wire, err := set.Encode(v)
 	if err != nil {

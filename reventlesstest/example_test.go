@@ -28,7 +28,7 @@ func ExampleAggregate() {
 	// passed
 }
 
-// A failure says what was expected, what came, and how it came to this.
+// A failure shows the expected and the actual result, and the steps that led to it.
 func ExampleAggregate_failure() {
 	failing(func(t testing.TB) {
 		reventlesstest.Aggregate(t, Book).
@@ -36,7 +36,7 @@ func ExampleAggregate_failure() {
 			When(TakeBack{}).Then(Returned{Member: "bob"})
 	})
 	// Output:
-	// aggregate Book, step 2 (When): the answer differs
+	// aggregate Book, step 2 (When): the result differs
 	//   want: Returned {"member":"bob"}
 	//   got:  Returned {"member":"ada"}
 	//   the steps so far:

@@ -83,7 +83,7 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *bookTest) { a.Given(Lent{"ada", 7}).When(TakeBack{}) },
 			"Decide of TakeBack changes the state that it gets",
 		},
-		"Decide depends on something else": {
+		"Decide depends on more than its arguments": {
 			func(s *bookSpecOf) {
 				s.Decide = func(BookState, BookCommand) ([]BookEvent, error) {
 					return []BookEvent{Lent{Days: int(calls.Add(1))}}, nil
@@ -92,7 +92,7 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *bookTest) { a.When(TakeBack{}) },
 			"Decide is not pure",
 		},
-		"Evolve depends on something else": {
+		"Evolve depends on more than its arguments": {
 			func(s *bookSpecOf) {
 				s.Evolve = func(s BookState, _ BookEvent) BookState {
 					s.Member = fmt.Sprint(calls.Add(1))
@@ -102,26 +102,26 @@ func TestFaultyAggregates(t *testing.T) {
 			func(a *bookTest) { a.Given(Lent{}) },
 			"Evolve of Lent is not pure",
 		},
-		"Decide answers with a rejection and events": {
+		"Decide returns a rejection and events": {
 			func(s *bookSpecOf) {
 				s.Decide = func(BookState, BookCommand) ([]BookEvent, error) { return []BookEvent{Lent{}}, io.EOF }
 			},
 			func(a *bookTest) { a.When(TakeBack{}) },
 			"returns 1 events together with the rejection EOF",
 		},
-		"Decide answers with an event of no set": {
+		"Decide returns an event that is not in the set": {
 			func(s *bookSpecOf) {
 				s.Decide = func(BookState, BookCommand) ([]BookEvent, error) { return []BookEvent{unlisted{}}, nil }
 			},
 			func(a *bookTest) { a.When(TakeBack{}) },
 			"event 1 that Decide of TakeBack returns: unknown type: reventlesstest_test.unlisted is not listed",
 		},
-		"an event of no set": {
+		"an event that is not in the set": {
 			func(*bookSpecOf) {},
 			func(a *bookTest) { a.Given(unlisted{}) },
 			"step 1 (Given): event 1: unknown type",
 		},
-		"a command of no set": {
+		"a command that is not in the set": {
 			func(*bookSpecOf) {},
 			func(a *bookTest) { a.When(unlisted{}) },
 			"step 1 (When): unknown type",
@@ -176,7 +176,7 @@ func TestStateThatASnapshotLoses(t *testing.T) {
 	a := aggregate.New(spec)
 	fails(t, func(t testing.TB) {
 		reventlesstest.Aggregate(t, a).Given(Lent{}, Lent{}).When(TakeBack{}).ThenRejected("Enough")
-	}, "Decide answers differently when the state comes from a snapshot", "from events:   rejected Enough", "from snapshot: nothing")
+	}, "Decide returns another result when the state comes from a snapshot", "from events:   rejected Enough", "from snapshot: nothing")
 
 	spec.SnapshotEvery = -1
 	b := aggregate.New(spec)
@@ -263,7 +263,7 @@ type (
 func (twins) MessageType() string { return "Twins" }
 func (twins) isBookCommand()      {}
 
-// spy is a read model that records its events.
+// spy returns a read model that records its events.
 func spy(seen *[]message.Event[BookEvent]) *readmodel.ReadModel[Reading] {
 	return projecting(func(e message.Event[BookEvent]) readmodel.Changes[Reading] {
 		*seen = append(*seen, e)
@@ -417,7 +417,7 @@ func TestRowsExpire(t *testing.T) {
 	}, `row "dune" does not exist: it expired at 2026-03-02T11:00:00Z, and the clock is at 2026-03-02T12:00:00Z`)
 }
 
-// faultyEffect is a side effect on the events of Book.
+// faultyEffect returns a side effect on the events of Book.
 func faultyEffect(do func(context.Context, plugin.Env, message.Event[BookEvent]) error, uses ...plugin.Component) *automation.SideEffect {
 	return automation.NewSideEffect(automation.SideEffectSpec{Name: "Faulty", Effects: automation.Effects{automation.Do(Book, do)}, Uses: uses})
 }

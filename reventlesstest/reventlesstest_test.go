@@ -258,7 +258,7 @@ func TestAutomation(t *testing.T) {
 		reventlesstest.Automation(t, Remind).Given(reventlesstest.Rows(Loans, "a", Loan{}, Loan{}))
 	},
 		"2 rows in a read model without sub ids")
-	fails(t, func(t testing.TB) { reventlesstest.Automation(t, LendList) }, "LendList is a task, not an automation")
+	fails(t, func(t testing.TB) { reventlesstest.Automation(t, LendList) }, "LendList has the kind task, want an automation")
 }
 
 func TestTask(t *testing.T) {
@@ -435,7 +435,7 @@ func TestLongDifferences(t *testing.T) {
 	spec.Decide = func(BookState, BookCommand) ([]BookEvent, error) { return []BookEvent{long("now")}, nil }
 	a := aggregate.New(spec)
 	r := record(t, func(t testing.TB) { reventlesstest.Aggregate(t, a).When(TakeBack{}).Then(long("then")) })
-	const want = `aggregate Book, step 1 (When): the answer differs
+	const want = `aggregate Book, step 1 (When): the result differs
   want (-), got (+):
     Long {
     ... 12 equal lines

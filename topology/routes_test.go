@@ -7,7 +7,7 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// reads is an App in which each component reads the logs named; those at "P:log"
+// reads returns an App in which each component reads the logs named; those at "P:log"
 // read at an extension point.
 func reads(readers ...[]string) topology.App {
 	var p topology.Plugin

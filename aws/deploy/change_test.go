@@ -35,8 +35,8 @@ func (set) isCommand()            {}
 func (isSet) MessageType() string { return "IsSet" }
 func (isSet) isEvent()            {}
 
-// declared is an App with an aggregate and its read models, as an application
-// declares it.
+// declared returns an App with an aggregate and read models of it, declared as in an
+// application.
 func declared(name string, models ...readmodel.Spec[row]) *reventless.App {
 	item := aggregate.New(aggregate.Spec[state, command, event]{
 		Name: name, Commands: message.NewSet[command](set{}), Events: message.NewSet[event](isSet{}),
@@ -53,8 +53,8 @@ func declared(name string, models ...readmodel.Spec[row]) *reventless.App {
 	return reventless.New("app", plugin.New(plugin.Spec{Name: "P", Heartbeat: -1, Components: components}))
 }
 
-// change is the difference between the graphs of two Apps. A resource that is added or
-// removed is one line without its properties.
+// change returns the differences between the graphs of two Apps, one per line. An added
+// or removed resource is one line without its properties.
 func change(t *testing.T, a, b *reventless.App, args ...*AppArgs) []string {
 	t.Helper()
 	of := [2]*AppArgs{}
@@ -79,7 +79,7 @@ func change(t *testing.T, a, b *reventless.App, args ...*AppArgs) []string {
 }
 
 // Renaming an aggregate would orphan its log. Pulumi refuses to delete the protected
-// table; with a stateful file the program refuses the rename before that.
+// table. If there is a stateful file, the deploy program already refuses the rename.
 func TestChangeRenamedAggregate(t *testing.T) {
 	t.Parallel()
 	a, b := declared("Item"), declared("Thing")
@@ -90,14 +90,14 @@ func TestChangeRenamedAggregate(t *testing.T) {
 		}
 	}
 	if x := find(t, graphOf(t, a, nil), tableType, "app-P.Item-log"); !x.Protect || x.Inputs["deletionProtectionEnabled"] != true {
-		t.Errorf("%s could be deleted", x)
+		t.Errorf("%s is not protected from deletion", x)
 	}
 	args := &AppArgs{Stateful: t.TempDir() + "/stateful.json"}
 	graphOf(t, a, args)
 	refused(t, b.Topology(), args, nil, "P.Item (Aggregate) has events")
 }
 
-// Another strategy changes functions and neither data nor queues.
+// A change of the strategy affects functions, but neither data nor queues.
 func TestChangeStrategy(t *testing.T) {
 	t.Parallel()
 	a := func() *reventless.App {
@@ -109,7 +109,7 @@ func TestChangeStrategy(t *testing.T) {
 			ofFunctions = ofFunctions || strings.Contains(strings.SplitN(line, " ", 3)[1], kind)
 		}
 		if !ofFunctions || strings.Contains(line, "dlq") {
-			t.Errorf("it changes %s", line)
+			t.Errorf("the strategy also changes %s", line)
 		}
 	}
 }

@@ -12,8 +12,9 @@ type place struct {
 	names                      naming.Stack
 }
 
-// name returns the physical name of a resource. It cannot fail: naming.New has checked
-// application and stack, and the App the names of its components.
+// name returns the physical name of a resource. It cannot fail: naming.New has validated
+// the names of the application and the stack, and the App has validated those of its
+// components.
 func (p place) name(k naming.Kind, subject string) string { return must(p.names.Name(k, subject)) }
 
 func (p place) bucket(k naming.Kind, subject string) string {

@@ -1,4 +1,4 @@
-// Package e2e has the tests of a whole application on AWS, end to end: the shop's
-// Lambda binary on emulators. It is a separate module because it needs both the
-// example and the drivers, and neither may depend on the other's tests.
+// Package e2e tests a whole application end to end: the shop's Lambda binary on AWS
+// emulators. It is a separate module because its tests need both the example and the
+// drivers, and neither of these modules may require what only these tests need.
 package e2e

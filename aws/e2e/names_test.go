@@ -25,7 +25,8 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// refused answers all requests with an error and records the rights that they need.
+// refused answers all requests with an error and records the permissions that they
+// need.
 type refused struct{ *recorder }
 
 // Do implements [aws.HTTPClient].
@@ -41,10 +42,10 @@ func (r refused) Do(request *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusBadRequest, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader([]byte(`{"__type":"ValidationException"}`)))}, nil
 }
 
-// TestDeployedNamesAreTheRuntimes opens every granted driver and makes it send a request,
-// without a service. The request must be for a resource that the deploy program
+// TestDeployedNamesMatchTheRuntime opens every granted driver and makes it send a request,
+// which reaches no service. The request must name a resource that the deploy program
 // registers.
-func TestDeployedNamesAreTheRuntimes(t *testing.T) {
+func TestDeployedNamesMatchTheRuntime(t *testing.T) {
 	t.Parallel()
 	const stack = "dev"
 	g, err := deploytest.Graph(func(ctx *pulumi.Context) error {
@@ -54,7 +55,7 @@ func TestDeployedNamesAreTheRuntimes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	there := registered(g)
+	exists := registered(g)
 
 	asked := refused{newRecorder()}
 	cfg := (&awstest.Emulator{}).Config(nil)
@@ -80,13 +81,13 @@ func TestDeployedNamesAreTheRuntimes(t *testing.T) {
 	}
 	for _, grant := range grants {
 		if grant.Driver == "EventCollector" {
-			continue // it receives records through a function
+			continue // it sends no request: Lambda invokes a function with the records
 		}
 		clear(asked.used)
 		touch(t, p, app, grant)
 		for r := range asked.used[""] {
-			if of := thing(r.resource); !there[of] {
-				t.Errorf("the %s of %q requests %s, which is not registered", grant.Driver, grant.Component, of)
+			if arn := ownerOf(r.resource); !exists[arn] {
+				t.Errorf("the %s of %q sent a request for %s, which is not registered", grant.Driver, grant.Component, arn)
 			}
 		}
 		if len(asked.used) == 0 {
@@ -102,12 +103,12 @@ func TestDeployedNamesAreTheRuntimes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			of := awstest.ARN("sqs", name)
+			arn := awstest.ARN("sqs", name)
 			if trigger.Stream() {
-				of = awstest.ARN("dynamodb", "table/"+name)
+				arn = awstest.ARN("dynamodb", "table/"+name)
 			}
-			if !there[of] {
-				t.Errorf("%s is called by %s, which is not registered", f, of)
+			if !exists[arn] {
+				t.Errorf("%s has the trigger %s, which is not registered", f, arn)
 			}
 		}
 	}
@@ -115,29 +116,30 @@ func TestDeployedNamesAreTheRuntimes(t *testing.T) {
 
 // registered returns the ARNs of the resources that functions can use.
 func registered(g *deploytest.Resources) map[string]bool {
-	there := map[string]bool{}
+	exists := map[string]bool{}
 	for _, r := range g.All {
 		name, _ := r.Inputs["name"].(string)
 		switch r.Type {
 		case "aws:dynamodb/table:Table":
-			there[awstest.ARN("dynamodb", "table/"+name)] = true
+			exists[awstest.ARN("dynamodb", "table/"+name)] = true
 		case "aws:sqs/queue:Queue":
-			there[awstest.ARN("sqs", name)] = true
+			exists[awstest.ARN("sqs", name)] = true
 		case "aws:sns/topic:Topic":
-			there[awstest.ARN("sns", name)] = true
+			exists[awstest.ARN("sns", name)] = true
 		case "aws:s3/bucket:Bucket":
-			there[fmt.Sprint("arn:aws:s3:::", r.Inputs["bucket"])] = true
+			exists[fmt.Sprint("arn:aws:s3:::", r.Inputs["bucket"])] = true
 		case "aws:scheduler/scheduleGroup:ScheduleGroup":
-			there[awstest.ARN("scheduler", "schedule/"+name)] = true
+			exists[awstest.ARN("scheduler", "schedule/"+name)] = true
 		case "aws:iam/role:Role":
-			there["arn:aws:iam::"+awstest.Account+":role/"+name] = true
+			exists["arn:aws:iam::"+awstest.Account+":role/"+name] = true
 		}
 	}
-	return there
+	return exists
 }
 
-// thing returns the ARN of a resource without its objects or schedules.
-func thing(arn string) string {
+// ownerOf returns the ARN of the resource that an object, an index or a schedule belongs
+// to, or the ARN itself.
+func ownerOf(arn string) string {
 	parts := strings.Split(arn, "/")
 	if strings.HasPrefix(arn, "arn:aws:s3:") {
 		return parts[0]
@@ -155,7 +157,7 @@ func touch(t *testing.T, p *provider.Provider, app topology.App, grant topology.
 			t.Fatalf("%s of %q: %v", grant.Driver, name, err)
 		}
 		if ask() == nil {
-			t.Errorf("the %s of %q was not refused", grant.Driver, name)
+			t.Errorf("the %s of %q received no error", grant.Driver, name)
 		}
 	}
 	stream := driver.StreamKey{Log: "Catalog.Product", Stream: "x"}
@@ -230,7 +232,7 @@ func touch(t *testing.T, p *provider.Provider, app topology.App, grant topology.
 	}
 }
 
-// specOf returns the parts of a table spec that names depend on.
+// specOf returns a table spec with only the fields on which resource names depend.
 func specOf(app topology.App, name string) driver.TableSpec {
 	for _, p := range app.Plugins {
 		if i := slices.IndexFunc(p.Components, func(c topology.Component) bool { return c.Name == name }); i >= 0 {

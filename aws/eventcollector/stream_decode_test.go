@@ -10,7 +10,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// lambdaRecord is a record as Lambda hands it over.
+// lambdaRecord is a record in the form in which a Lambda function receives it.
 const lambdaRecord = `{
 	"eventID": "c4ca4238a0b923820dcc509a6f75849b", "eventName": "INSERT", "eventVersion": "1.1", "eventSource": "aws:dynamodb", "awsRegion": "eu-central-1",
 	"dynamodb": {
@@ -27,7 +27,7 @@ const lambdaRecord = `{
 	"eventSourceARN": "arn:aws:dynamodb:eu-central-1:123456789012:table/log/stream/2026-01-01T00:00:00.000"
 }`
 
-func TestCommitsOfLambdaEventsAreDecoded(t *testing.T) {
+func TestLambdaRecordsAreDecoded(t *testing.T) {
 	t.Parallel()
 	change := streams.Parse([]byte(lambdaRecord))
 	r := eventcollector.DecodeStream(change, "Test.Log")
@@ -38,7 +38,7 @@ func TestCommitsOfLambdaEventsAreDecoded(t *testing.T) {
 		t.Errorf("the sequence number is %q", change.Sequence)
 	}
 	if r.Log != "Test.Log" || r.Stream != "a" || r.SequenceNr != 7 || r.Commit == nil {
-		t.Fatalf("got %+v, want commit 7 of a", r)
+		t.Fatalf("got %+v, want commit 7 of stream a", r)
 	}
 	c := r.Commit
 	if c.Stream != "a" || c.SequenceNr != 7 || len(c.Events) != 1 || len(c.Commands) != 1 || c.Commands[0].Meta.ID != "c" || c.RecordedAt.UnixNano() != 1700000000000000001 {
@@ -49,8 +49,8 @@ func TestCommitsOfLambdaEventsAreDecoded(t *testing.T) {
 	}
 }
 
-// A record that is not a new commit is returned whole as an undecodable record with the
-// reason.
+// A record that is not a new commit becomes an undecodable record with the unchanged
+// bytes and the reason.
 func TestForeignRecordsAreUndecodable(t *testing.T) {
 	t.Parallel()
 	replace := func(old, by string) string {
@@ -61,33 +61,33 @@ func TestForeignRecordsAreUndecodable(t *testing.T) {
 		return text
 	}
 	for what, text := range map[string]string{
-		"no JSON":              `{"eventName`,
-		"an empty text":        ``,
-		"null":                 `null`,
-		"no object":            `[1]`,
-		"nothing":              `{}`,
-		"no change":            `{"eventName":"INSERT"}`,
-		"a removal":            replace(`"INSERT"`, `"REMOVE"`),
-		"a modification":       replace(`"INSERT"`, `"MODIFY"`),
-		"an unknown kind":      replace(`"INSERT"`, `"UPSERT"`),
-		"no keys and no image": `{"eventName":"INSERT","dynamodb":{"SequenceNumber":"1"}}`,
-		"no events":            replace(`"events"`, `"other"`),
-		"an empty list":        replace(`[{"M": {"type": {"S": "Happened"}, "version": {"N": "2"}, "data": {"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}}}]`, `[]`),
-		"events of no JSON":    replace(`{"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}`, `{"S": "}"}`),
-		"commit 0":             replace(`"N": "7"}, "at"`, `"N": "0"}, "at"`),
-		"a negative number":    replace(`"N": "7"}, "at"`, `"N": "-7"}, "at"`),
-		"a number as text":     replace(`"N": "7"}, "at"`, `"S": "7"}, "at"`),
-		"an empty stream":      replace(`{"S": "a"}, "sequenceNr": {"N": "7"}, "at"`, `{"S": ""}, "sequenceNr": {"N": "7"}, "at"`),
-		"an unknown type":      replace(`{"N": "1700000000000000001"}`, `{"X": "1"}`),
-		"two types":            replace(`{"N": "1700000000000000001"}`, `{"N": "1", "S": "1"}`),
-		"no type":              replace(`{"N": "1700000000000000001"}`, `{}`),
-		"an untyped number":    replace(`{"N": "1700000000000000001"}`, `17`),
-		"a null value":         replace(`{"N": "1700000000000000001"}`, `{"N": null}`),
-		"deep lists":           replace(`{"N": "1700000000000000001"}`, strings.Repeat(`{"L":[`, 200)+strings.Repeat(`]}`, 200)),
+		"not JSON":                    `{"eventName`,
+		"empty text":                  ``,
+		"null":                        `null`,
+		"not an object":               `[1]`,
+		"nothing":                     `{}`,
+		"no change":                   `{"eventName":"INSERT"}`,
+		"a removal":                   replace(`"INSERT"`, `"REMOVE"`),
+		"a modification":              replace(`"INSERT"`, `"MODIFY"`),
+		"an unknown kind":             replace(`"INSERT"`, `"UPSERT"`),
+		"no keys and no image":        `{"eventName":"INSERT","dynamodb":{"SequenceNumber":"1"}}`,
+		"no events":                   replace(`"events"`, `"other"`),
+		"an empty list":               replace(`[{"M": {"type": {"S": "Happened"}, "version": {"N": "2"}, "data": {"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}}}]`, `[]`),
+		"event data that is not JSON": replace(`{"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}`, `{"S": "}"}`),
+		"commit 0":                    replace(`"N": "7"}, "at"`, `"N": "0"}, "at"`),
+		"a negative number":           replace(`"N": "7"}, "at"`, `"N": "-7"}, "at"`),
+		"a number as text":            replace(`"N": "7"}, "at"`, `"S": "7"}, "at"`),
+		"an empty stream":             replace(`{"S": "a"}, "sequenceNr": {"N": "7"}, "at"`, `{"S": ""}, "sequenceNr": {"N": "7"}, "at"`),
+		"an unknown type":             replace(`{"N": "1700000000000000001"}`, `{"X": "1"}`),
+		"two types":                   replace(`{"N": "1700000000000000001"}`, `{"N": "1", "S": "1"}`),
+		"no type":                     replace(`{"N": "1700000000000000001"}`, `{}`),
+		"an untyped number":           replace(`{"N": "1700000000000000001"}`, `17`),
+		"a null value":                replace(`{"N": "1700000000000000001"}`, `{"N": null}`),
+		"deep lists":                  replace(`{"N": "1700000000000000001"}`, strings.Repeat(`{"L":[`, 200)+strings.Repeat(`]}`, 200)),
 	} {
 		r := eventcollector.DecodeStream(streams.Parse([]byte(text)), "Test.Log")
 		if !errors.Is(r.Err, driver.ErrInvalid) {
-			t.Errorf("%s: got the error %v, want one of class invalid", what, r.Err)
+			t.Errorf("%s: got the error %v, want an error of class ErrInvalid", what, r.Err)
 		}
 		if string(r.Raw) != text || r.Commit != nil || r.Log != "Test.Log" {
 			t.Errorf("%s: got %+v, want the unchanged record", what, r)
@@ -95,12 +95,12 @@ func TestForeignRecordsAreUndecodable(t *testing.T) {
 	}
 }
 
-// A record with keys alone identifies the commit, which is read from the log.
-func TestRecordsOfKeysNameTheCommit(t *testing.T) {
+// A record that has only keys identifies a commit, which the consumer reads from the log.
+func TestRecordsWithKeysOnlyIdentifyTheCommit(t *testing.T) {
 	t.Parallel()
 	r := eventcollector.DecodeStream(streams.Parse([]byte(`{"eventName":"INSERT","dynamodb":{"Keys":{"id":{"S":"a"},"sequenceNr":{"N":"7"}},"SequenceNumber":"1"}}`)), "Test.Log")
 	if r.Err != nil || r.Stream != "a" || r.SequenceNr != 7 || r.Commit != nil {
-		t.Errorf("got %+v, want commit 7 of a", r)
+		t.Errorf("got %+v, want commit 7 of stream a", r)
 	}
 }
 
@@ -114,12 +114,12 @@ func FuzzDecodeStream(f *testing.F) {
 		switch {
 		case r.Err != nil:
 			if r.Commit != nil || string(r.Raw) != string(text) {
-				t.Errorf("an undecodable record is %+v", r)
+				t.Errorf("an undecodable record has a commit or changed bytes: %+v", r)
 			}
 		case driver.CheckID("stream", r.Stream) != nil || r.SequenceNr == 0 || r.Raw != nil:
-			t.Errorf("a record is of no commit: %+v", r)
+			t.Errorf("a decoded record identifies no commit: %+v", r)
 		case r.Commit != nil && (r.Commit.Stream != r.Stream || r.Commit.SequenceNr != r.SequenceNr || driver.CheckCommit(*r.Commit) != nil):
-			t.Errorf("the commit %+v is not that of %d of %q", r.Commit, r.SequenceNr, r.Stream)
+			t.Errorf("got %+v, want a valid commit %d of stream %q", r.Commit, r.SequenceNr, r.Stream)
 		}
 		if raw := change.Raw(); string(raw) != string(text) {
 			t.Errorf("the record is %q, want %q", raw, text)

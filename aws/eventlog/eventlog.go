@@ -4,7 +4,8 @@
 // The table has the partition key id (S), which is the stream, and the sort key
 // sequenceNr (N). Its other attributes are events (a list of maps with type,
 // version and data), commands (JSON), at (nanoseconds since 1970), and, on commits
-// with a snapshot, fold, state and recent. Payloads are strings, byte for byte.
+// with a snapshot, fold (the state version), state and recent (the recent commands).
+// Payloads are stored as strings, byte for byte.
 package eventlog
 
 import (
@@ -28,11 +29,11 @@ import (
 const MaxCommitBytes = dynamo.MaxItemBytes
 
 // backwards is the number of commits that one request of [Log.Load] reads. The last
-// snapshot is at most one interval back: 100 events unless the aggregate sets another.
+// snapshot is usually within them: an aggregate stores one every 100 events by default.
 const backwards = 128
 
-// Log is the log of one aggregate. It keeps no state in memory: any number of processes
-// may have it open.
+// Log is the log of one aggregate. It keeps no state in memory, so any number of processes
+// can use the same log.
 type Log struct {
 	client *dynamodb.Client
 	table  string
@@ -42,16 +43,17 @@ type Log struct {
 
 var _ driver.EventLog = (*Log)(nil)
 
-// Options configure a [Log]; nil fields are the defaults.
+// Options configure a [Log]. A nil field has its default.
 type Options struct {
 	// Now is the clock of Commit.RecordedAt. Nil is time.Now.
 	Now func() time.Time
-	// Spent is called with the name of each operation and what its request consumed.
+	// Spent is called after each successful request, with the name of the operation and
+	// the capacity that it consumed.
 	Spent func(operation string, c *types.ConsumedCapacity)
 }
 
-// Open returns the log in table. It makes no request: a missing table
-// is [driver.ErrUnavailable] at the first call.
+// Open returns the log in table. It sends no request: if the table is missing, the first
+// call returns [driver.ErrUnavailable].
 func Open(client *dynamodb.Client, table string, opts *Options) *Log {
 	l := &Log{client: client, table: table, spent: func(string, *types.ConsumedCapacity) {}}
 	l.now = time.Now
@@ -64,8 +66,9 @@ func Open(client *dynamodb.Client, table string, opts *Options) *Log {
 	return l
 }
 
-// Append implements [driver.EventLog]. It is one PutItem. When its condition fails,
-// DynamoDB returns the commit with that sequence number, without a read.
+// Append implements [driver.EventLog]. It sends one PutItem request. If the condition
+// fails, the response contains the commit that has the sequence number, so that no read
+// is necessary.
 func (l *Log) Append(ctx context.Context, c driver.Commit) error {
 	if err := l.append(ctx, c); err != nil {
 		return fmt.Errorf("eventlog %s: append %d of %.100q: %w", l.table, c.SequenceNr, c.Stream, err)
@@ -137,7 +140,8 @@ func (l *Log) query(stream string) *dynamodb.QueryInput {
 	}
 }
 
-// pages yields the commits of a query. A page may be empty and have a next one.
+// pages yields the commits of a query. An empty page may be followed
+// by others.
 func (l *Log) pages(ctx context.Context, in *dynamodb.QueryInput) iter.Seq2[driver.Commit, error] {
 	return func(yield func(driver.Commit, error) bool) {
 		for {
@@ -254,11 +258,11 @@ func encode(c driver.Commit) (dynamo.Item, error) {
 }
 
 // Decode returns the commit of an item from a log's table or from the table's stream.
-// An item of another form is a [driver.ErrInvalid].
+// Any other item is a [driver.ErrInvalid].
 func Decode(item map[string]types.AttributeValue) (driver.Commit, error) { return decode(item) }
 
-// decode returns the commit of an item. An item of another form is a
-// [driver.ErrInvalid] that names it.
+// decode returns the commit of an item. Any other item is a [driver.ErrInvalid] that
+// names the stream and the sequence number.
 func decode(item dynamo.Item) (driver.Commit, error) {
 	r := dynamo.Read(item)
 	c := driver.Commit{Stream: r.Text("id"), SequenceNr: r.Uint("sequenceNr")}
@@ -271,13 +275,13 @@ func decode(item dynamo.Item) (driver.Commit, error) {
 		}
 	}
 	if err := json.Unmarshal([]byte(r.Text("commands")), &c.Commands); err != nil {
-		r.Fail("its commands: %w", err)
+		r.Fail("commands: %w", err)
 	}
 	if r.Has("fold") {
 		c.Snapshot = &driver.Snapshot{StateVersion: int(r.Uint("fold")), State: json.RawMessage(r.Text("state"))} //nolint:gosec // as above
 		if r.Has("recent") {
 			if err := json.Unmarshal([]byte(r.Text("recent")), &c.Snapshot.Recent); err != nil {
-				r.Fail("its recent commands: %w", err)
+				r.Fail("recent commands: %w", err)
 			}
 		}
 	}

@@ -26,7 +26,7 @@ func BenchEventLog(b *testing.B, open OpenBench) {
 	}
 }
 
-// benchCommit is a commit of about 400 bytes.
+// benchCommit returns a commit of about 400 bytes.
 func benchCommit(stream string, n uint64) driver.Commit {
 	c := commitOf(stream, n, "bench")
 	c.Events[0].Data = json.RawMessage(`{"name":"` + strings.Repeat("x", 200) + `"}`)

@@ -23,7 +23,7 @@ func bucketSuite() suite {
 		{"PutReplaces", putReplaces},
 		{"AFailedPutChangesNothing", aFailedPutChangesNothing},
 		{"ReadersSeeWholeObjects", readersSeeWholeObjects},
-		{"AnOpenObjectStaysWhole", anOpenObjectStaysWhole},
+		{"AnOpenObjectKeepsItsContent", anOpenObjectKeepsItsContent},
 		{"DeleteRemovesAnObject", deleteRemovesAnObject},
 		{"KeysAreKeptApart", keysAreKeptApart},
 		{"BadKeysAreRefused", badKeysAreRefused},
@@ -85,7 +85,7 @@ func (e *env) wantNoObject(b bucketEnds, key, why string) {
 	e.Helper()
 	r, _, err := b.Get(e.ctx, key)
 	if err == nil {
-		e.Errorf("the object %s is there, %s", short(key), why)
+		e.Errorf("the object %s exists, %s", short(key), why)
 		_ = r.Close()
 		return
 	}
@@ -165,19 +165,19 @@ func readersSeeWholeObjects(e *env) {
 	}
 	read := func() bool {
 		r, o, err := b.Get(e.ctx, "key")
-		if !e.try(err, "Get beside a writer") {
+		if !e.try(err, "Get with a concurrent writer") {
 			return false
 		}
 		got, err := io.ReadAll(r)
-		e.try(err, "read beside a writer")
+		e.try(err, "read with a concurrent writer")
 		e.try(r.Close(), "close")
-		e.errorIf(len(got) == 0 || int64(len(got)) != o.Size || len(bytes.Trim(got, string(got[0]))) != 0, "beside a writer %d bytes of %d are read, or a part of two objects", len(got), o.Size)
+		e.errorIf(len(got) == 0 || int64(len(got)) != o.Size || len(bytes.Trim(got, string(got[0]))) != 0, "with a concurrent writer, a read returns %d of %d bytes, or parts of two objects", len(got), o.Size)
 		return !e.Failed()
 	}
 	e.beside(20, 500, write, read, read, read)
 }
 
-func anOpenObjectStaysWhole(e *env) {
+func anOpenObjectKeepsItsContent(e *env) {
 	b := e.bucket("Test.Files")
 	old, next := strings.Repeat("o", 300_000), strings.Repeat("n", 200_000)
 	for name, change := range map[string]func(key string) error{

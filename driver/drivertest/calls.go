@@ -16,8 +16,8 @@ type call struct {
 	do   func(ctx context.Context) error
 }
 
-// cancelledCallsFail is the property that every call with a cancelled context ends
-// with the context's error, and never with an empty or a short result.
+// cancelledCallsFail is the property that every call with a cancelled context returns
+// the context's error, and never an empty or partial result without an error.
 func cancelledCallsFail(calls func(e *env) []call) property {
 	return property{"CancelledCallsFail", func(e *env) {
 		cs := calls(e)
@@ -31,13 +31,13 @@ func cancelledCallsFail(calls func(e *env) []call) property {
 	}}
 }
 
-// result drops the result of a call.
-func result[T any](_ T, err error) error { return err }
+// errorOf returns the error of a call and drops its result.
+func errorOf[T any](_ T, err error) error { return err }
 
-// ends are the calls of a receiver.
-func ends[T any](name string, r driver.Receiver[T]) []call {
+// receiverCalls returns the calls of a receiver.
+func receiverCalls[T any](name string, r driver.Receiver[T]) []call {
 	return []call{
-		{name + ".Receive", func(ctx context.Context) error { return result(r.Receive(ctx, 1)) }},
+		{name + ".Receive", func(ctx context.Context) error { return errorOf(r.Receive(ctx, 1)) }},
 		{name + ".Settle", func(ctx context.Context) error { return r.Settle(ctx, []driver.Settlement{{ID: "x"}}) }},
 	}
 }
@@ -47,25 +47,25 @@ func eventLogCalls(e *env) []call {
 	e.fill(l, "s", 1, 1)
 	cs := []call{
 		{"EventLog.Append", func(ctx context.Context) error { return l.Append(ctx, commitOf("s", 2, "w")) }},
-		{"EventLog.Scan", func(ctx context.Context) error { return result(collect(e, l.Scan(ctx, 0, 1))) }},
+		{"EventLog.Scan", func(ctx context.Context) error { return errorOf(collect(e, l.Scan(ctx, 0, 1))) }},
 	}
 	for name, stream := range map[string]string{"a stream": "s", "an empty stream": "nobody"} {
 		cs = append(cs,
-			call{"EventLog.Read of " + name, func(ctx context.Context) error { return result(collect(e, l.Read(ctx, stream, 0))) }},
-			call{"EventLog.Load of " + name, func(ctx context.Context) error { return result(l.Load(ctx, stream, 1)) }})
+			call{"EventLog.Read of " + name, func(ctx context.Context) error { return errorOf(collect(e, l.Read(ctx, stream, 0))) }},
+			call{"EventLog.Load of " + name, func(ctx context.Context) error { return errorOf(l.Load(ctx, stream, 1)) }})
 	}
 	return cs
 }
 
 func commandTopicCalls(e *env) []call {
 	t := e.commandTopic("Test.Thing")
-	return append(ends("CommandTopic", t.Receiver),
+	return append(receiverCalls("CommandTopic", t.Receiver),
 		call{"CommandTopic.Send", func(ctx context.Context) error { return t.Send(ctx, []driver.Command{command("e", "c")}) }})
 }
 
 func eventTopicCalls(e *env) []call {
 	t := e.eventTopic("Test.Log", "Test.Consumer")
-	return append(ends("EventTopic", e.collector("Test.Consumer", "Test.Log", true)),
+	return append(receiverCalls("EventTopic", e.collector("Test.Consumer", "Test.Log", true)),
 		call{"EventTopic.Publish", func(ctx context.Context) error {
 			return t.Publish(ctx, []driver.Envelope{envelope("Test.Log", commitOf("s", 1, "fill"))})
 		}})
@@ -73,17 +73,17 @@ func eventTopicCalls(e *env) []call {
 
 func eventCollectorCalls(e *env) []call {
 	c := e.collector("Test.Consumer", "Test.Log", false)
-	cs := ends("EventCollector", c)
+	cs := receiverCalls("EventCollector", c)
 	if l, ok := c.(driver.Lagger); ok {
-		cs = append(cs, call{"EventCollector.Lag", func(ctx context.Context) error { return result(l.Lag(ctx)) }})
+		cs = append(cs, call{"EventCollector.Lag", func(ctx context.Context) error { return errorOf(l.Lag(ctx)) }})
 	}
 	return cs
 }
 
 func watermarksCalls(name string, w driver.Watermarks) []call {
 	return []call{
-		{name + ".Watermark", func(ctx context.Context) error { return result(w.Watermark(ctx, streamKey("s"))) }},
-		{name + ".Watermarks", func(ctx context.Context) error { return result(w.Watermarks(ctx, []driver.StreamKey{streamKey("s")})) }},
+		{name + ".Watermark", func(ctx context.Context) error { return errorOf(w.Watermark(ctx, streamKey("s"))) }},
+		{name + ".Watermarks", func(ctx context.Context) error { return errorOf(w.Watermarks(ctx, []driver.StreamKey{streamKey("s")})) }},
 		{name + ".Advance", func(ctx context.Context) error { return w.Advance(ctx, []driver.Advance{advance("s", 0, 1)}) }},
 		{name + ".Block", func(ctx context.Context) error { return w.Block(ctx, streamKey("s"), 0) }},
 		{name + ".Unblock", func(ctx context.Context) error { return w.Unblock(ctx, streamKey("s")) }},
@@ -98,9 +98,9 @@ func queryDbCalls(e *env) []call {
 	db, key := e.table(plainTable), driver.Key{ID: "id"}
 	e.save(db, numbered("id", 1))
 	return append(watermarksCalls("QueryDb", db),
-		call{"QueryDb.Load", func(ctx context.Context) error { return result(db.Load(ctx, "id")) }},
-		call{"QueryDb.LoadRow", func(ctx context.Context) error { return result(db.LoadRow(ctx, key)) }},
-		call{"QueryDb.LoadRows", func(ctx context.Context) error { return result(db.LoadRows(ctx, []driver.Key{key})) }},
+		call{"QueryDb.Load", func(ctx context.Context) error { return errorOf(db.Load(ctx, "id")) }},
+		call{"QueryDb.LoadRow", func(ctx context.Context) error { return errorOf(db.LoadRow(ctx, key)) }},
+		call{"QueryDb.LoadRows", func(ctx context.Context) error { return errorOf(db.LoadRows(ctx, []driver.Key{key})) }},
 		call{"QueryDb.Apply", func(ctx context.Context) error {
 			return db.Apply(ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("id", 1))}})
 		}},
@@ -114,10 +114,10 @@ func queryEngineCalls(e *env) []call {
 	for _, query := range []driver.Query{
 		{ReadModel: goods.Name, Value: "id"}, {ReadModel: goods.Name, Value: "nobody"}, {ReadModel: goods.Name, Index: "byShop", Value: "s"},
 	} {
-		cs = append(cs, call{describe(query), func(ctx context.Context) error { return result(q.Query(ctx, query)) }})
+		cs = append(cs, call{describe(query), func(ctx context.Context) error { return errorOf(q.Query(ctx, query)) }})
 	}
 	for _, scan := range []driver.Scan{{ReadModel: goods.Name}, {ReadModel: goods.Name, Order: &driver.Order{Field: "price"}}} {
-		cs = append(cs, call{describe(scan), func(ctx context.Context) error { return result(q.Scan(ctx, scan)) }})
+		cs = append(cs, call{describe(scan), func(ctx context.Context) error { return errorOf(q.Scan(ctx, scan)) }})
 	}
 	return cs
 }
@@ -125,31 +125,31 @@ func queryEngineCalls(e *env) []call {
 func stateTopicCalls(e *env) []call {
 	t, err := e.Provider.OpenStateTopic(e.ctx, plainTable)
 	e.must(err, "OpenStateTopic")
-	return []call{{"StateTopic.Subscribe", func(ctx context.Context) error { return result(t.Subscribe(ctx)) }}}
+	return []call{{"StateTopic.Subscribe", func(ctx context.Context) error { return errorOf(t.Subscribe(ctx)) }}}
 }
 
 func counterCalls(e *env) []call {
 	c := e.counter("Test.Counter")
-	return append(ends("Counter", c.Receiver),
+	return append(receiverCalls("Counter", c.Receiver),
 		call{"Counter.Count", func(ctx context.Context) error { return c.Count(ctx, "a", "r", 1) }},
 		call{"Counter.AddTarget", func(ctx context.Context) error { return c.AddTarget(ctx, "a", "r", 1) }},
-		call{"Counter.State", func(ctx context.Context) error { return result(c.State(ctx, "a")) }})
+		call{"Counter.State", func(ctx context.Context) error { return errorOf(c.State(ctx, "a")) }})
 }
 
 func schedulerCalls(e *env) []call {
 	s := e.scheduler()
-	return append(ends("Scheduler", s.Receiver),
+	return append(receiverCalls("Scheduler", s.Receiver),
 		call{"Scheduler.Create", func(ctx context.Context) error {
 			return s.Create(ctx, driver.Schedule{Name: "a", Expression: "rate(1 day)", Payload: json.RawMessage(`{}`)})
 		}},
 		call{"Scheduler.Delete", func(ctx context.Context) error { return s.Delete(ctx, "a") }},
-		call{"Scheduler.List", func(ctx context.Context) error { return result(s.List(ctx)) }})
+		call{"Scheduler.List", func(ctx context.Context) error { return errorOf(s.List(ctx)) }})
 }
 
 func bucketCalls(e *env) []call {
 	b := e.bucket("Test.Files")
 	e.putObject(b, "a", "a")
-	return append(ends("Bucket", b.Receiver),
+	return append(receiverCalls("Bucket", b.Receiver),
 		call{"Bucket.Put", func(ctx context.Context) error { return b.Put(ctx, "a", strings.NewReader("a")) }},
 		call{"Bucket.Get", func(ctx context.Context) error {
 			r, _, err := b.Get(ctx, "a")
@@ -159,7 +159,7 @@ func bucketCalls(e *env) []call {
 			return err
 		}},
 		call{"Bucket.Delete", func(ctx context.Context) error { return b.Delete(ctx, "a") }},
-		call{"Bucket.List", func(ctx context.Context) error { return result(b.List(ctx, "", "", 1)) }})
+		call{"Bucket.List", func(ctx context.Context) error { return errorOf(b.List(ctx, "", "", 1)) }})
 }
 
 func deadLettersCalls(e *env) []call {
@@ -167,8 +167,8 @@ func deadLettersCalls(e *env) []call {
 	e.park(d, letterOf("a", "Test.A"))
 	return []call{
 		{"DeadLetters.Park", func(ctx context.Context) error { return d.Park(ctx, letterOf("a", "Test.A")) }},
-		{"DeadLetters.Get", func(ctx context.Context) error { return result(d.Get(ctx, "a")) }},
-		{"DeadLetters.List", func(ctx context.Context) error { return result(d.List(ctx, "", "", 1)) }},
+		{"DeadLetters.Get", func(ctx context.Context) error { return errorOf(d.Get(ctx, "a")) }},
+		{"DeadLetters.List", func(ctx context.Context) error { return errorOf(d.List(ctx, "", "", 1)) }},
 		{"DeadLetters.Remove", func(ctx context.Context) error { return d.Remove(ctx, "a") }},
 	}
 }
@@ -178,11 +178,11 @@ func outcomesCalls(e *env) []call {
 	e.putOutcome(o, accepted("a", 1), time.Hour)
 	return []call{
 		{"Outcomes.Put", func(ctx context.Context) error { return o.Put(ctx, accepted("a", 1), e.Now().Add(time.Hour)) }},
-		{"Outcomes.Get", func(ctx context.Context) error { return result(o.Get(ctx, "a")) }},
+		{"Outcomes.Get", func(ctx context.Context) error { return errorOf(o.Get(ctx, "a")) }},
 	}
 }
 
-// everyCall are the calls of all drivers of a provider.
+// everyCall returns the calls of all drivers of a provider.
 func everyCall(e *env) (all []call) {
 	for _, calls := range []func(*env) []call{
 		eventLogCalls, commandTopicCalls, eventTopicCalls, eventCollectorCalls, consumerCalls, queryDbCalls, queryEngineCalls,

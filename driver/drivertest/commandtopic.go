@@ -20,7 +20,7 @@ func commandTopicSuite() suite {
 	return suite{"CommandTopic", append(receiverProperties(true, commandQueue), []property{
 		{"EverythingOfACommandIsKept", everythingOfACommandIsKept},
 		{"AnEmptyBatchIsNothing", anEmptyBatchOfCommandsIsNothing},
-		{"LargeBatchesAreDeliveredWhole", largeBatchesOfCommandsAreDeliveredWhole},
+		{"LargeBatchesAreDeliveredCompletely", largeBatchesOfCommandsAreDeliveredCompletely},
 		{"ARepeatedCommandIsDeliveredOnce", aRepeatedCommandIsDeliveredOnce},
 		{"ACommandIDIsRepeatedPerEntity", aCommandIDIsRepeatedPerEntity},
 		{"ConcurrentRepeatsAreDeliveredOnce", concurrentRepeatsAreDeliveredOnce},
@@ -145,7 +145,7 @@ func anEmptyBatchOfCommandsIsNothing(e *env) {
 	noCommands(e, t, "though none was sent")
 }
 
-func largeBatchesOfCommandsAreDeliveredWhole(e *env) {
+func largeBatchesOfCommandsAreDeliveredCompletely(e *env) {
 	t := e.commandTopic("Test.Thing")
 	const entities, each = 7, 9
 	var batch []driver.Command

@@ -197,8 +197,8 @@ func everyReachedTargetFinishes(e *env) {
 	e.addTarget(c, "a", "t2", 3) // 5 in all: not reached
 	e.wantCounter(c, "a", 2, 5, 1)
 	e.count(c, "a", "2", 8)      // 10: reached
-	e.addTarget(c, "a", "t3", 1) // 6: reached at once
-	e.addTarget(c, "a", "t4", 4) // 10: reached at once
+	e.addTarget(c, "a", "t3", 1) // 6: reached immediately
+	e.addTarget(c, "a", "t4", 4) // 10: reached immediately
 	e.addTarget(c, "a", "t5", 1) // 11: not reached
 	e.wantCounter(c, "a", 10, 11, 4)
 	e.wantFinished(c, finished("a", 1, 2), finished("a", 2, 5), finished("a", 3, 6), finished("a", 4, 10))

@@ -19,7 +19,7 @@ func eventCollectorSuite() suite {
 	return suite{"EventCollector", slices.Concat(receiverProperties(true, feedQueue), recordProperties(feedRecords), []property{
 		{"ANewConsumerStartsAtTheFirstCommit", aNewConsumerStartsAtTheFirstCommit},
 		{"CommitsThatFinishOutOfOrderAreNotSkipped", commitsThatFinishOutOfOrderAreNotSkipped},
-		{"AConsumerBesideWritersMissesNothing", aConsumerBesideWritersMissesNothing},
+		{"AConsumerMissesNothingDuringWrites", aConsumerMissesNothingDuringWrites},
 		{"ConsumersAreIndependent", consumersAreIndependent},
 		{"LogsAreCollectedApart", logsAreCollectedApart},
 		{"HandlesOfAConsumerShareItsCheckpoint", handlesOfAConsumerShareItsCheckpoint},
@@ -81,7 +81,7 @@ func feedQueue(e *env) queue[driver.Record] {
 	}
 }
 
-// collected is a queue over a collector, without a way to put messages into it.
+// collected returns a queue that only receives the messages of a collector.
 func collected(c driver.Receiver[driver.Record]) queue[driver.Record] {
 	return queue[driver.Record]{Receiver: c, place: placeOfRecord, repeats: true}
 }
@@ -168,7 +168,7 @@ func commitsThatFinishOutOfOrderAreNotSkipped(e *env) {
 	nothing(e, q, "though all were settled")
 }
 
-func aConsumerBesideWritersMissesNothing(e *env) {
+func aConsumerMissesNothingDuringWrites(e *env) {
 	l := e.eventLog("Test.Log")
 	c := e.collector("Test.Consumer", "Test.Log", false)
 	const writers, each = 8, 30
@@ -270,7 +270,7 @@ func refusedAppendsAreNotDelivered(e *env) {
 	q := collected(e.collector("Test.Consumer", "Test.Log", false))
 	e.fill(l, "s", 1, 1)
 	e.wantClass(l.Append(e.ctx, commitOf("s", 1, "loser")), driver.ErrConflict, "append at a taken number")
-	e.wantClass(l.Append(e.ctx, driver.Commit{Stream: "s", SequenceNr: 2}), driver.ErrInvalid, "append of no events")
+	e.wantClass(l.Append(e.ctx, driver.Commit{Stream: "s", SequenceNr: 2}), driver.ErrInvalid, "append of a commit without events")
 	e.fill(l, "s", 2, 2)
 	inOrder(e, drain(e, q, 2), 1, 2)
 	nothing(e, q, "though only two appends succeeded")

@@ -35,7 +35,7 @@ func eventLogSuite() suite {
 		{"ScanYieldsEveryStreamInOneSegment", scanYieldsEveryStreamInOneSegment},
 		{"ScanSeesWhatWasStoredWhenItWasCalled", scanSeesWhatWasStored},
 		{"ScanRefusesASegmentOutsideOfTheRange", scanRefusesASegmentOutsideOfTheRange},
-		{"LongStreamsAreWhole", longStreamsAreWhole},
+		{"LongStreamsAreComplete", longStreamsAreComplete},
 		{"PayloadsAreKeptByteForByte", payloadsAreKeptByteForByte},
 		{"EverythingOfACommitIsKept", everythingOfACommitIsKept},
 		{"RecordedAtIsTheStoresTime", recordedAtIsTheStoresTime},
@@ -154,7 +154,7 @@ func diffCommit(got, want driver.Commit, s snapshots) string {
 	switch {
 	case g == nil && w == nil:
 	case g == nil || w == nil:
-		return fmt.Sprintf("%sa snapshot is there: %t, want %t", in, g != nil, w != nil)
+		return fmt.Sprintf("%sthe commit has a snapshot: %t, want %t", in, g != nil, w != nil)
 	case g.StateVersion != w.StateVersion || !bytes.Equal(g.State, w.State):
 		return fmt.Sprintf("%sthe snapshot is %d %s, want %d %s", in, g.StateVersion, short(string(g.State)), w.StateVersion, short(string(w.State)))
 	case !slices.Equal(g.Recent, w.Recent):
@@ -361,7 +361,7 @@ func readersSeeWholeCommits(e *env) {
 	read := func() bool {
 		for i, c := range e.read(l, "s", 0) {
 			if c.SequenceNr != uint64(i+1) || len(c.Events) != events {
-				e.Errorf("beside a writer commit %d has number %d and %d events, want %d and %d", i, c.SequenceNr, len(c.Events), i+1, events)
+				e.Errorf("with a concurrent writer, commit %d has number %d and %d events, want %d and %d", i, c.SequenceNr, len(c.Events), i+1, events)
 				return false
 			}
 		}
@@ -464,11 +464,11 @@ func loadNeverSkipsCommits(e *env) {
 	read := func() bool {
 		before := stored.Load()
 		cs, err := l.Load(e.ctx, "s", 1)
-		if !e.try(err, "Load beside a writer") {
+		if !e.try(err, "Load with a concurrent writer") {
 			return false
 		}
 		if len(cs) == 0 {
-			e.errorIf(before > 0, "Load beside a writer returned nothing, %d commits were stored before", before)
+			e.errorIf(before > 0, "Load with a concurrent writer returned nothing; %d commits were stored before", before)
 			return before == 0
 		}
 		first := cs[0]
@@ -529,7 +529,7 @@ func scanSeesWhatWasStored(e *env) {
 			all := e.scanAll(l, segments) // checks order and gaps
 			for i := range streams {
 				if got := uint64(len(all[fmt.Sprintf("s%d", i)])); got < before[i] {
-					e.Errorf("Scan beside a writer yields %d commits of s%d, %d were stored before", got, i, before[i])
+					e.Errorf("Scan with a concurrent writer yields %d commits of s%d; %d were stored before", got, i, before[i])
 				}
 			}
 			return !e.Failed()
@@ -548,7 +548,7 @@ func scanRefusesASegmentOutsideOfTheRange(e *env) {
 	}
 }
 
-func longStreamsAreWhole(e *env) {
+func longStreamsAreComplete(e *env) {
 	l := e.eventLog("Test.Log")
 	// Together more than a page of 1 MB, and numbers of one to three digits.
 	size := min(6<<10, e.Provider.Limits().MaxCommitBytes/2)
@@ -716,7 +716,7 @@ func filled(c driver.Commit, size int) driver.Commit {
 	return c
 }
 
-// almost is a size just under limit: it leaves room for what a store keeps
+// almost returns a size just under limit: it leaves room for what a store keeps
 // beside the payload.
 func almost(limit int) int { return limit - min(2<<10, limit/2) }
 

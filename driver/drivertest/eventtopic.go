@@ -33,7 +33,8 @@ func (e *env) eventTopic(log string, subscribers ...string) driver.EventTopic {
 	return opened(e, t, err)
 }
 
-// envelope is a commit as a relay publishes it: it lies in the log, too.
+// envelope returns a commit in the form in which a relay publishes it, after it was
+// stored in the log.
 func envelope(log string, c driver.Commit) driver.Envelope {
 	c.Snapshot = nil
 	c.RecordedAt = time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)

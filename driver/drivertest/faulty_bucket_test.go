@@ -77,7 +77,7 @@ func bucketFaults() []fault {
 				return h.Bucket.Put(ctx, key, bytes.NewReader(all))
 			}
 		})},
-		{"ReadsWhatIsThereNow", "Bucket/AnOpenObjectStaysWhole", on(func(h *faults.Bucket, _ *faulty) {
+		{"ReadsTheCurrentContent", "Bucket/AnOpenObjectKeepsItsContent", on(func(h *faults.Bucket, _ *faulty) {
 			h.OnGet = func(ctx context.Context, key string) (io.ReadCloser, driver.Object, error) {
 				r, o, err := h.Bucket.Get(ctx, key)
 				if err != nil {

@@ -29,7 +29,7 @@ func onRecords(topic bool, change func(r *driver.Record) (drop bool)) plant {
 	})
 }
 
-// openedAs opens other collectors than those that are asked for.
+// openedAs opens collectors other than the requested ones.
 func openedAs(topic bool, other func(spec driver.CollectorSpec, w *faulty) driver.CollectorSpec) plant {
 	return onCollector(topic, func(h *faults.Receiver[driver.Record], w *faulty) {
 		if o, err := w.p.PullProvider.OpenEventCollector(context.Background(), other(h.Spec, w)); err == nil {
@@ -69,7 +69,7 @@ func collectorFaults() []fault {
 				return b, err
 			}
 		})},
-		{"SkipsWhatFinishesLate", "EventCollector/AConsumerBesideWritersMissesNothing", skipsWhatFinishesLate},
+		{"SkipsWhatFinishesLate", "EventCollector/AConsumerMissesNothingDuringWrites", skipsWhatFinishesLate},
 		{"SortsByTheTimeOfBeginning", "EventCollector/CommitsThatFinishOutOfOrderAreNotSkipped", skipsWhatFinishesLate},
 		{"SharesOneCheckpoint", "EventCollector/ConsumersAreIndependent", openedAs(false, func(spec driver.CollectorSpec, _ *faulty) driver.CollectorSpec {
 			spec.Consumer = "everybody"

@@ -76,7 +76,7 @@ func commandTopicFaults() []fault {
 				return h.CommandTopic.Send(ctx, cs)
 			}
 		})},
-		{"SendsChunksInAnyOrder", "CommandTopic/LargeBatchesAreDeliveredWhole", sending(func(cs []driver.Command) []driver.Command {
+		{"SendsChunksInAnyOrder", "CommandTopic/LargeBatchesAreDeliveredCompletely", sending(func(cs []driver.Command) []driver.Command {
 			if len(cs) > 10 {
 				return slices.Concat(cs[10:], cs[:10])
 			}

@@ -234,7 +234,7 @@ func eventLogFaults() []fault {
 			}
 			return cs, err
 		})},
-		{"ReadsOnePage", "EventLog/LongStreamsAreWhole", onRead(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
+		{"ReadsOnePage", "EventLog/LongStreamsAreComplete", onRead(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
 			return cs[:min(len(cs), 100)], err // the error of the second page is swallowed
 		})},
 		{"LosesTheLastEvent", "EventLog/EverythingOfACommitIsKept", onCommits(func(c driver.Commit) driver.Commit {

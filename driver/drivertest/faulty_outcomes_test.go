@@ -18,7 +18,7 @@ func outcomesFaults() []fault {
 			}
 		})
 	}
-	// overwriting stores Pending whatever is there.
+	// overwriting stores Pending even if there is another outcome.
 	overwriting := func(h *faults.Outcomes, mayOverwrite func(ctx context.Context, id string) bool) {
 		var mu sync.Mutex
 		shown := map[string]driver.Outcome{}

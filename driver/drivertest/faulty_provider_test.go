@@ -52,7 +52,7 @@ func providerFaults() []fault {
 				return inner.Close()
 			})(w)
 		}},
-		{"LosesWhatIsAcknowledgedBesideClose", "Provider/CloseLosesNoAcknowledgedCall", on(func(l *faults.EventLog, w *faulty) {
+		{"LosesAcknowledgedCallsDuringClose", "Provider/CloseLosesNoAcknowledgedCall", on(func(l *faults.EventLog, w *faulty) {
 			l.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
 				cs, err := stored(l.EventLog.Read(ctx, stream, after))
 				if w.session > 1 { // they were not flushed

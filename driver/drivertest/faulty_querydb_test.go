@@ -329,8 +329,8 @@ func rowFaults() []fault {
 			r.Revision -= memoOf(w, fmt.Sprintf("first%d", w.session), func() uint64 { return r.Revision }) - 1
 			return r
 		})},
-		{"ExpiredRowsAreThere", "QueryDb/ExpiredRowsAreAbsentInEveryRespect", on(unexpiring)},
-		{"ExpiredRowsAreThereForGuards", "QueryDb/ExpiredRowsAreAbsentInEveryRespect", on(func(h *faults.QueryDb, _ *faulty) {
+		{"ExpiredRowsExist", "QueryDb/ExpiredRowsAreAbsentInEveryRespect", on(unexpiring)},
+		{"ExpiredRowsExistForGuards", "QueryDb/ExpiredRowsAreAbsentInEveryRespect", on(func(h *faults.QueryDb, _ *faulty) {
 			stored := map[driver.Key]bool{}
 			h.OnApply = func(ctx context.Context, s driver.Step) error {
 				for _, w := range s.Writes {
@@ -552,7 +552,7 @@ func stepFaults() []fault {
 				return err
 			}
 		})},
-		{"ClearKeepsNewStreams", "QueryDb/ClearBesideStepsLosesAndRepeatsNothing", on(func(h *faults.QueryDb, _ *faulty) {
+		{"ClearKeepsNewStreams", "QueryDb/ClearDuringStepsLosesAndRepeatsNothing", on(func(h *faults.QueryDb, _ *faulty) {
 			h.OnClear = func(ctx context.Context) error {
 				began := map[string]uint64{}
 				for i := range 100 {

@@ -21,7 +21,7 @@ func querying(query func(ctx context.Context, q driver.QueryEngine, x driver.Que
 	})
 }
 
-// onQuery changes what is asked for.
+// onQuery changes each query before it runs.
 func onQuery(change func(x *driver.Query)) plant {
 	return querying(func(ctx context.Context, q driver.QueryEngine, x driver.Query) (driver.Page, error) {
 		if x.Sort != nil {
@@ -63,12 +63,12 @@ func onPages(change func(p *driver.Page)) plant {
 	})
 }
 
-// orderedBy orders the rows of each page by something else.
+// orderedBy sorts the rows of each page with compare.
 func orderedBy(compare func(a, b driver.Row) int) plant {
 	return onPages(func(p *driver.Page) { slices.SortStableFunc(p.Rows, compare) })
 }
 
-// field is a field of a row as JSON.
+// field returns a field of a row as JSON, or "" if it is absent.
 func field(r driver.Row, name string) string {
 	var o map[string]json.RawMessage
 	_ = json.Unmarshal(r.Data, &o)
@@ -79,7 +79,7 @@ func compareUTF16(a, b string) int {
 	return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
 }
 
-// countingCursors makes the cursors of queries numbers of rows to skip.
+// countingCursors is a Query whose cursors are the number of rows to skip.
 func countingCursors(ctx context.Context, q driver.QueryEngine, x driver.Query) (driver.Page, error) {
 	skip, _ := strconv.Atoi(x.Cursor)
 	limit := cmp.Or(x.Limit, 100)
@@ -94,7 +94,7 @@ func countingCursors(ctx context.Context, q driver.QueryEngine, x driver.Query) 
 
 func engineFaults() []fault {
 	return []fault{
-		{"TakesIDsAsPrefixes", "QueryEngine/QueriesByIDReturnItsRows", querying(func(ctx context.Context, q driver.QueryEngine, x driver.Query) (driver.Page, error) {
+		{"MatchesIDsByPrefix", "QueryEngine/QueriesByIDReturnItsRows", querying(func(ctx context.Context, q driver.QueryEngine, x driver.Query) (driver.Page, error) {
 			page, err := q.Query(ctx, x)
 			if x.Value == "a" && x.Index == "" && err == nil {
 				more, _ := q.Query(ctx, driver.Query{ReadModel: x.ReadModel, Value: "a/b"})
@@ -132,7 +132,7 @@ func engineFaults() []fault {
 			return cmp.Or(strings.Compare(field(a, "price"), field(b, "price")), strings.Compare(field(a, "n"), field(b, "n")))
 		})},
 		{"OrdersByUTF16", "QueryEngine/StringsOrderByTheirBytes", orderedBy(func(a, b driver.Row) int { return compareUTF16(a.Sub, b.Sub) })},
-		{"TiesByTheSubIDFirst", "QueryEngine/PagesNeitherSkipNorRepeat", orderedBy(func(a, b driver.Row) int { return strings.Compare(a.Sub, b.Sub) })},
+		{"OrdersBySubIDFirst", "QueryEngine/PagesNeitherSkipNorRepeat", orderedBy(func(a, b driver.Row) int { return strings.Compare(a.Sub, b.Sub) })},
 		{"LessOrEqualIsLess", "QueryEngine/SortConditionsSelectBySubID", onQuery(func(x *driver.Query) {
 			if x.Index == "" && x.Sort != nil && x.Sort.Comparator == driver.LessOrEqual {
 				x.Sort.Comparator = driver.Less
@@ -143,7 +143,7 @@ func engineFaults() []fault {
 				x.Sort.Comparator = driver.Greater
 			}
 		})},
-		{"UnequalFailsOnAbsent", "QueryEngine/FiltersCompare", onFilters(func(fs []driver.Filter) []driver.Filter {
+		{"UnequalExcludesAbsentFields", "QueryEngine/FiltersCompare", onFilters(func(fs []driver.Filter) []driver.Filter {
 			for _, f := range fs {
 				if f.Comparator == driver.Unequal {
 					fs = append(fs, driver.Filter{Field: f.Field, Comparator: driver.Exists})
@@ -163,7 +163,7 @@ func engineFaults() []fault {
 				x.Index = "byShop"
 			}
 		})},
-		{"ReencodesRows", "QueryEngine/RowsAreWhole", onPages(func(p *driver.Page) {
+		{"ReencodesRows", "QueryEngine/RowsAreUnchanged", onPages(func(p *driver.Page) {
 			for i := range p.Rows {
 				p.Rows[i].Data = compact(p.Rows[i].Data)
 			}
@@ -185,14 +185,14 @@ func engineFaults() []fault {
 			return page, err
 		})},
 		{"HasNoDefaultLimit", "QueryEngine/LimitBoundsTheResultAfterFiltering", onQuery(func(x *driver.Query) { x.Limit = cmp.Or(x.Limit, 1_000_000) })},
-		{"CursorsCountRows", "QueryEngine/WritesBetweenPagesDisturbNoOtherRow", querying(countingCursors)},
-		{"CursorsCountRowsBesideWriters", "QueryEngine/WritesBesideAQueryDisturbNoOtherRow", querying(countingCursors)},
-		{"GivesEachRowTheCursorBefore", "QueryEngine/EveryRowHasACursor", onPages(func(p *driver.Page) {
+		{"CursorsCountRowsBetweenWrites", "QueryEngine/WritesBetweenPagesAffectNoOtherRow", querying(countingCursors)},
+		{"CursorsCountRowsDuringWrites", "QueryEngine/ConcurrentWritesAffectNoOtherRow", querying(countingCursors)},
+		{"GivesEachRowThePreviousCursor", "QueryEngine/EveryRowHasACursor", onPages(func(p *driver.Page) {
 			for i := len(p.Cursors) - 1; i > 0; i-- {
 				p.Cursors[i] = p.Cursors[i-1]
 			}
 		})},
-		{"BackwardsIsWithTheRow", "QueryEngine/CursorsLeadBackwards", func(w *faulty) {
+		{"BackwardPagesIncludeTheirRow", "QueryEngine/CursorsPageBackwards", func(w *faulty) {
 			type from struct {
 				row        driver.Row
 				descending bool
@@ -234,7 +234,7 @@ func engineFaults() []fault {
 			}
 			return cmp.Compare(absent(a), absent(b))
 		})},
-		{"OrderFieldsArePaths", "QueryEngine/OrdersAreByNames", on(func(h *faults.QueryEngine, _ *faulty) {
+		{"OrderFieldsArePaths", "QueryEngine/OrderFieldsAreNames", on(func(h *faults.QueryEngine, _ *faulty) {
 			h.OnScan = func(ctx context.Context, s driver.Scan) (driver.Page, error) {
 				if s.Order != nil && strings.Contains(s.Order.Field, ".") {
 					s.Order = &driver.Order{Field: "nothing", Descending: s.Order.Descending}

@@ -256,7 +256,7 @@ func deliversWhatIsLeased[T any](r *faults.Receiver[T], _ *faulty) {
 	}
 }
 
-// retriesLeave settles what is retried and delivers it again by itself.
+// retriesLeave settles each retried delivery and delivers its message again on its own.
 func retriesLeave[T any](r *faults.Receiver[T], w *faulty) {
 	type waiting struct {
 		m   T

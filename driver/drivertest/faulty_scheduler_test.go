@@ -47,7 +47,7 @@ func schedulerFaults() []fault {
 			}
 			h.OnList = func(ctx context.Context) ([]driver.Schedule, error) { return kept, ctx.Err() }
 		})},
-		{"FiresOnce", "Scheduler/ARecurringScheduleGoesOn", onEnds(func(h *faults.Scheduler, r *faults.Receiver[driver.Firing], _ *faulty) {
+		{"FiresOnce", "Scheduler/ARecurringScheduleFiresAgain", onEnds(func(h *faults.Scheduler, r *faults.Receiver[driver.Firing], _ *faulty) {
 			firings := delivered(r)
 			r.OnSettle = func(ctx context.Context, ss []driver.Settlement) error {
 				err := r.Receiver.Settle(ctx, ss)
@@ -57,8 +57,8 @@ func schedulerFaults() []fault {
 				return err
 			}
 		})},
-		{"RatesGoOnFromTheirDue", "Scheduler/RatesGoOnFromTheSettlement", repeatsFirings},
-		{"FiresForEveryMissedTime", "Scheduler/MissedTimesAreOneFiring", repeatsFirings},
+		{"RatesContinueFromTheDueTime", "Scheduler/RatesContinueFromTheSettlement", repeatsFirings},
+		{"FiresForEveryMissedTime", "Scheduler/MissedTimesFireOnce", repeatsFirings},
 		{"ARetryIsDueNow", "Scheduler/ARetryHasTheSameDue", onMessages(func(f *driver.Firing, w *faulty) bool {
 			f.Due = w.Now().Truncate(time.Minute)
 			return false
@@ -85,7 +85,7 @@ func schedulerFaults() []fault {
 			}
 		})},
 		{"DeletedFiringsAreDelivered", "Scheduler/DeleteRemovesTheFiring", keepsFirings},
-		{"ListsInAnyOrder", "Scheduler/ListIsAscendingAndWhole", on(func(h *faults.Scheduler, _ *faulty) {
+		{"ListsInAnyOrder", "Scheduler/ListIsAscendingAndComplete", on(func(h *faults.Scheduler, _ *faulty) {
 			h.OnList = func(ctx context.Context) ([]driver.Schedule, error) {
 				all, err := h.Scheduler.List(ctx)
 				slices.Reverse(all)
@@ -93,7 +93,7 @@ func schedulerFaults() []fault {
 			}
 		})},
 		{"AcceptsAnyExpression", "Scheduler/InvalidSchedulesAreRefused", answers("Scheduler.Create", driver.ErrInvalid, nil)},
-		{"KnowsNoSharp", "Scheduler/ValidSchedulesAreAccepted", on(func(h *faults.Scheduler, _ *faulty) {
+		{"RefusesTheNumberSign", "Scheduler/ValidSchedulesAreAccepted", on(func(h *faults.Scheduler, _ *faulty) {
 			h.OnCreate = func(ctx context.Context, s driver.Schedule) error {
 				if strings.Contains(s.Expression, "#") {
 					return driver.ErrInvalid
@@ -123,8 +123,9 @@ func schedulerFaults() []fault {
 	}
 }
 
-// repeatsFirings delivers each recurring firing once more after it was settled,
-// as a scheduler does that goes on from the last due time.
+// repeatsFirings delivers another firing, due 20 minutes later, after a recurring firing
+// is settled late, like a scheduler that continues from the last due time instead of the
+// time of settlement.
 func repeatsFirings(w *faulty) {
 	onEnds(func(h *faults.Scheduler, r *faults.Receiver[driver.Firing], w *faulty) {
 		firings, add := delivered(r), extras(r)
@@ -147,7 +148,8 @@ func repeatsFirings(w *faulty) {
 	})(w)
 }
 
-// keepsFirings delivers firings of schedules that were replaced or deleted.
+// keepsFirings delivers the due firing of a schedule after the schedule is replaced or
+// deleted.
 func keepsFirings(w *faulty) {
 	onEnds(func(h *faults.Scheduler, r *faults.Receiver[driver.Firing], w *faulty) {
 		add := extras(r)

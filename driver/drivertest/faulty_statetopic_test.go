@@ -59,7 +59,7 @@ func stateTopicFaults() []fault {
 	}
 	return []fault{
 		{"DoesNotPublishRemovals", "StateTopic/EveryWriteIsPublished", without(func(c driver.StateChange) bool { return c.Kind == driver.Removed })},
-		{"CompactsRows", "StateTopic/ChangesAreWhole", one(func(c *driver.StateChange) { c.Row = compact(c.Row) })},
+		{"CompactsRows", "StateTopic/ChangesKeepTheBytesOfRows", one(func(c *driver.StateChange) { c.Row = compact(c.Row) })},
 		{"PublishesRemovalsWithoutTheRow", "StateTopic/RemovalsCarryTheRowBefore", one(func(c *driver.StateChange) {
 			if c.Kind == driver.Removed {
 				c.Row = nil

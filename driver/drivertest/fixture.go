@@ -347,7 +347,7 @@ func (e *env) poll(what string, f func() (done, progress bool)) bool {
 	}
 }
 
-// nap is the time between two looks.
+// nap returns the time between two polls.
 func (e *env) nap() time.Duration { return min(max(e.Lag/20, time.Millisecond), 200*time.Millisecond) }
 
 // quiet calls f until the fixture's lag has passed, at least once: f looks for
@@ -398,7 +398,7 @@ func collect[T any](e *env, seq iter.Seq2[T, error]) ([]T, error) {
 	for v, err := range seq {
 		switch {
 		case failed != nil:
-			e.Errorf("the sequence goes on after its error: %v", failed)
+			e.Errorf("the sequence continues after its error: %v", failed)
 		case err != nil:
 			failed = err
 		default:

@@ -167,7 +167,7 @@ func closeLosesNoAcknowledgedCall(e *env) {
 		})
 	}
 	e.poll("writers to run", func() (bool, bool) { return begun.Load() > 3*writers, false })
-	e.try(e.Provider.Close(), "Close beside writers")
+	e.try(e.Provider.Close(), "Close with concurrent writers")
 	wg.Wait()
 	e.needReopen()
 	e.reopen()

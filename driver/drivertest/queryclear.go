@@ -11,7 +11,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// traffic are the writes beside Clear: commits of streams, each of which adds 1 to the
+// traffic applies steps during Clear: commits of streams, each of which adds 1 to the
 // row of its stream and, unless the table has own rows, to a row that it shares with
 // other streams.
 type traffic struct {
@@ -36,7 +36,7 @@ func (c *traffic) last(stream string) uint64 {
 	return c.log[stream]
 }
 
-// rows are the ids of the rows that a stream adds to.
+// rows returns the ids of the rows to which a stream adds.
 func (c *traffic) rows(stream string) []string {
 	if c.own {
 		return []string{stream}
@@ -91,7 +91,7 @@ func (c *traffic) park(stream string) {
 	}
 }
 
-func clearBesideStepsLosesAndRepeatsNothing(e *env) {
+func clearDuringStepsLosesAndRepeatsNothing(e *env) {
 	for _, spec := range []driver.TableSpec{plainTable, ownTable} {
 		e.clearBesideSteps(&traffic{env: e, db: e.table(spec), own: spec.OwnRow, log: map[string]uint64{}})
 	}

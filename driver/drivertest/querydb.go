@@ -63,15 +63,15 @@ func (e *env) table(spec driver.TableSpec) driver.QueryDb {
 	return opened(e, db, err)
 }
 
-// rowOf is a row of a table without sub ids.
+// rowOf returns a row of a table without sub ids.
 func rowOf(id, data string) driver.Row {
 	return driver.Row{Key: driver.Key{ID: id}, Data: json.RawMessage(data)}
 }
 
-// numbered is a row whose data is the number n.
+// numbered returns a row whose data is the number n.
 func numbered(id string, n int) driver.Row { return rowOf(id, fmt.Sprintf(`{"n":%d}`, n)) }
 
-// lineOf is a row of a table whose sub id field is "line".
+// lineOf returns a row of a table whose sub id field is "line".
 func lineOf(id, sub string, n int) driver.Row {
 	q, _ := json.Marshal(sub)
 	return driver.Row{Key: driver.Key{ID: id, Sub: sub}, Data: json.RawMessage(fmt.Sprintf(`{"line":%s,"n":%d}`, q, n))}
@@ -216,7 +216,7 @@ func (e *env) wantRow(db driver.QueryDb, want driver.Row) uint64 {
 func (e *env) wantNoRow(db driver.QueryDb, key driver.Key, why string) {
 	e.Helper()
 	got := e.row(db, key)
-	e.errorIf(got != nil, "the row %s is there, %s", short(key.String()), why)
+	e.errorIf(got != nil, "the row %s exists, %s", short(key.String()), why)
 }
 
 func absentRowsReadAsAbsent(e *env) {
@@ -230,7 +230,7 @@ func absentRowsReadAsAbsent(e *env) {
 			e.Helper()
 			e.wantNoRow(db, key, "no step wrote it")
 			if rows, err := db.LoadRows(e.ctx, nil); rows != nil || err != nil {
-				e.Errorf("LoadRows of no keys = %v, %v, want nil, nil", rows, err)
+				e.Errorf("LoadRows without keys = %v, %v, want nil, nil", rows, err)
 			}
 			if rows, err := db.LoadRows(e.ctx, []driver.Key{key, key}); rows != nil || err != nil {
 				e.Errorf("LoadRows of absent keys = %v, %v, want nil, nil", rows, err)
@@ -444,14 +444,14 @@ func rowsOverTheLimitAreRefused(e *env) {
 	limit := e.testableLimit("MaxRowBytes", e.Provider.Limits().MaxRowBytes)
 	e.save(db, lineOf("id", "s", 1))
 	big := driver.Row{Key: driver.Key{ID: "id", Sub: "s"}, Data: []byte(`{"line":"s","fill":"` + strings.Repeat("x", limit) + `"}`)}
-	e.wantTooLarge(e.write(db, put(lineOf("other", "a", 1)), put(big)), "row", limit, "Apply of a row over the limit beside a good one")
+	e.wantTooLarge(e.write(db, put(lineOf("other", "a", 1)), put(big)), "row", limit, "Apply of a row over the limit together with a valid row")
 	e.wantNoRow(db, driver.Key{ID: "other", Sub: "a"}, "though its step was refused")
 	e.wantTooLarge(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 0, 1)}, Writes: []driver.RowWrite{put(big)}}), "row", limit, "Apply")
 	e.wantWatermark(db, streamKey("s"), 0, false)
 	e.wantRow(db, lineOf("id", "s", 1))
 }
 
-// writers are the ways to write the row "id" of the plain table.
+// writers returns the ways to write the row "id" of the plain table.
 func writers(e *env, db driver.QueryDb) map[string]func() {
 	return map[string]func(){
 		"a write":        func() { e.save(db, numbered("id", 1)) },
@@ -619,7 +619,7 @@ func expiredRowsAreAbsentInEveryRespect(e *env) {
 		e.wantNoRow(db, driver.Key{ID: id}, why)
 	}
 	if rows, err := sub.Load(e.ctx, "id"); err != nil || len(rows) != 1 || rows[0].Sub != "lasting" {
-		e.Errorf("Load beside an expired row = %d rows, %v, want only the lasting one", len(rows), err)
+		e.Errorf("Load of an id with an expired row = %d rows, %v, want only the lasting one", len(rows), err)
 	}
 	e.wantClass(e.write(db, guardedBy(put(numbered("guard", 9)), rev["guard"])), driver.ErrConflict, "a step guarded by the revision of an expired row")
 	e.wantNoRow(db, driver.Key{ID: "guard"}, why)
@@ -632,7 +632,7 @@ func expiredRowsAreAbsentInEveryRespect(e *env) {
 		now := e.revision(db, id)
 		e.errorIf(now <= rev[id], "the row %q, written again after it expired, has revision %d, had %d before", id, now, rev[id])
 	}
-	// A row that has ended before it is written is absent at once.
+	// A row that is written after its expiry is absent immediately.
 	past := numbered("past", 1)
 	past.ExpiresAt = e.Now().Truncate(time.Second).Add(-time.Hour)
 	e.save(db, past)

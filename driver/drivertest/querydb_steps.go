@@ -31,11 +31,12 @@ func stepProperties() []property {
 		{"OwnRowStepsTouchTheirOwnRowOnly", ownRowStepsTouchTheirOwnRowOnly},
 		{"OwnRowStepsSurviveReopening", ownRowStepsSurviveReopening},
 		{"ClearRemovesRowsAndWatermarks", clearRemovesRowsAndWatermarks},
-		{"ClearBesideStepsLosesAndRepeatsNothing", clearBesideStepsLosesAndRepeatsNothing},
+		{"ClearDuringStepsLosesAndRepeatsNothing", clearDuringStepsLosesAndRepeatsNothing},
 	}
 }
 
-// ownStep is a step that moves stream from at to at+1, as those of an OwnRow read model.
+// ownStep returns a step that moves stream from at to at+1, like the steps of an OwnRow
+// read model.
 func ownStep(stream string, at uint64, writes ...driver.RowWrite) driver.Step {
 	return driver.Step{Advances: []driver.Advance{advance(stream, at, at+1)}, Writes: writes}
 }
@@ -59,15 +60,15 @@ func (e *env) picture(db driver.QueryDb, ids, streams []string) string {
 	return b.String()
 }
 
-// noEffect checks that steps fail with a class and change nothing of the rows and
-// streams. The key of a step says what is wrong with it.
+// noEffect checks that steps fail with an error of a class and change neither rows nor
+// watermarks. The key of a step names its fault.
 func (e *env) noEffect(db driver.QueryDb, class error, ids, streams []string, steps map[string]driver.Step) {
 	e.Helper()
 	before := e.picture(db, ids, streams)
 	for name, step := range steps {
 		e.wantClass(db.Apply(e.ctx, step), class, "a step with %s", name)
 		if after := e.picture(db, ids, streams); after != before {
-			e.Fatalf("a step with %s took effect in part:\nbefore\n%safter\n%s", name, before, after)
+			e.Fatalf("a step with %s changed something:\nbefore\n%safter\n%s", name, before, after)
 		}
 	}
 }
@@ -90,7 +91,7 @@ func applyWritesRowsAndWatermarksTogether(e *env) {
 	e.must(db.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{put(numbered("new", 3))}}), "Apply without advances")
 	e.wantRow(db, numbered("new", 3))
 	e.must(db.Advance(e.ctx, []driver.Advance{advance("s", 3, 4)}), "Advance continues where Apply ended")
-	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 4, 4)}, Writes: []driver.RowWrite{put(numbered("new", 4))}}), "Apply beside an advance that stays")
+	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 4, 4)}, Writes: []driver.RowWrite{put(numbered("new", 4))}}), "Apply together with an advance that stays")
 	e.wantWatermark(db, streamKey("s"), 4, false)
 	e.wantRow(db, numbered("new", 4))
 	e.must(db.Apply(e.ctx, driver.Step{Advances: []driver.Advance{advance("s", 4, 5)}}), "Apply continues where Advance ended")
@@ -459,7 +460,7 @@ func ownRowWatermarksAreInvisible(e *env) {
 	e.must(db.Block(e.ctx, streamKey("blocked"), 0), "Block")
 	for _, id := range []string{"dead", "empty", "blocked"} {
 		key := driver.Key{ID: id}
-		e.wantNoRow(db, key, "only a watermark is there")
+		e.wantNoRow(db, key, "it has only a watermark")
 		e.wantIDs(q, driver.Query{ReadModel: spec.Name, Value: id})
 	}
 	e.wantIDs(q, driver.Query{ReadModel: spec.Name, Index: "byColor", Value: "red"}, "kept")
@@ -471,7 +472,7 @@ func ownRowWatermarksAreInvisible(e *env) {
 	} {
 		e.wantScanIDs(q, driver.Scan{ReadModel: spec.Name, Filters: []driver.Filter{f}})
 	}
-	e.must(db.Apply(e.ctx, ownStep("dead", 2, guardedBy(put(red("dead")), 0))), "first write of a row of which only the watermark is there")
+	e.must(db.Apply(e.ctx, ownStep("dead", 2, guardedBy(put(red("dead")), 0))), "first write of a row that has only a watermark")
 	e.wantRow(db, red("dead"))
 	e.wantWatermark(db, streamKey("dead"), 3, false)
 }
@@ -513,7 +514,7 @@ func ownRowWatermarksOfTwoLogsAreKeptApart(e *env) {
 	e.wantWatermark(db, one, 2, false)
 	e.wantWatermark(db, two, 1, false)
 	e.must(db.Block(e.ctx, one, 2), "Block")
-	e.must(db.Apply(e.ctx, step("Test.Two", 1, remove("a"))), "Apply beside a blocked log")
+	e.must(db.Apply(e.ctx, step("Test.Two", 1, remove("a"))), "Apply of another log than the blocked one")
 	e.wantNoRow(db, driver.Key{ID: "a"}, "though it was deleted")
 	e.wantWatermark(db, one, 2, true)
 	e.wantWatermark(db, two, 2, false)

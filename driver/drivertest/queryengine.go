@@ -29,16 +29,16 @@ func queryEngineSuite() suite {
 		{"FiltersMustAllHold", filtersMustAllHold},
 		{"FiltersSeeTheWholeRow", filtersSeeTheWholeRow},
 		{"IncludeBoundsTheFields", includeBoundsTheFields},
-		{"RowsAreWhole", queriedRowsAreWhole},
+		{"RowsAreUnchanged", queriedRowsAreUnchanged},
 		{"PagesNeitherSkipNorRepeat", pagesNeitherSkipNorRepeat},
 		{"LimitBoundsTheResultAfterFiltering", limitBoundsTheResultAfterFiltering},
-		{"WritesBetweenPagesDisturbNoOtherRow", writesBetweenPagesDisturbNoOtherRow},
-		{"WritesBesideAQueryDisturbNoOtherRow", writesBesideAQueryDisturbNoOtherRow},
+		{"WritesBetweenPagesAffectNoOtherRow", writesBetweenPagesAffectNoOtherRow},
+		{"ConcurrentWritesAffectNoOtherRow", concurrentWritesAffectNoOtherRow},
 		{"EveryRowHasACursor", everyRowHasACursor},
-		{"CursorsLeadBackwards", cursorsLeadBackwards},
+		{"CursorsPageBackwards", cursorsPageBackwards},
 		{"CursorsOutliveTheirRows", cursorsOutliveTheirRows},
 		{"ScansOrderByAField", scansOrderByAField},
-		{"OrdersAreByNames", ordersAreByNames},
+		{"OrderFieldsAreNames", orderFieldsAreNames},
 		{"CursorsOfOtherQueriesAreRefused", cursorsOfOtherQueriesAreRefused},
 		{"UnknownNamesAreNotFound", unknownNamesAreNotFound},
 		{"MalformedQueriesAreRefused", malformedQueriesAreRefused},
@@ -108,7 +108,7 @@ func walk(page pageOf, limit int) (rows []driver.Row, diff string) {
 	}
 }
 
-// names are the rows' ids, each followed by a slash and its sub id.
+// names returns the ids of rows, each followed by a slash and the sub id if it has one.
 func names(rows []driver.Row) []string {
 	ns := make([]string, 0, len(rows))
 	for _, r := range rows {
@@ -174,7 +174,7 @@ func (e *env) wantScanIDs(q driver.QueryEngine, scan driver.Scan, want ...string
 	e.wantNames(describe(scan), e.scanPages(q, scan), scan.Limit, false, want)
 }
 
-// describe names a query or a scan by all that it asks for.
+// describe returns a text with all parameters of a query or a scan.
 func describe(q any) string {
 	text, _ := json.Marshal(q) // it has strings, numbers and booleans only
 	return strings.TrimPrefix(fmt.Sprintf("%T", q), "driver.") + string(text)
@@ -778,7 +778,7 @@ func includeBoundsTheFields(e *env) {
 	}
 }
 
-func queriedRowsAreWhole(e *env) {
+func queriedRowsAreUnchanged(e *env) {
 	db, q := e.table(goods), e.engine(goods)
 	expires := e.Now().Add(time.Hour).Truncate(time.Second)
 	var want []driver.Row
@@ -853,7 +853,7 @@ func limitBoundsTheResultAfterFiltering(e *env) {
 	e.errorIf(err != nil || len(p.Rows) != 0 || p.Cursor != "", "a scan that matches nothing = %d rows, cursor %q, %v, want an empty last page", len(p.Rows), p.Cursor, err)
 }
 
-func writesBetweenPagesDisturbNoOtherRow(e *env) {
+func writesBetweenPagesAffectNoOtherRow(e *env) {
 	db, q := e.table(goods), e.engine(goods)
 	line := func(i int) driver.Row {
 		return lineData("id", fmt.Sprintf("%03d", i), fmt.Sprintf(`,"shop":"s","price":%d,"color":"red"`, i/3))
@@ -893,7 +893,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 			}
 			cursor = p.Cursor
 			e.fatalIf(n > 60, "%s: more than 60 pages", name)
-			// Delete the row at the cursor and one elsewhere, move one to and fro, add some.
+			// Delete the row at the cursor and another row, move one and move it back, add some.
 			if last := p.Rows[len(p.Rows)-1]; n%2 == 0 {
 				e.delete(db, last.Key)
 			}
@@ -916,7 +916,7 @@ func writesBetweenPagesDisturbNoOtherRow(e *env) {
 	}
 }
 
-func writesBesideAQueryDisturbNoOtherRow(e *env) {
+func concurrentWritesAffectNoOtherRow(e *env) {
 	db, q := e.table(goods), e.engine(goods)
 	row := func(i int, color string) driver.Row {
 		return lineData("id", fmt.Sprintf("%02d", i), fmt.Sprintf(`,"shop":"s","price":%d,"color":%q`, i/4, color))
@@ -941,7 +941,7 @@ func writesBesideAQueryDisturbNoOtherRow(e *env) {
 				cursor := ""
 				for n := 0; n == 0 || cursor != ""; n++ {
 					p, err := page(limit, cursor)
-					if !e.try(err, "%s beside a writer", name) || n > 200 {
+					if !e.try(err, "%s with a concurrent writer", name) || n > 200 {
 						return false
 					}
 					for _, id := range names(p.Rows) {
@@ -950,7 +950,7 @@ func writesBesideAQueryDisturbNoOtherRow(e *env) {
 					cursor = p.Cursor
 				}
 				for _, id := range stable {
-					e.errorIf(seen[id] != 1, "%s beside a writer in pages of %d: the row %s was returned %d times, want once", name, limit, id, seen[id])
+					e.errorIf(seen[id] != 1, "%s with a concurrent writer in pages of %d: the row %s was returned %d times, want once", name, limit, id, seen[id])
 				}
 				return !e.Failed()
 			}

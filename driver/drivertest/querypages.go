@@ -150,7 +150,7 @@ func everyRowHasACursor(e *env) {
 	e.errorIf(err != nil || len(p.Cursors) != 0, "a query of nothing = %d cursors, %v, want none", len(p.Cursors), err)
 }
 
-func cursorsLeadBackwards(e *env) {
+func cursorsPageBackwards(e *env) {
 	db, q := e.table(goods), e.engine(goods)
 	e.equalSorts(db)
 	check := func(d directed) string {
@@ -322,7 +322,7 @@ func scansOrderByAField(e *env) {
 	}
 }
 
-func ordersAreByNames(e *env) {
+func orderFieldsAreNames(e *env) {
 	db, q := e.table(plainTable), e.engine(plainTable)
 	for _, field := range []string{"a.b", `q"uote`, "it's", "$.str", "[0]", "ключ", "sp ace", "escaped", `back\slash`, "a\x00b", "tab\t", "?", "#"} {
 		e.must(db.Clear(e.ctx), "Clear")

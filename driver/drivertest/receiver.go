@@ -46,7 +46,7 @@ type place struct {
 	n     int
 }
 
-// receiverProperties are the properties of [driver.Receiver], for one kind of
+// receiverProperties returns the properties of [driver.Receiver], for one kind of
 // receiver. opened is called again after a reopening; several
 // is true where a group can have several messages at a time.
 func receiverProperties[T any](several bool, opened func(e *env) queue[T]) []property {
@@ -341,7 +341,7 @@ func retriesWaitForAfter[T any](e *env, q queue[T]) {
 		{ID: ds[1].ID, Retry: true, After: 14 * time.Minute},
 	}), "Settle")
 	nothing(e, q, "while it waits for its retry")
-	q.put("g3", 1) // other groups go on
+	q.put("g3", 1) // other groups continue
 	other := take(e, q.Receiver, 1)
 	if got := q.place(other[0].Message); got.group != "g3" {
 		e.Errorf("message %v was delivered while it waits for its retry", got)
@@ -523,7 +523,7 @@ func unsettledMessagesSurviveReopening[T any](e *env, opened func(*env) queue[T]
 	q.put("untouched", 1)
 	e.reopen()
 	q = opened(e)
-	got := map[string]bool{} // a retry may be available at once after reopening
+	got := map[string]bool{} // a retry may be available immediately after reopening
 	e.poll("the unsettled messages", func() (bool, bool) {
 		ds, _ := receive(e, q.Receiver, 10)
 		for _, d := range ds {

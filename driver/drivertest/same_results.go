@@ -438,7 +438,7 @@ func randomRow(r *rand.Rand, spec driver.TableSpec) modelRow {
 	return m
 }
 
-// randomRank is a value of any kind that orders a scan, often equal to others.
+// randomRank returns a value of any kind that orders a scan, often equal to others.
 func randomRank(r *rand.Rand) string {
 	return pick(r, `1`, `1.0`, `2`, `10`, `-1`, `-0`, `0`, `1e3`, `9007199254740992`, `9007199254740993`, `1e400`, `-1e999`, `0.1`,
 		`true`, `false`, `null`, `[]`, `{"a":1}`, `"x"`, `"\u0078"`, `"X"`, `""`, `"a\u0000b"`, `"a"`, `"\ud83d\ude00"`, `"\uffee"`, `"\ud800"`, `"10"`)

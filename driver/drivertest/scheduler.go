@@ -19,15 +19,15 @@ func schedulerSuite() suite {
 		{"NothingFiresEarly", nothingFiresEarly},
 		{"ZonesAreHonoured", zonesAreHonoured},
 		{"AOneTimeScheduleRemovesItself", aOneTimeScheduleRemovesItself},
-		{"ARecurringScheduleGoesOn", aRecurringScheduleGoesOn},
-		{"RatesGoOnFromTheSettlement", ratesGoOnFromTheSettlement},
-		{"MissedTimesAreOneFiring", missedTimesAreOneFiring},
+		{"ARecurringScheduleFiresAgain", aRecurringScheduleFiresAgain},
+		{"RatesContinueFromTheSettlement", ratesContinueFromTheSettlement},
+		{"MissedTimesFireOnce", missedTimesFireOnce},
 		{"ARetryHasTheSameDue", aRetryHasTheSameDue},
 		{"CreateReplaces", createReplaces},
 		{"AReplacedFiringIsGone", aReplacedFiringIsGone},
 		{"ConcurrentCreatesLeaveOneSchedule", concurrentCreatesLeaveOneSchedule},
 		{"DeleteRemovesTheFiring", deleteRemovesTheFiring},
-		{"ListIsAscendingAndWhole", listIsAscendingAndWhole},
+		{"ListIsAscendingAndComplete", listIsAscendingAndComplete},
 		{"InvalidSchedulesAreRefused", invalidSchedulesAreRefused},
 		{"ValidSchedulesAreAccepted", validSchedulesAreAccepted},
 		{"SchedulesSurviveReopening", schedulesSurviveReopening},
@@ -49,7 +49,7 @@ func (e *env) scheduler() schedulerEnds {
 	return schedulerEnds{opened(e, s, err), opened(e, r, err2)}
 }
 
-// at is the expression of a point in time, in whole seconds.
+// at returns the expression of a point in time, in whole seconds.
 func at(t time.Time) string { return t.UTC().Format("at(2006-01-02T15:04:05)") }
 
 func (e *env) create(s schedulerEnds, name, expression string) {
@@ -156,7 +156,7 @@ func aOneTimeScheduleRemovesItself(e *env) {
 	e.create(s, "once", at(e.Now().Add(-time.Minute)))
 	e.wantSchedules(s, "once")
 	d := e.firing(s, "once")
-	e.wantSchedules(s, "once") // it goes when its firing is settled
+	e.wantSchedules(s, "once") // it is removed when its firing is settled
 	settle(e, s, true, d)
 	e.wantSchedules(s, "once")
 	settle(e, s, false, e.firing(s, "once"))
@@ -170,7 +170,7 @@ func aOneTimeScheduleRemovesItself(e *env) {
 	}
 }
 
-func aRecurringScheduleGoesOn(e *env) {
+func aRecurringScheduleFiresAgain(e *env) {
 	e.needClock()
 	s := e.scheduler()
 	e.create(s, "hourly", "cron(0 * * * ? *)")
@@ -189,7 +189,7 @@ func aRecurringScheduleGoesOn(e *env) {
 	}
 }
 
-func ratesGoOnFromTheSettlement(e *env) {
+func ratesContinueFromTheSettlement(e *env) {
 	e.needClock()
 	s := e.scheduler()
 	last := e.Now()
@@ -206,11 +206,11 @@ func ratesGoOnFromTheSettlement(e *env) {
 		e.wantDue(d, due)
 		settle(e, s, false, d)
 		last = e.Now()
-		e.noFiring(s, "at once after a slow settlement")
+		e.noFiring(s, "immediately after a slow settlement")
 	}
 }
 
-func missedTimesAreOneFiring(e *env) {
+func missedTimesFireOnce(e *env) {
 	e.needClock()
 	s := e.scheduler()
 	e.create(s, "hourly", "cron(0 * * * ? *)")
@@ -227,13 +227,13 @@ func missedTimesAreOneFiring(e *env) {
 	for _, name := range []string{"hourly", "daily", "quarter"} {
 		e.errorIf(got[name] != 1, "after a pause %s fired %d times, want once", name, got[name])
 	}
-	e.noFiring(s, "though the missed times are one firing")
+	e.noFiring(s, "though the missed times cause only one firing")
 	next := e.Now().UTC().Truncate(15 * time.Minute).Add(15 * time.Minute)
 	e.advance(next.Sub(e.Now()) - time.Second)
 	e.noFiring(s, "a second early")
 	e.advance(time.Minute)
 	if d := e.firing(s, "quarter"); !d.Message.Due.Equal(next) {
-		e.Errorf("after the pause it goes on at %v, want %v", d.Message.Due, next)
+		e.Errorf("the firing after the pause is due at %v, want %v", d.Message.Due, next)
 	}
 }
 
@@ -360,7 +360,7 @@ func deleteRemovesTheFiring(e *env) {
 	e.noFiring(s, "though it was deleted")
 }
 
-func listIsAscendingAndWhole(e *env) {
+func listIsAscendingAndComplete(e *env) {
 	s := e.scheduler()
 	e.wantSchedules(s)
 	want := map[string]driver.Schedule{}
@@ -389,7 +389,7 @@ func listIsAscendingAndWhole(e *env) {
 		e.must(s.Delete(e.ctx, id), "Delete(%s)", short(id))
 	}
 	e.wantSchedules(s)
-	// Payloads are handed over byte for byte.
+	// Payloads are delivered byte for byte.
 	for i, text := range payloads {
 		name := fmt.Sprintf("p%02d", i)
 		e.must(s.Create(e.ctx, driver.Schedule{Name: name, Expression: at(e.Now().Add(-time.Hour)), Payload: json.RawMessage(text)}), "Create")
@@ -483,7 +483,7 @@ func schedulesSurviveReopening(e *env) {
 		settle(e, s, false, d)
 	}
 	e.errorIf(got["hourly"] != 1 || got["once"] != 1, "after a pause %v fired, want hourly and once, each once", got)
-	e.noFiring(s, "though the missed times are one firing")
+	e.noFiring(s, "though the missed times cause only one firing")
 	e.wantSchedules(s, "hourly")
 }
 

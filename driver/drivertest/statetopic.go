@@ -15,7 +15,7 @@ func TestStateTopic(t *testing.T, open Open) { stateTopicSuite().run(t, open) }
 func stateTopicSuite() suite {
 	return suite{"StateTopic", []property{
 		{"EveryWriteIsPublished", everyWriteIsPublished},
-		{"ChangesAreWhole", changesAreWhole},
+		{"ChangesKeepTheBytesOfRows", changesKeepTheBytesOfRows},
 		{"RemovalsCarryTheRowBefore", removalsCarryTheRowBefore},
 		{"WhatChangesNothingIsNotPublished", whatChangesNothingIsNotPublished},
 		{"RowsWrittenAfterExpiryAreAdded", rowsWrittenAfterExpiryAreAdded},
@@ -54,7 +54,7 @@ func (e *env) subscribe(spec driver.TableSpec) (func(yield func(driver.StateChan
 	return seq, cancel
 }
 
-// listen subscribes and reads at once.
+// listen subscribes and starts to read immediately.
 func (e *env) listen(spec driver.TableSpec) *listener {
 	e.Helper()
 	seq, cancel := e.subscribe(spec)
@@ -143,7 +143,7 @@ func everyWriteIsPublished(e *env) {
 	l.want(driver.Removed, a, "")
 }
 
-func changesAreWhole(e *env) {
+func changesKeepTheBytesOfRows(e *env) {
 	db := e.table(subTable)
 	l := e.listen(subTable)
 	ids := goodIDs()
@@ -372,12 +372,12 @@ func aCancelledSubscriptionEnds(e *env) {
 	}
 }
 
-// writeInTime writes beside a subscriber that does not read.
+// writeInTime writes while a subscriber does not read.
 func (e *env) writeInTime(db driver.QueryDb, writes ...driver.RowWrite) {
 	e.Helper()
 	ctx, stop := context.WithTimeout(e.ctx, e.Patience)
 	defer stop()
-	e.must(db.Apply(ctx, driver.Step{Writes: writes}), "write beside a subscriber that does not read")
+	e.must(db.Apply(ctx, driver.Step{Writes: writes}), "write while a subscriber does not read")
 }
 
 func aSlowSubscriberDelaysNoWriter(e *env) {

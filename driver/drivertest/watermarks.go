@@ -23,7 +23,8 @@ func (e *env) watermarks(consumer string) driver.Watermarks {
 	return opened(e, c, err)
 }
 
-// watermarksProperties are the properties of watermarks, for each of some kinds.
+// watermarksProperties returns the properties of watermarks. Each property checks all
+// kinds.
 func watermarksProperties(kinds ...func(e *env) driver.Watermarks) []property {
 	with := func(check func(e *env, c driver.Watermarks)) func(*env) {
 		return func(e *env) {
@@ -244,7 +245,7 @@ func watermarksHasEveryKey(e *env, c driver.Watermarks) {
 		e.errorIf(!ok || w != want, "Watermarks has %+v, %t for %s, want %+v", w, ok, k.Stream, want)
 	}
 	got, err = c.Watermarks(e.ctx, nil)
-	e.errorIf(err != nil || len(got) != 0, "Watermarks of no keys = %v, %v, want none", got, err)
+	e.errorIf(err != nil || len(got) != 0, "Watermarks without keys = %v, %v, want none", got, err)
 }
 
 func watermarksOfStreamsAreKeptApart(e *env, c driver.Watermarks) {

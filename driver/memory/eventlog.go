@@ -127,8 +127,8 @@ func (l *log) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.
 	}
 }
 
-// yield yields copies of the commits after a sequence number and reports whether to
-// continue.
+// yield yields copies of the commits after a sequence number. It returns false if the
+// iteration ended early.
 func (l *log) yield(ctx context.Context, commits []*driver.Commit, after uint64, yield func(driver.Commit, error) bool) bool {
 	for _, c := range commits[min(after, uint64(len(commits))):] {
 		if err := l.p.check(ctx); err != nil {
@@ -142,14 +142,14 @@ func (l *log) yield(ctx context.Context, commits []*driver.Commit, after uint64,
 	return true
 }
 
-// stream returns the current commits of a stream.
+// stream returns the commits that a stream has now.
 func (l *log) stream(name string) []*driver.Commit {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.streams[name]
 }
 
-// feed returns all current commits of the log in append order.
+// feed returns the commits that the log has now, in append order.
 func (l *log) feed() []*driver.Commit {
 	l.mu.RLock()
 	defer l.mu.RUnlock()

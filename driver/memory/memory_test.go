@@ -174,7 +174,7 @@ func receiveAll(t *testing.T, c driver.Receiver[driver.Record], n int) (places [
 	return places, ids
 }
 
-func TestFeedGoesOnBehindAStreamThatWaits(t *testing.T) {
+func TestFeedPassesAWaitingStream(t *testing.T) {
 	t.Parallel()
 	clock := drivertest.NewClock()
 	d := openAll(t, &memory.Options{Now: clock.Now})
@@ -259,7 +259,7 @@ func TestOrphanedFiring(t *testing.T) {
 	held = receive(1)
 	must(t, d.firings.Settle(ctx, []driver.Settlement{{ID: held}}))
 	clock.Advance(2 * time.Hour)
-	receive(0) // it does not go on
+	receive(0) // it does not continue
 
 	must(t, d.schedules.Create(ctx, s))
 	clock.Advance(time.Hour)

@@ -31,7 +31,7 @@ type (
 	component = plugin.Component
 )
 
-// entity is an aggregate of some commands.
+// entity returns an aggregate of some commands.
 func entity(name string, mod func(*aggregate.Spec[struct{}, command, event]), commands ...command) *entities {
 	spec := aggregate.Spec[struct{}, command, event]{
 		Name: name, Commands: message.NewSet(commands...), Events: message.NewSet[event](Happened{}),
@@ -44,7 +44,7 @@ func entity(name string, mod func(*aggregate.Spec[struct{}, command, event]), co
 	return aggregate.New(spec)
 }
 
-// rows is a read model of rows R.
+// rows returns a read model of rows R.
 func rows[R any](name string, source *entities, mods ...func(*readmodel.Spec[R])) *readmodel.ReadModel[R] {
 	spec := readmodel.Spec[R]{Name: name, Projections: readmodel.Projections[R]{
 		readmodel.On(source, func(message.Event[event]) readmodel.Changes[R] { return nil }),
@@ -211,7 +211,7 @@ type (
 
 func (Rich) MessageType() string { return "Enrich" }
 
-// rich is an App with rows and a command of Rich.
+// rich returns an App with rows and a command of Rich.
 func rich(t testing.TB) *api.Schema {
 	e := entity("Thing", nil, Rich{})
 	return schema(t, plug("Shop", e, rows[Rich]("Riches", e, func(s *readmodel.Spec[Rich]) { s.Singular = "Rich" })))

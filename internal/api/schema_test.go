@@ -36,7 +36,7 @@ func (takesID) MessageType() string        { return "TakeID" }
 func (takesCommandID) MessageType() string { return "TakeCommandID" }
 func (otherPing) MessageType() string      { return "OtherPing" }
 
-// one is a plugin with an aggregate and a read model of rows R.
+// one returns a plugin with an aggregate and a read model of rows R.
 func one[R any](plugged, name string, mods ...func(*readmodel.Spec[R])) *plugin.Plugin {
 	e := entity("Thing", nil, Ping{})
 	return plug(plugged, e, rows(name, e, mods...))

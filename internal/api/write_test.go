@@ -109,7 +109,7 @@ func TestWriter(t *testing.T) {
 		{"error bubbles through lists of lists", f("grid"), `[[1],[2,"x"]]`, nil, `[root 1 1] bubbled`},
 		{"error deep inside", f("perhaps"), `{"parts":[{"parts":[{},{"parts":[{"quantity":1.5}]}]}]}`, nil, `[root parts 0 parts 1 parts 0 quantity] null`},
 		{"errors of several elements", f("sparse"), `[1,{},2]`, selection("product"), `[root 0] [root 2] [null,{"product":""},null]`},
-		{"error under the name that was asked for", f("perhaps"), `{"product":1}`, selection("p=product"), `[root p] null`},
+		{"error under the requested name", f("perhaps"), `{"product":1}`, selection("p=product"), `[root p] null`},
 
 		{"all of JSON", f("data"), `{"a": [1, "<x>"] }`, nil, `"{\"a\":[1,\"\u003cx\u003e\"]}"`},
 		{"JSON of a text", f("data"), `"x"`, nil, `"\"x\""`},
@@ -222,7 +222,7 @@ func shown(r api.Ref, v reflect.Value) any {
 	return out
 }
 
-// member is the field of a struct by its JSON name.
+// member returns the field of a struct by its JSON name.
 func member(v reflect.Value, name string) reflect.Value {
 	for _, f := range reflect.VisibleFields(v.Type()) {
 		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")

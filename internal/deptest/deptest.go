@@ -75,7 +75,7 @@ type pkg struct {
 	}
 }
 
-// path is the import path without the test binary that the package is built for.
+// path returns the import path without the test binary that the package is built for.
 func (p *pkg) path() string {
 	path, _, _ := strings.Cut(p.ImportPath, " ")
 	return path

@@ -15,14 +15,14 @@ import (
 type Deliveries struct {
 	// Seed makes a run repeatable, apart from the scheduling of goroutines.
 	Seed uint64
-	// Double is the fraction that is delivered again: records at once or later,
+	// Double is the fraction that is delivered again: records immediately or later,
 	// commands when they are settled and others have been delivered since.
 	Double float64
 	// Hold is the fraction that is delivered later, after others of its group.
 	Hold float64
 	// Doorbell is the fraction of records that are delivered without their commit.
 	Doorbell float64
-	// Drop is the fraction that is not delivered at all. The next commit of
+	// Drop is the fraction that is never delivered. The next commit of
 	// the stream causes a catch up; see [Provider.Calm].
 	Drop float64
 	// Garbage is how many undecodable records are added, per delivery.
@@ -43,7 +43,7 @@ func (p *Provider) Disturb(d Deliveries) {
 	p.disturb = d
 }
 
-// Calm makes the transports reliable again, and delivers what was held back.
+// Calm makes the transports reliable again, and delivers the delayed deliveries.
 // The consumer catches up on a dropped record with the next commit of its stream.
 func (p *Provider) Calm() {
 	p.mu.Lock()
@@ -192,7 +192,7 @@ func (r *Receiver[T]) chance(fraction float64) bool {
 	return fraction > 0 && r.rng.Float64() < fraction
 }
 
-// repeat is a delivery that the wrapped receiver does not know.
+// repeat returns a delivery that the wrapped receiver does not know.
 func (r *Receiver[T]) repeat(d driver.Delivery[T]) driver.Delivery[T] {
 	r.made++
 	d.ID = "again-" + strconv.Itoa(r.made) + "-" + d.ID

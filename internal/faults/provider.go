@@ -63,7 +63,7 @@ func (p *Provider) Notify(f func(receiver string)) (stop func()) {
 	}
 }
 
-// Rule says which calls fail, and how. The zero Rule matches no call.
+// Rule defines which calls fail, and how. The zero Rule matches no call.
 type Rule struct {
 	// Op is the interface and method, such as "EventLog.Append".
 	Op string

@@ -23,7 +23,7 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 	_, err := r.Outcome(t.Context(), "1")
 	wantIs(t, err, driver.ErrNotFound)
 	want := driver.Outcome{Kind: driver.Pending, CommandID: "1", EntityID: "a", Target: "Shop.Jar"}
-	wantEqual(t, "answer", r.send("1", jar.To("a", Claim{By: "ada"})), want)
+	wantEqual(t, "outcome", r.send("1", jar.To("a", Claim{By: "ada"})), want)
 	r.send("2", jar.To("a", Claim{By: "bob"}))
 	o, err := r.Outcome(t.Context(), "1")
 	if err != nil {
@@ -38,7 +38,7 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 	}
 	wantEqual(t, "outcome", o, final)
 	// A repetition is pending for the caller; the stored outcome stays.
-	wantEqual(t, "answer to the repetition", r.send("1", jar.To("a", Claim{By: "ada"})), want)
+	wantEqual(t, "outcome of the repetition", r.send("1", jar.To("a", Claim{By: "ada"})), want)
 	r.idle()
 	o, _ = r.Outcome(t.Context(), "1")
 	wantEqual(t, "outcome after the repetition", o, final)

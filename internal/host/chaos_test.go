@@ -202,14 +202,14 @@ func (s *shelf) traffic(r *run, seed uint64, n int) {
 	wg.Wait()
 }
 
-// insist repeats a command until it is answered.
+// insist repeats a command until it has an outcome.
 func (r *run) insist(id string, s message.Send) {
 	for range 100 {
 		if _, err := r.try(id, s); err == nil {
 			return
 		}
 	}
-	r.t.Errorf("send %s: no answer", id)
+	r.t.Errorf("send %s: no outcome", id)
 }
 
 // last sends one more command to every stream, so that dropped records are caught up.

@@ -415,7 +415,7 @@ func TestSnapshotThatDoesNotFitIsLeftOut(t *testing.T) {
 			t.Errorf("commit %d of %s has a snapshot", c.SequenceNr, c.Stream)
 		}
 	}
-	// A cold host reads all commits and gives the same answer.
+	// A cold host reads all commits and returns the same outcome.
 	again := start(t, app(jar), on(r), asleep)
 	if o := again.accept("2", jar.To("a", Put{N: 2})); o.SequenceNr != 1 && o.SequenceNr != 2 {
 		t.Errorf("repetition: got %+v", o)

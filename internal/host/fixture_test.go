@@ -180,7 +180,7 @@ type SumRow struct {
 	Count int `json:"count"`
 }
 
-// sums is a read model with a row for each jar.
+// sums returns a read model with a row for each jar.
 func sums(source message.Source[Event], mods ...func(*readmodel.Spec[SumRow])) *readmodel.ReadModel[SumRow] {
 	spec := readmodel.Spec[SumRow]{
 		Name:        "Sums",
@@ -203,17 +203,17 @@ func addTo(id string, e jarEvent) readmodel.Changes[SumRow] {
 	})
 }
 
-// rule is an automation with one rule.
+// rule returns an automation with one rule.
 func rule[E message.Typed](name string, source message.Source[E], react func(message.Event[E]) message.Actions, sends ...plugin.Component) *automation.Automation {
 	return automation.New(automation.Spec{Name: name, Rules: automation.Rules{automation.On(source, react)}, Sends: sends})
 }
 
-// sideEffect is a side effect on the events of an aggregate.
+// sideEffect returns a side effect on the events of an aggregate.
 func sideEffect(name string, do func(context.Context, plugin.Env, jarEvent) error, source *jarAggregate) plugin.Component {
 	return automation.NewSideEffect(automation.SideEffectSpec{Name: name, Effects: automation.Effects{automation.Do(source, do)}})
 }
 
-// app is an App of one plugin Shop, which has no heartbeat.
+// app returns an App of one plugin Shop, which has no heartbeat.
 func app(components ...plugin.Component) *reventless.App {
 	return reventless.New("test", plugin.New(plugin.Spec{Name: "Shop", Heartbeat: -1, Components: components}))
 }
@@ -432,7 +432,7 @@ func (r *run) accept(id string, s message.Send) driver.Outcome {
 	return o
 }
 
-// command is a command in the form in which a queue stores it.
+// command returns a command in the form in which a queue stores it.
 func command(id, entity string, c Command) driver.Command {
 	data, err := json.Marshal(c)
 	if err != nil {

@@ -27,7 +27,7 @@ type Options = core.Options
 // RolloutDelay is the pause before the retry of a message that only newer code knows.
 const RolloutDelay = core.RolloutDelay
 
-// ErrBlocked says that a commit of a stream is parked. The stream waits until an
+// ErrBlocked reports that a commit of a stream is parked. The stream waits until an
 // operator redrives or discards that commit.
 var ErrBlocked = consumers.ErrBlocked
 
@@ -190,9 +190,9 @@ func (h *Host) Close() error {
 	return nil
 }
 
-// Send handles one command: at once, or through the queue when its aggregate is
+// Send handles one command: before it returns, or through the queue if its aggregate is
 // asynchronous; then the outcome is Pending. A command without an id gets one. If
-// another user has sent a command with the same id, the answer is the outcome of that
+// another user has sent a command with the same id, Send returns the outcome of that
 // command, which names that user. The error is a failure, not a rejection:
 // [driver.ErrInvalid] for a command that can never be handled, [driver.ErrNotFound] for
 // an unknown target.

@@ -114,7 +114,7 @@ func TestLogLinesAreBoundedAndHoldNoPayloads(t *testing.T) {
 			t.Errorf("a line has %d bytes: %s...", len(line), line[:300])
 		}
 	}
-	// The lines say what happened, and where.
+	// The lines name the event and the place.
 	wantText(t, seen, `"msg":"panic"`, "a value of type string", "decideOne decide.go", "host_test.")
 	wantText(t, seen, "malformed payload", "Shop.Jar/broken/1.0", `"msg":"parked"`, `"msg":"commit is retried"`, `"msg":"command is retried"`)
 

@@ -17,7 +17,7 @@ import (
 func (h *Host) DeadLetters() driver.DeadLetters { return h.core.DeadLetters }
 
 // Discard removes a dead letter. A parked commit is skipped by its consumer, and its
-// stream goes on.
+// stream continues.
 func (h *Host) Discard(ctx context.Context, id string) error {
 	l, err := h.core.DeadLetters.Get(ctx, id)
 	if err != nil {
@@ -35,10 +35,10 @@ func (h *Host) Discard(ctx context.Context, id string) error {
 	return h.core.DeadLetters.Remove(ctx, id)
 }
 
-// errNoRedrive says that a dead letter can only be discarded.
+// errNoRedrive reports that a dead letter can only be discarded.
 var errNoRedrive = errors.New("cannot be redriven, only discarded")
 
-// Redrive handles a dead letter again, at once. If that fails, the dead letter stays,
+// Redrive handles a dead letter again, before it returns. If that fails, the dead letter stays,
 // with the new reason, which the error contains.
 func (h *Host) Redrive(ctx context.Context, id string) error {
 	l, err := h.core.DeadLetters.Get(ctx, id)
@@ -203,7 +203,7 @@ func (h *Host) Replay(ctx context.Context, name string, segment, segments int, p
 	return nil
 }
 
-// Lag says how far a component is behind one of its logs.
+// Lag describes how far a component is behind one of its logs.
 type Lag struct {
 	Component string
 	Log       string

@@ -14,7 +14,7 @@ import (
 	"github.com/reventless-go/reventless/readmodel"
 )
 
-// wide is a read model in which each thing that is put into a jar changes n rows,
+// wide returns a read model in which each thing that is put into a jar changes n rows,
 // which all jars share.
 func wide(jar *jarAggregate, n int) *readmodel.ReadModel[SumRow] {
 	return readmodel.New(readmodel.Spec[SumRow]{Name: "Wide", Projections: []readmodel.Projection[SumRow]{

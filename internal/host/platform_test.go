@@ -10,7 +10,7 @@ import (
 	"github.com/reventless-go/reventless/plugin"
 )
 
-// beating is an App with one plugin, which has a heartbeat.
+// beating returns an App with one plugin, which has a heartbeat.
 func beating(every time.Duration, components ...plugin.Component) *reventless.App {
 	return reventless.New("test", plugin.New(plugin.Spec{Name: "Shop", Heartbeat: every, Components: components}))
 }

@@ -57,7 +57,7 @@ func (claimed2) MessageType() string      { return "Claimed" }
 func (claimed2) MessageAliases() []string { return []string{"Grabbed"} }
 func (claimed2) isEvent()                 {}
 
-// newer is the current Jar, which reads old events.
+// newer returns the current Jar, which reads old events.
 func newer(mods ...func(*jarSpec)) *jarAggregate {
 	return newJar(append([]func(*jarSpec){func(s *jarSpec) {
 		s.Events = message.NewSet[Event](added3{}, claimed2{}, Released{})

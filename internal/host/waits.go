@@ -25,7 +25,7 @@ type Position struct {
 func (p Position) String() string { return fmt.Sprintf("%s/%s/%d", p.Log, p.Stream, p.SequenceNr) }
 
 // WaitApplied returns nil as soon as a read model, by its logical name, has applied the
-// commit at p. It returns at once when the read model does not read the log, neither
+// commit at p. It returns immediately when the read model does not read the log, neither
 // directly nor through an extension point. It also waits for a commit that does not
 // exist yet.
 //
@@ -33,7 +33,7 @@ func (p Position) String() string { return fmt.Sprintf("%s/%s/%d", p.Log, p.Stre
 // is applied again. The errors are [driver.ErrNotFound] for an unknown read model,
 // [ErrBlocked] when a parked commit blocks the stream before p, [driver.ErrUnavailable]
 // when the host is closed, and the error of ctx. While the store is busy or unavailable
-// the wait goes on.
+// the wait continues.
 func (h *Host) WaitApplied(ctx context.Context, readModel string, p Position) error {
 	db := h.effects.Rows[readModel]
 	if db == nil {
@@ -63,7 +63,7 @@ func (h *Host) WaitApplied(ctx context.Context, readModel string, p Position) er
 // pending. It also waits for a command that is unknown or parked, or whose aggregate is
 // not asynchronous: only ctx ends these waits. The errors are the error of ctx,
 // [driver.ErrUnavailable] when the host is closed, and [driver.ErrInvalid] for an id
-// that no command can have. While the store is busy or unavailable the wait goes on.
+// that no command can have. While the store is busy or unavailable the wait continues.
 func (h *Host) WaitOutcome(ctx context.Context, commandID string) (driver.Outcome, error) {
 	var out driver.Outcome
 	err := driver.CheckID("command", commandID)
@@ -187,7 +187,7 @@ func (h *Host) waitForNotice(ctx context.Context, w *notice, pause time.Duration
 	return nil
 }
 
-// pollInterval is the time after which a waiter looks again without a notice. It is
+// pollInterval returns the time after which a waiter looks again without a notice. It is
 // longer with an embedded provider, which belongs to one process: there, only another
 // host of the same process sends no notices.
 func (h *Host) pollInterval() time.Duration {

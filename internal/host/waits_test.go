@@ -223,7 +223,7 @@ func TestWaitAppliedEndsWhenItsStreamIsBlocked(t *testing.T) {
 	})
 }
 
-// A step that took effect wakes the waiters even if its answer is lost. A wait
+// A step that took effect wakes the waiters even if its response is lost. A wait
 // continues while a store is unavailable.
 func TestWaitsContinueAfterFailuresOfTheStore(t *testing.T) {
 	t.Parallel()
@@ -467,7 +467,7 @@ func TestOutcomeOfARepetitionNamesTheFirstSender(t *testing.T) {
 			for _, r := range []*run{warm, start(t, app(jar), on(warm), asleep, cold)} {
 				for id, o := range want {
 					for _, user := range []string{"eve", "ada", ""} {
-						wantEqual(t, "answer to "+user, r.as(user, id, jar.To("a", Burst{N: 2})), o)
+						wantEqual(t, "outcome for "+user, r.as(user, id, jar.To("a", Burst{N: 2})), o)
 					}
 				}
 			}
@@ -478,7 +478,7 @@ func TestOutcomeOfARepetitionNamesTheFirstSender(t *testing.T) {
 			_, err := warm.SendAction(t.Context(), "1", driver.Meta{User: "eve"}, jar.To("a", Burst{N: 2}).Erased())
 			wantIs(t, err, unknown)
 			warm.faults.Inject(faults.Rule{Op: "EventLog.Read", Key: "a", Times: 3, Err: driver.ErrThrottled})
-			wantEqual(t, "answer after the store was busy", warm.as("eve", "1", jar.To("a", Burst{N: 2})), want["1"])
+			wantEqual(t, "outcome after the store was busy", warm.as("eve", "1", jar.To("a", Burst{N: 2})), want["1"])
 		})
 	}
 }
@@ -512,7 +512,7 @@ func TestAsyncCommandWithTheIDOfAnotherUserIsNotRun(t *testing.T) {
 	r.as("ada", "1", jar.To("a", Refuse{Code: "No"}))
 	for _, state := range []driver.OutcomeKind{driver.Pending, driver.Rejected} {
 		o := r.as("eve", "1", jar.To("b", Put{N: 1}))
-		wantEqual(t, "answer", fmt.Sprint(o.Kind, " ", o.User, " ", o.EntityID), fmt.Sprint(state, " ada a"))
+		wantEqual(t, "outcome", fmt.Sprint(o.Kind, " ", o.User, " ", o.EntityID), fmt.Sprint(state, " ada a"))
 		if state == driver.Pending {
 			r.wake()
 		}
@@ -524,7 +524,7 @@ func TestAsyncCommandWithTheIDOfAnotherUserIsNotRun(t *testing.T) {
 	}
 	wantEqual(t, "events of eve", len(r.history("Shop.Jar", "b")), 0)
 	r.advance(10 * time.Minute) // the queue may recognise the id for so long
-	wantEqual(t, "answer to ada", r.as("ada", "1", jar.To("a", Put{N: 1})).Kind, driver.Pending)
+	wantEqual(t, "outcome for ada", r.as("ada", "1", jar.To("a", Put{N: 1})).Kind, driver.Pending)
 	r.idle()
 	wantEqual(t, "events of ada", len(r.history("Shop.Jar", "a")), 1)
 }

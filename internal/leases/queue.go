@@ -1,4 +1,4 @@
-// Package leases hands out messages as [driver.Receiver] demands: at least once, in
+// Package leases delivers messages as [driver.Receiver] requires: at least once, in
 // order within each group, to one caller at a time. Memory, SQLite and the functions
 // on AWS share it; they differ only in where the messages are stored.
 package leases
@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// page is how many messages a queue loads at once.
+	// page is the number of messages that a queue loads in one read.
 	page = 256
 	// loadedBytes bounds the loaded messages that wait in memory; of the others a
 	// queue keeps the position only.
@@ -107,7 +107,7 @@ type entry[T any] struct {
 	attempt  int
 	due      int64     // UnixNano before which it is not delivered, after a retry
 	lease    *lease[T] // nil: it is not leased
-	size     int       // of the message in memory; -1 says that it is not there
+	size     int       // of the message in memory; -1 if it is not in memory
 	message  T
 	settled  bool
 }
@@ -131,7 +131,7 @@ func New[T any](src Source[T], opts Options) *Queue[T] {
 	}
 }
 
-// CheckMax reports whether a receiver may be asked for up to max messages.
+// CheckMax reports whether a receiver may be called for up to max messages.
 func CheckMax(max int) error {
 	if max < 1 {
 		return fmt.Errorf("receive %d messages: %w", max, driver.ErrInvalid)
@@ -478,7 +478,7 @@ func (q *Queue[T]) Settled() int64 {
 }
 
 // Waits returns how long each loaded message that is not settled still waits for its
-// retry, by position; 0 is not at all.
+// retry, by position; 0 if there is no such retry.
 func (q *Queue[T]) Waits() map[int64]time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()

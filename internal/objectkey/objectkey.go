@@ -13,7 +13,7 @@ import (
 const MaxBytes = 1024
 
 // Check checks that key is a valid object key as defined by [driver.Bucket]. The
-// error is an [driver.ErrInvalid] and never contains a whole long key.
+// error is a [driver.ErrInvalid] and never contains a whole long key.
 func Check(key string) error {
 	switch {
 	case key == "":

@@ -138,7 +138,7 @@ func newPaper(name string, async bool) *papers {
 	})
 }
 
-// view is a read model of papers with an access rule.
+// view returns a read model of papers with an access rule.
 func view(paper *papers, name string, rule access.Rule) *readmodel.ReadModel[Paper] {
 	return readmodel.New(readmodel.Spec[Paper]{
 		Name: name, Access: rule,
@@ -260,7 +260,7 @@ func (r *run) call(kind api.OperationKind, name string, who authz.Caller, args o
 	return resolver.Call{Operation: o, Args: args, Who: who}
 }
 
-// code is the code of an error, which must be a [resolver.Error].
+// code returns the code of an error, which must be a [resolver.Error].
 func (r *run) code(err error) resolver.Code {
 	r.t.Helper()
 	if err == nil {

@@ -72,7 +72,7 @@ func number(b bool) int {
 	return 0
 }
 
-// papersLists are the lists of papers that can be read in both directions.
+// papersLists returns the lists of papers that can be read in both directions.
 func papersLists() []list {
 	var out []list
 	for _, turned := range []bool{false, true} {

@@ -11,7 +11,7 @@ import (
 )
 
 // Match reports whether a row with these fields (see [Fields]) matches all filters.
-// A malformed filter is an [driver.ErrInvalid].
+// A malformed filter is a [driver.ErrInvalid].
 func Match(fields map[string]json.RawMessage, filters []driver.Filter) (bool, error) {
 	for _, f := range filters {
 		if err := CheckFilter(f); err != nil {
@@ -32,7 +32,7 @@ func MatchSort(condition *driver.Filter, value any) bool {
 
 // CheckFilter checks that f is well formed: it has a field, a known comparator, and
 // values in the number and of the types that the comparator requires. The error is
-// an [driver.ErrInvalid].
+// a [driver.ErrInvalid].
 func CheckFilter(f driver.Filter) error {
 	if f.Field == "" {
 		return fmt.Errorf("filter without a field: %w", driver.ErrInvalid)

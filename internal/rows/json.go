@@ -12,8 +12,8 @@ import (
 )
 
 // Fields returns the top-level fields of a row's data. If a name occurs more than
-// once, its last value counts. The values share data's memory. Data that is not a
-// JSON object is an [driver.ErrInvalid].
+// once, its field has the last value. The values share data's memory. Data that is not a
+// JSON object is a [driver.ErrInvalid].
 func Fields(data json.RawMessage) (map[string]json.RawMessage, error) {
 	if !utf8.Valid(data) || !json.Valid(data) {
 		return nil, fmt.Errorf("data is not JSON: %w", driver.ErrInvalid)
@@ -48,7 +48,7 @@ func lookup(data []byte, field string) (value json.RawMessage) {
 	} else {
 		return nil
 	}
-	// next returns the next value and moves data to what follows it.
+	// next returns the next value and removes it from the start of data.
 	next := func() []byte {
 		data = data[jsontext.SkipSpace(data, 0):]
 		end := 0

@@ -50,7 +50,7 @@ type Plan struct {
 }
 
 // CheckQuery checks q against the spec of its read model. An unknown index is an
-// [driver.ErrNotFound], a malformed query an [driver.ErrInvalid].
+// [driver.ErrNotFound], a malformed query a [driver.ErrInvalid].
 func CheckQuery(spec driver.TableSpec, q driver.Query) (Plan, error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("query %q: %s: %w", q.ReadModel, fmt.Sprintf(format, args...), driver.ErrInvalid)
@@ -119,7 +119,7 @@ func CheckQuery(spec driver.TableSpec, q driver.Query) (Plan, error) {
 	return plan, nil
 }
 
-// CheckScan checks s. A malformed scan is an [driver.ErrInvalid].
+// CheckScan checks s. A malformed scan is a [driver.ErrInvalid].
 func CheckScan(s driver.Scan) (Plan, error) {
 	if s.Limit < 0 {
 		return Plan{}, fmt.Errorf("scan %q: limit %d: %w", s.ReadModel, s.Limit, driver.ErrInvalid)

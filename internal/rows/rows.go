@@ -19,7 +19,7 @@ import (
 )
 
 // CheckSpec checks that spec is valid: it has a name, its indexes have unique names,
-// and no field has two types. The error is an [driver.ErrInvalid].
+// and no field has two types. The error is a [driver.ErrInvalid].
 func CheckSpec(spec driver.TableSpec) error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("read model %q: %s: %w", spec.Name, fmt.Sprintf(format, args...), driver.ErrInvalid)
@@ -56,7 +56,7 @@ func CheckSpec(spec driver.TableSpec) error {
 	return nil
 }
 
-// CheckKey checks that a row may have this key. The error is an [driver.ErrInvalid].
+// CheckKey checks that a row may have this key. The error is a [driver.ErrInvalid].
 func CheckKey(spec driver.TableSpec, key driver.Key) error {
 	if err := driver.CheckID("row", key.ID); err != nil {
 		return err
@@ -109,7 +109,7 @@ type Entry struct {
 
 // IndexEntry returns the entry in index of a row with these fields, and whether the
 // row has one. A field of another type than declared, or a number beyond the range
-// of float64, is an [driver.ErrInvalid] that names the field.
+// of float64, is a [driver.ErrInvalid] that names the field.
 func IndexEntry(index driver.Index, fields map[string]json.RawMessage) (Entry, bool, error) {
 	values := [2]any{}
 	in := true

@@ -75,7 +75,7 @@ func TestEveryFileIsServedWithItsTypeAndLocked(t *testing.T) {
 			t.Fatal(err)
 		}
 		if body(t, res) != string(content) {
-			t.Errorf("%q: got something else than dist has", name)
+			t.Errorf("%q: got a body that differs from the file in dist", name)
 		}
 		policy := strings.Split(res.Header.Get("Content-Security-Policy"), "; ")
 		for _, directive := range []string{"default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"} {

@@ -17,7 +17,7 @@ import (
 	"github.com/reventless-go/reventless/local/sqlite"
 )
 
-// benchCommit is a typical commit of one small event.
+// benchCommit returns a typical commit of one small event.
 func benchCommit(stream string, n uint64) driver.Commit {
 	return driver.Commit{
 		Stream: stream, SequenceNr: n,

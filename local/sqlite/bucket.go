@@ -410,7 +410,7 @@ func (b *bucket) refresh(ctx context.Context, keys []string) error {
 	return b.update(ctx, differ, false)
 }
 
-// refreshPage is how many keys are synchronized at once.
+// refreshPage is the number of keys that are synchronized together.
 const refreshPage = 256
 
 // scan synchronizes the whole table with the files.

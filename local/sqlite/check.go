@@ -15,7 +15,7 @@ import (
 const maxChecked = 64 << 20
 
 // inspect reports whether there is a database at path, without changing it. A
-// foreign or damaged file is an [driver.ErrInvalid] with the reason. The caller
+// foreign or damaged file is a [driver.ErrInvalid] with the reason. The caller
 // holds the lock. known says whether a database existed before; a file larger
 // than check is not read as a whole.
 func inspect(path string, known bool, check int64) (exists bool, err error) {
@@ -65,7 +65,7 @@ func inspectHeader(path string, size, log int64) (problem string, err error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close() //nolint:errcheck // opened for reading
+	defer f.Close() //nolint:errcheck // it is only read
 	var h [100]byte
 	if n, err := io.ReadFull(f, h[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		if string(h[:min(n, 16)]) != "SQLite format 3\x00"[:min(n, 16)] {

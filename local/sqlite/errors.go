@@ -36,7 +36,7 @@ func resultCode(err error) (int, bool) {
 	return e.Code(), true
 }
 
-// corrupt returns an [driver.ErrInvalid] that reports damaged stored data.
+// corrupt returns a [driver.ErrInvalid] that reports damaged stored data.
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%s: the stored data is damaged: %w", fmt.Sprintf(format, args...), driver.ErrInvalid)
 }

@@ -225,7 +225,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 			delete(files, filepath.Base(path))
 			restore(t, path, files)
 		}, "write-ahead log"},
-		{"cut in half beside a log", func(t *testing.T, path string) {
+		{"cut in half, with a write-ahead log", func(t *testing.T, path string) {
 			c := must[*conn](t)(connect(fileURI(path, "mode=rw")))
 			if err := c.script("INSERT INTO names (kind, name) VALUES ('a', 'b')"); err != nil {
 				t.Fatal(err)

@@ -23,8 +23,8 @@ const (
 	watchRetry = time.Second
 )
 
-// watcher reports to the buckets the changes that other programs make to their
-// files. It starts with the first bucket.
+// watcher watches the directories of the buckets and reports changes that other
+// programs make to their files. It starts when the first bucket is added.
 type watcher struct {
 	p      *Provider
 	cancel context.CancelFunc
@@ -86,7 +86,7 @@ func (w *watcher) addTree(files *fsnotify.Watcher, dir string) error {
 	})
 }
 
-// stop ends the watching.
+// stop stops the watcher and waits until it no longer reports changes.
 func (w *watcher) stop() {
 	w.cancel()
 	w.mu.Lock()
@@ -118,7 +118,7 @@ func (w *watcher) run(files *fsnotify.Watcher) {
 			if !ok {
 				return
 			}
-			all = true // most likely events were lost
+			all = true // events were probably lost
 		case <-timer.C:
 			armed = false
 			if err := w.handle(files, paths, all); err != nil {
@@ -150,7 +150,7 @@ func (w *watcher) handle(files *fsnotify.Watcher, paths map[string]bool, all boo
 			continue
 		}
 		if paths[b.dir] {
-			// Most likely the bucket's directory was removed.
+			// The bucket's directory was probably removed.
 			errs = append(errs, makeDirs(b.dir), w.addTree(files, b.dir), b.scan(w.ctx))
 		}
 		var changed []string
@@ -172,7 +172,7 @@ func (w *watcher) handleBucket(files *fsnotify.Watcher, b *bucket, changed []str
 		info, err := os.Lstat(path)
 		switch {
 		case err == nil && info.IsDir():
-			// A new directory may already have files.
+			// A new directory may already contain files.
 			if err := w.addTree(files, path); err != nil {
 				return err
 			}
@@ -180,7 +180,7 @@ func (w *watcher) handleBucket(files *fsnotify.Watcher, b *bucket, changed []str
 				return err
 			}
 		case err != nil && absent(err):
-			// It may have been a directory that was moved with its files.
+			// The path may have been a directory that was moved with its files.
 			prefix := filepath.ToSlash(rel) + "/"
 			if escaped(prefix) {
 				prefix = ""

@@ -19,7 +19,7 @@ const (
 	// blocks the readers and writes the log back. Below it SQLite writes the log
 	// back on its own, which it cannot do while reads keep overlapping.
 	maxLog = 64 << 20
-	// idBlock is how many numbers are reserved in the file's counter at once.
+	// idBlock is the number of ids that one update of the file's counter reserves.
 	idBlock = 4096
 	// maxYields bounds how often the writer yields before it commits a group.
 	maxYields = 4

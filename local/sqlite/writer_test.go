@@ -215,7 +215,7 @@ func TestACancelledRequestHasNoHalfEffect(t *testing.T) {
 		t.Errorf("got %v and %v, want nil and context.Canceled", errs[0], waiting)
 	}
 
-	// A call that is cancelled while its request runs returns at once; the request still
+	// A call that is cancelled while its request runs returns immediately; the request still
 	// takes effect as a whole.
 	ctx, cancel = context.WithCancel(t.Context())
 	entered, leave := make(chan struct{}), make(chan struct{})

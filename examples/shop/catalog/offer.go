@@ -7,7 +7,7 @@ import (
 	"github.com/reventless-go/reventless/message"
 )
 
-// offer publishes the public part of the product's events.
+// offer publishes the public data of product events.
 var offer = extension.NewOffer(catalogapi.Products,
 	extension.Publish(catalogapi.Products, product.Aggregate, publish))
 

@@ -9,7 +9,7 @@ import (
 	"github.com/reventless-go/reventless/internal/host/core"
 )
 
-// errInterrupted says that an earlier command of the same request failed.
+// errInterrupted reports that an earlier command of the same request failed.
 var errInterrupted = errors.New("an earlier message of its group failed")
 
 // decision is the result of deciding the open commands.

@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	// readBatch bounds how many commits of one stream are read from the log at once.
+	// readBatch is the maximum number of commits that one read of a stream returns.
 	readBatch = 1024
-	// maxRaces bounds how often a stream is retried at once after another worker moved
-	// its watermark.
+	// maxRaces is the maximum number of attempts at a stream in one call if other workers
+	// keep moving its watermark.
 	maxRaces = 10
 	// everything is beyond the last sequence number of any stream.
 	everything = ^uint64(0)
 )
 
-// ErrBlocked says that a commit of a stream is parked. The stream waits until an
+// ErrBlocked reports that a commit of a stream is parked. The stream waits until an
 // operator redrives or discards that commit.
 var ErrBlocked = errors.New("the stream is blocked by a parked commit")
 
@@ -51,27 +51,30 @@ type Spec struct {
 // of its stream, whatever the transport repeats, reorders or drops.
 type Consumer struct {
 	Spec
-	// Collector is the receiver of the records in a host that pulls.
+	// Collector receives the records in a host that pulls them.
 	Collector driver.Receiver[driver.Record]
 
 	watermarks driver.Watermarks
 	applier    applier
 
-	// applying serialises the work of this consumer in this process. Between processes
-	// the watermarks decide.
+	// applying serialises the work of this consumer in this process. Across processes,
+	// conditional updates of the watermarks detect concurrent work.
 	applying sync.Mutex
 	mu       sync.Mutex
 	failures map[string]failure // by stream, of the commit after its watermark
 }
 
-// failure counts the attempts at a commit: all attempts, those that the commit itself
-// made fail, and those that missed their deadline.
-type failure struct{ attempts, counted, overtime int }
+// failure counts the failed attempts at a commit.
+type failure struct {
+	attempts int // all of them
+	counted  int // those that the commit itself caused to fail
+	overtime int // those that missed their deadline
+}
 
 // applier applies commits to a component.
 type applier interface {
 	// apply applies spans of different streams and moves their watermarks. It sets
-	// applied and err of each span. A [driver.ErrConflict] says that another worker
+	// applied and err of each span. A [driver.ErrConflict] means that another worker
 	// moved the watermark.
 	apply(ctx context.Context, spans []*span)
 }
@@ -79,10 +82,10 @@ type applier interface {
 // span is the next commits of one stream.
 type span struct {
 	stream  driver.StreamKey
-	from    uint64 // the watermark before
+	from    uint64 // the watermark before apply
 	commits []driver.Commit
-	applied uint64 // the watermark after
-	err     error  // why applied is not the last commit
+	applied uint64 // the watermark after apply
+	err     error  // why commits after applied were not applied
 }
 
 func (s *span) last() uint64 { return s.commits[len(s.commits)-1].SequenceNr }
@@ -127,12 +130,12 @@ func (c *Consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 		key := driver.StreamKey{Log: c.Log, Stream: d.Message.Stream}
 		if records[key] == nil {
 			order = append(order, key)
-			ends[key.Stream] = end{applied: everything} // applied before, or blocked
+			ends[key.Stream] = end{applied: everything} // unless a span says otherwise: applied earlier, or blocked
 		}
 		records[key] = append(records[key], d.Message)
 	}
-	// Waiters always look again: a step that failed may have taken effect, another
-	// host may have applied the commits, and a blocked stream ends their wait.
+	// Waiters are notified even after an error: a step that failed may have taken effect,
+	// another host may have applied the commits, and a blocked stream ends their wait.
 	defer c.notify(order...)
 	c.applying.Lock()
 	spans, err := c.applyRecords(ctx, order, records)
@@ -201,15 +204,15 @@ func (c *Consumer) deliveries(commits []driver.Commit) []driver.Delivery[driver.
 	return out
 }
 
-// notify wakes the waiters of streams of which more commits may have been applied.
+// notify wakes the waiters of streams whose watermarks may have moved.
 func (c *Consumer) notify(streams ...driver.StreamKey) {
 	for _, s := range streams {
 		c.Applied(s)
 	}
 }
 
-// end is where a stream stopped: records up to applied are done, later ones are
-// retried after a pause.
+// end says how the records of a stream are settled: those up to applied are
+// acknowledged, later ones are retried after a pause.
 type end struct {
 	applied uint64
 	after   time.Duration
@@ -231,7 +234,7 @@ func (c *Consumer) endOf(ctx, parkCtx context.Context, s *span) (end, error) {
 	}
 	switch err := c.park(parkCtx, s, failed.attempts); {
 	case errors.Is(err, driver.ErrConflict):
-		return at, nil // another worker moved the watermark: the retry shows where it is
+		return at, nil // another worker moved the watermark; the retry reads it
 	case err != nil:
 		return end{}, err
 	}
@@ -368,8 +371,8 @@ func (c *Consumer) read(ctx context.Context, stream string, after, last uint64) 
 	return commits, nil
 }
 
-// events turns a commit into the events that a component sees, with their ids and the
-// meta of the command that each answers.
+// events returns the events of a commit as a component receives them: each with its id
+// and the metadata of the command that caused it.
 func (c *Consumer) events(commit *driver.Commit) []component.Event {
 	out := make([]component.Event, len(commit.Events))
 	answer, left := 0, 0

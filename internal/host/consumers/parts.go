@@ -15,9 +15,9 @@ import (
 // of one entity that are handled together become one commit. A commit that is too large
 // for a step is applied in parts of some events each. Beside the watermark of the stream,
 // which moves with the last part, a watermark of the parts says how far the commit is
-// applied, so that another worker can go on after a crash.
+// applied, so that another worker can continue after a crash.
 
-// partsOf is the key of the watermark of the parts of a stream.
+// partsOf returns the key of the watermark of the parts of a stream.
 func partsOf(s driver.StreamKey) driver.StreamKey {
 	return driver.StreamKey{Log: s.Log + "#part", Stream: s.Stream} // no log has such a name
 }
@@ -26,7 +26,7 @@ func partsOf(s driver.StreamKey) driver.StreamKey {
 // number of the commit.
 const partBits = 20
 
-// maxWrites is how many rows a step can write beside its two watermarks.
+// maxWrites is how many rows a step can write in addition to its two watermarks.
 func (p *projector) maxWrites() int {
 	if limit := p.Core.Limits.MaxStep; limit > 0 && !p.model.OwnRow {
 		return max(limit-2, 1)

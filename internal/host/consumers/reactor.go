@@ -59,7 +59,7 @@ func (r *reactor) applyOne(ctx context.Context, s *span) {
 			return
 		}
 		done = s.commits[i].SequenceNr
-		// A side effect cannot be undone or recognised, so its watermark moves at once.
+		// A side effect cannot be undone or recognised, so its watermark moves immediately.
 		// The commands of an automation are recognised by their ids.
 		if r.def.Kind == component.KindSideEffect {
 			if s.err = advance(); s.err != nil {

@@ -61,7 +61,7 @@ func Outcome(kind driver.OutcomeKind, c driver.Command) driver.Outcome {
 	return driver.Outcome{Kind: kind, CommandID: c.Meta.ID, EntityID: c.Entity, Target: c.Target, User: c.Meta.User}
 }
 
-// ErrClosed says that the host is closed.
+// ErrClosed reports that the host is closed.
 var ErrClosed = fmt.Errorf("the host is closed: %w", driver.ErrUnavailable)
 
 // EventID names an event: <log>/<stream>/<sequenceNr>.<index>.

@@ -62,10 +62,10 @@ const (
 	RolloutDelay = 10 * time.Second
 )
 
-// ErrOvertime says that application code missed its deadline.
+// ErrOvertime reports that application code missed its deadline.
 var ErrOvertime = errors.New("the code did not end before its deadline: set a timeout for what it waits for, or give the component more time")
 
-// ErrNoComponent says that a message is for a component that this App does not have.
+// ErrNoComponent reports that a message is for a component that this App does not have.
 var ErrNoComponent = fmt.Errorf("the App has no such component: %w", driver.ErrNotFound)
 
 // RunUntilDeadline is [CatchPanic] for code that may wait for other systems. When ctx

@@ -33,7 +33,7 @@ type Options struct {
 	OutcomeTTL time.Duration
 	// Rollout is how long a deployment takes. A message that this code does not know is
 	// retried until it is that old, since newer code may handle it, then parked. 0
-	// parks it at once.
+	// parks it immediately.
 	Rollout time.Duration
 	// Poll is the interval at which a wait checks what other processes have done; 0 is
 	// one second.

@@ -65,7 +65,7 @@ func FuzzRequest(f *testing.F) {
 				t.Error("credentials count as none")
 			}
 		case err != nil:
-			t.Errorf("got %+v beside the error %v", who, err)
+			t.Errorf("got %+v together with the error %v", who, err)
 		case hasUser && (strings.Trim(user, " \t") == who.User) && (who.User == "user" || who.User == "admin"):
 		case !signed(authorization):
 			t.Errorf("got %+v without a signature", who)

@@ -68,7 +68,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// jwk is a public key in the form in which issuers publish it.
+// jwk returns a public key in the form in which issuers publish it.
 func jwk(kid string, key crypto.PublicKey) map[string]any {
 	b64 := base64.RawURLEncoding.EncodeToString
 	switch key := key.(type) {
@@ -408,7 +408,7 @@ func TestHeadersAndPayloads(t *testing.T) {
 		{"bearer", on, []string{"Authorization", "Bearer " + token}, u1, ""},
 		{"bearer in small letters", off, []string{"Authorization", "bearer  " + token + " "}, u1, ""},
 		{"no value", off, []string{"Authorization", ""}, nobody, ""},
-		{"no value beside a user", on, []string{"Authorization", "", "X-User", "user"}, user, ""},
+		{"an empty value and a user", on, []string{"Authorization", "", "X-User", "user"}, user, ""},
 		{"both", on, []string{"Authorization", "Bearer " + token, "X-User", "user"}, nobody, "both"},
 		{"two tokens", off, []string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, nobody, "more than once"},
 		{"scheme only", off, []string{"Authorization", "Bearer"}, nobody, "not a JSON Web Token"},
@@ -523,7 +523,7 @@ func withKeyInside(c claims) string {
 	return must(t.SignedString(otherRSA()))
 }
 
-// slowIssuer is an issuer without a network for tests in a bubble. Its answers take
+// slowIssuer returns an issuer without a network for tests in a bubble. Its answers take
 // the delay.
 func slowIssuer() (*issuer, *atomic.Int64, identity.Options) {
 	is := &issuer{Server: &httptest.Server{URL: "https://issuer.example"}, keys: []map[string]any{jwk("ec", ecKey().Public())}}

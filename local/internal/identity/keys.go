@@ -19,7 +19,7 @@ const (
 	// maxKeys bounds the document with the keys, in bytes.
 	maxKeys = 1 << 20
 	// A token with an unknown key causes a fetch of the keys, and anyone can forge such a
-	// token. To protect the issuer, fetches are limited: fetchBurst at once, then one in
+	// token. To protect the issuer, fetches are limited: a burst of fetchBurst, then one in
 	// each fetchInterval.
 	fetchBurst    = 5
 	fetchInterval = 5 * time.Second

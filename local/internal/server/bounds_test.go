@@ -117,7 +117,7 @@ func TestEachLimit(t *testing.T) {
 	c2.hearsClose(websocket.StatusMessageTooBig)
 }
 
-// documents are the most expensive documents for a validator or planner within the
+// documents returns the most expensive documents for a validator or planner within the
 // limits.
 func documents() map[string]string {
 	bomb := func(root, on, leaf string) string {

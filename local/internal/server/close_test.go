@@ -75,7 +75,7 @@ func TestCloseWithinItsTime(t *testing.T) {
 	s.begun(1)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	// Open subscriptions cannot end at once; the next call waits for them.
+	// Open subscriptions cannot end immediately; the next call waits for them.
 	if err := s.api.Close(ended); err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

@@ -12,20 +12,20 @@ import (
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 
-// request has the properties of the HTTP request or WebSocket connection of an
-// operation.
+// request describes the HTTP request or WebSocket connection that carried an operation.
 type request struct {
 	caller      authz.Caller
 	ip          string
 	traceParent string
 	commandID   string
-	// streaming is set if the transport supports subscriptions, get if it supports only
-	// queries.
+	// streaming is true if the transport supports subscriptions; get is true if it
+	// supports only queries.
 	streaming, get bool
 	// params is the decoded body of a POST.
 	params *graphql.RawParams
-	// subscriptions counts the open subscriptions, running the running queries and
-	// mutations: a WebSocket can have many at a time. limit bounds each of them.
+	// subscriptions counts the open subscriptions, and running counts the queries and
+	// mutations in progress. A WebSocket can have many of both at a time. limit is the
+	// maximum of each count.
 	subscriptions, running *atomic.Int64
 	limit                  int64
 	now                    func() time.Time

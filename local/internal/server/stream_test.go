@@ -16,7 +16,7 @@ import (
 
 const watchItems = `subscription {depotItemChanged {kind id row {count}}}`
 
-// change is the answer to watchItems.
+// change returns a message of the subscription watchItems.
 func change(kind, id, count string) string {
 	return `{"data": {"depotItemChanged": {"kind": "` + kind + `", "id": "` + id + `", "row": ` + count + `}}}`
 }

@@ -1,6 +1,6 @@
 // Command lambdazip packs a program into a zip for Lambda, as an executable file named
 // bootstrap. Further files are added under their own names. The same files always give
-// the same bytes, so that a deployment changes functions only if their program changed.
+// the same bytes, so that a deployment changes a function only if its program changed.
 // Build the program reproducibly as well, with one Go version:
 //
 //	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags "-s -w" -o bin/bootstrap ./cmd/lambda
@@ -40,7 +40,8 @@ func run(args []string, stderr io.Writer) error {
 	if err := os.MkdirAll(filepath.Dir(*out), 0o755); err != nil {
 		return err
 	}
-	// Written to another file and renamed, so that an incomplete zip is never deployed.
+	// The zip is written to a temporary file and renamed, so that an incomplete zip is
+	// never deployed.
 	temporary, err := os.CreateTemp(filepath.Dir(*out), filepath.Base(*out)+".*")
 	if err != nil {
 		return err
@@ -55,11 +56,12 @@ func run(args []string, stderr io.Writer) error {
 	return nil
 }
 
-// modified is the time of all files in the zip: the earliest that a zip can have.
+// modified is the modification time of every file in the zip: the earliest time that
+// the format can represent.
 var modified = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// write writes a zip of files, of which the first is the program. Nothing but their
-// content, and the names of the other files, affects it.
+// write writes a zip of files. The first file is the program. The result depends only on
+// the contents of the files and on the names of all files but the first.
 func write(w io.Writer, files []string) error {
 	z := zip.NewWriter(w)
 	for i, path := range files {
@@ -81,7 +83,7 @@ func add(z *zip.Writer, h *zip.FileHeader, path string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Close() }() // opened for reading
+	defer func() { _ = file.Close() }() // it is only read
 	f, err := z.CreateHeader(h)
 	if err != nil {
 		return err

@@ -125,7 +125,7 @@ func (c columns) parse(text string) (id string, add product.Add, err error) {
 		return "", product.Add{}, err
 	}
 	if len(fields) != c.width {
-		return "", product.Add{}, fmt.Errorf("it has %d columns, not %d", len(fields), c.width)
+		return "", product.Add{}, fmt.Errorf("found %d columns, not %d", len(fields), c.width)
 	}
 	id = fields[c.id]
 	if err := driver.CheckID("product", id); err != nil {

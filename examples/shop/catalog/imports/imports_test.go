@@ -22,7 +22,7 @@ func TestImport(t *testing.T) {
 			product.Aggregate.To("p5", product.Add{Name: "Kit, small", Description: `A "kit"`, Price: 250}),
 		).
 		ThenFile(imports.Bucket, "spring/new.csv.result.txt", "rows imported: 2, refused: 3\n"+
-			"line 3: it has 2 columns, not 4\n"+
+			"line 3: found 2 columns, not 4\n"+
 			"line 4: at byte 22: a quote is not closed, or not followed by a comma\n"+
 			"line 5: price -1 is negative\n")
 }

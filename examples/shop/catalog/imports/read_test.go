@@ -12,8 +12,8 @@ const header = "productId,name,description,price\n"
 func TestBadRowsDoNotAffectOthers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ row, want string }{
-		"missing columns":    {"p2,Mug", "line 3: it has 2 columns, not 4"},
-		"too many columns":   {"p2,Mug,A mug,165,x", "line 3: it has 5 columns, not 4"},
+		"missing columns":    {"p2,Mug", "line 3: found 2 columns, not 4"},
+		"too many columns":   {"p2,Mug,A mug,165,x", "line 3: found 5 columns, not 4"},
 		"quote left open":    {`p2,"Mug,A mug,165`, "line 3: at byte "},
 		"quote inside":       {`p2,9" Mug,A mug,165`, "line 3: at byte "},
 		"text after quote":   {`p2,"Mug"s,A mug,165`, "line 3: at byte "},

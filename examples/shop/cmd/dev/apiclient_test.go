@@ -63,7 +63,7 @@ type response struct {
 	Errors []graphQLError  `json:"errors"`
 }
 
-// code is the code of the first error, or empty.
+// code returns the code of the first error, or empty.
 func (r response) code() string {
 	if len(r.Errors) == 0 {
 		return ""
@@ -71,7 +71,7 @@ func (r response) code() string {
 	return r.Errors[0].Extensions.Code
 }
 
-// request is a POST to the API.
+// request returns a POST to the API.
 func (s *serving) request(ctx context.Context, who, query string, variables map[string]any) *http.Request {
 	s.t.Helper()
 	body, err := json.Marshal(map[string]any{"query": query, "variables": variables})
@@ -144,7 +144,7 @@ func runClient(t *testing.T, script string, input any) *process {
 	return startProcess(t, "node", filepath.Join(clientsDir, script), string(text))
 }
 
-// command hands a JSON object to a client.
+// command sends a JSON object to a client.
 func (p *process) command(v any) {
 	p.t.Helper()
 	text, err := json.Marshal(v)

@@ -137,7 +137,7 @@ func (b *tab) example(first, title string) {
 	b.do("execute "+title, chromedp.Click(execute))
 }
 
-// result is the text of the result pane.
+// result returns the text of the result pane.
 func (b *tab) result() string {
 	b.t.Helper()
 	const pane = `(document.querySelector(".graphiql-response")?.innerText ?? "").replaceAll("\u00a0", " ")`

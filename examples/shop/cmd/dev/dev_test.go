@@ -34,7 +34,7 @@ var seedOnce = sync.OnceValues(func() (dir string, err error) {
 	return dir, nil
 })
 
-// seededShop is a shop that was seeded and closed.
+// seededShop returns a shop that was seeded and closed.
 func seededShop(t *testing.T) shopAt {
 	t.Helper()
 	dir, err := seedOnce()

@@ -18,10 +18,10 @@ type CustomerTotal struct {
 	Returned   money.Pence `json:"returned"`
 }
 
-// CustomerTotals has the orders and returns of each customer in total.
+// CustomerTotals has the number and the value of each customer's orders and returns.
 var CustomerTotals = readmodel.New(readmodel.Spec[CustomerTotal]{
 	Name: "CustomerTotals",
-	Doc:  "The orders and returns of each customer in total, without cancelled orders.",
+	Doc:  "The total orders and returns of each customer, excluding cancelled orders.",
 	Projections: readmodel.Projections[CustomerTotal]{
 		readmodel.On(order.Aggregate, onOrder(customerOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(customerReturned)),

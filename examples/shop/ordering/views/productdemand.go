@@ -18,7 +18,7 @@ type Demand struct {
 // ProductDemand has the sold and returned pieces of each product.
 var ProductDemand = readmodel.New(readmodel.Spec[Demand]{
 	Name: "ProductDemand",
-	Doc:  "The sold and returned pieces of each product, without cancelled orders.",
+	Doc:  "The sold and returned pieces of each product, excluding cancelled orders.",
 	Projections: readmodel.Projections[Demand]{
 		readmodel.On(order.Aggregate, onOrder(productsOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(productsReturned)),

@@ -20,7 +20,7 @@ type CountrySales struct {
 // SalesByCountry has the sales of each country in total: few rows with many updates.
 var SalesByCountry = readmodel.New(readmodel.Spec[CountrySales]{
 	Name: "SalesByCountry",
-	Doc:  "The sales and returns of each country in total, without cancelled orders.",
+	Doc:  "The total sales and returns of each country, excluding cancelled orders.",
 	Projections: readmodel.Projections[CountrySales]{
 		readmodel.On(order.Aggregate, onOrder(countryOrdered)),
 		readmodel.On(returns.Aggregate, onReturn(countryReturned)),
