@@ -1,9 +1,9 @@
 // Package automation declares reactions to events.
 //
 // An automation turns events into commands and other actions. Its rules are pure
-// functions, unless they look something up in a read model. A side effect calls
-// the outside world: it sends a mail, or writes a file. Both process the events
-// of one stream in order.
+// functions, unless they look something up in a read model. A side effect acts on
+// the outside world: for example, it sends a mail or writes a file. Both process the
+// events of one stream in order.
 //
 // # Errors
 //
@@ -11,14 +11,13 @@
 // the last attempt the event is parked with its reason, and the following events
 // of its stream wait until an operator redrives or discards it.
 //
-// An error that wraps driver.ErrUnavailable or driver.ErrThrottled says that
-// an outside service is unavailable or overloaded, not that the event is at fault.
-// The event is then retried and not parked, for as long as its queue or stream
-// retains it.
+// An error that wraps driver.ErrUnavailable or driver.ErrThrottled means that an
+// outside service is unavailable or overloaded, not that the event is at fault. The
+// event is then not parked, but retried for as long as its queue or stream retains it.
 //
 // A Lambda function has a time limit. A rule or effect that exceeds it counts as
-// failed, like one that returned any other error; so set a timeout on every call
-// of an outside service.
+// failed, as if it had returned an error that is neither of these two. Therefore, set
+// a timeout on every call of an outside service.
 package automation
 
 import (
@@ -43,20 +42,20 @@ type Spec struct {
 	// Uses lists the read models and buckets that rules open with their env.
 	Uses plugin.Components
 	// Sends lists the aggregates, extension points and counters that the actions
-	// may address. Any other target is an error of the rule. On AWS, these are the
-	// only ones that the automation's function has permission for.
+	// may address. An action with any other target is an error of the rule. On AWS,
+	// the automation's function has permission for these targets only.
 	Sends plugin.Components
 }
 
 // Rules are the rules of an automation.
 type Rules = []Rule
 
-// Rule reacts to the events of one source. [On] and [OnWith] make rules.
+// Rule reacts to the events of one source. [On] and [OnWith] return rules.
 type Rule struct{ rule component.Rule }
 
-// On returns a rule that turns each event of source into actions. react is pure.
-// The ids of the commands that it sends are derived from the event, so that a
-// repeated call sends nothing twice.
+// On returns a rule that turns each event of source into actions. react must be a pure
+// function. The ids of the commands that it sends are derived from the event, so that
+// the commands of a repeated call are applied only once.
 func On[E message.Typed](source message.Source[E], react func(message.Event[E]) message.Actions) Rule {
 	return OnWith(source, func(_ context.Context, _ plugin.Env, e message.Event[E]) (message.Actions, error) {
 		return react(e), nil
@@ -90,8 +89,8 @@ type Automation struct{ declared }
 
 type declared = component.Declared
 
-// New declares an automation. It panics, naming the automation, when it has no
-// rules.
+// New declares an automation. It panics, naming the automation, when the name is
+// invalid, a rule is empty or there are no rules.
 func New(spec Spec) *Automation {
 	a := erase(component.KindAutomation, spec.Name, spec.Rules, spec.Uses)
 	a.Targets = component.Definitions(spec.Sends)
@@ -116,12 +115,13 @@ type SideEffectSpec struct {
 // Effects are the effects of a side effect.
 type Effects = []Effect
 
-// Effect calls the outside world for the events of one source. [Do] makes it.
+// Effect acts on the outside world for the events of one source. [Do] returns effects.
 type Effect struct{ rule Rule }
 
-// Do calls effect for each event of source at least once, and for the events of
-// one stream one after the other. env.IdempotencyKey is the event's id, the same
-// at every repetition. Package automation describes what an error leads to.
+// Do returns an effect that calls effect at least once for each event of source, one
+// after the other for the events of one stream. env.IdempotencyKey is the event's id,
+// which is the same in every repeated call. Package automation describes what an error
+// leads to.
 func Do[E message.Typed](source message.Source[E],
 	effect func(context.Context, plugin.Env, message.Event[E]) error,
 ) Effect {
@@ -133,8 +133,8 @@ func Do[E message.Typed](source message.Source[E],
 // SideEffect is a declared side effect.
 type SideEffect struct{ declared }
 
-// NewSideEffect declares a side effect. It panics, naming the side effect, when it
-// has no effects.
+// NewSideEffect declares a side effect. It panics, naming the side effect, when the
+// name is invalid, an effect is empty or there are no effects.
 func NewSideEffect(spec SideEffectSpec) *SideEffect {
 	rules := make(Rules, len(spec.Effects))
 	for i, e := range spec.Effects {

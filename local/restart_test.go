@@ -37,7 +37,8 @@ import (
 type (
 	noteCommand interface{ message.Typed }
 	noteEvent   interface{ message.Typed }
-	// note leads to noted. The text "panic" panics while the depot is broken.
+	// note is a command that leads to noted. With the text "panic", Decide panics while the
+	// depot is broken.
 	note  struct{ Text string }
 	noted struct{ Text string }
 	// notes is the state: the number of notes.
@@ -48,7 +49,7 @@ func (note) MessageType() string  { return "Note" }
 func (noted) MessageType() string { return "Noted" }
 
 // depot is the App with the recorded calls of its functions. It belongs to the test
-// and is kept over restarts.
+// and outlives the restarts of the host.
 type depot struct {
 	app        *reventless.App
 	desk, post *aggregate.Aggregate[notes, noteCommand, noteEvent]
@@ -166,18 +167,18 @@ func (d *depot) saw(file string) {
 	d.files = append(d.files, file)
 }
 
-// life is an App that is stopped and started again.
+// life is an App whose host is stopped and started again.
 type life struct {
 	*local.Host
 	*depot
 	t     *testing.T
 	clock *reventlesstest.Clock
 	path  string
-	// stop ends the process and returns the path of the file for the next one.
+	// stop ends the process and returns the path of the database for the next process.
 	stop func() (path string)
 }
 
-// inEveryWay runs a test with processes that are closed and with processes that
+// inEveryWay runs a test twice: with processes that are closed and with processes that
 // crash.
 func inEveryWay(t *testing.T, f func(l *life)) {
 	for name, crash := range map[string]bool{"closed": false, "crashed": true} {
@@ -189,8 +190,8 @@ func inEveryWay(t *testing.T, f func(l *life)) {
 					l.close()
 					return l.path
 				}
-				// The next process gets the files as they are now. The old process continues on
-				// files that are no longer used.
+				// The next process gets a copy of the files as they are now. The old process is
+				// closed later and changes only the original files.
 				copied := snapshotOf(t, l.path)
 				l.close()
 				return copied
@@ -482,7 +483,7 @@ func TestDeadLettersSurvive(t *testing.T) {
 		if again := l.deadLetters(); !reflect.DeepEqual(again, letters) {
 			t.Errorf("after the restart %+v are parked, before it %+v", again, letters)
 		}
-		// Only this stream waits.
+		// Only the streams behind the dead letters are blocked.
 		l.note(l.desk, "bad", "four")
 		l.note(l.desk, "good", "two")
 		l.idle()

@@ -7,10 +7,10 @@ import (
 	"github.com/reventless-go/reventless/internal/component"
 )
 
-// Event is an event of type E, with its envelope, as a projection or automation
-// gets it.
+// Event is an event of type E with its envelope, as a projection or an automation
+// receives it.
 type Event[E any] struct {
-	// EntityID is the id of the entity that the event happened to.
+	// EntityID is the id of the entity that the event belongs to.
 	EntityID string
 	// Position is the event's place in the entity's stream.
 	Position Position
@@ -19,8 +19,8 @@ type Event[E any] struct {
 	// Meta describes the event. Meta.ID is unique, never changes, and serves as an
 	// idempotency key.
 	Meta Meta
-	// RecordedAt is when the event log stored the event, in UTC. Streams are not
-	// ordered by it.
+	// RecordedAt is when the event log stored the event, in UTC. The order of a
+	// stream does not depend on it.
 	RecordedAt time.Time
 }
 
@@ -36,7 +36,7 @@ type Position struct {
 // stream sort as text in the order of the events.
 func (p Position) String() string { return fmt.Sprintf("%012d.%04d", p.SequenceNr, p.Index) }
 
-// Meta describes a message: what caused it, and who.
+// Meta describes a message: its id, its cause, and the user at the start of its chain.
 type Meta struct {
 	// ID is the id of the command or event itself.
 	ID string
@@ -47,8 +47,8 @@ type Meta struct {
 	CorrelationID string
 	// CausationID is the id of the message that led directly to this one.
 	CausationID string
-	// Time is when the message was created, in UTC. Nothing is decided or ordered
-	// by it.
+	// Time is when the message was created, in UTC. No decision and no order depends
+	// on it.
 	Time time.Time
 	// Target is the aggregate that was addressed: "<Plugin>.<Component>".
 	Target string
@@ -58,7 +58,7 @@ type Meta struct {
 	IP string
 	// TraceParent is the W3C trace context.
 	TraceParent string
-	// Headers are the application's own.
+	// Headers are defined by the application.
 	Headers map[string]string
 }
 
@@ -77,18 +77,18 @@ type Action interface{ action }
 
 type action interface{ Erased() component.Action }
 
-// Actions are carried out in their order.
+// Actions is a list of actions. They are carried out in the order of the list.
 type Actions = []Action
 
 // Send is a command with the entity that it is addressed to. The method To of
 // aggregates and extension points returns it, so that the compiler checks that the
-// target takes the command.
+// command is one of the target's commands.
 type Send struct{ requested }
 
 type requested = component.Requested
 
-// After returns s with a delay: the target gets the command when d has passed,
-// with a precision of one minute or better. The delay survives restarts.
+// After returns s with a delay: the target receives the command when d has passed. The
+// precision is one minute or better. The delay survives restarts.
 func (s Send) After(d time.Duration) Send {
 	a := s.Erased()
 	a.Delay = d

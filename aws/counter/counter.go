@@ -293,8 +293,8 @@ func (c *Counter) read(ctx context.Context, counterID string) (state, error) {
 	return decode(item)
 }
 
-// decode returns the state of an item. An item of another form is a
-// [driver.ErrInvalid].
+// decode returns the state of an item, or an error of class [driver.ErrInvalid] if the
+// item is malformed.
 func decode(item dynamo.Item) (state, error) {
 	r := dynamo.Read(item)
 	s := state{rev: r.Uint("rev"), reached: int64(r.Uint("reached"))}                                   //nolint:gosec // it was written from an int64

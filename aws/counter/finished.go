@@ -11,10 +11,11 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
-// DecodeStream returns the id of the counter that a record in the stream of the counts
-// table changes, when it has finishes to handle; it is empty after most changes.
-// [Counter.Pending] returns the finishes: those of the record may have been handled
-// meanwhile. A record of another form is a [driver.ErrInvalid].
+// DecodeStream returns the id of the counter in a record of the stream of the counts
+// table if the counter has finishes to handle. After most changes it has none, and the id
+// is empty. [Counter.Pending] returns the finishes, because those in the record may have
+// been handled meanwhile. A malformed record leads to an error of class
+// [driver.ErrInvalid].
 func DecodeStream(c streams.Change) (counterID string, err error) {
 	fail := func(err error) (string, error) {
 		return "", fmt.Errorf("counter: stream record %.40q: %w", c.Sequence, err)

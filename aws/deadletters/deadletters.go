@@ -396,8 +396,8 @@ func encode(h head) dynamo.Item {
 	return item
 }
 
-// decode returns the dead letter of an item. An item of another form is a
-// [driver.ErrInvalid].
+// decode returns the dead letter of an item, or an error of class [driver.ErrInvalid] if the
+// item is malformed.
 func decode(item dynamo.Item) (head, error) {
 	if item == nil {
 		return head{}, nil

@@ -153,7 +153,8 @@ func TestOldBodiesAreDeleted(t *testing.T) {
 	}
 }
 
-// A reader beside a writer gets the old dead letter or the new one, never a part.
+// A reader that runs concurrently with a writer gets the whole old dead letter or the
+// whole new one.
 func TestReadersSeeWholeDeadLetters(t *testing.T) {
 	t.Parallel()
 	d, _ := open(t, nil, nil)

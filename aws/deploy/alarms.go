@@ -24,7 +24,7 @@ type alarm struct {
 	description                  string
 }
 
-// makeAlarm creates an alarm for a resource with a physical name.
+// makeAlarm creates an alarm for the resource with the given physical name.
 func (d *deployment) makeAlarm(label, physical string, a alarm, parent pulumi.ResourceOption) error {
 	args := &cloudwatch.MetricAlarmArgs{
 		Name: pulumi.String(physical + "-" + a.suffix), AlarmDescription: pulumi.String(a.description),
@@ -43,8 +43,8 @@ func (d *deployment) makeAlarm(label, physical string, a alarm, parent pulumi.Re
 	return err
 }
 
-// alarmQueue creates the alarm for a queue that is not read. The metric does not
-// include messages that are received repeatedly: see [deployment.alarmFunction].
+// alarmQueue creates the alarm for messages of a queue that are not received. Its metric
+// omits messages that were received repeatedly; [deployment.alarmFunction] covers those.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 func (d *deployment) alarmQueue(k naming.Kind, component string, parent pulumi.ResourceOption) error {
 	if d.args.ofData(component).Alarms == Off {
@@ -79,7 +79,7 @@ func (d *deployment) alarmDeadLetters(dlq naming.Kind, component string, parent 
 	return d.makeAlarm(label, name, old, parent)
 }
 
-// The metrics that functions write, see package lambdahost.
+// The namespace and names of the metrics that functions write, see package lambdahost.
 const (
 	ownNamespace = "Reventless"
 	parkedMetric = "Parked"
@@ -105,8 +105,8 @@ func (d *deployment) alarmFunction(f wiring.Function, parent pulumi.ResourceOpti
 	parked.suffix, parked.metric = "parked", parkedMetric
 	parked.description = fmt.Sprintf("%s: it parked messages that it could not handle in %s", f, d.name(naming.DeadLetters, ""))
 	all := []alarm{failed, throttled, parked}
-	// AWS measures the lag of streams. For queues the function itself reports the age of
-	// the messages that it receives, including redelivered ones.
+	// AWS measures the lag of streams. For queues, the function itself reports the age of
+	// the messages that it receives, including redelivered messages.
 	late.suffix, late.metric, late.statistic, late.threshold = "late", lagMetric, "Maximum", float64(d.args.Alarms.lag()/time.Millisecond)
 	late.description = fmt.Sprintf("%s: messages that it handled or failed to handle had waited too long", f)
 	if len(f.Triggers) > 0 {
@@ -123,9 +123,9 @@ func (d *deployment) alarmFunction(f wiring.Function, parent pulumi.ResourceOpti
 	return nil
 }
 
-// alarmDropped creates the alarms for records that a mapping discarded: one for records
-// that were stored in the bucket of failures, which AWS does not count as dropped, and
-// one for records that could not be stored there.
+// alarmDropped creates two alarms for records that an event source mapping discarded: one
+// for records that were stored in the bucket of failures, and one for records that could
+// not be stored there. AWS counts only the latter as dropped.
 // https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
 func (d *deployment) alarmDropped(f wiring.Function, t wiring.Trigger, m *lambda.EventSourceMapping, parent pulumi.ResourceOption) error {
 	if d.args.ofTrigger(f, t).Alarms == Off {

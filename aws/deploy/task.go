@@ -12,11 +12,11 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// abortDays is after how many days the parts of an incomplete upload are removed.
+// abortDays is the number of days after which the parts of an incomplete upload are removed.
 const abortDays = 7
 
-// taskBucket is a bucket. If a task watches it, it has a queue for the bucket's
-// notifications.
+// taskBucket is the resource that groups a bucket and, if a task watches the bucket, the
+// queue for its notifications.
 type taskBucket struct {
 	pulumi.ResourceState
 	bucket *s3.Bucket
@@ -58,7 +58,7 @@ func (d *deployment) watcher(bucket string) (topology.Component, bool) {
 }
 
 // notify configures a bucket to send notifications to a queue. The queue policy must
-// exist first, because S3 sends a test message immediately.
+// exist first, because S3 sends a test message as soon as it is configured.
 func (d *deployment) notify(name string, watcher topology.Component, bucket *s3.Bucket, q *queue, parent pulumi.ResourceOption) error {
 	allowed, err := sqs.NewQueuePolicy(d.ctx, d.label(name, naming.Objects.String()), &sqs.QueuePolicyArgs{
 		QueueUrl: q.queue.Url,

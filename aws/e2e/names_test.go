@@ -25,8 +25,8 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// refused answers all requests with an error and records the permissions that they
-// need.
+// refused responds to every request with an error and records the permissions that the
+// request needs.
 type refused struct{ *recorder }
 
 // Do implements [aws.HTTPClient].
@@ -114,7 +114,7 @@ func TestDeployedNamesMatchTheRuntime(t *testing.T) {
 	}
 }
 
-// registered returns the ARNs of the resources that functions can use.
+// registered returns the ARNs of the registered resources that functions can use.
 func registered(g *deploytest.Resources) map[string]bool {
 	exists := map[string]bool{}
 	for _, r := range g.All {
@@ -138,7 +138,7 @@ func registered(g *deploytest.Resources) map[string]bool {
 }
 
 // ownerOf returns the ARN of the resource that an object, an index or a schedule belongs
-// to, or the ARN itself.
+// to. Any other ARN is returned unchanged.
 func ownerOf(arn string) string {
 	parts := strings.Split(arn, "/")
 	if strings.HasPrefix(arn, "arn:aws:s3:") {

@@ -16,7 +16,7 @@ const (
 	queuedClaim  = `{"log":"Test.Log","stream":"s","sequenceNr":3}`
 )
 
-// wrapped is a message as SNS delivers it without raw delivery.
+// wrapped returns a message in the form that SNS uses without raw message delivery.
 func wrapped(message string) string {
 	text, _ := json.Marshal(message) // a string always marshals
 	return `{"Type":"Notification","MessageId":"m","SequenceNumber":"10","TopicArn":"arn","Message":` + string(text) +

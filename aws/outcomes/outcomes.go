@@ -166,8 +166,8 @@ func encode(o driver.Outcome, expires time.Time) (dynamo.Item, error) {
 	return item, nil
 }
 
-// decode returns the outcome of an item. An item of another form is a
-// [driver.ErrInvalid].
+// decode returns the outcome of an item, or an error of class [driver.ErrInvalid] if the
+// item is malformed.
 func decode(item dynamo.Item) (driver.Outcome, time.Time, error) {
 	r := dynamo.Read(item)
 	o := driver.Outcome{CommandID: r.Text(Key), Kind: driver.OutcomeKind(r.Text("kind")), SequenceNr: r.Uint("seq"), EventCount: int(r.Uint("events"))} //nolint:gosec // it was written from an int

@@ -1,12 +1,12 @@
 // Package awstest starts emulators of AWS services for tests: DynamoDB Local, Amazon's
 // emulator of DynamoDB and its streams, and MiniStack for the other services. Each emulator
-// is started once per test binary, on its own port, and ends with it. Tests use different
-// stacks, see [Stack], so they can share an emulator.
+// is started once per test binary, on its own port, and ends with the binary. Tests use
+// different stacks, see [Stack], so they can share an emulator.
 //
 // An emulator is not AWS. Where the two differ, the documentation of AWS is decisive.
 //
-// Clients do not retry, so that tests can count requests, except for those of
-// [Emulator.Patient]. [Counter] and [Faults] are transports between client and emulator.
+// Clients do not retry, so that tests can count requests; only the clients of
+// [Emulator.Patient] do. [Counter] and [Faults] are transports between client and emulator.
 package awstest
 
 import (
@@ -40,7 +40,7 @@ const (
 
 // Emulator is a running emulator.
 type Emulator struct {
-	// Name is the name for messages.
+	// Name is the emulator's name in messages.
 	Name string
 	// Endpoint is the endpoint of all services: "http://127.0.0.1:PORT".
 	Endpoint string
@@ -61,8 +61,8 @@ func DynamoDB(t testing.TB) *Emulator {
 }
 
 // NewDynamoDB returns a DynamoDB Local for this test alone, which ends with the test. It is
-// for tests that write much: with every request for stream records, DynamoDB Local reads
-// all earlier records again, also those of deleted tables.
+// for tests that write a lot: for every request for stream records, DynamoDB Local reads
+// all earlier records again, even those of deleted tables.
 func NewDynamoDB(t testing.TB) *Emulator {
 	t.Helper()
 	s := server{program: dynamoDBLocal}
@@ -72,7 +72,7 @@ func NewDynamoDB(t testing.TB) *Emulator {
 }
 
 // MiniStack returns MiniStack, for all clients. Its DynamoDB is less exact than DynamoDB
-// Local and serves its other services.
+// Local. The other services of MiniStack use it.
 func MiniStack(t testing.TB) *Emulator {
 	t.Helper()
 	return miniStack.get(t)
@@ -91,7 +91,8 @@ func MiniStackWithIAM(t testing.TB) *Emulator {
 //	func TestMain(m *testing.M) { os.Exit(awstest.Run(m)) }
 func Run(m *testing.M) int {
 	running.Store(true)
-	// The tests wait more than they compute. A flag on the command line takes precedence.
+	// The tests wait more than they compute, so more of them run in parallel. A flag on the
+	// command line takes precedence.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
@@ -106,7 +107,7 @@ func Run(m *testing.M) int {
 func Stack() string { return "t" + strings.ToLower(rand.Text()[:12]) }
 
 // Config returns the configuration of a client of e with dummy credentials and without
-// retries. A nil transport means the plain one.
+// retries. A nil transport means [Transport].
 func (e *Emulator) Config(transport http.RoundTripper) aws.Config {
 	if transport == nil {
 		transport = Transport()
@@ -135,7 +136,7 @@ type Clients struct {
 	Lambda      *lambda.Client
 }
 
-// Clients returns clients of e. A nil transport means the plain one.
+// Clients returns clients of e. A nil transport means [Transport].
 func (e *Emulator) Clients(transport http.RoundTripper) *Clients {
 	return clients(e.Config(transport))
 }
@@ -165,9 +166,10 @@ var Transport = sync.OnceValue(func() http.RoundTripper {
 	return whole{&http.Transport{MaxIdleConnsPerHost: 64, MaxConnsPerHost: 128}}
 })
 
-// whole reads the body of a request before it sends the request. Otherwise a fast answer
+// whole reads the body of a request before it sends the request. Otherwise a fast response
 // could close the connection: the SDK closes the body of the request when it receives the
-// answer, perhaps before the transport has read the end of the body.
+// response, perhaps before the transport has read the end of the body. It also repeats
+// requests that fail with [lockTimeout].
 type whole struct{ next http.RoundTripper }
 
 func (w whole) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -196,7 +198,8 @@ func (w whole) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// maxLocks bounds how often a request is sent that waits in vain for a lock.
+// maxLocks is the maximum number of times that a request is sent if it fails with
+// [lockTimeout].
 const maxLocks = 20
 
 // lockTimeout is part of the internal error that DynamoDB Local returns when a request

@@ -86,7 +86,7 @@ func Foreign(t testing.TB, table string, item map[string]types.AttributeValue) {
 	}
 }
 
-// Invalid checks that an error is of class invalid and contains each of some texts.
+// Invalid checks that an error is of class [driver.ErrInvalid] and contains every text.
 func Invalid(t testing.TB, what string, err error, texts ...string) {
 	t.Helper()
 	if !errors.Is(err, driver.ErrInvalid) {
@@ -100,8 +100,8 @@ func Invalid(t testing.TB, what string, err error, texts ...string) {
 	}
 }
 
-// Unavailable checks that errors are of class unavailable and of no other class that
-// says something about data.
+// Unavailable checks that errors are of class [driver.ErrUnavailable], and of neither
+// class [driver.ErrNotFound] nor class [driver.ErrConflict].
 func Unavailable(t testing.TB, errs ...error) {
 	t.Helper()
 	for i, err := range errs {

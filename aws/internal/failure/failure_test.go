@@ -30,8 +30,8 @@ func call(ctx context.Context, url string, client *http.Client, retryer aws.Retr
 	return err
 }
 
-// A timeout of a hanging service is an ErrUnavailable while the caller has time left. The end
-// of the caller's context has no class.
+// A timeout of a request to a hanging service is an error of class ErrUnavailable. If the
+// caller's own context has ended, the error has no class.
 func TestHangingServiceIsUnavailable(t *testing.T) {
 	t.Parallel()
 	end := make(chan struct{})
@@ -101,7 +101,8 @@ func TestHangingServiceIsUnavailable(t *testing.T) {
 	}
 }
 
-// The classification of the service takes precedence, except for ended contexts.
+// The classification by the service function takes precedence, unless the caller's context
+// has ended.
 func TestClassify(t *testing.T) {
 	t.Parallel()
 	throttled := func(error) error { return driver.ErrThrottled }
@@ -129,7 +130,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// tls uses TLS with a server that does not support it.
+// tls sends requests by TLS, to a server that does not support it.
 type tls struct{ next http.RoundTripper }
 
 func (t tls) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -144,7 +145,7 @@ func dials(ctx context.Context, _, _ string) (net.Conn, error) {
 	return nil, ctx.Err()
 }
 
-// delays is a retryer with two retries after a delay each.
+// delays is a retryer that allows two retries and waits this long before each.
 type delays time.Duration
 
 func (delays) IsErrorRetryable(error) bool                    { return true }

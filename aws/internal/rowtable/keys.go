@@ -80,8 +80,9 @@ func SortRange(f *driver.Filter) Range {
 		return Range{}
 	}
 	at := func(i int) string { return escapes.Replace(text(number(f.Values[i]))) }
-	// The keys of one value begin with it and a 0. Between them and those of the
-	// values behind is what begins with it and a 1: an escape goes on with 1 or 2.
+	// The keys of a value begin with the value and a byte 0. The value with a byte 1 sorts
+	// after all of them and before the keys of greater values: in a key, a byte 1 is
+	// followed by 1 or 2.
 	const beyond = "\x01"
 	var r Range
 	switch f.Comparator {

@@ -1,19 +1,19 @@
-// Package rowtable is the form in which the rows of a read model are items of a
-// DynamoDB table. The drivers that write, read and follow them share it, and so
-// does the deployment.
+// Package rowtable defines how the rows of a read model are stored as items of a
+// DynamoDB table. The deployment and the drivers that write, read and follow the rows
+// share it.
 //
 // The table has the partition key id (S) and, with sub ids, the sort key sub (S).
 // Its other attributes are
 //
 //	data      S  the row, byte for byte; without it the item is not a row
 //	rev       N  the row's revision
-//	ttl       N  when the row ends, in seconds since 1970: the table's TTL attribute
+//	ttl       N  when the row expires, in seconds since 1970: the table's TTL attribute
 //	k:INDEX   S  the key of an index that the row is in
 //	s:INDEX   S  its sort key: see [SortOf]
 //
-// Where rows hold their own watermarks (driver.TableSpec.OwnRow) an item has
-// those as well, see package watermarks, and the attribute ends instead of ttl: DynamoDB
-// must not delete the item, because its watermark outlives the row.
+// If rows hold their own watermarks (driver.TableSpec.OwnRow), an item also has the
+// attributes of package watermarks. It has the attribute ends instead of ttl: DynamoDB
+// must not delete the item, because its watermarks outlive the row.
 package rowtable
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/reventless-go/reventless/internal/rows"
 )
 
-// The attributes.
+// The names of the attributes.
 const (
 	ID       = "id"
 	Sub      = "sub"
@@ -35,20 +35,20 @@ const (
 	ends     = "ends"
 )
 
-// MaxRowBytes is the maximum size of a row: that of an item minus room for the other
-// attributes.
+// MaxRowBytes is the maximum size of a row: the maximum size of an item minus a reserve
+// for the other attributes.
 const MaxRowBytes = dynamo.MaxItemBytes - 16<<10
 
-// marksBytes is the room for the watermarks of a row.
+// marksBytes is the number of bytes reserved for the watermarks of a row.
 const marksBytes = 2 << 10
 
-// IndexName is the name of a table's index; DynamoDB requires at least three characters.
+// IndexName returns the name of a table's index; DynamoDB requires at least three characters.
 func IndexName(name string) string { return "index-" + name }
 
-// KeyAttribute is the attribute of an index's key.
+// KeyAttribute returns the name of the attribute with an index's key.
 func KeyAttribute(index string) string { return "k:" + index }
 
-// SortAttribute is the attribute of an index's sort key.
+// SortAttribute returns the name of the attribute with an index's sort key.
 func SortAttribute(index string) string { return "s:" + index }
 
 // Table is the table of a read model.
@@ -58,7 +58,7 @@ type Table struct {
 	Name string
 }
 
-// Expiry is the attribute with the expiry of a row.
+// Expiry returns the name of the attribute with the expiry of a row.
 func (t Table) Expiry() string {
 	if t.Spec.OwnRow {
 		return ends
@@ -75,7 +75,7 @@ func (t Table) Key(key driver.Key) dynamo.Item {
 	return item
 }
 
-// KeyAttributes are the names in an item's key.
+// KeyAttributes returns the names of the attributes in an item's key.
 func (t Table) KeyAttributes() []string {
 	if t.Spec.SubID != "" {
 		return []string{ID, Sub}
@@ -93,17 +93,17 @@ func (t Table) KeyOf(item dynamo.Item) (driver.Key, error) {
 	return key, r.Err()
 }
 
-// Present is the condition that the row exists at now.
+// Present returns the condition that the row exists at the time now.
 func (t Table) Present(e *dynamo.Expression, now time.Time) string {
 	return e.Present(Data) + " AND (" + e.Absent(t.Expiry()) + " OR " + e.Name(t.Expiry()) + " > " + e.Value(dynamo.Number(now.Unix())) + ")"
 }
 
-// Absent is the condition that the row does not exist.
+// Absent returns the condition that the row does not exist at the time now.
 func (t Table) Absent(e *dynamo.Expression, now time.Time) string {
 	return e.Absent(Data) + " OR " + e.Name(t.Expiry()) + " <= " + e.Value(dynamo.Number(now.Unix()))
 }
 
-// At is the condition that a row has a revision; 0 is an absent row.
+// At returns the condition that a row exists with a revision; 0 means that it does not exist.
 func (t Table) At(e *dynamo.Expression, revision uint64, now time.Time) string {
 	if revision == 0 {
 		return t.Absent(e, now)
@@ -112,8 +112,8 @@ func (t Table) At(e *dynamo.Expression, revision uint64, now time.Time) string {
 }
 
 // Put checks a row, adds its attributes to the update, and returns the size of the item.
-// The first revision is the microseconds of now, so that revisions of a deleted row are not
-// reused.
+// The first revision is derived from now in microseconds, so that the revisions of a
+// deleted row are not used again.
 func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size int, err error) {
 	fields, err := rows.Check(t.Spec, row, MaxRowBytes)
 	if err != nil {
@@ -138,7 +138,7 @@ func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size in
 		return 0, fmt.Errorf("row %.100q with its indexes: %w", row.Key, &driver.TooLargeError{What: "row", Size: size, Limit: dynamo.MaxItemBytes})
 	}
 	e.Set(Data, item[Data])
-	// Not from a clock alone: revisions grow even when clocks differ.
+	// Only the first revision depends on a clock: later ones grow even when clocks differ.
 	e.SetTo(Revision, fmt.Sprintf("if_not_exists(%s, %s) + %s", e.Name(Revision), e.Value(item[Revision]), e.Value(dynamo.Number(1))))
 	t.set(e, item, t.Expiry())
 	for _, index := range t.Spec.Indexes {
@@ -148,7 +148,8 @@ func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size in
 	return size, nil
 }
 
-// Drop removes the row from the item. The revision stays for the next row.
+// Drop removes the row from the item. The item keeps the revision, which the next row
+// increments.
 func (t Table) Drop(e *dynamo.Expression) {
 	e.Remove(Data)
 	e.Remove(t.Expiry())
@@ -166,8 +167,9 @@ func (t Table) set(e *dynamo.Expression, item dynamo.Item, name string) {
 	}
 }
 
-// Decode returns the row of an item, and whether it exists at now. An item of another form
-// is a [driver.ErrInvalid] that names it.
+// Decode returns the row of an item, and whether the row exists at the time now. For an
+// item with invalid attributes it returns an error of class [driver.ErrInvalid] that names
+// the item.
 func (t Table) Decode(item dynamo.Item, now time.Time) (driver.Row, bool, error) {
 	r := dynamo.Read(item)
 	row := driver.Row{Key: driver.Key{ID: r.Text(ID)}}

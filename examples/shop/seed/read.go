@@ -42,7 +42,7 @@ var columns = []string{invoiceNo, stockCode, description, quantity, invoiceDate,
 // maxProblems is the maximum number of errors that are reported together.
 const maxProblems = 20
 
-// read returns the lines of the file. The error joins everything that is wrong with it.
+// read returns the lines of the file. Its error joins the errors found in the file.
 func read(file io.Reader) ([]line, error) {
 	in := csv.NewReader(file)
 	in.FieldsPerRecord = -1 // counted below
@@ -97,7 +97,7 @@ func read(file io.Reader) ([]line, error) {
 	return lines, errors.Join(problems...)
 }
 
-// syntax returns a CSV error with its place in the file.
+// syntax adds the line and byte in the file to a CSV error.
 func syntax(err error) error {
 	var bad *csv.ParseError
 	if !errors.As(err, &bad) {
@@ -110,7 +110,7 @@ func syntax(err error) error {
 	return fmt.Errorf("line %d, byte %d: %w", bad.Line, bad.Column, bad.Err)
 }
 
-// parser parses a record into a line and collects the errors.
+// parser parses a CSV record into a line and collects the errors.
 type parser struct {
 	number   int
 	record   []string

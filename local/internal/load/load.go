@@ -1,5 +1,5 @@
 // Package load sends requests and subscriptions to an HTTP server, for benchmarks. It runs
-// in a separate process, so that the cost of the clients is not measured as the server's.
+// in a separate process, so that measurements of the server do not include the clients.
 package load
 
 import (
@@ -18,29 +18,30 @@ import (
 type Order struct {
 	Requests *Requests `json:",omitempty"`
 	Watch    *Watch    `json:",omitempty"`
-	// Expect starts to search the messages of the subscriptions for a text. Await then
-	// waits, at most for its duration, until By subscriptions have received the text; 0 is
-	// all of them.
+	// Expect starts to search the messages of the subscriptions for a text. By is the
+	// number of subscriptions that have to receive it; 0 means all. A later order with
+	// Await waits until they have received it, at most for the duration Await.
 	Expect string        `json:",omitempty"`
 	By     int           `json:",omitempty"`
 	Await  time.Duration `json:",omitempty"`
 }
 
-// Requests sends as many requests as possible in a given time. Each client has one
-// connection and sends its next request when it has received the response.
+// Requests is an order to send as many requests as possible in a given time. Each client
+// has one connection and sends its next request when it has received a response.
 type Requests struct {
 	// Addr is the server's HOST:PORT.
 	Addr    string
 	Clients int
-	// For is the duration.
+	// For is how long the clients send requests.
 	For time.Duration
 	// Line is the request's first line without the version, and Headers are its headers
-	// except Host and Content-Length. ID in Line and Body is replaced by an id.
+	// except Host and Content-Length. Each placeholder [ID] in Line and Body is replaced by
+	// an id.
 	Line    string
 	Headers []string
 	Body    string
-	// An id is Prefix followed by a random number below IDs. With Own no two clients use
-	// the same numbers.
+	// An id is Prefix followed by a random number below IDs. With Own, no two clients use
+	// the same number.
 	Prefix string
 	IDs    int
 	Own    bool
@@ -67,14 +68,15 @@ type Report struct {
 // PerSecond returns the successful requests per second.
 func (r Report) PerSecond() float64 { return float64(r.Requests) / r.Seconds }
 
-// Watch opens subscriptions by WebSocket and keeps them open. Document is a subscription
-// with the variable id, which is set only if Prefix is not empty.
+// Watch is an order to open subscriptions by WebSocket and to keep them open. Document is
+// a GraphQL subscription. Its variable id is set only if Prefix is not empty.
 type Watch struct {
 	Addr, Path string
 	Headers    map[string]string
 	Document   string
 	Prefix     string
-	// Connections each have PerConnection subscriptions.
+	// Connections is the number of connections, PerConnection that of the subscriptions on
+	// each.
 	Connections, PerConnection int
 }
 
@@ -115,7 +117,8 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 }
 
-// percentile returns the value that is greater than a given part of the sorted values.
+// percentile returns the value that a given part of the sorted values, in microseconds,
+// does not exceed.
 func percentile(sorted []uint32, part float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -139,5 +142,5 @@ func summary(clients []*client, took time.Duration) Report {
 	return r
 }
 
-// split splits a text at its placeholders of ids.
+// split splits a text at the placeholders [ID].
 func split(text string) [][]byte { return bytes.Split([]byte(text), []byte(ID)) }

@@ -54,7 +54,7 @@ type Renamed struct {
 	Name string `json:"name"`
 }
 
-// Archived happens when the category is archived: it can no longer be changed.
+// Archived happens when the category is archived. An archived category cannot be renamed.
 type Archived struct{}
 
 func (Added) MessageType() string    { return "Added" }
@@ -65,7 +65,7 @@ func (Added) isEvent()    {}
 func (Renamed) isEvent()  {}
 func (Archived) isEvent() {}
 
-// The rejections.
+// The rejections of commands.
 var (
 	ErrAlreadyExists   = message.Reject("AlreadyExists")
 	ErrNotFound        = message.Reject("NotFound")
@@ -122,7 +122,7 @@ func Decide(s State, c Command) ([]Event, error) {
 	return nil, nil
 }
 
-// Evolve folds an event into the state.
+// Evolve returns the state after an event.
 func Evolve(s State, e Event) State {
 	switch e := e.(type) {
 	case Added:

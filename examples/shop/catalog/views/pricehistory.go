@@ -12,14 +12,14 @@ import (
 
 // Price is a row of [PriceHistory]: a price, and the time from which it applies.
 type Price struct {
-	// Position is the event's place in the product's history, such that the rows
-	// of a product sort by age.
+	// Position is the position of the event in its stream, as text. The rows of a
+	// product sort by it, oldest first.
 	Position string      `json:"position"`
 	Price    money.Pence `json:"price"`
 	At       time.Time   `json:"at"`
 }
 
-// PriceHistory has all prices that a product has had, under the product's id.
+// PriceHistory contains all prices that a product has had, under the product's id.
 var PriceHistory = readmodel.New(readmodel.Spec[Price]{
 	Name:        "PriceHistory",
 	Doc:         "All prices that a product has had, oldest first.",

@@ -17,7 +17,7 @@ import (
 // inFlight is the number of concurrent commands.
 const inFlight = 48
 
-// command is a line of input with exactly one answer.
+// command is a line of input. The program prints exactly one answer to it.
 type command struct {
 	Aggregate string `json:"aggregate"`
 	Command   string `json:"command"`
@@ -117,8 +117,8 @@ func (l *load) newActor(n int) *actor {
 		step("Rename", values{"name": a.entity}) // no change
 		step("Archive", nil)
 	default:
-		// One product that all clients change at the same time: commands share
-		// commits, and command ids must survive snapshots.
+		// One product receives many commands at the same time, so that commands share
+		// commits, and its command ids have to survive snapshots.
 		if l.hot == nil {
 			l.hot = &actor{aggregate: "Product", entity: "hot", width: 1}
 			l.hot.steps = []command{{Command: "Add", Data: values{"name": "hot", "description": "", "price": 0}}}
@@ -156,7 +156,7 @@ func (l *load) take() *command {
 	}
 }
 
-// landed marks a command as answered, so its actor can send the next one.
+// landed records that a command was answered, so that its actor can send the next one.
 func (l *load) landed(c *command) {
 	a := c.actor
 	a.flying--
@@ -215,7 +215,7 @@ func TestKillNineAndAgain(t *testing.T) {
 		rounds, len(k.accepted), k.rejected, k.lost, k.resent, k.repeated)
 }
 
-// round runs a process and kills it after so many answers.
+// round runs a process and kills it after a given number of answers.
 func (k *killed) round(answers int) {
 	p := k.shop.start("run", "--stdin")
 	k.repeatSome()
@@ -245,7 +245,8 @@ func (k *killed) round(answers int) {
 			k.again = append(k.again, c)
 			continue
 		}
-		// Not sent again: its effect is unknown, so its entity gets no more commands.
+		// The command is not sent again. Whether it took effect is unknown, so its entity
+		// gets no more commands, except for the hot product, where their order is irrelevant.
 		delete(k.flying, c.CommandID)
 		c.actor.flying--
 		if c.actor != k.load.hot {
@@ -309,7 +310,8 @@ func (k *killed) note(line string) {
 	case a.Error != "":
 		k.t.Errorf("command %+v: %s", c, a.Error)
 	case repeat:
-		// A command with events gets its recorded answer; one without events has no record.
+		// A command that led to events gets its stored outcome again. The log has no outcome
+		// of a command without events.
 		if was := k.accepted[a.CommandID]; was.EventCount > 0 && !reflect.DeepEqual(a.Outcome, was) {
 			k.t.Errorf("command %s was acknowledged with %+v, and the second time with %+v", a.CommandID, was, a.Outcome)
 		}
@@ -331,7 +333,7 @@ func (k *killed) note(line string) {
 	k.load.landed(c)
 }
 
-// last sends the remaining commands and ends the program normally.
+// last runs a process until all commands in flight are answered, and ends it normally.
 func (k *killed) last() {
 	p := k.shop.start("run", "--stdin")
 	k.repeatSome()
@@ -384,15 +386,15 @@ func (k *killed) check() {
 	k.t.Logf("%d commits, %d orders; %d commands to the product that all of them change", total, len(orders), len(k.load.hot.steps))
 }
 
-// place is where the log has a command.
+// place describes where a command is in the logs, and the number of its events.
 type place struct {
 	log, stream string
 	sequenceNr  uint64
 	events      int
 }
 
-// checkLog reports gaps, and commands that took effect twice. It returns where
-// each command is.
+// checkLog reports gaps in streams, commands that took effect twice, and commits with a
+// wrong number of events. It returns the place of each command.
 func checkLog(t *testing.T, stored map[string][]driver.Commit) map[string]place {
 	t.Helper()
 	where := map[string]place{}
@@ -420,8 +422,8 @@ func checkLog(t *testing.T, stored map[string][]driver.Commit) map[string]place 
 	return where
 }
 
-// checkRebuilds compares the rows of each read model, which were projected while
-// the processes were killed, with those that a rebuild from the log gives.
+// checkRebuilds compares the rows of each read model, which the killed processes
+// projected, with the rows that a rebuild from the log makes.
 func checkRebuilds(t *testing.T, s shopAt) {
 	t.Helper()
 	for _, m := range readModels {

@@ -15,7 +15,7 @@ type Listing struct {
 	Price     money.Pence `json:"price"`
 }
 
-// Listings has the products that can be ordered.
+// Listings contains the products that can be ordered.
 var Listings = readmodel.New(readmodel.Spec[Listing]{
 	Name:        "Listings",
 	Doc:         "The products that can be ordered.",
