@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/host/core"
 	"github.com/reventless-go/reventless/internal/leases"
 )
 
@@ -140,7 +141,7 @@ func (m *Messages[T]) Work(ctx context.Context, batch int, patience time.Duratio
 			return
 		}
 		if len(b.Deliveries) == 0 {
-			if b.Next.IsZero() || !wait(ctx, patience, b.Next.Sub(m.now())) {
+			if b.Next.IsZero() || !pause(ctx, patience, b.Next.Sub(m.now())) {
 				return
 			}
 			continue
@@ -156,17 +157,7 @@ func (m *Messages[T]) Work(ctx context.Context, batch int, patience time.Duratio
 	}
 }
 
-// wait waits for d. It returns false if d exceeds patience or the time until ctx ends.
-func wait(ctx context.Context, patience, d time.Duration) bool {
-	if deadline, ok := ctx.Deadline(); d > patience || ok && time.Until(deadline) < d { //nolint:forbidigo // deadlines are in real time
-		return false
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+// pause waits for d. It returns false if d exceeds patience or the time until ctx ends.
+func pause(ctx context.Context, patience, d time.Duration) bool {
+	return d <= patience && core.Pause(ctx, d)
 }
