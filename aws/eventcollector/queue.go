@@ -48,7 +48,7 @@ func decodeQueue(body, log string) (driver.Record, error) {
 	if err := json.Unmarshal([]byte(body), &q); err != nil {
 		return driver.Record{}, fmt.Errorf("the message is not an envelope: %w: %w", driver.ErrInvalid, err)
 	}
-	if q.Log != log { // a stream of another log is another stream
+	if q.Log != log { // streams of two logs are distinct, even with one name
 		return driver.Record{}, fmt.Errorf("the message is from log %.100q: %w", q.Log, driver.ErrInvalid)
 	}
 	if len(q.Commit) == 0 || bytes.Equal(q.Commit, []byte("null")) {

@@ -14,8 +14,8 @@ import (
 	"github.com/reventless-go/reventless/internal/resolver"
 )
 
-// Request is the JSON payload for the function with the role "api". Invoking the function
-// needs a permission that allows everything. The invoker passes the identity of its user.
+// Request is the JSON payload for the function with the role "api". Whoever may invoke the
+// function may do everything: the invoker names the user, and the function trusts it.
 type Request struct {
 	// Operation is one of:
 	//

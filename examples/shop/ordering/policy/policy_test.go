@@ -71,7 +71,7 @@ func TestOrderConfirmation(t *testing.T) {
 		When(paid, shipped, completed).ThenNothing()
 }
 
-// Ids are the clients': none of them makes a folder, or a header.
+// Clients choose the ids. An id adds neither a folder to a path nor a header to a mail.
 func TestOrderConfirmationOfOddIDs(t *testing.T) {
 	t.Parallel()
 	odd := two
