@@ -115,6 +115,7 @@ func New[S any, C, E message.Typed](spec Spec[S, C, E]) *Aggregate[S, C, E] {
 		Kind: component.KindAggregate, Name: spec.Name, Doc: spec.Doc,
 		Aggregate: &component.Aggregate{
 			Commands: spec.Commands.Types(), Events: spec.Events.Types(),
+			Shape: component.Shape(reflect.TypeFor[S]()), Readable: spec.Events.Readable,
 			StateVersion: spec.StateVersion, SnapshotEvery: spec.SnapshotEvery, Async: spec.Async, Access: rules,
 			NewState: func() component.State { return &state[S, C, E]{&a.spec, a.spec.Initial} },
 			DecodeCommand: func(c driver.Command) (any, error) {

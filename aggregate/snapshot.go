@@ -1,15 +1,10 @@
 package aggregate
 
 import (
-	"encoding"
-	"encoding/json"
 	"fmt"
 	"reflect"
-)
 
-var (
-	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
-	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+	"github.com/reventless-go/reventless/internal/component"
 )
 
 // lossless returns an error if JSON would lose a part of a value of type t. A snapshot
@@ -20,8 +15,7 @@ func lossless(t reflect.Type, path string, seen map[reflect.Type]bool) error {
 		return nil
 	}
 	seen[t] = true
-	if t.Implements(jsonMarshaler) || t.Implements(textMarshaler) ||
-		reflect.PointerTo(t).Implements(jsonMarshaler) || reflect.PointerTo(t).Implements(textMarshaler) {
+	if component.MarshalsItself(t) {
 		return nil
 	}
 	switch t.Kind() {

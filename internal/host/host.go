@@ -31,6 +31,13 @@ const RolloutDelay = core.RolloutDelay
 // operator redrives or discards that commit.
 var ErrBlocked = consumers.ErrBlocked
 
+// ErrReusedID reports that the id of a command belongs to another command, and
+// ErrUnverified that it is not known whether a command is a repetition.
+var (
+	ErrReusedID   = core.ErrReusedID
+	ErrUnverified = core.ErrUnverified
+)
+
 // Host runs an App on a provider.
 type Host struct {
 	app      *component.App

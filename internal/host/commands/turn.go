@@ -52,7 +52,7 @@ func (t *turn) step(ctx context.Context) bool {
 		t.fresh = true
 		t.cache.put(t.entity, t.loaded)
 	}
-	d := t.decide()
+	d := t.decide(ctx)
 	switch {
 	case d.stale:
 		return t.refresh(ctx)
@@ -63,6 +63,8 @@ func (t *turn) step(ctx context.Context) bool {
 		return t.appendFailed(ctx, d, err)
 	}
 	t.loaded, t.fresh, t.limit = t.loaded.with(d.commit, d.state), true, 0
+	now := t.core.Now()
+	t.loaded.memory.add(d.commit, now, now)
 	t.cache.put(t.entity, t.loaded)
 	d.accept()
 	return d.more

@@ -68,6 +68,14 @@ var ErrOvertime = errors.New("the code did not end before its deadline: set a ti
 // ErrNoComponent reports that a message is for a component that this App does not have.
 var ErrNoComponent = fmt.Errorf("the App has no such component: %w", driver.ErrNotFound)
 
+// ErrReusedID reports that the id of a command belongs to a command with another entity,
+// type or payload.
+var ErrReusedID = fmt.Errorf("its id belongs to another command: %w", driver.ErrInvalid)
+
+// ErrUnverified reports that it is not known whether a command is a repetition: too much
+// has happened since the time of its id.
+var ErrUnverified = errors.New("cannot tell whether the command is a repetition; send it with a new id, unless it may have been sent before")
+
 // RunUntilDeadline is [CatchPanic] for code that may wait for other systems. When ctx
 // has a deadline and f has not returned shortly after it, f is abandoned, so that the
 // other messages of the batch do not fail with it. An abandoned f can store nothing:

@@ -162,6 +162,10 @@ func (e *Effects) Commands(o Origin, index int, a component.Action) ([]Delayed, 
 		return nil, err
 	}
 	out := make([]Delayed, len(sends))
+	cause := o.At
+	if cause.IsZero() {
+		cause, _ = ids.Time(o.Meta.ID)
+	}
 	for i, s := range sends {
 		if s.Err != nil {
 			return nil, fmt.Errorf("%w: %w", driver.ErrInvalid, s.Err)
@@ -170,9 +174,10 @@ func (e *Effects) Commands(o Origin, index int, a component.Action) ([]Delayed, 
 		if e.Queues[target] == nil {
 			return nil, fmt.Errorf("send to %s: no aggregate: %w", target, driver.ErrNotFound)
 		}
-		id := ids.Derive(o.Component, o.Key, strconv.Itoa(o.First+index+i))
+		id := ids.Derive(cause, o.Component, o.Key, strconv.Itoa(o.First+index+i))
 		out[i] = Delayed{After: s.Delay, Command: Addressed(target, s)}
 		out[i].Meta = o.Meta.Derive(id, target, e.Core.Now().UTC())
+		out[i].Meta.Depth++
 	}
 	return out, nil
 }
