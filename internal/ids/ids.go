@@ -20,8 +20,7 @@ func New(now time.Time) string {
 }
 
 // Derive returns a UUID of version 8 that depends only on its arguments. Like one of
-// version 7 it starts with a time, that of the cause; the zero time means that there is
-// none.
+// version 7 it starts with a time: that of the cause, or zero if the cause has no time.
 func Derive(at time.Time, parts ...string) string {
 	h := sha256.New()
 	var n [8]byte

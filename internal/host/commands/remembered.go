@@ -52,8 +52,8 @@ type known struct {
 	at time.Time // the command was answered at that time or earlier
 }
 
-// newRemembered continues the remembered commands of a snapshot, or starts with a
-// stream if there is none.
+// newRemembered returns the remembered commands of c's snapshot. Without a snapshot it
+// returns those of an empty stream.
 func newRemembered(c *driver.Commit) *remembered {
 	if c == nil || c.Snapshot == nil {
 		return &remembered{from: 1}
