@@ -75,6 +75,7 @@ func Open(ctx context.Context, app *component.App, provider driver.Provider, opt
 			Counters: map[*component.Definition]driver.Counter{}, Buckets: map[*component.Definition]driver.Bucket{},
 		},
 	}
+	h.effects.Logs = h.logs
 	h.triggers = &triggers.Triggers{Effects: h.effects}
 	h.sources, _ = provider.(driver.Sources)
 	h.workers.change = sync.NewCond(&h.workers.mu)

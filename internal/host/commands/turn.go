@@ -33,6 +33,7 @@ func (a *Aggregate) work(requests []*request) {
 	defer func() {
 		t.nameSenders(ctx)
 		for _, r := range requests {
+			r.fail(fmt.Errorf("aggregate %s: %w", a.name, core.ErrGoexit), false) // the turn settles every command that it ends
 			close(r.done)
 		}
 	}()

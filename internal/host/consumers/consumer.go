@@ -138,7 +138,11 @@ func (c *Consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 	// another host may have applied the commits, and a blocked stream ends their wait.
 	defer c.notify(order...)
 	c.applying.Lock()
-	spans, err := c.applyRecords(ctx, order, records)
+	var spans []*span
+	err := core.Apart(func() (err error) {
+		spans, err = c.applyRecords(ctx, order, records)
+		return err
+	})
 	c.applying.Unlock()
 	if err != nil {
 		return nil, err
