@@ -99,11 +99,7 @@ func New[S any, C, E message.Typed](spec Spec[S, C, E]) *Aggregate[S, C, E] {
 	}
 	a := &Aggregate[S, C, E]{spec: spec}
 	if spec.SnapshotEvery > 0 {
-		err := lossless(reflect.TypeFor[S](), "State", map[reflect.Type]bool{})
-		if err == nil {
-			err = (&state[S, C, E]{&a.spec, spec.Initial}).roundTrip()
-		}
-		if err != nil {
+		if err := preserved(spec.Initial); err != nil {
 			panic(fmt.Sprintf("aggregate %s: the state cannot be kept in a snapshot: %v (set SnapshotEvery to -1 to have none)", spec.Name, err))
 		}
 	}
@@ -115,6 +111,7 @@ func New[S any, C, E message.Typed](spec Spec[S, C, E]) *Aggregate[S, C, E] {
 		Kind: component.KindAggregate, Name: spec.Name, Doc: spec.Doc,
 		Aggregate: &component.Aggregate{
 			Commands: spec.Commands.Types(), Events: spec.Events.Types(),
+			Shape: component.Shape(reflect.TypeFor[S]()), Readable: spec.Events.Readable,
 			StateVersion: spec.StateVersion, SnapshotEvery: spec.SnapshotEvery, Async: spec.Async, Access: rules,
 			NewState: func() component.State { return &state[S, C, E]{&a.spec, a.spec.Initial} },
 			DecodeCommand: func(c driver.Command) (any, error) {
@@ -181,12 +178,4 @@ func (s *state[S, C, E]) Restore(data json.RawMessage) error {
 	}
 	s.value = value
 	return nil
-}
-
-func (s *state[S, C, E]) roundTrip() error {
-	data, err := s.Snapshot()
-	if err != nil {
-		return err
-	}
-	return s.Clone().Restore(data)
 }

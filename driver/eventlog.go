@@ -20,25 +20,27 @@ type EventLog interface {
 	// c.SequenceNr-1 exists. The store ignores c.RecordedAt and sets it.
 	//
 	// A sequence number of 0, a bad stream id (see [CheckID]), a commit without
-	// events or commands, an event without a type, or data that is not JSON is
-	// [ErrInvalid]; a commit over the size limit is [ErrTooLarge]. In these cases
+	// events or commands, commands that do not have the number of its events, an event
+	// without a type, or data that is not JSON is [ErrInvalid]; a commit over the size limit is [ErrTooLarge]. In these cases
 	// nothing is stored.
 	Append(ctx context.Context, c Commit) error
 
-	// Read yields the commits of stream with sequence numbers greater than after,
-	// ascending and without gaps. It sees every commit whose Append returned before
-	// Read was called. A stream without commits yields nothing. An error is yielded
-	// once, as the last element; the elements before it are valid.
-	Read(ctx context.Context, stream string, after uint64) iter.Seq2[Commit, error]
+	// Read yields the commits of stream with sequence numbers greater than after and
+	// at most through, ascending and without gaps; a through of 0 means all. It sees
+	// every commit whose Append returned before Read was called. If there is no such
+	// commit, it yields nothing. An error is yielded once, as the last element; the
+	// elements before it are valid.
+	Read(ctx context.Context, stream string, after, through uint64) iter.Seq2[Commit, error]
 
 	// Load returns the commits that are needed to compute the state of stream,
-	// ascending: those from the newest commit with a snapshot of stateVersion on,
-	// including it, or all if there is no such snapshot. The caller may use only the
-	// snapshot of the first commit, and only if its state version matches. Load sees
-	// every commit whose Append returned before. For a stream without commits it
-	// returns nil, nil. Any error fails the call: Load never returns part of the
-	// commits.
-	Load(ctx context.Context, stream string, stateVersion int) ([]Commit, error)
+	// ascending: those from the newest commit with a usable snapshot on, including it,
+	// or all if there is no usable snapshot. Load calls usable with the heads of
+	// snapshots of the stream, at least with the newest one, and never concurrently.
+	// The caller may use only the snapshot of the first commit, and only if it is
+	// usable. Load sees every commit whose Append returned before. For a stream
+	// without commits it returns nil, nil. Any error fails the call: Load never
+	// returns part of the commits.
+	Load(ctx context.Context, stream string, usable func(SnapshotHead) bool) ([]Commit, error)
 
 	// Scan yields all commits of one segment, numbered 0 to segments-1. Each stream
 	// belongs to one segment. The commits of a stream are ascending and without
@@ -52,49 +54,73 @@ type EventLog interface {
 // Commit is the unit of the log: the events of one append, stored and read together.
 type Commit struct {
 	// Stream is the entity id.
-	Stream string `json:"id"`
+	Stream string
 	// SequenceNr numbers the commits of a stream: 1, 2, 3 and so on.
-	SequenceNr uint64 `json:"sequenceNr"`
+	SequenceNr uint64
 	// Events are in the order in which they happened.
-	Events []Event `json:"events"`
+	Events []Event
 	// Commands are the commands that this commit answers, in the order of their
 	// events: the first EventCount events belong to the first command, and so on.
-	Commands []AnsweredCommand `json:"commands"`
+	Commands []AnsweredCommand
 	// RecordedAt is the store's time, in UTC. It is informational.
-	RecordedAt time.Time `json:"recordedAt,omitzero"`
+	RecordedAt time.Time
+	// LastSnapshot is the sequence number of the newest earlier commit with a
+	// snapshot; 0 if the writer knew of none.
+	LastSnapshot uint64
 	// Snapshot is the state after this commit. Only some commits have one.
-	Snapshot *Snapshot `json:"snapshot,omitempty"`
+	Snapshot *Snapshot
 }
 
 // Event is a stored event. Data is kept byte for byte.
 type Event struct {
-	Type    string          `json:"type"`
-	Version int             `json:"version"`
-	Data    json.RawMessage `json:"data"`
+	Type    string
+	Version int
+	Data    json.RawMessage
 }
 
 // AnsweredCommand is a command that a commit answers.
 type AnsweredCommand struct {
 	// Meta is the meta of the command, from which the meta of its events is derived.
-	Meta Meta `json:"meta"`
+	// Service and Target are not stored: both are the name of the log.
+	Meta Meta
+	// Fingerprint is the [Fingerprint] of the command as its sender sent it.
+	Fingerprint uint32
 	// EventCount is the number of events in the commit that the command produced.
-	EventCount int `json:"eventCount"`
+	EventCount int
 }
 
 // Snapshot is the state of a stream after the commit that contains it.
 type Snapshot struct {
-	// StateVersion is the aggregate's state version when State was computed.
-	StateVersion int `json:"stateVersion"`
+	SnapshotHead
 	// State is the state as JSON, kept byte for byte.
-	State json.RawMessage `json:"state"`
-	// Recent are the commands answered by this commit and earlier ones, oldest
-	// first, as many as the engine remembers.
-	Recent []RecentCommand `json:"recent,omitempty"`
+	State json.RawMessage
+	// From is the sequence number of the oldest commit whose commands are all in
+	// Remembered, and Since is when that commit was recorded. A From of 1 means that
+	// every command of the stream is remembered.
+	From  uint64
+	Since time.Time
+	// Remembered are the commands answered by this commit and earlier ones, oldest
+	// first, as many as the engine keeps in a snapshot.
+	Remembered []RememberedCommand
 }
 
-// RecentCommand identifies an answered command and its commit.
-type RecentCommand struct {
-	ID         string `json:"id"`
-	SequenceNr uint64 `json:"sequenceNr"`
-	EventCount int    `json:"eventCount"`
+// SnapshotHead says which code can use a snapshot.
+type SnapshotHead struct {
+	// Shape is a fingerprint of the structure of the state's type.
+	Shape string
+	// StateVersion is the aggregate's state version when the state was computed.
+	StateVersion int
+	// Folded are the types of the events that led to the state, each as
+	// "<type>/<version>", sorted. Code that cannot read one of them must not use the
+	// snapshot.
+	Folded []string
+}
+
+// RememberedCommand identifies an answered command and its commit.
+type RememberedCommand struct {
+	// Hash is the [HashID] of the command's id.
+	Hash        uint64
+	Fingerprint uint32
+	SequenceNr  uint64
+	EventCount  int
 }

@@ -28,7 +28,7 @@ func ExampleEventLog() {
 			fmt.Printf("%s lost against %s\n", writer, conflict.Winner.Commands[0].Meta.ID)
 		}
 	}
-	for c, err := range events.Read(ctx, "order-1", 0) {
+	for c, err := range events.Read(ctx, "order-1", 0, 0) {
 		fmt.Println(c.SequenceNr, string(c.Events[0].Data), err)
 	}
 	// Output:

@@ -44,6 +44,9 @@ type Meta struct {
 	CorrelationID string `json:"correlationId,omitempty"`
 	// CausationID is the id of the message that directly caused this one.
 	CausationID string `json:"causationId,omitempty"`
+	// Depth is the number of messages of components between the first message of the
+	// chain and this one.
+	Depth int `json:"depth,omitempty"`
 	// Time is when the message was created, in UTC. It is informational: no decision
 	// or order depends on it.
 	Time time.Time `json:"time,omitzero"`
@@ -81,6 +84,9 @@ type Command struct {
 	Version int    `json:"version"`
 	// Data is the payload as JSON.
 	Data json.RawMessage `json:"data"`
+	// Fingerprint is the [Fingerprint] of the command as its sender sent it. It is 0 for
+	// the commands of components, whose ids derive from their causes.
+	Fingerprint uint32 `json:"fingerprint,omitempty"`
 	// Meta.ID is the command id: the idempotency key, assigned once.
 	Meta Meta `json:"meta"`
 }

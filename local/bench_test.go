@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -97,7 +98,7 @@ func fill(b *testing.B, path string, streams []string, commits, events int) {
 	}
 	for _, stream := range streams {
 		state := tally.Definition().Aggregate.NewState()
-		var recent []driver.RecentCommand
+		var recent []driver.RememberedCommand
 		unsnapped := 0
 		for n := uint64(1); n <= uint64(commits); n++ {
 			c := driver.Commit{
@@ -112,7 +113,7 @@ func fill(b *testing.B, path string, streams []string, commits, events int) {
 					b.Fatal(err)
 				}
 			}
-			recent = append(recent, driver.RecentCommand{ID: c.Commands[0].Meta.ID, SequenceNr: n, EventCount: events})
+			recent = append(recent, driver.RememberedCommand{Hash: driver.HashID(c.Commands[0].Meta.ID), SequenceNr: n, EventCount: events})
 			recent = recent[max(0, len(recent)-256):]
 			if unsnapped += events; unsnapped >= aggregate.DefaultSnapshotEvery {
 				unsnapped = 0
@@ -120,7 +121,10 @@ func fill(b *testing.B, path string, streams []string, commits, events int) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				c.Snapshot = &driver.Snapshot{State: data, Recent: append([]driver.RecentCommand(nil), recent...)}
+				c.Snapshot = &driver.Snapshot{
+					SnapshotHead: driver.SnapshotHead{Shape: tally.Definition().Aggregate.Shape, Folded: []string{event.Type + "/1"}},
+					State:        data, From: recent[0].SequenceNr, Since: c.Commands[0].Meta.Time, Remembered: slices.Clone(recent),
+				}
 			}
 			work <- c
 		}

@@ -189,7 +189,7 @@ func (h *Host) Events(ctx context.Context, aggregate, id string) iter.Seq2[drive
 			return
 		}
 		log, _ := h.host.EventLog(name)
-		for c, err := range log.Read(ctx, id, 0) {
+		for c, err := range log.Read(ctx, id, 0, 0) {
 			if !yield(c, err) {
 				return
 			}

@@ -47,6 +47,9 @@ type Meta struct {
 	CorrelationID string
 	// CausationID is the id of the message that led directly to this one.
 	CausationID string
+	// Depth is the number of messages of components between the first message of the
+	// chain and this one.
+	Depth int
 	// Time is when the message was created, in UTC. No decision and no order depends
 	// on it.
 	Time time.Time

@@ -112,7 +112,7 @@ func (h *history) nextCommit(f Fact) (events []component.Event, commit func()) {
 	h.count++
 	key := stream{f.source, f.id}
 	nr := h.last[key] + 1
-	command := driver.Meta{ID: ids.Derive("reventlesstest", fmt.Sprint(h.count)), Service: f.source.Name, Time: at}
+	command := driver.Meta{ID: ids.Derive(time.Time{}, "reventlesstest", fmt.Sprint(h.count)), Service: f.source.Name, Time: at}
 	for i, e := range f.events {
 		meta := command.Derive(fmt.Sprintf("%s/%s/%d.%d", f.source.Name, f.id, nr, i), f.source.Name, at)
 		for _, edit := range f.edits {

@@ -166,7 +166,7 @@ func touch(t *testing.T, p *provider.Provider, app topology.App, grant topology.
 	case "EventLog":
 		log, err := p.OpenEventLog(ctx, name)
 		done(err, func() error {
-			for _, err := range log.Read(ctx, "x", 0) {
+			for _, err := range log.Read(ctx, "x", 0, 0) {
 				return err
 			}
 			return nil

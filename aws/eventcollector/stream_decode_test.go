@@ -18,9 +18,9 @@ const lambdaRecord = `{
 		"Keys": {"id": {"S": "a"}, "sequenceNr": {"N": "7"}},
 		"NewImage": {
 			"id": {"S": "a"}, "sequenceNr": {"N": "7"}, "at": {"N": "1700000000000000001"},
-			"events": {"L": [{"M": {"type": {"S": "Happened"}, "version": {"N": "2"}, "data": {"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}}}]},
-			"commands": {"S": "[{\"meta\":{\"id\":\"c\"},\"eventCount\":1}]"},
-			"fold": {"N": "1"}, "state": {"S": "{}"}
+			"events": {"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "},
+			"head": {"S": "{\"v\":1,\"e\":[{\"t\":\"Happened\",\"v\":2}],\"c\":[{\"i\":\"c\"}]}"},
+			"snapshot": {"S": "{\"v\":1}"}, "state": {"S": "{}"}
 		},
 		"SequenceNumber": "4421584500000000017450439091", "SizeBytes": 26, "StreamViewType": "NEW_IMAGE"
 	},
@@ -72,7 +72,7 @@ func TestForeignRecordsAreUndecodable(t *testing.T) {
 		"an unknown kind":             replace(`"INSERT"`, `"UPSERT"`),
 		"no keys and no image":        `{"eventName":"INSERT","dynamodb":{"SequenceNumber":"1"}}`,
 		"no events":                   replace(`"events"`, `"other"`),
-		"an empty list":               replace(`[{"M": {"type": {"S": "Happened"}, "version": {"N": "2"}, "data": {"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}}}]`, `[]`),
+		"no event in the head":        replace(`[{\"t\":\"Happened\",\"v\":2}]`, `[]`),
 		"event data that is not JSON": replace(`{"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}`, `{"S": "}"}`),
 		"commit 0":                    replace(`"N": "7"}, "at"`, `"N": "0"}, "at"`),
 		"a negative number":           replace(`"N": "7"}, "at"`, `"N": "-7"}, "at"`),

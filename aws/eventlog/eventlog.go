@@ -2,15 +2,13 @@
 // item for each commit, written by one conditional put and never changed.
 //
 // The table has the partition key id (S), which is the stream, and the sort key
-// sequenceNr (N). Its other attributes are events (a list of maps with type,
-// version and data), commands (JSON), at (nanoseconds since 1970), and, on commits
-// with a snapshot, fold (the state version), state and recent (the recent commands).
-// Payloads are stored as strings, byte for byte.
+// sequenceNr (N). Its other attributes are those of [driver.StoredCommit]: at
+// (nanoseconds since 1970), head, events, and, on commits with a snapshot, snapshot and
+// state. Payloads are stored as strings, byte for byte.
 package eventlog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -110,11 +108,19 @@ func (l *Log) append(ctx context.Context, c driver.Commit) error {
 }
 
 // Read implements [driver.EventLog].
-func (l *Log) Read(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+func (l *Log) Read(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
 	return func(yield func(driver.Commit, error) bool) {
 		in := l.query(stream)
 		in.KeyConditionExpression = aws.String("id = :id AND sequenceNr > :after")
 		in.ExpressionAttributeValues[":after"] = dynamo.Number(after)
+		if through > 0 {
+			if through <= after {
+				return
+			}
+			in.KeyConditionExpression = aws.String("id = :id AND sequenceNr BETWEEN :first AND :through")
+			delete(in.ExpressionAttributeValues, ":after")
+			in.ExpressionAttributeValues[":first"], in.ExpressionAttributeValues[":through"] = dynamo.Number(after+1), dynamo.Number(through)
+		}
 		for c, err := range l.pages(ctx, in) {
 			if err == nil && c.SequenceNr != after+1 {
 				err = fmt.Errorf("commit %d follows commit %d: %w", c.SequenceNr, after, driver.ErrInvalid)
@@ -166,10 +172,11 @@ func (l *Log) pages(ctx context.Context, in *dynamodb.QueryInput) iter.Seq2[driv
 }
 
 // Load implements [driver.EventLog]. It reads backwards to the last usable snapshot.
-func (l *Log) Load(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
+func (l *Log) Load(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error) {
 	in := l.query(stream)
 	in.ScanIndexForward, in.Limit = aws.Bool(false), aws.Int32(backwards)
 	var commits []driver.Commit
+	found := false
 	for c, err := range l.pages(ctx, in) {
 		if err == nil && len(commits) > 0 && c.SequenceNr+1 != commits[len(commits)-1].SequenceNr {
 			err = fmt.Errorf("commit %d follows commit %d: %w", commits[len(commits)-1].SequenceNr, c.SequenceNr, driver.ErrInvalid)
@@ -178,12 +185,12 @@ func (l *Log) Load(ctx context.Context, stream string, stateVersion int) ([]driv
 			return nil, fmt.Errorf("eventlog %s: load %.100q: %w", l.table, stream, err)
 		}
 		commits = append(commits, c)
-		if c.Snapshot != nil && c.Snapshot.StateVersion == stateVersion {
+		if found = c.Snapshot != nil && usable(c.Snapshot.SnapshotHead); found {
 			break
 		}
 	}
 	slices.Reverse(commits)
-	if n := len(commits); n > 0 && commits[0].SequenceNr != 1 && (commits[0].Snapshot == nil || commits[0].Snapshot.StateVersion != stateVersion) {
+	if n := len(commits); n > 0 && commits[0].SequenceNr != 1 && !found {
 		return nil, fmt.Errorf("eventlog %s: load %.100q: the stream begins with commit %d: %w", l.table, stream, commits[0].SequenceNr, driver.ErrInvalid)
 	}
 	return commits, nil
@@ -230,29 +237,16 @@ func (l *Log) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.
 
 // encode returns the item of a commit.
 func encode(c driver.Commit) (dynamo.Item, error) {
-	events := make([]types.AttributeValue, len(c.Events))
-	for i, e := range c.Events {
-		events[i] = &types.AttributeValueMemberM{Value: dynamo.Item{
-			"type": dynamo.Text(e.Type), "version": dynamo.Number(e.Version), "data": dynamo.Text(string(e.Data)),
-		}}
-	}
-	commands, err := json.Marshal(c.Commands)
+	r, err := driver.StoreCommit(c)
 	if err != nil {
-		return nil, fmt.Errorf("commands: %w: %w", driver.ErrInvalid, err)
+		return nil, err
 	}
 	item := dynamo.Item{
 		"id": dynamo.Text(c.Stream), "sequenceNr": dynamo.Number(c.SequenceNr), "at": dynamo.Number(c.RecordedAt.UnixNano()),
-		"events": &types.AttributeValueMemberL{Value: events}, "commands": dynamo.Text(string(commands)),
+		"head": dynamo.Text(r.Head), "events": dynamo.Text(r.Events),
 	}
-	if s := c.Snapshot; s != nil {
-		item["fold"], item["state"] = dynamo.Number(s.StateVersion), dynamo.Text(string(s.State))
-		if len(s.Recent) > 0 {
-			recent, err := json.Marshal(s.Recent)
-			if err != nil {
-				return nil, fmt.Errorf("recent commands: %w: %w", driver.ErrInvalid, err)
-			}
-			item["recent"] = dynamo.Text(string(recent))
-		}
+	if c.Snapshot != nil {
+		item["snapshot"], item["state"] = dynamo.Text(r.Snapshot), dynamo.Text(r.State)
 	}
 	return item, nil
 }
@@ -265,28 +259,19 @@ func Decode(item map[string]types.AttributeValue) (driver.Commit, error) { retur
 // names the stream and the sequence number.
 func decode(item dynamo.Item) (driver.Commit, error) {
 	r := dynamo.Read(item)
-	c := driver.Commit{Stream: r.Text("id"), SequenceNr: r.Uint("sequenceNr")}
-	c.RecordedAt = time.Unix(0, int64(r.Uint("at"))).UTC() //nolint:gosec // it was written from an int64
-	for i, v := range r.List("events") {
-		e := r.Map(fmt.Sprintf("event %d", i), v)
-		c.Events = append(c.Events, driver.Event{Type: e.Text("type"), Version: int(e.Uint("version")), Data: json.RawMessage(e.Text("data"))}) //nolint:gosec // a version is small
-		if e.Err() != nil {
-			r.Fail("event %d: %w", i, e.Err())
+	stored := driver.StoredCommit{
+		Stream: r.Text("id"), SequenceNr: r.Uint("sequenceNr"), Head: r.Text("head"), Events: r.Text("events"),
+		RecordedAt: time.Unix(0, int64(r.Uint("at"))).UTC(), //nolint:gosec // it was written from an int64
+	}
+	if r.Has("snapshot") {
+		stored.Snapshot, stored.State = r.Text("snapshot"), r.Text("state")
+	}
+	err := r.Err()
+	if err == nil {
+		var c driver.Commit
+		if c, err = stored.Commit(); err == nil {
+			return c, nil
 		}
 	}
-	if err := json.Unmarshal([]byte(r.Text("commands")), &c.Commands); err != nil {
-		r.Fail("commands: %w", err)
-	}
-	if r.Has("fold") {
-		c.Snapshot = &driver.Snapshot{StateVersion: int(r.Uint("fold")), State: json.RawMessage(r.Text("state"))} //nolint:gosec // as above
-		if r.Has("recent") {
-			if err := json.Unmarshal([]byte(r.Text("recent")), &c.Snapshot.Recent); err != nil {
-				r.Fail("recent commands: %w", err)
-			}
-		}
-	}
-	if err := r.Err(); err != nil {
-		return driver.Commit{}, fmt.Errorf("item %.100q %d is not a commit: %w", c.Stream, c.SequenceNr, err)
-	}
-	return c, nil
+	return driver.Commit{}, fmt.Errorf("item %.100q %d is not a commit: %w", stored.Stream, stored.SequenceNr, err)
 }

@@ -140,6 +140,11 @@ func TestLostAppendReturnsTheWinnerWithoutARead(t *testing.T) {
 	}
 }
 
+// version accepts the snapshots of a state version.
+func version(n int) func(driver.SnapshotHead) bool {
+	return func(h driver.SnapshotHead) bool { return h.StateVersion == n }
+}
+
 // Loading a stream is one request, however long it is, when its snapshot is recent.
 func TestLoadIsOneRequestAfterARecentSnapshot(t *testing.T) {
 	t.Parallel()
@@ -148,7 +153,7 @@ func TestLoadIsOneRequestAfterARecentSnapshot(t *testing.T) {
 	for n := uint64(1); n <= 300; n++ {
 		c := commit("a", n, fmt.Sprint(n))
 		if n%100 == 0 {
-			c.Snapshot = &driver.Snapshot{StateVersion: 1, State: json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))}
+			c.Snapshot = &driver.Snapshot{SnapshotHead: driver.SnapshotHead{StateVersion: 1}, State: json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))}
 		}
 		if err := log.Append(t.Context(), c); err != nil {
 			t.Fatal(err)
@@ -156,7 +161,7 @@ func TestLoadIsOneRequestAfterARecentSnapshot(t *testing.T) {
 	}
 	for upTo, want := range map[int]int{1: 1, 2: 300} {
 		requests.Reset()
-		commits, err := log.Load(t.Context(), "a", upTo)
+		commits, err := log.Load(t.Context(), "a", version(upTo))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,18 +222,21 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	}
 	for name, item := range map[string]dynamo.Item{
 		"bare":     {},
-		"shape":    {"events": dynamo.Text("x"), "commands": dynamo.Text("[]"), "at": dynamo.Number(1)},
-		"commands": {"events": &types.AttributeValueMemberL{}, "commands": dynamo.Text("no JSON"), "at": dynamo.Number(1)},
+		"type":     {"events": &types.AttributeValueMemberL{}, "head": dynamo.Text("{}"), "at": dynamo.Number(1)},
+		"head":     {"events": dynamo.Text("{}"), "head": dynamo.Text("no JSON"), "at": dynamo.Number(1)},
+		"version":  {"events": dynamo.Text("{}"), "head": dynamo.Text(`{"v":2,"e":[{"t":"A"}],"c":[{"i":"c"}]}`), "at": dynamo.Number(1)},
+		"sizes":    {"events": dynamo.Text("{}"), "head": dynamo.Text(`{"v":1,"e":[{"t":"A","n":3},{"t":"A"}],"c":[{"i":"c"}]}`), "at": dynamo.Number(1)},
+		"snapshot": {"events": dynamo.Text("{}"), "head": dynamo.Text(`{"v":1,"e":[{"t":"A"}],"c":[{"i":"c"}]}`), "at": dynamo.Number(1), "snapshot": dynamo.Text("{}"), "state": dynamo.Text("{}")},
 	} {
 		item["id"], item["sequenceNr"] = dynamo.Text(name), dynamo.Number(1)
 		awstest.Foreign(t, table, item)
-		_, err := log.Load(t.Context(), name, 1)
+		_, err := log.Load(t.Context(), name, version(1))
 		awstest.Invalid(t, "Load", err, name, table)
 		if err := log.Append(t.Context(), commit(name, 1, "c")); !errors.Is(err, driver.ErrInvalid) || errors.Is(err, driver.ErrConflict) {
 			t.Errorf("append where the foreign %s is: %v", name, err)
 		}
 	}
-	if got, err := log.Load(t.Context(), "good", 1); err != nil || len(got) != 1 {
+	if got, err := log.Load(t.Context(), "good", version(1)); err != nil || len(got) != 1 {
 		t.Errorf("the good stream: %v, %v", got, err)
 	}
 }
@@ -248,8 +256,11 @@ func TestAFailureOnAnyPageFailsTheRead(t *testing.T) {
 	for call := 1; call <= 4; call++ {
 		for _, fault := range []awstest.Fault{awstest.Internal, awstest.ResetAfter, awstest.Throttle} {
 			reads := map[string]func(*eventlog.Log) (int, error){
-				"Load": func(l *eventlog.Log) (int, error) { cs, err := l.Load(t.Context(), "a", 1); return len(cs), err },
-				"Read": func(l *eventlog.Log) (int, error) { return count(l.Read(t.Context(), "a", 0)) },
+				"Load": func(l *eventlog.Log) (int, error) {
+					cs, err := l.Load(t.Context(), "a", version(1))
+					return len(cs), err
+				},
+				"Read": func(l *eventlog.Log) (int, error) { return count(l.Read(t.Context(), "a", 0, 0)) },
 				"Scan": func(l *eventlog.Log) (int, error) { return count(l.Scan(t.Context(), 0, 1)) },
 			}
 			for name, read := range reads {
@@ -311,7 +322,7 @@ func TestNothingAcknowledgedIsLostUnderFaults(t *testing.T) {
 			wg.Wait()
 			faults.Stop()
 			written := map[string]int{}
-			for c, err := range log.Read(t.Context(), "a", 0) {
+			for c, err := range log.Read(t.Context(), "a", 0, 0) {
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -43,12 +43,12 @@ func TestCalls(t *testing.T) {
 	if r.Error != nil || !strings.Contains(string(r.Data), `"CommandAccepted"`) {
 		t.Fatalf("the answer is %s, %+v", r.Data, r.Error)
 	}
-	again := f.ask(`{"operation":"call","field":"Mutation.pBoxPut","arguments":{"id":"a","n":7,"note":""},"identity":{"user":"ada"},"idempotencyKey":"key-1"}`)
+	again := f.ask(`{"operation":"call","field":"Mutation.pBoxPut","arguments":{"id":"a","n":7,"note":"a secret"},"identity":{"user":"ada"},"idempotencyKey":"key-1"}`)
 	if string(again.Data) != string(r.Data) || f.commits("P.Box", "a") != 1 {
 		t.Errorf("the answer to the repeated key is %s", again.Data)
 	}
 	log, _ := f.host.EventLog("P.Box")
-	for c, err := range log.Read(t.Context(), "a", 0) {
+	for c, err := range log.Read(t.Context(), "a", 0, 0) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -365,7 +365,7 @@ func commandOf(aggregate, entity, id, kind, data string) string {
 func (s *stack) change(f *function, log, stream string, sequenceNr uint64, sequence string) map[string]any {
 	s.t.Helper()
 	l, _ := f.host.EventLog(log)
-	for c, err := range l.Read(s.t.Context(), stream, sequenceNr-1) {
+	for c, err := range l.Read(s.t.Context(), stream, sequenceNr-1, 0) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -378,16 +378,14 @@ func (s *stack) change(f *function, log, stream string, sequenceNr uint64, seque
 func (s *stack) image(log, sequence string, c driver.Commit) map[string]any {
 	str := func(v string) map[string]any { return map[string]any{"S": v} }
 	num := func(v any) map[string]any { return map[string]any{"N": fmt.Sprint(v)} }
-	var events []any
-	for _, e := range c.Events {
-		events = append(events, map[string]any{"M": map[string]any{"type": str(e.Type), "version": num(e.Version), "data": str(string(e.Data))}})
-	}
-	commands, err := json.Marshal(c.Commands)
+	stored, err := driver.StoreCommit(c)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	keys := map[string]any{"id": str(c.Stream), "sequenceNr": num(c.SequenceNr)}
-	image := map[string]any{"id": str(c.Stream), "sequenceNr": num(c.SequenceNr), "at": num(c.RecordedAt.UnixNano()), "events": map[string]any{"L": events}, "commands": str(string(commands))}
+	image := map[string]any{
+		"id": str(c.Stream), "sequenceNr": num(c.SequenceNr), "at": num(c.RecordedAt.UnixNano()), "head": str(stored.Head), "events": str(stored.Events),
+	}
 	return s.record(log, sequence, map[string]any{"Keys": keys, "NewImage": image})
 }
 
@@ -457,7 +455,7 @@ func (f *function) commits(log, stream string) int {
 	f.t.Helper()
 	l, _ := f.host.EventLog(log)
 	n := 0
-	for _, err := range l.Read(f.t.Context(), stream, 0) {
+	for _, err := range l.Read(f.t.Context(), stream, 0, 0) {
 		if err != nil {
 			f.t.Fatal(err)
 		}

@@ -77,7 +77,7 @@ func benchLoad(b *testing.B, p driver.Provider, snapshotEvery int) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		cs, err := l.Load(b.Context(), "s", 1)
+		cs, err := l.Load(b.Context(), "s", ofVersion(1))
 		if err != nil || len(cs) != want {
 			b.Fatalf("Load = %d commits, %v, want %d", len(cs), err, want)
 		}

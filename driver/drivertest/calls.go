@@ -51,8 +51,8 @@ func eventLogCalls(e *env) []call {
 	}
 	for name, stream := range map[string]string{"a stream": "s", "an empty stream": "nobody"} {
 		cs = append(cs,
-			call{"EventLog.Read of " + name, func(ctx context.Context) error { return errorOf(collect(e, l.Read(ctx, stream, 0))) }},
-			call{"EventLog.Load of " + name, func(ctx context.Context) error { return errorOf(l.Load(ctx, stream, 1)) }})
+			call{"EventLog.Read of " + name, func(ctx context.Context) error { return errorOf(collect(e, l.Read(ctx, stream, 0, 0))) }},
+			call{"EventLog.Load of " + name, func(ctx context.Context) error { return errorOf(l.Load(ctx, stream, ofVersion(1))) }})
 	}
 	return cs
 }

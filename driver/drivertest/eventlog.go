@@ -27,6 +27,7 @@ func eventLogSuite() suite {
 		{"CommitsAreNeverChanged", commitsAreNeverChanged},
 		{"AcknowledgedAppendsAreReadBackAtOnce", acknowledgedAppendsAreReadBackAtOnce},
 		{"ReadIsAscendingWithoutGaps", readIsAscendingWithoutGaps},
+		{"ReadEndsAtThrough", readEndsAtThrough},
 		{"ReadersSeeWholeCommits", readersSeeWholeCommits},
 		{"AnEmptyStreamReadsAsEmpty", anEmptyStreamReadsAsEmpty},
 		{"LoadStartsAtTheNewestMatchingSnapshot", loadStartsAtTheNewestMatchingSnapshot},
@@ -67,7 +68,7 @@ func commitOf(stream string, n uint64, by string) driver.Commit {
 			Data: json.RawMessage(fmt.Sprintf(`{"n":%d,"by":%q}`, n, by)),
 		}},
 		Commands: []driver.AnsweredCommand{{
-			Meta:       driver.Meta{ID: fmt.Sprintf("cmd-%s-%d", by, n), Service: "Test.Thing"},
+			Meta:       driver.Meta{ID: fmt.Sprintf("cmd-%s-%d", by, n), CorrelationID: "root"},
 			EventCount: 1,
 		}},
 	}
@@ -75,11 +76,17 @@ func commitOf(stream string, n uint64, by string) driver.Commit {
 
 func withSnapshot(c driver.Commit, stateVersion int) driver.Commit {
 	c.Snapshot = &driver.Snapshot{
-		StateVersion: stateVersion,
+		SnapshotHead: driver.SnapshotHead{StateVersion: stateVersion},
 		State:        json.RawMessage(fmt.Sprintf(`{"folded": %d}`, c.SequenceNr)),
-		Recent:       []driver.RecentCommand{{ID: c.Commands[0].Meta.ID, SequenceNr: c.SequenceNr, EventCount: 1}},
+		From:         c.SequenceNr,
+		Remembered:   []driver.RememberedCommand{{Hash: driver.HashID(c.Commands[0].Meta.ID), SequenceNr: c.SequenceNr, EventCount: 1}},
 	}
 	return c
+}
+
+// ofVersion accepts snapshots with a state version.
+func ofVersion(n int) func(driver.SnapshotHead) bool {
+	return func(h driver.SnapshotHead) bool { return h.StateVersion == n }
 }
 
 // fill appends commits from to to (inclusive), each changed as given, and returns them.
@@ -99,7 +106,7 @@ func (e *env) fill(l driver.EventLog, stream string, from, to uint64, change ...
 
 func (e *env) read(l driver.EventLog, stream string, after uint64) []driver.Commit {
 	e.Helper()
-	cs, err := collect(e, l.Read(e.ctx, stream, after))
+	cs, err := collect(e, l.Read(e.ctx, stream, after, 0))
 	e.errorIf(err != nil, "read %s after %d: %v", short(stream), after, err)
 	return cs
 }
@@ -135,8 +142,14 @@ func diffCommit(got, want driver.Commit, s snapshots) string {
 	if len(got.Commands) != len(want.Commands) {
 		return fmt.Sprintf("%sgot %d commands, want %d", in, len(got.Commands), len(want.Commands))
 	}
+	if got.LastSnapshot != want.LastSnapshot {
+		return fmt.Sprintf("%sthe last snapshot is %d, want %d", in, got.LastSnapshot, want.LastSnapshot)
+	}
 	for i, w := range want.Commands {
 		g := got.Commands[i]
+		if g.Fingerprint != w.Fingerprint {
+			return fmt.Sprintf("%scommand %d has the fingerprint %d, want %d", in, i, g.Fingerprint, w.Fingerprint)
+		}
 		if g.EventCount != w.EventCount {
 			return fmt.Sprintf("%scommand %d has %d events, want %d", in, i, g.EventCount, w.EventCount)
 		}
@@ -157,8 +170,10 @@ func diffCommit(got, want driver.Commit, s snapshots) string {
 		return fmt.Sprintf("%sthe commit has a snapshot: %t, want %t", in, g != nil, w != nil)
 	case g.StateVersion != w.StateVersion || !bytes.Equal(g.State, w.State):
 		return fmt.Sprintf("%sthe snapshot is %d %s, want %d %s", in, g.StateVersion, short(string(g.State)), w.StateVersion, short(string(w.State)))
-	case !slices.Equal(g.Recent, w.Recent):
-		return fmt.Sprintf("%sthe snapshot's recent commands are %v, want %v", in, g.Recent, w.Recent)
+	case g.Shape != w.Shape || !slices.Equal(g.Folded, w.Folded) || g.From != w.From || !g.Since.Equal(w.Since):
+		return fmt.Sprintf("%sthe snapshot is of %q %q from %d %v, want %q %q from %d %v", in, g.Shape, g.Folded, g.From, g.Since, w.Shape, w.Folded, w.From, w.Since)
+	case !slices.Equal(g.Remembered, w.Remembered):
+		return fmt.Sprintf("%sthe snapshot's commands are %v, want %v", in, g.Remembered, w.Remembered)
 	}
 	return ""
 }
@@ -195,7 +210,7 @@ func diffCommits(got, want []driver.Commit, s snapshots) string {
 func (e *env) wantStream(l driver.EventLog, stream string, want []driver.Commit) {
 	e.Helper()
 	e.noDiff(diffCommits(e.read(l, stream, 0), want, keepSnapshots), "Read(%s, 0)", short(stream))
-	got, err := l.Load(e.ctx, stream, 1)
+	got, err := l.Load(e.ctx, stream, ofVersion(1))
 	if !e.try(err, "Load(%s)", short(stream)) {
 		return
 	}
@@ -273,6 +288,7 @@ func conflictCarriesTheWinner(e *env) {
 	l := e.eventLog("Test.Log")
 	want := e.fill(l, "s", 1, 3, func(c driver.Commit) driver.Commit {
 		c.Events = append(c.Events, driver.Event{Type: "Also", Version: 2, Data: json.RawMessage(`{ "x" : 1.0 }`)})
+		c.Commands[0].EventCount = len(c.Events)
 		return withSnapshot(c, 1)
 	})
 	for _, w := range want {
@@ -318,6 +334,7 @@ func acknowledgedAppendsAreReadBackAtOnce(e *env) {
 			c := commitOf(stream, n, "writer")
 			if n%7 == 0 {
 				c.Events = append(c.Events, c.Events[0], driver.Event{Type: "Last", Version: 1, Data: json.RawMessage(`[]`)})
+				c.Commands[0].EventCount = len(c.Events)
 				c.Commands[0].EventCount = 3
 			}
 			if !e.try(l.Append(e.ctx, c), "append %s at %d", stream, n) {
@@ -348,6 +365,21 @@ func readIsAscendingWithoutGaps(e *env) {
 	}
 }
 
+func readEndsAtThrough(e *env) {
+	l := e.eventLog("Test.Log")
+	all := e.fill(l, "s", 1, 5)
+	for after := range uint64(7) {
+		for through := uint64(1); through < 8; through++ {
+			got, err := collect(e, l.Read(e.ctx, "s", after, through))
+			want := all[min(after, 5):]
+			want = want[:max(0, int(min(through, 5))-int(min(after, 5)))]
+			if e.try(err, "Read after %d through %d", after, through) {
+				e.noDiff(diffCommits(got, want, keepSnapshots), "Read after %d through %d", after, through)
+			}
+		}
+	}
+}
+
 func readersSeeWholeCommits(e *env) {
 	l := e.eventLog("Test.Log")
 	const events = 20
@@ -355,6 +387,7 @@ func readersSeeWholeCommits(e *env) {
 		c := commitOf("s", uint64(n), "w")
 		for len(c.Events) < events {
 			c.Events = append(c.Events, c.Events[0])
+			c.Commands[0].EventCount = len(c.Events)
 		}
 		return e.try(l.Append(e.ctx, c), "append at %d", n)
 	}
@@ -376,7 +409,7 @@ func anEmptyStreamReadsAsEmpty(e *env) {
 		if got := e.read(l, stream, 0); len(got) != 0 {
 			e.Errorf("Read(%q) yields %d commits, want none", stream, len(got))
 		}
-		got, err := l.Load(e.ctx, stream, 1)
+		got, err := l.Load(e.ctx, stream, ofVersion(1))
 		e.errorIf(err != nil || got != nil, "Load(%q) = %v, %v, want nil, nil", stream, got, err)
 	}
 	check("nobody")
@@ -395,7 +428,7 @@ func anEmptyStreamReadsAsEmpty(e *env) {
 // the commit at which it must start.
 func (e *env) wantLoad(l driver.EventLog, stream string, stateVersion int, all []driver.Commit, start int) {
 	e.Helper()
-	got, err := l.Load(e.ctx, stream, stateVersion)
+	got, err := l.Load(e.ctx, stream, ofVersion(stateVersion))
 	if !e.try(err, "Load(%q, %d)", stream, stateVersion) {
 		return
 	}
@@ -463,7 +496,7 @@ func loadNeverSkipsCommits(e *env) {
 	}
 	read := func() bool {
 		before := stored.Load()
-		cs, err := l.Load(e.ctx, "s", 1)
+		cs, err := l.Load(e.ctx, "s", ofVersion(1))
 		if !e.try(err, "Load with a concurrent writer") {
 			return false
 		}
@@ -587,6 +620,7 @@ func payloadsAreKeptByteForByte(e *env) {
 			{Type: "Odd", Version: 1, Data: json.RawMessage(text)},
 			{Type: "Ödd <&> \"\\\u2028", Version: 2, Data: json.RawMessage(text)},
 		}
+		c.Commands[0].EventCount = len(c.Events)
 		c.Snapshot.State = json.RawMessage(text)
 		e.must(l.Append(e.ctx, c), "append %s", text)
 		all = append(all, c)
@@ -609,17 +643,22 @@ func everythingOfACommitIsKept(e *env) {
 			{Type: "A", Version: 300, Data: json.RawMessage(`{"a":3}`)},
 		},
 		Commands: []driver.AnsweredCommand{
-			{EventCount: 2, Meta: driver.Meta{
-				ID: "c1", Service: "Test.Thing", CorrelationID: "root", CausationID: "parent", Time: at,
+			{EventCount: 2, Fingerprint: 1<<32 - 1, Meta: driver.Meta{
+				ID: "c1", Depth: 3, CorrelationID: "root", CausationID: "parent", Time: at,
 				User: "u <&> \"x\" \u2028", IP: "2001:db8::1", TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 				Headers: map[string]string{"a": "1", "Ä\u2028": "<&>", "": "empty"},
 			}},
-			{EventCount: 0, Meta: driver.Meta{ID: "c2"}},
+			{EventCount: 0, Meta: driver.Meta{ID: "c2", CorrelationID: "c2"}},
 			{EventCount: 1, Meta: driver.Meta{ID: "c3 😀", Headers: map[string]string{"only": "this"}}},
 		},
-		Snapshot: &driver.Snapshot{StateVersion: 12, State: json.RawMessage(`{"s":1}`), Recent: []driver.RecentCommand{
-			{ID: "c0", SequenceNr: 9, EventCount: 4}, {ID: "c1", SequenceNr: 1, EventCount: 2}, {ID: "c3", SequenceNr: 1},
-		}},
+		LastSnapshot: 7,
+		Snapshot: &driver.Snapshot{
+			SnapshotHead: driver.SnapshotHead{StateVersion: 12, Shape: "shape", Folded: []string{"A/1", "A/300", "B/2"}},
+			State:        json.RawMessage(`{"s":1}`), From: 3, Since: at,
+			Remembered: []driver.RememberedCommand{
+				{Hash: 1<<64 - 1, Fingerprint: 1<<32 - 1, SequenceNr: 9, EventCount: 4}, {Hash: 5, SequenceNr: 1, EventCount: 2}, {SequenceNr: 1},
+			},
+		},
 	}
 	e.must(l.Append(e.ctx, c), "append")
 	e.wantLoad(l, "s", 12, []driver.Commit{c}, 0)
@@ -646,7 +685,7 @@ func recordedAtIsTheStoresTime(e *env) {
 		return at
 	}
 	first := recorded(1)
-	loaded, err := l.Load(e.ctx, "s", 1)
+	loaded, err := l.Load(e.ctx, "s", ofVersion(1))
 	e.must(err, "Load")
 	e.errorIf(len(loaded) != 1 || !loaded[0].RecordedAt.Equal(first), "Load: RecordedAt differs from that of Read, %v", first)
 	e.advance(90 * time.Minute)
@@ -670,11 +709,17 @@ func invalidCommitsAreRefused(e *env) {
 		"data that closes the event": func(c *driver.Commit) { c.Events[0].Data = json.RawMessage(`{}},{"type":"Forged","data":{}`) },
 		"the second event is bad": func(c *driver.Commit) {
 			c.Events = append(c.Events, driver.Event{Type: "X", Version: 1, Data: json.RawMessage(`nope`)})
+			c.Commands[0].EventCount = 2
+		},
+		"fewer commands than events": func(c *driver.Commit) { c.Commands[0].EventCount = 0 },
+		"a negative event count": func(c *driver.Commit) {
+			c.Commands = append(c.Commands, c.Commands[0])
+			c.Commands[0].EventCount, c.Commands[1].EventCount = -1, 2
 		},
 		"a snapshot that is not JSON": func(c *driver.Commit) {
-			c.Snapshot = &driver.Snapshot{StateVersion: 1, State: json.RawMessage(`{`)}
+			c.Snapshot = &driver.Snapshot{State: json.RawMessage(`{`)}
 		},
-		"a snapshot without state": func(c *driver.Commit) { c.Snapshot = &driver.Snapshot{StateVersion: 1} },
+		"a snapshot without state": func(c *driver.Commit) { c.Snapshot = &driver.Snapshot{} },
 	} {
 		c := commitOf("s", 1, "w")
 		spoil(&c)
@@ -731,6 +776,7 @@ func commitsUpToTheLimitAreStored(e *env) {
 	many.Events = nil
 	for range 50 {
 		many.Events = append(many.Events, filled(commitOf("", 1, ""), almost(limit)/50-100).Events...)
+		many.Commands[0].EventCount = len(many.Events)
 	}
 	e.must(l.Append(e.ctx, many), "append many events just under the limit of %d", limit)
 	e.wantStream(l, "many", []driver.Commit{many})
@@ -751,6 +797,7 @@ func commitsOverTheLimitAreRefused(e *env) {
 	many := commitOf("s", 2, "w")
 	for range 20 {
 		many.Events = append(many.Events, filled(commitOf("s", 2, "w"), limit/20+1).Events...)
+		many.Commands[0].EventCount = len(many.Events)
 	}
 	e.wantTooLarge(l.Append(e.ctx, many), "commit", limit, "many events over the limit")
 
@@ -775,7 +822,7 @@ func aCancelledReadIsNotAShortStream(e *env) {
 	size := min(8<<10, e.Provider.Limits().MaxCommitBytes/2)
 	e.fill(l, "s", 1, commits, func(c driver.Commit) driver.Commit { return filled(c, size) })
 	for name, open := range map[string]func(ctx context.Context) func(func(driver.Commit, error) bool){
-		"Read": func(ctx context.Context) func(func(driver.Commit, error) bool) { return l.Read(ctx, "s", 0) },
+		"Read": func(ctx context.Context) func(func(driver.Commit, error) bool) { return l.Read(ctx, "s", 0, 0) },
 		"Scan": func(ctx context.Context) func(func(driver.Commit, error) bool) { return l.Scan(ctx, 0, 1) },
 	} {
 		ctx, cancel := context.WithCancel(e.ctx)
@@ -804,7 +851,7 @@ func sequencesCanBeLeftEarly(e *env) {
 	l := e.eventLog("Test.Log")
 	want := e.fill(l, "s", 1, 10)
 	for range 20 { // a leaked lock or reader would show
-		for c, err := range l.Read(e.ctx, "s", 0) {
+		for c, err := range l.Read(e.ctx, "s", 0, 0) {
 			e.must(err, "Read")
 			if c.SequenceNr == 2 {
 				break
@@ -816,7 +863,7 @@ func sequencesCanBeLeftEarly(e *env) {
 		}
 	}
 	// Appending while a sequence is open must not deadlock.
-	for c, err := range l.Read(e.ctx, "s", 0) {
+	for c, err := range l.Read(e.ctx, "s", 0, 0) {
 		e.must(err, "Read")
 		if c.SequenceNr == 1 {
 			want = append(want, e.fill(l, "s", 11, 11)...)
@@ -840,7 +887,7 @@ func scribble(c driver.Commit) {
 	}
 	if s := c.Snapshot; s != nil {
 		wipe(s.State)
-		clear(s.Recent)
+		clear(s.Remembered)
 		*s = driver.Snapshot{}
 	}
 }
@@ -868,7 +915,7 @@ func commitsAreCopied(e *env) {
 	}
 	check("the argument of Append", c)
 	check("the result of Read", e.read(l, "s", 0)...)
-	loaded, err := l.Load(e.ctx, "s", 1)
+	loaded, err := l.Load(e.ctx, "s", ofVersion(1))
 	e.must(err, "Load")
 	check("the result of Load", loaded...)
 	check("the result of Scan", e.scanAll(l, 1)["s"]...)

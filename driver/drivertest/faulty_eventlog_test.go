@@ -38,8 +38,8 @@ func stored(seq iter.Seq2[driver.Commit, error]) ([]driver.Commit, error) {
 // onRead changes what Read yields.
 func onRead(change func(cs []driver.Commit, err error) ([]driver.Commit, error)) plant {
 	return on(func(h *faults.EventLog, _ *faulty) {
-		h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
-			return again(change(stored(h.EventLog.Read(ctx, stream, after))))
+		h.OnRead = func(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
+			return again(change(stored(h.EventLog.Read(ctx, stream, after, through))))
 		}
 	})
 }
@@ -47,8 +47,8 @@ func onRead(change func(cs []driver.Commit, err error) ([]driver.Commit, error))
 // onLoad changes what Load returns.
 func onLoad(change func(cs []driver.Commit, err error) ([]driver.Commit, error)) plant {
 	return on(func(h *faults.EventLog, _ *faulty) {
-		h.OnLoad = func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
-			return change(h.EventLog.Load(ctx, stream, stateVersion))
+		h.OnLoad = func(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error) {
+			return change(h.EventLog.Load(ctx, stream, usable))
 		}
 	})
 }
@@ -91,7 +91,7 @@ func eventLogFaults() []fault {
 	}
 	return []fault{
 		{"ChecksThenInserts", "EventLog/OneWinnerOfEightConcurrentAppends", appending(func(ctx context.Context, l driver.EventLog, c driver.Commit) error {
-			cs, err := stored(l.Read(ctx, c.Stream, c.SequenceNr-1))
+			cs, err := stored(l.Read(ctx, c.Stream, c.SequenceNr-1, 0))
 			if err != nil || len(cs) > 0 {
 				return errors.Join(err, l.Append(ctx, c)) // the conflict is seen
 			}
@@ -119,8 +119,8 @@ func eventLogFaults() []fault {
 				}
 				return err
 			}
-			h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
-				cs, err := stored(h.EventLog.Read(ctx, stream, after))
+			h.OnRead = func(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
+				cs, err := stored(h.EventLog.Read(ctx, stream, after, through))
 				mu.Lock()
 				defer mu.Unlock()
 				for i := range cs {
@@ -157,8 +157,8 @@ func eventLogFaults() []fault {
 				others()
 				return err
 			}
-			h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
-				cs, err := stored(h.EventLog.Read(ctx, stream, after))
+			h.OnRead = func(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
+				cs, err := stored(h.EventLog.Read(ctx, stream, after, through))
 				if writing.Load() && len(cs) > 0 {
 					last := &cs[len(cs)-1]
 					last.Events = last.Events[:len(last.Events)-1]
@@ -172,11 +172,16 @@ func eventLogFaults() []fault {
 			}
 			return cs, err
 		})},
+		{"ReadIgnoresItsEnd", "EventLog/ReadEndsAtThrough", on(func(h *faults.EventLog, _ *faulty) {
+			h.OnRead = func(ctx context.Context, stream string, after, _ uint64) iter.Seq2[driver.Commit, error] {
+				return h.EventLog.Read(ctx, stream, after, 0)
+			}
+		})},
 		{"LoadsFromAStaleSnapshot", "EventLog/LoadStartsAtTheNewestMatchingSnapshot", on(func(h *faults.EventLog, _ *faulty) {
-			h.OnLoad = func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
-				cs, err := stored(h.EventLog.Read(ctx, stream, 0))
+			h.OnLoad = func(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error) {
+				cs, err := stored(h.EventLog.Read(ctx, stream, 0, 0))
 				for i, c := range cs { // the oldest one that matches
-					if c.Snapshot != nil && c.Snapshot.StateVersion == stateVersion {
+					if c.Snapshot != nil && usable(c.Snapshot.SnapshotHead) {
 						return cs[i:], err
 					}
 				}
@@ -184,8 +189,8 @@ func eventLogFaults() []fault {
 			}
 		})},
 		{"IgnoresTheStateVersion", "EventLog/LoadOfAnotherStateVersionReadsFurtherBack", on(func(h *faults.EventLog, _ *faulty) {
-			h.OnLoad = func(ctx context.Context, stream string, _ int) ([]driver.Commit, error) {
-				cs, err := stored(h.EventLog.Read(ctx, stream, 0))
+			h.OnLoad = func(ctx context.Context, stream string, _ func(driver.SnapshotHead) bool) ([]driver.Commit, error) {
+				cs, err := stored(h.EventLog.Read(ctx, stream, 0, 0))
 				for i := len(cs) - 1; i >= 0; i-- {
 					if cs[i].Snapshot != nil {
 						return cs[i:], err
@@ -195,13 +200,13 @@ func eventLogFaults() []fault {
 			}
 		})},
 		{"LoadsInTwoReads", "EventLog/LoadNeverSkipsCommits", on(func(h *faults.EventLog, _ *faulty) {
-			h.OnLoad = func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
-				cs, err := h.EventLog.Load(ctx, stream, stateVersion)
+			h.OnLoad = func(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error) {
+				cs, err := h.EventLog.Load(ctx, stream, usable)
 				if err != nil || len(cs) == 0 {
 					return cs, err
 				}
 				others() // commits that are appended now lie behind the head that it knows
-				more, err := stored(h.EventLog.Read(ctx, stream, cs[len(cs)-1].SequenceNr+1))
+				more, err := stored(h.EventLog.Read(ctx, stream, cs[len(cs)-1].SequenceNr+1, 0))
 				return append(cs, more...), err
 			}
 		})},
@@ -259,8 +264,8 @@ func eventLogFaults() []fault {
 				at.Store(c.SequenceNr, c.RecordedAt)
 				return h.EventLog.Append(ctx, c)
 			}
-			h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
-				cs, err := stored(h.EventLog.Read(ctx, stream, after))
+			h.OnRead = func(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
+				cs, err := stored(h.EventLog.Read(ctx, stream, after, through))
 				for i := range cs {
 					if t, ok := at.Load(cs[i].SequenceNr); ok {
 						cs[i].RecordedAt = t.(time.Time)
@@ -286,9 +291,9 @@ func eventLogFaults() []fault {
 			return err
 		})},
 		{"EndsQuietlyWhenCancelled", "EventLog/ACancelledReadIsNotAShortStream", on(func(h *faults.EventLog, _ *faulty) {
-			h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+			h.OnRead = func(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
 				return func(yield func(driver.Commit, error) bool) {
-					for c, err := range h.EventLog.Read(ctx, stream, after) {
+					for c, err := range h.EventLog.Read(ctx, stream, after, through) {
 						if ctx.Err() != nil || !yield(c, err) {
 							return
 						}
@@ -317,18 +322,18 @@ func eventLogFaults() []fault {
 		})},
 		{"ReturnsWhatItKeeps", "EventLog/CommitsAreCopied", on(func(h *faults.EventLog, _ *faulty) {
 			var kept []driver.Commit
-			h.OnLoad = func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
+			h.OnLoad = func(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error) {
 				if kept != nil {
 					return kept, nil
 				}
 				var err error
-				kept, err = h.EventLog.Load(ctx, stream, stateVersion)
+				kept, err = h.EventLog.Load(ctx, stream, usable)
 				return kept, err
 			}
 		})},
 		{"LosesTheEndWhenClosed", "EventLog/CommitsSurviveReopening", on(func(h *faults.EventLog, w *faulty) {
-			h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
-				cs, err := stored(h.EventLog.Read(ctx, stream, after))
+			h.OnRead = func(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
+				cs, err := stored(h.EventLog.Read(ctx, stream, after, through))
 				if w.session > 1 && len(cs) > 0 {
 					cs = cs[:len(cs)-1]
 				}
@@ -345,11 +350,11 @@ func onStreams(to func(string) string) plant {
 			c.Stream = to(c.Stream)
 			return h.EventLog.Append(ctx, c)
 		}
-		h.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
-			return h.EventLog.Read(ctx, to(stream), after)
+		h.OnRead = func(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
+			return h.EventLog.Read(ctx, to(stream), after, through)
 		}
-		h.OnLoad = func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
-			return h.EventLog.Load(ctx, to(stream), stateVersion)
+		h.OnLoad = func(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error) {
+			return h.EventLog.Load(ctx, to(stream), usable)
 		}
 	})
 }

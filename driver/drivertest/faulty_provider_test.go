@@ -53,8 +53,8 @@ func providerFaults() []fault {
 			})(w)
 		}},
 		{"LosesAcknowledgedCallsDuringClose", "Provider/CloseLosesNoAcknowledgedCall", on(func(l *faults.EventLog, w *faulty) {
-			l.OnRead = func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
-				cs, err := stored(l.EventLog.Read(ctx, stream, after))
+			l.OnRead = func(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
+				cs, err := stored(l.EventLog.Read(ctx, stream, after, through))
 				if w.session > 1 { // they were not flushed
 					cs = cs[:max(0, len(cs)-2)]
 				}

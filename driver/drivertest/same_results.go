@@ -217,6 +217,7 @@ func opAppend(r *rand.Rand) operation {
 		c := commitOf(stream, n, "model")
 		for len(c.Events) < events {
 			c.Events = append(c.Events, driver.Event{Type: "More", Version: 2, Data: json.RawMessage(text)})
+			c.Commands[0].EventCount = len(c.Events)
 		}
 		if snap > 0 {
 			c = withSnapshot(c, snap)
@@ -235,16 +236,16 @@ func opAppend(r *rand.Rand) operation {
 
 func opRead(r *rand.Rand) operation {
 	stream, after := pick(r, modelStreams...), uint64(r.IntN(6))
-	return op(func(w *world) string { return showCommits(collect(w.env, w.log.Read(w.ctx, stream, after))) }, "read %s after %d", stream, after)
+	return op(func(w *world) string { return showCommits(collect(w.env, w.log.Read(w.ctx, stream, after, 0))) }, "read %s after %d", stream, after)
 }
 
 func opLoad(r *rand.Rand) operation {
 	stream, version := pick(r, modelStreams...), r.IntN(4)
 	return op(func(w *world) string {
-		cs, err := w.log.Load(w.ctx, stream, version)
+		cs, err := w.log.Load(w.ctx, stream, ofVersion(version))
 		s := showCommits(cs, err)
 		if len(cs) > 0 && cs[0].Snapshot != nil && cs[0].Snapshot.StateVersion == version {
-			s += fmt.Sprintf(" from the snapshot %s %v", cs[0].Snapshot.State, cs[0].Snapshot.Recent)
+			s += fmt.Sprintf(" from the snapshot %s %v", cs[0].Snapshot.State, cs[0].Snapshot.Remembered)
 		}
 		return s
 	}, "load %s version %d", stream, version)

@@ -32,12 +32,16 @@ func copyCommit(c driver.Commit) driver.Commit {
 		c.Commands[i].Meta = copyMeta(c.Commands[i].Meta)
 	}
 	if c.Snapshot != nil {
-		s := *c.Snapshot
-		s.State = bytes.Clone(s.State)
-		s.Recent = slices.Clone(s.Recent)
+		s := copySnapshot(*c.Snapshot)
 		c.Snapshot = &s
 	}
 	return c
+}
+
+func copySnapshot(s driver.Snapshot) driver.Snapshot {
+	s.State = bytes.Clone(s.State)
+	s.Remembered, s.Folded = slices.Clone(s.Remembered), slices.Clone(s.Folded)
+	return s
 }
 
 func copyRecord(r driver.Record) driver.Record {

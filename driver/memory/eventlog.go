@@ -44,13 +44,15 @@ func (l *log) append(ctx context.Context, c driver.Commit) error {
 	if err := driver.CheckCommit(c); err != nil {
 		return fmt.Errorf("eventlog %q: %w", l.name, err)
 	}
-	c = copyCommit(c)
 	c.RecordedAt = l.p.now().UTC()
-	encoded, err := driver.EncodeCommit(c)
+	stored, err := driver.StoreCommit(c)
+	if err == nil {
+		c, err = stored.Commit() // what is not stored is not returned either
+	}
 	if err != nil {
 		return fmt.Errorf("eventlog %q: %w", l.name, err)
 	}
-	if size, limit := len(encoded), l.p.limits.MaxCommitBytes; size > limit {
+	if size, limit := stored.Size(), l.p.limits.MaxCommitBytes; size > limit {
 		return fmt.Errorf("eventlog %q: append %q at %d: %w", l.name, c.Stream, c.SequenceNr,
 			&driver.TooLargeError{What: "commit", Size: size, Limit: limit})
 	}
@@ -75,25 +77,29 @@ func (l *log) append(ctx context.Context, c driver.Commit) error {
 }
 
 // Read implements [driver.EventLog].
-func (l *log) Read(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+func (l *log) Read(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
 	return func(yield func(driver.Commit, error) bool) {
 		if err := l.p.check(ctx); err != nil {
 			yield(driver.Commit{}, err)
 			return
 		}
-		l.yield(ctx, l.stream(stream), after, yield)
+		commits := l.stream(stream)
+		if through > 0 {
+			commits = commits[:min(through, uint64(len(commits)))]
+		}
+		l.yield(ctx, commits, after, yield)
 	}
 }
 
 // Load implements [driver.EventLog].
-func (l *log) Load(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
+func (l *log) Load(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error) {
 	if err := l.p.begin(ctx); err != nil {
 		return nil, err
 	}
 	defer l.p.end()
 	commits := l.stream(stream)
 	for i := len(commits) - 1; i >= 0; i-- {
-		if s := commits[i].Snapshot; s != nil && s.StateVersion == stateVersion {
+		if s := commits[i].Snapshot; s != nil && usable(copySnapshot(*s).SnapshotHead) {
 			commits = commits[i:]
 			break
 		}

@@ -122,7 +122,7 @@ func TestCloseEndsSequences(t *testing.T) {
 	must(t, err)
 
 	var got []error
-	for _, err := range d.log.Read(ctx, "a", 0) {
+	for _, err := range d.log.Read(ctx, "a", 0, 0) {
 		got = append(got, err)
 		must(t, d.provider.Close())
 	}
@@ -291,7 +291,7 @@ func ExampleNew() {
 	}
 	fmt.Println(log.Append(ctx, c))
 	fmt.Println(errors.Is(log.Append(ctx, c), driver.ErrConflict))
-	for c, err := range log.Read(ctx, "books", 0) {
+	for c, err := range log.Read(ctx, "books", 0, 0) {
 		fmt.Println(c.SequenceNr, c.Events[0].Type, string(c.Events[0].Data), err)
 	}
 	// Output:

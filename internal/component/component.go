@@ -75,8 +75,12 @@ type Event struct {
 type Aggregate struct {
 	Commands, Events []MessageType
 	StateVersion     int
-	SnapshotEvery    int // events; negative means never
-	Async            bool
+	// Shape is a fingerprint of the structure of the state's type.
+	Shape string
+	// Readable reports whether a version of an event, "<type>/<version>", can be decoded.
+	Readable      func(string) bool
+	SnapshotEvery int // events; negative means never
+	Async         bool
 	// Access has the rule of each command, by its wire name.
 	Access map[string]authz.Rule
 	// NewState returns the state of an empty stream.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/reventless-go/reventless/driver"
@@ -115,6 +116,14 @@ func (s *Set[T]) Encode(v T) (driver.Event, error) {
 		return driver.Event{}, fmt.Errorf("encode %s: %w", s.types[i].Name, err)
 	}
 	return driver.Event{Type: s.types[i].Name, Version: s.types[i].Version, Data: data}, nil
+}
+
+// Readable reports whether Decode can read a type and version, "<type>/<version>".
+func (s *Set[T]) Readable(name string) bool {
+	name, text, _ := strings.Cut(name, "/")
+	version, err := strconv.Atoi(text)
+	m, ok := s.byName[name]
+	return ok && err == nil && version <= s.types[m.index].Version
 }
 
 // Decode returns the value of a wire form, upcasting an older version. Unknown

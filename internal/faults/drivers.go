@@ -16,8 +16,8 @@ type EventLog struct {
 	driver.EventLog
 	site
 	OnAppend func(ctx context.Context, c driver.Commit) error
-	OnLoad   func(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error)
-	OnRead   func(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error]
+	OnLoad   func(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error)
+	OnRead   func(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error]
 	OnScan   func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error]
 }
 
@@ -27,17 +27,17 @@ func (l *EventLog) Append(ctx context.Context, c driver.Commit) error {
 }
 
 // Load implements [driver.EventLog].
-func (l *EventLog) Load(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
+func (l *EventLog) Load(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error) {
 	return get(l.site, "Load", func() ([]driver.Commit, error) {
-		commits, err := l.OnLoad(ctx, stream, stateVersion)
+		commits, err := l.OnLoad(ctx, stream, usable)
 		l.p.read(l.name, len(commits))
 		return commits, err
 	}, stream)
 }
 
 // Read implements [driver.EventLog].
-func (l *EventLog) Read(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
-	return l.sequence("Read", func() iter.Seq2[driver.Commit, error] { return l.OnRead(ctx, stream, after) }, stream)
+func (l *EventLog) Read(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
+	return l.sequence("Read", func() iter.Seq2[driver.Commit, error] { return l.OnRead(ctx, stream, after, through) }, stream)
 }
 
 // Scan implements [driver.EventLog].

@@ -101,7 +101,7 @@ func TestNoGoroutineIsLeftAfterClose(t *testing.T) {
 		}
 		n := 0
 		log, _ := provider.OpenEventLog(t.Context(), "Shop.Slow")
-		for c, err := range log.Read(t.Context(), "a", 0) {
+		for c, err := range log.Read(t.Context(), "a", 0, 0) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -445,3 +445,35 @@ func TestCounterPublishesEachTargetOnce(t *testing.T) {
 		wantRows(r, done, map[string]SumRow{"a": {10, 2}, "b": {5, 1}})
 	})
 }
+
+func TestAutomationThatTriggersItselfIsParkedWithItsChain(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	echo := rule("Echo", jar, func(e jarEvent) message.Actions { return message.Actions{jar.To(e.EntityID, Put{N: 1})} }, jar)
+	r := start(t, app(jar, echo))
+	r.accept("1", jar.To("a", Put{N: 1}))
+	r.idle()
+	l := r.deadLetter()
+	wantEqual(t, "kind and component", fmt.Sprint(l.Kind, l.Component), "CommandShop.Jar")
+	wantText(t, l.Reason, "message 101 of a chain", "<- Shop.Jar/a/101.0 <- Shop.Jar/a/100.0 <- Shop.Jar/a/99.0")
+	wantEqual(t, "commits", len(r.commits("Shop.Jar", "a")), 101)
+	// An operator can let it go on: the next command is parked again.
+	r.redrive(l.ID)
+	r.idle()
+	wantEqual(t, "commits after the redrive", len(r.commits("Shop.Jar", "a")), 102)
+	wantText(t, r.deadLetter().Reason, "message 102 of a chain")
+}
+
+// A chain with delays is a plan that repeats, not a loop.
+func TestChainWithDelaysIsNotBounded(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	daily := rule("Daily", jar, func(e jarEvent) message.Actions {
+		return message.Actions{jar.To(e.EntityID, Put{N: 1}).After(24 * time.Hour)}
+	}, jar)
+	r := start(t, app(jar, daily))
+	r.accept("1", jar.To("a", Put{N: 1}))
+	r.advance(150 * 24 * time.Hour)
+	r.wantNothingParked()
+	wantEqual(t, "commits", len(r.commits("Shop.Jar", "a")), 151)
+}

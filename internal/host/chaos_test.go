@@ -195,7 +195,7 @@ func (s *shelf) traffic(r *run, seed uint64, n int) {
 				if rng.IntN(3) == 0 {
 					target = s.crate
 				}
-				r.insist(fmt.Sprintf("%d-%d", g, i), target.To(id, c))
+				r.insist(fmt.Sprintf("%d-%d-%x", g, i, rng.Uint64()), target.To(id, c))
 			}
 		})
 	}
@@ -204,12 +204,13 @@ func (s *shelf) traffic(r *run, seed uint64, n int) {
 
 // insist repeats a command until it has an outcome.
 func (r *run) insist(id string, s message.Send) {
+	var err error
 	for range 100 {
-		if _, err := r.try(id, s); err == nil {
+		if _, err = r.try(id, s); err == nil {
 			return
 		}
 	}
-	r.t.Errorf("send %s: no outcome", id)
+	r.t.Errorf("send %s: no outcome: %v", id, err)
 }
 
 // last sends one more command to every stream, so that dropped records are caught up.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -124,27 +123,6 @@ func TestPanicFailsOnlyItsCommandAndLaterOnesRunInOrder(t *testing.T) {
 			wantEqual(t, "attempts", l.Attempts, 5)
 		})
 	}
-}
-
-// A missing result must never count as a success. The engine always sets one, so the
-// test prevents that by ending the goroutine.
-func TestMissingResultIsAnInternalErrorAndLaterCommandsRun(t *testing.T) {
-	t.Parallel()
-	jar := newJar(func(s *jarSpec) {
-		s.Decide = func(s Jar, c Command) ([]Event, error) {
-			if _, ok := c.(Explode); ok {
-				runtime.Goexit()
-			}
-			return decide(s, c)
-		}
-	})
-	r := start(t, app(jar))
-	o, err := r.try("1", jar.To("a", Explode{}))
-	if err == nil {
-		t.Fatalf("got %+v, want an error", o)
-	}
-	wantText(t, err.Error(), "internal")
-	r.accept("2", jar.To("a", Put{N: 1}))
 }
 
 func TestRejectionThatDependsOnAnUnsavedEventWaitsForIt(t *testing.T) {

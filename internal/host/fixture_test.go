@@ -466,7 +466,7 @@ func (r *run) commits(log, stream string) []driver.Commit {
 	}
 	seq := l.Scan(r.t.Context(), 0, 1)
 	if stream != "" {
-		seq = l.Read(r.t.Context(), stream, 0)
+		seq = l.Read(r.t.Context(), stream, 0, 0)
 	}
 	var out []driver.Commit
 	for c, err := range seq {

@@ -31,6 +31,13 @@ const RolloutDelay = core.RolloutDelay
 // operator redrives or discards that commit.
 var ErrBlocked = consumers.ErrBlocked
 
+// ErrReusedID reports that the id of a command belongs to another command, and
+// ErrUnverified that it is not known whether a command is a repetition.
+var (
+	ErrReusedID   = core.ErrReusedID
+	ErrUnverified = core.ErrUnverified
+)
+
 // Host runs an App on a provider.
 type Host struct {
 	app      *component.App
@@ -69,6 +76,7 @@ func Open(ctx context.Context, app *component.App, provider driver.Provider, opt
 			Counters: map[*component.Definition]driver.Counter{}, Buckets: map[*component.Definition]driver.Bucket{},
 		},
 	}
+	h.effects.Logs = h.logs
 	h.triggers = &triggers.Triggers{Effects: h.effects}
 	h.sources, _ = provider.(driver.Sources)
 	h.workers.change = sync.NewCond(&h.workers.mu)

@@ -78,7 +78,7 @@ func TestMetaIsPropagatedFromACommandToAllItCauses(t *testing.T) {
 		wantEqual(t, "trace, user and correlation of "+id, fmt.Sprint(m.TraceParent, m.User, m.CorrelationID), parent+"ada"+"corr")
 	}
 	m := r.commits("Shop.Crate", "at once")[0].Commands[0].Meta
-	wantEqual(t, "origin", fmt.Sprint(m.CausationID, m.Service, m.IP, m.Headers), "Shop.Jar/root/1.0"+"Shop.Crate"+"10.0.0.1"+"map[k:v]")
+	wantEqual(t, "origin", fmt.Sprint(m.CausationID, m.Service, m.IP, m.Headers), "Shop.Jar/root/1.0"+"10.0.0.1"+"map[k:v]")
 	// The logs contain it with the answered command of each commit.
 	for _, log := range []string{"Shop.Jar", "Shop.Crate", "Shop.Box", "Far.Bin"} {
 		for _, c := range r.commits(log, "") {

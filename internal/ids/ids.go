@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
 	"time"
 )
 
@@ -14,14 +15,13 @@ import (
 func New(now time.Time) string {
 	var u [16]byte
 	_, _ = rand.Read(u[:]) // documented never to fail
-	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
-	copy(u[:6], ms[2:])
+	setTime(&u, now)
 	return format(u, 7)
 }
 
-// Derive returns a UUID of version 8 that depends only on parts.
-func Derive(parts ...string) string {
+// Derive returns a UUID of version 8 that depends only on its arguments. Like one of
+// version 7 it starts with a time: that of the cause, or zero if the cause has no time.
+func Derive(at time.Time, parts ...string) string {
 	h := sha256.New()
 	var n [8]byte
 	for _, p := range parts {
@@ -31,7 +31,39 @@ func Derive(parts ...string) string {
 	}
 	var u [16]byte
 	copy(u[:], h.Sum(nil))
+	setTime(&u, at)
 	return format(u, 8)
+}
+
+// Time returns the time that an id of [New] or [Derive] starts with, and whether the id
+// is derived. It is zero for an id without a time.
+func Time(id string) (at time.Time, derived bool) {
+	const form = "xxxxxxxx-xxxx-Vxxx-xxxx-xxxxxxxxxxxx"
+	if len(id) != len(form) || id[14] != '7' && id[14] != '8' {
+		return time.Time{}, false
+	}
+	for i := range form {
+		if (form[i] == '-') != (id[i] == '-') {
+			return time.Time{}, false
+		}
+	}
+	u, err := hex.DecodeString(strings.ReplaceAll(id, "-", ""))
+	if err != nil || u[8]&0xc0 != 0x80 {
+		return time.Time{}, false
+	}
+	ms := int64(binary.BigEndian.Uint64(u) >> 16) //nolint:gosec // 48 bits
+	if ms > 0 {
+		at = time.UnixMilli(ms).UTC()
+	}
+	return at, id[14] == '8'
+}
+
+func setTime(u *[16]byte, at time.Time) {
+	var ms [8]byte
+	if !at.IsZero() {
+		binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli())) //nolint:gosec // no time before 1970
+	}
+	copy(u[:6], ms[2:])
 }
 
 func format(u [16]byte, version byte) string {

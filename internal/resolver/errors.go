@@ -20,6 +20,11 @@ const (
 	Forbidden Code = "FORBIDDEN"
 	// BadInput: an argument is invalid; the message says which.
 	BadInput Code = "BAD_USER_INPUT"
+	// ReusedID: the command id belongs to a command with another entity, type or payload.
+	ReusedID Code = "COMMAND_ID_REUSED"
+	// UnverifiedID: it is not known whether the command is a repetition, since too much
+	// has happened since the time in its id.
+	UnverifiedID Code = "COMMAND_ID_UNVERIFIED"
 	// PageSize: the page is larger than the limit.
 	PageSize Code = "PAGE_SIZE"
 	// TooLarge: a command is over the size limit.
@@ -65,6 +70,10 @@ func Classify(err error) *Error {
 		return own
 	case errors.Is(err, host.ErrBlocked):
 		return &Error{ProjectionStopped, "the read model is stopped before this position by a parked commit; an operator has to redrive or discard it", err}
+	case errors.Is(err, host.ErrReusedID):
+		return &Error{ReusedID, "the command id belongs to another command", err}
+	case errors.Is(err, host.ErrUnverified):
+		return &Error{UnverifiedID, host.ErrUnverified.Error(), err}
 	case errors.As(err, &tooLarge):
 		return &Error{TooLarge, fmt.Sprintf("the %s has %d bytes, the limit is %d", tooLarge.What, tooLarge.Size, tooLarge.Limit), err}
 	case errors.Is(err, driver.ErrTooLarge):

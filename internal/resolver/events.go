@@ -54,7 +54,7 @@ func (r *Resolver) events(ctx context.Context, c *Call) (json.RawMessage, error)
 	out := []byte(`{"edges":[`)
 	var cursors []string
 	more := false
-	for commit, err := range log.Read(ctx, id, max(sequenceNr, 1)-1) {
+	for commit, err := range log.Read(ctx, id, max(sequenceNr, 1)-1, 0) {
 		if err != nil {
 			return nil, stored(err)
 		}

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
-	"regexp"
 	"strings"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/reventless-go/reventless/internal/authz"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/internal/ids"
 )
 
 // Options bound the operations; zero fields are the defaults.
@@ -142,11 +142,6 @@ func (r *Resolver) allow(c *Call) (owner []string, err error) {
 	return nil, fail(Forbidden, "%s is for %s", c.Operation.Name, c.Operation.Rule)
 }
 
-// derived matches the ids of commands that automations, schedules and tasks send. These
-// ids can be computed in advance. If a caller could send a command with such an id, the
-// command of the application would be taken for a repetition and not be handled.
-var derived = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
-
 func (r *Resolver) send(ctx context.Context, c *Call) (json.RawMessage, error) {
 	o := c.Operation
 	data, err := o.Payload(c.Args)
@@ -162,7 +157,10 @@ func (r *Resolver) send(ctx context.Context, c *Call) (json.RawMessage, error) {
 	case c.CommandID != "" && c.CommandID != id:
 		return nil, fail(BadInput, "%s: the argument commandId and the idempotency key of the request differ", o.Name)
 	}
-	if derived.MatchString(id) {
+	// The ids of commands that automations, schedules and tasks send can be computed in
+	// advance. If a caller could send a command with such an id, the command of the
+	// application would be taken for a repetition and not be handled.
+	if _, derived := ids.Time(id); derived {
 		return nil, fail(BadInput, "%s: a commandId that is a UUID of version 8 is reserved for the application; please use another version", o.Name)
 	}
 	outcome, err := r.host.Send(ctx, driver.Command{

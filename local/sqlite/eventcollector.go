@@ -97,11 +97,11 @@ func (f *feed) Load(ctx context.Context, after int64, limit int) (items []leases
 	err = f.p.read(ctx, func(c *conn) error {
 		size := 0
 		whole = true
-		return c.query("SELECT "+bodyColumns+", pos FROM commits WHERE log = ? AND pos > ? ORDER BY pos LIMIT ?", []any{f.log.id, after, int64(limit)},
+		return c.query("SELECT "+feedColumns+", pos FROM commits WHERE log = ? AND pos > ? ORDER BY pos LIMIT ?", []any{f.log.id, after, int64(limit)},
 			func(row []sqldriver.Value) error {
-				r := bodyRecord(row)
-				items = append(items, leases.Item[driver.Record]{Position: number(row[6]), Group: r.stream, Size: r.size(), Message: f.record(r)})
-				if size += r.size(); size > pageBytes || len(items) == limit {
+				r := commitRecord(row)
+				items = append(items, leases.Item[driver.Record]{Position: number(row[8]), Group: r.Stream, Size: r.Size(), Message: f.record(r)})
+				if size += r.Size(); size > pageBytes || len(items) == limit {
 					whole = false
 					return errStop
 				}
@@ -114,10 +114,10 @@ func (f *feed) Load(ctx context.Context, after int64, limit int) (items []leases
 // record returns the delivery of a commit. If the commit cannot be decoded, it has
 // the stored bytes and the error.
 func (f *feed) record(r record) driver.Record {
-	out := driver.Record{Log: f.log.name, Stream: r.stream, SequenceNr: uint64(r.seq)}
+	out := driver.Record{Log: f.log.name, Stream: r.Stream, SequenceNr: r.SequenceNr}
 	c, err := r.decode(f.log.name)
 	if err != nil {
-		out.Raw, out.Err = []byte(r.head+r.events), err
+		out.Raw, out.Err = []byte(r.Head+r.Events), err
 		return out
 	}
 	out.Commit = &c
@@ -129,8 +129,8 @@ func (f *feed) Fetch(ctx context.Context, positions []int64) (map[int64]driver.R
 	records := make(map[int64]driver.Record, len(positions))
 	return records, f.p.read(ctx, func(c *conn) error {
 		for _, pos := range positions {
-			found, err := c.first("SELECT "+bodyColumns+" FROM commits WHERE pos = ? AND log = ?", []any{pos, f.log.id}, func(row []sqldriver.Value) error {
-				records[pos] = f.record(bodyRecord(row))
+			found, err := c.first("SELECT "+feedColumns+" FROM commits WHERE pos = ? AND log = ?", []any{pos, f.log.id}, func(row []sqldriver.Value) error {
+				records[pos] = f.record(commitRecord(row))
 				return nil
 			})
 			if err != nil {

@@ -3,12 +3,10 @@ package sqlite
 import (
 	"context"
 	sqldriver "database/sql/driver"
-	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"iter"
 	"math"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -55,64 +53,28 @@ func (p *Provider) eventLog(ctx context.Context, name string) (*eventLog, error)
 	})
 }
 
-// The columns of a commit, in the order of record.
-const (
-	bodyColumns   = "stream, seq, at, crc, head, events"
-	commitColumns = bodyColumns + ", fold, state, recent"
-)
+// commitColumns are the columns of a commit, in the order of record.
+const commitColumns = "stream, seq, at, crc, head, events, snapshot, state"
 
-// record is a stored commit. events is the payloads of the events, unchanged and
-// concatenated; head has their sizes.
+// feedColumns are those of a commit without its snapshot.
+const feedColumns = "stream, seq, at, crc, head, events, NULL, NULL"
+
+// record is a stored commit with its checksums: of the commit in the lower half, and
+// of the snapshot in the upper half.
 type record struct {
-	stream        string
-	seq, at, crc  int64
-	head, events  string
-	snapshot      bool
-	fold          int64
-	state, recent string
-}
+	driver.StoredCommit
 
-// commitHead is the JSON of a record's head.
-type commitHead struct {
-	Events   []eventHead              `json:"events"`
-	Commands []driver.AnsweredCommand `json:"commands"`
-}
-
-type eventHead struct {
-	Type    string `json:"type"`
-	Version int    `json:"version"`
-	Size    int    `json:"size"`
+	at, crc int64
 }
 
 // encode returns the record of a commit that passed [driver.CheckCommit].
 func encode(c driver.Commit, at time.Time) (record, error) {
-	head := commitHead{Events: make([]eventHead, len(c.Events)), Commands: c.Commands}
-	size := 0
-	for i, e := range c.Events {
-		head.Events[i] = eventHead{e.Type, e.Version, len(e.Data)}
-		size += len(e.Data)
-	}
-	bad := func(err error) (record, error) {
-		return record{}, fmt.Errorf("commit %d of %q: %w: %w", c.SequenceNr, c.Stream, driver.ErrInvalid, err)
-	}
-	text, err := json.Marshal(head)
+	stored, err := driver.StoreCommit(c)
 	if err != nil {
-		return bad(err)
+		return record{}, err
 	}
-	var events strings.Builder
-	events.Grow(size)
-	for _, e := range c.Events {
-		events.Write(e.Data)
-	}
-	r := record{stream: c.Stream, seq: int64(c.SequenceNr), at: nanos(at), head: string(text), events: events.String()}
-	if s := c.Snapshot; s != nil {
-		recent, err := json.Marshal(s.Recent)
-		if err != nil {
-			return bad(err)
-		}
-		r.snapshot, r.fold, r.state, r.recent = true, int64(s.StateVersion), string(s.State), string(recent)
-	}
-	r.crc = r.sum()
+	r := record{StoredCommit: stored, at: nanos(at)}
+	r.crc = int64(r.bodySum()) | int64(r.snapshotSum())<<32
 	return r, nil
 }
 
@@ -133,83 +95,48 @@ func fromNanos(n int64) time.Time {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sum returns the checksum of the body in the lower half and that of the snapshot
-// in the upper half.
-func (r *record) sum() int64 {
-	return int64(r.bodySum()) | int64(r.snapshotSum())<<32
-}
-
 func (r *record) bodySum() uint32 {
 	var b [8*2 + 4]byte
-	sum := crc32.Update(0, castagnoli, fmt.Appendf(b[:0], "%d %d ", r.seq, r.at))
-	for _, s := range []string{r.stream, r.head, r.events} {
+	sum := crc32.Update(0, castagnoli, fmt.Appendf(b[:0], "%d %d ", r.SequenceNr, r.at))
+	for _, s := range []string{r.Stream, r.Head, r.Events} {
 		sum = crc32.Update(sum, castagnoli, []byte(s))
 	}
 	return sum
 }
 
 func (r *record) snapshotSum() uint32 {
-	if !r.snapshot {
+	if r.Snapshot == "" {
 		return 0
 	}
-	sum := crc32.Update(0, castagnoli, fmt.Appendf(nil, "%d ", r.fold))
-	sum = crc32.Update(sum, castagnoli, []byte(r.state))
-	return crc32.Update(sum, castagnoli, []byte(r.recent))
+	return crc32.Update(crc32.Update(0, castagnoli, []byte(r.Snapshot)), castagnoli, []byte(r.State))
 }
 
-// bodyRecord reads bodyColumns.
-func bodyRecord(row []sqldriver.Value) record {
-	return record{
-		stream: text(row[0]), seq: number(row[1]), at: number(row[2]), crc: number(row[3]), head: text(row[4]), events: text(row[5]),
-	}
-}
-
-// commitRecord reads commitColumns.
+// commitRecord reads commitColumns or feedColumns.
 func commitRecord(row []sqldriver.Value) record {
-	r := bodyRecord(row)
+	r := record{at: number(row[2]), crc: number(row[3])}
+	r.Stream, r.SequenceNr, r.Head, r.Events = text(row[0]), uint64(number(row[1])), text(row[4]), text(row[5])
 	if row[6] != nil {
-		r.snapshot, r.fold, r.state, r.recent = true, number(row[6]), text(row[7]), text(row[8])
+		r.Snapshot, r.State = text(row[6]), text(row[7])
 	}
 	return r
-}
-
-func (r *record) size() int {
-	return len(r.stream) + len(r.head) + len(r.events) + len(r.state) + len(r.recent)
 }
 
 // decode returns the commit, with its snapshot if the record has one.
 func (r *record) decode(log string) (driver.Commit, error) {
 	bad := func(what string) (driver.Commit, error) {
-		return driver.Commit{}, corrupt("commit %d of %q in log %q: %s", r.seq, r.stream, log, what)
+		return driver.Commit{}, corrupt("commit %d of %q in log %q: %s", r.SequenceNr, r.Stream, log, what)
 	}
 	if r.bodySum() != uint32(r.crc) {
 		return bad("wrong checksum")
 	}
-	if r.snapshot && r.snapshotSum() != uint32(r.crc>>32) {
+	if r.Snapshot != "" && r.snapshotSum() != uint32(r.crc>>32) {
 		return bad("wrong checksum of the snapshot")
 	}
-	var head commitHead
-	if err := json.Unmarshal([]byte(r.head), &head); err != nil {
-		return bad("invalid head")
+	c, err := r.Commit()
+	if err != nil {
+		return bad(err.Error())
 	}
-	c := driver.Commit{
-		Stream: r.stream, SequenceNr: uint64(r.seq), Events: make([]driver.Event, len(head.Events)),
-		Commands: head.Commands, RecordedAt: fromNanos(r.at),
-	}
-	data := []byte(r.events)
-	for i, e := range head.Events {
-		if e.Size > len(data) {
-			return bad("incomplete events")
-		}
-		c.Events[i] = driver.Event{Type: e.Type, Version: e.Version, Data: data[:e.Size:e.Size]}
-		data = data[e.Size:]
-	}
-	if r.snapshot {
-		c.Snapshot = &driver.Snapshot{StateVersion: int(r.fold), State: json.RawMessage(r.state)}
-		if err := json.Unmarshal([]byte(r.recent), &c.Snapshot.Recent); err != nil {
-			return bad("invalid recent commands")
-		}
-	}
+	c.RecordedAt = fromNanos(r.at)
 	return c, nil
 }
 
@@ -239,21 +166,21 @@ func (l *eventLog) append(ctx context.Context, c driver.Commit) error {
 	if err != nil {
 		return err
 	}
-	if size := r.size(); size > l.p.limits.MaxCommitBytes {
+	if size := r.Size(); size > l.p.limits.MaxCommitBytes {
 		return &driver.TooLargeError{What: "commit", Size: size, Limit: l.p.limits.MaxCommitBytes}
 	}
-	args := []any{l.id, r.stream, r.seq, slot(r.stream), r.at, r.crc, r.head, r.events, nil, nil, nil}
-	if r.snapshot {
-		args[8], args[9], args[10] = r.fold, r.state, r.recent
+	args := []any{l.id, r.Stream, int64(r.SequenceNr), slot(r.Stream), r.at, r.crc, r.Head, r.Events, nil, nil}
+	if r.Snapshot != "" {
+		args[8], args[9] = r.Snapshot, r.State
 	}
 	return l.p.write(ctx, func(t *tx) error {
-		changed, pos, err := t.exec(`INSERT INTO commits (log, stream, seq, slot, at, crc, head, events, fold, state, recent)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, args...)
+		changed, pos, err := t.exec(`INSERT INTO commits (log, stream, seq, slot, at, crc, head, events, snapshot, state)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, args...)
 		if err != nil {
 			return err
 		}
 		if changed == 0 {
-			return l.conflict(t, r.stream, r.seq)
+			return l.conflict(t, r.Stream, int64(r.SequenceNr))
 		}
 		t.after(func() { l.head.Store(pos) })
 		t.notify(l.receiver)
@@ -279,31 +206,31 @@ func (l *eventLog) conflict(t *tx, stream string, seq int64) error {
 }
 
 // Read implements [driver.EventLog].
-func (l *eventLog) Read(ctx context.Context, stream string, after uint64) iter.Seq2[driver.Commit, error] {
+func (l *eventLog) Read(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
 	return func(yield func(driver.Commit, error) bool) {
-		if after > math.MaxInt64 {
-			after = math.MaxInt64
+		if through == 0 || through > math.MaxInt64 {
+			through = math.MaxInt64
 		}
-		last := int64(after)
+		last := min(after, math.MaxInt64)
 		for {
 			var page []driver.Commit
 			whole := true
 			err := l.p.call(ctx, func() error {
 				return l.p.read(ctx, func(c *conn) error {
 					size := 0
-					return c.query("SELECT "+commitColumns+" FROM commits WHERE log = ? AND stream = ? AND seq > ? ORDER BY seq LIMIT 256",
-						[]any{l.id, stream, last}, func(row []sqldriver.Value) error {
+					return c.query("SELECT "+commitColumns+" FROM commits WHERE log = ? AND stream = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT 256",
+						[]any{l.id, stream, int64(last), int64(through)}, func(row []sqldriver.Value) error {
 							r := commitRecord(row)
-							if r.seq != last+1 {
-								return corrupt("log %q: stream %q has commit %d after %d", l.name, stream, r.seq, last)
+							if r.SequenceNr != last+1 {
+								return corrupt("log %q: stream %q has commit %d after %d", l.name, stream, r.SequenceNr, last)
 							}
 							c, err := r.decode(l.name)
 							if err != nil {
 								return err
 							}
-							last = r.seq
+							last = r.SequenceNr
 							page = append(page, c)
-							if size += r.size(); size > pageBytes || len(page) == 256 {
+							if size += r.Size(); size > pageBytes || len(page) == 256 {
 								whole = false
 								return errStop
 							}
@@ -328,21 +255,24 @@ func (l *eventLog) Read(ctx context.Context, stream string, after uint64) iter.S
 }
 
 // Load implements [driver.EventLog].
-func (l *eventLog) Load(ctx context.Context, stream string, stateVersion int) ([]driver.Commit, error) {
+func (l *eventLog) Load(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error) {
 	var commits []driver.Commit
 	err := l.p.call(ctx, func() error {
 		return l.p.read(ctx, func(c *conn) error {
-			return c.query("SELECT "+commitColumns+` FROM commits WHERE log = ?1 AND stream = ?2 AND seq >=
-				ifnull((SELECT max(seq) FROM commits WHERE log = ?1 AND stream = ?2 AND fold = ?3), 0) ORDER BY seq`,
-				[]any{l.id, stream, int64(stateVersion)}, func(row []sqldriver.Value) error {
+			from, err := l.newestSnapshot(c, stream, usable)
+			if err != nil {
+				return err
+			}
+			next := max(from, 1)
+			return c.query("SELECT "+commitColumns+" FROM commits WHERE log = ? AND stream = ? AND seq >= ? ORDER BY seq",
+				[]any{l.id, stream, int64(from)}, func(row []sqldriver.Value) error {
 					r := commitRecord(row)
-					switch n := len(commits); {
-					case n > 0 && r.seq != int64(commits[n-1].SequenceNr)+1,
-						n == 0 && r.seq != 1 && !(r.snapshot && r.fold == int64(stateVersion)):
-						return corrupt("log %q: stream %q has a gap before commit %d", l.name, stream, r.seq)
+					if r.SequenceNr != next {
+						return corrupt("log %q: stream %q has a gap before commit %d", l.name, stream, r.SequenceNr)
 					}
 					c, err := r.decode(l.name)
 					commits = append(commits, c)
+					next++
 					return err
 				})
 		})
@@ -351,6 +281,21 @@ func (l *eventLog) Load(ctx context.Context, stream string, stateVersion int) ([
 		return nil, fmt.Errorf("eventlog: load %q: %w", short(stream), err)
 	}
 	return commits, nil
+}
+
+// newestSnapshot returns the sequence number of the newest commit with a usable
+// snapshot, or 0.
+func (l *eventLog) newestSnapshot(c *conn, stream string, usable func(driver.SnapshotHead) bool) (from uint64, err error) {
+	err = c.query("SELECT "+commitColumns+" FROM commits WHERE log = ? AND stream = ? AND snapshot NOTNULL ORDER BY seq DESC",
+		[]any{l.id, stream}, func(row []sqldriver.Value) error {
+			r := commitRecord(row)
+			commit, err := r.decode(l.name)
+			if err == nil && usable(commit.Snapshot.SnapshotHead) {
+				from, err = r.SequenceNr, errStop
+			}
+			return err
+		})
+	return from, err
 }
 
 // Scan implements [driver.EventLog].
@@ -393,8 +338,8 @@ func (l *eventLog) scan(ctx context.Context, segment, segments int, last, end in
 					return err
 				}
 				page = append(page, c)
-				if size += r.size(); size > pageBytes || len(page) == 256 {
-					reached = number(row[9])
+				if size += r.Size(); size > pageBytes || len(page) == 256 {
+					reached = number(row[8])
 					return errStop
 				}
 				return nil

@@ -24,7 +24,7 @@ func bulk(t *testing.T, p *Provider, log string, n int) driver.EventLog {
 				return err
 			}
 			_, pos, err := x.exec("INSERT INTO commits (log, stream, seq, slot, at, crc, head, events) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-				l.id, r.stream, r.seq, slot(r.stream), r.at, r.crc, r.head, r.events)
+				l.id, r.Stream, int64(r.SequenceNr), slot(r.Stream), r.at, r.crc, r.Head, r.Events)
 			if err != nil {
 				return err
 			}
@@ -100,8 +100,8 @@ func TestStatementsUseIndexes(t *testing.T) {
 		}
 	}
 	l := fillLog(t, p, 2, 3)
-	must[[]driver.Commit](t)(l.Load(ctx, "s0", 1))
-	for _, seq := range []func(func(driver.Commit, error) bool){l.Read(ctx, "s0", 1), l.Scan(ctx, 0, 2)} {
+	must[[]driver.Commit](t)(l.Load(ctx, "s0", anySnapshot))
+	for _, seq := range []func(func(driver.Commit, error) bool){l.Read(ctx, "s0", 1, 0), l.Scan(ctx, 0, 2)} {
 		for _, err := range seq {
 			ok(err)
 		}

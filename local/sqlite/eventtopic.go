@@ -94,10 +94,10 @@ func (p *Provider) subscribe(ctx context.Context, log, consumer string) (*queue[
 
 // envelopeHead is the JSON of a published commit, without its events' data.
 type envelopeHead struct {
-	SequenceNr int64           `json:"sequenceNr"`
+	SequenceNr uint64          `json:"sequenceNr"`
 	At         int64           `json:"at"`
 	CRC        uint32          `json:"crc"`
-	Head       json.RawMessage `json:"head"` // record.head
+	Head       json.RawMessage `json:"head"` // record.Head
 }
 
 // encodeEnvelope checks an envelope and returns its message.
@@ -116,11 +116,11 @@ func (et *eventTopic) encodeEnvelope(e driver.Envelope) (message, error) {
 	if err != nil {
 		return message{}, err
 	}
-	if size := r.size(); size > et.p.limits.MaxCommitBytes {
+	if size := r.Size(); size > et.p.limits.MaxCommitBytes {
 		return message{}, &driver.TooLargeError{What: "commit", Size: size, Limit: et.p.limits.MaxCommitBytes}
 	}
-	head, err := json.Marshal(envelopeHead{r.seq, r.at, r.bodySum(), json.RawMessage(r.head)})
-	return message{group: r.stream, head: string(head), data: r.events}, err
+	head, err := json.Marshal(envelopeHead{r.SequenceNr, r.at, r.bodySum(), json.RawMessage(r.Head)})
+	return message{group: r.Stream, head: string(head), data: r.Events}, err
 }
 
 // decodeEnvelope returns the delivery of a message. If the message is damaged, it
@@ -128,9 +128,10 @@ func (et *eventTopic) encodeEnvelope(e driver.Envelope) (message, error) {
 func decodeEnvelope(log, stream, head string, data []byte) driver.Record {
 	var h envelopeHead
 	err := json.Unmarshal([]byte(head), &h)
-	out := driver.Record{Log: log, Stream: stream, SequenceNr: uint64(h.SequenceNr)}
+	out := driver.Record{Log: log, Stream: stream, SequenceNr: h.SequenceNr}
 	if err == nil {
-		r := record{stream: stream, seq: h.SequenceNr, at: h.At, crc: int64(h.CRC), head: string(h.Head), events: string(data)}
+		r := record{at: h.At, crc: int64(h.CRC)}
+		r.Stream, r.SequenceNr, r.Head, r.Events = stream, h.SequenceNr, string(h.Head), string(data)
 		var c driver.Commit
 		if c, err = r.decode(log); err == nil {
 			out.Commit = &c

@@ -37,7 +37,7 @@ func ExampleOpen() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	for commit, err := range categories.Read(ctx, "books", 0) {
+	for commit, err := range categories.Read(ctx, "books", 0, 0) {
 		if err != nil {
 			log.Fatal(err)
 		}

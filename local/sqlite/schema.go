@@ -34,13 +34,12 @@ CREATE TABLE commits (
 	crc INTEGER NOT NULL,    -- checksums: lower half of the commit, upper half of the snapshot
 	head TEXT NOT NULL,      -- JSON: types and sizes of the events; commands
 	events TEXT NOT NULL,    -- data of the events, concatenated
-	fold INTEGER,            -- snapshot: state version
-	state TEXT,              -- snapshot: state
-	recent TEXT              -- snapshot: recent commands, JSON
+	snapshot TEXT,           -- JSON: the snapshot without its state
+	state TEXT               -- state of the snapshot
 ) STRICT;
 CREATE UNIQUE INDEX commits_stream ON commits (log, stream, seq);
 CREATE INDEX commits_log ON commits (log);
-CREATE INDEX commits_fold ON commits (log, stream, fold, seq) WHERE fold NOTNULL;
+CREATE INDEX commits_snapshot ON commits (log, stream, seq) WHERE snapshot NOTNULL;
 
 -- Checkpoints: the position up to which a consumer has settled a log's feed.
 CREATE TABLE feeds (consumer INTEGER NOT NULL, log INTEGER NOT NULL, pos INTEGER NOT NULL,

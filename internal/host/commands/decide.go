@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -35,13 +36,13 @@ func (d *decision) accept() {
 // if the state is certainly current: it was read from the log in this turn, and no
 // earlier command has led to events that are not stored yet. Otherwise the command is
 // decided again. (A command with events is settled when its commit is appended.)
-func (t *turn) decide() *decision {
+func (t *turn) decide(ctx context.Context) *decision {
 	d := &decision{
 		state: t.loaded.state.Clone(), commands: map[string]bool{},
-		commit: &driver.Commit{Stream: t.entity, SequenceNr: t.loaded.sequenceNr + 1},
+		commit: &driver.Commit{Stream: t.entity, SequenceNr: t.loaded.sequenceNr + 1, LastSnapshot: t.loaded.lastSnapshot},
 	}
 	for _, r := range t.requests {
-		if t.decideRequest(d, r); d.stale {
+		if t.decideRequest(ctx, d, r); d.stale {
 			return d
 		}
 	}
@@ -55,7 +56,7 @@ func (t *turn) decide() *decision {
 	return d
 }
 
-func (t *turn) decideRequest(d *decision, r *request) {
+func (t *turn) decideRequest(ctx context.Context, d *decision, r *request) {
 	failed := false
 	for _, it := range r.items {
 		id := it.command.Meta.ID
@@ -67,7 +68,17 @@ func (t *turn) decideRequest(d *decision, r *request) {
 			it.settle(Result{Err: fmt.Errorf("aggregate %s: %q: %w", t.name, t.entity, errInterrupted)})
 			continue
 		}
-		if c, ok := t.loaded.answered(id); ok {
+		c, ok, err := t.answered(ctx, id)
+		switch {
+		case err != nil:
+			it.settle(Result{Err: err})
+			failed = true
+			continue
+		case ok && c.Fingerprint != 0 && it.command.Fingerprint != 0 && c.Fingerprint != it.command.Fingerprint:
+			it.settle(Result{Permanent: true, Err: fmt.Errorf("aggregate %s: %q: command %s: %w", t.name, t.entity, core.Clip(id), core.ErrReusedID)})
+			failed = true
+			continue
+		case ok:
 			o := core.Outcome(driver.Accepted, it.command.Command)
 			o.User, o.SequenceNr, o.EventCount = "", c.SequenceNr, c.EventCount
 			it.settle(Result{Outcome: o})
@@ -99,7 +110,7 @@ func (t *turn) decideOne(d *decision, it *item) (failed bool) {
 		d.items = append(d.items, it)
 		d.commands[it.command.Meta.ID] = true
 		d.commit.Events = append(d.commit.Events, events...)
-		d.commit.Commands = append(d.commit.Commands, driver.AnsweredCommand{Meta: it.command.Meta, EventCount: len(events)})
+		d.commit.Commands = append(d.commit.Commands, driver.AnsweredCommand{Meta: it.command.Meta, Fingerprint: it.command.Fingerprint, EventCount: len(events)})
 	case len(d.items) > 0:
 		d.more = true
 	case rejection != nil:
@@ -143,6 +154,9 @@ func (t *turn) snapshot(d *decision) *driver.Snapshot {
 		t.core.Log.Warn("no snapshot", "aggregate", t.name, "entity", t.entity, "error", core.ForLog(err))
 		return nil
 	}
-	recent := t.loaded.with(d.commit, nil).recent
-	return &driver.Snapshot{StateVersion: t.def.StateVersion, State: data, Recent: recent[max(0, len(recent)-rememberedCommands):]}
+	s := &driver.Snapshot{State: data, SnapshotHead: driver.SnapshotHead{
+		Shape: t.def.Shape, StateVersion: t.def.StateVersion, Folded: withTypes(t.loaded.folded, d.commit.Events),
+	}}
+	t.loaded.memory.snapshot(s, d.commit, t.core.Now())
+	return s
 }

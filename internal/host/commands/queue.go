@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -50,7 +49,7 @@ func (a *Aggregate) settle(ctx context.Context, d driver.Delivery[driver.Command
 	}
 	return a.core.SettleFailure(ctx, core.Failure{
 		ID: d.ID, Attempt: d.Attempt, Made: c.Meta.Time, Err: r.Err, Permanent: r.Permanent,
-		DeadLetter: a.deadLetter(c),
+		DeadLetter: core.CommandLetter(a.name, c),
 		What:       "command", Attrs: []any{"aggregate", a.name, "entity", core.Clip(c.Entity), "command", core.Clip(c.Meta.ID)},
 	})
 }
@@ -64,14 +63,4 @@ func (a *Aggregate) KeepOutcome(ctx context.Context, o driver.Outcome) error {
 		return fmt.Errorf("%w: keep the outcome: %w", core.ErrStore, err)
 	}
 	return nil
-}
-
-func (a *Aggregate) deadLetter(c driver.Command) driver.DeadLetter {
-	if !json.Valid(c.Data) { // it cannot be embedded in JSON, so it is stored as a string
-		c.Data, _ = json.Marshal(string(c.Data)) // marshalling a string cannot fail
-	}
-	body, _ := json.Marshal(c) // marshalling strings, times and JSON cannot fail
-	return driver.DeadLetter{
-		ID: "command/" + a.name + "/" + c.Entity + "/" + c.Meta.ID, Component: a.name, Kind: driver.DeadCommand, Stream: c.Entity, Body: body,
-	}
 }

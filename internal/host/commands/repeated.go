@@ -48,7 +48,7 @@ func (t *turn) nameSender(ctx context.Context, commits map[uint64]driver.Commit,
 }
 
 func (t *turn) readCommit(ctx context.Context, sequenceNr uint64) (driver.Commit, error) {
-	for c, err := range t.log.Read(ctx, t.entity, sequenceNr-1) {
+	for c, err := range t.log.Read(ctx, t.entity, sequenceNr-1, sequenceNr) {
 		return c, err
 	}
 	return driver.Commit{}, fmt.Errorf("commit %d is not in the log: %w", sequenceNr, driver.ErrNotFound)

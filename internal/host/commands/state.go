@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/reventless-go/reventless/driver"
@@ -11,74 +13,85 @@ import (
 	"github.com/reventless-go/reventless/internal/host/core"
 )
 
-// rememberedCommands is how many command ids a snapshot contains.
-const rememberedCommands = 256
-
-// loaded is what is known of one stream. It is immutable once it is in the cache: its
-// state is cloned before it is changed.
+// loaded is what is known of one stream. It is immutable once it is in the cache, apart
+// from memory: its state is cloned before it is changed.
 type loaded struct {
 	sequenceNr uint64
 	state      component.State
-	recent     []driver.RecentCommand // oldest first
-	unsnapped  int                    // events since the last snapshot
+	memory     *remembered
+	// folded are the types of the events that led to the state, see
+	// [driver.SnapshotHead].
+	folded       []string
+	lastSnapshot uint64 // the newest commit with a snapshot
+	unsnapped    int    // events since the last usable snapshot
 }
 
-// answered returns what is known of a command that was answered.
-func (s *loaded) answered(id string) (driver.RecentCommand, bool) {
-	for i := len(s.recent) - 1; i >= 0; i-- {
-		if s.recent[i].ID == id {
-			return s.recent[i], true
+// with returns what is known after the new commit c, which leads to state.
+func (s *loaded) with(c *driver.Commit, state component.State) *loaded {
+	next := *s
+	next.state = state
+	next.count(c, true)
+	return &next
+}
+
+// count notes that commit c is applied. usable says that its snapshot, if it has one, can
+// be used.
+func (s *loaded) count(c *driver.Commit, usable bool) {
+	s.sequenceNr = c.SequenceNr
+	s.unsnapped += len(c.Events)
+	s.folded = withTypes(s.folded, c.Events)
+	if c.Snapshot != nil {
+		s.lastSnapshot = c.SequenceNr
+		if usable {
+			s.unsnapped = 0
 		}
 	}
-	return driver.RecentCommand{}, false
 }
 
-// with returns what is known after commit c, which leads to state. It appends to
-// s.recent in place. That is safe, since an entity has one worker at a time and what
-// follows a failed append is dropped.
-func (s *loaded) with(c *driver.Commit, state component.State) *loaded {
-	next := &loaded{sequenceNr: c.SequenceNr, state: state, recent: s.recent, unsnapped: s.unsnapped + len(c.Events)}
-	next.remember(c)
-	if c.Snapshot != nil {
-		next.unsnapped = 0
+// withTypes returns folded with the types of events. It does not change folded.
+func withTypes(folded []string, events []driver.Event) []string {
+	for _, e := range events {
+		name := e.Type + "/" + strconv.Itoa(max(e.Version, 1))
+		if i, ok := slices.BinarySearch(folded, name); !ok {
+			folded = slices.Insert(slices.Clone(folded), i, name)
+		}
 	}
-	// Without snapshots only this bounds the list.
-	if (c.Snapshot != nil || len(next.recent) > 16*rememberedCommands) && len(next.recent) > rememberedCommands {
-		next.recent = next.recent[len(next.recent)-rememberedCommands:]
-	}
-	return next
+	return folded
 }
 
-func (s *loaded) remember(c *driver.Commit) {
-	for _, a := range c.Commands {
-		s.recent = append(s.recent, driver.RecentCommand{ID: a.Meta.ID, SequenceNr: c.SequenceNr, EventCount: a.EventCount})
-	}
+// usable reports whether this code can use a snapshot: it has the same structure of the
+// state and the same state version, and it can read every event that was folded into it.
+func (a *Aggregate) usable(h driver.SnapshotHead) bool {
+	return h.Shape == a.def.Shape && h.StateVersion == a.def.StateVersion &&
+		!slices.ContainsFunc(h.Folded, func(name string) bool { return !a.def.Readable(name) })
 }
 
 // load loads a stream from the log.
 func (a *Aggregate) load(ctx context.Context, id string) (*loaded, error) {
-	commits, err := a.log.Load(ctx, id, a.def.StateVersion)
+	commits, err := a.log.Load(ctx, id, a.usable)
 	if err != nil {
 		return nil, fmt.Errorf("aggregate %s: load %q: %w", a.name, id, core.StoreError(err))
 	}
 	s := &loaded{state: a.def.NewState()}
-	for i := range commits {
-		c := &commits[i]
-		if snapshot := c.Snapshot; i == 0 && snapshot != nil && snapshot.StateVersion == a.def.StateVersion {
-			if err := core.CatchPanic(func() error { return s.state.Restore(snapshot.State) }); err != nil {
-				return nil, fmt.Errorf("aggregate %s: snapshot of %q at %d: %w", a.name, id, c.SequenceNr, err)
-			}
-			s.sequenceNr, s.recent = c.SequenceNr, snapshot.Recent
-			continue
+	if len(commits) > 0 && commits[0].Snapshot != nil && a.usable(commits[0].Snapshot.SnapshotHead) {
+		c := &commits[0]
+		if err := core.CatchPanic(func() error { return s.state.Restore(c.Snapshot.State) }); err != nil {
+			return nil, fmt.Errorf("aggregate %s: snapshot of %q at %d: %w", a.name, id, c.SequenceNr, err)
 		}
-		if err := a.apply(s, id, c); err != nil {
+		s.sequenceNr, s.lastSnapshot, s.folded, s.memory = c.SequenceNr, c.SequenceNr, c.Snapshot.Folded, newRemembered(c)
+		commits = commits[1:]
+	} else {
+		s.memory = newRemembered(nil)
+	}
+	for i := range commits {
+		if err := a.apply(s, id, &commits[i]); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
 }
 
-// apply applies a commit to s, which is not in the cache yet.
+// apply applies a stored commit to s, which is not in the cache yet.
 func (a *Aggregate) apply(s *loaded, id string, c *driver.Commit) error {
 	if c.SequenceNr != s.sequenceNr+1 {
 		return fmt.Errorf("aggregate %s: %q: commit %d follows commit %d in the log: %w", a.name, id, c.SequenceNr, s.sequenceNr, driver.ErrInvalid)
@@ -88,12 +101,8 @@ func (a *Aggregate) apply(s *loaded, id string, c *driver.Commit) error {
 			return fmt.Errorf("aggregate %s: %q: event %s: %w", a.name, id, core.EventID(a.name, id, c.SequenceNr, i), err)
 		}
 	}
-	s.sequenceNr = c.SequenceNr
-	s.unsnapped += len(c.Events)
-	if c.Snapshot != nil && c.Snapshot.StateVersion == a.def.StateVersion {
-		s.unsnapped = 0
-	}
-	s.remember(c)
+	s.count(c, c.Snapshot != nil && a.usable(c.Snapshot.SnapshotHead))
+	s.memory.add(c, c.RecordedAt, a.core.Now())
 	return nil
 }
 
@@ -103,7 +112,9 @@ func (a *Aggregate) advance(ctx context.Context, id string, s *loaded, winner *d
 	next := s
 	apply := func(c *driver.Commit) error {
 		if next == s {
-			next = &loaded{sequenceNr: s.sequenceNr, state: s.state.Clone(), unsnapped: s.unsnapped, recent: append([]driver.RecentCommand(nil), s.recent...)}
+			clone := *s
+			clone.state = s.state.Clone()
+			next = &clone
 		}
 		return a.apply(next, id, c)
 	}
@@ -112,7 +123,7 @@ func (a *Aggregate) advance(ctx context.Context, id string, s *loaded, winner *d
 			return nil, err
 		}
 	} else {
-		for c, err := range a.log.Read(ctx, id, s.sequenceNr) {
+		for c, err := range a.log.Read(ctx, id, s.sequenceNr, 0) {
 			if err != nil {
 				return nil, fmt.Errorf("aggregate %s: read %q: %w", a.name, id, core.StoreError(err))
 			}

@@ -33,6 +33,7 @@ func (a *Aggregate) work(requests []*request) {
 	defer func() {
 		t.nameSenders(ctx)
 		for _, r := range requests {
+			r.fail(fmt.Errorf("aggregate %s: %w", a.name, core.ErrGoexit), false) // the turn settles every command that it ends
 			close(r.done)
 		}
 	}()
@@ -52,7 +53,7 @@ func (t *turn) step(ctx context.Context) bool {
 		t.fresh = true
 		t.cache.put(t.entity, t.loaded)
 	}
-	d := t.decide()
+	d := t.decide(ctx)
 	switch {
 	case d.stale:
 		return t.refresh(ctx)
@@ -63,6 +64,8 @@ func (t *turn) step(ctx context.Context) bool {
 		return t.appendFailed(ctx, d, err)
 	}
 	t.loaded, t.fresh, t.limit = t.loaded.with(d.commit, d.state), true, 0
+	now := t.core.Now()
+	t.loaded.memory.add(d.commit, now, now)
 	t.cache.put(t.entity, t.loaded)
 	d.accept()
 	return d.more

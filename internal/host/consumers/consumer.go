@@ -157,10 +157,12 @@ func (c *Consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 	defer c.notify(order...)
 	c.applying.Lock()
 	var spans []*span
-	var err error
-	if !c.paused.Load() {
-		spans, err = c.applyRecords(ctx, order, records)
-	}
+	err := core.Apart(func() (err error) {
+		if !c.paused.Load() {
+			spans, err = c.applyRecords(ctx, order, records)
+		}
+		return err
+	})
 	c.applying.Unlock()
 	if err != nil {
 		return nil, err
@@ -382,7 +384,7 @@ func (c *Consumer) next(ctx context.Context, key driver.StreamKey, watermark uin
 // readBatch of them.
 func (c *Consumer) read(ctx context.Context, stream string, after, last uint64) ([]driver.Commit, error) {
 	var commits []driver.Commit
-	for commit, err := range c.Reader.Read(ctx, stream, after) {
+	for commit, err := range c.Reader.Read(ctx, stream, after, min(last, after+readBatch)) {
 		if err != nil {
 			return nil, fmt.Errorf("read %s/%s after %d: %w", c.Log, stream, after, core.StoreError(err))
 		}

@@ -91,7 +91,7 @@ func (r *Relay) envelope(ctx context.Context, m driver.Record) (driver.Envelope,
 		e.Commit.Snapshot = nil
 		return e, nil
 	}
-	for c, err := range r.reader.Read(ctx, m.Stream, m.SequenceNr-1) {
+	for c, err := range r.reader.Read(ctx, m.Stream, m.SequenceNr-1, m.SequenceNr) {
 		if err != nil {
 			return e, fmt.Errorf("read %s/%s after %d: %w", r.Log, m.Stream, m.SequenceNr-1, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/ids"
 )
 
 // Core is what the roles of one host share.
@@ -54,6 +55,9 @@ func (c *Core) CompleteMeta(cmd *driver.Command) {
 		m.Time = c.Now().UTC()
 	}
 	cmd.Version = cmp.Or(cmd.Version, 1)
+	if _, derived := ids.Time(m.ID); !derived && cmd.Fingerprint == 0 {
+		cmd.Fingerprint = driver.Fingerprint(*cmd)
+	}
 }
 
 // Outcome returns an outcome of a command.

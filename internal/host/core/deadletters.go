@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -60,4 +61,15 @@ func Digest(data []byte, otherwise string) string {
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:16])
+}
+
+// CommandLetter returns the dead letter of a command that an aggregate could not handle.
+func CommandLetter(aggregate string, c driver.Command) driver.DeadLetter {
+	if !json.Valid(c.Data) { // it cannot be embedded in JSON, so it is stored as a string
+		c.Data, _ = json.Marshal(string(c.Data)) // marshalling a string cannot fail
+	}
+	body, _ := json.Marshal(c) // marshalling strings, times and JSON cannot fail
+	return driver.DeadLetter{
+		ID: "command/" + aggregate + "/" + c.Entity + "/" + c.Meta.ID, Component: aggregate, Kind: driver.DeadCommand, Stream: c.Entity, Body: body,
+	}
 }

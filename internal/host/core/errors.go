@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
@@ -35,15 +36,50 @@ func StoreError(err error) error {
 	return fmt.Errorf("%w: %w", ErrStore, err)
 }
 
-// CatchPanic calls application code and returns a panic as an error.
+// apart is true once application code has called [runtime.Goexit] in this process. From
+// then on CatchPanic runs such code in a goroutine of its own, which costs about a
+// microsecond.
+var apart atomic.Bool
+
+// ErrGoexit reports that application code ended its goroutine.
+var ErrGoexit = errors.New("the code ended its goroutine (runtime.Goexit)")
+
+// CatchPanic calls application code and returns a panic as an error. The first call of
+// [runtime.Goexit] in a process cannot be caught here: it ends the caller's goroutine,
+// which must run in [Apart]. The next ones are returned as errors.
 func CatchPanic(f func() error) (err error) {
+	if apart.Load() {
+		return Apart(f)
+	}
+	return catchPanic(f)
+}
+
+func catchPanic(f func() error) (err error) {
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
+		switch v := recover(); {
+		case v != nil:
 			var stack [24]uintptr
 			err = &panicError{v, stack[:runtime.Callers(2, stack[:])]}
+		case !returned:
+			apart.Store(true)
 		}
 	}()
-	return f()
+	err = f()
+	returned = true
+	return err
+}
+
+// Apart calls f in a goroutine of its own and waits for it. It returns a panic as an
+// error, and also that f ended the goroutine.
+func Apart(f func() error) error {
+	ended := make(chan error, 1)
+	go func() {
+		err := ErrGoexit
+		defer func() { ended <- err }()
+		err = catchPanic(f)
+	}()
+	return <-ended
 }
 
 const (
@@ -68,6 +104,14 @@ var ErrOvertime = errors.New("the code did not end before its deadline: set a ti
 // ErrNoComponent reports that a message is for a component that this App does not have.
 var ErrNoComponent = fmt.Errorf("the App has no such component: %w", driver.ErrNotFound)
 
+// ErrReusedID reports that the id of a command belongs to a command with another entity,
+// type or payload.
+var ErrReusedID = fmt.Errorf("its id belongs to another command: %w", driver.ErrInvalid)
+
+// ErrUnverified reports that it is not known whether a command is a repetition: too much
+// has happened since the time of its id.
+var ErrUnverified = errors.New("cannot tell whether the command is a repetition; send it with a new id, unless it may have been sent before")
+
 // RunUntilDeadline is [CatchPanic] for code that may wait for other systems. When ctx
 // has a deadline and f has not returned shortly after it, f is abandoned, so that the
 // other messages of the batch do not fail with it. An abandoned f can store nothing:
@@ -78,14 +122,14 @@ func RunUntilDeadline(ctx context.Context, f func() error) error {
 	}
 	deadline, bounded := ctx.Deadline()
 	if !bounded {
-		return CatchPanic(f)
+		return Apart(f)
 	}
 	available := time.Until(deadline) //nolint:forbidigo // deadlines are in real time
 	ended := make(chan error, 1)
 	go func() {
-		err := errors.New("the code ended its goroutine")
+		err := ErrGoexit
 		defer func() { ended <- err }()
-		err = CatchPanic(f)
+		err = catchPanic(f)
 	}()
 	select {
 	case err := <-ended:

@@ -26,6 +26,7 @@ type Effects struct {
 	Queues    map[string]driver.CommandTopic // of the aggregates
 	Scheduler driver.Scheduler
 	Counters  map[*component.Definition]driver.Counter
+	Logs      map[string]driver.EventLog
 	// Rows, Engine and Buckets are what an [Env] opens.
 	Rows    map[string]driver.QueryDb
 	Engine  driver.QueryEngine
@@ -86,7 +87,12 @@ func (e *Effects) Perform(ctx context.Context, o Origin, actions []component.Act
 			return n, err
 		}
 		for _, c := range commands {
-			if c.After <= 0 {
+			if c.After <= 0 && c.Meta.Depth > maxDepth {
+				err = e.Core.Park(ctx, core.CommandLetter(c.Target, c.Command), e.tooDeep(ctx, c.Meta))
+				if err != nil {
+					return n, err
+				}
+			} else if c.After <= 0 {
 				queued = append(queued, c.Command)
 			} else if err := e.Delay(ctx, o.At, c); err != nil {
 				return n, err
@@ -162,6 +168,10 @@ func (e *Effects) Commands(o Origin, index int, a component.Action) ([]Delayed, 
 		return nil, err
 	}
 	out := make([]Delayed, len(sends))
+	cause := o.At
+	if cause.IsZero() {
+		cause, _ = ids.Time(o.Meta.ID)
+	}
 	for i, s := range sends {
 		if s.Err != nil {
 			return nil, fmt.Errorf("%w: %w", driver.ErrInvalid, s.Err)
@@ -170,9 +180,12 @@ func (e *Effects) Commands(o Origin, index int, a component.Action) ([]Delayed, 
 		if e.Queues[target] == nil {
 			return nil, fmt.Errorf("send to %s: no aggregate: %w", target, driver.ErrNotFound)
 		}
-		id := ids.Derive(o.Component, o.Key, strconv.Itoa(o.First+index+i))
+		id := ids.Derive(cause, o.Component, o.Key, strconv.Itoa(o.First+index+i))
 		out[i] = Delayed{After: s.Delay, Command: Addressed(target, s)}
 		out[i].Meta = o.Meta.Derive(id, target, e.Core.Now().UTC())
+		if out[i].Meta.Depth++; s.Delay > 0 {
+			out[i].Meta.Depth = 0 // a delay bounds the rate
+		}
 	}
 	return out, nil
 }
@@ -217,7 +230,9 @@ func (e *Effects) Planned(o Origin, index int, a component.Action) ([]driver.Com
 	commands, err := e.Commands(o, index, a)
 	out := make([]driver.Command, len(commands))
 	for i, c := range commands {
-		if out[i] = c.Command; c.After > 0 {
+		if out[i] = c.Command; c.After == 0 {
+			out[i].Meta.Depth = 0 // the expression bounds the rate
+		} else {
 			return nil, fmt.Errorf("send to %s: the command of a schedule cannot be delayed: %w", c.Target, driver.ErrInvalid)
 		}
 	}

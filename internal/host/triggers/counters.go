@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/host/core"
@@ -36,7 +37,7 @@ func (t *Triggers) appendFinished(ctx context.Context, name string, log driver.E
 	if err != nil {
 		return fmt.Errorf("counter %s: %w", name, err)
 	}
-	id := ids.Derive(name, f.CounterID, fmt.Sprint(f.Ordinal))
+	id := ids.Derive(time.Time{}, name, f.CounterID, fmt.Sprint(f.Ordinal))
 	err = log.Append(ctx, driver.Commit{
 		Stream: f.CounterID, SequenceNr: f.Ordinal,
 		Events: []driver.Event{{Type: "CountFinished", Version: 1, Data: data}},

@@ -178,7 +178,7 @@ func (t *Triggers) fire(ctx context.Context, f driver.Firing) error {
 	}
 	for i, c := range p.Commands {
 		if !p.Delayed {
-			c.Meta.ID = ids.Derive("firing", key, strconv.Itoa(i))
+			c.Meta.ID = ids.Derive(f.Due, "firing", key, strconv.Itoa(i))
 			if c.Meta.CorrelationID == "" {
 				c.Meta.CorrelationID = c.Meta.ID
 			}

@@ -1,0 +1,57 @@
+package effects
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// maxDepth bounds the messages that cause one another without a delay. An automation
+// that triggers itself would otherwise run for ever.
+const maxDepth = 100
+
+// tooDeep returns the reason for parking a command, with the last links of its chain.
+func (e *Effects) tooDeep(ctx context.Context, m driver.Meta) error {
+	const links = 6
+	chain := []string{"command " + m.ID}
+	for cause := m.CausationID; cause != "" && len(chain) < links; {
+		chain = append(chain, cause)
+		cause = e.causeOf(ctx, cause)
+	}
+	return fmt.Errorf("it is message %d of a chain, more than %d cause one another without a delay: %s: %w",
+		m.Depth, maxDepth, strings.Join(chain, " <- "), driver.ErrInvalid)
+}
+
+// causeOf returns the event that led to the command of an event; empty if it is not
+// known.
+func (e *Effects) causeOf(ctx context.Context, event string) string {
+	stream, place, _ := cutLast(event, "/")
+	log, stream, _ := strings.Cut(stream, "/")
+	number, index, _ := strings.Cut(place, ".")
+	n, err1 := strconv.ParseUint(number, 10, 64)
+	i, err2 := strconv.Atoi(index)
+	if e.Logs[log] == nil || err1 != nil || err2 != nil || n == 0 {
+		return ""
+	}
+	for c, err := range e.Logs[log].Read(ctx, stream, n-1, n) {
+		if err != nil {
+			return ""
+		}
+		for _, a := range c.Commands {
+			if i -= a.EventCount; i < 0 {
+				return a.Meta.CausationID
+			}
+		}
+	}
+	return ""
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
