@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/readmodel"
 )
 
 func TestRebuildDuringTrafficEndsEqualToTheLog(t *testing.T) {
@@ -263,4 +265,55 @@ func TestRebuildThatCannotApplyACommitLeavesTheRows(t *testing.T) {
 	r.faults.Inject(faults.Rule{Op: "EventLog.Scan", Yield: 1, Err: driver.ErrInvalid})
 	wantIs(t, r.Rebuild(t.Context(), "Shop.Fragile", nil), driver.ErrInvalid)
 	f.wantSeen(r, map[string]string{"a": "0", "b": "1"})
+}
+
+// Rows of another version are rebuilt by the next start; a changed SubID kept the App
+// from starting.
+func TestRowsOfAnotherVersionAreRebuilt(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	first := start(t, app(jar, sums(jar)))
+	for i := range 6 {
+		first.accept(fmt.Sprint(i), jar.To(string("ab"[i%2]), Put{N: i}))
+	}
+	first.idle()
+	first.stop()
+
+	type line struct {
+		Slot string `json:"slot"`
+		Sum  int    `json:"sum"`
+	}
+	lines := func(version, factor int) *readmodel.ReadModel[line] {
+		return readmodel.New(readmodel.Spec[line]{Name: "Sums", SubID: "slot", Version: version, Projections: readmodel.Projections[line]{
+			readmodel.On(jar, func(e jarEvent) readmodel.Changes[line] {
+				return readmodel.UpdateOrCreate(e.EntityID, line{Slot: slot(e.Data.(Added).N)}, func(l *line) { l.Sum += factor * e.Data.(Added).N })
+			}),
+		}})
+	}
+	changed := lines(0, 1)
+	second := start(t, app(jar, changed), on(first), asleep)
+	states, err := second.Rebuilds(t.Context())
+	if err != nil || len(states) != 1 || !states[0].Stale {
+		t.Errorf("got %+v, %v, want that Shop.Sums is stale", states, err)
+	}
+	second.accept("6", jar.To("a", Put{N: 6})) // not projected into rows that are only read
+	second.work()
+	second.accept("7", jar.To("b", Put{N: 7}))
+	second.finish()
+	wantRows(second, changed, map[string]line{"a/0": {"0", 4}, "a/2": {"2", 8}, "b/1": {"1", 6}, "b/3": {"3", 10}})
+	wantText(t, strings.Join(second.lines.all(), "\n"), "filled by another version")
+	second.stop()
+
+	// The same version again is not rebuilt; a raised one is.
+	third := start(t, app(jar, lines(0, 10)), on(first))
+	third.idle()
+	wantEqual(t, "swaps", third.faults.Calls("Shadow.Swap", ""), 0)
+	third.stop()
+	raised := lines(1, 10)
+	fourth := start(t, app(jar, raised), on(first))
+	fourth.finish()
+	wantRows(fourth, raised, map[string]line{"a/0": {"0", 40}, "a/2": {"2", 80}, "b/1": {"1", 60}, "b/3": {"3", 100}})
+	if states, err := fourth.Rebuilds(t.Context()); err != nil || len(states) > 0 {
+		t.Errorf("got the rebuilds %+v, %v after the end", states, err)
+	}
 }
