@@ -2,7 +2,6 @@ package host_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -172,47 +171,9 @@ func TestRebuildSurvivesTheEndOfItsProcessAtEachWrite(t *testing.T) {
 			f.fixed.Store(true)
 			r.stop()
 
+			second := f.start(t, on(r), asleep)
 			ctx, end := context.WithCancel(t.Context())
-			writes, dead := 0, errors.New("the process has ended")
-			var mu sync.Mutex
-			write := func(do func() error) error {
-				mu.Lock()
-				defer mu.Unlock()
-				if writes++; writes >= at {
-					defer end()
-				}
-				if writes > at || writes == at && !after {
-					return dead
-				}
-				return do()
-			}
-			second := f.start(t, on(r), asleep, func(s *setup) {
-				s.changes = func(p *faults.Provider) {
-					faults.Change(p, func(s *faults.Shadow) {
-						s.OnApply = func(ctx context.Context, step driver.Step) error {
-							return write(func() error { return s.Inner.Apply(ctx, step) })
-						}
-						s.OnSetRecord = func(ctx context.Context, record []byte) error {
-							return write(func() error { return s.Inner.SetRecord(ctx, record) })
-						}
-						s.OnDrop = func(ctx context.Context) error { return write(func() error { return s.Inner.Drop(ctx) }) }
-						s.OnSwap = func(ctx context.Context, record []byte, logs []string) (n int, err error) {
-							return n, write(func() error { n, err = s.Inner.Swap(ctx, record, logs); return err })
-						}
-					})
-					faults.Change(p, func(q *faults.QueryDb) {
-						apply := q.OnApply
-						q.OnApply = func(ctx context.Context, step driver.Step) error {
-							return write(func() error { return apply(ctx, step) })
-						}
-					})
-					faults.Change(p, func(l *faults.DeadLetters) {
-						l.OnRemove = func(ctx context.Context, id string) error {
-							return write(func() error { return l.DeadLetters.Remove(ctx, id) })
-						}
-					})
-				}
-			})
+			second.faults.EndAtWrite(at, after, end)
 			err := second.Rebuild(ctx, "Shop.Fragile", nil)
 			end()
 			second.stop()
