@@ -28,6 +28,8 @@ type rebuilding struct {
 	StartedAt time.Time `json:"startedAt"`
 	// Swapped is true once the new rows are served.
 	Swapped bool `json:"swapped,omitempty"`
+	// CatchUp is true if commits were settled while the served rows could only be read.
+	CatchUp bool `json:"catchUp,omitempty"`
 	// Waits says why the rows cannot be swapped.
 	Waits string `json:"waits,omitempty"`
 }
@@ -62,22 +64,33 @@ type rebuild struct {
 	served  []*consumers.Consumer
 	fill    []*consumers.Consumer // of the shadow
 
-	running sync.Mutex // held by the run in this process
+	running chan struct{} // has an element while this process works on it
 
 	mu     sync.Mutex
-	cancel context.CancelFunc
+	cancel context.CancelFunc // of the last run
+	ended  bool               // an operator has cancelled it
 	state  Rebuild
 	began  time.Time
 }
 
 func (h *Host) newRebuild(name string, m *component.ReadModel) *rebuild {
-	return &rebuild{h: h, name: name, version: m.Version, subID: m.SubID, shadow: h.effects.Rows[name].Shadow()}
+	return &rebuild{h: h, name: name, version: m.Version, subID: m.SubID, shadow: h.effects.Rows[name].Shadow(), running: make(chan struct{}, 1)}
 }
 
 // add adds a log from which the read model is filled.
 func (r *rebuild) add(spec consumers.Spec, m *component.ReadModel, served *consumers.Consumer) {
 	r.served = append(r.served, served)
 	r.fill = append(r.fill, consumers.NewShadowProjector(spec, m, r.shadow))
+}
+
+// alone waits until nothing else in this process works on the rebuild.
+func (r *rebuild) alone(ctx context.Context) (release func(), err error) {
+	select {
+	case r.running <- struct{}{}:
+		return func() { <-r.running }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (r *rebuild) record(ctx context.Context) (rec record, stored bool, err error) {
@@ -113,19 +126,22 @@ func (h *Host) Rebuild(ctx context.Context, name string, progress func(Rebuild))
 }
 
 // CancelRebuild ends a rebuild and removes what it has filled. Without a rebuild it does
-// nothing. A rebuild whose rows are already served cannot be cancelled: it is finished.
+// nothing. Rows of another version are rebuilt again by the next start. A rebuild whose rows are already served cannot be cancelled: it is finished.
 func (h *Host) CancelRebuild(ctx context.Context, name string) error {
 	r := h.rebuilds[name]
 	if r == nil {
 		return fmt.Errorf("no read model %q: %w", name, driver.ErrNotFound)
 	}
 	r.mu.Lock()
-	if r.cancel != nil {
+	if r.ended = true; r.cancel != nil {
 		r.cancel()
 	}
 	r.mu.Unlock()
-	r.running.Lock()
-	defer r.running.Unlock()
+	release, err := r.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	rec, _, err := r.record(ctx)
 	if err != nil || rec.Rebuild == nil {
 		return err
@@ -218,13 +234,20 @@ func (r *rebuild) start(ctx context.Context) error {
 // run rebuilds the read model: from the beginning if fresh is set, else from where the
 // last run ended, and only if there is a reason.
 func (r *rebuild) run(ctx context.Context, fresh bool, progress func(Rebuild)) error {
-	r.running.Lock()
-	defer r.running.Unlock()
+	release, err := r.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.mu.Lock()
-	r.cancel = cancel
+	r.cancel, r.ended = cancel, r.ended && !fresh
+	ended := r.ended
 	r.mu.Unlock()
+	if ended {
+		return nil
+	}
 	rec, _, err := r.record(ctx)
 	if err != nil {
 		return err
@@ -302,7 +325,7 @@ const maxSwaps = 20
 // swap exchanges the rows. In this process nothing is projected meanwhile, so that the
 // shadow has to apply what was projected since it was filled, and no more.
 func (r *rebuild) swap(ctx context.Context, rec record) (changed int, after record, err error) {
-	after = record{Version: r.version, SubID: r.subID, Rebuild: &rebuilding{Version: r.version, StartedAt: rec.Rebuild.StartedAt, Swapped: true}}
+	after = record{Version: r.version, SubID: r.subID, Rebuild: &rebuilding{Version: r.version, StartedAt: rec.Rebuild.StartedAt, Swapped: true, CatchUp: rec.SubID != r.subID}}
 	data, err := json.Marshal(after)
 	if err != nil {
 		return 0, after, err
@@ -364,7 +387,7 @@ func (r *rebuild) trySwap(ctx context.Context, data []byte, logs []string, hold 
 // are applied now.
 func (r *rebuild) finish(ctx context.Context, rec record) error {
 	for _, c := range r.served {
-		if c.SetPaused(false) {
+		if c.SetPaused(false); rec.Rebuild.CatchUp {
 			if err := c.Replay(ctx, 0, 1, func(int) {}); err != nil {
 				return fmt.Errorf("read model %s: rebuild: catch up: %w", r.name, err)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -257,12 +258,25 @@ func TestRowsOfAnotherVersionAreRebuilt(t *testing.T) {
 	if err != nil || len(states) != 1 || !states[0].Stale {
 		t.Errorf("got %+v, %v, want that Shop.Sums is stale", states, err)
 	}
-	second.accept("6", jar.To("a", Put{N: 6})) // not projected into rows that are only read
-	second.work()
+	// A commit is settled after the shadow has read the log, and the process ends before
+	// it is caught up with.
+	settled := make(chan struct{})
+	second.faults.Inject(faults.Rule{Op: "Shadow.Swap", Do: func() {
+		second.faults.Inject(faults.Rule{Op: "EventCollector.Settle", Name: "Shop.Sums", After: true, Do: func() { close(settled) }})
+		second.accept("6", jar.To("a", Put{N: 6}))
+		<-settled
+	}})
+	ended := second.faults.Inject(faults.Rule{Op: "EventLog.Scan", Skip: 1, Times: -1, Err: driver.ErrInvalid})
+	second.wake()
+	wantText(t, strings.Join(second.lines.all(), "\n"), "filled by another version")
+	for ended.Hits() < 2 {
+		runtime.Gosched()
+	}
+	second.stop()
+	second = start(t, app(jar, changed), on(first))
 	second.accept("7", jar.To("b", Put{N: 7}))
 	second.finish()
 	wantRows(second, changed, map[string]line{"a/0": {"0", 4}, "a/2": {"2", 8}, "b/1": {"1", 6}, "b/3": {"3", 10}})
-	wantText(t, strings.Join(second.lines.all(), "\n"), "filled by another version")
 	second.stop()
 
 	// The same version again is not rebuilt; a raised one is.
