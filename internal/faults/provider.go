@@ -300,7 +300,11 @@ func opened[D any](p *Provider, d D) D {
 func (p *Provider) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
 	d, err := p.PullProvider.OpenEventLog(ctx, name)
 	return wrap(p, err, func() driver.EventLog {
-		return &EventLog{d, site{p, "EventLog", name}, d.Append, d.Load, d.Read, d.Scan}
+		l := &EventLog{d, site{p, "EventLog", name}, d.Append, d.Load, d.Read, d.Scan, nil}
+		if c, ok := d.(driver.CommitCounter); ok {
+			l.OnCount = c.CountCommits
+		}
+		return l
 	})
 }
 

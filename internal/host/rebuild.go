@@ -39,7 +39,7 @@ type Rebuild struct {
 	ReadModel string
 	// Stale is true if the served rows were filled by another version of the read model.
 	Stale bool
-	// StartedAt is when the rebuild began; zero if there is none.
+	// StartedAt is when the rebuild began; zero if it has not begun.
 	StartedAt time.Time
 	// Done is the number of commits that this process has projected or found projected,
 	// and Total the number in the logs, 0 if that is unknown.
@@ -114,7 +114,7 @@ func (r *rebuild) setRecord(ctx context.Context, rec record) error {
 
 // Rebuild fills a read model again from the logs of its sources, beside the rows that are
 // served, and then exchanges the rows. It is durable: after its process ends, the next
-// start continues it; a call begins anew. progress, if not nil, is called after each batch.
+// start continues it; a call starts again from the first commit. progress, if not nil, is called after each batch.
 // The error is [ErrWaits] if the new rows cannot be exchanged: a stream of them is blocked
 // by a commit that the served rows have.
 func (h *Host) Rebuild(ctx context.Context, name string, progress func(Rebuild)) error {
