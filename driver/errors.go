@@ -98,3 +98,18 @@ func (e *BatchError) Unwrap() []error {
 	}
 	return errs
 }
+
+// BehindError is a conflict of [Shadow].Swap: the shadow lacks commits that are served.
+type BehindError struct {
+	// Behind are streams whose commits the shadow has to apply first, and Blocked are
+	// streams that are blocked in the shadow only; at most 1,000 of each.
+	Behind, Blocked []StreamKey
+}
+
+// Error implements error.
+func (e *BehindError) Error() string {
+	return fmt.Sprintf("the shadow lacks commits of %d streams, and %d of its streams are blocked", len(e.Behind), len(e.Blocked))
+}
+
+// Is reports whether target is [ErrConflict].
+func (e *BehindError) Is(target error) bool { return target == ErrConflict }

@@ -96,3 +96,9 @@ type Lag struct {
 	// Oldest is when the oldest of them was stored; zero if all are settled.
 	Oldest time.Time
 }
+
+// CommitCounter is an [EventLog] that knows its number of commits.
+type CommitCounter interface {
+	// CountCommits returns the number of commits of all streams.
+	CountCommits(ctx context.Context) (int64, error)
+}

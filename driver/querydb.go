@@ -82,6 +82,33 @@ type Row struct {
 // without sub ids Key.Sub must be empty. A row over the size limit is refused with
 // [ErrTooLarge].
 type QueryDb interface {
+	RowStore
+
+	// Shadow returns the shadow of the read model. It makes no request.
+	Shadow() Shadow
+
+	// Clear removes all rows and all watermarks of the read model, for a rebuild.
+	// Every row that existed before the call is removed. If there are no concurrent
+	// writes, every watermark is 0 and not blocked afterwards.
+	//
+	// It may run concurrently with all other calls, including calls of other
+	// processes and of Clear itself. It is not atomic: until it returns, rows may be
+	// missing and streams may be blocked, so that Apply, Advance and Unblock fail
+	// with [ErrConflict]. After it returns nil, each step that took effect before or
+	// during the call has either been removed completely, rows and watermarks, or is
+	// in effect completely, and Clear leaves no stream blocked: a consumer that then
+	// applies the commits after the watermarks has each commit in the rows exactly
+	// once. Rows that are written during the call without a watermark may be removed.
+	//
+	// [ErrThrottled] means that Clear could not finish because streams without a
+	// watermark kept appearing. After this or any other error, or if its process
+	// ends, rows may be missing whose commits count as applied, and streams may stay
+	// blocked, until Clear is called again and returns nil.
+	Clear(ctx context.Context) error
+}
+
+// RowStore is a set of rows with the watermarks of the commits that are in them.
+type RowStore interface {
 	Watermarks
 
 	// Load returns the rows of id, ascending by sub id. If there are none, it
@@ -105,25 +132,37 @@ type QueryDb interface {
 	// two writes to one key or two advances of one stream, or breaks the promise of
 	// [TableSpec].OwnRow.
 	Apply(ctx context.Context, step Step) error
+}
 
-	// Clear removes all rows and all watermarks of the read model, for a rebuild.
-	// Every row that existed before the call is removed. If there are no concurrent
-	// writes, every watermark is 0 and not blocked afterwards.
+// Shadow is a second set of rows and watermarks of a read model, which a rebuild fills
+// while the rows of the [QueryDb] are served. It is durable, accepts the same steps, and
+// shares nothing with the served rows: no query and no state topic sees it. Its revisions
+// have a meaning only within it. It begins empty, with every watermark at 0.
+type Shadow interface {
+	RowStore
+
+	// Record returns what SetRecord or Swap stored last, or nil, nil. It belongs to the
+	// read model, not to the rows of the shadow: Drop keeps it.
+	Record(ctx context.Context) ([]byte, error)
+
+	// SetRecord stores at most 64 KiB of JSON.
+	SetRecord(ctx context.Context, record []byte) error
+
+	// Swap makes the rows and watermarks of the shadow the served ones, empties the
+	// shadow and stores record, all atomically. It returns the number of rows that
+	// differed. Only these are written, with revisions that their keys never had, and
+	// published, as added, updated or removed; equal rows, by data and expiry, keep their
+	// revision. If the served rows have another [TableSpec].SubID than the one that the
+	// read model was opened with, it is replaced.
 	//
-	// It may run concurrently with all other calls, including calls of other
-	// processes and of Clear itself. It is not atomic: until it returns, rows may be
-	// missing and streams may be blocked, so that Apply, Advance and Unblock fail
-	// with [ErrConflict]. After it returns nil, each step that took effect before or
-	// during the call has either been removed completely, rows and watermarks, or is
-	// in effect completely, and Clear leaves no stream blocked: a consumer that then
-	// applies the commits after the watermarks has each commit in the rows exactly
-	// once. Rows that are written during the call without a watermark may be removed.
-	//
-	// [ErrThrottled] means that Clear could not finish because streams without a
-	// watermark kept appearing. After this or any other error, or if its process
-	// ends, rows may be missing whose commits count as applied, and streams may stay
-	// blocked, until Clear is called again and returns nil.
-	Clear(ctx context.Context) error
+	// Swap moves no watermark of logs back and hides no commit that is served: it fails
+	// with a [*BehindError], and changes nothing, if the watermark of one of their streams
+	// is smaller in the shadow than the served one, or if the shadow is blocked where the
+	// served rows are not.
+	Swap(ctx context.Context, record []byte, logs []string) (changed int, err error)
+
+	// Drop empties the shadow. It is not atomic: after an error it is called again.
+	Drop(ctx context.Context) error
 }
 
 // Step is one atomic step of a projection.

@@ -283,7 +283,7 @@ func rebuild(b *testing.B, events int) (r rebuilt) {
 	runtime.ReadMemStats(&before)
 	start := time.Now()
 	commits := 0
-	if err := h.Rebuild(b.Context(), "Sums", func(n int) { commits = n }); err != nil {
+	if err := h.Rebuild(b.Context(), "Sums", func(r local.Rebuild) { commits = int(r.Done) }); err != nil {
 		b.Fatal(err)
 	}
 	took := time.Since(start)

@@ -225,15 +225,62 @@ func (h *Host) Discard(ctx context.Context, letterID string) error {
 	return h.host.Discard(ctx, letterID)
 }
 
-// Rebuild clears a read model and projects all events again, while new events continue
-// to be projected. Until it returns, readers see the rows that are rebuilt so far.
-// progress, if not nil, is called with the number of commits that are projected.
-func (h *Host) Rebuild(ctx context.Context, readModel string, progress func(commits int)) error {
+// Rebuild is the state of a read model that is rebuilt, or that has to be.
+type Rebuild struct {
+	// ReadModel is "<Plugin>.<Component>".
+	ReadModel string
+	// Stale is true if the served rows were filled by another version of the read model.
+	Stale bool
+	// StartedAt is when the rebuild began; zero if there is none.
+	StartedAt time.Time
+	// Done is the number of commits that this process has projected or found projected,
+	// and Total the number in the logs, 0 if that is unknown.
+	Done, Total int64
+	// Rate is the number of commits per second.
+	Rate float64
+	// Waits says why the rebuild cannot end without an operator; empty if it can.
+	Waits string
+}
+
+// ErrRebuildWaits reports that a rebuild cannot end: a commit that is in the served rows
+// cannot be projected. The served rows stay.
+var ErrRebuildWaits = host.ErrWaits
+
+// Rebuild projects all events again, beside the rows that are served and while new
+// events continue to be projected, and then exchanges the rows at once. After the end of
+// its process the next start continues it; a call begins anew. progress, if not nil, is
+// called after each batch. The error may be [ErrRebuildWaits].
+func (h *Host) Rebuild(ctx context.Context, readModel string, progress func(Rebuild)) error {
+	return h.onReadModel(readModel, func(name string) error {
+		return h.host.Rebuild(ctx, name, func(r host.Rebuild) {
+			if progress != nil {
+				progress(Rebuild(r))
+			}
+		})
+	})
+}
+
+// CancelRebuild ends a rebuild; the served rows stay. Without a rebuild it does nothing.
+func (h *Host) CancelRebuild(ctx context.Context, readModel string) error {
+	return h.onReadModel(readModel, func(name string) error { return h.host.CancelRebuild(ctx, name) })
+}
+
+// Rebuilds returns the read models that are rebuilt or have to be.
+func (h *Host) Rebuilds(ctx context.Context) ([]Rebuild, error) {
+	all, err := h.host.Rebuilds(ctx)
+	out := make([]Rebuild, len(all))
+	for i, r := range all {
+		out[i] = Rebuild(r)
+	}
+	return out, err
+}
+
+func (h *Host) onReadModel(readModel string, f func(name string) error) error {
 	name, _, err := h.find(readModel, "read model", func(d *component.Definition) bool { return d.ReadModel != nil })
 	if err != nil {
 		return err
 	}
-	return h.host.Rebuild(ctx, name, progress)
+	return f(name)
 }
 
 // find returns the component of a logical name, or of a component name if that is

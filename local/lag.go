@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"io"
 	"text/tabwriter"
 	"time"
 
@@ -56,8 +57,33 @@ func (p *program) lagCommand() *cobra.Command {
 					}
 					_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%.1f\t%v\n", l.Component, l.Log, l.Commits, seconds, l.Blocked)
 				}
-				return w.Flush()
+				if err := w.Flush(); err != nil {
+					return err
+				}
+				return printRebuilds(c.Context(), h, c.OutOrStdout())
 			})
 		},
 	}
+}
+
+// printRebuilds prints what is half done.
+func printRebuilds(ctx context.Context, h *Host, out io.Writer) error {
+	all, err := h.Rebuilds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		switch {
+		case r.StartedAt.IsZero():
+			_, err = fmt.Fprintf(out, "%s was filled by another version; the next start rebuilds it\n", r.ReadModel)
+		case r.Waits != "":
+			_, err = fmt.Fprintf(out, "the rebuild of %s waits: %s\n", r.ReadModel, r.Waits)
+		default:
+			_, err = fmt.Fprintf(out, "the rebuild of %s, begun at %s, has not ended\n", r.ReadModel, r.StartedAt.UTC().Format(time.RFC3339))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"text/tabwriter"
+	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -443,21 +444,33 @@ type letterLine struct {
 }
 
 func (p *program) rebuildCommand() *cobra.Command {
-	return &cobra.Command{
+	cancel := false
+	c := &cobra.Command{
 		Use:   "rebuild READMODEL",
-		Short: "Rebuild a read model from the event logs",
+		Short: "Rebuild a read model from the event logs; the old rows are served until the end",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.with(c.Context(), true, func(h *Host) error {
-				total := 0
-				if err := h.Rebuild(c.Context(), args[0], func(commits int) { total = commits }); err != nil {
-					return err
+			return p.with(c.Context(), !cancel, func(h *Host) error {
+				if cancel {
+					return h.CancelRebuild(c.Context(), args[0])
 				}
-				fmt.Fprintf(c.OutOrStdout(), "%s is rebuilt from %d commits.\n", args[0], total)
-				return nil
+				var last Rebuild
+				shown := time.Now()
+				err := h.Rebuild(c.Context(), args[0], func(r Rebuild) {
+					if last = r; time.Since(shown) > 5*time.Second {
+						shown = time.Now()
+						fmt.Fprintf(c.OutOrStdout(), "%d of %d commits, %.0f a second\n", r.Done, r.Total, r.Rate)
+					}
+				})
+				if err == nil {
+					fmt.Fprintf(c.OutOrStdout(), "%s is rebuilt from %d commits.\n", args[0], last.Done)
+				}
+				return err
 			})
 		},
 	}
+	c.Flags().BoolVar(&cancel, "cancel", false, "end a rebuild that was stopped, and keep the old rows")
+	return c
 }
 
 func (p *program) topologyCommand() *cobra.Command {

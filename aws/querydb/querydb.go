@@ -103,6 +103,26 @@ func Open(client *dynamodb.Client, rowTable, markTable string, spec driver.Table
 	return db, nil
 }
 
+// Shadow implements [driver.QueryDb].
+func (db *Db) Shadow() driver.Shadow { return noShadow{db} }
+
+// noShadow has no rows: a read model on DynamoDB is cleared and filled again.
+type noShadow struct{ driver.RowStore }
+
+var errNoShadow = fmt.Errorf("a read model on DynamoDB has no shadow: %w", driver.ErrUnsupported)
+
+// Record implements [driver.Shadow].
+func (noShadow) Record(context.Context) ([]byte, error) { return nil, errNoShadow }
+
+// SetRecord implements [driver.Shadow].
+func (noShadow) SetRecord(context.Context, []byte) error { return errNoShadow }
+
+// Swap implements [driver.Shadow].
+func (noShadow) Swap(context.Context, []byte, []string) (int, error) { return 0, errNoShadow }
+
+// Drop implements [driver.Shadow].
+func (noShadow) Drop(context.Context) error { return errNoShadow }
+
 // wrap adds the operation and the row or id to an error.
 func (db *Db) wrap(err error, verb, id string) error {
 	if err == nil {

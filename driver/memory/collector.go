@@ -68,3 +68,16 @@ func (f *feed) Lag(ctx context.Context) (driver.Lag, error) {
 	}
 	return driver.Lag{Commits: int64(len(ahead)), Oldest: ahead[0].RecordedAt}, nil
 }
+
+var _ driver.CommitCounter = (*log)(nil)
+
+// CountCommits implements [driver.CommitCounter].
+func (l *log) CountCommits(ctx context.Context) (int64, error) {
+	if err := l.p.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer l.p.end()
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return int64(len(l.all)), nil
+}

@@ -143,15 +143,14 @@ func (p *Provider) OpenWatermarks(ctx context.Context, consumer string) (driver.
 }
 
 // OpenQueryDb implements [driver.Provider]. Existing rows that do not fit a new
-// index are omitted from it. Only an empty read model may change its sub id field.
+// index are omitted from it. Rows keep their sub id field until a [driver.Shadow] is
+// swapped.
 func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
 	t, err := p.table(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.alter(spec); err != nil {
-		return nil, err
-	}
+	t.alter(spec)
 	return &queryDb{watermarks: &watermarks{p: p, name: spec.Name, mu: &t.mu, byStream: t.watermarks}, t: t}, nil
 }
 
@@ -318,7 +317,11 @@ func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, er
 	if err := rows.CheckSpec(spec); err != nil {
 		return nil, fmt.Errorf("memory: %w", err)
 	}
-	return open(ctx, p, p.tables, spec.Name, func(p *Provider, _ string) *table { return newTable(p, spec) })
+	return open(ctx, p, p.tables, spec.Name, func(p *Provider, _ string) *table {
+		t := newTable(p, spec)
+		t.shadow = newTable(p, spec)
+		return t
+	})
 }
 
 // open returns the store called name and creates it if needed.

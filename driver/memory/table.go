@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"sync"
 	"time"
 
@@ -25,6 +24,8 @@ type table struct {
 	expiring   *sorted[*record] // rows with an expiry, earliest first
 	revision   uint64           // last revision of any row
 	watermarks byStream
+	record     []byte // of the shadow; nil in a shadow
+	shadow     *table // nil in a shadow
 }
 
 // record is a stored row. It is replaced, never changed.
@@ -63,6 +64,14 @@ func newTable(p *Provider, spec driver.TableSpec) *table {
 	return t
 }
 
+// empty removes all rows and watermarks. It publishes nothing.
+func (t *table) empty() {
+	clear(t.rows)
+	clear(t.watermarks)
+	t.byID, t.expiring = &sorted[entry]{compare: compareEntries}, &sorted[*record]{compare: compareDeadlines}
+	t.define(t.spec)
+}
+
 // define sets the spec and builds the indexes.
 func (t *table) define(spec driver.TableSpec) {
 	t.spec = copySpec(spec)
@@ -75,16 +84,19 @@ func (t *table) define(spec driver.TableSpec) {
 	}
 }
 
-// alter changes the table to spec.
-func (t *table) alter(spec driver.TableSpec) error {
+// alter changes the table and its shadow to spec. Served rows keep their sub id field
+// until the swap.
+func (t *table) alter(spec driver.TableSpec) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.shadow.mu.Lock()
+	defer t.shadow.mu.Unlock()
+	t.shadow.define(spec)
 	t.purge(t.p.now())
-	if spec.SubID != t.spec.SubID && len(t.rows) > 0 {
-		return fmt.Errorf("querydb %q: sub id field %q: there are rows with sub id field %q: %w", spec.Name, spec.SubID, t.spec.SubID, driver.ErrInvalid)
+	if len(t.rows) > 0 {
+		spec.SubID = t.spec.SubID
 	}
 	t.define(spec)
-	return nil
 }
 
 // get returns the row of key, or nil if it is absent or has expired.

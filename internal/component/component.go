@@ -115,10 +115,12 @@ type ReadModel struct {
 	Row reflect.Type
 	// Singular is the name of one row in the API; empty if it is derived from the
 	// name of the read model.
-	Singular    string
-	SubID       string
-	Indexes     []driver.Index
-	OwnRow      bool
+	Singular string
+	SubID    string
+	Indexes  []driver.Index
+	OwnRow   bool
+	// Version identifies what fills the rows. Rows of another one have to be rebuilt.
+	Version     string
 	Access      authz.Rule
 	Projections []Projection
 	// Decode returns a row as a *R. Encode returns the driver's row of a *R, without

@@ -157,42 +157,89 @@ func mapped[T any](list []T, f func(T) string) []string {
 	return out
 }
 
-// QueryDb is a [driver.QueryDb] under the rules of its provider.
-type QueryDb struct {
+// RowStore is a [driver.RowStore] under the rules of its provider.
+type RowStore struct {
 	*StreamWatermarks
-	Inner      driver.QueryDb
-	Spec       driver.TableSpec
+	Inner      driver.RowStore
 	OnLoad     func(ctx context.Context, id string) ([]driver.Row, error)
 	OnLoadRow  func(ctx context.Context, key driver.Key) (driver.Row, error)
 	OnLoadRows func(ctx context.Context, keys []driver.Key) ([]driver.Row, error)
 	OnApply    func(ctx context.Context, step driver.Step) error
-	OnClear    func(ctx context.Context) error
 }
 
-// Load implements [driver.QueryDb].
-func (db *QueryDb) Load(ctx context.Context, id string) ([]driver.Row, error) {
+func newRowStore(inner driver.RowStore, at site) *RowStore {
+	return opened(at.p, &RowStore{newWatermarks(inner, at), inner, inner.Load, inner.LoadRow, inner.LoadRows, inner.Apply})
+}
+
+// Load implements [driver.RowStore].
+func (db *RowStore) Load(ctx context.Context, id string) ([]driver.Row, error) {
 	return get(db.site, "Load", func() ([]driver.Row, error) { return db.OnLoad(ctx, id) }, id)
 }
 
-// LoadRow implements [driver.QueryDb].
-func (db *QueryDb) LoadRow(ctx context.Context, key driver.Key) (driver.Row, error) {
+// LoadRow implements [driver.RowStore].
+func (db *RowStore) LoadRow(ctx context.Context, key driver.Key) (driver.Row, error) {
 	return get(db.site, "LoadRow", func() (driver.Row, error) { return db.OnLoadRow(ctx, key) }, key.ID)
 }
 
-// LoadRows implements [driver.QueryDb].
-func (db *QueryDb) LoadRows(ctx context.Context, keys []driver.Key) ([]driver.Row, error) {
+// LoadRows implements [driver.RowStore].
+func (db *RowStore) LoadRows(ctx context.Context, keys []driver.Key) ([]driver.Row, error) {
 	ids := mapped(keys, func(k driver.Key) string { return k.ID })
 	return get(db.site, "LoadRows", func() ([]driver.Row, error) { return db.OnLoadRows(ctx, keys) }, ids...)
 }
 
-// Apply implements [driver.QueryDb]; a call is about the streams that it advances.
-func (db *QueryDb) Apply(ctx context.Context, step driver.Step) error {
+// Apply implements [driver.RowStore]; a call is about the streams that it advances.
+func (db *RowStore) Apply(ctx context.Context, step driver.Step) error {
 	return db.do("Apply", func() error { return db.OnApply(ctx, step) }, streamsOf(step.Advances)...)
+}
+
+// QueryDb is a [driver.QueryDb] under the rules of its provider.
+type QueryDb struct {
+	*RowStore
+	Inner   driver.QueryDb
+	Spec    driver.TableSpec
+	OnClear func(ctx context.Context) error
 }
 
 // Clear implements [driver.QueryDb].
 func (db *QueryDb) Clear(ctx context.Context) error {
 	return db.do("Clear", func() error { return db.OnClear(ctx) })
+}
+
+// Shadow implements [driver.QueryDb].
+func (db *QueryDb) Shadow() driver.Shadow {
+	inner := db.Inner.Shadow()
+	at := site{db.p, "Shadow", db.name}
+	return opened(db.p, &Shadow{newRowStore(inner, at), inner, inner.Record, inner.SetRecord, inner.Swap, inner.Drop})
+}
+
+// Shadow is a [driver.Shadow] under the rules of its provider.
+type Shadow struct {
+	*RowStore
+	Inner       driver.Shadow
+	OnRecord    func(ctx context.Context) ([]byte, error)
+	OnSetRecord func(ctx context.Context, record []byte) error
+	OnSwap      func(ctx context.Context, record []byte, logs []string) (int, error)
+	OnDrop      func(ctx context.Context) error
+}
+
+// Record implements [driver.Shadow].
+func (s *Shadow) Record(ctx context.Context) ([]byte, error) {
+	return get(s.site, "Record", func() ([]byte, error) { return s.OnRecord(ctx) })
+}
+
+// SetRecord implements [driver.Shadow].
+func (s *Shadow) SetRecord(ctx context.Context, record []byte) error {
+	return s.do("SetRecord", func() error { return s.OnSetRecord(ctx, record) })
+}
+
+// Swap implements [driver.Shadow].
+func (s *Shadow) Swap(ctx context.Context, record []byte, logs []string) (int, error) {
+	return get(s.site, "Swap", func() (int, error) { return s.OnSwap(ctx, record, logs) })
+}
+
+// Drop implements [driver.Shadow].
+func (s *Shadow) Drop(ctx context.Context) error {
+	return s.do("Drop", func() error { return s.OnDrop(ctx) })
 }
 
 // QueryEngine is a [driver.QueryEngine] under the rules of its provider.

@@ -330,8 +330,7 @@ func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driv
 	if err != nil {
 		return nil, err
 	}
-	w := newWatermarks(d, site{p, "QueryDb", spec.Name})
-	return opened(p, &QueryDb{w, d, spec, d.Load, d.LoadRow, d.LoadRows, d.Apply, d.Clear}), nil
+	return opened(p, &QueryDb{newRowStore(d, site{p, "QueryDb", spec.Name}), d, spec, d.Clear}), nil
 }
 
 // OpenQueryEngine implements [driver.Provider].

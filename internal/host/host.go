@@ -51,6 +51,7 @@ type Host struct {
 	relays     []*consumers.Relay
 	effects    *effects.Effects
 	triggers   *triggers.Triggers
+	rebuilds   map[string]*rebuild
 	tables     map[string]driver.TableSpec
 	states     map[string]driver.StateTopic
 	logs       map[string]driver.EventLog
@@ -69,7 +70,7 @@ func Open(ctx context.Context, app *component.App, provider driver.Provider, opt
 	h := &Host{
 		app: app, provider: provider, close: closeHost,
 		aggregates: map[string]*commands.Aggregate{}, logs: map[string]driver.EventLog{},
-		tables: map[string]driver.TableSpec{}, states: map[string]driver.StateTopic{},
+		rebuilds: map[string]*rebuild{}, tables: map[string]driver.TableSpec{}, states: map[string]driver.StateTopic{},
 		effects: &effects.Effects{
 			App: app, Queues: map[string]driver.CommandTopic{}, Rows: map[string]driver.QueryDb{},
 			Counters: map[*component.Definition]driver.Counter{}, Buckets: map[*component.Definition]driver.Bucket{},
@@ -129,7 +130,9 @@ func (h *Host) openOne(ctx context.Context, name string, d *component.Definition
 	case d.ReadModel != nil:
 		m := d.ReadModel
 		h.tables[name] = driver.TableSpec{Name: name, SubID: m.SubID, Indexes: m.Indexes, OwnRow: m.OwnRow}
-		h.effects.Rows[name], err = h.provider.OpenQueryDb(ctx, h.tables[name])
+		if h.effects.Rows[name], err = h.provider.OpenQueryDb(ctx, h.tables[name]); err == nil {
+			h.rebuilds[name] = h.newRebuild(name, m)
+		}
 	case d.Counter != nil:
 		h.effects.Counters[d], err = h.provider.OpenCounter(ctx, name)
 	case d.Kind == component.KindBucket:
@@ -174,7 +177,9 @@ func (h *Host) addConsumer(ctx context.Context, d *component.Definition, spec co
 		}
 	}
 	if d.ReadModel != nil {
-		h.consumers = append(h.consumers, consumers.NewProjector(spec, d.ReadModel, h.effects.Rows[spec.Name]))
+		c := consumers.NewProjector(spec, d.ReadModel, h.effects.Rows[spec.Name])
+		h.consumers = append(h.consumers, c)
+		h.rebuilds[spec.Name].add(spec, d.ReadModel, c)
 		return nil
 	}
 	watermarks, err := h.provider.OpenWatermarks(ctx, spec.Name)

@@ -121,20 +121,9 @@ func (h *Host) CatchUp(ctx context.Context, consumer, log, stream string) error 
 	return nil
 }
 
-// Rebuild clears a read model and fills it again from the logs of its sources while
-// new commits are projected: both move the same watermarks. Until it returns, readers
-// see the rows that are filled so far. progress, if not nil, is called with the number
-// of commits done. After an error it can be run again.
-func (h *Host) Rebuild(ctx context.Context, name string, progress func(commits int)) error {
-	if err := h.Clear(ctx, name); err != nil {
-		return err
-	}
-	return h.Replay(ctx, name, 0, 1, progress)
-}
-
 // Clear removes the rows and watermarks of a read model, and the dead letters of
-// commits that it could not apply. It is the first half of a rebuild; [Host.Replay] is
-// the second.
+// commits that it could not apply, for a provider without a [driver.Shadow].
+// [Host.Replay] then fills it again.
 func (h *Host) Clear(ctx context.Context, name string) error {
 	db := h.effects.Rows[name]
 	if db == nil {
@@ -165,7 +154,11 @@ func (h *Host) removeStale(ctx context.Context, component string) error {
 			case missing != nil: // the component does not consume that log any more
 				err = h.core.DeadLetters.Remove(ctx, l.ID)
 			default:
-				err = c.RemoveStale(ctx, l)
+				// Commits that were delivered while the stream was blocked come first: the
+				// dead letter is the only trace of them.
+				if err = c.CatchUp(ctx, l.Stream); err == nil || errors.Is(err, ErrBlocked) {
+					err = c.RemoveStale(ctx, l)
+				}
 			}
 			if err != nil && !errors.Is(err, driver.ErrNotFound) {
 				return err
@@ -180,7 +173,7 @@ func (h *Host) removeStale(ctx context.Context, component string) error {
 // Replay applies the commits that a component has not applied yet, of one segment of
 // each of its logs: see [driver.EventLog].Scan. It fills a read model that is new or
 // was cleared, and applies missed commits. It can be repeated, and several can run at
-// the same time; progress works as in [Host.Rebuild].
+// the same time. progress, if not nil, is called with the number of commits done.
 func (h *Host) Replay(ctx context.Context, name string, segment, segments int, progress func(commits int)) error {
 	done, known := 0, false
 	for _, c := range h.consumers {

@@ -108,6 +108,11 @@ func (h *Host) Start(ctx context.Context) error {
 		return fmt.Errorf("schedules: %w", err)
 	}
 	h.workers.stop = h.sources.Notify(h.workers.notify)
+	for name, r := range h.rebuilds {
+		if err := r.start(ctx); err != nil {
+			return fmt.Errorf("read model %s: %w", name, err)
+		}
+	}
 	for _, s := range h.pulled {
 		h.runWorker(s)
 	}

@@ -1,6 +1,8 @@
 package host_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/internal/host"
 )
 
 func TestRebuildDuringTrafficEndsEqualToTheLog(t *testing.T) {
@@ -24,7 +27,7 @@ func TestRebuildDuringTrafficEndsEqualToTheLog(t *testing.T) {
 		for i := range 4 {
 			name := names[rng.IntN(len(names))]
 			done := 0
-			if err := r.insistOn(func() error { return r.Rebuild(t.Context(), name, func(n int) { done = n }) }); err != nil {
+			if err := r.insistOn(func() error { return r.Rebuild(t.Context(), name, func(p host.Rebuild) { done = int(p.Done) }) }); err != nil {
 				t.Errorf("rebuild %d of %s: %v", i, name, err)
 			}
 			if done == 0 {
@@ -75,14 +78,14 @@ func TestRebuildRetriesParkedCommits(t *testing.T) {
 	wantIs(t, r.Rebuild(t.Context(), "Shop.Nothing", nil), driver.ErrNotFound)
 }
 
-// A commit that is parked after the clear keeps its dead letter.
+// A commit that is parked after the swap keeps its dead letter.
 func TestRebuildKeepsNewDeadLetters(t *testing.T) {
 	t.Parallel()
 	f := newFragile(poisons["panic in the projection"])
 	r := f.start(t)
 	r.accept("0", f.jar.To("a", Put{N: 0}))
 	r.idle()
-	r.faults.Inject(faults.Rule{Op: "QueryDb.Clear", After: true, Do: func() {
+	r.faults.Inject(faults.Rule{Op: "Shadow.Swap", After: true, Do: func() {
 		r.accept("1", f.jar.To("b", Put{N: 1, Note: "poison"}))
 		r.idle()
 	}})
@@ -99,7 +102,7 @@ func TestRebuildKeepsNewDeadLetters(t *testing.T) {
 
 func TestRebuildThatFailsCanBeRepeated(t *testing.T) {
 	t.Parallel()
-	for _, op := range []string{"QueryDb.Clear", "EventLog.Scan", "QueryDb.Watermarks", "QueryDb.Apply", "DeadLetters.Remove"} {
+	for _, op := range []string{"Shadow.Drop", "Shadow.SetRecord", "EventLog.Scan", "Shadow.Watermarks", "Shadow.Apply", "Shadow.Swap", "DeadLetters.Remove"} {
 		for _, w := range lostWays {
 			t.Run(op+" "+w.name, func(t *testing.T) {
 				t.Parallel()
@@ -120,4 +123,144 @@ func TestRebuildThatFailsCanBeRepeated(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A rebuild that was stopped left the rows of the commits done so far, for ever.
+func TestStoppedRebuildServesTheOldRowsAndContinues(t *testing.T) {
+	t.Parallel()
+	f := newFragile(poisons["panic in the projection"])
+	r := f.start(t)
+	want := map[string]string{}
+	for i := range 40 {
+		id := fmt.Sprint("id", i)
+		r.accept(id, f.jar.To(id, Put{N: i}))
+		want[id] = fmt.Sprint(i)
+	}
+	r.idle()
+	ctx, cancel := context.WithCancel(t.Context())
+	r.faults.Inject(faults.Rule{Op: "Shadow.Apply", Times: -1, After: true, Do: cancel})
+	wantIs(t, r.Rebuild(ctx, "Shop.Fragile", nil), context.Canceled)
+	f.wantSeen(r, want)
+	states, err := r.Rebuilds(t.Context())
+	if err != nil || len(states) != 1 || states[0].ReadModel != "Shop.Fragile" || states[0].StartedAt.IsZero() {
+		t.Errorf("got the rebuilds %+v, %v, want that of Shop.Fragile", states, err)
+	}
+	r.stop()
+	second := f.start(t, on(r))
+	second.idle()
+	f.wantSeen(second, want)
+	wantEqual(t, "swaps after the restart", second.faults.Calls("Shadow.Swap", ""), 1)
+	if states, err := second.Rebuilds(t.Context()); err != nil || len(states) > 0 {
+		t.Errorf("got the rebuilds %+v, %v after the end", states, err)
+	}
+}
+
+// The process ends at each write of a rebuild, before or after it takes effect.
+func TestRebuildSurvivesTheEndOfItsProcessAtEachWrite(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{false, true} {
+		for at := 1; ; at++ {
+			f := newFragile(poisons["panic in the projection"])
+			r := f.start(t)
+			for i, note := range []string{"", "poison", ""} {
+				r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i, Note: note}))
+				r.accept(fmt.Sprint("b", i), f.jar.To("b", Put{N: i}))
+			}
+			r.idle()
+			f.fixed.Store(true)
+			r.stop()
+
+			ctx, end := context.WithCancel(t.Context())
+			writes, dead := 0, errors.New("the process has ended")
+			var mu sync.Mutex
+			write := func(do func() error) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if writes++; writes >= at {
+					defer end()
+				}
+				if writes > at || writes == at && !after {
+					return dead
+				}
+				return do()
+			}
+			second := f.start(t, on(r), asleep, func(s *setup) {
+				s.changes = func(p *faults.Provider) {
+					faults.Change(p, func(s *faults.Shadow) {
+						s.OnApply = func(ctx context.Context, step driver.Step) error {
+							return write(func() error { return s.Inner.Apply(ctx, step) })
+						}
+						s.OnSetRecord = func(ctx context.Context, record []byte) error {
+							return write(func() error { return s.Inner.SetRecord(ctx, record) })
+						}
+						s.OnDrop = func(ctx context.Context) error { return write(func() error { return s.Inner.Drop(ctx) }) }
+						s.OnSwap = func(ctx context.Context, record []byte, logs []string) (n int, err error) {
+							return n, write(func() error { n, err = s.Inner.Swap(ctx, record, logs); return err })
+						}
+					})
+					faults.Change(p, func(q *faults.QueryDb) {
+						apply := q.OnApply
+						q.OnApply = func(ctx context.Context, step driver.Step) error {
+							return write(func() error { return apply(ctx, step) })
+						}
+					})
+					faults.Change(p, func(l *faults.DeadLetters) {
+						l.OnRemove = func(ctx context.Context, id string) error {
+							return write(func() error { return l.DeadLetters.Remove(ctx, id) })
+						}
+					})
+				}
+			})
+			err := second.Rebuild(ctx, "Shop.Fragile", nil)
+			end()
+			second.stop()
+			third := f.start(t, on(r))
+			third.idle()
+			got := f.seen(third)
+			want := map[string]string{"a": "0 1 2", "b": "0 1 2"}
+			if len(third.deadLetters()) > 0 { // the rebuild had not begun
+				want["a"] = "0"
+			}
+			if fmt.Sprint(got) != fmt.Sprint(want) || len(third.deadLetters()) > 0 && at > 2 {
+				t.Errorf("end at write %d (after it: %t): got %v, %d dead letters", at, after, got, len(third.deadLetters()))
+			}
+			if err == nil {
+				if at < 6 {
+					t.Errorf("the rebuild had %d writes only", at-1)
+				}
+				break
+			}
+		}
+	}
+}
+
+// A rebuild with a damaged or failing commit emptied the read model.
+func TestRebuildThatCannotApplyACommitLeavesTheRows(t *testing.T) {
+	t.Parallel()
+	f := newFragile(poisons["panic in the projection"])
+	f.fixed.Store(true)
+	r := f.start(t)
+	r.accept("0", f.jar.To("a", Put{N: 0, Note: "poison"}))
+	r.accept("1", f.jar.To("b", Put{N: 1}))
+	r.idle()
+	f.fixed.Store(false)
+	err := r.Rebuild(t.Context(), "Shop.Fragile", nil)
+	wantIs(t, err, host.ErrWaits)
+	wantText(t, err.Error(), "Shop.Jar/a")
+	f.wantSeen(r, map[string]string{"a": "0", "b": "1"})
+	r.wantNothingParked()
+	states, err := r.Rebuilds(t.Context())
+	if err != nil || len(states) != 1 {
+		t.Fatalf("got the rebuilds %+v, %v", states, err)
+	}
+	wantText(t, states[0].Waits, "Shop.Jar/a")
+	if err := r.CancelRebuild(t.Context(), "Shop.Fragile"); err != nil {
+		t.Error(err)
+	}
+	if states, err := r.Rebuilds(t.Context()); err != nil || len(states) > 0 {
+		t.Errorf("got the rebuilds %+v, %v after the cancellation", states, err)
+	}
+	r.faults.Inject(faults.Rule{Op: "EventLog.Scan", Yield: 1, Err: driver.ErrInvalid})
+	wantIs(t, r.Rebuild(t.Context(), "Shop.Fragile", nil), driver.ErrInvalid)
+	f.wantSeen(r, map[string]string{"a": "0", "b": "1"})
 }

@@ -33,3 +33,19 @@ func (f *feed) Lag(ctx context.Context) (driver.Lag, error) {
 	}
 	return lag, nil
 }
+
+var _ driver.CommitCounter = (*eventLog)(nil)
+
+// CountCommits implements [driver.CommitCounter].
+func (l *eventLog) CountCommits(ctx context.Context) (n int64, err error) {
+	err = l.p.call(ctx, func() error {
+		return l.p.read(ctx, func(c *conn) error {
+			n, err = c.integer("SELECT count(*) FROM commits WHERE log = ?", l.id)
+			return err
+		})
+	})
+	if err != nil {
+		return 0, fmt.Errorf("eventlog %q: count: %w", l.name, err)
+	}
+	return n, nil
+}

@@ -19,7 +19,8 @@ type queryDb struct {
 var _ driver.QueryDb = queryDb{}
 
 // OpenQueryDb implements [driver.Provider]. Existing rows that do not fit a new
-// index are omitted from it. Only an empty read model may change its sub id field.
+// index are omitted from it. Rows keep their sub id field until a [driver.Shadow] is
+// swapped.
 func (p *Provider) OpenQueryDb(ctx context.Context, spec driver.TableSpec) (driver.QueryDb, error) {
 	if err := p.enter(ctx); err != nil {
 		return nil, err

@@ -60,6 +60,7 @@ CREATE TABLE watermarks (consumer INTEGER NOT NULL, log INTEGER NOT NULL, stream
 
 -- Read models, their rows and the index entries of the rows.
 CREATE TABLE tables (id INTEGER PRIMARY KEY, spec TEXT NOT NULL) STRICT;
+CREATE TABLE records (tbl INTEGER PRIMARY KEY, record TEXT NOT NULL) STRICT; -- what fills the rows, JSON
 CREATE TABLE rows (n INTEGER PRIMARY KEY, tbl INTEGER NOT NULL, id TEXT NOT NULL, sub TEXT NOT NULL,
 	rev INTEGER NOT NULL, expires INTEGER NOT NULL, data TEXT NOT NULL, UNIQUE (tbl, id, sub)) STRICT;
 CREATE INDEX rows_expires ON rows (tbl, expires) WHERE expires > 0;

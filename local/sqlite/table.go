@@ -23,6 +23,7 @@ type table struct {
 	id         int64
 	watermarks watermarks
 	hub        *hub
+	shadow     *table // nil in a shadow
 
 	altering sync.Mutex
 	spec     storedSpec // equal to the one in the database
@@ -84,6 +85,9 @@ func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, er
 			return nil, err
 		}
 		t := &table{p: p, name: spec.Name, id: id, watermarks: watermarks{p, consumer}, hub: newHub()}
+		if t.shadow, err = p.newShadow(ctx, spec.Name); err != nil {
+			return nil, err
+		}
 		found := false
 		if err := p.read(ctx, func(c *conn) (err error) {
 			found, err = c.first("SELECT spec FROM tables WHERE id = ?", []any{id}, func(row []sqldriver.Value) error {
@@ -114,13 +118,14 @@ func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, er
 }
 
 // alter changes the table to spec. Existing rows that do not fit a new index are
-// omitted from it. Only an empty table may change its sub id field.
+// omitted from it. Rows keep their sub id field until a [driver.Shadow] is swapped.
 func (t *table) alter(ctx context.Context, spec driver.TableSpec) error {
 	t.altering.Lock()
 	defer t.altering.Unlock()
 	// A write that has begun is finished, so that t.spec equals the stored one.
 	caller := ctx
 	ctx = context.WithoutCancel(ctx)
+	t.shadow.readable.Store(&shape{TableSpec: driver.TableSpec{Name: t.name, SubID: spec.SubID, Indexes: cloneIndexes(spec.Indexes)}})
 	next := storedSpec{SubID: spec.SubID, Dropped: slices.Clone(t.spec.Dropped)}
 	for _, index := range cloneIndexes(spec.Indexes) {
 		kept := storedIndex{Index: index, Building: true}
@@ -172,16 +177,17 @@ func (t *table) change(ctx context.Context, next storedSpec) error {
 	old := t.spec.SubID
 	var changed storedSpec
 	err := t.p.write(ctx, func(x *tx) error {
+		subID := next.SubID
 		if next.SubID != old {
 			occupied, err := x.integer("SELECT EXISTS (SELECT 1 FROM rows WHERE tbl = ? AND (expires = 0 OR expires > ?))", t.id, t.p.now().Unix())
 			if err != nil {
 				return err
 			}
 			if occupied != 0 {
-				return fmt.Errorf("sub id field %q: there are rows with sub id field %q: %w", next.SubID, old, driver.ErrInvalid)
+				subID = old
 			}
 		}
-		changed = storedSpec{SubID: next.SubID, Indexes: slices.Clone(next.Indexes), Dropped: next.Dropped}
+		changed = storedSpec{SubID: subID, Indexes: slices.Clone(next.Indexes), Dropped: next.Dropped}
 		for i := range changed.Indexes {
 			if changed.Indexes[i].ID == 0 {
 				id, err := x.next()

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
@@ -56,6 +57,10 @@ type Consumer struct {
 
 	watermarks driver.Watermarks
 	applier    applier
+	shadow     bool // it fills rows that are not served
+
+	// paused is true while the rows can only be read.
+	paused atomic.Bool
 
 	// applying serialises the work of this consumer in this process. Across processes,
 	// conditional updates of the watermarks detect concurrent work.
@@ -117,6 +122,19 @@ func (c *Consumer) HandlePulled(ctx context.Context, deliveries []driver.Deliver
 	return settlements
 }
 
+// Hold keeps this process from applying commits until release is called.
+func (c *Consumer) Hold() (release func()) {
+	c.applying.Lock()
+	return c.applying.Unlock
+}
+
+// SetPaused returns whether the consumer was paused. Records that it gets while it is
+// paused are settled and not applied; a Replay applies them later.
+func (c *Consumer) SetPaused(paused bool) (was bool) {
+	defer c.Hold()()
+	return c.paused.Swap(paused)
+}
+
 // HandleRecords applies records and settles each delivery. After an error, no delivery
 // is settled.
 func (c *Consumer) HandleRecords(ctx context.Context, deliveries []driver.Delivery[driver.Record]) ([]driver.Settlement, error) {
@@ -139,10 +157,13 @@ func (c *Consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 	defer c.notify(order...)
 	c.applying.Lock()
 	var spans []*span
-	err := core.Apart(func() (err error) {
-		spans, err = c.applyRecords(ctx, order, records)
-		return err
-	})
+	var err error
+	if !c.paused.Load() {
+		err = core.Apart(func() (err error) {
+			spans, err = c.applyRecords(ctx, order, records)
+			return err
+		})
+	}
 	c.applying.Unlock()
 	if err != nil {
 		return nil, err
@@ -182,7 +203,7 @@ func (c *Consumer) CatchUp(ctx context.Context, stream string) error {
 			return ErrBlocked
 		}
 		commits, err := c.read(ctx, stream, w.SequenceNr, everything)
-		if err != nil || len(commits) == 0 {
+		if err != nil || len(commits) == 0 || c.paused.Load() {
 			return err
 		}
 		settlements, err := c.HandleRecords(ctx, c.deliveries(commits))

@@ -25,6 +25,10 @@ func (c *Consumer) deadLetter(stream driver.StreamKey, sequenceNr uint64, attemp
 // worker has moved the stream on, nothing is parked and the error is
 // [driver.ErrConflict].
 func (c *Consumer) park(ctx context.Context, s *span, attempts int) error {
+	if c.shadow { // the rows are not served, so that no operator has to act yet
+		c.Core.Log.Error("a rebuild cannot apply a commit", "component", c.Name, "log", c.Log, "stream", s.stream.Stream, "sequenceNr", s.applied+1, "error", core.ForLog(s.err))
+		return c.watermarks.Block(ctx, s.stream, s.applied)
+	}
 	letter := c.deadLetter(s.stream, s.applied+1, attempts)
 	// The dead letter comes first: after a crash before the block it is parked again,
 	// under the same id.

@@ -18,13 +18,22 @@ type projector struct {
 	*Consumer
 
 	model *component.ReadModel
-	db    driver.QueryDb
+	db    driver.RowStore
 }
 
 // NewProjector returns a consumer of a read model.
-func NewProjector(s Spec, model *component.ReadModel, db driver.QueryDb) *Consumer {
+func NewProjector(s Spec, model *component.ReadModel, db driver.RowStore) *Consumer {
 	c := &Consumer{Spec: s, watermarks: db, failures: map[string]failure{}}
 	c.applier = &projector{c, model, db}
+	return c
+}
+
+// NewShadowProjector returns a consumer of the shadow of a read model. A commit that it
+// cannot apply blocks its stream without a dead letter.
+func NewShadowProjector(s Spec, model *component.ReadModel, db driver.Shadow) *Consumer {
+	s.Applied = func(driver.StreamKey) {}
+	c := NewProjector(s, model, db)
+	c.shadow = true
 	return c
 }
 

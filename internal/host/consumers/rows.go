@@ -15,7 +15,7 @@ import (
 // rowBatch is the rows that one step changes.
 type rowBatch struct {
 	model *component.ReadModel
-	db    driver.QueryDb
+	db    driver.RowStore
 	rows  map[driver.Key]*batchRow
 	order []driver.Key
 	byID  map[string][]driver.Key

@@ -1,0 +1,219 @@
+package sqlite
+
+import (
+	"context"
+	sqldriver "database/sql/driver"
+	"fmt"
+	"slices"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// shadow is a [driver.Shadow]: a second table without indexes and subscribers.
+type shadow struct {
+	queryDb
+	served *table
+}
+
+var _ driver.Shadow = shadow{}
+
+// newShadow returns the table of the shadow of a read model.
+func (p *Provider) newShadow(ctx context.Context, name string) (*table, error) {
+	id, err := p.intern(ctx, kindTable, "shadow "+name) // no read model has such a name
+	if err != nil {
+		return nil, err
+	}
+	consumer, err := p.intern(ctx, kindWatermarks, "shadow "+name)
+	if err != nil {
+		return nil, err
+	}
+	return &table{p: p, name: name, id: id, watermarks: watermarks{p, consumer}, hub: newHub(), writing: &shape{}}, nil
+}
+
+// Shadow implements [driver.QueryDb].
+func (db queryDb) Shadow() driver.Shadow {
+	t := db.t.shadow
+	return shadow{queryDb{t.watermarks, t, db.ownRow}, db.t}
+}
+
+// Record implements [driver.Shadow].
+func (s shadow) Record(ctx context.Context) (record []byte, err error) {
+	err = s.p.call(ctx, func() error {
+		return s.p.read(ctx, func(c *conn) error {
+			_, err := c.first("SELECT record FROM records WHERE tbl = ?", []any{s.served.id}, func(row []sqldriver.Value) error {
+				record = []byte(text(row[0]))
+				return nil
+			})
+			return err
+		})
+	})
+	return record, s.wrapShadow(err, "record")
+}
+
+func (s shadow) wrapShadow(err error, verb string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("querydb %q: shadow: %s: %w", s.t.name, verb, err)
+}
+
+// SetRecord implements [driver.Shadow].
+func (s shadow) SetRecord(ctx context.Context, record []byte) error {
+	stored := string(record)
+	return s.wrapShadow(s.p.call(ctx, func() error {
+		return s.p.write(ctx, func(x *tx) error { return s.setRecord(x, stored) })
+	}), "set record")
+}
+
+func (s shadow) setRecord(x *tx, record string) error {
+	_, _, err := x.exec("INSERT INTO records (tbl, record) VALUES (?, ?) ON CONFLICT DO UPDATE SET record = excluded.record", s.served.id, record)
+	return err
+}
+
+// Swap implements [driver.Shadow]. It is one transaction, which other writers wait for:
+// it compares all rows and writes those that differ.
+func (s shadow) Swap(ctx context.Context, record []byte, logs []string) (changed int, err error) {
+	err = s.p.call(ctx, func() error {
+		s.served.altering.Lock()
+		defer s.served.altering.Unlock()
+		next := s.served.spec
+		next.SubID = s.t.readable.Load().SubID
+		stored, logs := string(record), slices.Clone(logs)
+		// A swap that has begun is finished, so that the specs in memory equal the stored ones.
+		err := s.p.writeWhole(context.WithoutCancel(ctx), func(x *tx) (err error) {
+			if changed, err = s.swap(x, logs); err != nil {
+				return err
+			}
+			if err := s.setRecord(x, stored); err != nil {
+				return err
+			}
+			return s.served.store(x, next)
+		})
+		if err == nil {
+			s.served.spec = next
+			s.served.readable.Store(s.served.shapeOf(next, false))
+		}
+		return err
+	})
+	return changed, s.wrapShadow(err, "swap")
+}
+
+func (s shadow) swap(x *tx, logs []string) (changed int, err error) {
+	if err := s.behind(x, logs); err != nil {
+		return 0, err
+	}
+	now, old := s.p.now(), s.served
+	// First the rows that the shadow does not have.
+	err = each(x, `SELECT `+rowColumns+` FROM rows o WHERE tbl = ?1 AND (id, sub) > (?3, ?4)
+		AND NOT EXISTS (SELECT 1 FROM rows s WHERE s.tbl = ?2 AND s.id = o.id AND s.sub = o.sub AND (s.expires = 0 OR s.expires > ?5))
+		ORDER BY id, sub LIMIT ?6`, old.id, s.t.id, now.Unix(), func(r stored) error {
+		if r.alive(now) {
+			changed++
+		}
+		return old.remove(x, r, now)
+	})
+	if err != nil {
+		return 0, err
+	}
+	err = each(x, `SELECT `+rowColumns+` FROM rows s WHERE tbl = ?2 AND (id, sub) > (?3, ?4) AND (expires = 0 OR expires > ?5)
+		AND NOT EXISTS (SELECT 1 FROM rows o WHERE o.tbl = ?1 AND o.id = s.id AND o.sub = s.sub AND o.data = s.data AND o.expires = s.expires)
+		ORDER BY id, sub LIMIT ?6`, old.id, s.t.id, now.Unix(), func(r stored) error {
+		changed++
+		before, err := old.get(x.conn, r.key)
+		if err != nil {
+			return err
+		}
+		d := draft{key: r.key, data: r.data, deadline: r.deadline, shape: old.writing, entries: old.writing.entries(r.data)}
+		return old.put(x, d, before, now)
+	})
+	if err != nil {
+		return 0, err
+	}
+	if _, _, err := x.exec("DELETE FROM rows WHERE tbl = ?", s.t.id); err != nil {
+		return 0, err
+	}
+	if _, _, err := x.exec("DELETE FROM watermarks WHERE consumer = ?", old.watermarks.consumer); err != nil {
+		return 0, err
+	}
+	if _, _, err := x.exec("UPDATE watermarks SET consumer = ? WHERE consumer = ?", old.watermarks.consumer, s.consumer); err != nil {
+		return 0, err
+	}
+	return changed, nil
+}
+
+// each calls f for the rows of a statement with the parameters: served table, shadow,
+// id and sub id after which a page begins, now, size of a page.
+func each(x *tx, statement string, served, shadow, now int64, f func(stored) error) error {
+	for after := (driver.Key{}); ; {
+		var page []stored
+		size := 0
+		if err := x.query(statement, []any{served, shadow, after.ID, after.Sub, now, int64(rowsPerRequest)}, func(row []sqldriver.Value) error {
+			r := storedRow(row)
+			page = append(page, r)
+			if size += len(r.data); size > pageBytes {
+				return errStop
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		for _, r := range page {
+			if err := f(r); err != nil {
+				return err
+			}
+		}
+		after = page[len(page)-1].key
+	}
+}
+
+// behind returns a [driver.BehindError] if a swap would hide commits.
+func (s shadow) behind(x *tx, logs []string) error {
+	var e driver.BehindError
+	for _, log := range logs {
+		id, ok := s.p.names.known(kindLog, log)
+		if !ok {
+			continue // no watermark has this log
+		}
+		find := func(to *[]driver.StreamKey, statement string) error {
+			return x.query(statement, []any{s.served.watermarks.consumer, s.consumer, id, int64(1000 - len(*to))}, func(row []sqldriver.Value) error {
+				*to = append(*to, driver.StreamKey{Log: log, Stream: text(row[0])})
+				return nil
+			})
+		}
+		if err := find(&e.Behind, `SELECT stream FROM watermarks o WHERE consumer = ?1 AND log = ?3 AND seq > 0
+			AND NOT EXISTS (SELECT 1 FROM watermarks s WHERE s.consumer = ?2 AND s.log = o.log AND s.stream = o.stream AND s.seq >= o.seq) LIMIT ?4`); err != nil {
+			return err
+		}
+		if err := find(&e.Blocked, `SELECT stream FROM watermarks s WHERE consumer = ?2 AND log = ?3 AND blocked = 1
+			AND NOT EXISTS (SELECT 1 FROM watermarks o WHERE o.consumer = ?1 AND o.log = s.log AND o.stream = s.stream AND o.seq = s.seq AND o.blocked = 1) LIMIT ?4`); err != nil {
+			return err
+		}
+	}
+	if len(e.Behind)+len(e.Blocked) > 0 {
+		return &e
+	}
+	return nil
+}
+
+// Drop implements [driver.Shadow]. It removes the watermarks first: without them the
+// rest of the rows belongs to no commit.
+func (s shadow) Drop(ctx context.Context) error {
+	return s.wrapShadow(s.p.call(ctx, func() error {
+		for more := true; more; {
+			if err := s.p.write(ctx, func(x *tx) error {
+				if _, _, err := x.exec("DELETE FROM watermarks WHERE consumer = ?", s.consumer); err != nil {
+					return err
+				}
+				n, _, err := x.exec("DELETE FROM rows WHERE n IN (SELECT n FROM rows WHERE tbl = ? LIMIT ?)", s.t.id, int64(rowsPerRequest))
+				more = n > 0
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}), "drop")
+}
