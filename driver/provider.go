@@ -74,7 +74,9 @@ type Sources interface {
 	OpenCounterReceiver(ctx context.Context, name string) (Receiver[CounterFinished], error)
 	// OpenScheduleReceiver opens the firings of the application's schedules.
 	OpenScheduleReceiver(ctx context.Context) (Receiver[Firing], error)
-	// OpenBucketReceiver opens the changes of a bucket's objects.
+	// OpenBucketReceiver opens the changes of a bucket's objects. Without a receiver,
+	// changes are not kept: the first receiver of a bucket starts with the objects that
+	// exist, as created.
 	OpenBucketReceiver(ctx context.Context, name string) (Receiver[ObjectEvent], error)
 	// OpenStateTopic opens the changes of a read model's rows.
 	OpenStateTopic(ctx context.Context, spec TableSpec) (StateTopic, error)

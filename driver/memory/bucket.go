@@ -24,6 +24,8 @@ type bucket struct {
 	objects map[string]object
 	keys    sorted[string]
 	changes uint64
+	// received is true once the receiver was opened. Before, changes are not kept.
+	received bool
 }
 
 // object is a stored object. Its bytes never change.
@@ -149,8 +151,24 @@ func (b *bucket) check(key string) error {
 
 // report queues the event of a change.
 func (b *bucket) report(kind driver.ObjectEventKind, key string) {
+	if !b.received {
+		return
+	}
 	b.changes++
 	b.push(key, driver.ObjectEvent{Kind: kind, Key: key, Version: strconv.FormatUint(b.changes, 10)})
+}
+
+// receive starts to keep changes. The first ones are the existing objects.
+func (b *bucket) receive() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.received {
+		return
+	}
+	b.received = true
+	for key := range b.keys.ascend(func(string) bool { return true }) {
+		b.report(driver.ObjectCreated, key)
+	}
 }
 
 func (o object) describe(key string) driver.Object {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -298,4 +299,26 @@ func ExampleNew() {
 	// <nil>
 	// true
 	// 1 Created {"name":"Books"} <nil>
+}
+
+// A bucket that no task reads would otherwise collect a message for each change.
+func TestChangesOfABucketWithoutAReceiverAreNotKept(t *testing.T) {
+	t.Parallel()
+	p := memory.New(nil)
+	ctx := t.Context()
+	b, err := p.OpenBucket(ctx, "files")
+	for _, key := range []string{"a", "b", "a", "a"} {
+		err = errors.Join(err, b.Put(ctx, key, strings.NewReader("x")))
+	}
+	if err = errors.Join(err, b.Delete(ctx, "b")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.OpenBucketReceiver(ctx, "files")
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := r.Receive(ctx, 10)
+	if err != nil || len(batch.Deliveries) != 1 || batch.Deliveries[0].Message.Key != "a" || batch.Deliveries[0].Message.Kind != driver.ObjectCreated {
+		t.Errorf("the first receiver gets %+v, %v, want only the existing object", batch, err)
+	}
 }

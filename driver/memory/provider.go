@@ -218,7 +218,12 @@ func (p *Provider) OpenScheduleReceiver(ctx context.Context) (driver.Receiver[dr
 
 // OpenBucketReceiver implements [driver.Sources].
 func (p *Provider) OpenBucketReceiver(ctx context.Context, name string) (driver.Receiver[driver.ObjectEvent], error) {
-	return open(ctx, p, p.buckets, name, newBucket)
+	b, err := open(ctx, p, p.buckets, name, newBucket)
+	if err != nil {
+		return nil, err
+	}
+	b.receive()
+	return b, nil
 }
 
 // OpenDeadLetters implements [driver.Provider].

@@ -92,11 +92,16 @@ func (h *Host) runWorker(s source) {
 	})
 }
 
-// waitForWork waits for a notification, or until next if that is known.
+// maxWait bounds a wait for a known time. A timer counts the time that the machine runs;
+// the wall clock may jump, such as when the machine was suspended.
+const maxWait = 10 * time.Second
+
+// waitForWork waits for a notification, or until next if that is known, but at most
+// maxWait.
 func (h *Host) waitForWork(k *worker, next time.Time) {
 	var timer <-chan time.Time
 	if !next.IsZero() {
-		t := time.NewTimer(max(next.Sub(h.core.Now()), time.Millisecond))
+		t := time.NewTimer(min(max(next.Sub(h.core.Now()), time.Millisecond), maxWait))
 		defer t.Stop()
 		timer = t.C
 	}

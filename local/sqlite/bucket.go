@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,6 +36,8 @@ type bucket struct {
 	// changes an object.
 	changing sync.RWMutex
 	stripes  [64]sync.Mutex
+	// received is true once the receiver was opened. Before, changes are not kept.
+	received atomic.Bool
 	seed     maphash.Seed
 }
 
@@ -46,7 +49,45 @@ func (p *Provider) OpenBucket(ctx context.Context, name string) (driver.Bucket, 
 // OpenBucketReceiver implements [driver.Sources]. Changes that another program made
 // while no provider was open are available when it returns.
 func (p *Provider) OpenBucketReceiver(ctx context.Context, name string) (driver.Receiver[driver.ObjectEvent], error) {
-	return p.sharedBucket(ctx, name)
+	b, err := p.sharedBucket(ctx, name)
+	if err != nil || b.received.Load() {
+		return b, err
+	}
+	if err := p.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer p.leave()
+	if err := b.receive(ctx); err != nil {
+		return nil, fmt.Errorf("bucket: open receiver of %q: %w", name, err)
+	}
+	return b, nil
+}
+
+// receive starts to keep changes. The first ones are the existing objects.
+func (b *bucket) receive(ctx context.Context) error {
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	if b.received.Load() {
+		return nil
+	}
+	b.received.Store(true)
+	for after := ""; ; {
+		keys, err := b.known(ctx, "", after)
+		if err == nil && len(keys) == 0 {
+			_, err = b.p.intern(ctx, kindReceived, b.name) // last: after a failure all of it is repeated
+			if err == nil {
+				return nil
+			}
+		}
+		if err == nil {
+			err = b.update(ctx, keys, true)
+			after = keys[len(keys)-1]
+		}
+		if err != nil {
+			b.received.Store(false)
+			return err
+		}
+	}
 }
 
 func (p *Provider) sharedBucket(ctx context.Context, name string) (*bucket, error) {
@@ -72,6 +113,8 @@ func (p *Provider) openBucket(ctx context.Context, name string) (*bucket, error)
 	b := &bucket{
 		queue: q, name: name, dir: filepath.Join(p.buckets, bucketDirName(name)), temp: filepath.Join(p.buckets, ".writing"), seed: maphash.MakeSeed(),
 	}
+	_, received := p.names.known(kindReceived, name)
+	b.received.Store(received)
 	if err := makeDirs(b.dir); err != nil {
 		return nil, err
 	}
@@ -364,7 +407,7 @@ func (b *bucket) updateKey(t *tx, key string, info fs.FileInfo, always bool) err
 		_, _, err = t.exec("INSERT OR REPLACE INTO objects (bucket, key, size, modified) VALUES (?, ?, ?, ?)",
 			b.id, key, info.Size(), info.ModTime().UnixNano())
 	}
-	if err != nil {
+	if err != nil || !b.received.Load() {
 		return err
 	}
 	id, err := t.next()

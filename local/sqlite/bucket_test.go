@@ -213,6 +213,7 @@ func TestKeysThatCannotBePaths(t *testing.T) {
 	t.Parallel()
 	p := mustOpen(t, filepath.Join(t.TempDir(), "app.db"), &Options{BucketDir: filepath.Join(t.TempDir(), "elsewhere", "buckets")})
 	b := openBucket(t, p)
+	must[driver.Receiver[driver.ObjectEvent]](t)(p.OpenBucketReceiver(t.Context(), "Test.Files"))
 	long := strings.Repeat("ü%", 340) // escaped it has more than 1,500 bytes
 	keys := []string{
 		"a", "a/b", "a/b/c", "b/c/d", "b/c", "b", // a file and a directory of one name
@@ -330,3 +331,50 @@ func TestAFailedPutLeavesNothing(t *testing.T) {
 type failingReader struct{ err error }
 
 func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
+
+// A bucket that no task reads would otherwise collect a message for each change.
+func TestChangesOfABucketWithoutAReceiverAreNotKept(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	ctx := t.Context()
+	p := mustOpen(t, path, nil)
+	b := must[driver.Bucket](t)(p.OpenBucket(ctx, "files"))
+	messages := func() (n int64) {
+		err := p.read(ctx, func(c *conn) (err error) {
+			n, err = c.integer("SELECT count(*) FROM messages")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	put := func(keys ...string) {
+		for _, key := range keys {
+			if err := b.Put(ctx, key, strings.NewReader("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put("a", "b", "a")
+	if err := b.Delete(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if n := messages(); n != 0 {
+		t.Errorf("%d messages without a receiver, want none", n)
+	}
+	must[driver.Receiver[driver.ObjectEvent]](t)(p.OpenBucketReceiver(ctx, "files"))
+	if n := messages(); n != 1 {
+		t.Errorf("the first receiver gets %d messages, want one for the existing object", n)
+	}
+	put("c")
+	mustClose(t, p)
+	// From now on changes are kept, also before the receiver is opened again.
+	p = mustOpen(t, path, nil)
+	b = must[driver.Bucket](t)(p.OpenBucket(ctx, "files"))
+	put("d")
+	must[driver.Receiver[driver.ObjectEvent]](t)(p.OpenBucketReceiver(ctx, "files"))
+	if n := messages(); n != 3 {
+		t.Errorf("%d messages after the restart, want 3", n)
+	}
+}

@@ -355,6 +355,7 @@ const (
 	kindSub        = "sub"        // a subscription of an event topic
 	kindCounter    = "counter"
 	kindBucket     = "bucket"
+	kindReceived   = "received" // a bucket whose changes are kept for a receiver
 )
 
 func (n *names) load(c *conn) error {

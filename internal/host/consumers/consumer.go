@@ -157,12 +157,13 @@ func (c *Consumer) HandleRecords(ctx context.Context, deliveries []driver.Delive
 	defer c.notify(order...)
 	c.applying.Lock()
 	var spans []*span
-	err := core.Apart(func() (err error) {
-		if !c.paused.Load() {
+	var err error
+	if !c.paused.Load() {
+		err = core.Apart(func() (err error) {
 			spans, err = c.applyRecords(ctx, order, records)
-		}
-		return err
-	})
+			return err
+		})
+	}
 	c.applying.Unlock()
 	if err != nil {
 		return nil, err
