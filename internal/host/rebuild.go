@@ -16,9 +16,11 @@ import (
 
 // record is what [driver.Shadow] keeps of a read model.
 type record struct {
-	// Version is the version of what filled the served rows, and SubID their sub id field.
+	// Version is the version of what filled the served rows; SubID and OwnRow are of the
+	// spec that they have.
 	Version string      `json:"version"`
 	SubID   string      `json:"subId,omitempty"`
+	OwnRow  bool        `json:"ownRow,omitempty"`
 	Rebuild *rebuilding `json:"rebuild,omitempty"`
 }
 
@@ -59,7 +61,7 @@ type rebuild struct {
 	h       *Host
 	name    string
 	version string
-	subID   string
+	spec    driver.TableSpec
 	shadow  driver.Shadow
 	served  []*consumers.Consumer
 	fill    []*consumers.Consumer // of the shadow
@@ -74,7 +76,7 @@ type rebuild struct {
 }
 
 func (h *Host) newRebuild(name string, m *component.ReadModel) *rebuild {
-	return &rebuild{h: h, name: name, version: m.Version, subID: m.SubID, shadow: h.effects.Rows[name].Shadow(), running: make(chan struct{}, 1)}
+	return &rebuild{h: h, name: name, version: m.Version, spec: h.tables[name], shadow: h.effects.Rows[name].Shadow(), running: make(chan struct{}, 1)}
 }
 
 // add adds a log from which the read model is filled.
@@ -102,6 +104,16 @@ func (r *rebuild) record(ctx context.Context) (rec record, stored bool, err erro
 		return rec, false, fmt.Errorf("read model %s: record: %w", r.name, err)
 	}
 	return rec, data != nil, nil
+}
+
+// filled is the record of rows that this version has filled.
+func (r *rebuild) filled() record {
+	return record{Version: r.version, SubID: r.spec.SubID, OwnRow: r.spec.OwnRow}
+}
+
+// fits reports whether this version can change the served rows.
+func (r *rebuild) fits(rec record) bool {
+	return rec.SubID == r.spec.SubID && rec.OwnRow == r.spec.OwnRow
 }
 
 func (r *rebuild) setRecord(ctx context.Context, rec record) error {
@@ -195,7 +207,7 @@ func (r *rebuild) status() Rebuild {
 }
 
 // start continues a rebuild that has not ended, and rebuilds rows of another version.
-// Until the swap, rows with another sub id field are only read.
+// Until the swap, rows that this version cannot change are only read.
 func (r *rebuild) start(ctx context.Context) error {
 	rec, stored, err := r.record(ctx)
 	if errors.Is(err, driver.ErrUnsupported) {
@@ -205,7 +217,7 @@ func (r *rebuild) start(ctx context.Context) error {
 		return err
 	}
 	if !stored {
-		return r.setRecord(ctx, record{Version: r.version, SubID: r.subID})
+		return r.setRecord(ctx, r.filled())
 	}
 	stale := rec.Version != r.version
 	if !stale && rec.Rebuild == nil {
@@ -215,7 +227,7 @@ func (r *rebuild) start(ctx context.Context) error {
 		r.h.core.Log.Warn("the rows were filled by another version and are rebuilt", "component", r.name, "filledBy", rec.Version, "version", r.version)
 	}
 	for _, c := range r.served {
-		c.SetPaused(rec.SubID != r.subID)
+		c.SetPaused(!r.fits(rec))
 	}
 	done := false
 	r.h.runWorker(source{worker: "rebuild of " + r.name, receiver: "Rebuild/" + r.name, work: func(ctx context.Context) (int, time.Time, error) {
@@ -325,7 +337,8 @@ const maxSwaps = 20
 // swap exchanges the rows. In this process nothing is projected meanwhile, so that the
 // shadow has to apply what was projected since it was filled, and no more.
 func (r *rebuild) swap(ctx context.Context, rec record) (changed int, after record, err error) {
-	after = record{Version: r.version, SubID: r.subID, Rebuild: &rebuilding{Version: r.version, StartedAt: rec.Rebuild.StartedAt, Swapped: true, CatchUp: rec.SubID != r.subID}}
+	after = r.filled()
+	after.Rebuild = &rebuilding{Version: r.version, StartedAt: rec.Rebuild.StartedAt, Swapped: true, CatchUp: !r.fits(rec)}
 	data, err := json.Marshal(after)
 	if err != nil {
 		return 0, after, err

@@ -292,3 +292,20 @@ func TestRowsOfAnotherVersionAreRebuilt(t *testing.T) {
 		t.Errorf("got the rebuilds %+v, %v after the end", states, err)
 	}
 }
+
+func TestChangedOwnRowRebuildsTheRows(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	for _, own := range []bool{false, true} {
+		first := start(t, app(jar, sums(jar, func(s *readmodel.Spec[SumRow]) { s.OwnRow = own })))
+		first.accept("1", jar.To("a", Put{N: 1}))
+		first.idle()
+		first.stop()
+		changed := sums(jar, func(s *readmodel.Spec[SumRow]) { s.OwnRow = !own })
+		second := start(t, app(jar, changed), on(first))
+		second.accept("2", jar.To("a", Put{N: 2}))
+		second.finish()
+		wantRows(second, changed, map[string]SumRow{"a": {3, 2}})
+		wantEqual(t, "swaps", second.faults.Calls("Shadow.Swap", ""), 1)
+	}
+}
