@@ -331,8 +331,12 @@ func (r *rebuild) progress(n int, report func(Rebuild)) {
 	}
 }
 
-// maxSwaps bounds the attempts at a swap if other processes keep projecting.
-const maxSwaps = 20
+const (
+	// maxSwaps bounds the attempts at a swap if other processes keep projecting.
+	maxSwaps = 20
+	// maxBlocked is how many of them find a blocked stream before the rebuild waits.
+	maxBlocked = 6
+)
 
 // swap exchanges the rows. In this process nothing is projected meanwhile, so that the
 // shadow has to apply what was projected since it was filled, and no more.
@@ -355,6 +359,11 @@ func (r *rebuild) swap(ctx context.Context, rec record) (changed int, after reco
 			return changed, after, nil
 		case !errors.As(err, &behind), attempt == maxSwaps:
 			return 0, after, err
+		case len(behind.Blocked) > 0 && attempt < maxBlocked:
+			// The served rows may be about to be blocked by the same commit.
+			if !core.Pause(ctx, r.h.core.Backoff(attempt+1)) {
+				return 0, after, ctx.Err()
+			}
 		case len(behind.Blocked) > 0:
 			s := behind.Blocked[0]
 			rec.Rebuild.Waits = fmt.Sprintf("%d streams are blocked by commits that the served rows have; the first is %s/%s", len(behind.Blocked), s.Log, core.Clip(s.Stream))
