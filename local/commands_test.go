@@ -281,3 +281,21 @@ func TestCommandsOnStandardInput(t *testing.T) {
 		}
 	}
 }
+
+func TestRebuildThatWaitsIsReportedAndCancelled(t *testing.T) {
+	t.Parallel()
+	b := newNotebook(t)
+	b.run("", "send", "Book", "Note", "Write", "a", `{"Text":"spoilt"}`)
+	b.broken = true
+	if got := b.run("", "rebuild", "Notes"); !strings.Contains(got, "the rebuild waits for an operator") {
+		t.Errorf("rebuild prints %s", got)
+	}
+	b.prints("id text filed\na spoilt false", "show", "Notes")
+	if got := b.run("", "lag"); !strings.Contains(got, "\nthe rebuild of Book.Notes waits: 1 streams are blocked") {
+		t.Errorf("lag prints %s, want the rebuild", got)
+	}
+	b.prints("", "rebuild", "--cancel", "Notes")
+	if got := b.run("", "lag"); strings.Contains(got, "the rebuild of") {
+		t.Errorf("lag prints %s after the cancellation", got)
+	}
+}
