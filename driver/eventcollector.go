@@ -97,8 +97,9 @@ type Lag struct {
 	Oldest time.Time
 }
 
-// CommitCounter is an [EventLog] that knows its number of commits.
+// CommitCounter is an optional interface of an [EventLog] that can count its commits.
 type CommitCounter interface {
-	// CountCommits returns the number of commits of all streams.
+	// CountCommits returns the number of commits of all streams, of every Append that
+	// returned before.
 	CountCommits(ctx context.Context) (int64, error)
 }

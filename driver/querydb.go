@@ -17,8 +17,8 @@ type TableSpec struct {
 	Indexes []Index
 	// OwnRow promises that every step has exactly one advance and writes only the
 	// row whose id is that advance's stream. A store may then keep the watermark in
-	// the row. OwnRow excludes SubID, and must not change while there are rows or
-	// watermarks.
+	// the row. OwnRow excludes SubID. While there are rows or watermarks, it changes
+	// only by [Shadow].Swap: until then no step is applied.
 	OwnRow bool
 }
 

@@ -231,7 +231,7 @@ type Rebuild struct {
 	ReadModel string
 	// Stale is true if the served rows were filled by another version of the read model.
 	Stale bool
-	// StartedAt is when the rebuild began; zero if there is none.
+	// StartedAt is when the rebuild began; zero if it has not begun.
 	StartedAt time.Time
 	// Done is the number of commits that this process has projected or found projected,
 	// and Total the number in the logs, 0 if that is unknown.
@@ -248,7 +248,7 @@ var ErrRebuildWaits = host.ErrWaits
 
 // Rebuild projects all events again, beside the rows that are served and while new
 // events continue to be projected, and then exchanges the rows at once. After the end of
-// its process the next start continues it; a call begins anew. progress, if not nil, is
+// its process the next start continues it; a call starts again from the first commit. progress, if not nil, is
 // called after each batch. The error may be [ErrRebuildWaits].
 func (h *Host) Rebuild(ctx context.Context, readModel string, progress func(Rebuild)) error {
 	return h.onReadModel(readModel, func(name string) error {

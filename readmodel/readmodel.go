@@ -41,6 +41,9 @@ type Spec[R any] struct {
 	// DynamoDB, the commits of an entity are then applied by a single write. An event
 	// with any other change fails. It cannot be combined with SubID.
 	OwnRow bool
+	// Version is raised when a projection is corrected, so that the rows are rebuilt. A
+	// changed R, SubID or OwnRow does that by itself.
+	Version int
 	// Access says who may read which rows through the API. A read model without a
 	// rule requires an authenticated caller.
 	Access access.Rule
@@ -209,7 +212,7 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 	m.declared = component.Declare(&component.Definition{
 		Kind: component.KindReadModel, Name: spec.Name, Doc: spec.Doc,
 		ReadModel: &component.ReadModel{
-			Row: row, Singular: spec.Singular, SubID: spec.SubID, Indexes: indexes, OwnRow: spec.OwnRow, Access: spec.Access.Erased(), Projections: projections,
+			Row: row, Version: fmt.Sprintf("%d/%s/%s/%t", spec.Version, component.Shape(row), spec.SubID, spec.OwnRow), Singular: spec.Singular, SubID: spec.SubID, Indexes: indexes, OwnRow: spec.OwnRow, Access: spec.Access.Erased(), Projections: projections,
 			Decode: func(data json.RawMessage) (any, error) {
 				r := new(R)
 				return r, json.Unmarshal(data, r)

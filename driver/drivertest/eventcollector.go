@@ -28,6 +28,7 @@ func eventCollectorSuite() suite {
 		cancelledCallsFail(eventCollectorCalls),
 		{"RecordsBelongToTheCaller", recordsBelongToTheCaller},
 		{"LagCountsWhatIsNotSettled", lagCountsWhatIsNotSettled},
+		{"CountCommitsCountsAllStreams", countCommitsCountsAllStreams},
 	})}
 }
 

@@ -110,6 +110,14 @@ func collectorFaults() []fault {
 		{"DropsLargeCommits", "EventCollector/LargeCommitsAreDelivered", onRecords(false, func(r *driver.Record) bool {
 			return r.Commit != nil && len(r.Commit.Events[0].Data) > 100_000
 		})},
+		{"CountsOneStream", "EventCollector/CountCommitsCountsAllStreams", on(func(l *faults.EventLog, _ *faulty) {
+			l.OnCount = func(ctx context.Context) (n int64, err error) {
+				for _, err = range l.EventLog.Read(ctx, "a", 0, 1<<60) {
+					n++
+				}
+				return n, err
+			}
+		})},
 		{"LagForgetsWhatIsLeased", "EventCollector/LagCountsWhatIsNotSettled", lagging(func(l *driver.Lag, leased int) { l.Commits -= int64(leased) })},
 		{"SharesItsCommits", "EventCollector/RecordsBelongToTheCaller", onCollector(false, func(h *faults.Receiver[driver.Record], w *faulty) {
 			kept := memoOf(w, "kept", func() map[string]*driver.Commit { return map[string]*driver.Commit{} })

@@ -566,3 +566,74 @@ func stepFaults() []fault {
 		})},
 	}
 }
+
+func shadowFaults() []fault {
+	// swapping changes Swap.
+	swapping := func(tamper func(ctx context.Context, h *faults.Shadow, db driver.QueryDb, record []byte, logs []string) (int, error)) plant {
+		return func(w *faulty) {
+			var db driver.QueryDb
+			faults.Change(w.p, func(h *faults.QueryDb) { db = h.Inner })
+			faults.Change(w.p, func(h *faults.Shadow) {
+				of := db
+				h.OnSwap = func(ctx context.Context, record []byte, logs []string) (int, error) {
+					return tamper(ctx, h, of, record, logs)
+				}
+			})
+		}
+	}
+	return []fault{
+		{"TheShadowIsServed", "Shadow/NoReaderSeesTheShadow", func(w *faulty) {
+			var db driver.QueryDb
+			faults.Change(w.p, func(h *faults.QueryDb) { db = h.Inner })
+			faults.Change(w.p, func(h *faults.Shadow) {
+				of := db
+				h.OnApply = func(ctx context.Context, s driver.Step) error {
+					if len(s.Writes) > 0 && s.Writes[0].Row.ID == "d" {
+						return of.Apply(ctx, s)
+					}
+					return h.RowStore.Inner.Apply(ctx, s)
+				}
+			})
+		}},
+		{"SwapLeavesTheWatermarks", "Shadow/SwapExchangesRowsAndWatermarks", swapping(func(ctx context.Context, h *faults.Shadow, db driver.QueryDb, record []byte, logs []string) (int, error) {
+			n, err := h.Inner.Swap(ctx, record, logs)
+			return n, errors.Join(err, db.Block(ctx, streamKey("d"), 1))
+		})},
+		{"SwapTakesTheRevisionsOfTheShadow", "Shadow/SwapReusesNoRevision", func(w *faulty) {
+			swapped := false
+			faults.Change(w.p, func(h *faults.Shadow) {
+				h.OnSwap = func(ctx context.Context, record []byte, logs []string) (int, error) {
+					swapped = true
+					return h.Inner.Swap(ctx, record, logs)
+				}
+			})
+			faults.Change(w.p, func(h *faults.QueryDb) {
+				h.OnLoadRow = func(ctx context.Context, key driver.Key) (driver.Row, error) {
+					r, err := h.Inner.LoadRow(ctx, key)
+					if swapped {
+						r.Revision = 2
+					}
+					return r, err
+				}
+			})
+		}},
+		{"SwapLooksAtNoWatermark", "Shadow/SwapHidesNoCommit", swapping(func(ctx context.Context, h *faults.Shadow, _ driver.QueryDb, record []byte, _ []string) (int, error) {
+			return h.Inner.Swap(ctx, record, nil)
+		})},
+		{"SwapRemovesNoRow", "Shadow/SwapChangesTheSubID", swapping(func(ctx context.Context, h *faults.Shadow, db driver.QueryDb, record []byte, logs []string) (int, error) {
+			return 0, nil
+		})},
+		{"DropForgetsTheRecord", "Shadow/DropKeepsTheServedRowsAndTheRecord", on(func(h *faults.Shadow, _ *faulty) {
+			h.OnDrop = func(ctx context.Context) error {
+				return errors.Join(h.Inner.Drop(ctx), h.Inner.SetRecord(ctx, nil))
+			}
+		})},
+		{"LosesTheShadowWhenClosed", "Shadow/TheShadowSurvivesReopening", func(w *faulty) {
+			faults.Change(w.p, func(h *faults.QueryDb) {
+				if w.session > 1 {
+					_ = h.Inner.Shadow().Drop(context.Background())
+				}
+			})
+		}},
+	}
+}

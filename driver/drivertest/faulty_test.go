@@ -87,7 +87,7 @@ func memoOf[T any](w *faulty, name string, first func() T) T {
 }
 
 func catalogue() []fault {
-	return slices.Concat(eventLogFaults(), receiverFaults(), commandTopicFaults(), collectorFaults(), eventTopicFaults(), watermarksFaults(),
+	return slices.Concat(eventLogFaults(), receiverFaults(), commandTopicFaults(), collectorFaults(), eventTopicFaults(), watermarksFaults(), shadowFaults(),
 		rowFaults(), stepFaults(), engineFaults(), stateTopicFaults(), counterFaults(), schedulerFaults(), bucketFaults(),
 		deadLettersFaults(), outcomesFaults(), providerFaults(), cancelledFaults())
 }

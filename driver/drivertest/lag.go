@@ -67,3 +67,20 @@ func lagCountsWhatIsNotSettled(e *env) {
 func lagText(l driver.Lag) string {
 	return fmt.Sprintf("%d commits, the oldest of %v", l.Commits, l.Oldest)
 }
+
+// countCommitsCountsAllStreams is for logs that implement [driver.CommitCounter].
+func countCommitsCountsAllStreams(e *env) {
+	l, other := e.eventLog("Test.Log"), e.eventLog("Test.Other")
+	counter, ok := l.(driver.CommitCounter)
+	if !ok {
+		e.Skip("this provider's logs are no CommitCounters")
+	}
+	for want, stream := range []string{"a", "b", "c", ""} {
+		n, err := counter.CountCommits(e.ctx)
+		e.errorIf(err != nil || n != int64(want), "CountCommits = %d, %v, want %d", n, err, want)
+		if stream != "" {
+			e.must(l.Append(e.ctx, commitOf(stream, 1, "w")), "append")
+			e.must(other.Append(e.ctx, commitOf(stream, 1, "w")), "append")
+		}
+	}
+}

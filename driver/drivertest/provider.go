@@ -23,7 +23,7 @@ func TestProvider(t *testing.T, open Open) {
 func suites() []suite {
 	return []suite{
 		providerSuite(), eventLogSuite(), commandTopicSuite(), eventTopicSuite(), eventCollectorSuite(),
-		watermarksSuite(), queryDbSuite(), queryEngineSuite(), stateTopicSuite(), counterSuite(),
+		watermarksSuite(), queryDbSuite(), shadowSuite(), queryEngineSuite(), stateTopicSuite(), counterSuite(),
 		schedulerSuite(), bucketSuite(), deadLettersSuite(), outcomesSuite(),
 	}
 }

@@ -19,6 +19,16 @@ type EventLog struct {
 	OnLoad   func(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error)
 	OnRead   func(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error]
 	OnScan   func(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error]
+	// OnCount is nil if the wrapped log is no [driver.CommitCounter].
+	OnCount func(ctx context.Context) (int64, error)
+}
+
+// CountCommits implements [driver.CommitCounter].
+func (l *EventLog) CountCommits(ctx context.Context) (int64, error) {
+	if l.OnCount == nil {
+		return 0, driver.ErrUnsupported
+	}
+	return get(l.site, "CountCommits", func() (int64, error) { return l.OnCount(ctx) })
 }
 
 // Append implements [driver.EventLog].

@@ -30,6 +30,7 @@ type Provider struct {
 	listeners map[int]func(string)
 	last      int
 	changes   []func(d any)
+	ending    *ending
 }
 
 // call names a method of the drivers of one name.
@@ -201,6 +202,9 @@ func (s site) do(method string, f func() error, keys ...string) error {
 }
 
 func (s site) under(r *Rule, op string, f func() error) error {
+	if ok, err := s.p.end().write(op, f); ok {
+		return err
+	}
 	switch {
 	case r == nil:
 		return f()
@@ -296,7 +300,11 @@ func opened[D any](p *Provider, d D) D {
 func (p *Provider) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
 	d, err := p.PullProvider.OpenEventLog(ctx, name)
 	return wrap(p, err, func() driver.EventLog {
-		return &EventLog{d, site{p, "EventLog", name}, d.Append, d.Load, d.Read, d.Scan}
+		l := &EventLog{d, site{p, "EventLog", name}, d.Append, d.Load, d.Read, d.Scan, nil}
+		if c, ok := d.(driver.CommitCounter); ok {
+			l.OnCount = c.CountCommits
+		}
+		return l
 	})
 }
 

@@ -16,9 +16,11 @@ import (
 
 // record is what [driver.Shadow] keeps of a read model.
 type record struct {
-	// Version is the version of what filled the served rows, and SubID their sub id field.
+	// Version is the version of what filled the served rows; SubID and OwnRow are of the
+	// spec that they have.
 	Version string      `json:"version"`
 	SubID   string      `json:"subId,omitempty"`
+	OwnRow  bool        `json:"ownRow,omitempty"`
 	Rebuild *rebuilding `json:"rebuild,omitempty"`
 }
 
@@ -28,6 +30,8 @@ type rebuilding struct {
 	StartedAt time.Time `json:"startedAt"`
 	// Swapped is true once the new rows are served.
 	Swapped bool `json:"swapped,omitempty"`
+	// CatchUp is true if commits were settled while the served rows could only be read.
+	CatchUp bool `json:"catchUp,omitempty"`
 	// Waits says why the rows cannot be swapped.
 	Waits string `json:"waits,omitempty"`
 }
@@ -37,7 +41,7 @@ type Rebuild struct {
 	ReadModel string
 	// Stale is true if the served rows were filled by another version of the read model.
 	Stale bool
-	// StartedAt is when the rebuild began; zero if there is none.
+	// StartedAt is when the rebuild began; zero if it has not begun.
 	StartedAt time.Time
 	// Done is the number of commits that this process has projected or found projected,
 	// and Total the number in the logs, 0 if that is unknown.
@@ -57,27 +61,38 @@ type rebuild struct {
 	h       *Host
 	name    string
 	version string
-	subID   string
+	spec    driver.TableSpec
 	shadow  driver.Shadow
 	served  []*consumers.Consumer
 	fill    []*consumers.Consumer // of the shadow
 
-	running sync.Mutex // held by the run in this process
+	running chan struct{} // has an element while this process works on it
 
 	mu     sync.Mutex
-	cancel context.CancelFunc
+	cancel context.CancelFunc // of the last run
+	ended  bool               // an operator has cancelled it
 	state  Rebuild
 	began  time.Time
 }
 
 func (h *Host) newRebuild(name string, m *component.ReadModel) *rebuild {
-	return &rebuild{h: h, name: name, version: m.Version, subID: m.SubID, shadow: h.effects.Rows[name].Shadow()}
+	return &rebuild{h: h, name: name, version: m.Version, spec: h.tables[name], shadow: h.effects.Rows[name].Shadow(), running: make(chan struct{}, 1)}
 }
 
 // add adds a log from which the read model is filled.
 func (r *rebuild) add(spec consumers.Spec, m *component.ReadModel, served *consumers.Consumer) {
 	r.served = append(r.served, served)
 	r.fill = append(r.fill, consumers.NewShadowProjector(spec, m, r.shadow))
+}
+
+// alone waits until nothing else in this process works on the rebuild.
+func (r *rebuild) alone(ctx context.Context) (release func(), err error) {
+	select {
+	case r.running <- struct{}{}:
+		return func() { <-r.running }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (r *rebuild) record(ctx context.Context) (rec record, stored bool, err error) {
@@ -91,6 +106,16 @@ func (r *rebuild) record(ctx context.Context) (rec record, stored bool, err erro
 	return rec, data != nil, nil
 }
 
+// filled is the record of rows that this version has filled.
+func (r *rebuild) filled() record {
+	return record{Version: r.version, SubID: r.spec.SubID, OwnRow: r.spec.OwnRow}
+}
+
+// fits reports whether this version can change the served rows.
+func (r *rebuild) fits(rec record) bool {
+	return rec.SubID == r.spec.SubID && rec.OwnRow == r.spec.OwnRow
+}
+
 func (r *rebuild) setRecord(ctx context.Context, rec record) error {
 	data, err := json.Marshal(rec)
 	if err == nil {
@@ -101,7 +126,7 @@ func (r *rebuild) setRecord(ctx context.Context, rec record) error {
 
 // Rebuild fills a read model again from the logs of its sources, beside the rows that are
 // served, and then exchanges the rows. It is durable: after its process ends, the next
-// start continues it; a call begins anew. progress, if not nil, is called after each batch.
+// start continues it; a call starts again from the first commit. progress, if not nil, is called after each batch.
 // The error is [ErrWaits] if the new rows cannot be exchanged: a stream of them is blocked
 // by a commit that the served rows have.
 func (h *Host) Rebuild(ctx context.Context, name string, progress func(Rebuild)) error {
@@ -113,19 +138,22 @@ func (h *Host) Rebuild(ctx context.Context, name string, progress func(Rebuild))
 }
 
 // CancelRebuild ends a rebuild and removes what it has filled. Without a rebuild it does
-// nothing. A rebuild whose rows are already served cannot be cancelled: it is finished.
+// nothing. Rows of another version are rebuilt again by the next start. A rebuild whose rows are already served cannot be cancelled: it is finished.
 func (h *Host) CancelRebuild(ctx context.Context, name string) error {
 	r := h.rebuilds[name]
 	if r == nil {
 		return fmt.Errorf("no read model %q: %w", name, driver.ErrNotFound)
 	}
 	r.mu.Lock()
-	if r.cancel != nil {
+	if r.ended = true; r.cancel != nil {
 		r.cancel()
 	}
 	r.mu.Unlock()
-	r.running.Lock()
-	defer r.running.Unlock()
+	release, err := r.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	rec, _, err := r.record(ctx)
 	if err != nil || rec.Rebuild == nil {
 		return err
@@ -179,7 +207,7 @@ func (r *rebuild) status() Rebuild {
 }
 
 // start continues a rebuild that has not ended, and rebuilds rows of another version.
-// Until the swap, rows with another sub id field are only read.
+// Until the swap, rows that this version cannot change are only read.
 func (r *rebuild) start(ctx context.Context) error {
 	rec, stored, err := r.record(ctx)
 	if errors.Is(err, driver.ErrUnsupported) {
@@ -189,7 +217,7 @@ func (r *rebuild) start(ctx context.Context) error {
 		return err
 	}
 	if !stored {
-		return r.setRecord(ctx, record{Version: r.version, SubID: r.subID})
+		return r.setRecord(ctx, r.filled())
 	}
 	stale := rec.Version != r.version
 	if !stale && rec.Rebuild == nil {
@@ -199,7 +227,7 @@ func (r *rebuild) start(ctx context.Context) error {
 		r.h.core.Log.Warn("the rows were filled by another version and are rebuilt", "component", r.name, "filledBy", rec.Version, "version", r.version)
 	}
 	for _, c := range r.served {
-		c.SetPaused(rec.SubID != r.subID)
+		c.SetPaused(!r.fits(rec))
 	}
 	done := false
 	r.h.runWorker(source{worker: "rebuild of " + r.name, receiver: "Rebuild/" + r.name, work: func(ctx context.Context) (int, time.Time, error) {
@@ -218,13 +246,20 @@ func (r *rebuild) start(ctx context.Context) error {
 // run rebuilds the read model: from the beginning if fresh is set, else from where the
 // last run ended, and only if there is a reason.
 func (r *rebuild) run(ctx context.Context, fresh bool, progress func(Rebuild)) error {
-	r.running.Lock()
-	defer r.running.Unlock()
+	release, err := r.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.mu.Lock()
-	r.cancel = cancel
+	r.cancel, r.ended = cancel, r.ended && !fresh
+	ended := r.ended
 	r.mu.Unlock()
+	if ended {
+		return nil
+	}
 	rec, _, err := r.record(ctx)
 	if err != nil {
 		return err
@@ -302,7 +337,8 @@ const maxSwaps = 20
 // swap exchanges the rows. In this process nothing is projected meanwhile, so that the
 // shadow has to apply what was projected since it was filled, and no more.
 func (r *rebuild) swap(ctx context.Context, rec record) (changed int, after record, err error) {
-	after = record{Version: r.version, SubID: r.subID, Rebuild: &rebuilding{Version: r.version, StartedAt: rec.Rebuild.StartedAt, Swapped: true}}
+	after = r.filled()
+	after.Rebuild = &rebuilding{Version: r.version, StartedAt: rec.Rebuild.StartedAt, Swapped: true, CatchUp: !r.fits(rec)}
 	data, err := json.Marshal(after)
 	if err != nil {
 		return 0, after, err
@@ -364,7 +400,7 @@ func (r *rebuild) trySwap(ctx context.Context, data []byte, logs []string, hold 
 // are applied now.
 func (r *rebuild) finish(ctx context.Context, rec record) error {
 	for _, c := range r.served {
-		if c.SetPaused(false) {
+		if c.SetPaused(false); rec.Rebuild.CatchUp {
 			if err := c.Replay(ctx, 0, 1, func(int) {}); err != nil {
 				return fmt.Errorf("read model %s: rebuild: catch up: %w", r.name, err)
 			}

@@ -2,15 +2,17 @@ package host_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/readmodel"
 )
 
 func TestRebuildDuringTrafficEndsEqualToTheLog(t *testing.T) {
@@ -170,47 +172,9 @@ func TestRebuildSurvivesTheEndOfItsProcessAtEachWrite(t *testing.T) {
 			f.fixed.Store(true)
 			r.stop()
 
+			second := f.start(t, on(r), asleep)
 			ctx, end := context.WithCancel(t.Context())
-			writes, dead := 0, errors.New("the process has ended")
-			var mu sync.Mutex
-			write := func(do func() error) error {
-				mu.Lock()
-				defer mu.Unlock()
-				if writes++; writes >= at {
-					defer end()
-				}
-				if writes > at || writes == at && !after {
-					return dead
-				}
-				return do()
-			}
-			second := f.start(t, on(r), asleep, func(s *setup) {
-				s.changes = func(p *faults.Provider) {
-					faults.Change(p, func(s *faults.Shadow) {
-						s.OnApply = func(ctx context.Context, step driver.Step) error {
-							return write(func() error { return s.Inner.Apply(ctx, step) })
-						}
-						s.OnSetRecord = func(ctx context.Context, record []byte) error {
-							return write(func() error { return s.Inner.SetRecord(ctx, record) })
-						}
-						s.OnDrop = func(ctx context.Context) error { return write(func() error { return s.Inner.Drop(ctx) }) }
-						s.OnSwap = func(ctx context.Context, record []byte, logs []string) (n int, err error) {
-							return n, write(func() error { n, err = s.Inner.Swap(ctx, record, logs); return err })
-						}
-					})
-					faults.Change(p, func(q *faults.QueryDb) {
-						apply := q.OnApply
-						q.OnApply = func(ctx context.Context, step driver.Step) error {
-							return write(func() error { return apply(ctx, step) })
-						}
-					})
-					faults.Change(p, func(l *faults.DeadLetters) {
-						l.OnRemove = func(ctx context.Context, id string) error {
-							return write(func() error { return l.DeadLetters.Remove(ctx, id) })
-						}
-					})
-				}
-			})
+			second.faults.EndAtWrite(at, after, end)
 			err := second.Rebuild(ctx, "Shop.Fragile", nil)
 			end()
 			second.stop()
@@ -263,4 +227,85 @@ func TestRebuildThatCannotApplyACommitLeavesTheRows(t *testing.T) {
 	r.faults.Inject(faults.Rule{Op: "EventLog.Scan", Yield: 1, Err: driver.ErrInvalid})
 	wantIs(t, r.Rebuild(t.Context(), "Shop.Fragile", nil), driver.ErrInvalid)
 	f.wantSeen(r, map[string]string{"a": "0", "b": "1"})
+}
+
+// Rows of another version are rebuilt by the next start; a changed SubID kept the App
+// from starting.
+func TestRowsOfAnotherVersionAreRebuilt(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	first := start(t, app(jar, sums(jar)))
+	for i := range 6 {
+		first.accept(fmt.Sprint(i), jar.To(string("ab"[i%2]), Put{N: i}))
+	}
+	first.idle()
+	first.stop()
+
+	type line struct {
+		Slot string `json:"slot"`
+		Sum  int    `json:"sum"`
+	}
+	lines := func(version, factor int) *readmodel.ReadModel[line] {
+		return readmodel.New(readmodel.Spec[line]{Name: "Sums", SubID: "slot", Version: version, Projections: readmodel.Projections[line]{
+			readmodel.On(jar, func(e jarEvent) readmodel.Changes[line] {
+				return readmodel.UpdateOrCreate(e.EntityID, line{Slot: slot(e.Data.(Added).N)}, func(l *line) { l.Sum += factor * e.Data.(Added).N })
+			}),
+		}})
+	}
+	changed := lines(0, 1)
+	second := start(t, app(jar, changed), on(first), asleep)
+	states, err := second.Rebuilds(t.Context())
+	if err != nil || len(states) != 1 || !states[0].Stale {
+		t.Errorf("got %+v, %v, want that Shop.Sums is stale", states, err)
+	}
+	// A commit is settled after the shadow has read the log, and the process ends before
+	// it is caught up with.
+	settled := make(chan struct{})
+	second.faults.Inject(faults.Rule{Op: "Shadow.Swap", Do: func() {
+		second.faults.Inject(faults.Rule{Op: "EventCollector.Settle", Name: "Shop.Sums", After: true, Do: func() { close(settled) }})
+		second.accept("6", jar.To("a", Put{N: 6}))
+		<-settled
+	}})
+	ended := second.faults.Inject(faults.Rule{Op: "EventLog.Scan", Skip: 1, Times: -1, Err: driver.ErrInvalid})
+	second.wake()
+	wantText(t, strings.Join(second.lines.all(), "\n"), "filled by another version")
+	for ended.Hits() < 2 {
+		runtime.Gosched()
+	}
+	second.stop()
+	second = start(t, app(jar, changed), on(first))
+	second.accept("7", jar.To("b", Put{N: 7}))
+	second.finish()
+	wantRows(second, changed, map[string]line{"a/0": {"0", 4}, "a/2": {"2", 8}, "b/1": {"1", 6}, "b/3": {"3", 10}})
+	second.stop()
+
+	// The same version again is not rebuilt; a raised one is.
+	third := start(t, app(jar, lines(0, 10)), on(first))
+	third.idle()
+	wantEqual(t, "swaps", third.faults.Calls("Shadow.Swap", ""), 0)
+	third.stop()
+	raised := lines(1, 10)
+	fourth := start(t, app(jar, raised), on(first))
+	fourth.finish()
+	wantRows(fourth, raised, map[string]line{"a/0": {"0", 40}, "a/2": {"2", 80}, "b/1": {"1", 60}, "b/3": {"3", 100}})
+	if states, err := fourth.Rebuilds(t.Context()); err != nil || len(states) > 0 {
+		t.Errorf("got the rebuilds %+v, %v after the end", states, err)
+	}
+}
+
+func TestChangedOwnRowRebuildsTheRows(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	for _, own := range []bool{false, true} {
+		first := start(t, app(jar, sums(jar, func(s *readmodel.Spec[SumRow]) { s.OwnRow = own })))
+		first.accept("1", jar.To("a", Put{N: 1}))
+		first.idle()
+		first.stop()
+		changed := sums(jar, func(s *readmodel.Spec[SumRow]) { s.OwnRow = !own })
+		second := start(t, app(jar, changed), on(first))
+		second.accept("2", jar.To("a", Put{N: 2}))
+		second.finish()
+		wantRows(second, changed, map[string]SumRow{"a": {3, 2}})
+		wantEqual(t, "swaps", second.faults.Calls("Shadow.Swap", ""), 1)
+	}
 }

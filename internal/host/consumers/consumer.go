@@ -128,11 +128,11 @@ func (c *Consumer) Hold() (release func()) {
 	return c.applying.Unlock
 }
 
-// SetPaused returns whether the consumer was paused. Records that it gets while it is
-// paused are settled and not applied; a Replay applies them later.
-func (c *Consumer) SetPaused(paused bool) (was bool) {
+// SetPaused pauses the consumer or ends that. Records that it gets while it is paused are
+// settled and not applied; a Replay applies them later.
+func (c *Consumer) SetPaused(paused bool) {
 	defer c.Hold()()
-	return c.paused.Swap(paused)
+	c.paused.Store(paused)
 }
 
 // HandleRecords applies records and settles each delivery. After an error, no delivery
