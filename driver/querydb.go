@@ -63,14 +63,19 @@ type Row struct {
 	// filter and order fields.
 	Data json.RawMessage
 	// ExpiresAt is when the row expires, in whole seconds; zero means never. From
-	// that second on every method treats the row as absent, even if the store still
-	// has it.
+	// that second on the row is absent for readers. The store keeps it for
+	// [ExpiryGrace], for the methods of [RowStore] that say so.
 	ExpiresAt time.Time
 	// Revision is set by the store and is at least 1. It grows with every write to
 	// the row and is never reused for a key, even after the row was deleted or
 	// expired.
 	Revision uint64
 }
+
+// ExpiryGrace is how long a store keeps a row at least after it has expired, and after it
+// was written if it had expired by then. A rebuild, or a projection that is late, may
+// come to an event that extends the row.
+const ExpiryGrace = 24 * time.Hour
 
 // QueryDb stores the rows of one read model together with the watermarks of its
 // projections. It is strongly consistent: a read sees every write that returned
@@ -111,15 +116,16 @@ type QueryDb interface {
 type RowStore interface {
 	Watermarks
 
-	// Load returns the rows of id, ascending by sub id. If there are none, it
+	// Load returns the rows of id, ascending by sub id, also expired ones: for a
+	// projection, the time of a commit decides what has expired. If there are none, it
 	// returns nil, nil.
 	Load(ctx context.Context, id string) ([]Row, error)
 
-	// LoadRow returns one row, or [ErrNotFound].
+	// LoadRow returns one row, or [ErrNotFound] if it is absent or has expired.
 	LoadRow(ctx context.Context, key Key) (Row, error)
 
-	// LoadRows returns the existing rows among keys, each once, in no order. They
-	// are not a snapshot: other writes may occur between the reads. Without keys, or
+	// LoadRows returns the existing rows among keys, each once, in no order, also
+	// expired ones. They are not a snapshot: other writes may occur between the reads. Without keys, or
 	// if no row exists, it returns nil, nil.
 	LoadRows(ctx context.Context, keys []Key) ([]Row, error)
 
@@ -178,7 +184,7 @@ type RowWrite struct {
 	// Delete removes the row; only Row.Key is used then.
 	Delete bool
 	// Guard makes the step fail unless the row's revision is Expect; an Expect
-	// of 0 means that the row must be absent. Without Guard the write is
+	// of 0 means that the store has no such row, not even an expired one. Without Guard the write is
 	// unconditional.
 	Guard  bool
 	Expect uint64

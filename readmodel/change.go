@@ -54,7 +54,7 @@ func Create[R any](id string, row R) Changes[R] {
 }
 
 // Update changes the row of id. If there is no row, the event fails with
-// [driver.ErrNotFound]; see [Changes.IgnoreMissing].
+// [driver.ErrNotFound], unless rows expire; see [Changes.IgnoreMissing].
 func Update[R any](id string, f func(*R)) Changes[R] { return UpdateRow(id, "", f) }
 
 // UpdateRow is [Update] for one row of an id with sub ids.

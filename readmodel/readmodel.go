@@ -33,7 +33,9 @@ type Spec[R any] struct {
 	// Indexes are the queries other than by id.
 	Indexes []Index
 	// Expires, if not nil, returns when a row expires, with a precision of one second;
-	// the zero time means never. Readers do not get expired rows.
+	// the zero time means never. Readers do not get expired rows. For a projection, a
+	// row has expired if the commit was recorded at that time or later, whenever it is
+	// projected. An [Update] of a row that is missing or has expired does nothing.
 	Expires func(R) time.Time
 	// OwnRow declares that an event changes only the row whose id is its entity id. On
 	// DynamoDB, the commits of an entity are then applied by a single write. An event
@@ -141,6 +143,8 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 				if c.editRow == nil && c.editRows == nil {
 					return nil, fmt.Errorf("change %d is empty", j+1)
 				}
+				// A missing row may have expired, which is no failure.
+				c.lenient = c.lenient || m.spec.Expires != nil
 				if out[j], err = c.erase(m.subIDOf); err != nil {
 					return nil, fmt.Errorf("change %d, of %q: %w", j+1, c.id, err)
 				}
@@ -201,6 +205,10 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 			fail("access: the owner %q is not a string field of %v", owner, row)
 		}
 	}
+	var expiresAt func(any) time.Time
+	if spec.Expires != nil {
+		expiresAt = func(row any) time.Time { return m.expiresAt(row.(*R)) }
+	}
 	m.declared = component.Declare(&component.Definition{
 		Kind: component.KindReadModel, Name: spec.Name, Doc: spec.Doc,
 		ReadModel: &component.ReadModel{
@@ -209,7 +217,7 @@ func New[R any](spec Spec[R]) *ReadModel[R] {
 				r := new(R)
 				return r, json.Unmarshal(data, r)
 			},
-			Encode:  m.encode,
+			Encode: m.encode, ExpiresAt: expiresAt,
 			SubIDOf: func(row any) (string, error) { return m.subIDOf(row.(*R)) },
 		},
 	})
@@ -231,12 +239,18 @@ func (m *ReadModel[R]) encode(row any) (driver.Row, error) {
 			return driver.Row{}, err
 		}
 	}
-	if m.spec.Expires != nil {
-		if at := m.spec.Expires(*r); !at.IsZero() {
-			out.ExpiresAt = at.UTC().Truncate(time.Second)
-		}
-	}
+	out.ExpiresAt = m.expiresAt(r)
 	return out, nil
+}
+
+func (m *ReadModel[R]) expiresAt(r *R) time.Time {
+	if m.spec.Expires == nil {
+		return time.Time{}
+	}
+	if at := m.spec.Expires(*r); !at.IsZero() {
+		return at.UTC().Truncate(time.Second)
+	}
+	return time.Time{}
 }
 
 var timeType = reflect.TypeFor[time.Time]()

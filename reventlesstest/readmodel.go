@@ -127,7 +127,7 @@ func (r *ReadModelTest[R]) project(p component.Projection, events []component.Ev
 }
 
 func (r *ReadModelTest[R]) compute(ctx context.Context, events []component.Event, changes [][]component.Change) ([]driver.RowWrite, error) {
-	f := rowBatch{db: r.db, model: r.def.ReadModel, spec: r.w.table(r.def), rows: map[driver.Key]*driver.Row{}, whole: map[string]bool{}, dirty: map[driver.Key]bool{}}
+	f := rowBatch{db: r.db, now: r.w.clock.Now(), model: r.def.ReadModel, spec: r.w.table(r.def), rows: map[driver.Key]*driver.Row{}, whole: map[string]bool{}, dirty: map[driver.Key]bool{}}
 	for i, e := range events {
 		for _, c := range changes[i] {
 			if f.model.OwnRow && c.ID != e.Stream {
@@ -144,6 +144,7 @@ func (r *ReadModelTest[R]) compute(ctx context.Context, events []component.Event
 // rowBatch contains the rows that a commit changes.
 type rowBatch struct {
 	db    driver.QueryDb
+	now   time.Time
 	model *component.ReadModel
 	spec  driver.TableSpec
 	rows  map[driver.Key]*driver.Row // loaded or changed; nil is absent
@@ -274,7 +275,7 @@ func (f *rowBatch) loadAll(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	for _, row := range stored {
+	for _, row := range unexpired(stored, f.now) {
 		if _, known := f.rows[row.Key]; !known {
 			f.rows[row.Key] = &row
 		}
@@ -435,7 +436,12 @@ func (r *ReadModelTest[R]) load(id string) []driver.Row {
 	if err != nil {
 		r.fatal("%v", err)
 	}
-	return got
+	return unexpired(got, r.w.clock.Now())
+}
+
+// unexpired removes the rows that have expired.
+func unexpired(all []driver.Row, now time.Time) []driver.Row {
+	return slices.DeleteFunc(all, func(row driver.Row) bool { return rows.Expired(rows.Deadline(row.ExpiresAt), now) })
 }
 
 // all returns all rows, ordered by key.

@@ -64,7 +64,7 @@ func (db *Db) apply(ctx context.Context, step driver.Step) error {
 func (db *Db) change(w driver.RowWrite, now time.Time) (types.TransactWriteItem, int, error) {
 	var e dynamo.Expression
 	if w.Guard {
-		e.Where(db.rows.At(&e, w.Expect, now))
+		e.Where(db.rows.At(&e, w.Expect))
 	}
 	if w.Delete {
 		return e.Delete(db.rows.Name, db.rows.Key(w.Row.Key)), rows.Size(w.Row), nil
@@ -93,7 +93,7 @@ func (db *Db) applyOwn(ctx context.Context, step driver.Step) error {
 			return fmt.Errorf("row %.100q does not belong to stream %.100q: %w", w.Row.Key, advance.Stream, driver.ErrInvalid)
 		}
 		if w.Guard {
-			e.Where(db.rows.At(&e, w.Expect, now))
+			e.Where(db.rows.At(&e, w.Expect))
 		}
 		if w.Delete {
 			db.rows.Drop(&e)

@@ -152,7 +152,7 @@ func (db *Db) load(ctx context.Context, id string) (found []driver.Row, err erro
 		return nil, ctx.Err() // such a row cannot exist
 	}
 	err = db.query(ctx, id, nil, func(item dynamo.Item) error {
-		row, there, err := db.rows.Decode(item, db.now())
+		row, there, err := db.rows.Decode(item)
 		if there {
 			found = append(found, row)
 		}
@@ -200,13 +200,13 @@ func (db *Db) get(ctx context.Context, key driver.Key) (driver.Row, bool, error)
 	if err != nil || item == nil {
 		return driver.Row{}, false, err
 	}
-	return db.rows.Decode(item, db.now())
+	return db.rows.Decode(item)
 }
 
 // LoadRow implements [driver.QueryDb].
 func (db *Db) LoadRow(ctx context.Context, key driver.Key) (driver.Row, error) {
 	row, there, err := db.get(ctx, key)
-	if err == nil && !there {
+	if err == nil && (!there || rows.Expired(rows.Deadline(row.ExpiresAt), db.now())) {
 		err = driver.ErrNotFound
 	}
 	if err != nil {
@@ -231,7 +231,7 @@ func (db *Db) loadRows(ctx context.Context, keys []driver.Key) (found []driver.R
 		return nil, err
 	}
 	for _, item := range items {
-		row, there, err := db.rows.Decode(item, db.now())
+		row, there, err := db.rows.Decode(item)
 		if err != nil {
 			return nil, err
 		}

@@ -286,10 +286,11 @@ func (r *reading) ordered(ctx context.Context, ask request) (page driver.Page, e
 			return driver.Page{}, err
 		}
 		for _, item := range got.items {
-			row, there, err := r.t.Decode(item, now)
+			row, there, err := r.t.Decode(item)
 			if err != nil {
 				return driver.Page{}, err
 			}
+			there = there && !rows.Expired(rows.Deadline(row.ExpiresAt), now)
 			at := rows.Position{}
 			if there {
 				at = r.plan.Place(row.Key, row.Data)
@@ -319,8 +320,8 @@ func (r *reading) ordered(ctx context.Context, ask request) (page driver.Page, e
 
 // match returns the row of an item and its position, and whether it is a result.
 func (r *reading) match(item dynamo.Item, now time.Time) (row driver.Row, at rows.Position, ok bool, err error) {
-	row, ok, err = r.t.Decode(item, now)
-	if err != nil || !ok {
+	row, ok, err = r.t.Decode(item)
+	if err != nil || !ok || rows.Expired(rows.Deadline(row.ExpiresAt), now) {
 		return row, at, false, err
 	}
 	fields, ok, err := r.filter(row)

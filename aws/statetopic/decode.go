@@ -11,6 +11,7 @@ import (
 	"github.com/reventless-go/reventless/aws/internal/rowtable"
 	"github.com/reventless-go/reventless/aws/internal/streams"
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/rows"
 )
 
 // DecodeStream returns the change of a row from a record in the stream of a table of rows.
@@ -71,5 +72,6 @@ func row(table rowtable.Table, image dynamo.Item, at time.Time) (driver.Row, boo
 	if _, ok := image[rowtable.Data]; !ok {
 		return driver.Row{}, false, nil
 	}
-	return table.Decode(image, at)
+	r, there, err := table.Decode(image)
+	return r, there && !rows.Expired(rows.Deadline(r.ExpiresAt), at), err
 }

@@ -34,7 +34,7 @@ func change(kind, before, after, rest string) string {
 func image(data string, rev, ttl int, rest string) string {
 	s := fmt.Sprintf(`"id":{"S":"a"},"data":{"S":%q},"rev":{"N":"%d"}`, data, rev)
 	if ttl != 0 {
-		s += fmt.Sprintf(`,"ttl":{"N":"%d"}`, ttl)
+		s += fmt.Sprintf(`,"ends":{"N":"%d"}`, ttl)
 	}
 	return s + rest
 }
@@ -99,7 +99,7 @@ func TestForeignChangesAreInvalid(t *testing.T) {
 		"keys only":             change("MODIFY", "", one, ""),
 		"no revision":           change("INSERT", "", `"id":{"S":"a"},"data":{"S":"{}"}`, ""),
 		"data that is no text":  change("INSERT", "", `"id":{"S":"a"},"data":{"N":"1"},"rev":{"N":"1"}`, ""),
-		"a time that is a text": change("INSERT", "", one+`,"ttl":{"S":"1"}`, ""),
+		"a time that is a text": change("INSERT", "", one+`,"ends":{"S":"1"}`, ""),
 	} {
 		if got, ok, err := statetopic.DecodeStream(streams.Parse([]byte(text)), plain); ok || !errors.Is(err, driver.ErrInvalid) {
 			t.Errorf("%s: got %+v, %t, %v, want an error of class invalid", what, got, ok, err)

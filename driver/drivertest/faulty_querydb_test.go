@@ -329,17 +329,14 @@ func rowFaults() []fault {
 			r.Revision -= memoOf(w, fmt.Sprintf("first%d", w.session), func() uint64 { return r.Revision }) - 1
 			return r
 		})},
-		{"ExpiredRowsExist", "QueryDb/ExpiredRowsAreAbsentInEveryRespect", on(unexpiring)},
-		{"ExpiredRowsExistForGuards", "QueryDb/ExpiredRowsAreAbsentInEveryRespect", on(func(h *faults.QueryDb, _ *faulty) {
-			stored := map[driver.Key]bool{}
-			h.OnApply = func(ctx context.Context, s driver.Step) error {
-				for _, w := range s.Writes {
-					if w.Guard && w.Expect == 0 && stored[w.Row.Key] {
-						return driver.ErrConflict
-					}
-					stored[w.Row.Key] = true
-				}
-				return h.Inner.Apply(ctx, s)
+		{"ExpiredRowsExist", "QueryDb/ExpiredRowsAreAbsentForReaders", on(unexpiring)},
+		{"ExpiredRowsAreRemoved", "QueryDb/ExpiredRowsAreKeptForProjections", on(func(h *faults.QueryDb, _ *faulty) {
+			h.OnLoadRows = func(ctx context.Context, keys []driver.Key) ([]driver.Row, error) {
+				rows, err := h.Inner.LoadRows(ctx, keys)
+				return slices.DeleteFunc(rows, func(r driver.Row) bool {
+					_, err := h.Inner.LoadRow(ctx, r.Key)
+					return errors.Is(err, driver.ErrNotFound)
+				}), err
 			}
 		})},
 		{"TheFirstExpiryHolds", "QueryDb/TheLastWriteSetsTheExpiry", on(func(h *faults.QueryDb, w *faulty) {

@@ -39,7 +39,8 @@ func rowProperties() []property {
 		{"RowsOverTheLimitAreRefused", rowsOverTheLimitAreRefused},
 		{"RevisionsGrowWithEveryWrite", revisionsGrowWithEveryWrite},
 		{"RevisionsAreNotReused", revisionsAreNotReused},
-		{"ExpiredRowsAreAbsentInEveryRespect", expiredRowsAreAbsentInEveryRespect},
+		{"ExpiredRowsAreAbsentForReaders", expiredRowsAreAbsentForReaders},
+		{"ExpiredRowsAreKeptForProjections", expiredRowsAreKeptForProjections},
 		{"TheLastWriteSetsTheExpiry", theLastWriteSetsTheExpiry},
 		cancelledCallsFail(queryDbCalls),
 		{"ArgumentsAreNotKept", applyDoesNotKeepItsArguments},
@@ -177,6 +178,7 @@ func (e *env) agree(method, what string, key driver.Key, one *driver.Row, rows [
 	}
 	switch {
 	case one == nil && other == nil:
+	case one == nil && other != nil && !other.ExpiresAt.IsZero() && !other.ExpiresAt.After(e.Now()): // expired
 	case one == nil || other == nil:
 		e.Errorf("LoadRow(%s) has the row: %t, %s has it: %t", what, one != nil, method, other != nil)
 	default:
@@ -458,7 +460,9 @@ func writers(e *env, db driver.QueryDb) map[string]func() {
 		"the same again": func() { e.save(db, numbered("id", 1)) },
 		"a guarded write": func() {
 			revision := uint64(0)
-			if r := e.row(db, driver.Key{ID: "id"}); r != nil {
+			rows, err := db.LoadRows(e.ctx, []driver.Key{{ID: "id"}})
+			e.must(err, "LoadRows")
+			for _, r := range rows { // also an expired one
 				revision = r.Revision
 			}
 			e.must(e.write(db, guardedBy(put(numbered("id", 1)), revision)), "guarded write")
@@ -591,61 +595,79 @@ func (e *env) guarded(db driver.QueryDb, key driver.Key, stream *driver.StreamKe
 	})
 }
 
-func expiredRowsAreAbsentInEveryRespect(e *env) {
+func expiredRowsAreAbsentForReaders(e *env) {
 	e.needClock()
-	db, sub := e.table(plainTable), e.table(subTable)
+	db := e.table(plainTable)
 	end := e.Now().Truncate(time.Second).Add(time.Minute)
-	ids := []string{"read", "guard0", "guard", "delete", "any"}
-	rev := map[string]uint64{}
-	for i, id := range ids {
-		r := numbered(id, i)
+	row := func(id string) driver.Row {
+		r := numbered(id, 1)
 		r.ExpiresAt = end
-		e.save(db, r)
-		rev[id] = e.wantRow(db, r)
+		return r
 	}
-	brief, lasting := lineOf("id", "brief", 1), lineOf("id", "lasting", 2)
-	brief.ExpiresAt = end
-	e.save(sub, brief, lasting)
-
+	e.save(db, row("read"), row("delete"), row("again"))
+	before := e.wantRow(db, row("again"))
 	e.advance(end.Sub(e.Now()) - time.Second)
-	for i, id := range ids {
-		r := numbered(id, i)
-		r.ExpiresAt = end
-		e.wantRow(db, r) // a second before its end
-	}
+	e.wantRow(db, row("read")) // a second before its end
 	e.advance(time.Second)
 	const why = "though it has expired"
-	for _, id := range ids {
+	for _, id := range []string{"read", "delete", "again"} {
 		e.wantNoRow(db, driver.Key{ID: id}, why)
 	}
-	if rows, err := sub.Load(e.ctx, "id"); err != nil || len(rows) != 1 || rows[0].Sub != "lasting" {
-		e.Errorf("Load of an id with an expired row = %d rows, %v, want only the lasting one", len(rows), err)
-	}
-	e.wantClass(e.write(db, guardedBy(put(numbered("guard", 9)), rev["guard"])), driver.ErrConflict, "a step guarded by the revision of an expired row")
-	e.wantNoRow(db, driver.Key{ID: "guard"}, why)
-	e.try(e.write(db, guardedBy(put(numbered("guard0", 9)), 0)), "a step guarded by absence on an expired row")
-	e.wantRow(db, numbered("guard0", 9))
 	e.try(e.write(db, remove("delete")), "delete of an expired row")
-	e.save(db, numbered("any", 9))
-	e.wantRow(db, numbered("any", 9))
-	for _, id := range []string{"guard0", "any"} {
-		now := e.revision(db, id)
-		e.errorIf(now <= rev[id], "the row %q, written again after it expired, has revision %d, had %d before", id, now, rev[id])
-	}
+	e.save(db, numbered("again", 9))
+	now := e.wantRow(db, numbered("again", 9))
+	e.errorIf(now <= before, "the row, written again after it expired, has revision %d, had %d before", now, before)
 	// A row that is written after its expiry is absent immediately.
-	past := numbered("past", 1)
-	past.ExpiresAt = e.Now().Truncate(time.Second).Add(-time.Hour)
+	past := row("past")
+	e.advance(time.Hour)
 	e.save(db, past)
 	e.wantNoRow(db, past.Key, why)
-	past.ID = "any"
+	past.ID = "again"
 	e.save(db, past)
 	e.wantNoRow(db, past.Key, why)
 	// Expired rows stay absent.
 	e.advance(240 * time.Hour)
-	for _, id := range []string{"read", "guard", "delete", "past", "any"} {
+	for _, id := range []string{"read", "delete", "past", "again"} {
 		e.wantNoRow(db, driver.Key{ID: id}, why)
 	}
-	e.wantRow(sub, lasting)
+}
+
+func expiredRowsAreKeptForProjections(e *env) {
+	e.needClock()
+	db, sub := e.table(plainTable), e.table(subTable)
+	end := e.Now().Truncate(time.Second).Add(time.Minute)
+	r, late := numbered("id", 1), numbered("late", 1)
+	r.ExpiresAt, late.ExpiresAt = end, end
+	brief, lasting := lineOf("id", "brief", 1), lineOf("id", "lasting", 2)
+	brief.ExpiresAt = end
+	e.save(db, r)
+	e.save(sub, brief, lasting)
+	e.advance(driver.ExpiryGrace)
+	e.save(db, late) // it expired long ago, as in a rebuild
+	e.advance(driver.ExpiryGrace / 2)
+	e.save(db, numbered("other", 1)) // a store may remove rows with any write
+	kept, err := db.LoadRows(e.ctx, []driver.Key{r.Key, late.Key})
+	rev := uint64(0)
+	for _, k := range kept {
+		if k.Key == late.Key {
+			rev = k.Revision
+		}
+	}
+	if !e.try(err, "LoadRows of expired rows") || rev == 0 {
+		e.Fatalf("LoadRows of expired rows = %v, %v, want the row that was written half a grace ago", kept, err)
+	}
+	e.wantClass(e.write(db, guardedBy(put(numbered("late", 9)), 0)), driver.ErrConflict, "a step guarded by the absence of an expired row")
+	e.wantClass(e.write(db, guardedBy(put(numbered("late", 9)), rev+1)), driver.ErrConflict, "a step guarded by another revision of an expired row")
+	e.try(e.write(db, guardedBy(put(numbered("late", 9)), rev)), "a step guarded by the revision of an expired row")
+	e.wantRow(db, numbered("late", 9))
+
+	brief.ExpiresAt = e.Now().Truncate(time.Second).Add(time.Minute)
+	e.save(sub, brief)
+	e.advance(driver.ExpiryGrace)
+	rows, err := sub.Load(e.ctx, "id")
+	if !e.try(err, "Load of an id with an expired row") || len(rows) != 2 || rows[0].Sub != "brief" || !rows[0].ExpiresAt.Equal(brief.ExpiresAt) {
+		e.Errorf("Load of an id with an expired row = %v, want both rows", rows)
+	}
 }
 
 func theLastWriteSetsTheExpiry(e *env) {

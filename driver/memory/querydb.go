@@ -37,23 +37,24 @@ func (db *queryDb) rowsOf(id string) []*record {
 		if e.at.ID != id {
 			break
 		}
-		if r := db.t.get(e.at.Key, db.p.now()); r != nil {
-			found = append(found, r)
-		}
+		found = append(found, db.t.rows[e.at.Key])
 	}
 	return found
 }
 
 // LoadRow implements [driver.QueryDb].
 func (db *queryDb) LoadRow(ctx context.Context, key driver.Key) (driver.Row, error) {
-	found, err := db.LoadRows(ctx, []driver.Key{key})
-	if err != nil {
+	if err := db.p.begin(ctx); err != nil {
 		return driver.Row{}, err
 	}
-	if len(found) == 0 {
+	defer db.p.end()
+	db.t.mu.RLock()
+	defer db.t.mu.RUnlock()
+	r := db.t.get(key, db.p.now())
+	if r == nil {
 		return driver.Row{}, fmt.Errorf("querydb %q: row %q: %w", db.name, key, driver.ErrNotFound)
 	}
-	return found[0], nil
+	return r.row(r.data), nil
 }
 
 // LoadRows implements [driver.QueryDb].
@@ -64,11 +65,10 @@ func (db *queryDb) LoadRows(ctx context.Context, keys []driver.Key) ([]driver.Ro
 	defer db.p.end()
 	db.t.mu.RLock()
 	defer db.t.mu.RUnlock()
-	now := db.p.now()
 	seen := make(map[driver.Key]bool)
 	var found []driver.Row
 	for _, key := range keys {
-		if r := db.t.get(key, now); r != nil && !seen[key] {
+		if r := db.t.rows[key]; r != nil && !seen[key] {
 			seen[key] = true
 			found = append(found, r.row(r.data))
 		}
@@ -93,7 +93,7 @@ func (db *queryDb) Apply(ctx context.Context, step driver.Step) error {
 	}
 	for _, w := range step.Writes {
 		var revision uint64
-		if r := db.t.get(w.Row.Key, now); r != nil {
+		if r := db.t.rows[w.Row.Key]; r != nil {
 			revision = r.revision
 		}
 		if w.Guard && w.Expect != revision {

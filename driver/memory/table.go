@@ -33,6 +33,7 @@ type record struct {
 	key      driver.Key
 	data     json.RawMessage
 	deadline int64
+	purge    int64 // when the row is removed, after its expiry
 	revision uint64
 	entries  map[string]entry // by index
 }
@@ -48,8 +49,8 @@ func compareEntries(a, b entry) int {
 	return cmp.Or(rows.CompareValues(a.value, b.value), a.at.Compare(b.at))
 }
 
-func compareDeadlines(a, b *record) int {
-	return cmp.Or(cmp.Compare(a.deadline, b.deadline), rows.CompareKeys(a.key, b.key))
+func comparePurges(a, b *record) int {
+	return cmp.Or(cmp.Compare(a.purge, b.purge), rows.CompareKeys(a.key, b.key))
 }
 
 func newTable(p *Provider, spec driver.TableSpec) *table {
@@ -57,7 +58,7 @@ func newTable(p *Provider, spec driver.TableSpec) *table {
 		p: p, changes: newStateTopic(p),
 		rows:       make(map[driver.Key]*record),
 		byID:       &sorted[entry]{compare: compareEntries},
-		expiring:   &sorted[*record]{compare: compareDeadlines},
+		expiring:   &sorted[*record]{compare: comparePurges},
 		watermarks: make(byStream),
 	}
 	t.define(spec)
@@ -68,7 +69,7 @@ func newTable(p *Provider, spec driver.TableSpec) *table {
 func (t *table) empty() {
 	clear(t.rows)
 	clear(t.watermarks)
-	t.byID, t.expiring = &sorted[entry]{compare: compareEntries}, &sorted[*record]{compare: compareDeadlines}
+	t.byID, t.expiring = &sorted[entry]{compare: compareEntries}, &sorted[*record]{compare: comparePurges}
 	t.define(t.spec)
 }
 
@@ -112,13 +113,16 @@ func (t *table) put(row driver.Row, now time.Time) {
 	t.purge(now)
 	kind := driver.Added
 	if old := t.rows[row.Key]; old != nil {
-		kind = driver.Updated
+		if !rows.Expired(old.deadline, now) {
+			kind = driver.Updated
+		}
 		t.remove(old)
 	}
 	t.revision++
 	r := &record{
 		key: row.Key, data: bytes.Clone(row.Data), deadline: rows.Deadline(row.ExpiresAt), revision: t.revision,
 	}
+	r.purge = rows.Purge(r.deadline, now)
 	t.rows[r.key] = r
 	t.byID.insert(entry{value: r.key.ID, at: rows.Position{Key: r.key}, rec: r})
 	if r.deadline != 0 {
@@ -138,18 +142,21 @@ func (t *table) delete(key driver.Key, now time.Time) {
 		return
 	}
 	t.remove(r)
+	if rows.Expired(r.deadline, now) {
+		return // its readers know
+	}
 	t.revision++ // a removal is a write: its revision is greater than the row's last one
 	t.changes.publish(driver.StateChange{
 		Kind: driver.Removed, ReadModel: t.spec.Name, ID: key.ID, SubID: key.Sub, Revision: t.revision, Row: r.data,
 	})
 }
 
-// purge removes the expired rows. Reads check the expiry on their own.
+// purge removes the rows whose grace is over. Reads check the expiry on their own.
 func (t *table) purge(now time.Time) {
 	for {
 		var expired *record
 		for r := range t.expiring.ascend(func(*record) bool { return true }) {
-			if rows.Expired(r.deadline, now) {
+			if rows.Expired(r.purge, now) {
 				expired = r
 			}
 			break

@@ -125,9 +125,11 @@ type ReadModel struct {
 	Projections []Projection
 	// Decode returns a row as a *R. Encode returns the driver's row of a *R, without
 	// the id of its key. SubIDOf returns the sub id of a *R.
-	Decode  func(json.RawMessage) (any, error)
-	Encode  func(row any) (driver.Row, error)
-	SubIDOf func(row any) (string, error)
+	Decode func(json.RawMessage) (any, error)
+	Encode func(row any) (driver.Row, error)
+	// ExpiresAt returns when a *R expires; nil if rows do not expire.
+	ExpiresAt func(row any) time.Time
+	SubIDOf   func(row any) (string, error)
 }
 
 // Projection is an erased projection of one source.

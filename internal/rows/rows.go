@@ -204,6 +204,15 @@ func Deadline(expiresAt time.Time) int64 {
 	return max(1, expiresAt.Unix()) // a time before 1970 must not become 0
 }
 
+// Purge returns when a store removes a row with this deadline that is written at now, in
+// seconds since 1970; 0 for a row that does not expire.
+func Purge(deadline int64, now time.Time) int64 {
+	if deadline == 0 {
+		return 0
+	}
+	return max(deadline, now.Unix()) + int64(driver.ExpiryGrace/time.Second)
+}
+
 // ExpiresAt is the inverse of [Deadline].
 func ExpiresAt(deadline int64) time.Time {
 	if deadline == 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/rows"
 )
 
 // queryDb is the store of one read model.
@@ -48,8 +49,8 @@ func (db queryDb) Load(ctx context.Context, id string) ([]driver.Row, error) {
 	var found []driver.Row
 	err := db.p.call(ctx, func() error {
 		return db.p.read(ctx, func(c *conn) error {
-			return c.query("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND id = ? AND (expires = 0 OR expires > ?) ORDER BY sub",
-				[]any{db.t.id, id, db.p.now().Unix()}, func(row []sqldriver.Value) error {
+			return c.query("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND id = ? ORDER BY sub",
+				[]any{db.t.id, id}, func(row []sqldriver.Value) error {
 					found = append(found, storedRow(row).row())
 					return nil
 				})
@@ -69,8 +70,8 @@ func (db queryDb) LoadRow(ctx context.Context, key driver.Key) (row driver.Row, 
 	defer db.p.leave()
 	err = db.p.read(ctx, func(c *conn) error {
 		var ok bool
-		row, ok, err = db.t.load(c, key, db.p.now())
-		if err == nil && !ok {
+		row, ok, err = db.t.load(c, key)
+		if err == nil && (!ok || rows.Expired(rows.Deadline(row.ExpiresAt), db.p.now())) {
 			return driver.ErrNotFound
 		}
 		return err
@@ -93,13 +94,12 @@ func (db queryDb) LoadRows(ctx context.Context, keys []driver.Key) ([]driver.Row
 	seen := make(map[driver.Key]bool, len(keys))
 	var found []driver.Row
 	err := db.p.read(ctx, func(c *conn) error {
-		now := db.p.now()
 		for _, key := range keys {
 			if seen[key] {
 				continue
 			}
 			seen[key] = true
-			row, ok, err := db.t.load(c, key, now)
+			row, ok, err := db.t.load(c, key)
 			if err != nil {
 				return err
 			}
@@ -166,11 +166,7 @@ func (db queryDb) apply(ctx context.Context, step driver.Step) error {
 				if !ch.guard {
 					continue
 				}
-				var revision uint64
-				if old.alive(now) {
-					revision = uint64(old.revision)
-				}
-				if revision != ch.expect {
+				if revision := uint64(old.revision); revision != ch.expect {
 					return fmt.Errorf("row %q has revision %d, not %d: %w", short(ch.key.String()), revision, ch.expect, driver.ErrConflict)
 				}
 			}

@@ -62,8 +62,10 @@ CREATE TABLE watermarks (consumer INTEGER NOT NULL, log INTEGER NOT NULL, stream
 CREATE TABLE tables (id INTEGER PRIMARY KEY, spec TEXT NOT NULL) STRICT;
 CREATE TABLE records (tbl INTEGER PRIMARY KEY, record TEXT NOT NULL) STRICT; -- what fills the rows, JSON
 CREATE TABLE rows (n INTEGER PRIMARY KEY, tbl INTEGER NOT NULL, id TEXT NOT NULL, sub TEXT NOT NULL,
-	rev INTEGER NOT NULL, expires INTEGER NOT NULL, data TEXT NOT NULL, UNIQUE (tbl, id, sub)) STRICT;
-CREATE INDEX rows_expires ON rows (tbl, expires) WHERE expires > 0;
+	rev INTEGER NOT NULL, expires INTEGER NOT NULL, data TEXT NOT NULL,
+	purge INTEGER NOT NULL,  -- when an expired row is removed; 0 never
+	UNIQUE (tbl, id, sub)) STRICT;
+CREATE INDEX rows_purge ON rows (tbl, purge) WHERE purge > 0;
 CREATE TABLE entries (idx INTEGER NOT NULL, key ANY NOT NULL, sort ANY NOT NULL, id TEXT NOT NULL, sub TEXT NOT NULL,
 	n INTEGER NOT NULL, PRIMARY KEY (idx, key, sort, id, sub)) STRICT, WITHOUT ROWID;
 

@@ -102,7 +102,7 @@ func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, er
 		}
 		// The writer's fields are set in the writer's goroutine.
 		if err := p.write(ctx, func(x *tx) error {
-			expiring, err := x.integer("SELECT EXISTS (SELECT 1 FROM rows WHERE tbl = ? AND expires > 0)", id)
+			expiring, err := x.integer("SELECT EXISTS (SELECT 1 FROM rows WHERE tbl = ? AND purge > 0)", id)
 			writing := t.shapeOf(t.spec, true)
 			x.after(func() { t.expiring, t.writing = expiring != 0, writing })
 			return err
@@ -352,14 +352,12 @@ func (t *table) get(c *conn, key driver.Key) (r stored, err error) {
 	return r, err
 }
 
-// load returns the row of a key; ok is false if it is absent or has expired. It
+// load returns the row of a key, even if it has expired; ok is false if it is absent. It
 // selects only the columns that it needs, because each one costs time.
-func (t *table) load(c *conn, key driver.Key, now time.Time) (row driver.Row, ok bool, err error) {
+func (t *table) load(c *conn, key driver.Key) (row driver.Row, ok bool, err error) {
 	_, err = c.first("SELECT rev, expires, data FROM rows WHERE tbl = ? AND id = ? AND sub = ?", []any{t.id, key.ID, key.Sub},
 		func(v []sqldriver.Value) error {
-			if deadline := number(v[1]); !rows.Expired(deadline, now) {
-				row, ok = stored{key: key, revision: number(v[0]), deadline: deadline, data: text(v[2])}.row(), true
-			}
+			row, ok = stored{key: key, revision: number(v[0]), deadline: number(v[1]), data: text(v[2])}.row(), true
 			return nil
 		})
 	return row, ok, err
@@ -414,9 +412,10 @@ func (t *table) put(x *tx, d draft, old stored, now time.Time) error {
 	t.noteExpiry(x, d)
 	n := old.n
 	if n != 0 {
-		_, _, err = x.exec("UPDATE rows SET rev = ?, expires = ?, data = ? WHERE n = ?", revision, d.deadline, d.data, n)
+		_, _, err = x.exec("UPDATE rows SET rev = ?, expires = ?, purge = ?, data = ? WHERE n = ?", revision, d.deadline, rows.Purge(d.deadline, now), d.data, n)
 	} else {
-		_, n, err = x.exec("INSERT INTO rows (tbl, id, sub, rev, expires, data) VALUES (?, ?, ?, ?, ?, ?)", t.id, d.key.ID, d.key.Sub, revision, d.deadline, d.data)
+		_, n, err = x.exec("INSERT INTO rows (tbl, id, sub, rev, expires, purge, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			t.id, d.key.ID, d.key.Sub, revision, d.deadline, rows.Purge(d.deadline, now), d.data)
 	}
 	if err != nil {
 		return err
@@ -445,9 +444,9 @@ func (t *table) putBlind(x *tx, d draft) error {
 		return err
 	}
 	t.noteExpiry(x, d)
-	_, _, err = x.exec(`INSERT INTO rows (tbl, id, sub, rev, expires, data) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (tbl, id, sub) DO UPDATE SET rev = excluded.rev, expires = excluded.expires, data = excluded.data`,
-		t.id, d.key.ID, d.key.Sub, revision, d.deadline, d.data)
+	_, _, err = x.exec(`INSERT INTO rows (tbl, id, sub, rev, expires, purge, data) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (tbl, id, sub) DO UPDATE SET rev = excluded.rev, expires = excluded.expires, purge = excluded.purge, data = excluded.data`,
+		t.id, d.key.ID, d.key.Sub, revision, d.deadline, rows.Purge(d.deadline, t.p.now()), d.data)
 	return err
 }
 
@@ -526,13 +525,13 @@ func (t *table) addEntry(x *tx, index int64, e entry, key driver.Key, n int64) e
 	return err
 }
 
-// sweep removes a few expired rows without publishing their removal.
+// sweep removes a few rows whose grace is over, without publishing their removal.
 func (t *table) sweep(x *tx, now time.Time) error {
 	if !t.expiring {
 		return nil
 	}
 	var expired []stored
-	err := x.query("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND expires > 0 AND expires <= ? LIMIT 16", []any{t.id, now.Unix()},
+	err := x.query("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND purge > 0 AND purge <= ? LIMIT 16", []any{t.id, now.Unix()},
 		func(row []sqldriver.Value) error {
 			expired = append(expired, storedRow(row))
 			return nil

@@ -7,13 +7,14 @@
 //
 //	data      S  the row, byte for byte; without it the item is not a row
 //	rev       N  the row's revision
-//	ttl       N  when the row expires, in seconds since 1970: the table's TTL attribute
+//	ends      N  when the row expires, in seconds since 1970
+//	ttl       N  when DynamoDB may remove it: the table's TTL attribute
 //	k:INDEX   S  the key of an index that the row is in
 //	s:INDEX   S  its sort key: see [SortOf]
 //
 // If rows hold their own watermarks (driver.TableSpec.OwnRow), an item also has the
-// attributes of package watermarks. It has the attribute ends instead of ttl: DynamoDB
-// must not delete the item, because its watermarks outlive the row.
+// attributes of package watermarks. It has no ttl: DynamoDB must not delete the item,
+// because its watermarks outlive the row.
 package rowtable
 
 import (
@@ -58,14 +59,6 @@ type Table struct {
 	Name string
 }
 
-// Expiry returns the name of the attribute with the expiry of a row.
-func (t Table) Expiry() string {
-	if t.Spec.OwnRow {
-		return ends
-	}
-	return TTL
-}
-
 // Key returns the key of a row's item.
 func (t Table) Key(key driver.Key) dynamo.Item {
 	item := dynamo.Item{ID: dynamo.Text(key.ID)}
@@ -93,22 +86,13 @@ func (t Table) KeyOf(item dynamo.Item) (driver.Key, error) {
 	return key, r.Err()
 }
 
-// Present returns the condition that the row exists at the time now.
-func (t Table) Present(e *dynamo.Expression, now time.Time) string {
-	return e.Present(Data) + " AND (" + e.Absent(t.Expiry()) + " OR " + e.Name(t.Expiry()) + " > " + e.Value(dynamo.Number(now.Unix())) + ")"
-}
-
-// Absent returns the condition that the row does not exist at the time now.
-func (t Table) Absent(e *dynamo.Expression, now time.Time) string {
-	return e.Absent(Data) + " OR " + e.Name(t.Expiry()) + " <= " + e.Value(dynamo.Number(now.Unix()))
-}
-
-// At returns the condition that a row exists with a revision; 0 means that it does not exist.
-func (t Table) At(e *dynamo.Expression, revision uint64, now time.Time) string {
+// At returns the condition that a row exists with a revision, expired or not; 0 means that
+// it does not exist.
+func (t Table) At(e *dynamo.Expression, revision uint64) string {
 	if revision == 0 {
-		return t.Absent(e, now)
+		return e.Absent(Data)
 	}
-	return t.Present(e, now) + " AND " + e.Name(Revision) + " = " + e.Value(dynamo.Number(revision))
+	return e.Present(Data) + " AND " + e.Name(Revision) + " = " + e.Value(dynamo.Number(revision))
 }
 
 // Put checks a row, adds its attributes to the update, and returns the size of the item.
@@ -125,7 +109,10 @@ func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size in
 	}
 	deadline := rows.Deadline(row.ExpiresAt)
 	if deadline != 0 {
-		item[t.Expiry()] = dynamo.Number(deadline)
+		item[ends] = dynamo.Number(deadline)
+		if !t.Spec.OwnRow {
+			item[TTL] = dynamo.Number(rows.Purge(deadline, now))
+		}
 	}
 	if err := t.enter(item, row.Key, fields); err != nil {
 		return 0, fmt.Errorf("row %.100q: %w", row.Key, err)
@@ -140,7 +127,8 @@ func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size in
 	e.Set(Data, item[Data])
 	// Only the first revision depends on a clock: later ones grow even when clocks differ.
 	e.SetTo(Revision, fmt.Sprintf("if_not_exists(%s, %s) + %s", e.Name(Revision), e.Value(item[Revision]), e.Value(dynamo.Number(1))))
-	t.set(e, item, t.Expiry())
+	t.set(e, item, ends)
+	t.set(e, item, TTL)
 	for _, index := range t.Spec.Indexes {
 		t.set(e, item, KeyAttribute(index.Name))
 		t.set(e, item, SortAttribute(index.Name))
@@ -152,7 +140,7 @@ func (t Table) Put(e *dynamo.Expression, row driver.Row, now time.Time) (size in
 // increments.
 func (t Table) Drop(e *dynamo.Expression) {
 	e.Remove(Data)
-	e.Remove(t.Expiry())
+	e.Remove(ends)
 	for _, index := range t.Spec.Indexes {
 		e.Remove(KeyAttribute(index.Name))
 		e.Remove(SortAttribute(index.Name))
@@ -167,10 +155,10 @@ func (t Table) set(e *dynamo.Expression, item dynamo.Item, name string) {
 	}
 }
 
-// Decode returns the row of an item, and whether the row exists at the time now. For an
+// Decode returns the row of an item, and whether the item has one, expired or not. For an
 // item with invalid attributes it returns an error of class [driver.ErrInvalid] that names
 // the item.
-func (t Table) Decode(item dynamo.Item, now time.Time) (driver.Row, bool, error) {
+func (t Table) Decode(item dynamo.Item) (driver.Row, bool, error) {
 	r := dynamo.Read(item)
 	row := driver.Row{Key: driver.Key{ID: r.Text(ID)}}
 	if t.Spec.SubID != "" {
@@ -181,14 +169,14 @@ func (t Table) Decode(item dynamo.Item, now time.Time) (driver.Row, bool, error)
 	if there {
 		row.Data = []byte(r.Text(Data))
 		row.Revision = r.Uint(Revision)
-		if r.Has(t.Expiry()) {
-			deadline = int64(r.Uint(t.Expiry())) //nolint:gosec // it was written from an int64
+		if r.Has(ends) {
+			deadline = int64(r.Uint(ends)) //nolint:gosec // it was written from an int64
 		}
 	}
 	if err := r.Err(); err != nil {
 		return driver.Row{}, false, fmt.Errorf("item %.100q is not a row: %w", row.Key, err)
 	}
-	if !there || rows.Expired(deadline, now) {
+	if !there {
 		return driver.Row{}, false, nil
 	}
 	row.ExpiresAt = rows.ExpiresAt(deadline)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
@@ -215,7 +216,8 @@ type plan struct {
 
 type change struct {
 	component.Change
-	event string // its id, for errors
+	event string    // its id, for errors
+	at    time.Time // when its commit was recorded
 }
 
 func (p *projector) plan(s *span) *plan {
@@ -283,7 +285,7 @@ func (p *projector) projectOne(to []change, pr component.Projection, e component
 		if err := driver.CheckID("row", ch.ID); err != nil {
 			return nil, err
 		}
-		to = append(to, change{ch, e.Meta.ID})
+		to = append(to, change{ch, e.Meta.ID, e.RecordedAt})
 	}
 	return to, nil
 }

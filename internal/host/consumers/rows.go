@@ -3,9 +3,9 @@ package consumers
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
@@ -104,34 +104,46 @@ func (b *rowBatch) editRow(ctx context.Context, ch change) error {
 	if !ch.Blind && !r.known && !r.changed {
 		// loadBatch did not read the row, since its first change is blind; the commit
 		// with that change was left out.
-		stored, err := b.db.LoadRow(ctx, key)
-		switch {
-		case errors.Is(err, driver.ErrNotFound):
-			r.known = true
-		case err != nil:
+		rows, err := b.db.LoadRows(ctx, []driver.Key{key})
+		if err != nil {
 			return core.StoreError(err)
-		default:
+		}
+		r.known = true
+		for _, stored := range rows {
 			if err := b.add(stored); err != nil {
 				return err
 			}
 		}
 	}
-	row, err := ch.EditRow(r.row)
+	current := b.current(r, ch.at)
+	row, err := ch.EditRow(current)
 	if err != nil {
 		return err
 	}
-	if row == nil && r.row == nil && r.known {
-		return nil // the row is absent and stays absent
+	if row == nil && current == nil && r.known {
+		return nil // the row is absent and stays absent, or has expired
 	}
 	r.row, r.changed = row, true
 	return nil
+}
+
+// current returns the row as an event recorded at a time sees it: nil if it is absent or
+// has expired. It depends on the log only, not on when the event is projected.
+func (b *rowBatch) current(r *batchRow, at time.Time) any {
+	if r.row == nil || b.model.ExpiresAt == nil {
+		return r.row
+	}
+	if end := b.model.ExpiresAt(r.row); !end.IsZero() && !end.After(at) {
+		return nil
+	}
+	return r.row
 }
 
 func (b *rowBatch) editAll(ctx context.Context, ch change) error {
 	if err := b.loadAll(ctx, ch.ID); err != nil {
 		return err
 	}
-	keys := slices.DeleteFunc(slices.Clone(b.byID[ch.ID]), func(k driver.Key) bool { return b.rows[k].row == nil })
+	keys := slices.DeleteFunc(slices.Clone(b.byID[ch.ID]), func(k driver.Key) bool { return b.current(b.rows[k], ch.at) == nil })
 	slices.SortFunc(keys, func(a, b driver.Key) int { return cmp.Compare(a.Sub, b.Sub) })
 	rows := make([]any, len(keys))
 	for i, k := range keys {
