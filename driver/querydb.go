@@ -158,7 +158,7 @@ type Shadow interface {
 	// shadow and stores record, all atomically. It returns the number of rows that
 	// differed. Only these are written, with revisions that their keys never had, and
 	// published, as added, updated or removed; equal rows, by data and expiry, keep their
-	// revision. If the served rows have another [TableSpec].SubID than the one that the
+	// revision. A row that has expired counts as removed, and is kept like any other. If the served rows have another [TableSpec].SubID than the one that the
 	// read model was opened with, it is replaced.
 	//
 	// Swap moves no watermark of logs back and hides no commit that is served: it fails

@@ -620,6 +620,10 @@ func shadowFaults() []fault {
 		{"SwapLooksAtNoWatermark", "Shadow/SwapHidesNoCommit", swapping(func(ctx context.Context, h *faults.Shadow, _ driver.QueryDb, record []byte, _ []string) (int, error) {
 			return h.Inner.Swap(ctx, record, nil)
 		})},
+		{"SwapLosesExpiredRows", "Shadow/SwapKeepsExpiredRowsForProjections", swapping(func(ctx context.Context, h *faults.Shadow, db driver.QueryDb, record []byte, logs []string) (int, error) {
+			n, err := h.Inner.Swap(ctx, record, logs)
+			return n, errors.Join(err, db.Apply(ctx, driver.Step{Writes: []driver.RowWrite{remove("c")}}))
+		})},
 		{"SwapRemovesNoRow", "Shadow/SwapChangesTheSubID", swapping(func(ctx context.Context, h *faults.Shadow, db driver.QueryDb, record []byte, logs []string) (int, error) {
 			return 0, nil
 		})},

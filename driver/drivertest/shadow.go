@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/reventless-go/reventless/driver"
 )
@@ -18,6 +19,7 @@ func shadowSuite() suite {
 		{"SwapExchangesRowsAndWatermarks", swapExchangesRowsAndWatermarks},
 		{"SwapReusesNoRevision", swapReusesNoRevision},
 		{"SwapHidesNoCommit", swapHidesNoCommit},
+		{"SwapKeepsExpiredRowsForProjections", swapKeepsExpiredRowsForProjections},
 		{"SwapChangesTheSubID", swapChangesTheSubID},
 		{"DropKeepsTheServedRowsAndTheRecord", dropKeepsTheServedRowsAndTheRecord},
 		{"TheShadowSurvivesReopening", theShadowSurvivesReopening},
@@ -205,4 +207,27 @@ func theShadowSurvivesReopening(e *env) {
 	e.wantWatermark(s, streamKey("d"), 1, false)
 	e.swap(s, `{}`)
 	e.wantNumber(db, "d", "n", 11)
+}
+
+func swapKeepsExpiredRowsForProjections(e *env) {
+	if e.Advance == nil {
+		e.Skip("the clock cannot be moved")
+	}
+	db := e.table(plainTable)
+	s := db.Shadow()
+	ending := func(id string, n int) driver.RowWrite {
+		r := numbered(id, n)
+		r.ExpiresAt = e.Now().Add(time.Minute).Truncate(time.Second)
+		return put(r)
+	}
+	e.must(e.write(db, put(numbered("a", 1)), put(numbered("b", 1))), "write")
+	e.must(s.Apply(e.ctx, driver.Step{Writes: []driver.RowWrite{ending("a", 2), put(numbered("b", 1)), ending("c", 3)}}), "Apply")
+	e.Advance(2 * time.Minute)
+	l := e.listen(plainTable)
+	n := e.swap(s, `{}`)
+	e.errorIf(n != 1, "Swap changed %d rows, want 1: a has expired, c was never seen", n)
+	l.want(driver.Removed, driver.Key{ID: "a"}, "")
+	rows, err := db.LoadRows(e.ctx, []driver.Key{{ID: "a"}, {ID: "c"}})
+	e.errorIf(err != nil || len(rows) != 2, "a projection gets the rows %v, %v, want a and c", rows, err)
+	l.fence(db, driver.Key{ID: "z"}, `{"n":0}`)
 }

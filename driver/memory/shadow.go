@@ -64,8 +64,10 @@ func (s *shadow) Swap(ctx context.Context, record []byte, logs []string) (change
 	from.purge(now)
 	for _, e := range slices.Collect(to.byID.ascend(func(entry) bool { return true })) {
 		if from.rows[e.at.Key] == nil {
+			if to.get(e.at.Key, now) != nil {
+				changed++
+			}
 			to.delete(e.at.Key, now)
-			changed++
 		}
 	}
 	if to.spec.SubID != from.spec.SubID {
@@ -73,9 +75,18 @@ func (s *shadow) Swap(ctx context.Context, record []byte, logs []string) (change
 	}
 	for e := range from.byID.ascend(func(entry) bool { return true }) {
 		r, old := e.rec, to.rows[e.at.Key]
-		if old == nil || !bytes.Equal(r.data, old.data) || r.deadline != old.deadline {
-			to.put(r.row(r.data), now)
+		if old != nil && bytes.Equal(r.data, old.data) && r.deadline == old.deadline {
+			continue
+		}
+		alive := from.get(r.key, now) != nil
+		if alive || to.get(r.key, now) != nil {
 			changed++
+		}
+		if alive {
+			to.put(r.row(r.data), now)
+		} else { // it is kept for a projection that extends it
+			to.delete(r.key, now)
+			to.store(r.row(r.data), now)
 		}
 	}
 	clear(to.watermarks)

@@ -110,8 +110,16 @@ func (t *table) get(key driver.Key, now time.Time) *record {
 
 // put stores a checked row and publishes the change.
 func (t *table) put(row driver.Row, now time.Time) {
+	kind, r := t.store(row, now)
+	t.changes.publish(driver.StateChange{
+		Kind: kind, ReadModel: t.spec.Name, ID: r.key.ID, SubID: r.key.Sub, Revision: r.revision, Row: r.data,
+	})
+}
+
+// store stores a checked row and returns the change that readers see.
+func (t *table) store(row driver.Row, now time.Time) (kind driver.ChangeKind, r *record) {
 	t.purge(now)
-	kind := driver.Added
+	kind = driver.Added
 	if old := t.rows[row.Key]; old != nil {
 		if !rows.Expired(old.deadline, now) {
 			kind = driver.Updated
@@ -119,7 +127,7 @@ func (t *table) put(row driver.Row, now time.Time) {
 		t.remove(old)
 	}
 	t.revision++
-	r := &record{
+	r = &record{
 		key: row.Key, data: bytes.Clone(row.Data), deadline: rows.Deadline(row.ExpiresAt), revision: t.revision,
 	}
 	r.purge = rows.Purge(r.deadline, now)
@@ -129,9 +137,7 @@ func (t *table) put(row driver.Row, now time.Time) {
 		t.expiring.insert(r)
 	}
 	t.addEntries(r)
-	t.changes.publish(driver.StateChange{
-		Kind: kind, ReadModel: t.spec.Name, ID: r.key.ID, SubID: r.key.Sub, Revision: r.revision, Row: r.data,
-	})
+	return kind, r
 }
 
 // delete removes the row of key, if any, and publishes the change.

@@ -105,8 +105,8 @@ func (s shadow) swap(x *tx, logs []string) (changed int, err error) {
 	now, old := s.p.now(), s.served
 	// First the rows that the shadow does not have.
 	err = each(x, `SELECT `+rowColumns+` FROM rows o WHERE tbl = ?1 AND (id, sub) > (?3, ?4)
-		AND NOT EXISTS (SELECT 1 FROM rows s WHERE s.tbl = ?2 AND s.id = o.id AND s.sub = o.sub AND (s.expires = 0 OR s.expires > ?5))
-		ORDER BY id, sub LIMIT ?6`, old.id, s.t.id, now.Unix(), func(r stored) error {
+		AND NOT EXISTS (SELECT 1 FROM rows s WHERE s.tbl = ?2 AND s.id = o.id AND s.sub = o.sub)
+		ORDER BY id, sub LIMIT ?5`, old.id, s.t.id, func(r stored) error {
 		if r.alive(now) {
 			changed++
 		}
@@ -115,15 +115,23 @@ func (s shadow) swap(x *tx, logs []string) (changed int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = each(x, `SELECT `+rowColumns+` FROM rows s WHERE tbl = ?2 AND (id, sub) > (?3, ?4) AND (expires = 0 OR expires > ?5)
+	err = each(x, `SELECT `+rowColumns+` FROM rows s WHERE tbl = ?2 AND (id, sub) > (?3, ?4)
 		AND NOT EXISTS (SELECT 1 FROM rows o WHERE o.tbl = ?1 AND o.id = s.id AND o.sub = s.sub AND o.data = s.data AND o.expires = s.expires)
-		ORDER BY id, sub LIMIT ?6`, old.id, s.t.id, now.Unix(), func(r stored) error {
-		changed++
+		ORDER BY id, sub LIMIT ?5`, old.id, s.t.id, func(r stored) error {
 		before, err := old.get(x.conn, r.key)
 		if err != nil {
 			return err
 		}
-		d := draft{key: r.key, data: r.data, deadline: r.deadline, shape: old.writing, entries: old.writing.entries(r.data)}
+		if r.alive(now) || before.alive(now) {
+			changed++
+		}
+		if !r.alive(now) { // it is kept for a projection that extends it
+			if err := old.remove(x, before, now); err != nil {
+				return err
+			}
+			before = stored{}
+		}
+		d := draft{silent: !r.alive(now), key: r.key, data: r.data, deadline: r.deadline, shape: old.writing, entries: old.writing.entries(r.data)}
 		return old.put(x, d, before, now)
 	})
 	if err != nil {
@@ -142,12 +150,12 @@ func (s shadow) swap(x *tx, logs []string) (changed int, err error) {
 }
 
 // each calls f for the rows of a statement with the parameters: served table, shadow,
-// id and sub id after which a page begins, now, size of a page.
-func each(x *tx, statement string, served, shadow, now int64, f func(stored) error) error {
+// id and sub id after which a page begins, size of a page.
+func each(x *tx, statement string, served, shadow int64, f func(stored) error) error {
 	for after := (driver.Key{}); ; {
 		var page []stored
 		size := 0
-		if err := x.query(statement, []any{served, shadow, after.ID, after.Sub, now, int64(rowsPerRequest)}, func(row []sqldriver.Value) error {
+		if err := x.query(statement, []any{served, shadow, after.ID, after.Sub, int64(rowsPerRequest)}, func(row []sqldriver.Value) error {
 			r := storedRow(row)
 			page = append(page, r)
 			if size += len(r.data); size > pageBytes {

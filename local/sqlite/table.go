@@ -386,6 +386,7 @@ type draft struct {
 	deadline int64
 	shape    *shape
 	entries  []*entry
+	silent   bool // the row has expired: readers do not see that it is written
 }
 
 // draft checks a row and returns its draft.
@@ -427,7 +428,7 @@ func (t *table) put(x *tx, d draft, old stored, now time.Time) error {
 	if err := t.updateEntries(x, before, t.entriesOf(d), d.key, n); err != nil {
 		return err
 	}
-	if t.hub.listening() {
+	if t.hub.listening() && !d.silent {
 		kind := driver.Added
 		if old.alive(now) {
 			kind = driver.Updated
