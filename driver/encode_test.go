@@ -38,7 +38,8 @@ func example() driver.Commit {
 			State:        json.RawMessage(`{"total": 3.10}`), From: 12, Since: at.Add(-time.Hour),
 			Remembered: []driver.RememberedCommand{
 				{Hash: driver.HashID("a"), SequenceNr: 12, EventCount: 1},
-				{Hash: driver.HashID("b"), Fingerprint: 7, SequenceNr: 12}, {Hash: 1, Fingerprint: 1, SequenceNr: 101, EventCount: 300},
+				{Hash: driver.HashID("b"), Fingerprint: 7, SequenceNr: 12},
+				{Hash: 1, Fingerprint: 1, SequenceNr: 101, EventCount: 300},
 			},
 		},
 	}

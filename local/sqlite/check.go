@@ -81,8 +81,8 @@ func inspectHeader(path string, size, log int64) (problem string, err error) {
 	if id := binary.BigEndian.Uint32(h[68:]); id != applicationID {
 		return fmt.Sprintf("a SQLite database of another application (application_id %#x, want %#x)", id, applicationID), nil
 	}
-	if version := binary.BigEndian.Uint32(h[60:]); int64(version) > int64(len(migrations)) {
-		return newer(int64(version), len(migrations)), nil
+	if reason := unreadable(int64(binary.BigEndian.Uint32(h[60:])), len(migrations)); reason != "" {
+		return reason, nil
 	}
 	page := int64(binary.BigEndian.Uint16(h[16:]))
 	if page == 1 {
@@ -115,8 +115,8 @@ func inspectContent(path string, log int64, whole bool) error {
 		if err != nil {
 			return err
 		}
-		if int(version) > len(migrations) {
-			return fmt.Errorf("%s: %w", newer(version, len(migrations)), driver.ErrInvalid)
+		if reason := unreadable(version, len(migrations)); reason != "" {
+			return fmt.Errorf("%s: %w", reason, driver.ErrInvalid)
 		}
 		if id, err := c.integer("PRAGMA application_id"); err != nil {
 			return err

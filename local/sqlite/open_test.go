@@ -204,6 +204,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 			}
 		}, "another application"},
 		{"a newer version", overwrite(60, binary.BigEndian.AppendUint32(nil, 99)), fmt.Sprintf("version 99, this program knows versions up to %d", len(migrations))},
+		{"an earlier version", overwrite(60, binary.BigEndian.AppendUint32(nil, 1)), "version 1 of an earlier, unreleased build, this program reads versions from 2 on"},
 		{"a strange page size", overwrite(16, []byte{0x10, 0x01}), "page size"},
 		{"a page of zeroes", overwrite(5*page, make([]byte, page)), "damaged"},
 		{"a page of noise", overwrite(3*page, bytes.Repeat([]byte{0xa5, 0x17, 0xff}, page/3)), "damaged"},

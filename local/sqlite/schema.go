@@ -12,10 +12,14 @@ import (
 // applicationID identifies Reventless files in SQLite's header ("Rvls").
 const applicationID = 0x52766c73
 
+// oldestVersion is the first schema version that can be read. Version 1 was never
+// released.
+const oldestVersion = 2
+
 // migrations lead from each schema version to the next; a file's version, its
 // user_version, is the number of migrations applied to it. Migrations are only
 // appended: a released one never changes.
-var migrations = []string{`
+var migrations = []string{"", `
 -- counter: numbers up to value may have been used, as revisions and ids.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 INSERT INTO meta VALUES ('counter', 0);
@@ -126,7 +130,7 @@ func migrate(c *conn, steps []string) (err error) {
 		return err
 	}
 	if int(version) > len(steps) {
-		return fmt.Errorf("%s: %w", newer(version, len(steps)), driver.ErrInvalid)
+		return fmt.Errorf("%s: %w", unreadable(version, len(steps)), driver.ErrInvalid)
 	}
 	if int(version) == len(steps) {
 		return nil
@@ -150,6 +154,13 @@ func migrate(c *conn, steps []string) (err error) {
 	return c.script("COMMIT")
 }
 
-func newer(version int64, known int) string {
-	return fmt.Sprintf("its schema has version %d, this program knows versions up to %d", version, known)
+// unreadable says why a file with a schema version cannot be opened; empty if it can.
+func unreadable(version int64, known int) string {
+	switch {
+	case int(version) > known:
+		return fmt.Sprintf("its schema has version %d, this program knows versions up to %d", version, known)
+	case version > 0 && version < oldestVersion:
+		return fmt.Sprintf("its schema has version %d of an earlier, unreleased build, this program reads versions from %d on", version, oldestVersion)
+	}
+	return ""
 }

@@ -123,26 +123,6 @@ func (r *Reader) Uint(name string) uint64 {
 	return n
 }
 
-// List returns a list attribute.
-func (r *Reader) List(name string) []types.AttributeValue {
-	v, ok := r.item[name].(*types.AttributeValueMemberL)
-	if !ok {
-		r.Fail("its attribute %q is no list", name)
-		return nil
-	}
-	return v.Value
-}
-
-// Map returns a reader of a map, with this reader's error.
-func (r *Reader) Map(what string, v types.AttributeValue) *Reader {
-	m, ok := v.(*types.AttributeValueMemberM)
-	if !ok {
-		r.Fail("%s is no map", what)
-		return &Reader{err: r.err}
-	}
-	return &Reader{item: m.Value, err: r.err}
-}
-
 // Bool returns a boolean attribute.
 func (r *Reader) Bool(name string) bool {
 	v, ok := r.item[name].(*types.AttributeValueMemberBOOL)
