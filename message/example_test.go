@@ -10,7 +10,7 @@ import (
 
 type event interface{ message.Typed }
 
-// renamed had the wire name NameChanged and a single name at first.
+// renamed was first called NameChanged and had one field for the whole name.
 type renamed struct {
 	First string `json:"first"`
 	Last  string `json:"last"`

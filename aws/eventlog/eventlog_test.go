@@ -122,7 +122,8 @@ func TestAppendIsOneRequestOfOneUnit(t *testing.T) {
 	}
 }
 
-// DynamoDB returns the winner with the failed condition: it need not be read.
+// DynamoDB returns the winner together with the failed condition, so that no read is
+// necessary.
 func TestLostAppendReturnsTheWinnerWithoutARead(t *testing.T) {
 	t.Parallel()
 	requests := awstest.NewCounter(nil)
@@ -353,7 +354,7 @@ func write(ctx context.Context, log *eventlog.Log, id string) error {
 			return nil
 		case errors.As(err, &lost):
 			if lost.Winner.Commands[0].Meta.ID == id {
-				return nil // its own, whose answer was lost
+				return nil // the commit is this writer's own: only the response was lost
 			}
 			next++
 		case ctx.Err() != nil || !errors.Is(err, driver.ErrThrottled) && !errors.Is(err, driver.ErrUnavailable):

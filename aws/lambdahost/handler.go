@@ -183,7 +183,7 @@ func (h *handler) Invoke(whole context.Context, payload []byte) (answer []byte, 
 }
 
 // budget returns a context that ends before the deadline, so that there is time for the
-// answer.
+// response.
 func (h *handler) budget(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -203,7 +203,8 @@ type failure struct {
 	ItemIdentifier string `json:"itemIdentifier"`
 }
 
-// response returns the answer with the failed items of a batch. An empty list is success.
+// response returns the response for a batch with the failed items. An empty list means
+// success.
 func response(failed []string) any {
 	items := make([]failure, len(failed))
 	for i, id := range failed {
@@ -261,8 +262,8 @@ func decodeBatch(payload []byte) (by map[string][]record, order []string, err er
 }
 
 // records handles the records of a batch by source and returns the ids of the failed ones.
-// An error fails the whole batch. The work has to end before ctx does, the steps after it
-// before whole does.
+// An error fails the whole batch. The records are handled until ctx ends, and settled
+// until whole ends.
 func (h *handler) records(ctx, whole context.Context, m *measured, payload []byte) ([]string, error) {
 	by, order, err := decodeBatch(payload)
 	if err != nil {
@@ -311,7 +312,7 @@ func identify(records []record) ([]string, error) {
 	return ids, nil
 }
 
-// work handles messages while there is time. The remaining ones have failed.
+// work handles messages while there is time. Messages that are left have failed.
 func work[T any](ctx context.Context, h *handler, messages *inflight.Messages[T], many int, patience time.Duration, handle func(context.Context, []driver.Delivery[T]) ([]driver.Settlement, error)) {
 	messages.Work(ctx, many, patience, backoff, func(ctx context.Context, deliveries []driver.Delivery[T]) (settlements []driver.Settlement, err error) {
 		defer func() {

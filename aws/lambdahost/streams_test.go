@@ -50,7 +50,7 @@ func TestRepeatedRecordsAreAppliedOnce(t *testing.T) {
 		}
 	}
 	if got := f.row("P.BoxTotal", "all"); got != `{"id":"all","sum":40}` {
-		t.Errorf("the row that all share is %s, want 40", got)
+		t.Errorf("the shared row is %s, want 40", got)
 	}
 }
 
@@ -283,7 +283,7 @@ func TestCounters(t *testing.T) {
 	s.start("relay/P", nil).handles(records(s.change(commands, "P.Jar", "a", 1, "100")))
 	reactions := s.start("reactions/P", nil)
 	came := s.received(naming.Collector, "P.Forward")
-	reactions.handles(records(came...)) // counts 1 and 4 towards 3
+	reactions.handles(records(came...)) // counts 1 and 4, with a target of 3
 	_ = s.received(naming.Commands, "P.Box")
 
 	f := s.start("counters/P", nil)

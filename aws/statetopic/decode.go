@@ -15,8 +15,8 @@ import (
 )
 
 // DecodeStream returns the change of a row from a record in the stream of a table of rows.
-// ok is false when the row did not change or when it expired. Whether it had expired is
-// decided at the time of the write. A malformed record leads to an error of class
+// ok is false when the row did not change or when it expired. A row counts as expired if
+// it had expired at the time of the write. A malformed record leads to an error of class
 // [driver.ErrInvalid].
 func DecodeStream(c streams.Change, spec driver.TableSpec) (change driver.StateChange, ok bool, err error) {
 	none := func(err error) (driver.StateChange, bool, error) {

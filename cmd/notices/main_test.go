@@ -66,11 +66,10 @@ the root's licence
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile("NOTICES"); err != nil || !strings.Contains(string(text), "==== the Go standard library\n") {
-		t.Errorf("it wrote %q: %v", text, err)
+		t.Errorf("the output is %q, the error is %v", text, err)
 	}
 
-	// Without a licence at the root the program's own module has none, which is allowed.
-	// Any other module without a licence is an error.
+	// The program's own module may have no licence file. Every other module must have one.
 	if err := os.Remove(filepath.Join(root, "LICENSE")); err != nil {
 		t.Fatal(err)
 	}

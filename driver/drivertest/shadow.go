@@ -28,8 +28,8 @@ func shadowSuite() suite {
 
 var logsOfTest = []string{"Test.Log"}
 
-// filled returns a read model of which the served rows a, b and c are from the commits
-// 1 of their streams, and whose shadow has a as it is, another b, no c, and d.
+// filled returns a read model and its shadow. The served rows are a, b and c, from commit 1
+// of their streams. The shadow has the same row a, a different row b, no row c, and a row d.
 func (e *env) filled(spec driver.TableSpec) (driver.QueryDb, driver.Shadow) {
 	e.Helper()
 	db := e.table(spec)
@@ -114,7 +114,7 @@ func swapExchangesRowsAndWatermarks(e *env) {
 func swapReusesNoRevision(e *env) {
 	db, s := e.filled(shadowTable(false))
 	last := uint64(0)
-	for i := range 5 { // more writes than the shadow has
+	for i := range 5 { // so that the served revisions are higher than those of the shadow
 		e.save(db, rowOf("b", fmt.Sprintf(`{"n":%d}`, i)))
 		last = e.revision(db, "b")
 	}
@@ -133,7 +133,7 @@ func swapHidesNoCommit(e *env) {
 		_, err := s.Swap(e.ctx, []byte(`{}`), logsOfTest)
 		var b *driver.BehindError
 		if !e.wantClass(err, driver.ErrConflict, "Swap") || !errors.As(err, &b) {
-			e.Errorf("Swap: %v is no BehindError", err)
+			e.Errorf("Swap returns the error %v, want a BehindError", err)
 			return
 		}
 		names := func(keys []driver.StreamKey) (out []string) {
@@ -151,8 +151,8 @@ func swapHidesNoCommit(e *env) {
 	e.must(s.Block(e.ctx, streamKey("b"), 1), "Block")
 	refused(nil, []string{"b"})
 	e.must(db.Block(e.ctx, streamKey("b"), 1), "Block")
-	e.must(db.Block(e.ctx, streamKey("c"), 1), "Block") // only served
-	// A log that is not named does not count.
+	e.must(db.Block(e.ctx, streamKey("c"), 1), "Block") // only in the served rows
+	// Logs that are not passed to Swap are ignored.
 	e.must(db.Advance(e.ctx, []driver.Advance{{StreamKey: driver.StreamKey{Log: "Test.Other", Stream: "s"}, To: 5}}), "Advance")
 	e.swap(s, `{}`)
 	e.wantWatermark(db, streamKey("b"), 1, true)

@@ -14,10 +14,9 @@ import (
 	"github.com/reventless-go/reventless/internal/host/core"
 )
 
-// record is what [driver.Shadow] keeps of a read model.
+// record is the state of a read model that [driver.Shadow] stores.
 type record struct {
-	// Version is the version of what filled the served rows; SubID and OwnRow are of the
-	// spec that they have.
+	// Version, SubID and OwnRow are those of the declaration that filled the served rows.
 	Version string      `json:"version"`
 	SubID   string      `json:"subId,omitempty"`
 	OwnRow  bool        `json:"ownRow,omitempty"`
@@ -126,8 +125,8 @@ func (r *rebuild) setRecord(ctx context.Context, rec record) error {
 
 // Rebuild fills a read model again from the logs of its sources, beside the rows that are
 // served, and then exchanges the rows. It is durable: after its process ends, the next
-// start continues it; a call starts again from the first commit. progress, if not nil, is called after each batch.
-// The error is [ErrWaits] if the new rows cannot be exchanged: a stream of them is blocked
+// start continues it. A call starts again from the first commit. progress, if not nil, is
+// called after each batch. The error is [ErrWaits] if the new rows cannot be exchanged: a stream of them is blocked
 // by a commit that the served rows have.
 func (h *Host) Rebuild(ctx context.Context, name string, progress func(Rebuild)) error {
 	r := h.rebuilds[name]
@@ -138,7 +137,8 @@ func (h *Host) Rebuild(ctx context.Context, name string, progress func(Rebuild))
 }
 
 // CancelRebuild ends a rebuild and removes what it has filled. Without a rebuild it does
-// nothing. Rows of another version are rebuilt again by the next start. A rebuild whose rows are already served cannot be cancelled: it is finished.
+// nothing. The next start rebuilds rows of another version again. A rebuild whose rows are
+// already served cannot be cancelled: it is finished.
 func (h *Host) CancelRebuild(ctx context.Context, name string) error {
 	r := h.rebuilds[name]
 	if r == nil {
@@ -277,7 +277,7 @@ func (r *rebuild) run(ctx context.Context, fresh bool, progress func(Rebuild)) e
 		r.h.core.Log.Info("the rebuild continues", "component", r.name)
 		return r.complete(ctx, rec, progress)
 	}
-	// Rows of another version, or that an earlier rebuild left, are useless.
+	// The rows of the shadow are useless: an earlier rebuild or another version filled it.
 	if err := r.shadow.Drop(ctx); err != nil {
 		return fmt.Errorf("read model %s: rebuild: %w", r.name, err)
 	}
@@ -334,7 +334,8 @@ func (r *rebuild) progress(n int, report func(Rebuild)) {
 const (
 	// maxSwaps bounds the attempts at a swap if other processes keep projecting.
 	maxSwaps = 20
-	// maxBlocked is how many of them find a blocked stream before the rebuild waits.
+	// maxBlocked is the number of attempts that may find a blocked stream. After them the
+	// rebuild waits for an operator.
 	maxBlocked = 6
 )
 

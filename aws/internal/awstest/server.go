@@ -2,7 +2,7 @@ package awstest
 
 import (
 	"bytes"
-	_ "embed" // the pins
+	_ "embed" // for the pinned versions
 	"errors"
 	"fmt"
 	"net"
@@ -29,7 +29,7 @@ var (
 	miniStackPins []byte
 )
 
-// patience is how long an emulator may take to its first answer on a busy machine.
+// patience is how long an emulator may take until its first response on a busy machine.
 const patience = 2 * time.Minute
 
 // running is true once [Run], which ends the emulators, was called.
@@ -42,7 +42,7 @@ type program struct {
 	pins   [][]byte
 	// command starts it to serve port and to store its files in scratch.
 	command func(folder, scratch string, port int) *exec.Cmd
-	// ready returns a request that it answers with status 200 once it is ready.
+	// ready returns a request. The response has status 200 once the emulator is ready.
 	ready func(endpoint string) (*http.Request, error)
 }
 
@@ -200,7 +200,7 @@ func (s *server) start() error {
 	return errors.Join(fmt.Errorf("%s does not start: %w; its log ends with:\n%s", s.program.name, err, out[max(0, len(out)-4000):]), readErr)
 }
 
-// try starts cmd and waits for its first answer.
+// try starts cmd and waits for its first response.
 func (s *server) try(cmd *exec.Cmd, endpoint string) error {
 	ended, err := Start(cmd)
 	if err != nil {
@@ -219,15 +219,15 @@ func (s *server) try(cmd *exec.Cmd, endpoint string) error {
 		select {
 		case <-ended:
 			stop()
-			return fmt.Errorf("it ended before it answered: %v", cmd.ProcessState)
+			return fmt.Errorf("the process ended before it responded: %v", cmd.ProcessState)
 		case <-deadline.C:
 			stop()
-			return fmt.Errorf("it did not answer within %v", patience)
+			return fmt.Errorf("it did not respond within %v", patience)
 		case <-again.C:
 		}
 		if s.answers(client, endpoint) {
 			select {
-			case <-ended: // another program answers on the port
+			case <-ended: // another program listens on the port
 				continue
 			default:
 			}
