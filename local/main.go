@@ -494,7 +494,7 @@ func (p *program) topologyCommand() *cobra.Command {
 	return c
 }
 
-// line is one command on standard input; outcomeLine is its answer.
+// line is one command on standard input; outcomeLine is its result.
 type line struct {
 	Aggregate string          `json:"aggregate"`
 	Command   string          `json:"command"`
@@ -505,7 +505,7 @@ type line struct {
 
 type outcomeLine struct {
 	*message.Outcome
-	// CommandID is that of the line, so that failures can be assigned to lines too.
+	// CommandID is that of the line, so that a failure can be matched to its line.
 	CommandID string `json:"commandId"`
 	Error     string `json:"error,omitempty"`
 }

@@ -84,7 +84,7 @@ func TestFailedCommandIsRedeliveredWithTheRestOfItsGroup(t *testing.T) {
 		t.Errorf("failed are %q, %v, want the messages of a", got, err)
 	}
 	if took := time.Since(began); took >= 2*time.Second {
-		t.Errorf("the answer took %v, longer than the deadline", took)
+		t.Errorf("the response took %v, longer than the deadline", took)
 	}
 	if got := f.letters("P.Jar"); len(got) != 0 {
 		t.Errorf("parked are %q while the store was unavailable", got)
@@ -292,7 +292,7 @@ func TestImportThatDoesNotReturnIsParkedAlone(t *testing.T) {
 			t.Errorf("within %v, failed are %q, %v, want the message of the stuck file: %v", given, got, err, fails)
 		}
 	}
-	call(2*time.Second, true) // too short to decide
+	call(2*time.Second, true) // too short to count as the fault of the import
 	if sent := s.received(naming.Commands, "P.Jar"); len(sent) != 1 || !strings.Contains(sent[0]["body"].(string), `"entity":"good"`) {
 		t.Errorf("the commands %v were sent, want the command of the valid file", sent)
 	}

@@ -175,7 +175,7 @@ func KeysAndHolds() *dynamo.Expression {
 	return &e
 }
 
-// Held returns the stream of an item and the name of its lock; empty is no lock.
+// Held returns the stream of an item and the name of its lock; an empty name means no lock.
 func Held(item dynamo.Item) (s driver.StreamKey, name string, err error) {
 	r := dynamo.Read(item)
 	s = driver.StreamKey{Log: r.Text(Log), Stream: r.Text(Stream)}

@@ -86,7 +86,7 @@ type issuer struct {
 	*httptest.Server
 	mu      sync.Mutex
 	keys    []map[string]any
-	broken  int // the status of all answers, if not 0
+	broken  int // the status of all responses, if not 0
 	fetches int
 }
 
@@ -102,7 +102,7 @@ func (i *issuer) serve(w http.ResponseWriter, r *http.Request) {
 	defer i.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	if i.broken != 0 {
-		w.WriteHeader(i.broken) // and a body that must not count
+		w.WriteHeader(i.broken) // the verifier must ignore the body
 	}
 	var doc any
 	switch r.URL.Path {
@@ -523,8 +523,8 @@ func withKeyInside(c claims) string {
 	return must(t.SignedString(otherRSA()))
 }
 
-// slowIssuer returns an issuer without a network for tests in a bubble. Its answers take
-// the delay.
+// slowIssuer returns an issuer without a network for tests in a bubble. Its responses
+// take the delay.
 func slowIssuer() (*issuer, *atomic.Int64, identity.Options) {
 	is := &issuer{Server: &httptest.Server{URL: "https://issuer.example"}, keys: []map[string]any{jwk("ec", ecKey().Public())}}
 	delay := &atomic.Int64{}
@@ -596,7 +596,7 @@ func TestForgedTokensDoNotFloodTheIssuer(t *testing.T) {
 	if burst > 5 {
 		t.Errorf("50 forged tokens caused %d fetches of the keys, want at most 5", burst)
 	}
-	// After the limit has passed a new key is found,
+	// A new key is found after the limit has passed.
 	is.set(func() { is.keys = append(is.keys, jwk("nobody", otherRSA().Public())) })
 	clk.advance(5 * time.Second)
 	who, err := v.Request(bearer(forged))
@@ -604,7 +604,7 @@ func TestForgedTokensDoNotFloodTheIssuer(t *testing.T) {
 	if n := is.fetched(); n != burst+1 {
 		t.Errorf("the keys were fetched %d times, want %d", n, burst+1)
 	}
-	// also when the clock was set back.
+	// It is also found when the clock was set back.
 	clk.advance(-24 * time.Hour)
 	third := byKey(jwt.SigningMethodES256, "ec3", ecKey(), with(claims{"iss": is.URL, "iat": nil}))
 	is.set(func() { is.keys = append(is.keys, jwk("ec3", ecKey().Public())) })
