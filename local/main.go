@@ -455,10 +455,10 @@ func (p *program) rebuildCommand() *cobra.Command {
 					return h.CancelRebuild(c.Context(), args[0])
 				}
 				var last Rebuild
-				shown := time.Now()
+				shown := time.Now() //nolint:forbidigo // progress for a person
 				err := h.Rebuild(c.Context(), args[0], func(r Rebuild) {
-					if last = r; time.Since(shown) > 5*time.Second {
-						shown = time.Now()
+					if last = r; time.Since(shown) > 5*time.Second { //nolint:forbidigo // progress for a person
+						shown = time.Now() //nolint:forbidigo // progress for a person
 						fmt.Fprintf(c.OutOrStdout(), "%d of %d commits, %.0f a second\n", r.Done, r.Total, r.Rate)
 					}
 				})

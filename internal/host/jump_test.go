@@ -38,15 +38,15 @@ func TestScheduleFiresSoonAfterTheClockHasJumped(t *testing.T) {
 				}
 				return n
 			}
-			time.Sleep(59 * time.Minute)
+			time.Sleep(59 * time.Minute) //nolint:forbidigo // the clock of the bubble
 			wantEqual(t, "commits before the jump", commits(), 0)
 			offset.Store(int64(jump))
-			time.Sleep(15 * time.Second)
+			time.Sleep(15 * time.Second) //nolint:forbidigo // the clock of the bubble
 			if jump > 0 {
 				wantEqual(t, "commits 15 seconds after the jump", commits(), 1)
 			}
 			// A clock that was set back reaches the planned time again.
-			time.Sleep(max(0, -jump) + time.Hour)
+			time.Sleep(max(0, -jump) + time.Hour) //nolint:forbidigo // the clock of the bubble
 			wantEqual(t, "commits an hour later", commits(), map[bool]int{true: 2, false: 1}[jump > 0])
 		})
 	}

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/host/consumers"
 	"github.com/reventless-go/reventless/internal/host/core"
 )
 
@@ -17,20 +19,26 @@ import (
 func (h *Host) DeadLetters() driver.DeadLetters { return h.core.DeadLetters }
 
 // Discard removes a dead letter. A parked commit is skipped by its consumer, and its
-// stream continues.
+// stream continues. The error is [driver.ErrNotFound] if the App does not have the
+// consumer, since its stream would stay blocked.
 func (h *Host) Discard(ctx context.Context, id string) error {
 	l, err := h.core.DeadLetters.Get(ctx, id)
 	if err != nil {
 		return fmt.Errorf("discard %s: %w", id, err)
 	}
-	if l.Kind == driver.DeadCommit {
-		if c, err := h.consumer(l.Component, l.Log); err == nil {
-			if err := c.Redrive(ctx, l, true); err != nil {
-				return fmt.Errorf("discard %s: %w", id, err)
-			}
-			return nil
+	if l.Kind == driver.DeadCommit && !slices.ContainsFunc(h.relays, func(r *consumers.Relay) bool { return r.Parked(l) }) {
+		c, err := h.consumer(l.Component, l.Log)
+		if err == nil {
+			err = c.Redrive(ctx, l, true)
+		} else {
+			// The stream is blocked in the store of the component. Without its dead letter
+			// it would be blocked for ever, and nothing would show it.
+			err = fmt.Errorf("the stream is blocked for %s, so only an App with that component can discard it: %w", l.Component, err)
 		}
-		// The component is gone, and with it the stream that waits.
+		if err != nil {
+			return fmt.Errorf("discard %s: %w", id, err)
+		}
+		return nil
 	}
 	return h.core.DeadLetters.Remove(ctx, id)
 }

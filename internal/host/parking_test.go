@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -366,22 +367,6 @@ func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
 	wantIs(t, r.Discard(t.Context(), letters[1].ID), driver.ErrNotFound)
 }
 
-// The dead letters of a removed component can be discarded.
-func TestDeadLetterOfARemovedComponentCanBeDiscarded(t *testing.T) {
-	t.Parallel()
-	f := newFragile(poisons["panic in the projection"])
-	r := f.start(t)
-	r.accept("1", f.jar.To("a", Put{N: 1, Note: "poison"}))
-	r.idle()
-	id := r.deadLetter().ID
-	next := start(t, app(f.jar), on(r))
-	if err := next.Redrive(t.Context(), id); err == nil {
-		t.Error("redrive for a removed component: no error")
-	}
-	next.discard(id)
-	next.wantNothingParked()
-}
-
 // One host has old code, which fails; another has new code, which succeeds. A commit
 // that the new one applied is not parked.
 func TestCommitThatAnotherHostAppliedIsNotParked(t *testing.T) {
@@ -424,4 +409,46 @@ func TestOwnRowRefusesOtherRows(t *testing.T) {
 	wantText(t, r.deadLetter().Reason, "OwnRow", `"other"`)
 	wantEqual(t, "parked commit", r.deadLetter().SequenceNr, 2)
 	wantRows(r, strict, map[string]SumRow{"a": {1, 1}, "b": {3, 1}})
+}
+
+// The App runs without a component for a while. Its stream is blocked in its store, so its
+// dead letter stays until the component is there again.
+func TestDeadLetterOfAnAbsentComponentStaysWithItsBlockedStream(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	broken := true
+	model := func(s *readmodel.Spec[SumRow]) {
+		s.Projections = []readmodel.Projection[SumRow]{readmodel.On(jar, func(e jarEvent) readmodel.Changes[SumRow] {
+			if broken {
+				panic("broken")
+			}
+			return addTo(e.EntityID, e)
+		})}
+	}
+	one := start(t, app(jar, sums(jar, model)))
+	one.accept("1", jar.To("a", Put{N: 1}))
+	one.idle()
+	id := one.deadLetter().ID
+	one.stop()
+
+	without := start(t, app(jar), on(one))
+	for _, f := range []func(context.Context, string) error{without.Discard, without.Redrive} {
+		if err := f(t.Context(), id); err == nil || !strings.Contains(err.Error(), "Shop.Sums") {
+			t.Errorf("without the component: %v, want an error that names it", err)
+		}
+	}
+	without.accept("2", jar.To("a", Put{N: 2}))
+	without.idle()
+	without.stop()
+
+	broken = false
+	again := start(t, app(jar, sums(jar, model)), on(one))
+	again.discard(id)
+	again.idle()
+	again.wantNothingParked()
+	db, _ := again.QueryDb("Shop.Sums")
+	row, err := db.LoadRow(t.Context(), driver.Key{ID: "a"})
+	if err != nil || string(row.Data) != `{"sum":2,"count":1}` {
+		t.Errorf("the row is %s, %v, want the commit after the discarded one", row.Data, err)
+	}
 }

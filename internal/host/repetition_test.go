@@ -144,7 +144,7 @@ func TestIDOfAnotherCommandIsRefused(t *testing.T) {
 
 func TestFingerprintIsOfTheValue(t *testing.T) {
 	t.Parallel()
-	print := func(data string) uint32 {
+	fingerprint := func(data string) uint32 {
 		return driver.Fingerprint(driver.Command{Target: "T", Entity: "e", Type: "C", Data: json.RawMessage(data)})
 	}
 	for _, same := range [][]string{
@@ -153,7 +153,7 @@ func TestFingerprintIsOfTheValue(t *testing.T) {
 		{`123456789012345678901234567890`, `123456789012345678901234567890.0`, `1.2345678901234567890123456789e29`},
 	} {
 		for _, s := range same[1:] {
-			if print(s) != print(same[0]) {
+			if fingerprint(s) != fingerprint(same[0]) {
 				t.Errorf("%s and %s have different fingerprints", s, same[0])
 			}
 		}
@@ -166,7 +166,7 @@ func TestFingerprintIsOfTheValue(t *testing.T) {
 		{`0.1`, `0.10000000000000001`},
 		{`1e400`, `1e401`},
 	} {
-		if print(other[0]) == print(other[1]) {
+		if fingerprint(other[0]) == fingerprint(other[1]) {
 			t.Errorf("%s and %s have one fingerprint", other[0], other[1])
 		}
 	}
