@@ -305,7 +305,7 @@ func (c *checker) components() {
 
 func (c *checker) alarms() {
 	const resolution = time.Minute
-	if a := c.args.Alarms.DeadLetterAge; a != 0 && (a < resolution || a >= deadLetterSeconds*time.Second) {
+	if a := c.args.Alarms.DeadLetterAge; a != 0 && (a < resolution || a >= maxSeconds*time.Second) {
 		c.addf("AppArgs.Alarms.DeadLetterAge is %v, want at least a minute and less than the 14 days after which queues delete dead letters", a)
 	}
 	if a := c.args.Alarms.Lag; a != 0 && (a < resolution || a > time.Hour) {

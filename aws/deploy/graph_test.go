@@ -156,6 +156,25 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
+// An event source mapping that is disabled over a long weekend loses nothing.
+func TestQueuesKeepMessagesForAWeek(t *testing.T) {
+	t.Parallel()
+	const day = 24 * 60 * 60
+	queues := byType(graph(t, shop(t), nil, nil), queueType)
+	for _, q := range queues {
+		want := 14.0 * day
+		if q.Inputs["redrivePolicy"] != nil && q.Inputs["fifoQueue"] != true {
+			want = 7 * day // its dead letters are kept for 14 days from their first sending
+		}
+		if got := q.Inputs["messageRetentionSeconds"]; got != want {
+			t.Errorf("%s keeps messages for %v seconds, want %v", q, got, want)
+		}
+	}
+	if len(queues) < 10 {
+		t.Fatalf("the graph has %d queues", len(queues))
+	}
+}
+
 func TestAlarms(t *testing.T) {
 	t.Parallel()
 	const topic = "arn:aws:sns:eu-central-1:123456789012:ops"

@@ -14,10 +14,16 @@ import (
 
 const (
 	// maxReceives is how often a queue delivers a message before it moves it to its
-	// dead letters.
-	maxReceives = 12
-	// deadLetterSeconds is how long a queue keeps dead letters: the maximum.
-	deadLetterSeconds = 14 * 24 * 60 * 60
+	// dead letters. A delivery to a function that is throttled counts, too, and takes the
+	// visibility timeout: with the default timeout of a function these are 75 minutes.
+	maxReceives = 25
+	// maxSeconds is how long queues keep messages: the maximum. The default, 4 days, is
+	// shorter than a long weekend with a disabled event source mapping.
+	maxSeconds = 14 * 24 * 60 * 60
+	// standardSeconds is how long standard queues keep messages. The age of a dead letter
+	// of a standard queue counts from its first sending, so that some days have to be left.
+	// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/setting-up-dead-letter-queue-retention.html
+	standardSeconds = 7 * 24 * 60 * 60
 	// visibility is the visibility timeout of a queue as a multiple of its function's
 	// timeout.
 	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
@@ -32,16 +38,17 @@ type queue struct {
 // makeQueue creates a queue that a function reads, and the queue of its dead letters.
 func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulumi.ResourceOption) (*queue, error) {
 	name, fifo := d.name(k, component), pulumi.BoolPtrInput(nil)
-	scope, limit := pulumi.StringPtrInput(nil), pulumi.StringPtrInput(nil)
+	scope, limit, kept := pulumi.StringPtrInput(nil), pulumi.StringPtrInput(nil), standardSeconds
 	if strings.HasSuffix(name, ".fifo") {
 		// High throughput, and deduplication per group, as the drivers require.
 		fifo, scope, limit = pulumi.Bool(true), pulumi.String("messageGroup"), pulumi.String("perMessageGroupId")
+		kept = maxSeconds
 	}
 	q := &queue{}
 	var err error
 	q.deadLetters, err = sqs.NewQueue(d.ctx, d.label(component, dlq.String()), &sqs.QueueArgs{
 		Name: pulumi.String(d.name(dlq, component)), FifoQueue: fifo, DeduplicationScope: scope, FifoThroughputLimit: limit,
-		MessageRetentionSeconds: pulumi.Int(deadLetterSeconds), SqsManagedSseEnabled: pulumi.Bool(true), Tags: d.tags(component),
+		MessageRetentionSeconds: pulumi.Int(maxSeconds), SqsManagedSseEnabled: pulumi.Bool(true), Tags: d.tags(component),
 	}, parent)
 	if err != nil {
 		return nil, err
@@ -49,7 +56,8 @@ func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulu
 	q.queue, err = sqs.NewQueue(d.ctx, d.label(component, k.String()), &sqs.QueueArgs{
 		Name: pulumi.String(name), FifoQueue: fifo, DeduplicationScope: scope, FifoThroughputLimit: limit,
 		VisibilityTimeoutSeconds: pulumi.Int(int(visibility * d.timeoutOf(k, component) / time.Second)), SqsManagedSseEnabled: pulumi.Bool(true),
-		RedrivePolicy: pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": q.deadLetters.Arn, "maxReceiveCount": pulumi.Int(maxReceives)}),
+		MessageRetentionSeconds: pulumi.Int(kept),
+		RedrivePolicy:           pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": q.deadLetters.Arn, "maxReceiveCount": pulumi.Int(maxReceives)}),
 		Tags:          d.tags(component),
 	}, parent)
 	if err != nil {
