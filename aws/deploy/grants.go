@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/aws/internal/schema"
@@ -174,6 +175,13 @@ func (g *granter) function(f wiring.Function, tracing bool) []statement {
 		}
 	}
 	statements := r.statements()
+	for i, s := range statements {
+		// A bucket's ARN has no account. If the bucket was deleted, another account can
+		// create one of that name.
+		if !slices.ContainsFunc(s.Action, func(a string) bool { return !strings.HasPrefix(a, "s3:") }) {
+			statements[i].Condition = map[string]map[string]values{"StringEquals": {"s3:ResourceAccount": {g.account}}}
+		}
+	}
 	if passesRole {
 		statements = append(statements, statement{
 			Effect: "Allow", Action: []string{"iam:PassRole"}, Resource: []string{g.schedulerRoleARN()},

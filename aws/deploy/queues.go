@@ -58,7 +58,7 @@ func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulu
 		VisibilityTimeoutSeconds: pulumi.Int(int(visibility * d.timeoutOf(k, component) / time.Second)), SqsManagedSseEnabled: pulumi.Bool(true),
 		MessageRetentionSeconds: pulumi.Int(kept),
 		RedrivePolicy:           pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": q.deadLetters.Arn, "maxReceiveCount": pulumi.Int(maxReceives)}),
-		Tags:          d.tags(component),
+		Tags:                    d.tags(component),
 	}, parent)
 	if err != nil {
 		return nil, err

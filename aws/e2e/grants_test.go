@@ -276,7 +276,7 @@ func (r right) context(key string) (value string, known bool) {
 		return r.service, true
 	case "aws:SourceArn":
 		return r.source, true
-	case "aws:SourceAccount":
+	case "aws:SourceAccount", "s3:ResourceAccount":
 		return awstest.Account, true
 	}
 	return "", false
