@@ -39,6 +39,9 @@ func lossless(t reflect.Type, path string, seen map[reflect.Type]bool) error {
 	case reflect.Pointer, reflect.Slice, reflect.Array:
 		return lossless(t.Elem(), path, seen)
 	case reflect.Map:
+		if k := t.Key(); k.Kind() != reflect.String && !k.ConvertibleTo(reflect.TypeFor[int64]()) && !component.MarshalsItself(k) {
+			return fmt.Errorf("%s is a map with keys of type %v", path, k)
+		}
 		return lossless(t.Elem(), path+"[]", seen)
 	case reflect.Interface, reflect.Func, reflect.Chan, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
 		return fmt.Errorf("%s is a %v", path, t)

@@ -80,7 +80,7 @@ func TestStatesThatJSONDoesNotPreserveAreRefused(t *testing.T) {
 		{func(n int) string { return declared(omittedMap{}, n) }, "State.ByID"},
 		{func(n int) string { return declared(map[string]omittedMap{"a": {ByID: map[string]int{}}}, n) }, "State[a].ByID"},
 		{func(n int) string { return declared(deep{}, n) }, "State.Lines[0].Tags"},
-		{func(n int) string { return declared(map[bool]int{}, n) }, "map[bool]int"},
+		{func(n int) string { return declared(map[bool]int{}, n) }, "State is a map with keys of type bool"},
 		{func(n int) string { return declared(text{secret{1}}, n) }, "Initial"},
 		{func(n int) string { return declared(secret{}, n) }, "State.hidden"},
 	} {

@@ -94,6 +94,8 @@ func (l *Log) append(ctx context.Context, c driver.Commit) error {
 	})
 	var taken *types.ConditionalCheckFailedException
 	switch {
+	case errors.As(err, &taken) && len(taken.Item) == 0: // it does not say which commit won
+		return fmt.Errorf("the response has no item: %w: %w", driver.ErrUnavailable, err)
 	case errors.As(err, &taken):
 		winner, err := decode(taken.Item)
 		if err != nil {

@@ -1,11 +1,13 @@
 package eventlog_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"math/rand/v2"
 	"net/http"
@@ -138,6 +140,39 @@ func TestLostAppendReturnsTheWinnerWithoutARead(t *testing.T) {
 	}
 	if n := requests.Of("DynamoDB.PutItem"); n != 1 || len(requests.All()) != 1 {
 		t.Errorf("the requests are %v, want one put", requests.All())
+	}
+}
+
+// itemless is a transport that removes the item from the responses to failed conditions.
+type itemless struct{ next http.RoundTripper }
+
+func (t itemless) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(r)
+	if err != nil || resp.StatusCode != http.StatusBadRequest {
+		return resp, err
+	}
+	var body map[string]any
+	if err := errors.Join(json.NewDecoder(resp.Body).Decode(&body), resp.Body.Close()); err != nil {
+		return nil, err
+	}
+	delete(body, "Item")
+	text, err := json.Marshal(body)
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+	resp.Header.Del("X-Amz-Crc32")
+	resp.Header.Del("Content-Length")
+	return resp, err
+}
+
+// Without the item it is not known which commit won, which is no verdict on the command.
+func TestFailedConditionWithoutItsItemIsUnavailable(t *testing.T) {
+	t.Parallel()
+	log, _ := open(t, itemless{http.DefaultTransport}, nil)
+	if err := log.Append(t.Context(), commit("a", 1, "first")); err != nil {
+		t.Fatal(err)
+	}
+	err := log.Append(t.Context(), commit("a", 1, "second"))
+	if !errors.Is(err, driver.ErrUnavailable) || errors.Is(err, driver.ErrInvalid) || errors.Is(err, driver.ErrConflict) {
+		t.Errorf("got %v, want an error of class ErrUnavailable alone", err)
 	}
 }
 

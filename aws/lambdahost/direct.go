@@ -114,7 +114,24 @@ func (h *handler) direct(ctx context.Context, payload []byte) ([]byte, error) {
 	if err != nil {
 		response = &Response{Error: h.failure(ctx, err)}
 	}
-	return json.Marshal(response)
+	return bounded(response)
+}
+
+// maxResponse is the maximum size of a response, in bytes. Lambda ends the process of a
+// function that returns more.
+// https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+const maxResponse = 6 << 20
+
+// bounded encodes a response. One that is too large is replaced by an error.
+func bounded(r *Response) ([]byte, error) {
+	text, err := json.Marshal(r)
+	if len(text) <= maxResponse {
+		return text, err
+	}
+	return json.Marshal(&Response{Error: &Failure{
+		Code:    string(resolver.PageTooLarge),
+		Message: fmt.Sprintf("the result has %d bytes, the limit is %d: request fewer rows or fields", len(text), maxResponse),
+	}})
 }
 
 func (h *handler) do(ctx context.Context, r Request, to *Response) (err error) {

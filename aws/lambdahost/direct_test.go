@@ -295,3 +295,19 @@ func TestLogLines(t *testing.T) {
 		}
 	}
 }
+
+// Lambda ends the process of a function that returns more than 6 MB.
+func TestResponseOverTheLimitOfLambdaIsAnError(t *testing.T) {
+	t.Parallel()
+	const around = len(`{"data":""}`)
+	for size, code := range map[int]string{maxResponse - around: "", maxResponse - around + 1: "PAGE_TOO_LARGE", 10 << 20: "PAGE_TOO_LARGE"} {
+		text, err := bounded(&Response{Data: json.RawMessage(`"` + strings.Repeat("x", size) + `"`)})
+		var r Response
+		if err != nil || len(text) > maxResponse || json.Unmarshal(text, &r) != nil {
+			t.Fatalf("%d bytes: a response of %d bytes, %v", size, len(text), err)
+		}
+		if code != "" && (r.Error == nil || r.Error.Code != code) || code == "" && r.Error != nil {
+			t.Errorf("%d bytes: the error is %+v, want the code %q", size, r.Error, code)
+		}
+	}
+}

@@ -355,7 +355,17 @@ func (w *Store) unblock(ctx context.Context, stream driver.StreamKey) error {
 	if !errors.As(err, &lost) {
 		return err
 	}
-	if _, held := lost.Item[hold]; held {
+	item := lost.Item
+	if len(item) == 0 { // there is no item, or the response lacks it
+		if item, err = w.call.Get(ctx, w.table, p.key, nil); err != nil {
+			return err
+		}
+		if _, blocked := item[p.blocked]; blocked {
+			return fmt.Errorf("the response to a failed condition has no item: %w", driver.ErrUnavailable)
+		}
+		err = lost
+	}
+	if _, held := item[hold]; held {
 		return fmt.Errorf("the read model is being cleared: %w", err)
 	}
 	return nil

@@ -27,6 +27,9 @@ const (
 	UnverifiedID Code = "COMMAND_ID_UNVERIFIED"
 	// PageSize: the page is larger than the limit.
 	PageSize Code = "PAGE_SIZE"
+	// PageTooLarge: the result is larger than the platform can return; a smaller page may
+	// fit.
+	PageTooLarge Code = "PAGE_TOO_LARGE"
 	// TooLarge: a command is over the size limit.
 	TooLarge Code = "TOO_LARGE"
 	// WaitTimeout: waitFor took too long; the query can be repeated.
