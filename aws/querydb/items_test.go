@@ -35,7 +35,7 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 		"binary":     {"data", map[string]types.AttributeValue{"data": &types.AttributeValueMemberB{Value: []byte("{}")}, "rev": rev}},
 		"unnumbered": {"rev", map[string]types.AttributeValue{"data": data}},
 		"fraction":   {"rev", map[string]types.AttributeValue{"data": data, "rev": &types.AttributeValueMemberN{Value: "1.5"}}},
-		"ending":     {"ttl", map[string]types.AttributeValue{"data": data, "rev": rev, "ttl": &types.AttributeValueMemberS{Value: "soon"}}},
+		"ending":     {"ends", map[string]types.AttributeValue{"data": data, "rev": rev, "ends": &types.AttributeValueMemberS{Value: "soon"}}},
 	} {
 		if err := s.PutItem(t.Context(), shared, id, c.item); err != nil {
 			t.Fatal(err)
