@@ -285,6 +285,9 @@ func FuzzDecode(f *testing.F) {
 			if !errors.Is(err, driver.ErrInvalid) || string(c.Data) != body || c.Entity != group || c.Target != "" || driver.CheckID("command", c.Meta.ID) != nil {
 				t.Errorf("%q is %+v, %v", body, c, err)
 			}
+			if other, err := commandtopic.Decode(body+" no JSON", group); err == nil || other.Meta.ID == c.Meta.ID {
+				t.Errorf("%q and another body have the id %q", body, c.Meta.ID)
+			}
 			return
 		}
 		if err := errors.Join(driver.CheckID("entity", c.Entity), driver.CheckID("command", c.Meta.ID)); err != nil {

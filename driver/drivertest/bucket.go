@@ -28,6 +28,7 @@ func bucketSuite() suite {
 		{"KeysAreKeptApart", keysAreKeptApart},
 		{"BadKeysAreRefused", badKeysAreRefused},
 		{"ListIsAscendingAndBounded", listIsAscendingAndBounded},
+		{"PagesContinueAfterEveryKey", pagesContinueAfterEveryKey},
 		{"ObjectsAreDescribed", objectsAreDescribed},
 		{"EveryChangeIsDelivered", everyChangeIsDelivered},
 		{"TheLastOfQuickChangesIsDelivered", theLastOfQuickChangesIsDelivered},
@@ -299,7 +300,7 @@ func listIsAscendingAndBounded(e *env) {
 	}
 	slices.Sort(keys)
 	for _, prefix := range []string{"", "in", "in/", "in/s", "in/sub/", "in/1", "in/ä", "in/%", "in/_", "I", "z", "zz", "nobody", "in/sub/39x", "in//"} {
-		for _, after := range []string{"", "a", "in/", "in/2", "in/sub/2", "in/sub/20x", "in/sub/39", "zzz", "\xff", "IN"} {
+		for _, after := range []string{"", "a", "in/", "in/2", "in/sub/2", "in/sub/20x", "in/sub/39", "in/\xff", "zzz", "\xff", "IN"} {
 			var want []string
 			for _, k := range keys {
 				if strings.HasPrefix(k, prefix) && k > after {
@@ -310,6 +311,17 @@ func listIsAscendingAndBounded(e *env) {
 				e.wantObjects(b, prefix, after, limit, want[:min(limit, len(want))])
 			}
 		}
+	}
+}
+
+func pagesContinueAfterEveryKey(e *env) {
+	b := e.bucket("Test.Files")
+	keys := goodKeys()
+	for _, k := range keys {
+		e.putObject(b, k, k)
+	}
+	for i, after := range append([]string{""}, keys...) {
+		e.wantObjects(b, "", after, 3, keys[i:min(i+3, len(keys))])
 	}
 }
 

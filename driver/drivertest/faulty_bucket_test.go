@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -100,6 +101,12 @@ func bucketFaults() []fault {
 		{"LimitsBeforeThePrefix", "Bucket/ListIsAscendingAndBounded", listing(func(ctx context.Context, b driver.Bucket, prefix, after string, limit int) ([]driver.Object, error) {
 			all, err := b.List(ctx, "", after, limit)
 			return slices.DeleteFunc(all, func(o driver.Object) bool { return !strings.HasPrefix(o.Key, prefix) }), err
+		})},
+		{"DecodesTheStart", "Bucket/PagesContinueAfterEveryKey", listing(func(ctx context.Context, b driver.Bucket, prefix, after string, limit int) ([]driver.Object, error) {
+			if decoded, err := url.QueryUnescape(after); err == nil {
+				after = decoded
+			}
+			return b.List(ctx, prefix, after, limit)
 		})},
 		{"ListSaysNoSize", "Bucket/ObjectsAreDescribed", listing(func(ctx context.Context, b driver.Bucket, prefix, after string, limit int) ([]driver.Object, error) {
 			all, err := b.List(ctx, prefix, after, limit)

@@ -491,6 +491,18 @@ func stepFaults() []fault {
 			others()
 			return db.Apply(ctx, unguarded(s))
 		})},
+		{"LocksEachHandle", "QueryDb/ProjectorsWithTheirOwnHandlesLoseNothing", on(func(h *faults.QueryDb, _ *faulty) {
+			var mu sync.Mutex
+			h.OnApply = func(ctx context.Context, s driver.Step) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if err := checked(ctx, h.Inner, s); err != nil {
+					return err
+				}
+				others()
+				return h.Inner.Apply(ctx, unguarded(s))
+			}
+		})},
 		{"ChecksWatermarksThenWrites", "QueryDb/RepeatedProjectorsApplyEachCommitOnce", onApply(checksThenApplies)},
 		{"ADeleteLosesTheWatermark", "QueryDb/OwnRowStepsKeepTheWatermark", overlaid(func(absent bool, s driver.StreamKey, m driver.Watermark, _ *faulty) driver.Watermark {
 			if s.Stream == "a" && m.SequenceNr == 5 && absent {

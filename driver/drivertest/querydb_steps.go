@@ -22,6 +22,7 @@ func stepProperties() []property {
 		{"NoReaderSeesAPartOfAStep", noReaderSeesAPartOfAStep},
 		{"ProjectorsOfDisjointRowsDoNotConflict", projectorsOfDisjointRowsDoNotConflict},
 		{"ProjectorsOfOneRowLoseNothing", projectorsOfOneRowLoseNothing},
+		{"ProjectorsWithTheirOwnHandlesLoseNothing", projectorsWithTheirOwnHandlesLoseNothing},
 		{"RepeatedProjectorsApplyEachCommitOnce", repeatedProjectorsApplyEachCommitOnce},
 		{"OwnRowStepsKeepTheWatermark", ownRowStepsKeepTheWatermark},
 		{"OwnRowStepsAreAllOrNothing", ownRowStepsAreAllOrNothing},
@@ -316,6 +317,30 @@ func projectorsOfOneRowLoseNothing(e *env) {
 			}
 		}
 	})
+	e.wantNumber(db, "shared", "sum", int64(projectors*commits))
+	for i := range projectors {
+		e.wantWatermark(db, streamKey(fmt.Sprintf("s%d", i)), uint64(commits), false)
+	}
+}
+
+// projectorsWithTheirOwnHandlesLoseNothing opens the read model once for each projector,
+// as several processes do.
+func projectorsWithTheirOwnHandlesLoseNothing(e *env) {
+	const projectors = 4
+	commits := e.times(12)
+	race(projectors, func(i int) {
+		db, err := e.Provider.OpenQueryDb(e.ctx, plainTable)
+		if !e.try(err, "OpenQueryDb") {
+			return
+		}
+		stream := streamKey(fmt.Sprintf("s%d", i))
+		for range commits {
+			if !e.guarded(db, driver.Key{ID: "shared"}, &stream, func(v map[string]json.Number) { v["sum"] = plusOne(v["sum"]) }) {
+				return
+			}
+		}
+	})
+	db := e.table(plainTable)
 	e.wantNumber(db, "shared", "sum", int64(projectors*commits))
 	for i := range projectors {
 		e.wantWatermark(db, streamKey(fmt.Sprintf("s%d", i)), uint64(commits), false)

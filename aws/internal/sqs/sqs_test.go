@@ -5,16 +5,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
+	sdk "github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/reventless-go/reventless/aws/internal/sqs"
 	"github.com/reventless-go/reventless/driver"
@@ -129,5 +134,33 @@ func TestRequestsKeepTheLimits(t *testing.T) {
 		if err != nil || !slices.Equal(sent, messages) {
 			t.Errorf("%v: sent %v, %v", sizes, sent, err)
 		}
+	}
+}
+
+// Delays are whole seconds, rounded up, and end before a message was received for 12 hours.
+func TestDelaysAreWholeSecondsWithinTheLimit(t *testing.T) {
+	t.Parallel()
+	var got []int32
+	client := sdk.New(sdk.Options{Region: "eu-central-1", HTTPClient: smithyhttp.ClientDoFunc(func(r *http.Request) (*http.Response, error) {
+		var in struct {
+			Entries []struct{ VisibilityTimeout int32 }
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			return nil, err
+		}
+		for _, e := range in.Entries {
+			got = append(got, e.VisibilityTimeout)
+		}
+		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader("{}"))}, nil
+	}), Credentials: aws.AnonymousCredentials{}})
+	var delays []sqs.Delay
+	for _, after := range []time.Duration{-time.Second, 0, 1, time.Second, time.Second + 1, time.Hour, 12*time.Hour - time.Minute, 12 * time.Hour, 1000 * time.Hour} {
+		delays = append(delays, sqs.Delay{Receipt: "r", After: after})
+	}
+	if err := sqs.SetDelays(t.Context(), sqs.NewQueue(client, "https://sqs.eu-central-1.amazonaws.com/123456789012/q"), delays); err != nil {
+		t.Fatal(err)
+	}
+	if want := []int32{0, 0, 1, 1, 2, 3600, 43140, 43140, 43140}; !slices.Equal(got, want) {
+		t.Errorf("the delays are %v, want %v", got, want)
 	}
 }

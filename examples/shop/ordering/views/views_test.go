@@ -49,6 +49,16 @@ func TestOrders(t *testing.T) {
 		Given(ordered("o1", order.Placed{Basket: ada}, order.Cancelled{Basket: ada}).At(noon)).ThenRow("o1", cancelled)
 }
 
+// The lines of a cancelled order stay, with what was shipped.
+func TestOrderLinesOfACancelledOrder(t *testing.T) {
+	t.Parallel()
+	reventlesstest.ReadModel(t, views.OrderLines).
+		Given(ordered("o1", order.Placed{Basket: ada}, order.LineShipped{ProductID: "mug"}, order.Cancelled{Basket: ada})).
+		ThenRows("o1",
+			views.OrderLine{OrderID: "o1", CustomerID: "ada", ProductID: "lantern", Quantity: 6, UnitPrice: 339},
+			views.OrderLine{OrderID: "o1", CustomerID: "ada", ProductID: "mug", Quantity: 1, UnitPrice: 165, Shipped: true})
+}
+
 func TestCustomerTotals(t *testing.T) {
 	t.Parallel()
 	reventlesstest.ReadModel(t, views.CustomerTotals).
