@@ -1,13 +1,11 @@
 package eventlog_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"math/rand/v2"
 	"net/http"
@@ -143,30 +141,10 @@ func TestLostAppendReturnsTheWinnerWithoutARead(t *testing.T) {
 	}
 }
 
-// itemless is a transport that removes the item from the responses to failed conditions.
-type itemless struct{ next http.RoundTripper }
-
-func (t itemless) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := t.next.RoundTrip(r)
-	if err != nil || resp.StatusCode != http.StatusBadRequest {
-		return resp, err
-	}
-	var body map[string]any
-	if err := errors.Join(json.NewDecoder(resp.Body).Decode(&body), resp.Body.Close()); err != nil {
-		return nil, err
-	}
-	delete(body, "Item")
-	text, err := json.Marshal(body)
-	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
-	resp.Header.Del("X-Amz-Crc32")
-	resp.Header.Del("Content-Length")
-	return resp, err
-}
-
 // Without the item it is not known which commit won, which is no verdict on the command.
 func TestFailedConditionWithoutItsItemIsUnavailable(t *testing.T) {
 	t.Parallel()
-	log, _ := open(t, itemless{http.DefaultTransport}, nil)
+	log, _ := open(t, awstest.Itemless{Next: http.DefaultTransport}, nil)
 	if err := log.Append(t.Context(), commit("a", 1, "first")); err != nil {
 		t.Fatal(err)
 	}

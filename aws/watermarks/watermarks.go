@@ -357,16 +357,16 @@ func (w *Store) unblock(ctx context.Context, stream driver.StreamKey) error {
 	}
 	item := lost.Item
 	if len(item) == 0 { // there is no item, or the response lacks it
-		if item, err = w.call.Get(ctx, w.table, p.key, nil); err != nil {
-			return err
+		var getErr error
+		if item, getErr = w.call.Get(ctx, w.table, p.key, nil); getErr != nil {
+			return getErr
 		}
-		if _, blocked := item[p.blocked]; blocked {
-			return fmt.Errorf("the response to a failed condition has no item: %w", driver.ErrUnavailable)
-		}
-		err = lost
 	}
 	if _, held := item[hold]; held {
 		return fmt.Errorf("the read model is being cleared: %w", err)
+	}
+	if _, blocked := item[p.blocked]; blocked {
+		return fmt.Errorf("the stream was blocked again, or the response to the failed condition has no item: %w", driver.ErrUnavailable)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package watermarks_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"testing"
 
@@ -90,4 +91,34 @@ func TestMissingTableIsUnavailable(t *testing.T) {
 	w := watermarks.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", nil)
 	_, err := w.Watermark(t.Context(), advance("a", 0, 0).StreamKey)
 	awstest.Unavailable(t, err)
+}
+
+// A failed condition says whether the stream is held. Without the item it has to be read.
+func TestUnblockOfAHeldStreamConflictsWithAndWithoutTheItem(t *testing.T) {
+	t.Parallel()
+	for what, transport := range map[string]http.RoundTripper{"with": nil, "without": awstest.Itemless{Next: http.DefaultTransport}} {
+		table := awstest.TableOf(t, naming.Watermarks, topology.Component{Kind: "Automation"})
+		w := watermarks.Open(awstest.DynamoDB(t).Clients(transport).DynamoDB, table, nil)
+		stream := func(name string) driver.StreamKey { return advance(name, 0, 0).StreamKey }
+		for _, attributes := range []string{"held", "held and blocked", "free"} {
+			item := dynamo.Item{watermarks.Stream: dynamo.Text(attributes), watermarks.Log: dynamo.Text("Test.Log"), "seq": dynamo.Number(1)}
+			if attributes != "free" {
+				item["hold"] = dynamo.Text("clear")
+			}
+			if attributes == "held and blocked" {
+				item["blocked"] = &types.AttributeValueMemberBOOL{Value: true}
+			}
+			awstest.Foreign(t, table, item)
+		}
+		for _, held := range []string{"held", "held and blocked"} {
+			if err := w.Unblock(t.Context(), stream(held)); !errors.Is(err, driver.ErrConflict) {
+				t.Errorf("%s the item, a stream that is %s: %v, want a conflict", what, held, err)
+			}
+		}
+		for _, free := range []string{"free", "unknown"} {
+			if err := w.Unblock(t.Context(), stream(free)); err != nil {
+				t.Errorf("%s the item, a stream that is %s: %v", what, free, err)
+			}
+		}
+	}
 }
