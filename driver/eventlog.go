@@ -95,8 +95,8 @@ type Snapshot struct {
 	// State is the state as JSON, kept byte for byte.
 	State json.RawMessage
 	// From is the sequence number of the oldest commit whose commands are all in
-	// Remembered, and Since is when that commit was recorded. A From of 1 means that
-	// every command of the stream is remembered.
+	// Remembered, and Since is a time at or after which that commit was recorded. A From
+	// of 1 means that every command of the stream is remembered; 0 is unknown.
 	From  uint64
 	Since time.Time
 	// Remembered are the commands answered by this commit and earlier ones, oldest

@@ -448,20 +448,27 @@ func TestCounterPublishesEachTargetOnce(t *testing.T) {
 
 func TestAutomationThatTriggersItselfIsParkedWithItsChain(t *testing.T) {
 	t.Parallel()
-	jar := newJar()
-	echo := rule("Echo", jar, func(e jarEvent) message.Actions { return message.Actions{jar.To(e.EntityID, Put{N: 1})} }, jar)
-	r := start(t, app(jar, echo))
-	r.accept("1", jar.To("a", Put{N: 1}))
-	r.idle()
-	l := r.deadLetter()
-	wantEqual(t, "kind and component", fmt.Sprint(l.Kind, l.Component), "CommandShop.Jar")
-	wantText(t, l.Reason, "message 101 of a chain", "<- Shop.Jar/a/101.0 <- Shop.Jar/a/100.0 <- Shop.Jar/a/99.0")
-	wantEqual(t, "commits", len(r.commits("Shop.Jar", "a")), 101)
-	// An operator can let it go on: the next command is parked again.
-	r.redrive(l.ID)
-	r.idle()
-	wantEqual(t, "commits after the redrive", len(r.commits("Shop.Jar", "a")), 102)
-	wantText(t, r.deadLetter().Reason, "message 102 of a chain")
+	for _, delay := range []time.Duration{0, time.Nanosecond, 999 * time.Millisecond} {
+		t.Run(fmt.Sprint(delay), func(t *testing.T) {
+			t.Parallel()
+			jar := newJar()
+			echo := rule("Echo", jar, func(e jarEvent) message.Actions {
+				return message.Actions{jar.To(e.EntityID, Put{N: 1}).After(delay)}
+			}, jar)
+			r := start(t, app(jar, echo))
+			r.accept("1", jar.To("a", Put{N: 1}))
+			r.advance(time.Hour)
+			l := r.deadLetter()
+			wantEqual(t, "kind and component", fmt.Sprint(l.Kind, l.Component), "CommandShop.Jar")
+			wantText(t, l.Reason, "message 101 of a chain", "<- Shop.Jar/a/101.0 <- Shop.Jar/a/100.0 <- Shop.Jar/a/99.0")
+			wantEqual(t, "commits", len(r.commits("Shop.Jar", "a")), 101)
+			// An operator can let it go on: the next command is parked again.
+			r.redrive(l.ID)
+			r.advance(time.Hour)
+			wantEqual(t, "commits after the redrive", len(r.commits("Shop.Jar", "a")), 102)
+			wantText(t, r.deadLetter().Reason, "message 102 of a chain")
+		})
+	}
 }
 
 // A chain with delays is a plan that repeats, not a loop.

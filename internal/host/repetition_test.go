@@ -112,6 +112,21 @@ func TestColdLoadReadsNothingTwiceForNewCommands(t *testing.T) {
 	wantEqual(t, "calls of Load and Read", fmt.Sprint(next.faults.Calls("EventLog.Load", ""), next.faults.Calls("EventLog.Read", "")), "1 0")
 }
 
+// A snapshot that does not say what it remembers does not hide a repetition.
+func TestSnapshotWithoutRememberedCommandsHidesNoRepetition(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	r := start(t, app(jar), asleep)
+	added := driver.Event{Type: "Added", Version: 1, Data: json.RawMessage(`{"n":1}`)}
+	first, second := stored("a", 1, added), stored("a", 2, added)
+	second.Snapshot = &driver.Snapshot{
+		SnapshotHead: driver.SnapshotHead{Shape: jar.Definition().Aggregate.Shape, Folded: []string{"Added/1"}}, State: json.RawMessage(`{"sum":2,"count":2}`),
+	}
+	r.store("Shop.Jar", first, second)
+	wantEqual(t, "commit", r.accept(first.Commands[0].Meta.ID, jar.To("a", Put{N: 1})).SequenceNr, uint64(1))
+	wantEqual(t, "commits", len(r.commits("Shop.Jar", "a")), 2)
+}
+
 func TestIDOfAnotherCommandIsRefused(t *testing.T) {
 	t.Parallel()
 	jar := newJar()

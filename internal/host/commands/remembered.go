@@ -60,6 +60,9 @@ func newRemembered(c *driver.Commit) *remembered {
 	}
 	s := c.Snapshot
 	m := &remembered{from: s.From, since: s.Since}
+	if s.From == 0 { // it does not say what it remembers
+		m.from, m.since = c.SequenceNr+1, c.RecordedAt
+	}
 	for _, r := range s.Remembered {
 		m.list = append(m.list, known{r, c.RecordedAt})
 	}
@@ -93,6 +96,9 @@ func (m *remembered) covers(since time.Time) bool { return m.from <= 1 || m.sinc
 
 // add remembers the commands of the next commit, and forgets old ones.
 func (m *remembered) add(c *driver.Commit, at, now time.Time) {
+	if n := len(m.list); n > 0 && m.list[n-1].SequenceNr >= c.SequenceNr {
+		return // read again after a failure
+	}
 	for _, k := range commandsOf(c, at) {
 		m.list = append(m.list, k)
 		if m.index != nil {

@@ -49,7 +49,7 @@ var ErrGoexit = errors.New("the code ended its goroutine (runtime.Goexit)")
 // which must run in [Apart]. The next ones are returned as errors.
 func CatchPanic(f func() error) (err error) {
 	if apart.Load() {
-		return Apart(f)
+		return Apart(func() error { return catchPanic(f) })
 	}
 	return catchPanic(f)
 }
@@ -70,16 +70,20 @@ func catchPanic(f func() error) (err error) {
 	return err
 }
 
-// Apart calls f in a goroutine of its own and waits for it. It returns a panic as an
-// error, and also that f ended the goroutine.
-func Apart(f func() error) error {
+// Apart calls f in a goroutine of its own and waits for it. If f ends the goroutine, the
+// error is [ErrGoexit]. It does not catch a panic.
+func Apart(f func() error) error { return <-begin(f) }
+
+// begin calls f in a goroutine of its own. The channel receives its error, or [ErrGoexit]
+// if f ends the goroutine.
+func begin(f func() error) <-chan error {
 	ended := make(chan error, 1)
 	go func() {
 		err := ErrGoexit
 		defer func() { ended <- err }()
-		err = catchPanic(f)
+		err = f()
 	}()
-	return <-ended
+	return ended
 }
 
 const (
@@ -120,17 +124,12 @@ func RunUntilDeadline(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	ended := begin(func() error { return catchPanic(f) })
 	deadline, bounded := ctx.Deadline()
 	if !bounded {
-		return Apart(f)
+		return <-ended
 	}
 	available := time.Until(deadline) //nolint:forbidigo // deadlines are in real time
-	ended := make(chan error, 1)
-	go func() {
-		err := ErrGoexit
-		defer func() { ended <- err }()
-		err = catchPanic(f)
-	}()
 	select {
 	case err := <-ended:
 		return err

@@ -5,13 +5,19 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/reventless-go/reventless/driver"
 )
 
-// maxDepth bounds the messages that cause one another without a delay. An automation
-// that triggers itself would otherwise run for ever.
-const maxDepth = 100
+const (
+	// maxDepth bounds the messages that cause one another. An automation that triggers
+	// itself would otherwise run for ever.
+	maxDepth = 100
+	// slow is the delay with which a message begins a new chain: a process that plans its
+	// own next step is no runaway loop.
+	slow = time.Second
+)
 
 // tooDeep returns the reason for parking a command, with the last links of its chain.
 func (e *Effects) tooDeep(ctx context.Context, m driver.Meta) error {
@@ -21,7 +27,7 @@ func (e *Effects) tooDeep(ctx context.Context, m driver.Meta) error {
 		chain = append(chain, cause)
 		cause = e.causeOf(ctx, cause)
 	}
-	return fmt.Errorf("it is message %d of a chain, more than %d cause one another without a delay: %s: %w",
+	return fmt.Errorf("it is message %d of a chain, more than %d cause one another without a delay of a second: %s: %w",
 		m.Depth, maxDepth, strings.Join(chain, " <- "), driver.ErrInvalid)
 }
 

@@ -87,14 +87,15 @@ func (e *Effects) Perform(ctx context.Context, o Origin, actions []component.Act
 			return n, err
 		}
 		for _, c := range commands {
-			if c.After <= 0 && c.Meta.Depth > maxDepth {
+			switch {
+			case c.Meta.Depth > maxDepth:
 				err = e.Core.Park(ctx, core.CommandLetter(c.Target, c.Command), e.tooDeep(ctx, c.Meta))
-				if err != nil {
-					return n, err
-				}
-			} else if c.After <= 0 {
+			case c.After <= 0:
 				queued = append(queued, c.Command)
-			} else if err := e.Delay(ctx, o.At, c); err != nil {
+			default:
+				err = e.Delay(ctx, o.At, c)
+			}
+			if err != nil {
 				return n, err
 			}
 		}
@@ -183,8 +184,8 @@ func (e *Effects) Commands(o Origin, index int, a component.Action) ([]Delayed, 
 		id := ids.Derive(cause, o.Component, o.Key, strconv.Itoa(o.First+index+i))
 		out[i] = Delayed{After: s.Delay, Command: Addressed(target, s)}
 		out[i].Meta = o.Meta.Derive(id, target, e.Core.Now().UTC())
-		if out[i].Meta.Depth++; s.Delay > 0 {
-			out[i].Meta.Depth = 0 // a delay bounds the rate
+		if out[i].Meta.Depth++; s.Delay >= slow {
+			out[i].Meta.Depth = 0
 		}
 	}
 	return out, nil
@@ -230,11 +231,10 @@ func (e *Effects) Planned(o Origin, index int, a component.Action) ([]driver.Com
 	commands, err := e.Commands(o, index, a)
 	out := make([]driver.Command, len(commands))
 	for i, c := range commands {
-		if out[i] = c.Command; c.After == 0 {
-			out[i].Meta.Depth = 0 // the expression bounds the rate
-		} else {
+		if out[i] = c.Command; c.After > 0 {
 			return nil, fmt.Errorf("send to %s: the command of a schedule cannot be delayed: %w", c.Target, driver.ErrInvalid)
 		}
+		out[i].Meta.Depth = 0 // the schedule begins a new chain
 	}
 	return out, err
 }
