@@ -34,9 +34,8 @@ type EventLog interface {
 
 	// Load returns the commits that are needed to compute the state of stream,
 	// ascending: those from the newest commit with a usable snapshot on, including it,
-	// or all if there is no usable snapshot. Load calls usable with the heads of
-	// snapshots of the stream, at least with the newest one, and never concurrently.
-	// The caller may use only the snapshot of the first commit, and only if it is
+	// or all if there is no usable snapshot. usable is not called concurrently. The
+	// caller may use only the snapshot of the first commit, and only if it is
 	// usable. Load sees every commit whose Append returned before. For a stream
 	// without commits it returns nil, nil. Any error fails the call: Load never
 	// returns part of the commits.

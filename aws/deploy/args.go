@@ -125,7 +125,7 @@ type Alarms struct {
 	DeadLetterAge time.Duration
 	// Lag is the age of the oldest record of a stream or message of a queue that
 	// triggers an alarm; the default is 5 minutes and the maximum an hour. Queues move
-	// messages to their dead letters after little more than an hour.
+	// messages to their dead letters after 75 minutes if the function cannot run.
 	Lag time.Duration
 }
 

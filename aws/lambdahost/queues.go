@@ -275,8 +275,8 @@ const maxDelay = 10 * time.Minute
 
 // delay sets the visibility timeout of failed messages to the delay of their redelivery:
 // 4, 16, 64 and 256 seconds, then 10 minutes each. The queue moves a message to its
-// dead-letter queue after the twelfth delivery, so a store may be unavailable for more than
-// an hour. All messages of a group get the longest delay, to keep their order. If the
+// dead-letter queue after the 25th delivery, so a store may be unavailable for more than
+// three hours. All messages of a group get the longest delay, to keep their order. If the
 // request fails, the visibility timeout of the queue applies.
 func (h *handler) delay(ctx context.Context, t wiring.Trigger, messages []sqsMessage, left []inflight.Remaining) {
 	if len(left) == 0 {

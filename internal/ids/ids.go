@@ -38,20 +38,38 @@ func Derive(at time.Time, parts ...string) string {
 // Time returns the time that an id of [New] or [Derive] starts with, and whether the id
 // is derived. It is zero for an id without a time.
 func Time(id string) (at time.Time, derived bool) {
-	const form = "xxxxxxxx-xxxx-Vxxx-xxxx-xxxxxxxxxxxx"
-	if len(id) != len(form) || id[14] != '7' && id[14] != '8' {
+	const form = "xxxxxxxx-xxxx-vxxx-nxxx-xxxxxxxxxxxx"
+	if len(id) != len(form) {
 		return time.Time{}, false
 	}
+	var ms int64
 	for i := range form {
-		if (form[i] == '-') != (id[i] == '-') {
+		digit := strings.IndexByte("0123456789abcdef", id[i])
+		if digit < 0 && 'A' <= id[i] && id[i] <= 'F' {
+			digit = int(id[i]-'A') + 10
+		}
+		switch form[i] {
+		case '-':
+			if id[i] != '-' {
+				return time.Time{}, false
+			}
+			continue
+		case 'v':
+			if digit != 7 && digit != 8 {
+				return time.Time{}, false
+			}
+		case 'n': // the variant
+			if digit < 8 || digit > 11 {
+				return time.Time{}, false
+			}
+		}
+		if digit < 0 {
 			return time.Time{}, false
 		}
+		if i < 13 { // 12 digits of time
+			ms = ms<<4 | int64(digit)
+		}
 	}
-	u, err := hex.DecodeString(strings.ReplaceAll(id, "-", ""))
-	if err != nil || u[8]&0xc0 != 0x80 {
-		return time.Time{}, false
-	}
-	ms := int64(binary.BigEndian.Uint64(u) >> 16) //nolint:gosec // 48 bits
 	if ms > 0 {
 		at = time.UnixMilli(ms).UTC()
 	}

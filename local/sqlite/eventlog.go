@@ -254,27 +254,18 @@ func (l *eventLog) Read(ctx context.Context, stream string, after, through uint6
 	}
 }
 
-// Load implements [driver.EventLog].
+// Load implements [driver.EventLog]. If the newest snapshot is usable, it is one query.
 func (l *eventLog) Load(ctx context.Context, stream string, usable func(driver.SnapshotHead) bool) ([]driver.Commit, error) {
 	var commits []driver.Commit
 	err := l.p.call(ctx, func() error {
-		return l.p.read(ctx, func(c *conn) error {
-			from, err := l.newestSnapshot(c, stream, usable)
-			if err != nil {
-				return err
+		return l.p.read(ctx, func(c *conn) (err error) {
+			for before, done := int64(math.MaxInt64), false; !done && err == nil; {
+				commits, done, err = l.load(c, stream, before, usable)
+				if !done && err == nil { // the snapshot is not usable: try the one before
+					before = int64(commits[0].SequenceNr)
+				}
 			}
-			next := max(from, 1)
-			return c.query("SELECT "+commitColumns+" FROM commits WHERE log = ? AND stream = ? AND seq >= ? ORDER BY seq",
-				[]any{l.id, stream, int64(from)}, func(row []sqldriver.Value) error {
-					r := commitRecord(row)
-					if r.SequenceNr != next {
-						return corrupt("log %q: stream %q has a gap before commit %d", l.name, stream, r.SequenceNr)
-					}
-					c, err := r.decode(l.name)
-					commits = append(commits, c)
-					next++
-					return err
-				})
+			return err
 		})
 	})
 	if err != nil {
@@ -283,19 +274,30 @@ func (l *eventLog) Load(ctx context.Context, stream string, usable func(driver.S
 	return commits, nil
 }
 
-// newestSnapshot returns the sequence number of the newest commit with a usable
-// snapshot, or 0.
-func (l *eventLog) newestSnapshot(c *conn, stream string, usable func(driver.SnapshotHead) bool) (from uint64, err error) {
-	err = c.query("SELECT "+commitColumns+" FROM commits WHERE log = ? AND stream = ? AND snapshot NOTNULL ORDER BY seq DESC",
-		[]any{l.id, stream}, func(row []sqldriver.Value) error {
+// load reads the commits from the newest snapshot before a sequence number on. done is
+// false if that snapshot is not usable; then only its commit was read.
+func (l *eventLog) load(c *conn, stream string, before int64, usable func(driver.SnapshotHead) bool) (commits []driver.Commit, done bool, err error) {
+	done = true
+	err = c.query("SELECT "+commitColumns+` FROM commits WHERE log = ?1 AND stream = ?2 AND seq >= ifnull(
+		(SELECT max(seq) FROM commits INDEXED BY commits_snapshot WHERE log = ?1 AND stream = ?2 AND seq < ?3 AND snapshot NOTNULL), 0) ORDER BY seq`,
+		[]any{l.id, stream, before}, func(row []sqldriver.Value) error {
 			r := commitRecord(row)
-			commit, err := r.decode(l.name)
-			if err == nil && usable(commit.Snapshot.SnapshotHead) {
-				from, err = r.SequenceNr, errStop
+			c, err := r.decode(l.name)
+			if err != nil {
+				return err
 			}
-			return err
+			n := len(commits)
+			commits = append(commits, c)
+			switch {
+			case n > 0 && c.SequenceNr != commits[n-1].SequenceNr+1, n == 0 && c.SequenceNr != 1 && c.Snapshot == nil:
+				return corrupt("log %q: stream %q has a gap before commit %d", l.name, stream, c.SequenceNr)
+			case n == 0 && c.SequenceNr != 1 && !usable(c.Snapshot.SnapshotHead):
+				done = false
+				return errStop
+			}
+			return nil
 		})
-	return from, err
+	return commits, done, err
 }
 
 // Scan implements [driver.EventLog].

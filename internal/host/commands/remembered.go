@@ -15,8 +15,9 @@ const (
 	// snapshotCommands is how many remembered commands a snapshot contains. The state in
 	// memory remembers at least as many.
 	snapshotCommands = 256
-	// maxRemembered bounds the remembered commands of an entity.
-	maxRemembered = 1 << 16
+	// maxRemembered bounds the remembered commands of an entity. It is reached by a rate
+	// of 290 commands a second for an hour.
+	maxRemembered = 1 << 20
 	// clockMargin is how much the clocks of senders and stores may differ.
 	clockMargin = 5 * time.Minute
 	// untimedWindow is how long a command is remembered whose id does not contain its
@@ -25,8 +26,10 @@ const (
 	// timedWindow is how long commands are kept in memory if all ids contain their time.
 	// A repetition that is older is found in the log.
 	timedWindow = 2 * clockMargin
-	// lookBackCommits bounds how many commits are read for a command from outside.
-	lookBackCommits = 4096
+	// untimedCommits and oldCommits bound how many commits are read for a sender's
+	// command without a time, and for one whose time is before timedWindow.
+	untimedCommits = 1 << 16
+	oldCommits     = 4096
 	// indexFrom is the number of remembered commands from which a map is used.
 	indexFrom = 512
 )
@@ -49,7 +52,9 @@ type remembered struct {
 
 type known struct {
 	driver.RememberedCommand
-	at time.Time // the command was answered at that time or earlier
+	// at is a time at or after which the command was answered, in nanoseconds since 1970:
+	// without a pointer, the garbage collector does not look into long lists.
+	at int64
 }
 
 // newRemembered returns the remembered commands of c's snapshot. Without a snapshot it
@@ -64,7 +69,7 @@ func newRemembered(c *driver.Commit) *remembered {
 		m.from, m.since = c.SequenceNr+1, c.RecordedAt
 	}
 	for _, r := range s.Remembered {
-		m.list = append(m.list, known{r, c.RecordedAt})
+		m.list = append(m.list, known{r, c.RecordedAt.UnixNano()})
 	}
 	return m
 }
@@ -99,32 +104,33 @@ func (m *remembered) add(c *driver.Commit, at, now time.Time) {
 	if n := len(m.list); n > 0 && m.list[n-1].SequenceNr >= c.SequenceNr {
 		return // read again after a failure
 	}
-	for _, k := range commandsOf(c, at) {
-		m.list = append(m.list, k)
-		if m.index != nil {
-			m.index[k.Hash] = len(m.list) - 1 + m.removed
+	before := len(m.list)
+	m.list = appendCommands(m.list, c, at)
+	if m.index != nil {
+		for i, k := range m.list[before:] {
+			m.index[k.Hash] = before + i + m.removed
 		}
 	}
-	oldest := now.Add(-timedWindow)
+	window := timedWindow
 	if now.Before(m.untimedUntil) {
-		oldest = now.Add(-untimedWindow)
+		window = untimedWindow
 	}
+	oldest := now.Add(-window).UnixNano()
 	n := 0
-	for len(m.list)-n > snapshotCommands && !now.Before(m.keepUntil) && (len(m.list)-n > maxRemembered || m.list[n].at.Before(oldest)) {
+	for len(m.list)-n > snapshotCommands && (len(m.list)-n > maxRemembered || !now.Before(m.keepUntil) && m.list[n].at < oldest) {
 		n++
 	}
 	m.forget(n)
 }
 
-// commandsOf returns the commands of a commit that was recorded at a time.
-func commandsOf(c *driver.Commit, at time.Time) []known {
-	out := make([]known, len(c.Commands))
-	for i, a := range c.Commands {
-		out[i] = known{driver.RememberedCommand{
+// appendCommands appends the commands of a commit that was recorded at a time.
+func appendCommands(list []known, c *driver.Commit, at time.Time) []known {
+	for _, a := range c.Commands {
+		list = append(list, known{driver.RememberedCommand{
 			Hash: driver.HashID(a.Meta.ID), Fingerprint: a.Fingerprint, SequenceNr: c.SequenceNr, EventCount: a.EventCount,
-		}, at}
+		}, at.UnixNano()})
 	}
-	return out
+	return list
 }
 
 // forget removes the n oldest commands.
@@ -156,16 +162,18 @@ func cut(list []known, n int) (from uint64, since time.Time) {
 	before := list[n-1]
 	for _, k := range list[n:] {
 		if k.SequenceNr > before.SequenceNr {
-			return k.SequenceNr, k.at
+			return k.SequenceNr, time.Unix(0, k.at).UTC()
 		}
 	}
-	return list[len(list)-1].SequenceNr + 1, list[len(list)-1].at
+	last := list[len(list)-1]
+	return last.SequenceNr + 1, time.Unix(0, last.at).UTC()
 }
 
 // snapshot puts what is remembered after a new commit into its snapshot.
 func (m *remembered) snapshot(s *driver.Snapshot, c *driver.Commit, now time.Time) {
-	list := append(slices.Clip(m.list), commandsOf(c, now)...)
 	s.From, s.Since = m.from, m.since
+	tail := m.list[max(0, len(m.list)-snapshotCommands-1):] // the last one that is cut off says where it was cut
+	list := appendCommands(slices.Clip(tail), c, now)
 	if n := len(list) - snapshotCommands; n > 0 {
 		s.From, s.Since = cut(list, n)
 		list = list[n:]
@@ -175,70 +183,112 @@ func (m *remembered) snapshot(s *driver.Snapshot, c *driver.Commit, now time.Tim
 	}
 }
 
-// needed returns how far back the commands must be remembered to tell that a command is
-// not a repetition, and whether its id is from outside.
-func (m *remembered) needed(id string, now time.Time) (since time.Time, outside bool) {
+// lookUp says how to find out whether a command with an id was answered before.
+type lookUp struct {
+	hash uint64
+	// since is how far back the commands must be known.
+	since time.Time
+	// limit bounds the commits that are read; 0 is no bound. A sender could choose ids
+	// that make the host read much.
+	limit int
+	// keep says that what is read is remembered: it is needed for the next commands, too.
+	keep bool
+}
+
+// lookUp returns how to look for a command.
+func (m *remembered) lookUp(id string, now time.Time) lookUp {
 	at, derived := ids.Time(id)
-	if at.IsZero() || at.After(now) {
+	l := lookUp{hash: driver.HashID(id), since: at.Add(-clockMargin), keep: true}
+	switch {
+	case at.IsZero() || at.After(now):
 		m.untimedUntil = now.Add(untimedWindow)
-		return now.Add(-untimedWindow), !derived
+		l.since, l.limit = now.Add(-untimedWindow), untimedCommits
+		if derived {
+			l.limit = 0
+		}
+	case !derived && at.Before(now.Add(-timedWindow)):
+		l.limit, l.keep = oldCommits, false
 	}
-	return at.Add(-clockMargin), !derived
+	return l
 }
 
 // answered returns what is known of a command that was answered. If the remembered
 // commands do not tell, it reads the log.
-func (t *turn) answered(ctx context.Context, id string) (driver.RememberedCommand, bool, error) {
+func (t *turn) answered(ctx context.Context, id string) (found driver.RememberedCommand, ok bool, err error) {
 	m := t.loaded.memory
-	hash := driver.HashID(id)
-	c, ok := m.find(hash)
-	since, outside := m.needed(id, t.core.Now())
-	if ok || m.covers(since) {
-		return c, ok, nil
+	l := m.lookUp(id, t.core.Now())
+	if found, ok = m.find(l.hash); ok || m.covers(l.since) {
+		return found, ok, nil
 	}
 	for attempt := 1; ; attempt++ {
-		err := t.lookBack(ctx, t.entity, m, since, outside)
-		if err == nil {
-			c, ok = m.find(hash)
-			return c, ok, nil
-		}
-		if !core.Retryable(err) || !t.pause(ctx, attempt) {
-			return c, false, err
+		found, ok, err = t.readBack(ctx, t.entity, m, l)
+		if err == nil || !core.Retryable(err) || !t.pause(ctx, attempt) {
+			return found, ok, err
 		}
 	}
 }
 
-// lookBack reads the commands of earlier commits until all that were answered since a
-// time are remembered. With outside it reads a bounded number of commits: a sender could
-// choose an id that pretends to be old. The error is then [core.ErrUnverified]; a repeated
-// call continues where the last one ended.
-func (a *Aggregate) lookBack(ctx context.Context, id string, m *remembered, since time.Time, outside bool) error {
+// readBack looks for a command in the commits before the remembered ones. If it reads the
+// limit without reaching the time of the look-up, the error is [core.ErrUnverified].
+func (a *Aggregate) readBack(ctx context.Context, id string, m *remembered, l lookUp) (found driver.RememberedCommand, ok bool, err error) {
 	const page = 512
-	for read := 0; !m.covers(since); read += page {
-		if outside && (read >= lookBackCommits || len(m.list) >= maxRemembered) {
-			return fmt.Errorf("aggregate %s: %q: more than %d commits since %v: %w", a.name, id, read, since.UTC().Format(time.RFC3339), core.ErrUnverified)
-		}
-		var older []known
-		after := m.from - 1 - min(m.from-1, page)
-		next, first := after+1, time.Time{}
-		for c, err := range a.log.Read(ctx, id, after, m.from-1) {
-			if err != nil {
-				return fmt.Errorf("aggregate %s: read %q: %w", a.name, id, core.StoreError(err))
+	from, reached, first := m.from, false, time.Time{}
+	var pages [][]known // newest first
+	if l.keep {
+		defer func() {
+			if len(pages) > 0 {
+				slices.Reverse(pages)
+				m.prepend(slices.Concat(pages...), from, first, a.core.Now())
 			}
-			if next == after+1 {
-				first = c.RecordedAt
-			}
-			older = append(older, commandsOf(&c, c.RecordedAt)...)
-			next = c.SequenceNr + 1
-		}
-		if next != m.from {
-			return fmt.Errorf("aggregate %s: %q: the log ends before commit %d: %w", a.name, id, m.from, driver.ErrInvalid)
-		}
-		m.list, m.index, m.removed = append(older, m.list...), nil, 0
-		if m.from, m.since = after+1, first; m.from == 1 {
-			m.since = time.Time{}
-		}
-		m.keepUntil = a.core.Now().Add(timedWindow)
+		}()
 	}
-	return nil
+	for read := 0; !reached; read += page {
+		if l.limit > 0 && (read >= l.limit || l.keep && len(m.list) >= maxRemembered) {
+			return found, false, fmt.Errorf("aggregate %s: %q: more than %d commits since %v: %w", a.name, id, read, l.since.UTC().Format(time.RFC3339), core.ErrUnverified)
+		}
+		older, recorded, err := a.commandsBefore(ctx, id, from, page)
+		if err != nil {
+			return found, false, err
+		}
+		pages, first = append(pages, older), recorded
+		for _, k := range older {
+			if k.Hash == l.hash {
+				found, ok = k.RememberedCommand, true
+			}
+		}
+		from -= min(from-1, page)
+		reached = ok || from == 1 || first.Before(l.since)
+	}
+	return found, ok, nil
+}
+
+// commandsBefore returns the commands of up to n commits before a commit, and when the
+// first of these commits was recorded.
+func (a *Aggregate) commandsBefore(ctx context.Context, id string, commit, n uint64) (commands []known, first time.Time, err error) {
+	after := commit - 1 - min(commit-1, n)
+	next := after + 1
+	for c, err := range a.log.Read(ctx, id, after, commit-1) {
+		if err != nil {
+			return nil, first, fmt.Errorf("aggregate %s: read %q: %w", a.name, id, core.StoreError(err))
+		}
+		if next == after+1 {
+			first = c.RecordedAt
+		}
+		commands = appendCommands(commands, &c, c.RecordedAt)
+		next = c.SequenceNr + 1
+	}
+	if next != commit {
+		return nil, first, fmt.Errorf("aggregate %s: %q: the log ends before commit %d: %w", a.name, id, commit, driver.ErrInvalid)
+	}
+	return commands, first, nil
+}
+
+// prepend remembers the commands of the commits from one on, up to those that are
+// remembered, and keeps them for a while.
+func (m *remembered) prepend(older []known, from uint64, recorded, now time.Time) {
+	m.list, m.index, m.removed = append(older, m.list...), nil, 0
+	if m.from, m.since = from, recorded; from == 1 {
+		m.since = time.Time{}
+	}
+	m.keepUntil = now.Add(timedWindow)
 }

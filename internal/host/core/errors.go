@@ -48,10 +48,16 @@ var ErrGoexit = errors.New("the code ended its goroutine (runtime.Goexit)")
 // [runtime.Goexit] in a process cannot be caught here: it ends the caller's goroutine,
 // which must run in [Apart]. The next ones are returned as errors.
 func CatchPanic(f func() error) (err error) {
-	if apart.Load() {
-		return Apart(func() error { return catchPanic(f) })
+	if !apart.Load() {
+		return catchPanic(f)
 	}
-	return catchPanic(f)
+	err = Apart(func() error { return catchPanic(f) })
+	var p *panicError
+	if errors.As(err, &p) { // the stack of the goroutine ends here
+		var stack [24]uintptr
+		p.stack = append(p.stack, stack[:runtime.Callers(2, stack[:])]...)
+	}
+	return err
 }
 
 func catchPanic(f func() error) (err error) {

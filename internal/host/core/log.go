@@ -118,13 +118,17 @@ func (p *panicError) public() string {
 	return fmt.Sprintf("panic: a value of type %T", p.value)
 }
 
+// ownPackage begins the names of the functions of this package, which only call
+// application code.
+const ownPackage = "github.com/reventless-go/reventless/internal/host/core."
+
 // where returns the stack without arguments, since these may contain payloads.
 func (p *panicError) where() string {
 	var b strings.Builder
 	frames := runtime.CallersFrames(p.stack)
 	for more := true; more && b.Len() < maxAttr/2; {
 		var f runtime.Frame
-		if f, more = frames.Next(); f.Function == "" || strings.HasPrefix(f.Function, "runtime.") {
+		if f, more = frames.Next(); f.Function == "" || strings.HasPrefix(f.Function, "runtime.") || strings.HasPrefix(f.Function, ownPackage) {
 			continue
 		}
 		fmt.Fprintf(&b, "%s %s:%d; ", f.Function, f.File[strings.LastIndexByte(f.File, '/')+1:], f.Line)
