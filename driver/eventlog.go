@@ -80,7 +80,7 @@ type Event struct {
 // AnsweredCommand is a command that a commit answers.
 type AnsweredCommand struct {
 	// Meta is the meta of the command, from which the meta of its events is derived.
-	// Service and Target are not stored: both are the name of the log.
+	// Service is not stored: it is the name of the log.
 	Meta Meta
 	// Fingerprint is the [Fingerprint] of the command as its sender sent it.
 	Fingerprint uint32

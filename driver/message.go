@@ -50,8 +50,6 @@ type Meta struct {
 	// Time is when the message was created, in UTC. It is informational: no decision
 	// or order depends on it.
 	Time time.Time `json:"time,omitzero"`
-	// Target is the logical name of the addressed aggregate.
-	Target string `json:"target,omitempty"`
 	// User is the authenticated user at the root of the chain.
 	User string `json:"user,omitempty"`
 	// IP is the IP address of that user.

@@ -53,8 +53,6 @@ type Meta struct {
 	// Time is when the message was created, in UTC. No decision and no order depends
 	// on it.
 	Time time.Time
-	// Target is the aggregate that was addressed: "<Plugin>.<Component>".
-	Target string
 	// User is the authenticated user at the start of the chain.
 	User string
 	// IP is that user's address.

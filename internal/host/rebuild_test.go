@@ -55,8 +55,10 @@ func (r *run) insistOn(f func() error) (err error) {
 	return err
 }
 
-func TestRebuildRetriesParkedCommits(t *testing.T) {
-	t.Parallel()
+// startPoisoned starts an App whose read model cannot apply the second of three commits of
+// a, and can apply all of b.
+func startPoisoned(t *testing.T) (*fragile, *run) {
+	t.Helper()
 	f := newFragile(poisons["panic in the projection"])
 	r := f.start(t)
 	for i, note := range []string{"", "poison", ""} {
@@ -64,6 +66,12 @@ func TestRebuildRetriesParkedCommits(t *testing.T) {
 		r.accept(fmt.Sprint("b", i), f.jar.To("b", Put{N: i}))
 	}
 	r.idle()
+	return f, r
+}
+
+func TestRebuildRetriesParkedCommits(t *testing.T) {
+	t.Parallel()
+	f, r := startPoisoned(t)
 	wantEqual(t, "parked commit", r.deadLetter().SequenceNr, 2)
 	// The commit still fails: it is parked again, and the others are applied.
 	if err := r.Rebuild(t.Context(), "Shop.Fragile", nil); err != nil {
@@ -162,13 +170,7 @@ func TestRebuildSurvivesTheEndOfItsProcessAtEachWrite(t *testing.T) {
 	t.Parallel()
 	for _, after := range []bool{false, true} {
 		for at := 1; ; at++ {
-			f := newFragile(poisons["panic in the projection"])
-			r := f.start(t)
-			for i, note := range []string{"", "poison", ""} {
-				r.accept(fmt.Sprint(i), f.jar.To("a", Put{N: i, Note: note}))
-				r.accept(fmt.Sprint("b", i), f.jar.To("b", Put{N: i}))
-			}
-			r.idle()
+			f, r := startPoisoned(t)
 			f.fixed.Store(true)
 			r.stop()
 
