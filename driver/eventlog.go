@@ -21,8 +21,8 @@ type EventLog interface {
 	//
 	// A sequence number of 0, a bad stream id (see [CheckID]), a commit without
 	// events or commands, commands that do not have the number of its events, an event
-	// without a type, or data that is not JSON is [ErrInvalid]; a commit over the size limit is [ErrTooLarge]. In these cases
-	// nothing is stored.
+	// without a type, or data that is not JSON is [ErrInvalid]; a commit over the size
+	// limit is [ErrTooLarge]. In these cases nothing is stored.
 	Append(ctx context.Context, c Commit) error
 
 	// Read yields the commits of stream with sequence numbers greater than after and
@@ -93,9 +93,10 @@ type Snapshot struct {
 	SnapshotHead
 	// State is the state as JSON, kept byte for byte.
 	State json.RawMessage
-	// From is the sequence number of the oldest commit whose commands are all in
-	// Remembered, and Since is a time at or after which that commit was recorded. A From
-	// of 1 means that every command of the stream is remembered; 0 is unknown.
+	// From is the sequence number of a commit: Remembered has all commands of that
+	// commit and of later ones. If it is 1, every command of the stream is remembered; if
+	// it is 0, Remembered may lack any. Since is a time at which commit From was already
+	// recorded.
 	From  uint64
 	Since time.Time
 	// Remembered are the commands answered by this commit and earlier ones, oldest

@@ -125,7 +125,8 @@ type RowStore interface {
 	LoadRow(ctx context.Context, key Key) (Row, error)
 
 	// LoadRows returns the existing rows among keys, each once, in no order, also
-	// expired ones. They are not a snapshot: other writes may occur between the reads. Without keys, or
+	// expired ones. They are not a snapshot: other writes may occur between the reads.
+	// Without keys, or
 	// if no row exists, it returns nil, nil.
 	LoadRows(ctx context.Context, keys []Key) ([]Row, error)
 
@@ -158,8 +159,9 @@ type Shadow interface {
 	// shadow and stores record, all atomically. It returns the number of rows that
 	// differed. Only these are written, with revisions that their keys never had, and
 	// published, as added, updated or removed; equal rows, by data and expiry, keep their
-	// revision. A row that has expired counts as removed, and is kept like any other. If the served rows have another [TableSpec].SubID than the one that the
-	// read model was opened with, it is replaced.
+	// revision. A row that has expired counts as removed, and is kept like any other. If
+	// the served rows have another [TableSpec].SubID than the one that the read model was
+	// opened with, it is replaced.
 	//
 	// Swap moves no watermark of logs back and hides no commit that is served: it fails
 	// with a [*BehindError], and changes nothing, if the watermark of one of their streams
@@ -184,8 +186,8 @@ type RowWrite struct {
 	// Delete removes the row; only Row.Key is used then.
 	Delete bool
 	// Guard makes the step fail unless the row's revision is Expect; an Expect
-	// of 0 means that the store has no such row, not even an expired one. Without Guard the write is
-	// unconditional.
+	// of 0 means that the store has no such row, not even an expired one. Without
+	// Guard the write is unconditional.
 	Guard  bool
 	Expect uint64
 }

@@ -248,8 +248,8 @@ var ErrRebuildWaits = host.ErrWaits
 
 // Rebuild projects all events again, beside the rows that are served and while new
 // events continue to be projected, and then exchanges the rows at once. After the end of
-// its process the next start continues it. A call starts again from the first commit. progress, if
-// not nil, is called after each batch. The error may be [ErrRebuildWaits].
+// its process the next start continues it. A call starts again from the first commit.
+// progress, if not nil, is called after each batch. The error may be [ErrRebuildWaits].
 func (h *Host) Rebuild(ctx context.Context, readModel string, progress func(Rebuild)) error {
 	return h.onReadModel(readModel, func(name string) error {
 		return h.host.Rebuild(ctx, name, func(r host.Rebuild) {

@@ -126,8 +126,8 @@ func (r *rebuild) setRecord(ctx context.Context, rec record) error {
 // Rebuild fills a read model again from the logs of its sources, beside the rows that are
 // served, and then exchanges the rows. It is durable: after its process ends, the next
 // start continues it. A call starts again from the first commit. progress, if not nil, is
-// called after each batch. The error is [ErrWaits] if the new rows cannot be exchanged: a stream of them is blocked
-// by a commit that the served rows have.
+// called after each batch. The error is [ErrWaits] if the rows cannot be exchanged, since a
+// commit that is in the served rows blocks a stream of the new ones.
 func (h *Host) Rebuild(ctx context.Context, name string, progress func(Rebuild)) error {
 	r := h.rebuilds[name]
 	if r == nil {

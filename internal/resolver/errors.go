@@ -20,7 +20,8 @@ const (
 	Forbidden Code = "FORBIDDEN"
 	// BadInput: an argument is invalid; the message says which.
 	BadInput Code = "BAD_USER_INPUT"
-	// ReusedID: the command id belongs to a command with another entity, type or payload.
+	// ReusedID: the command id belongs to another command of the same entity, with another
+	// type or payload.
 	ReusedID Code = "COMMAND_ID_REUSED"
 	// UnverifiedID: it is not known whether the command is a repetition, since too much
 	// has happened since the time in its id.

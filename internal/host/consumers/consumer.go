@@ -128,8 +128,8 @@ func (c *Consumer) Hold() (release func()) {
 	return c.applying.Unlock
 }
 
-// SetPaused pauses the consumer or ends that. Records that it gets while it is paused are
-// settled and not applied; a Replay applies them later.
+// SetPaused pauses or resumes the consumer. While it is paused, it settles records without
+// applying them; a Replay applies them later.
 func (c *Consumer) SetPaused(paused bool) {
 	defer c.Hold()()
 	c.paused.Store(paused)

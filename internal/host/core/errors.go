@@ -114,8 +114,8 @@ var ErrOvertime = errors.New("the code did not end before its deadline: set a ti
 // ErrNoComponent reports that a message is for a component that this App does not have.
 var ErrNoComponent = fmt.Errorf("the App has no such component: %w", driver.ErrNotFound)
 
-// ErrReusedID reports that the id of a command belongs to a command with another entity,
-// type or payload.
+// ErrReusedID reports that the id of a command belongs to another command of the same
+// entity, with another type or payload.
 var ErrReusedID = fmt.Errorf("its id belongs to another command: %w", driver.ErrInvalid)
 
 // ErrUnverified reports that it is not known whether a command is a repetition: too much
