@@ -423,7 +423,7 @@ func (o *oracle) checkObject(path string, got any, of string, selected ast.Selec
 // codes are the error codes that a valid document can get without an internal failure.
 var codes = []string{
 	"", "UNAUTHENTICATED", "FORBIDDEN", "BAD_USER_INPUT", "PAGE_SIZE", "TOO_LARGE", "WAIT_TIMEOUT",
-	"DEPTH_LIMIT", "ALIAS_LIMIT", "COMPLEXITY_LIMIT",
+	"DEPTH_LIMIT", "ALIAS_LIMIT", "COMPLEXITY_LIMIT", "COMMAND_ID_REUSED", "COMMAND_ID_UNVERIFIED",
 }
 
 // Every valid document gets data of the requested shape or errors with a known code,
