@@ -146,13 +146,37 @@ func TestSchedules(t *testing.T) {
 		`a-dev-P-Cron-schedule cron(0 6 * * ? *) map[due:$.time] {"schedule":"declared/P.Cron","due":<due>}` + to,
 		`a-dev-P-Rate-schedule rate(2 hours) map[due:$.time] {"schedule":"declared/P.Rate","due":<due>}` + to,
 		`a-dev-Q-heartbeat rate(10 minutes) map[due:$.time] {"schedule":"declared/heartbeat/Q","due":<due>}` + to,
-		naming.ScheduleName("declared/P.Berlin") + ` a-dev-schedules cron(0 6 * * ? *) Europe/Berlin map[mode:OFF] {"schedule":"declared/P.Berlin","due":"<aws.scheduler.scheduled-time>"}` + to + " arn:aws:iam::123456789012:role/a-dev-schedulerrole",
-		naming.ScheduleName("declared/P.Once") + ` a-dev-schedules at(2030-01-01T00:00:00) UTC map[mode:OFF] {"schedule":"declared/P.Once","due":"<aws.scheduler.scheduled-time>"}` + to + " arn:aws:iam::123456789012:role/a-dev-schedulerrole",
+		naming.ScheduleName("declared/P.Berlin") + ` a-dev-declared cron(0 6 * * ? *) Europe/Berlin map[mode:OFF] {"schedule":"declared/P.Berlin","due":"<aws.scheduler.scheduled-time>"}` + to + " arn:aws:iam::123456789012:role/a-dev-schedulerrole",
+		naming.ScheduleName("declared/P.Once") + ` a-dev-declared at(2030-01-01T00:00:00) UTC map[mode:OFF] {"schedule":"declared/P.Once","due":"<aws.scheduler.scheduled-time>"}` + to + " arn:aws:iam::123456789012:role/a-dev-schedulerrole",
 	}
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("the schedules are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	const group = "schedule-group/a-dev-declared"
+	if trust := find(t, r, roleType, "a-schedulerrole").Inputs["assumeRolePolicy"].(string); !strings.Contains(trust, group) {
+		t.Errorf("Scheduler cannot assume its role for %s: %s", group, trust)
+	}
+}
+
+// A function that could change a declared schedule could end it for ever.
+func TestNoFunctionMayChangeDeclaredSchedules(t *testing.T) {
+	t.Parallel()
+	app := shop(t)
+	app.Plugins[0].Components = append(app.Plugins[0].Components, topology.Component{Name: app.Plugins[0].Name + ".Berlin", Kind: "Schedule", Expression: "cron(0 6 * * ? *)", Zone: "Europe/Berlin"})
+	r := graph(t, app, nil, nil)
+	if n := len(byType(r, scheduleType)); n == 0 {
+		t.Fatal("the graph has no schedule")
+	}
+	for of, p := range policies(t, r) {
+		for _, s := range p.Statement {
+			for _, resource := range s.Resource {
+				if strings.HasPrefix(resource, "arn:aws:scheduler:") && !strings.Contains(resource, ":schedule/shop-dev-schedules/") {
+					t.Errorf("%s allows %v of %s", of, s.Action, resource)
+				}
+			}
+		}
 	}
 }
 
@@ -172,6 +196,28 @@ func TestQueuesKeepMessagesForAWeek(t *testing.T) {
 	}
 	if len(queues) < 10 {
 		t.Fatalf("the graph has %d queues", len(queues))
+	}
+}
+
+// A message for a throttled function is delivered, in vain, once per visibility timeout.
+func TestQueuesOfThrottledFunctionsKeepMessagesFor75Minutes(t *testing.T) {
+	t.Parallel()
+	for _, timeout := range []time.Duration{time.Second, 7 * time.Second, 30 * time.Second, 15 * time.Minute} {
+		for _, q := range byType(graph(t, shop(t), &AppArgs{Defaults: Settings{Timeout: timeout}}, nil), queueType) {
+			text, ok := q.Inputs["redrivePolicy"].(string)
+			if !ok {
+				continue // a queue of dead letters
+			}
+			var redrive struct{ MaxReceiveCount int }
+			if err := json.Unmarshal([]byte(text), &redrive); err != nil {
+				t.Fatal(err)
+			}
+			kept := time.Duration(redrive.MaxReceiveCount) * time.Duration(q.Inputs["visibilityTimeoutSeconds"].(float64)) * time.Second
+			// SQS allows up to 1,000 deliveries, and the delays of failed messages need 25.
+			if kept < 75*time.Minute || redrive.MaxReceiveCount < 25 || redrive.MaxReceiveCount > 1000 {
+				t.Errorf("with a timeout of %v, %s delivers %d times within %v", timeout, q, redrive.MaxReceiveCount, kept)
+			}
+		}
 	}
 }
 

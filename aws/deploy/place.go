@@ -74,8 +74,8 @@ func (p place) schedulesARN() string {
 	return p.arn("scheduler", "schedule/"+p.name(naming.Schedules, "")+"/*")
 }
 
-func (p place) groupARN() string {
-	return p.arn("scheduler", "schedule-group/"+p.name(naming.Schedules, ""))
+func (p place) groupARN(k naming.Kind) string {
+	return p.arn("scheduler", "schedule-group/"+p.name(k, ""))
 }
 
 func (p place) schedulerRoleARN() string {

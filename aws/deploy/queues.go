@@ -13,10 +13,15 @@ import (
 )
 
 const (
-	// maxReceives is how often a queue delivers a message before it moves it to its
-	// dead letters. A delivery to a function that is throttled counts, too, and takes the
-	// visibility timeout: with the default timeout of a function these are 75 minutes.
-	maxReceives = 25
+	// minReceives is how often a queue delivers a message at least before it moves it to
+	// its dead letters. The delays between the deliveries of a failed message add up to
+	// 215 minutes.
+	minReceives = 25
+	// throttledTime is how long a queue keeps a message at least while its function is
+	// throttled, such as in an account with a concurrency of 10. Each delivery to a
+	// throttled function counts, and takes the visibility timeout.
+	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+	throttledTime = 75 * time.Minute
 	// maxSeconds is how long queues keep messages: the maximum. The default, 4 days, is
 	// shorter than a long weekend with a disabled event source mapping.
 	maxSeconds = 14 * 24 * 60 * 60
@@ -44,6 +49,7 @@ func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulu
 		fifo, scope, limit = pulumi.Bool(true), pulumi.String("messageGroup"), pulumi.String("perMessageGroupId")
 		kept = maxSeconds
 	}
+	hidden := visibility * d.timeoutOf(k, component)
 	q := &queue{}
 	var err error
 	q.deadLetters, err = sqs.NewQueue(d.ctx, d.label(component, dlq.String()), &sqs.QueueArgs{
@@ -55,9 +61,9 @@ func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulu
 	}
 	q.queue, err = sqs.NewQueue(d.ctx, d.label(component, k.String()), &sqs.QueueArgs{
 		Name: pulumi.String(name), FifoQueue: fifo, DeduplicationScope: scope, FifoThroughputLimit: limit,
-		VisibilityTimeoutSeconds: pulumi.Int(int(visibility * d.timeoutOf(k, component) / time.Second)), SqsManagedSseEnabled: pulumi.Bool(true),
+		VisibilityTimeoutSeconds: pulumi.Int(int(hidden / time.Second)), SqsManagedSseEnabled: pulumi.Bool(true),
 		MessageRetentionSeconds: pulumi.Int(kept),
-		RedrivePolicy:           pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": q.deadLetters.Arn, "maxReceiveCount": pulumi.Int(maxReceives)}),
+		RedrivePolicy:           pulumi.JSONMarshal(pulumi.Map{"deadLetterTargetArn": q.deadLetters.Arn, "maxReceiveCount": pulumi.Int(receives(hidden))}),
 		Tags:                    d.tags(component),
 	}, parent)
 	if err != nil {
@@ -75,6 +81,12 @@ func (d *deployment) makeQueue(k, dlq naming.Kind, component string, parent pulu
 	}
 	d.queues[source{k, component}] = q
 	return q, errors.Join(d.alarmQueue(k, component, parent), d.alarmDeadLetters(dlq, component, parent))
+}
+
+// receives returns how often a queue with a visibility timeout delivers a message before
+// it moves it to its dead letters.
+func receives(hidden time.Duration) int {
+	return max(minReceives, int((throttledTime+hidden-1)/hidden))
 }
 
 // allowSend allows a service to send to a queue and to the queue of its dead letters. It
@@ -97,7 +109,12 @@ func (d *deployment) allowSend(q *queue, k, dlq naming.Kind, component, service 
 	return allowed, nil
 }
 
-// sendPolicy returns the policy of a queue to which resources of a service may send.
+// sendPolicy returns the policy of a queue to which resources of a service may send. The
+// ARNs of the senders contain the account. There is no condition on aws:SourceAccount as
+// well, because AWS does not document that SNS and EventBridge rules send it, and without
+// it SNS would drop the messages.
+// https://docs.aws.amazon.com/sns/latest/dg/subscribe-sqs-queue-to-sns-topic.html
+// https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
 func sendPolicy(service, queue string, senders values) string {
 	return document(statement{
 		Effect: "Allow", Principal: map[string]string{"Service": service}, Action: []string{"sqs:SendMessage"},

@@ -80,7 +80,7 @@ func (d *deployment) makeRole(f wiring.Function, g *granter, r *runtime, parent 
 	role, err := iam.NewRole(d.ctx, label, &iam.RoleArgs{
 		Name:             pulumi.String(must(d.names.FunctionRoleName(string(f.Role), f.Subject))),
 		Description:      pulumi.String("Permissions of the function " + f.String() + " of " + d.app.Name),
-		AssumeRolePolicy: pulumi.String(trust("lambda.amazonaws.com", nil)),
+		AssumeRolePolicy: pulumi.String(trust("lambda.amazonaws.com", map[string]map[string]values{"StringEquals": {"aws:SourceAccount": {d.account}}})),
 		Tags:             d.tags(f.Subject),
 	}, parent)
 	if err != nil {

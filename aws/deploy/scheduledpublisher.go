@@ -3,6 +3,7 @@ package deploy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v7/go/aws/cloudwatch"
@@ -14,11 +15,13 @@ import (
 	"github.com/reventless-go/reventless/topology"
 )
 
-// scheduledPublisher has the schedule group and role for schedules that are created at
-// run time, and the queue to which all schedules send their firings.
+// scheduledPublisher has the schedule group for schedules that are created at run time,
+// another one for declared schedules, which no function may change, and the queue to
+// which all schedules send their firings.
 type scheduledPublisher struct {
 	pulumi.ResourceState
 	group     *scheduler.ScheduleGroup
+	declared  *scheduler.ScheduleGroup // nil if all declared schedules are rules
 	role      *iam.Role
 	queue     *queue
 	allowed   []pulumi.Resource // queue policies, which rules depend on
@@ -79,16 +82,22 @@ func (d *deployment) makeScheduledPublisher() error {
 	if r.queue, err = d.makeQueue(naming.Timers, naming.TimersDLQ, "", parent); err != nil {
 		return err
 	}
-	if r.group, err = scheduler.NewScheduleGroup(d.ctx, d.label("", naming.Schedules.String()), &scheduler.ScheduleGroupArgs{
-		Name: pulumi.String(d.name(naming.Schedules, "")), Tags: d.tags(""),
-	}, parent); err != nil {
+	timers := timersOf(d.app)
+	groups := values{d.groupARN(naming.Schedules)}
+	if r.group, err = d.makeGroup(naming.Schedules, parent); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(timers, func(t timer) bool { return !t.rule() }) {
+		if r.declared, err = d.makeGroup(naming.DeclaredSchedules, parent); err != nil {
+			return err
+		}
+		groups = append(groups, d.groupARN(naming.DeclaredSchedules))
 	}
 	if r.role, err = iam.NewRole(d.ctx, d.label("", naming.SchedulerRole.String()), &iam.RoleArgs{
 		Name:        pulumi.String(d.name(naming.SchedulerRole, "")),
 		Description: pulumi.String("Permissions of EventBridge Scheduler for " + d.app.Name),
 		AssumeRolePolicy: pulumi.String(trust("scheduler.amazonaws.com", map[string]map[string]values{
-			"ArnEquals": {"aws:SourceArn": {d.groupARN()}}, "StringEquals": {"aws:SourceAccount": {d.account}},
+			"ArnEquals": {"aws:SourceArn": groups}, "StringEquals": {"aws:SourceAccount": {d.account}},
 		})),
 		Tags: d.tags(""),
 	}, parent); err != nil {
@@ -100,7 +109,6 @@ func (d *deployment) makeScheduledPublisher() error {
 	}, parent); err != nil {
 		return err
 	}
-	timers := timersOf(d.app)
 	if rules := d.ruleARNs(timers); rules != nil {
 		if r.allowed, err = d.allowSend(r.queue, naming.Timers, naming.TimersDLQ, "", "events.amazonaws.com", rules, parent); err != nil {
 			return err
@@ -120,6 +128,12 @@ func (d *deployment) makeScheduledPublisher() error {
 		}
 	}
 	return d.ctx.RegisterResourceOutputs(r, pulumi.Map{"group": r.group.Name, "role": r.role.Arn, "queue": r.queue.queue.Url, "deadLetters": r.queue.deadLetters.Url})
+}
+
+func (d *deployment) makeGroup(k naming.Kind, parent pulumi.ResourceOption) (*scheduler.ScheduleGroup, error) {
+	return scheduler.NewScheduleGroup(d.ctx, d.label("", k.String()), &scheduler.ScheduleGroupArgs{
+		Name: pulumi.String(d.name(k, "")), Tags: d.tags(""),
+	}, parent)
 }
 
 // heartbeat has the rule of a plugin's heartbeat.
@@ -161,14 +175,14 @@ func (d *deployment) makeRule(t timer, p *scheduledPublisher, parent pulumi.Reso
 }
 
 // makeSchedule creates an entry of EventBridge Scheduler for a declared schedule that
-// cannot be a rule. Its group also has the schedules that are created at run time.
+// cannot be a rule.
 func (d *deployment) makeSchedule(t timer, p *scheduledPublisher, parent pulumi.ResourceOption) error {
 	zone := t.zone
 	if zone == "" {
 		zone = "UTC"
 	}
 	_, err := scheduler.NewSchedule(d.ctx, d.label(t.subject, t.kind.String()), &scheduler.ScheduleArgs{
-		Name: pulumi.String(naming.ScheduleName(t.name())), GroupName: p.group.Name, Description: pulumi.String(t.name()),
+		Name: pulumi.String(naming.ScheduleName(t.name())), GroupName: p.declared.Name, Description: pulumi.String(t.name()),
 		ScheduleExpression: pulumi.String(t.expression), ScheduleExpressionTimezone: pulumi.String(zone),
 		FlexibleTimeWindow: scheduler.ScheduleFlexibleTimeWindowArgs{Mode: pulumi.String("OFF")},
 		Target: scheduler.ScheduleTargetArgs{

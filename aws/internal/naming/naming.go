@@ -28,28 +28,29 @@ type Kind uint8
 
 // The kinds, each with its service and its owner.
 const (
-	Log           Kind = iota // DynamoDB table, component: the commits of an event log
-	Rows                      // DynamoDB table, component: the rows of a read model
-	Watermarks                // DynamoDB table, component: the watermarks of a consumer
-	Refs                      // DynamoDB table, component: the references of a counter
-	Counts                    // DynamoDB table, component: the counts of a counter
-	Outcomes                  // DynamoDB table, application: outcomes of commands
-	DeadLetters               // DynamoDB table, application: parked messages
-	Commands                  // SQS FIFO queue, component: the commands of an aggregate
-	CommandsDLQ               // SQS FIFO queue, component: the dead letters of Commands
-	Collector                 // SQS FIFO queue, component: the events of a consumer
-	CollectorDLQ              // SQS FIFO queue, component: the dead letters of Collector
-	Timers                    // SQS queue, application: the firings of schedules
-	TimersDLQ                 // SQS queue, application: the dead letters of Timers
-	Objects                   // SQS queue, component: the object notifications of a bucket
-	ObjectsDLQ                // SQS queue, component: the dead letters of Objects
-	Events                    // SNS FIFO topic, component: the commits of a log
-	Bucket                    // S3 bucket, component: the objects of a bucket
-	Failures                  // S3 bucket, application: stream records that a mapping discarded
-	Schedules                 // EventBridge Scheduler group, application: schedules created at run time
-	ScheduleRule              // EventBridge rule, component: a declared schedule
-	HeartbeatRule             // EventBridge rule, plugin: its heartbeat
-	SchedulerRole             // IAM role, application: the permissions of Scheduler
+	Log               Kind = iota // DynamoDB table, component: the commits of an event log
+	Rows                          // DynamoDB table, component: the rows of a read model
+	Watermarks                    // DynamoDB table, component: the watermarks of a consumer
+	Refs                          // DynamoDB table, component: the references of a counter
+	Counts                        // DynamoDB table, component: the counts of a counter
+	Outcomes                      // DynamoDB table, application: outcomes of commands
+	DeadLetters                   // DynamoDB table, application: parked messages
+	Commands                      // SQS FIFO queue, component: the commands of an aggregate
+	CommandsDLQ                   // SQS FIFO queue, component: the dead letters of Commands
+	Collector                     // SQS FIFO queue, component: the events of a consumer
+	CollectorDLQ                  // SQS FIFO queue, component: the dead letters of Collector
+	Timers                        // SQS queue, application: the firings of schedules
+	TimersDLQ                     // SQS queue, application: the dead letters of Timers
+	Objects                       // SQS queue, component: the object notifications of a bucket
+	ObjectsDLQ                    // SQS queue, component: the dead letters of Objects
+	Events                        // SNS FIFO topic, component: the commits of a log
+	Bucket                        // S3 bucket, component: the objects of a bucket
+	Failures                      // S3 bucket, application: stream records that a mapping discarded
+	Schedules                     // EventBridge Scheduler group, application: schedules created at run time
+	DeclaredSchedules             // EventBridge Scheduler group, application: declared schedules that cannot be rules
+	ScheduleRule                  // EventBridge rule, component: a declared schedule
+	HeartbeatRule                 // EventBridge rule, plugin: its heartbeat
+	SchedulerRole                 // IAM role, application: the permissions of Scheduler
 )
 
 // scope is the kind of owner of a resource. It determines the form of the subject.
@@ -87,28 +88,29 @@ var kinds = [...]struct {
 	scope scope
 	in    *service
 }{
-	Log:           {"log", ofComponent, &dynamoDB},
-	Rows:          {"rows", ofComponent, &dynamoDB},
-	Watermarks:    {"watermarks", ofComponent, &dynamoDB},
-	Refs:          {"refs", ofComponent, &dynamoDB},
-	Counts:        {"counts", ofComponent, &dynamoDB},
-	Outcomes:      {"outcomes", ofApp, &dynamoDB},
-	DeadLetters:   {"deadletters", ofApp, &dynamoDB},
-	Commands:      {"commands", ofComponent, &sqsFIFO},
-	CommandsDLQ:   {"commandsdlq", ofComponent, &sqsFIFO},
-	Collector:     {"collector", ofComponent, &sqsFIFO},
-	CollectorDLQ:  {"collectordlq", ofComponent, &sqsFIFO},
-	Timers:        {"timers", ofApp, &sqs},
-	TimersDLQ:     {"timersdlq", ofApp, &sqs},
-	Objects:       {"objects", ofComponent, &sqs},
-	ObjectsDLQ:    {"objectsdlq", ofComponent, &sqs},
-	Events:        {"events", ofComponent, &snsFIFO},
-	Bucket:        {"bucket", ofComponent, &s3},
-	Failures:      {"failures", ofApp, &s3},
-	Schedules:     {"schedules", ofApp, &scheduler},
-	ScheduleRule:  {"schedule", ofComponent, &rules},
-	HeartbeatRule: {"heartbeat", ofPlugin, &rules},
-	SchedulerRole: {"schedulerrole", ofApp, &iam},
+	Log:               {"log", ofComponent, &dynamoDB},
+	Rows:              {"rows", ofComponent, &dynamoDB},
+	Watermarks:        {"watermarks", ofComponent, &dynamoDB},
+	Refs:              {"refs", ofComponent, &dynamoDB},
+	Counts:            {"counts", ofComponent, &dynamoDB},
+	Outcomes:          {"outcomes", ofApp, &dynamoDB},
+	DeadLetters:       {"deadletters", ofApp, &dynamoDB},
+	Commands:          {"commands", ofComponent, &sqsFIFO},
+	CommandsDLQ:       {"commandsdlq", ofComponent, &sqsFIFO},
+	Collector:         {"collector", ofComponent, &sqsFIFO},
+	CollectorDLQ:      {"collectordlq", ofComponent, &sqsFIFO},
+	Timers:            {"timers", ofApp, &sqs},
+	TimersDLQ:         {"timersdlq", ofApp, &sqs},
+	Objects:           {"objects", ofComponent, &sqs},
+	ObjectsDLQ:        {"objectsdlq", ofComponent, &sqs},
+	Events:            {"events", ofComponent, &snsFIFO},
+	Bucket:            {"bucket", ofComponent, &s3},
+	Failures:          {"failures", ofApp, &s3},
+	Schedules:         {"schedules", ofApp, &scheduler},
+	DeclaredSchedules: {"declared", ofApp, &scheduler},
+	ScheduleRule:      {"schedule", ofComponent, &rules},
+	HeartbeatRule:     {"heartbeat", ofPlugin, &rules},
+	SchedulerRole:     {"schedulerrole", ofApp, &iam},
 }
 
 // String returns the token of k in names.

@@ -39,7 +39,7 @@ var (
 )
 
 var (
-	ofApp       = map[naming.Kind]rule{naming.Outcomes: table, naming.DeadLetters: table, naming.Timers: queue, naming.TimersDLQ: queue, naming.Failures: bucket, naming.Schedules: schedule, naming.SchedulerRole: role}
+	ofApp       = map[naming.Kind]rule{naming.Outcomes: table, naming.DeadLetters: table, naming.Timers: queue, naming.TimersDLQ: queue, naming.Failures: bucket, naming.Schedules: schedule, naming.DeclaredSchedules: schedule, naming.SchedulerRole: role}
 	ofPlugin    = map[naming.Kind]rule{naming.HeartbeatRule: ebRule}
 	ofComponent = map[naming.Kind]rule{
 		naming.Log: table, naming.Rows: table, naming.Watermarks: table, naming.Refs: table, naming.Counts: table,
