@@ -67,6 +67,18 @@ type Limits struct {
 	Timeout time.Duration
 	// Wait is the maximum time that waitFor waits; the default is 5 seconds.
 	Wait time.Duration
+	// Requests is the maximum number of requests and open subscriptions of all callers
+	// together, where a WebSocket counts as one; the default is 4,000. Anonymous callers
+	// may use half of them. The API refuses further requests with the status 503 and the
+	// code UNAVAILABLE.
+	Requests int
+	// Memory is the maximum size, in bytes, of all requests that are in progress: of
+	// their bodies while they are received, of their decoded variables, and of responses
+	// of 64 KiB or more while they are sent by HTTP. The default is 64 times BodyBytes.
+	// Anonymous callers may use half of it. The API refuses further requests as it does
+	// with Requests, and closes the WebSocket of a message that exceeds it. The first
+	// 4 KiB of each request and WebSocket do not count.
+	Memory int64
 }
 
 // API is an HTTP handler that serves the GraphQL API of an App: /graphql (POST, GET,
@@ -114,7 +126,8 @@ const drain = 30 * time.Second
 func serve(ctx context.Context, l net.Listener, api *API, log *slog.Logger) error {
 	s := &http.Server{
 		Handler: api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnState: (&connections{limit: maxConnections}).changed,
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()

@@ -71,7 +71,7 @@ func (e *executor) Exec(ctx context.Context) graphql.ResponseHandler {
 			return nil
 		}
 		first = false
-		release, err := requestOf(ctx).begin()
+		release, err := requestOf(ctx).begin(op)
 		if err != nil {
 			return &graphql.Response{Errors: gqlerror.List{e.present(ctx, nil, err)}}
 		}
@@ -288,7 +288,7 @@ func (e *executor) subscribe(ctx context.Context, op *graphql.OperationContext) 
 	if !r.streaming {
 		return refuse(&resolver.Error{Code: resolver.BadInput, Message: "a subscription needs a WebSocket (graphql-transport-ws) or server-sent events (Accept: text/event-stream)"})
 	}
-	release, err := r.beginSubscription()
+	release, err := r.beginSubscription(op)
 	if err != nil {
 		return refuse(err)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,8 @@ type request struct {
 	subscriptions, running *atomic.Int64
 	limit                  int64
 	now                    func() time.Time
+	// usage is what the request or connection uses of the server's capacity.
+	usage *usage
 }
 
 type requestKey struct{}
@@ -53,26 +56,32 @@ func (r *request) checkExpiry() error {
 var errExpired = &resolver.Error{Code: resolver.Unauthenticated, Message: "the token has expired"}
 
 // beginSubscription counts a subscription of the connection until release.
-func (r *request) beginSubscription() (release func(), err error) {
-	if r.subscriptions.Add(1) > r.limit {
-		r.subscriptions.Add(-1)
-		return nil, &resolver.Error{Code: SubscriptionLimit, Message: fmt.Sprintf("a connection may have at most %d subscriptions", r.limit)}
-	}
-	var done atomic.Bool
-	return func() {
-		if !done.Swap(true) {
-			r.subscriptions.Add(-1)
-		}
-	}, nil
+func (r *request) beginSubscription(op *graphql.OperationContext) (release func(), err error) {
+	return r.count(op, r.subscriptions, SubscriptionLimit, "a connection may have at most %d subscriptions")
 }
 
 // begin counts a query or mutation of the connection until release.
-func (r *request) begin() (release func(), err error) {
-	if r.running.Add(1) > r.limit {
-		r.running.Add(-1)
-		return nil, &resolver.Error{Code: OperationLimit, Message: fmt.Sprintf("a connection may run at most %d queries and mutations at a time", r.limit)}
+func (r *request) begin(op *graphql.OperationContext) (release func(), err error) {
+	return r.count(op, r.running, OperationLimit, "a connection may run at most %d queries and mutations at a time")
+}
+
+func (r *request) count(op *graphql.OperationContext, n *atomic.Int64, code resolver.Code, message string) (release func(), err error) {
+	if n.Add(1) > r.limit {
+		n.Add(-1)
+		return nil, &resolver.Error{Code: code, Message: fmt.Sprintf(message, r.limit)}
 	}
-	return func() { r.running.Add(-1) }, nil
+	var size int64
+	if r.params == nil { // what a POST needs counts since its body was decoded
+		size = int64(len(op.RawQuery)) + sizeOfValue(op.Variables)
+	}
+	if !r.usage.grow(size) {
+		n.Add(-1)
+		return nil, errBusy
+	}
+	return sync.OnceFunc(func() {
+		r.usage.shrink(size)
+		n.Add(-1)
+	}), nil
 }
 
 // panicError is a recovered panic.

@@ -84,6 +84,12 @@ type Limits struct {
 	Timeout time.Duration
 	// Wait bounds waitFor; the default is 5 seconds.
 	Wait time.Duration
+	// Requests bounds the requests and open subscriptions of all callers together, where
+	// a WebSocket counts as one; the default is 4,000. Anonymous callers may use half.
+	Requests int
+	// Memory bounds the bytes of the requests that are in progress; the default is 64
+	// times BodyBytes. Anonymous callers may use half.
+	Memory int64
 }
 
 func (l Limits) withDefaults() Limits {
@@ -99,8 +105,12 @@ func (l Limits) withDefaults() Limits {
 	set(&l.DefaultPage, 20)
 	set(&l.Page, 100)
 	set(&l.Subscriptions, 100)
+	set(&l.Requests, 4000)
 	if l.BodyBytes <= 0 {
 		l.BodyBytes = 1 << 20
+	}
+	if l.Memory <= 0 {
+		l.Memory = 64 * l.BodyBytes
 	}
 	if l.Timeout <= 0 {
 		l.Timeout = 30 * time.Second
@@ -119,6 +129,8 @@ type Server struct {
 	log     *slog.Logger
 	graphql http.Handler
 	mux     *http.ServeMux
+
+	capacity capacity
 
 	closing   context.Context // ends the subscriptions
 	close     context.CancelFunc
@@ -143,6 +155,7 @@ func New(app *reventless.App, h *host.Host, opts Options) (*Server, error) {
 		}
 	}
 	s := &Server{app: app, host: h, opts: opts, log: opts.Logger}
+	s.capacity.requests.limit, s.capacity.bytes.limit = int64(opts.Limits.Requests), opts.Limits.Memory
 	s.closing, s.close = context.WithCancel(context.Background())
 	run := resolver.New(h, resolver.Options{DefaultPage: opts.Limits.DefaultPage, MaxPage: opts.Limits.Page, MaxWait: opts.Limits.Wait})
 	exec, err := newExecutor(app.API(), run)
@@ -185,7 +198,7 @@ func (s *Server) handler(exec *executor) http.Handler {
 	}
 	g := handler.New(exec)
 	g.AddTransport(transport.Websocket{
-		Implementation:   transport.CoderWebsocketImplementation{AcceptOptions: websocket.AcceptOptions{OriginPatterns: patterns}},
+		Implementation:   countedSockets{transport.CoderWebsocketImplementation{AcceptOptions: websocket.AcceptOptions{OriginPatterns: patterns}}},
 		InitFunc:         s.initWebSocket,
 		InitTimeout:      10 * time.Second,
 		PingPongInterval: 25 * time.Second,
@@ -291,7 +304,7 @@ func clip(text string) string {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.opts.DevUsers && !identity.LocalHost(r) {
 		// Otherwise a foreign page could call the server by DNS rebinding.
-		s.refuse(w, http.StatusMisdirectedRequest, resolver.Forbidden, "with dev users the server accepts only requests to localhost")
+		refuse(w, http.StatusMisdirectedRequest, resolver.Forbidden, "with dev users the server accepts only requests to localhost")
 		return
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -321,7 +334,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // refuse refuses a request before GraphQL runs, with a response in GraphQL's form.
-func (s *Server) refuse(w http.ResponseWriter, status int, code resolver.Code, message string) {
+func refuse(w http.ResponseWriter, status int, code resolver.Code, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(graphql.Response{Errors: gqlerror.List{{Message: message, Extensions: map[string]any{"code": string(code)}}}})
@@ -353,18 +366,19 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 		return
 	case r.Method != http.MethodGet && r.Method != http.MethodPost:
 		w.Header().Set("Allow", "GET, POST")
-		s.refuse(w, http.StatusMethodNotAllowed, resolver.BadInput, "GraphQL supports GET and POST")
+		refuse(w, http.StatusMethodNotAllowed, resolver.BadInput, "GraphQL supports GET and POST")
 		return
 	case socket:
 		q.commandID = "" // it would apply to all later mutations of the connection
 		q.get = false
 	case q.commandID != "":
 		if err := driver.CheckID("command", q.commandID); err != nil {
-			s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the header Idempotency-Key: "+err.Error())
+			refuse(w, http.StatusBadRequest, resolver.BadInput, "the header Idempotency-Key: "+err.Error())
 			return
 		}
 	}
 	ctx := r.Context()
+	of := quarter
 	if socket {
 		// connection_init identifies the caller.
 		ctx = context.WithValue(ctx, upgradeKey{}, r)
@@ -375,13 +389,19 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		q.caller = caller
-		if !s.readBody(w, r, q) {
-			return
-		}
+		of = s.shareOf(q)
+	}
+	if q.usage = s.capacity.begin(of); q.usage == nil {
+		refuseBusy(w)
+		return
+	}
+	defer q.usage.end()
+	if !socket && !s.readBody(w, r, q) {
+		return
 	}
 	if q.streaming {
 		if !s.beginStream() {
-			s.refuse(w, http.StatusServiceUnavailable, resolver.Unavailable, "the server is stopping")
+			refuse(w, http.StatusServiceUnavailable, resolver.Unavailable, "the server is stopping")
 			return
 		}
 		defer s.streams.Done()
@@ -390,7 +410,7 @@ func (s *Server) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 		defer context.AfterFunc(s.closing, cancel)() //nolint:contextcheck // closing is the server's context
 	}
-	response := &timedResponse{ResponseWriter: w, timeout: min(s.opts.Limits.Timeout, maxWriteTimeout)}
+	response := &timedResponse{ResponseWriter: w, timeout: min(s.opts.Limits.Timeout, maxWriteTimeout), usage: q.usage}
 	defer response.end()
 	s.graphql.ServeHTTP(response, r.WithContext(withRequest(ctx, q)))
 }
@@ -415,11 +435,11 @@ func (s *Server) identify(r *http.Request) (authz.Caller, error) {
 func (s *Server) refuseIdentity(w http.ResponseWriter, err error) {
 	if errors.Is(err, driver.ErrUnavailable) {
 		s.log.Warn("api: cannot check a token", "error", clip(err.Error()))
-		s.refuse(w, http.StatusServiceUnavailable, resolver.Unavailable, "the token cannot be checked now; try again later")
+		refuse(w, http.StatusServiceUnavailable, resolver.Unavailable, "the token cannot be checked now; try again later")
 		return
 	}
 	w.Header().Set("WWW-Authenticate", "Bearer")
-	s.refuse(w, http.StatusUnauthorized, resolver.Unauthenticated, clip(err.Error()))
+	refuse(w, http.StatusUnauthorized, resolver.Unauthenticated, clip(err.Error()))
 }
 
 // readUpgrade checks a request to open a WebSocket before gqlgen does. gqlgen would write
@@ -430,20 +450,20 @@ func (s *Server) readUpgrade(w http.ResponseWriter, r *http.Request) bool {
 	switch {
 	case r.Header.Get("Sec-Websocket-Version") != "13":
 		w.Header().Set("Sec-Websocket-Version", "13")
-		s.refuse(w, http.StatusUpgradeRequired, resolver.BadInput, "the server supports only version 13 of WebSockets")
+		refuse(w, http.StatusUpgradeRequired, resolver.BadInput, "the server supports only version 13 of WebSockets")
 		return false
 	case r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1) || !hasToken(r.Header, "Connection", "Upgrade") || len(keys) != 1 || !isNonce(keys[0]):
-		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the request is not a WebSocket handshake as defined by RFC 6455")
+		refuse(w, http.StatusBadRequest, resolver.BadInput, "the request is not a WebSocket handshake as defined by RFC 6455")
 		return false
 	}
 	if origin := r.Header.Get("Origin"); origin != "" && !slices.Contains(s.opts.Origins, origin) {
 		if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, r.Host) {
-			s.refuse(w, http.StatusForbidden, resolver.Forbidden, "pages of this origin may not open a WebSocket here")
+			refuse(w, http.StatusForbidden, resolver.Forbidden, "pages of this origin may not open a WebSocket here")
 			return false
 		}
 	}
 	if !hasToken(r.Header, "Sec-Websocket-Protocol", protocol) {
-		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the server supports only the WebSocket protocol "+protocol)
+		refuse(w, http.StatusBadRequest, resolver.BadInput, "the server supports only the WebSocket protocol "+protocol)
 		return false
 	}
 	r.Header.Set("Sec-Websocket-Protocol", protocol) // gqlgen would prefer graphql-ws, its predecessor
@@ -460,13 +480,13 @@ func isNonce(key string) bool {
 func (s *Server) readQuery(w http.ResponseWriter, r *http.Request) bool {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the query of the URL could not be read")
+		refuse(w, http.StatusBadRequest, resolver.BadInput, "the query of the URL could not be read")
 		return false
 	}
 	for _, name := range []string{"variables", "extensions"} {
 		var object map[string]any
 		if text := values.Get(name); text != "" && json.Unmarshal([]byte(text), &object) != nil {
-			s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the "+name+" are not a JSON object")
+			refuse(w, http.StatusBadRequest, resolver.BadInput, "the "+name+" are not a JSON object")
 			return false
 		}
 	}
@@ -480,26 +500,33 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, q *request) bo
 		return true
 	}
 	if t := r.Header.Get("Content-Type"); t != typeJSON && !isJSON(t) {
-		s.refuse(w, http.StatusUnsupportedMediaType, resolver.BadInput, "the content type must be application/json")
+		refuse(w, http.StatusUnsupportedMediaType, resolver.BadInput, "the content type must be application/json")
 		return false
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(s.opts.Limits.Timeout)) //nolint:forbidigo // a connection's deadline is in real time, whatever the server's clock says
 	body := bodies.Get().(*bytes.Buffer)
 	defer freeBody(body)
-	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, s.opts.Limits.BodyBytes))
+	_, err := body.ReadFrom(countedBody{http.MaxBytesReader(w, r.Body, s.opts.Limits.BodyBytes), q.usage})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		s.refuse(w, http.StatusRequestEntityTooLarge, BodySize, fmt.Sprintf("the body is over the limit of %d bytes", tooLarge.Limit))
+		refuse(w, http.StatusRequestEntityTooLarge, BodySize, fmt.Sprintf("the body is over the limit of %d bytes", tooLarge.Limit))
+		return false
+	case errors.Is(err, errBusy):
+		refuseBusy(w)
 		return false
 	case err != nil:
-		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the body could not be read")
+		refuse(w, http.StatusBadRequest, resolver.BadInput, "the body could not be read")
 		return false
 	}
 	params, ok := decodeParams(body.Bytes())
 	if !ok {
-		s.refuse(w, http.StatusBadRequest, resolver.BadInput, "the body is not a JSON object with query, variables and operationName")
+		refuse(w, http.StatusBadRequest, resolver.BadInput, "the body is not a JSON object with query, variables and operationName")
+		return false
+	}
+	if !q.usage.grow(sizeOf(params)) {
+		refuseBusy(w)
 		return false
 	}
 	if q.params = params; q.streaming { // the transport for events reads the body itself
@@ -523,6 +550,9 @@ func (s *Server) initWebSocket(ctx context.Context, payload transport.InitPayloa
 			return transport.WithWebsocketCloseCode(transport.AppendCloseReason(ctx, "Forbidden"), 4403), nil, err
 		}
 		q.caller = caller
+	}
+	if !q.usage.move(s.shareOf(&q)) {
+		return transport.WithWebsocketCloseCode(transport.AppendCloseReason(ctx, "Try again later"), 1013), nil, errBusy
 	}
 	return withRequest(ctx, &q), nil, nil
 }

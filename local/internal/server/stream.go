@@ -7,11 +7,15 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // maxWriteTimeout bounds how long a write waits for a caller that does not read.
 const maxWriteTimeout = 10 * time.Second
+
+// largeResponse is the size from which a response counts while it is written.
+const largeResponse = 64 << 10
 
 // timedResponse is a response whose writes time out. Otherwise a caller that stops
 // reading would block the goroutine and Close. It refuses writes after its request has
@@ -20,9 +24,11 @@ const maxWriteTimeout = 10 * time.Second
 type timedResponse struct {
 	http.ResponseWriter
 	timeout time.Duration
+	usage   *usage
 
 	mu     sync.Mutex
 	ended  bool
+	wrote  bool
 	socket *timedConn // the connection, after Hijack
 }
 
@@ -49,6 +55,17 @@ func (p *timedResponse) Write(b []byte) (int, error) {
 	if p.ended {
 		return 0, net.ErrClosed
 	}
+	// A caller that reads slowly keeps the whole response in memory. Small responses,
+	// which those to mutations are, are not worth counting.
+	if !p.wrote && len(b) >= largeResponse {
+		if !p.usage.grow(int64(len(b))) {
+			p.wrote = true
+			refuseBusy(p.ResponseWriter)
+			return len(b), nil
+		}
+		defer p.usage.shrink(int64(len(b)))
+	}
+	p.wrote = true
 	p.extend()
 	return p.ResponseWriter.Write(b)
 }
@@ -75,7 +92,7 @@ func (p *timedResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.socket = &timedConn{Conn: conn, timeout: p.timeout}
+	p.socket = &timedConn{Conn: conn, timeout: p.timeout, usage: p.usage}
 	rw.Writer.Reset(p.socket)
 	return p.socket, rw, nil
 }
@@ -85,6 +102,8 @@ func (p *timedResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 type timedConn struct {
 	net.Conn
 	timeout time.Duration
+	usage   *usage
+	message atomic.Int64 // bytes that were read since forget
 
 	mu     sync.Mutex
 	closed bool
@@ -110,6 +129,19 @@ func (c *timedConn) Close() error {
 	}
 	return c.Conn.Close()
 }
+
+// Read implements [net.Conn]. The bytes count until forget.
+func (c *timedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if !c.usage.grow(int64(n)) {
+		return 0, errBusy
+	}
+	c.message.Add(int64(n))
+	return n, err
+}
+
+// forget counts the bytes that were read no longer.
+func (c *timedConn) forget() { c.usage.shrink(c.message.Swap(0)) }
 
 // Write implements [net.Conn].
 func (c *timedConn) Write(b []byte) (int, error) {
