@@ -127,6 +127,13 @@ func (p *Provider) openBucket(ctx context.Context, name string) (*bucket, error)
 	return b, b.scan(ctx)
 }
 
+// The modes of created files and directories: only the user of the process has access.
+// An existing file or directory keeps its mode.
+const (
+	fileMode = 0o600
+	dirMode  = 0o700
+)
+
 // makeDirs creates a directory and its parents durably.
 func makeDirs(path string) error {
 	if info, err := os.Stat(path); err == nil {
@@ -141,7 +148,7 @@ func makeDirs(path string) error {
 	if err := makeDirs(parent); err != nil {
 		return err
 	}
-	if err := os.Mkdir(path, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return syncDir(parent)

@@ -18,6 +18,12 @@
 // withdrawn. If it ends later, the call returns the context's error, and the
 // request may still take effect as a whole.
 //
+// # Permissions
+//
+// Files are created with the mode 0600, and directories with 0700. An existing file or
+// directory keeps its mode, and SQLite gives the write-ahead log and its index the mode
+// of the database.
+//
 // # One process
 //
 // A provider locks the file <path>.lock; a second [Open], in this or another

@@ -25,7 +25,7 @@ const createdLine = "created\n"
 
 // acquire locks path; it returns [driver.ErrUnavailable] if path is locked.
 func acquire(path string) (*lock, error) {
-	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o666)
+	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}

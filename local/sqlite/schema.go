@@ -101,7 +101,8 @@ CREATE INDEX outcomes_expires ON outcomes (expires);
 `}
 
 // create creates an empty database at path. It writes the file under another name
-// and renames it, so that path never holds an incomplete database.
+// and renames it, so that path never holds an incomplete database. An empty file at
+// path is replaced, and its mode kept.
 func create(path string) (err error) {
 	temp := path + ".new"
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
@@ -109,7 +110,19 @@ func create(path string) (err error) {
 			return err
 		}
 	}
-	c, err := connect(fileURI(temp, "mode=rwc"), "journal_mode=WAL", "synchronous=FULL", fmt.Sprintf("application_id=%d", applicationID))
+	// SQLite would create the file readable by everyone. It gives the write-ahead log and
+	// its index the mode of the database.
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return err
+	}
+	if info, e := os.Stat(path); e == nil {
+		err = f.Chmod(info.Mode().Perm())
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	c, err := connect(fileURI(temp, "mode=rw"), "journal_mode=WAL", "synchronous=FULL", fmt.Sprintf("application_id=%d", applicationID))
 	if err == nil {
 		err = migrate(c, migrations)
 		err = errors.Join(err, c.close()) // closing the last connection writes the log back
