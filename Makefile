@@ -52,7 +52,7 @@ RUNS  = $(call plain,tools) $(foreach m,$(RACED),$(call raced,$m)) $(call plain,
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-long test-aws test-older race check fmt fmt-check build tidy deps lint packages packages-check vuln words deadcode bench graphiql graphiql-check clients emulators package
+.PHONY: help run test test-fast test-long test-aws test-older simulate race check fmt fmt-check build tidy deps lint packages packages-check vuln words deadcode bench graphiql graphiql-check clients emulators package
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ test-older: ## run the core's tests with the older Go release that it supports
 
 test-aws: ## run the tests of the AWS drivers and the shop end to end, on emulators
 	@$(call tests,$(foreach m,aws aws/e2e,$(call plain,$m)),python3 dynamodb-local ministack)
+
+simulate: ## run the engine with a virtual clock under 1,000 plans of faults
+	@go test -count 1 ./internal/host -run '^TestWholeEngineUnderPlansOfFaults$$' -v -plans 1000 | grep -vE '^ *(===|--- PASS)'
 
 race: ## run the tests of the core, local and the shop with the race detector
 	@$(call tests,$(foreach m,$(RACED),$(call raced,$m)),cc chromium node python3)

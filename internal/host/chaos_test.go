@@ -14,6 +14,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/message"
+	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/readmodel"
 )
 
@@ -49,8 +50,8 @@ func slot(n int) string { return fmt.Sprint(n % 4) }
 
 func lastTwo(rows []EntryRow) []EntryRow { return rows[max(0, len(rows)-2):] }
 
-func newShelf() *shelf {
-	s := &shelf{jar: newJar(), crate: newJar(named("Crate"))}
+func newShelf(crate ...func(*jarSpec)) *shelf {
+	s := &shelf{jar: newJar(), crate: newJar(append(crate, named("Crate"))...)}
 	s.sums = sums(s.jar, func(spec *readmodel.Spec[SumRow]) { spec.OwnRow = true })
 	total := func(e jarEvent) readmodel.Changes[SumRow] {
 		return slices.Concat(addTo("all", e), addTo("in "+e.EntityID[:1], e))
@@ -105,8 +106,8 @@ func newShelf() *shelf {
 	return s
 }
 
-func (s *shelf) app() *reventless.App {
-	return app(s.jar, s.crate, s.sums, s.totals, s.entries, s.latest, s.kinds, s.owners)
+func (s *shelf) app(more ...plugin.Component) *reventless.App {
+	return app(append(more, s.jar, s.crate, s.sums, s.totals, s.entries, s.latest, s.kinds, s.owners)...)
 }
 
 // check compares every read model with the logs, from which it computes the rows by

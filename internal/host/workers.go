@@ -101,7 +101,11 @@ const maxWait = 10 * time.Second
 func (h *Host) waitForWork(k *worker, next time.Time) {
 	var timer <-chan time.Time
 	if !next.IsZero() {
-		t := time.NewTimer(min(max(next.Sub(h.core.Now()), time.Millisecond), maxWait))
+		d := next.Sub(h.core.Now())
+		if d < 0 { // the clock of the source is behind
+			d = -d / 10
+		}
+		t := time.NewTimer(min(max(d, time.Millisecond), maxWait))
 		defer t.Stop()
 		timer = t.C
 	}
