@@ -62,7 +62,7 @@ run: ## run the shop on a day of real sales, with its API and GraphiQL; ARGS='--
 	@exec bin/dev run --data $(DATA) --seed $(SEED) --dev-users $(ARGS)
 
 test: ## run all tests; INSTALL=1 installs what they need; RACE=1 uses the race detector where many goroutines run
-	@$(call tests,$(RUNS),chromium node python3 dynamodb-local ministack $(if $(RACE),cc))
+	@$(call tests,$(RUNS),chromium node python3 strace dynamodb-local ministack $(if $(RACE),cc))
 
 test-fast: ## run the core's tests, in less than a minute; they need nothing but Go
 	@go test ./...
@@ -80,7 +80,7 @@ simulate: ## run the engine with a virtual clock under 1,000 plans of faults
 	@go test -count 1 ./internal/host -run '^TestWholeEngineUnderPlansOfFaults$$' -v -plans 1000 | grep -vE '^ *(===|--- PASS)'
 
 race: ## run the tests of the core, local and the shop with the race detector
-	@$(call tests,$(foreach m,$(RACED),$(call raced,$m)),cc chromium node python3)
+	@$(call tests,$(foreach m,$(RACED),$(call raced,$m)),cc chromium node python3 strace)
 
 # Cheap ones first.
 CHECKS := fmt-check words tidy packages-check build deps deadcode lint vuln

@@ -83,7 +83,10 @@ type Limits struct {
 
 // API is an HTTP handler that serves the GraphQL API of an App: /graphql (POST, GET,
 // WebSocket, server-sent events), /sdl, /healthz, /graphiql/ and a start page.
-type API struct{ server *server.Server }
+type API struct {
+	server *server.Server
+	host   *Host
+}
 
 // API returns the API of the App. The error wraps driver.ErrUnavailable when the OpenID
 // Connect provider is unavailable.
@@ -108,7 +111,7 @@ func (h *Host) API(ctx context.Context, opts *APIOptions) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &API{s}, nil
+	return &API{s, h}, nil
 }
 
 // ServeHTTP implements [http.Handler].
@@ -124,8 +127,11 @@ const drain = 30 * time.Second
 
 // serve serves api on l until ctx is done, and then waits for requests to end.
 func serve(ctx context.Context, l net.Listener, api *API, log *slog.Logger) error {
+	requests, stop := api.host.untilFailed(context.WithoutCancel(ctx))
+	defer stop()
 	s := &http.Server{
-		Handler: api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+		BaseContext: func(net.Listener) context.Context { return requests },
+		Handler:     api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ConnState: (&connections{limit: maxConnections}).changed,
 	}

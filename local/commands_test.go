@@ -102,7 +102,7 @@ func (b *notebook) options() *Options {
 // as Main does it.
 func (b *notebook) run(stdin string, args ...string) string {
 	b.t.Helper()
-	c := newCommand(b.app, b.options())
+	c := newCommand(b.app, b.options(), nil)
 	c.SetArgs(append([]string{"--data", b.path}, args...))
 	var out strings.Builder
 	c.SetOut(&out)

@@ -92,6 +92,34 @@ func (h *Host) Start(ctx context.Context) error { return h.host.Start(ctx) }
 // scheduled or parked is kept for the next Open.
 func (h *Host) Close() error { return errors.Join(h.host.Close(), h.provider.Close()) }
 
+// Failed returns a channel that is closed when the store has failed for good: the disk
+// has reported an error during a commit, or the file is no longer the one at its path.
+// Every later write fails. A program that does not use [Main] has to close the host and
+// end its process.
+func (h *Host) Failed() <-chan struct{} { return h.provider.Failed() }
+
+// Failure returns why the store has failed for good, and nil if it has not.
+func (h *Host) Failure() error {
+	if err := h.provider.Failure(); err != nil {
+		return fmt.Errorf("the store has failed, the process has to end: %w", err)
+	}
+	return nil
+}
+
+// untilFailed returns a context that also ends when the store fails: a call would try
+// again as long as its context lasts.
+func (h *Host) untilFailed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-h.Failed():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
 // WaitIdle waits until nothing is left to do: all commands are handled, and all their
 // events are projected and have been reacted to. It does not wait for planned times.
 func (h *Host) WaitIdle(ctx context.Context) error { return h.host.WaitIdle(ctx) }

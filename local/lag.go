@@ -39,7 +39,7 @@ func (p *program) lagCommand() *cobra.Command {
 		Short: "Print how far every component is behind its sources",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return p.with(c.Context(), false, func(h *Host) error {
+			return p.with(c, false, func(h *Host) error {
 				lags, err := h.Lags(c.Context())
 				if err != nil {
 					return err

@@ -28,17 +28,38 @@ import (
 )
 
 // Main is a complete command line program that runs app in one process on one SQLite
-// file; its help describes the commands. It ends the process, with status 1 after an
-// error.
+// file; its help describes the commands. It ends the process with status 1 after an
+// error, and with status 74 after a failure of the store (see [Host.Failed]), within 10
+// seconds.
 func Main(app *reventless.App, opts *Options) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program immediately
-	err := newCommand(app, opts).ExecuteContext(ctx)
+	err := newCommand(app, opts, exit).ExecuteContext(ctx)
 	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
+		exit(err)
 	}
+}
+
+const (
+	statusError = 1
+	// statusStoreFailed is EX_IOERR of sysexits.h.
+	statusStoreFailed = 74
+	// maxEnding is how long a program may take to end after its store has failed.
+	maxEnding = 10 * time.Second
+)
+
+// storeFailed is the error of a program whose store has failed.
+type storeFailed struct{ error }
+
+// exit ends the process after an error.
+func exit(err error) {
+	status := statusError
+	if errors.As(err, &storeFailed{}) {
+		status = statusStoreFailed
+	}
+	fmt.Fprintln(os.Stderr, "error:", err)
+	os.Exit(status)
 }
 
 // program is what the commands share.
@@ -49,10 +70,11 @@ type program struct {
 	json bool
 
 	logLevel string
+	exit     func(error) // ends the process without waiting for anything
 }
 
-func newCommand(app *reventless.App, opts *Options) *cobra.Command {
-	p := &program{app: app}
+func newCommand(app *reventless.App, opts *Options, exit func(error)) *cobra.Command {
+	p := &program{app: app, exit: exit}
 	if opts != nil {
 		p.opts = *opts
 	}
@@ -88,8 +110,12 @@ func newCommand(app *reventless.App, opts *Options) *cobra.Command {
 	return root
 }
 
-// with opens the host, starts it if start is true, calls f, and closes the host.
-func (p *program) with(ctx context.Context, start bool, f func(*Host) error) (err error) {
+// with opens the host, starts it if start is true, calls f, and closes the host. When the
+// store fails, it ends c's context.
+func (p *program) with(c *cobra.Command, start bool, f func(*Host) error) (err error) {
+	ctx, cancel := context.WithCancel(c.Context())
+	defer cancel()
+	c.SetContext(ctx)
 	if p.opts.Logger == nil {
 		if p.opts.Logger, err = logger(os.Stderr, p.logLevel); err != nil {
 			return err
@@ -99,7 +125,27 @@ func (p *program) with(ctx context.Context, start bool, f func(*Host) error) (er
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.Close()) }()
+	ended := make(chan struct{})
+	defer func() {
+		err = errors.Join(err, h.Close())
+		close(ended)
+		if failure := h.Failure(); failure != nil {
+			err = storeFailed{failure} // the other errors follow from it
+		}
+	}()
+	go func() {
+		select {
+		case <-ended:
+			return
+		case <-h.Failed():
+		}
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(maxEnding): //nolint:forbidigo // the end of the process is in real time
+			p.exit(storeFailed{h.Failure()}) // application code may not return
+		}
+	}()
 	if start {
 		if err := h.Start(ctx); err != nil {
 			return err
@@ -138,7 +184,7 @@ func (p *program) seedCommand() *cobra.Command {
 		Short: "Fill the application from a file; repeating it changes nothing",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.with(c.Context(), true, func(h *Host) error {
+			return p.with(c, true, func(h *Host) error {
 				if err := p.seed(c.Context(), h, args[0], c.OutOrStdout()); err != nil {
 					return err
 				}
@@ -184,7 +230,7 @@ func (p *program) showCommand() *cobra.Command {
 		Short: "Print the rows of a read model",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.with(c.Context(), false, func(h *Host) error {
+			return p.with(c, false, func(h *Host) error {
 				id := ""
 				if len(args) == 2 {
 					id = args[1]
@@ -290,7 +336,7 @@ func (p *program) sendCommand() *cobra.Command {
 		Short: "Send one command and print its outcome",
 		Args:  cobra.RangeArgs(4, 5),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.with(c.Context(), true, func(h *Host) error {
+			return p.with(c, true, func(h *Host) error {
 				var data []byte
 				if len(args) == 5 {
 					data = []byte(args[4])
@@ -330,7 +376,7 @@ func (p *program) eventsCommand() *cobra.Command {
 		Short: "Print the events of an entity",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.with(c.Context(), false, func(h *Host) error {
+			return p.with(c, false, func(h *Host) error {
 				out := c.OutOrStdout()
 				for commit, err := range h.Events(c.Context(), args[0], args[1]) {
 					if err != nil {
@@ -372,7 +418,7 @@ func (p *program) parkedCommand() *cobra.Command {
 		Short: "List parked messages, and redrive or discard them",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.with(c.Context(), true, func(h *Host) error {
+			return p.with(c, true, func(h *Host) error {
 				component := ""
 				if len(args) == 1 {
 					component = args[0]
@@ -450,7 +496,7 @@ func (p *program) rebuildCommand() *cobra.Command {
 		Short: "Rebuild a read model from the event logs; the old rows are served until the end",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.with(c.Context(), !cancel, func(h *Host) error {
+			return p.with(c, !cancel, func(h *Host) error {
 				if cancel {
 					return h.CancelRebuild(c.Context(), args[0])
 				}
@@ -518,7 +564,8 @@ const maxLines = 64
 // and answers those that it has read.
 func (h *Host) serveLines(ctx context.Context, in io.Reader, out io.Writer) error {
 	lines, failed := readLines(ctx, in)
-	work := context.WithoutCancel(ctx)
+	work, stop := h.untilFailed(context.WithoutCancel(ctx))
+	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	var mu sync.Mutex

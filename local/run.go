@@ -93,7 +93,7 @@ func (p *program) run(c *cobra.Command, r *run) error {
 		}
 		r.api.Origins, r.api.Examples = r.origins, p.opts.Examples
 	}
-	return p.with(c.Context(), true, func(h *Host) error {
+	return p.with(c, true, func(h *Host) error {
 		out := c.OutOrStdout()
 		var api *API
 		if serving {

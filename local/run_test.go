@@ -53,7 +53,7 @@ func start(t *testing.T, stdin io.Reader, args ...string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out, in := io.Pipe()
-	c := newCommand(clocks(), &Options{Logger: slog.New(slog.DiscardHandler)})
+	c := newCommand(clocks(), &Options{Logger: slog.New(slog.DiscardHandler)}, nil)
 	c.SetArgs(append([]string{"--data", filepath.Join(t.TempDir(), "clocks.db"), "run"}, args...))
 	c.SetOut(in)
 	c.SetErr(io.Discard)
@@ -116,7 +116,7 @@ func (r *running) post(query string, headers ...string) string {
 // fails runs the program, which must fail, and returns the error.
 func fails(t *testing.T, args ...string) error {
 	t.Helper()
-	c := newCommand(clocks(), nil)
+	c := newCommand(clocks(), nil, nil)
 	c.SetArgs(append([]string{"--data", filepath.Join(t.TempDir(), "clocks.db")}, args...))
 	c.SetOut(io.Discard)
 	c.SetErr(io.Discard)
@@ -253,7 +253,7 @@ func TestRunKeepsDevUsersOnThisMachine(t *testing.T) {
 func TestLicencesAreThoseOfTheOptions(t *testing.T) {
 	t.Parallel()
 	licences := func(opts *Options) (string, error) {
-		c := newCommand(clocks(), opts)
+		c := newCommand(clocks(), opts, nil)
 		c.SetArgs([]string{"licences"})
 		var out strings.Builder
 		c.SetOut(&out)

@@ -24,6 +24,12 @@
 // directory keeps its mode, and SQLite gives the write-ahead log and its index the mode
 // of the database.
 //
+// # Failures
+//
+// After an error of the disk during a commit nobody knows what of it is on the disk,
+// and a later success would not prove anything. The provider then fails every write,
+// and [Provider.Failed] reports that the process has to end.
+//
 // # One process
 //
 // A provider locks the file <path>.lock; a second [Open], in this or another

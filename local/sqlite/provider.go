@@ -44,6 +44,7 @@ type Provider struct {
 	// providers on the same file.
 	epoch string
 
+	failure *failure
 	lock    *lock
 	writer  *writer
 	readers *pool
@@ -105,6 +106,7 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 		},
 		buckets:   cmp.Or(opts.BucketDir, path+".buckets"),
 		epoch:     rand.Text()[:8],
+		failure:   newFailure(),
 		closing:   make(chan struct{}),
 		listeners: map[int]func(string){},
 	}
@@ -183,7 +185,7 @@ func (p *Provider) start() (err error) {
 		if err := p.names.load(c); err != nil {
 			return err
 		}
-		p.writer, err = newWriter(c, p.path, p.readers, p.notify)
+		p.writer, err = newWriter(c, p.path, p.readers, p.failure, p.notify)
 		return err
 	}()
 	if err != nil {
@@ -198,7 +200,8 @@ func (p *Provider) start() (err error) {
 func (p *Provider) Limits() driver.Limits { return p.limits }
 
 // Close implements [driver.Provider]. It writes the write-ahead log back into
-// the database.
+// the database. After a failure (see [Provider.Failed]) it leaves the files as they are,
+// keeps the database locked until the process ends, and returns the failure.
 func (p *Provider) Close() error {
 	if !p.calls.close(p.closing) {
 		return nil
@@ -206,12 +209,13 @@ func (p *Provider) Close() error {
 	p.watch.stop()
 	close(p.writer.stop)
 	<-p.writer.done
-	errs := []error{p.readers.close()}
-	if p.writer.broken == nil {
-		_, err := p.writer.c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
-		errs = append(errs, err)
+	if err := p.Failure(); err != nil {
+		p.keep()
+		return err
 	}
-	errs = append(errs, p.writer.c.close(), p.lock.release())
+	errs := []error{p.readers.close()}
+	_, err := p.writer.c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
+	errs = append(errs, err, p.writer.c.close(), p.lock.release())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("sqlite: close %s: %w", p.path, classify(err))
 	}

@@ -7,8 +7,6 @@ import (
 	"runtime"
 	"sync/atomic"
 
-	lib "modernc.org/sqlite/lib"
-
 	"github.com/reventless-go/reventless/driver"
 )
 
@@ -97,10 +95,8 @@ type writer struct {
 	// notify gets the names of the receivers that a commit affects.
 	notify func(receivers []string)
 
-	// broken is set when the content of the file is uncertain. It fails every
-	// later request.
-	broken error
-	groups int
+	failure *failure // fails every later request
+	groups  int
 	// concurrent is set if the last group had more than one request.
 	concurrent bool
 	maxLog     int64
@@ -109,7 +105,7 @@ type writer struct {
 	last, reserved, durable int64
 }
 
-func newWriter(c *conn, path string, readers *pool, notify func([]string)) (*writer, error) {
+func newWriter(c *conn, path string, readers *pool, failure *failure, notify func([]string)) (*writer, error) {
 	last, err := c.integer("SELECT value FROM meta WHERE key = 'counter'")
 	if err != nil {
 		return nil, err
@@ -118,7 +114,7 @@ func newWriter(c *conn, path string, readers *pool, notify func([]string)) (*wri
 		c: c, log: path + "-wal",
 		requests: make(chan *request, maxGroup),
 		stop:     make(chan struct{}), done: make(chan struct{}),
-		pause: readers.pause, notify: notify, maxLog: maxLog,
+		pause: readers.pause, failure: failure, notify: notify, maxLog: maxLog,
 		last: last, reserved: last, durable: last,
 	}, nil
 }
@@ -185,8 +181,8 @@ func (w *writer) group(r *request) {
 // request aborts the transaction, attempt finishes that request and returns the
 // others for a retry.
 func (w *writer) attempt(queue []*request, open bool) (retry []*request) {
-	if w.broken != nil {
-		w.finish(queue, w.broken)
+	if err := w.failure.get(); err != nil {
+		w.finish(queue, err)
 		return nil
 	}
 	if err := w.c.control("BEGIN IMMEDIATE"); err != nil {
@@ -215,14 +211,11 @@ func (w *writer) attempt(queue []*request, open bool) (retry []*request) {
 		}
 	}
 	if err := w.c.control("COMMIT"); err != nil {
-		code, _ := resultCode(err)
+		if lost(err, true) {
+			w.failure.set(fmt.Errorf("a commit failed: %w", classify(err)))
+		}
 		err = classify(err)
 		w.rollback()
-		if code&0xff == lib.SQLITE_IOERR && w.broken == nil {
-			// The operating system may have dropped the data that it could not
-			// write: the success of a later commit proves nothing about this one.
-			w.broken = fmt.Errorf("a commit failed, the database must be reopened: %w", err)
-		}
 		for _, r := range queue {
 			r.err = nil // its decision was based on the rolled back transaction
 		}
@@ -274,6 +267,9 @@ func (w *writer) run(r *request) (whole bool) {
 	}
 	r.effects, r.receivers = nil, nil
 	if _, ok := resultCode(r.err); ok {
+		if lost(r.err, false) {
+			w.failure.set(fmt.Errorf("a write failed: %w", classify(r.err)))
+		}
 		// SQLite may have ended the transaction on its own.
 		r.err = classify(r.err)
 		return false
@@ -307,7 +303,7 @@ func (w *writer) rollback() {
 		err = w.c.control("ROLLBACK")
 	}
 	if err != nil {
-		w.broken = fmt.Errorf("a rollback failed, the database must be reopened: %w: %w", driver.ErrUnavailable, err)
+		w.failure.set(fmt.Errorf("a rollback failed: %w: %w", driver.ErrUnavailable, err))
 	}
 }
 
@@ -337,11 +333,13 @@ func (w *writer) truncateLog() {
 	if err != nil || info.Size() < w.maxLog {
 		return
 	}
-	// Best effort: a large log is still correct.
-	_ = w.pause(func() error {
+	err = w.pause(func() error {
 		_, err := w.c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
 		return err
 	})
+	if lost(err, false) {
+		w.failure.set(fmt.Errorf("writing the log back failed: %w", classify(err)))
+	} // other errors: a large log is still correct
 }
 
 // errClosed returns the error of every call after Close.

@@ -25,7 +25,12 @@ type serving struct {
 // serve starts the program and waits until it serves.
 func (s shopAt) serve() *serving {
 	s.t.Helper()
-	p := s.start("run", "--dev-users", "--addr", "127.0.0.1:0")
+	return s.start("run", "--dev-users", "--addr", "127.0.0.1:0").serving()
+}
+
+// serving waits until the program serves.
+func (p *process) serving() *serving {
+	p.t.Helper()
 	for {
 		if l := strings.TrimSpace(p.line()); strings.HasPrefix(l, "http://") {
 			return &serving{p, l}
