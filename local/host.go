@@ -96,7 +96,7 @@ func (h *Host) Close() error { return errors.Join(h.host.Close(), h.provider.Clo
 // has reported an error during a commit, or the file is no longer the one at its path.
 // Every later write fails. A program that does not use [Main] has to close the host and
 // end its process.
-func (h *Host) Failed() <-chan struct{} { return h.provider.Failed() }
+func (h *Host) Failed() <-chan struct{} { return h.provider.Failed().Done() }
 
 // Failure returns why the store has failed for good, and nil if it has not.
 func (h *Host) Failure() error {
@@ -110,14 +110,11 @@ func (h *Host) Failure() error {
 // again as long as its context lasts.
 func (h *Host) untilFailed(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		select {
-		case <-h.Failed():
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
+	stop := context.AfterFunc(h.provider.Failed(), cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // WaitIdle waits until nothing is left to do: all commands are handled, and all their

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -10,35 +11,23 @@ import (
 // failure is the first error after which a provider must not go on. It is safe for
 // concurrent use.
 type failure struct {
-	failed chan struct{} // closed by set
-
-	mu  sync.Mutex
-	err error
+	ctx context.Context // its cause is the error
+	set context.CancelCauseFunc
 }
 
-func newFailure() *failure { return &failure{failed: make(chan struct{})} }
-
-// set records err, unless there is an earlier failure.
-func (f *failure) set(err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.err == nil {
-		f.err = err
-		close(f.failed)
-	}
+func newFailure() *failure {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return &failure{ctx, cancel}
 }
 
-func (f *failure) get() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.err
-}
+// get returns nil if there is no failure.
+func (f *failure) get() error { return context.Cause(f.ctx) }
 
-// Failed returns a channel that is closed when the provider has failed for good: it is
+// Failed returns a context that ends when the provider has failed for good: it is
 // unknown what of the last writes is in the file, or the file is no longer the one at
 // its path. Every later write fails. End the process, as package local does: the next
 // Open reads what is really on the disk.
-func (p *Provider) Failed() <-chan struct{} { return p.failure.failed }
+func (p *Provider) Failed() context.Context { return p.failure.ctx }
 
 // Failure returns why the provider has failed for good, and nil if it has not.
 func (p *Provider) Failure() error {
