@@ -76,10 +76,11 @@ func underFaults(t *testing.T, n uint64, dynamoDB *awstest.Emulator, file []byte
 		awstest.Rule{Fault: awstest.Reset, Probability: 0.01},
 		awstest.Rule{Fault: awstest.ResetAfter, Probability: 0.01},
 		awstest.Rule{Fault: awstest.Unprocessed, Probability: 0.05},
+		awstest.Rule{Fault: awstest.Part, Probability: 0.2},
 	)
 	r := s.run(lambdarunner.Options{
 		Log: &log, Seed: n,
-		Faults: lambdarunner.Faults{Duplicate: 0.1, LoseAnswer: 0.05, Kill: 0.05, Recycle: 0.05, Throttle: 0.02, Shuffle: true},
+		Faults: lambdarunner.Faults{Duplicate: 0.1, LoseAnswer: 0.05, Kill: 0.05, Freeze: 0.05, Recycle: 0.05, Throttle: 0.02, Shuffle: true},
 	}, "AWS_ENDPOINT_URL="+awstest.Proxy(t, s.Others.Endpoint, stores), "AWS_ENDPOINT_URL_DYNAMODB="+awstest.Proxy(t, s.DynamoDB.Endpoint, stores))
 	began := time.Now()
 	s.send(commands(t, file))
@@ -94,11 +95,12 @@ func underFaults(t *testing.T, n uint64, dynamoDB *awstest.Emulator, file []byte
 		total.Duplicates += f.Duplicates
 		total.LostAnswers += f.LostAnswers
 		total.Kills += f.Kills
+		total.Freezes += f.Freezes
 		total.Throttles += f.Throttles
 		total.ColdStarts += f.ColdStarts
 	}
-	t.Logf("seed %d: %v; %d invocations, %d repeated, %d answers lost, %d killed, %d refused, %d cold starts; of the stores %v", n, time.Since(began).Round(time.Millisecond),
-		total.Invocations, total.Duplicates, total.LostAnswers, total.Kills, total.Throttles, total.ColdStarts, stores.Injected())
+	t.Logf("seed %d: %v; %d invocations, %d repeated, %d answers lost, %d killed, %d frozen, %d refused, %d cold starts; of the stores %v", n, time.Since(began).Round(time.Millisecond),
+		total.Invocations, total.Duplicates, total.LostAnswers, total.Kills, total.Freezes, total.Throttles, total.ColdStarts, stores.Injected())
 	if d := r.Dropped(); len(d) > 0 {
 		t.Errorf("%d batches of streams were dropped", len(d))
 	}

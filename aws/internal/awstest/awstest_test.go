@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -176,6 +177,31 @@ func TestUnprocessedItemsAreReturned(t *testing.T) {
 	}
 	if wrote, err = c.BatchWriteItem(t.Context(), &dynamodb.BatchWriteItemInput{RequestItems: wrote.UnprocessedItems}); err != nil || len(wrote.UnprocessedItems) != 0 || !has(t, c, name, "a") {
 		t.Errorf("got %+v and the error %v, want the item stored", wrote, err)
+	}
+}
+
+func TestPartOfABatchTakesEffect(t *testing.T) {
+	t.Parallel()
+	e := awstest.DynamoDB(t)
+	plain := e.Clients(nil).DynamoDB
+	name := table(t, plain)
+	c := e.Clients(awstest.NewFaults(nil, 1, awstest.Rule{Fault: awstest.Part, Calls: []int{1}})).DynamoDB
+	var items []ddb.WriteRequest
+	for i := range 20 {
+		items = append(items, ddb.WriteRequest{PutRequest: &ddb.PutRequest{Item: key(fmt.Sprint(i))}})
+	}
+	wrote, err := c.BatchWriteItem(t.Context(), &dynamodb.BatchWriteItemInput{RequestItems: map[string][]ddb.WriteRequest{name: items}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := 0
+	for i := range items {
+		if has(t, plain, name, fmt.Sprint(i)) {
+			stored++
+		}
+	}
+	if left := len(wrote.UnprocessedItems[name]); left == 0 || stored == 0 || left+stored != len(items) {
+		t.Errorf("%d items are stored and %d unprocessed, want a part of %d", stored, left, len(items))
 	}
 }
 

@@ -44,6 +44,10 @@ const (
 	// Unprocessed returns all items of BatchWriteItem or all keys of BatchGetItem as
 	// unprocessed, with status 200. It does not affect other operations.
 	Unprocessed
+	// Part lets only some members of a batch have their effect. The other items of
+	// BatchWriteItem are returned as unprocessed; the other messages of SendMessageBatch
+	// fail with an internal error. It does not affect other operations.
+	Part
 )
 
 func (f Fault) String() string {
@@ -53,7 +57,7 @@ func (f Fault) String() string {
 	return faultNames[f-1]
 }
 
-var faultNames = [...]string{"Throttle", "Internal", "InternalAfter", "Reset", "ResetAfter", "Timeout", "TimeoutAfter", "Unprocessed"}
+var faultNames = [...]string{"Throttle", "Internal", "InternalAfter", "Reset", "ResetAfter", "Timeout", "TimeoutAfter", "Unprocessed", "Part"}
 
 // Rule selects requests that fail.
 type Rule struct {
@@ -144,6 +148,8 @@ func (f *Faults) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	case Unprocessed:
 		return unprocessed(r)
+	case Part:
+		return f.part(r, random)
 	}
 	return f.next.RoundTrip(r)
 }
@@ -172,11 +178,96 @@ func (f *Faults) draw(operation string) (Fault, *rand.Rand) {
 }
 
 func (r Rule) covers(operation string) bool {
-	if r.Fault == Unprocessed && operation != "DynamoDB.BatchWriteItem" && operation != "DynamoDB.BatchGetItem" {
+	switch {
+	case r.Fault == Unprocessed && operation != "DynamoDB.BatchWriteItem" && operation != "DynamoDB.BatchGetItem",
+		r.Fault == Part && operation != "DynamoDB.BatchWriteItem" && operation != "SQS.SendMessageBatch":
 		return false
 	}
 	service, _, _ := strings.Cut(operation, ".")
 	return len(r.Operations) == 0 || slices.Contains(r.Operations, operation) || slices.Contains(r.Operations, service+".*")
+}
+
+// part forwards a random part of a batch, and adds the rest to the answer.
+func (f *Faults) part(r *http.Request, random *rand.Rand) (*http.Response, error) {
+	members, left := "RequestItems", "UnprocessedItems"
+	if Operation(r) == "SQS.SendMessageBatch" {
+		members, left = "Entries", "Failed"
+	}
+	body, err := io.ReadAll(r.Body)
+	drop(r)
+	in := map[string]any{}
+	if err == nil {
+		err = json.Unmarshal(body, &in)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]any{}
+	some, rest := split(in[members], random)
+	if some != nil {
+		in[members] = some
+		if body, err = json.Marshal(in); err != nil {
+			return nil, err
+		}
+		r = r.Clone(r.Context())
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		answer, err := f.next.RoundTrip(r)
+		if err != nil || answer.StatusCode != http.StatusOK {
+			return answer, err
+		}
+		err = json.NewDecoder(answer.Body).Decode(&out)
+		if err = errors.Join(err, answer.Body.Close()); err != nil {
+			return nil, err
+		}
+	}
+	if rest != nil {
+		out[left] = rest
+	}
+	if body, err = json.Marshal(out); err != nil {
+		return nil, err
+	}
+	return respond(r, http.StatusOK, json10, body), nil
+}
+
+// split splits the members of a batch, a list of messages or the items by table; nil is
+// nothing. The messages of rest have the form of an error.
+func split(members any, random *rand.Rand) (some, rest any) {
+	switch members := members.(type) {
+	case []any:
+		var a, b []any
+		for _, m := range members {
+			if random.IntN(2) == 0 {
+				a = append(a, m)
+			} else {
+				b = append(b, map[string]any{"Id": m.(map[string]any)["Id"], "Code": "InternalError", "Message": "internal error", "SenderFault": false})
+			}
+		}
+		if len(a) > 0 {
+			some = a
+		}
+		if len(b) > 0 {
+			rest = b
+		}
+	case map[string]any:
+		a, b := map[string]any{}, map[string]any{}
+		for _, table := range slices.Sorted(maps.Keys(members)) {
+			for _, item := range members[table].([]any) {
+				to := a
+				if random.IntN(2) == 0 {
+					to = b
+				}
+				list, _ := to[table].([]any)
+				to[table] = append(list, item)
+			}
+		}
+		if len(a) > 0 {
+			some = a
+		}
+		if len(b) > 0 {
+			rest = b
+		}
+	}
+	return some, rest
 }
 
 // swallow forwards the request and discards the answer.

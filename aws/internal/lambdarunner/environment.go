@@ -195,8 +195,9 @@ func (e *environment) onAnswer(w http.ResponseWriter, r *http.Request, decode fu
 
 // invoke delivers inv and waits for the result. began is false if the process ended
 // before it received inv. If kill is not negative, the process is killed after kill, or
-// earlier if it answers.
-func (e *environment) invoke(inv *invocation, kill time.Duration) (began bool, err error) {
+// earlier if it answers. If freeze is not negative and the process has not answered until
+// then, it is stopped. The error is [ErrFrozen] in both cases.
+func (e *environment) invoke(inv *invocation, kill, freeze time.Duration) (began bool, err error) {
 	init := time.NewTimer(maxInit)
 	defer init.Stop()
 	select {
@@ -222,16 +223,24 @@ func (e *environment) invoke(inv *invocation, kill time.Duration) (began bool, e
 	defer func() { inv.took = now().Sub(start) }()
 	timeout := time.NewTimer(e.f.Timeout)
 	defer timeout.Stop()
-	var killed <-chan time.Time
-	if kill >= 0 {
-		t := time.NewTimer(kill)
+	var killed, frozen <-chan time.Time
+	if d := max(kill, freeze); d >= 0 {
+		t := time.NewTimer(d)
 		defer t.Stop()
-		killed = t.C
+		if kill >= 0 {
+			killed = t.C
+		} else {
+			frozen = t.C
+		}
 	}
 	select {
 	case a := <-inv.answered:
-		if kill >= 0 { // it answered before the kill
+		switch { // it answered before the fault
+		case kill >= 0:
 			return true, e.injectKill()
+		case freeze >= 0:
+			inv.answered <- a
+			return true, ErrFrozen
 		}
 		return true, inv.take(a)
 	case <-e.ended:
@@ -243,6 +252,13 @@ func (e *environment) invoke(inv *invocation, kill time.Duration) (began bool, e
 		}
 	case <-killed:
 		return true, e.injectKill()
+	case <-frozen:
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.current == inv { // else it has answered
+			e.signal(syscall.SIGSTOP)
+		}
+		return true, ErrFrozen
 	case <-timeout.C:
 		e.kill()
 		<-e.ended

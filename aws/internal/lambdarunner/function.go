@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -50,8 +51,8 @@ func (f *function) release() { <-f.slots }
 
 // draws are the faults of one invocation.
 type draws struct {
-	duplicate, lose, kill, recycle, throttle bool
-	moment                                   float64
+	duplicate, lose, kill, freeze, recycle, throttle bool
+	moment                                           float64
 }
 
 // draw returns the faults of the next invocation. They depend on the seed, the function
@@ -70,6 +71,7 @@ func (f *function) draw() draws {
 		duplicate: random.Float64() < p.Duplicate, lose: random.Float64() < p.LoseAnswer,
 		kill: random.Float64() < p.Kill, moment: random.Float64(),
 		recycle: random.Float64() < p.Recycle, throttle: random.Float64() < p.Throttle,
+		freeze: random.Float64() < p.Freeze,
 	}
 }
 
@@ -133,12 +135,22 @@ func (f *function) run(payload []byte, d draws) ([]byte, error) {
 		}
 		inv := &invocation{id: requestID(), payload: payload, answered: make(chan answer, 1)}
 		f.mu.Lock()
-		kill := time.Duration(d.moment * 1.25 * float64(f.mean))
+		moment := time.Duration(d.moment * 1.25 * float64(f.mean))
 		f.mu.Unlock()
-		if !d.kill {
-			kill = -1
+		kill, freeze := time.Duration(-1), time.Duration(-1)
+		switch {
+		case d.kill:
+			kill = moment
+		case d.freeze:
+			freeze = moment
 		}
-		began, err := e.invoke(inv, kill)
+		began, err := e.invoke(inv, kill, freeze)
+		if errors.Is(err, ErrFrozen) {
+			f.count(&f.stats.Freezes)
+			f.thaw(e, inv, time.Duration((0.1+d.moment)*float64(time.Second)))
+			f.finished(inv, true)
+			return nil, err
+		}
 		if err == nil && len(inv.body) > maxPayload {
 			err = f.failure("Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size.")
 		}
@@ -156,6 +168,31 @@ func (f *function) run(payload []byte, d draws) ([]byte, error) {
 			return nil, ErrAnswerLost
 		}
 		return inv.body, err
+	}
+}
+
+// thaw lets a frozen process go on after a pause, and waits in the background until it
+// has answered.
+func (f *function) thaw(e *environment, inv *invocation, after time.Duration) {
+	done := f.r.begin()
+	if !f.r.spawn(func() {
+		defer done()
+		pause(f.r.ctx, after, nil)
+		e.mu.Lock()
+		e.signal(syscall.SIGCONT)
+		e.mu.Unlock()
+		timeout := time.NewTimer(f.Timeout)
+		defer timeout.Stop()
+		select {
+		case <-inv.answered:
+			f.push(e)
+			return
+		case <-e.ended:
+		case <-timeout.C:
+		}
+		e.end()
+	}) {
+		done() // the runner is closed, which ends all processes
 	}
 }
 

@@ -60,6 +60,10 @@ type Faults struct {
 	// Kill kills the process at a random time during the invocation, at the latest when
 	// it has answered.
 	Kill float64
+	// Freeze freezes the process at a random time during the invocation. The invocation
+	// fails, so that another process receives the batch; the frozen one goes on after
+	// that, with requests that it had begun.
+	Freeze float64
 	// Recycle replaces the process before the invocation, which becomes a cold start.
 	Recycle float64
 	// Throttle refuses the invocation before it begins. This counts as a receive of a
@@ -94,7 +98,7 @@ type Stats struct {
 	// Timeouts exceeded the timeout. Exits are processes that ended without a kill.
 	Timeouts, Exits int
 	// The injected faults.
-	Duplicates, LostAnswers, Kills, Recycles, Throttles int
+	Duplicates, LostAnswers, Kills, Freezes, Recycles, Throttles int
 	// ColdStarts is the number of started processes. Init has the time from the start of
 	// a process to its first poll.
 	ColdStarts int
@@ -111,6 +115,9 @@ var ErrThrottled = errors.New("lambdarunner: too many requests")
 
 // ErrAnswerLost is the error of invocations whose answer [Faults] discarded.
 var ErrAnswerLost = errors.New("lambdarunner: the answer was lost")
+
+// ErrFrozen is the error of invocations whose process [Faults] froze.
+var ErrFrozen = errors.New("lambdarunner: the process is frozen")
 
 // FunctionError is an error that the function posted, or the end of its process.
 type FunctionError struct {

@@ -240,6 +240,20 @@ func TestKilledProcessesAreReplaced(t *testing.T) {
 	}
 }
 
+// A frozen process goes on when another one has handled its batch.
+func TestBatchOfAFrozenProcessIsRedelivered(t *testing.T) {
+	t.Parallel()
+	b := one(t, lambdarunner.Faults{Freeze: 1}, func(s lambdarunner.Stats) int { return s.Freezes })
+	if s := b.Stats()["f"]; s.Invocations != s.Freezes+1 || s.Failures != s.Freezes || s.ColdStarts != s.Freezes+1 || s.Exits != 0 {
+		t.Errorf("stats are %+v", s)
+	}
+	for _, c := range b.seen() {
+		if !alive(c.PID) {
+			t.Errorf("process %d does not run any more", c.PID)
+		}
+	}
+}
+
 func TestThrottledBatchesAreRedelivered(t *testing.T) {
 	t.Parallel()
 	b := one(t, lambdarunner.Faults{Throttle: 1}, func(s lambdarunner.Stats) int { return s.Throttles })
@@ -258,7 +272,7 @@ func TestQueueWithAllFaults(t *testing.T) {
 	tried := map[string]bool{}
 	wrong := ""
 	b := newBench(t, lambdarunner.Options{Seed: seed, Faults: lambdarunner.Faults{
-		Duplicate: 0.2, LoseAnswer: 0.15, Kill: 0.15, Recycle: 0.1, Throttle: 0.1, Shuffle: true,
+		Duplicate: 0.2, LoseAnswer: 0.15, Kill: 0.1, Freeze: 0.1, Recycle: 0.1, Throttle: 0.1, Shuffle: true,
 	}}, true, func(c call) order {
 		mu.Lock()
 		defer mu.Unlock()
