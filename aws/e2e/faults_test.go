@@ -29,8 +29,8 @@ const together = 10
 var slots = make(chan struct{}, 2)
 
 // TestShopUnderFaults replays parts of the file with faults: batches are delivered
-// twice, answers are lost, processes are killed, invocations are refused and shards are
-// shuffled. The services throttle, fail, return unprocessed items and lose connections,
+// twice, answers are lost, processes are killed or frozen, invocations are refused and
+// shards are shuffled. The services throttle, fail, process parts of batches and lose connections,
 // before or after a request takes effect. The read models must still match the file.
 func TestShopUnderFaults(t *testing.T) {
 	n := *seeds
@@ -69,7 +69,9 @@ func underFaults(t *testing.T, n uint64, dynamoDB *awstest.Emulator, file []byte
 	defer func() { <-slots }()
 	s := newStack(t, dynamoDB, awstest.MiniStack(t))
 	var log output
+	sent := commands(t, file)
 	stores := awstest.NewFaults(nil, n,
+		awstest.Rule{Fault: awstest.Throttle, Operations: []string{"DynamoDB.*"}, Contains: sent[0].Entity, Most: 25, Probability: 1}, // a hot partition
 		awstest.Rule{Fault: awstest.Throttle, Probability: 0.03},
 		awstest.Rule{Fault: awstest.Internal, Probability: 0.01},
 		awstest.Rule{Fault: awstest.InternalAfter, Probability: 0.01},
@@ -83,7 +85,7 @@ func underFaults(t *testing.T, n uint64, dynamoDB *awstest.Emulator, file []byte
 		Faults: lambdarunner.Faults{Duplicate: 0.1, LoseAnswer: 0.05, Kill: 0.05, Freeze: 0.05, Recycle: 0.05, Throttle: 0.02, Shuffle: true},
 	}, "AWS_ENDPOINT_URL="+awstest.Proxy(t, s.Others.Endpoint, stores), "AWS_ENDPOINT_URL_DYNAMODB="+awstest.Proxy(t, s.DynamoDB.Endpoint, stores))
 	began := time.Now()
-	s.send(commands(t, file))
+	s.send(sent)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if err := r.WaitIdle(ctx); err != nil {

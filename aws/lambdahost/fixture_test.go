@@ -204,12 +204,13 @@ type stack struct {
 	t     *testing.T
 	app   *reventless.App
 	spent func(operation string, c *types.ConsumedCapacity)
+	now   func() time.Time // the clock of functions that are started; nil is the real one
 }
 
 func newStack(t *testing.T) *stack {
 	t.Helper()
 	a := app()
-	return &stack{awstest.Deploy(t, a.Topology(), awstest.DynamoDB(t), awstest.MiniStack(t)), t, a, nil}
+	return &stack{Deployment: awstest.Deploy(t, a.Topology(), awstest.DynamoDB(t), awstest.MiniStack(t)), t: t, app: a}
 }
 
 // function is a function that runs in this process.
@@ -285,7 +286,7 @@ func (s *stack) start(name string, transport http.RoundTripper) *function {
 	cfg := s.Others.Config(transport)
 	cfg.BaseEndpoint = nil
 	out := &output{}
-	h, err := newHandler(s.app, func(name string) string { return env[name] }, out, &Options{AWS: &cfg, spent: s.spent})
+	h, err := newHandler(s.app, func(name string) string { return env[name] }, out, &Options{AWS: &cfg, spent: s.spent, now: s.now})
 	if err != nil {
 		s.t.Fatal(err)
 	}

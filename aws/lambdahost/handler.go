@@ -61,7 +61,9 @@ func newHandler(app *reventless.App, getenv func(string) string, stdout io.Write
 		o = *opts
 	}
 	h := &handler{app: app, log: newLogger(stdout, getenv), margin: o.Margin}
-	h.now = time.Now
+	if h.now = o.now; h.now == nil {
+		h.now = time.Now
+	}
 	if h.margin <= 0 {
 		h.margin = time.Second
 	}

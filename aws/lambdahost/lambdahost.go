@@ -55,7 +55,9 @@ type Options struct {
 	// negative number disables the cache.
 	CacheEntries int
 
-	spent func(operation string, c *types.ConsumedCapacity) // of DynamoDB, for tests
+	// For tests: what DynamoDB consumes, and the clock.
+	spent func(operation string, c *types.ConsumedCapacity)
+	now   func() time.Time
 }
 
 // Start runs app in this function and does not return. If the environment is not valid

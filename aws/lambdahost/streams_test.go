@@ -14,6 +14,8 @@ import (
 
 	"github.com/reventless-go/reventless/aws/internal/awstest"
 	"github.com/reventless-go/reventless/aws/internal/naming"
+	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/ids"
 	"github.com/reventless-go/reventless/message"
 )
 
@@ -51,6 +53,47 @@ func TestRepeatedRecordsAreAppliedOnce(t *testing.T) {
 	}
 	if got := f.row("P.BoxTotal", "all"); got != `{"id":"all","sum":40}` {
 		t.Errorf("the shared row is %s, want 40", got)
+	}
+}
+
+// The clocks of two functions differ by a quarter of an hour, and both from the services'.
+func TestClocksOfFunctionsMayDiffer(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	var apis, projections []*function
+	for _, offset := range []time.Duration{7 * time.Minute, -8 * time.Minute} {
+		s.now = func() time.Time { return time.Now().Add(offset) }
+		apis, projections = append(apis, s.start("api", nil)), append(projections, s.start("projections/P", nil))
+	}
+	const n = 12
+	id := make([]string, n)
+	send := func(f *function, i int) {
+		t.Helper()
+		r := f.ask(`{"operation":"send","command":` + put("P.Box", "a", id[i], i) + `}`)
+		if r.Outcome == nil || r.Outcome.Kind != driver.Accepted || r.Outcome.SequenceNr != uint64(i+1) { //nolint:gosec // it is small
+			t.Errorf("command %d: the answer is %+v, %+v", i, r.Outcome, r.Error)
+		}
+	}
+	for i := range n {
+		// Ids carry the time of a caller, whose clock is that of one function or neither.
+		id[i] = ids.New(time.Now().Add([]time.Duration{7 * time.Minute, -8 * time.Minute, 0}[i%3]))
+		send(apis[i%2], i)
+		send(apis[(i+1)%2], i)
+	}
+	for i := range n { // without what the other function remembers
+		s.now = func() time.Time { return time.Now().Add(time.Duration(i-6) * time.Minute) }
+		send(s.start("api", nil), i)
+	}
+	if got := apis[0].commits("P.Box", "a"); got != n {
+		t.Errorf("%d commits, want %d", got, n)
+	}
+	for i := range uint64(n) {
+		for _, f := range projections {
+			f.handles(records(s.change(apis[0], "P.Box", "a", i+1, fmt.Sprint(100+i))))
+		}
+	}
+	if got := projections[0].row("P.Boxes", "a"); got != `{"id":"a","sum":66}` {
+		t.Errorf("the row is %s, want the sum 66", got)
 	}
 }
 

@@ -67,6 +67,11 @@ type Rule struct {
 	Operations []string
 	// Probability is the probability, 0 to 1, that a request fails.
 	Probability float64
+	// Contains selects the requests whose body contains it, such as those of a hot
+	// partition. Empty selects all.
+	Contains string
+	// Most is how often the rule applies; 0 is without limit.
+	Most int
 	// Calls are the numbers of calls of an operation, from 1, that fail regardless of the
 	// probability.
 	Calls []int
@@ -83,6 +88,7 @@ type Faults struct {
 	off    bool
 	calls  map[string]int
 	counts map[string]int
+	hits   []int // by rule
 }
 
 // NewFaults returns faults in front of next; nil means the plain transport. The first rule
@@ -91,7 +97,7 @@ func NewFaults(next http.RoundTripper, seed uint64, rules ...Rule) *Faults {
 	if next == nil {
 		next = Transport()
 	}
-	return &Faults{next: next, seed: seed, rules: rules, calls: map[string]int{}, counts: map[string]int{}}
+	return &Faults{next: next, seed: seed, rules: rules, calls: map[string]int{}, counts: map[string]int{}, hits: make([]int, len(rules))}
 }
 
 // Stop stops the injection of faults.
@@ -120,7 +126,11 @@ func Watch(ctx context.Context) (context.Context, func() bool) {
 
 // RoundTrip forwards the request or injects a fault.
 func (f *Faults) RoundTrip(r *http.Request) (*http.Response, error) {
-	fault, random := f.draw(Operation(r))
+	text, err := f.peek(r)
+	if err != nil {
+		return nil, err
+	}
+	fault, random := f.draw(Operation(r), text)
 	switch fault {
 	case Throttle:
 		drop(r)
@@ -154,8 +164,19 @@ func (f *Faults) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.next.RoundTrip(r)
 }
 
+// peek returns the body of a request if a rule needs it.
+func (f *Faults) peek(r *http.Request) (string, error) {
+	if r.Body == nil || !slices.ContainsFunc(f.rules, func(r Rule) bool { return r.Contains != "" }) {
+		return "", nil
+	}
+	body, err := io.ReadAll(r.Body)
+	drop(r)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return string(body), err
+}
+
 // draw returns the fault of the next call of operation, 0 for none.
-func (f *Faults) draw(operation string) (Fault, *rand.Rand) {
+func (f *Faults) draw(operation, body string) (Fault, *rand.Rand) {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(operation)) // never fails
 	f.mu.Lock()
@@ -166,11 +187,12 @@ func (f *Faults) draw(operation string) (Fault, *rand.Rand) {
 	if f.off {
 		return 0, random
 	}
-	for _, rule := range f.rules {
+	for i, rule := range f.rules {
 		hit := random.Float64() < rule.Probability || slices.Contains(rule.Calls, n)
-		if !hit || !rule.covers(operation) {
+		if !hit || !rule.covers(operation) || !strings.Contains(body, rule.Contains) || rule.Most > 0 && f.hits[i] == rule.Most {
 			continue
 		}
+		f.hits[i]++
 		f.counts[rule.Fault.String()]++
 		return rule.Fault, random
 	}
