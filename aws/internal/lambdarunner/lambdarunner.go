@@ -61,8 +61,8 @@ type Faults struct {
 	// it has answered.
 	Kill float64
 	// Freeze freezes the process at a random time during the invocation. The invocation
-	// fails, so that another process receives the batch; the frozen one goes on after
-	// that, with requests that it had begun.
+	// fails, so that another process receives the batch. The frozen process continues
+	// later, in the middle of its requests.
 	Freeze float64
 	// Recycle replaces the process before the invocation, which becomes a cold start.
 	Recycle float64
