@@ -43,6 +43,8 @@ func inspect(path string, known bool, check int64) (exists bool, err error) {
 			return false, bad("the database is missing, only its write-ahead log exists")
 		case info != nil && known:
 			return false, bad("the database was truncated to an empty file")
+		case known:
+			return false, bad("the database is missing, although %s.lock says that it was created here. Restore it, or remove that file to begin with an empty database", path)
 		}
 		return false, nil
 	}
