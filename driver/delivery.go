@@ -17,6 +17,11 @@ type Delivery[T any] struct {
 	Attempt int
 	// Message is the payload.
 	Message T
+	// Err is the [ErrDamaged] of a stored message that cannot be read. Message is then
+	// empty, and Raw is what is stored of its payload. Such a message is delivered and
+	// settled like any other, so that it does not hold up those behind it.
+	Err error
+	Raw []byte
 }
 
 // Batch is the result of one call of Receive.

@@ -16,6 +16,9 @@
 //     [ErrUnsupported] has had no effect. After any other error it may or may not
 //     have taken effect, unless the error is a *[BatchError] or the method's comment
 //     says otherwise.
+//   - Stored data that is damaged is never returned, and never treated as absent: the
+//     call fails with [ErrDamaged], unless its comment says otherwise. Data that is not
+//     damaged stays usable.
 //   - An error has at most one class of this package, found with errors.Is. An
 //     unknown failure has no class and is never a conflict.
 //   - A cancelled context ends the call with the context's error, found with

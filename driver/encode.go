@@ -196,12 +196,22 @@ func fromNanos(n int64) time.Time {
 	return time.Unix(0, n).UTC()
 }
 
-// Commit returns the commit. The error is an [ErrInvalid] that names the commit.
+// unreadable returns the error of a stored object of a commit: an [ErrUnsupported] if its
+// version is unknown, otherwise a *[DamageError].
+func unreadable(table, stream string, sequenceNr uint64, err error) error {
+	if errors.Is(err, ErrUnsupported) {
+		return fmt.Errorf("%s: commit %d of %.100q: %w", table, sequenceNr, stream, err)
+	}
+	return &DamageError{Table: table, Key: stream, SequenceNr: sequenceNr, Cause: err}
+}
+
+// Commit returns the commit. The error is a *[DamageError] that names the commit, or an
+// [ErrUnsupported] if its format is that of newer code. A snapshot that cannot be read is
+// not an error, see [Commit].SnapshotErr.
 func (r *StoredCommit) Commit() (Commit, error) {
 	c := Commit{Stream: r.Stream, SequenceNr: r.SequenceNr, RecordedAt: r.RecordedAt}
-	err := r.decode(&c, nil)
-	if err != nil {
-		return Commit{}, fmt.Errorf("commit %d of %.100q: %w: %w", r.SequenceNr, r.Stream, ErrInvalid, err)
+	if err := r.decode(&c, nil); err != nil {
+		return Commit{}, unreadable("commits", r.Stream, r.SequenceNr, err)
 	}
 	return c, nil
 }
@@ -213,7 +223,7 @@ func (r *StoredCommit) decode(c *Commit, payloads []json.RawMessage) error {
 		return fmt.Errorf("head: %w", err)
 	}
 	if h.Version != FormatVersion {
-		return fmt.Errorf("head: its format has version %d, this program reads version %d", h.Version, FormatVersion)
+		return fmt.Errorf("its format has version %d, this program reads version %d: %w", h.Version, FormatVersion, ErrUnsupported)
 	}
 	if len(h.Events) == 0 || len(h.Commands) == 0 {
 		return errors.New("head: no events or no commands")
@@ -251,7 +261,8 @@ func (r *StoredCommit) decode(c *Commit, payloads []json.RawMessage) error {
 	}
 	s, err := r.SnapshotHead()
 	if err != nil {
-		return err
+		c.SnapshotErr = err
+		return nil
 	}
 	s.State = json.RawMessage(r.State)
 	c.Snapshot = &s
@@ -274,18 +285,22 @@ func split(data []byte, events []headEvent) ([]json.RawMessage, error) {
 	return out, nil
 }
 
-// SnapshotHead decodes only the snapshot, without its state.
+// SnapshotHead decodes only the snapshot, without its state. The errors are those of
+// Commit.
 func (r *StoredCommit) SnapshotHead() (Snapshot, error) {
+	bad := func(err error) (Snapshot, error) {
+		return Snapshot{}, unreadable("snapshots", r.Stream, r.SequenceNr, err)
+	}
 	var h snapshotHead
 	if err := json.Unmarshal([]byte(r.Snapshot), &h); err != nil {
-		return Snapshot{}, fmt.Errorf("snapshot: %w: %w", ErrInvalid, err)
+		return bad(err)
 	}
 	if h.Version != FormatVersion {
-		return Snapshot{}, fmt.Errorf("snapshot: its format has version %d, this program reads version %d: %w", h.Version, FormatVersion, ErrInvalid)
+		return bad(fmt.Errorf("its format has version %d, this program reads version %d: %w", h.Version, FormatVersion, ErrUnsupported))
 	}
 	remembered, err := decodeRemembered(h.Remembered)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("snapshot: %w: %w", ErrInvalid, err)
+		return bad(err)
 	}
 	return Snapshot{
 		SnapshotHead: SnapshotHead{Shape: h.Shape, StateVersion: h.StateVersion, Folded: h.Folded},
@@ -374,11 +389,20 @@ func EncodeCommit(c Commit) ([]byte, error) {
 	return append(b, "]}"...), nil
 }
 
-// DecodeCommit is the inverse of [EncodeCommit]; the error is an [ErrInvalid].
+// DecodeCommit is the inverse of [EncodeCommit]. The errors are those of
+// [StoredCommit.Commit]; with an error the commit has stream and sequence number, as far
+// as they could be read.
 func DecodeCommit(b []byte) (Commit, error) {
 	var e envelope
 	if err := json.Unmarshal(b, &e); err != nil {
-		return Commit{}, fmt.Errorf("decode commit: %w: %w", ErrInvalid, err)
+		var place struct {
+			Stream     string `json:"id"`
+			SequenceNr uint64 `json:"sequenceNr"`
+		}
+		if json.Unmarshal(b, &place) != nil {
+			place.Stream, place.SequenceNr = "", 0
+		}
+		return Commit{Stream: place.Stream, SequenceNr: place.SequenceNr}, unreadable("messages", place.Stream, place.SequenceNr, err)
 	}
 	r := StoredCommit{Head: string(e.Head)}
 	c := Commit{Stream: e.Stream, SequenceNr: e.SequenceNr, RecordedAt: e.RecordedAt}
@@ -386,7 +410,7 @@ func DecodeCommit(b []byte) (Commit, error) {
 		e.Events = []json.RawMessage{}
 	}
 	if err := r.decode(&c, e.Events); err != nil {
-		return Commit{}, fmt.Errorf("decode commit %d of %.100q: %w: %w", e.SequenceNr, e.Stream, ErrInvalid, err)
+		return Commit{Stream: e.Stream, SequenceNr: e.SequenceNr}, unreadable("messages", e.Stream, e.SequenceNr, err)
 	}
 	return c, nil
 }

@@ -2,6 +2,7 @@ package driver_test
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"reflect"
@@ -108,30 +109,44 @@ func TestStoredFormOfASmallCommitIsSmall(t *testing.T) {
 
 func TestDamagedStoredFormIsAnErrorThatNamesTheCommit(t *testing.T) {
 	t.Parallel()
-	for name, spoil := range map[string]func(*driver.StoredCommit){
-		"no head":          func(s *driver.StoredCommit) { s.Head = "" },
-		"a later version":  func(s *driver.StoredCommit) { s.Head = strings.Replace(s.Head, `"v":1`, `"v":2`, 1) },
-		"no events":        func(s *driver.StoredCommit) { s.Head = `{"v":1,"e":[],"c":[{"i":"x"}]}` },
-		"no commands":      func(s *driver.StoredCommit) { s.Head = `{"v":1,"e":[{"t":"A"}],"c":[]}` },
-		"truncated events": func(s *driver.StoredCommit) { s.Events = s.Events[:4] },
-		"a negative size":  func(s *driver.StoredCommit) { s.Head = `{"v":1,"e":[{"t":"A","n":-1},{"t":"A"}],"c":[{"i":"x"}]}` },
-		"too many events of a command": func(s *driver.StoredCommit) {
+	for name, test := range map[string]struct {
+		spoil func(*driver.StoredCommit)
+		class error
+		table string
+	}{
+		"no head":          {func(s *driver.StoredCommit) { s.Head = "" }, driver.ErrDamaged, "commits"},
+		"a later version":  {func(s *driver.StoredCommit) { s.Head = strings.Replace(s.Head, `"v":1`, `"v":2`, 1) }, driver.ErrUnsupported, "commits"},
+		"no events":        {func(s *driver.StoredCommit) { s.Head = `{"v":1,"e":[],"c":[{"i":"x"}]}` }, driver.ErrDamaged, "commits"},
+		"no commands":      {func(s *driver.StoredCommit) { s.Head = `{"v":1,"e":[{"t":"A"}],"c":[]}` }, driver.ErrDamaged, "commits"},
+		"truncated events": {func(s *driver.StoredCommit) { s.Events = s.Events[:4] }, driver.ErrDamaged, "commits"},
+		"a negative size":  {func(s *driver.StoredCommit) { s.Head = `{"v":1,"e":[{"t":"A","n":-1},{"t":"A"}],"c":[{"i":"x"}]}` }, driver.ErrDamaged, "commits"},
+		"too many events of a command": {func(s *driver.StoredCommit) {
 			s.Head = `{"v":1,"e":[{"t":"A"}],"c":[{"i":"x","n":2},{"i":"y"}]}`
-		},
-		"a later snapshot":      func(s *driver.StoredCommit) { s.Snapshot = `{"v":9}` },
-		"truncated commands":    func(s *driver.StoredCommit) { s.Snapshot = `{"v":1,"r":"AAAA"}` },
-		"commands not base64":   func(s *driver.StoredCommit) { s.Snapshot = `{"v":1,"r":"?"}` },
-		"an unfinished varint":  func(s *driver.StoredCommit) { s.Snapshot = `{"v":1,"r":"AAAAAAAAAAAAAAAA//8"}` },
-		"a snapshot not JSON":   func(s *driver.StoredCommit) { s.Snapshot = `{` },
-		"a head of other types": func(s *driver.StoredCommit) { s.Head = `{"v":1,"e":{},"c":[]}` },
+		}, driver.ErrDamaged, "commits"},
+		"a head of other types": {func(s *driver.StoredCommit) { s.Head = `{"v":1,"e":{},"c":[]}` }, driver.ErrDamaged, "commits"},
+		"a later snapshot":      {func(s *driver.StoredCommit) { s.Snapshot = `{"v":9}` }, driver.ErrUnsupported, "snapshots"},
+		"truncated commands":    {func(s *driver.StoredCommit) { s.Snapshot = `{"v":1,"r":"AAAA"}` }, driver.ErrDamaged, "snapshots"},
+		"commands not base64":   {func(s *driver.StoredCommit) { s.Snapshot = `{"v":1,"r":"?"}` }, driver.ErrDamaged, "snapshots"},
+		"an unfinished varint":  {func(s *driver.StoredCommit) { s.Snapshot = `{"v":1,"r":"AAAAAAAAAAAAAAAA//8"}` }, driver.ErrDamaged, "snapshots"},
+		"a snapshot not JSON":   {func(s *driver.StoredCommit) { s.Snapshot = `{` }, driver.ErrDamaged, "snapshots"},
 	} {
 		stored, err := driver.StoreCommit(example())
 		if err != nil {
 			t.Fatal(err)
 		}
-		spoil(&stored)
-		if _, err := stored.Commit(); err == nil || !strings.Contains(err.Error(), `commit 101 of "order-1"`) {
-			t.Errorf("%s: %v", name, err)
+		test.spoil(&stored)
+		c, err := stored.Commit()
+		if test.table == "snapshots" { // the commit itself is whole
+			if err != nil || c.Snapshot != nil || len(c.Events) != 3 {
+				t.Errorf("%s: got %+v, %v, want the commit without its snapshot", name, c, err)
+			}
+			err = c.SnapshotErr
+		}
+		var damage *driver.DamageError
+		if !errors.Is(err, test.class) || errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), "order-1") || !strings.Contains(err.Error(), "101") {
+			t.Errorf("%s: got %v, want %v with the place", name, err, test.class)
+		} else if errors.As(err, &damage) && (damage.Table != test.table || damage.Key != "order-1" || damage.SequenceNr != 101) {
+			t.Errorf("%s: the place is %+v", name, damage)
 		}
 	}
 }

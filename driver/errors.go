@@ -26,11 +26,15 @@ var (
 	// ErrUnavailable means that the store did not answer, is closed, does not exist
 	// (yet), or cannot serve the call now. Retry with backoff.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrUnsupported means that the provider does not support the call.
+	// ErrUnsupported means that the provider does not support the call, or that stored
+	// data has a format that only newer code knows.
 	ErrUnsupported = errors.New("unsupported")
-	// ErrInvalid means that an argument or stored data is malformed. A retry cannot
-	// succeed.
+	// ErrInvalid means that an argument is malformed. A retry cannot succeed.
 	ErrInvalid = errors.New("invalid")
+	// ErrDamaged means that stored data has a wrong checksum, cannot be decoded, or
+	// contradicts other stored data. The arguments are not at fault, and a retry cannot
+	// succeed. Where the place is known, the error is a *[DamageError].
+	ErrDamaged = errors.New("damaged")
 )
 
 // ConflictError is an [ErrConflict] of [EventLog.Append] with the stored commit that
@@ -64,6 +68,45 @@ func (e *TooLargeError) Error() string {
 
 // Is reports whether target is [ErrTooLarge].
 func (e *TooLargeError) Is(target error) bool { return target == ErrTooLarge }
+
+// DamageError is an [ErrDamaged] with the place of the damage.
+type DamageError struct {
+	// Table is the kind of what is damaged: "commits", "snapshots", "rows",
+	// "watermarks", "messages" and so on.
+	Table string
+	// Name is the name of the log, the read model, the consumer or the queue; empty where
+	// it is unknown or does not apply.
+	Name string
+	// Key is the stream, or the id of the entry in the table.
+	Key string
+	// SequenceNr is that of a commit or snapshot, otherwise 0.
+	SequenceNr uint64
+	// Cause says what is wrong. It contains no payload.
+	Cause error
+}
+
+// Error implements error.
+func (e *DamageError) Error() string {
+	var b strings.Builder
+	b.WriteString("stored data is damaged: " + e.Table)
+	if e.Name != "" {
+		fmt.Fprintf(&b, " of %s", e.Name)
+	}
+	if e.Key != "" {
+		fmt.Fprintf(&b, ", %.100q", e.Key)
+	}
+	if e.SequenceNr > 0 {
+		fmt.Fprintf(&b, ", sequence number %d", e.SequenceNr)
+	}
+	fmt.Fprintf(&b, ": %v", e.Cause)
+	return b.String()
+}
+
+// Is reports whether target is [ErrDamaged].
+func (e *DamageError) Is(target error) bool { return target == ErrDamaged }
+
+// Unwrap returns the cause.
+func (e *DamageError) Unwrap() error { return e.Cause }
 
 // BatchError reports the failed members of a batch; all others took effect.
 type BatchError struct {

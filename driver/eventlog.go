@@ -22,14 +22,16 @@ type EventLog interface {
 	// A sequence number of 0, a bad stream id (see [CheckID]), a commit without
 	// events or commands, commands that do not have the number of its events, an event
 	// without a type, or data that is not JSON is [ErrInvalid]; a commit over the size
-	// limit is [ErrTooLarge]. In these cases nothing is stored.
+	// limit is [ErrTooLarge]. In these cases nothing is stored. If the stored commit is
+	// damaged, the error is an [ErrDamaged] instead of an [ErrConflict].
 	Append(ctx context.Context, c Commit) error
 
 	// Read yields the commits of stream with sequence numbers greater than after and
 	// at most through, ascending and without gaps; a through of 0 means all. It sees
 	// every commit whose Append returned before Read was called. If there is no such
 	// commit, it yields nothing. An error is yielded once, as the last element; the
-	// elements before it are valid.
+	// elements before it are valid. A damaged commit is an [ErrDamaged] that names it
+	// in a *[DamageError]; a damaged snapshot is no error, see [Commit].SnapshotErr.
 	Read(ctx context.Context, stream string, after, through uint64) iter.Seq2[Commit, error]
 
 	// Load returns the commits that are needed to compute the state of stream,
@@ -37,15 +39,16 @@ type EventLog interface {
 	// or all if there is no usable snapshot. usable is not called concurrently. The
 	// caller may use only the snapshot of the first commit, and only if it is
 	// usable. Load sees every commit whose Append returned before. For a stream
-	// without commits it returns nil, nil. Any error fails the call: Load never
-	// returns part of the commits.
+	// without commits it returns nil, nil. Any error, such as [ErrDamaged] for one of
+	// the commits, fails the call: Load never returns part of the commits. A damaged
+	// snapshot is not usable; usable is not called for it.
 	Load(ctx context.Context, stream string, usable func(SnapshotHead) bool) ([]Commit, error)
 
 	// Scan yields all commits of one segment, numbered 0 to segments-1. Each stream
 	// belongs to one segment. The commits of a stream are ascending and without
 	// gaps; streams are in no order and may be interleaved. Scan yields at least the
-	// commits that were stored when it was called. An error is yielded once, as the
-	// last element. An empty log yields nothing; a segment out of range yields
+	// commits that were stored when it was called. An error, such as [ErrDamaged] for
+	// a commit, is yielded once, as the last element. An empty log yields nothing; a segment out of range yields
 	// [ErrInvalid].
 	Scan(ctx context.Context, segment, segments int) iter.Seq2[Commit, error]
 }
@@ -68,6 +71,10 @@ type Commit struct {
 	LastSnapshot uint64
 	// Snapshot is the state after this commit. Only some commits have one.
 	Snapshot *Snapshot
+	// SnapshotErr says why a stored snapshot cannot be read: [ErrDamaged], or
+	// [ErrUnsupported] if only newer code knows its format. Snapshot is nil then; the rest
+	// of the commit is valid. Append ignores it.
+	SnapshotErr error
 }
 
 // Event is a stored event. Data is kept byte for byte.

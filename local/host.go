@@ -61,8 +61,8 @@ type Host struct {
 
 // Open opens the database file of the App at path, creating it if it does not exist.
 // Nothing runs before [Host.Start]. The error wraps [driver.ErrUnavailable] when
-// another process has the file open, and [driver.ErrInvalid] when the file is damaged
-// or has another format.
+// another process has the file open, [driver.ErrDamaged] when the file is damaged, and
+// [driver.ErrInvalid] when it has another format.
 func Open(ctx context.Context, app *reventless.App, path string, opts *Options) (*Host, error) {
 	var o Options
 	if opts != nil {

@@ -293,7 +293,7 @@ func (c *Counter) read(ctx context.Context, counterID string) (state, error) {
 	return decode(item)
 }
 
-// decode returns the state of an item, or an error of class [driver.ErrInvalid] if the
+// decode returns the state of an item, or an error of class [driver.ErrDamaged] if the
 // item is malformed.
 func decode(item dynamo.Item) (state, error) {
 	r := dynamo.Read(item)

@@ -88,7 +88,7 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 			"State": state, "Pending": pending, "Done": c.Done(t.Context(), id, 1),
 			"Count": c.Count(t.Context(), id, "r", 1), "AddTarget": c.AddTarget(t.Context(), id, "r", 1),
 		} {
-			awstest.Invalid(t, method, err, id, counts)
+			awstest.Damaged(t, method, err, id, counts)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 // table if the counter has finishes to handle. After most changes it has none, and the id
 // is empty. [Counter.Pending] returns the finishes, because those in the record may have
 // been handled meanwhile. A malformed record leads to an error of class
-// [driver.ErrInvalid].
+// [driver.ErrInvalid], or [driver.ErrDamaged] if its image has no valid counter.
 func DecodeStream(c streams.Change) (counterID string, err error) {
 	fail := func(err error) (string, error) {
 		return "", fmt.Errorf("counter: stream record %.40q: %w", c.Sequence, err)

@@ -193,7 +193,7 @@ func (d *Letters) get(ctx context.Context, id string) (driver.DeadLetter, error)
 			return h.DeadLetter, err
 		}
 	}
-	return driver.DeadLetter{}, fmt.Errorf("the body is missing: %w", driver.ErrInvalid)
+	return driver.DeadLetter{}, fmt.Errorf("the body is missing: %w", driver.ErrDamaged)
 }
 
 // body reads the body of h from other items. The body is incomplete when the dead letter
@@ -212,7 +212,7 @@ func (d *Letters) body(ctx context.Context, h *head) (whole bool, err error) {
 	if err := d.query(ctx, in, func(item dynamo.Item) (bool, error) {
 		data, ok := item["data"].(*types.AttributeValueMemberB)
 		if !ok {
-			return false, fmt.Errorf("a part of the body has no data: %w", driver.ErrInvalid)
+			return false, fmt.Errorf("a part of the body has no data: %w", driver.ErrDamaged)
 		}
 		body = append(body, data.Value...)
 		return true, nil
@@ -396,7 +396,7 @@ func encode(h head) dynamo.Item {
 	return item
 }
 
-// decode returns the dead letter of an item, or an error of class [driver.ErrInvalid] if the
+// decode returns the dead letter of an item, or an error of class [driver.ErrDamaged] if the
 // item is malformed.
 func decode(item dynamo.Item) (head, error) {
 	if item == nil {

@@ -236,7 +236,7 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 		_, get := d.Get(t.Context(), id)
 		_, list := d.List(t.Context(), "", "", 10)
 		for method, err := range map[string]error{"Get": get, "List": list} {
-			awstest.Invalid(t, method, err, id, table)
+			awstest.Damaged(t, method, err, id, table)
 		}
 		if got, err := d.Get(t.Context(), "good"); err != nil || got.ID != "good" {
 			t.Errorf("beside the foreign %s the other dead letter is %+v, %v", id, got, err)

@@ -60,6 +60,10 @@ func decodeQueue(body, log string) (driver.Record, error) {
 	}
 	c, err := driver.DecodeCommit(q.Commit)
 	if err != nil {
+		r := driver.Record{Log: q.Log, Stream: c.Stream, SequenceNr: c.SequenceNr}
+		if checkPlace(r) == nil {
+			return r, nil // the consumer reads the commit from the log
+		}
 		return driver.Record{Log: q.Log}, err
 	}
 	r := driver.Record{Log: q.Log, Stream: c.Stream, SequenceNr: c.SequenceNr, Commit: &c}

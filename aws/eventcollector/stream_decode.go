@@ -24,8 +24,10 @@ func DecodeStream(c streams.Change, log string) driver.Record {
 		r.SequenceNr, _ = strconv.ParseUint(n.Value, 10, 64) // 0 is invalid
 	}
 	commit, err := commitOf(c)
-	if err != nil && c.New == nil && c.Err == nil && c.Kind == streams.Insert && driver.CheckID("stream", r.Stream) == nil && r.SequenceNr > 0 {
-		return r // the record does not contain the commit
+	if err != nil && c.Err == nil && c.Kind == streams.Insert && driver.CheckID("stream", r.Stream) == nil && r.SequenceNr > 0 {
+		// The record does not contain the commit, or a damaged one. The consumer reads it
+		// from the log, and meets the damage at its place in the stream.
+		return r
 	}
 	if err != nil {
 		r.Raw, r.Err = slices.Clone(c.Raw()), err

@@ -53,37 +53,24 @@ func TestLambdaRecordsAreDecoded(t *testing.T) {
 // bytes and the reason.
 func TestForeignRecordsAreUndecodable(t *testing.T) {
 	t.Parallel()
-	replace := func(old, by string) string {
-		text := strings.Replace(lambdaRecord, old, by, 1)
-		if text == lambdaRecord {
-			t.Fatalf("%s is not in the record", old)
-		}
-		return text
-	}
+	replace := func(old, by string) string { return replaced(t, old, by) }
 	for what, text := range map[string]string{
-		"not JSON":                    `{"eventName`,
-		"empty text":                  ``,
-		"null":                        `null`,
-		"not an object":               `[1]`,
-		"nothing":                     `{}`,
-		"no change":                   `{"eventName":"INSERT"}`,
-		"a removal":                   replace(`"INSERT"`, `"REMOVE"`),
-		"a modification":              replace(`"INSERT"`, `"MODIFY"`),
-		"an unknown kind":             replace(`"INSERT"`, `"UPSERT"`),
-		"no keys and no image":        `{"eventName":"INSERT","dynamodb":{"SequenceNumber":"1"}}`,
-		"no events":                   replace(`"events"`, `"other"`),
-		"no event in the head":        replace(`[{\"t\":\"Happened\",\"v\":2}]`, `[]`),
-		"event data that is not JSON": replace(`{"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}`, `{"S": "}"}`),
-		"commit 0":                    replace(`"N": "7"}, "at"`, `"N": "0"}, "at"`),
-		"a negative number":           replace(`"N": "7"}, "at"`, `"N": "-7"}, "at"`),
-		"a number as text":            replace(`"N": "7"}, "at"`, `"S": "7"}, "at"`),
-		"an empty stream":             replace(`{"S": "a"}, "sequenceNr": {"N": "7"}, "at"`, `{"S": ""}, "sequenceNr": {"N": "7"}, "at"`),
-		"an unknown type":             replace(`{"N": "1700000000000000001"}`, `{"X": "1"}`),
-		"two types":                   replace(`{"N": "1700000000000000001"}`, `{"N": "1", "S": "1"}`),
-		"no type":                     replace(`{"N": "1700000000000000001"}`, `{}`),
-		"an untyped number":           replace(`{"N": "1700000000000000001"}`, `17`),
-		"a null value":                replace(`{"N": "1700000000000000001"}`, `{"N": null}`),
-		"deep lists":                  replace(`{"N": "1700000000000000001"}`, strings.Repeat(`{"L":[`, 200)+strings.Repeat(`]}`, 200)),
+		"not JSON":             `{"eventName`,
+		"empty text":           ``,
+		"null":                 `null`,
+		"not an object":        `[1]`,
+		"nothing":              `{}`,
+		"no change":            `{"eventName":"INSERT"}`,
+		"a removal":            replace(`"INSERT"`, `"REMOVE"`),
+		"a modification":       replace(`"INSERT"`, `"MODIFY"`),
+		"an unknown kind":      replace(`"INSERT"`, `"UPSERT"`),
+		"no keys and no image": `{"eventName":"INSERT","dynamodb":{"SequenceNumber":"1"}}`,
+		"an unknown type":      replace(`{"N": "1700000000000000001"}`, `{"X": "1"}`),
+		"two types":            replace(`{"N": "1700000000000000001"}`, `{"N": "1", "S": "1"}`),
+		"no type":              replace(`{"N": "1700000000000000001"}`, `{}`),
+		"an untyped number":    replace(`{"N": "1700000000000000001"}`, `17`),
+		"a null value":         replace(`{"N": "1700000000000000001"}`, `{"N": null}`),
+		"deep lists":           replace(`{"N": "1700000000000000001"}`, strings.Repeat(`{"L":[`, 200)+strings.Repeat(`]}`, 200)),
 	} {
 		r := eventcollector.DecodeStream(streams.Parse([]byte(text)), "Test.Log")
 		if !errors.Is(r.Err, driver.ErrInvalid) {
@@ -91,6 +78,36 @@ func TestForeignRecordsAreUndecodable(t *testing.T) {
 		}
 		if string(r.Raw) != text || r.Commit != nil || r.Log != "Test.Log" {
 			t.Errorf("%s: got %+v, want the unchanged record", what, r)
+		}
+	}
+}
+
+func replaced(t *testing.T, old, by string) string {
+	t.Helper()
+	text := strings.Replace(lambdaRecord, old, by, 1)
+	if text == lambdaRecord {
+		t.Fatalf("%s is not in the record", old)
+	}
+	return text
+}
+
+// A record with a damaged commit identifies it. The consumer reads it from the log, and
+// blocks the stream if it is damaged there.
+func TestDamagedRecordIdentifiesItsCommit(t *testing.T) {
+	t.Parallel()
+	replace := func(old, by string) string { return replaced(t, old, by) }
+	for what, text := range map[string]string{
+		"no events":                   replace(`"events"`, `"other"`),
+		"no event in the head":        replace(`[{\"t\":\"Happened\",\"v\":2}]`, `[]`),
+		"event data that is not JSON": replace(`{"S": " {\"n\": 1.0, \"odd\":\"<&>\u2028\"} "}`, `{"S": "}"}`),
+		"commit 0":                    replace(`"N": "7"}, "at"`, `"N": "0"}, "at"`),
+		"a negative number":           replace(`"N": "7"}, "at"`, `"N": "-7"}, "at"`),
+		"a number as text":            replace(`"N": "7"}, "at"`, `"S": "7"}, "at"`),
+		"an empty stream":             replace(`{"S": "a"}, "sequenceNr": {"N": "7"}, "at"`, `{"S": ""}, "sequenceNr": {"N": "7"}, "at"`),
+	} {
+		r := eventcollector.DecodeStream(streams.Parse([]byte(text)), "Test.Log")
+		if r.Err != nil || r.Raw != nil || r.Commit != nil || r.Stream != "a" || r.SequenceNr != 7 {
+			t.Errorf("%s: got %+v, want commit 7 of stream a without its content", what, r)
 		}
 	}
 }

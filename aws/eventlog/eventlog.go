@@ -97,7 +97,7 @@ func (l *Log) append(ctx context.Context, c driver.Commit) error {
 	case errors.As(err, &taken) && len(taken.Item) == 0: // it does not say which commit won
 		return fmt.Errorf("the response has no item: %w: %w", driver.ErrUnavailable, err)
 	case errors.As(err, &taken):
-		winner, err := decode(taken.Item)
+		winner, err := l.decode(taken.Item)
 		if err != nil {
 			return fmt.Errorf("existing item: %w", err)
 		}
@@ -125,7 +125,7 @@ func (l *Log) Read(ctx context.Context, stream string, after, through uint64) it
 		}
 		for c, err := range l.pages(ctx, in) {
 			if err == nil && c.SequenceNr != after+1 {
-				err = fmt.Errorf("commit %d follows commit %d: %w", c.SequenceNr, after, driver.ErrInvalid)
+				err = l.damaged(stream, after+1, fmt.Errorf("commit %d follows commit %d", c.SequenceNr, after))
 			}
 			if err != nil {
 				yield(driver.Commit{}, fmt.Errorf("eventlog %s: read %.100q after %d: %w", l.table, stream, after, err))
@@ -160,7 +160,7 @@ func (l *Log) pages(ctx context.Context, in *dynamodb.QueryInput) iter.Seq2[driv
 			}
 			l.spent("Query", out.ConsumedCapacity)
 			for _, item := range out.Items {
-				c, err := decode(item)
+				c, err := l.decode(item)
 				if !yield(c, err) || err != nil {
 					return
 				}
@@ -181,7 +181,7 @@ func (l *Log) Load(ctx context.Context, stream string, usable func(driver.Snapsh
 	found := false
 	for c, err := range l.pages(ctx, in) {
 		if err == nil && len(commits) > 0 && c.SequenceNr+1 != commits[len(commits)-1].SequenceNr {
-			err = fmt.Errorf("commit %d follows commit %d: %w", commits[len(commits)-1].SequenceNr, c.SequenceNr, driver.ErrInvalid)
+			err = l.damaged(stream, c.SequenceNr+1, fmt.Errorf("commit %d follows commit %d", commits[len(commits)-1].SequenceNr, c.SequenceNr))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("eventlog %s: load %.100q: %w", l.table, stream, err)
@@ -193,7 +193,7 @@ func (l *Log) Load(ctx context.Context, stream string, usable func(driver.Snapsh
 	}
 	slices.Reverse(commits)
 	if n := len(commits); n > 0 && commits[0].SequenceNr != 1 && !found {
-		return nil, fmt.Errorf("eventlog %s: load %.100q: the stream begins with commit %d: %w", l.table, stream, commits[0].SequenceNr, driver.ErrInvalid)
+		return nil, fmt.Errorf("eventlog %s: load %.100q: %w", l.table, stream, l.damaged(stream, 1, fmt.Errorf("the stream begins with commit %d", commits[0].SequenceNr)))
 	}
 	return commits, nil
 }
@@ -220,7 +220,7 @@ func (l *Log) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.
 			}
 			l.spent("Scan", out.ConsumedCapacity)
 			for _, item := range out.Items {
-				c, err := decode(item)
+				c, err := l.decode(item)
 				if err != nil {
 					fail(err)
 					return
@@ -253,13 +253,25 @@ func encode(c driver.Commit) (dynamo.Item, error) {
 	return item, nil
 }
 
-// Decode returns the commit of an item from a log's table or from the table's stream.
-// Any other item is a [driver.ErrInvalid].
-func Decode(item map[string]types.AttributeValue) (driver.Commit, error) { return decode(item) }
+func (l *Log) damaged(stream string, sequenceNr uint64, cause error) error {
+	return &driver.DamageError{Table: "commits", Name: l.table, Key: stream, SequenceNr: sequenceNr, Cause: cause}
+}
 
-// decode returns the commit of an item. Any other item is a [driver.ErrInvalid] that
-// names the stream and the sequence number.
-func decode(item dynamo.Item) (driver.Commit, error) {
+// decode is [Decode] with the name of the table in the place of the damage.
+func (l *Log) decode(item dynamo.Item) (driver.Commit, error) {
+	c, err := Decode(item)
+	var d *driver.DamageError
+	for _, err := range []error{err, c.SnapshotErr} {
+		if errors.As(err, &d) {
+			d.Name = l.table
+		}
+	}
+	return c, err
+}
+
+// Decode returns the commit of an item from a log's table or from the table's stream. The
+// errors are those of [driver.StoredCommit.Commit].
+func Decode(item map[string]types.AttributeValue) (driver.Commit, error) {
 	r := dynamo.Read(item)
 	stored := driver.StoredCommit{
 		Stream: r.Text("id"), SequenceNr: r.Uint("sequenceNr"), Head: r.Text("head"), Events: r.Text("events"),
@@ -268,12 +280,8 @@ func decode(item dynamo.Item) (driver.Commit, error) {
 	if r.Has("snapshot") {
 		stored.Snapshot, stored.State = r.Text("snapshot"), r.Text("state")
 	}
-	err := r.Err()
-	if err == nil {
-		var c driver.Commit
-		if c, err = stored.Commit(); err == nil {
-			return c, nil
-		}
+	if err := r.Err(); err != nil {
+		return driver.Commit{}, &driver.DamageError{Table: "commits", Key: stored.Stream, SequenceNr: stored.SequenceNr, Cause: err}
 	}
-	return driver.Commit{}, fmt.Errorf("item %.100q %d is not a commit: %w", stored.Stream, stored.SequenceNr, err)
+	return stored.Commit()
 }

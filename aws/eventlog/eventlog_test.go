@@ -235,23 +235,51 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, item := range map[string]dynamo.Item{
-		"bare":     {},
-		"type":     {"events": &types.AttributeValueMemberL{}, "head": dynamo.Text("{}"), "at": dynamo.Number(1)},
-		"head":     {"events": dynamo.Text("{}"), "head": dynamo.Text("no JSON"), "at": dynamo.Number(1)},
-		"version":  {"events": dynamo.Text("{}"), "head": dynamo.Text(`{"v":2,"e":[{"t":"A"}],"c":[{"i":"c"}]}`), "at": dynamo.Number(1)},
-		"sizes":    {"events": dynamo.Text("{}"), "head": dynamo.Text(`{"v":1,"e":[{"t":"A","n":3},{"t":"A"}],"c":[{"i":"c"}]}`), "at": dynamo.Number(1)},
-		"snapshot": {"events": dynamo.Text("{}"), "head": dynamo.Text(`{"v":1,"e":[{"t":"A"}],"c":[{"i":"c"}]}`), "at": dynamo.Number(1), "snapshot": dynamo.Text("{}"), "state": dynamo.Text("{}")},
+		"bare":  {},
+		"type":  {"events": &types.AttributeValueMemberL{}, "head": dynamo.Text("{}"), "at": dynamo.Number(1)},
+		"head":  {"events": dynamo.Text("{}"), "head": dynamo.Text("no JSON"), "at": dynamo.Number(1)},
+		"sizes": {"events": dynamo.Text("{}"), "head": dynamo.Text(`{"v":1,"e":[{"t":"A","n":3},{"t":"A"}],"c":[{"i":"c"}]}`), "at": dynamo.Number(1)},
 	} {
 		item["id"], item["sequenceNr"] = dynamo.Text(name), dynamo.Number(1)
 		awstest.Foreign(t, table, item)
 		_, err := log.Load(t.Context(), name, version(1))
-		awstest.Invalid(t, "Load", err, name, table)
-		if err := log.Append(t.Context(), commit(name, 1, "c")); !errors.Is(err, driver.ErrInvalid) || errors.Is(err, driver.ErrConflict) {
+		awstest.Damaged(t, "Load", err, name, table)
+		if err := log.Append(t.Context(), commit(name, 1, "c")); !errors.Is(err, driver.ErrDamaged) || errors.Is(err, driver.ErrConflict) {
 			t.Errorf("append where the foreign %s is: %v", name, err)
 		}
 	}
 	if got, err := log.Load(t.Context(), "good", version(1)); err != nil || len(got) != 1 {
 		t.Errorf("the good stream: %v, %v", got, err)
+	}
+	// A format of newer code is no damage.
+	newer := commit("newer", 1, "c")
+	awstest.Foreign(t, table, dynamo.Item{
+		"id": dynamo.Text(newer.Stream), "sequenceNr": dynamo.Number(1), "at": dynamo.Number(1), "events": dynamo.Text("{}"),
+		"head": dynamo.Text(`{"v":2,"e":[{"t":"A"}],"c":[{"i":"c"}]}`),
+	})
+	if _, err := log.Load(t.Context(), newer.Stream, version(1)); !errors.Is(err, driver.ErrUnsupported) || errors.Is(err, driver.ErrDamaged) {
+		t.Errorf("a newer format: %v", err)
+	}
+}
+
+// A damaged snapshot is passed over: the commits lead to the same state.
+func TestDamagedSnapshotIsNotUsed(t *testing.T) {
+	t.Parallel()
+	log, table := open(t, nil, nil)
+	if err := log.Append(t.Context(), commit("a", 1, "c")); err != nil {
+		t.Fatal(err)
+	}
+	awstest.Foreign(t, table, dynamo.Item{
+		"id": dynamo.Text("a"), "sequenceNr": dynamo.Number(2), "at": dynamo.Number(1), "events": dynamo.Text("{}"),
+		"head": dynamo.Text(`{"v":1,"e":[{"t":"A"}],"c":[{"i":"c"}]}`), "snapshot": dynamo.Text(`{"v":1,"r":"?"}`), "state": dynamo.Text("{}"),
+	})
+	got, err := log.Load(t.Context(), "a", func(driver.SnapshotHead) bool { return true })
+	if err != nil || len(got) != 2 {
+		t.Fatalf("got %v, %v, want both commits", got, err)
+	}
+	var damage *driver.DamageError
+	if !errors.As(got[1].SnapshotErr, &damage) || damage.Table != "snapshots" || damage.Name != table || damage.Key != "a" || damage.SequenceNr != 2 {
+		t.Errorf("the error of the snapshot is %v", got[1].SnapshotErr)
 	}
 }
 

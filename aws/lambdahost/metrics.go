@@ -94,11 +94,12 @@ func (m *measured) end(request string, after host.Counts, err error) {
 		Conflicts int64
 		Parked    int64
 		Panics    int64
+		Damaged   int64
 	}{
 		App: m.of.app, Stack: m.of.stack, Function: m.of.function, Request: request,
 		Duration: math.Round(float64(now.Sub(m.began).Microseconds())) / 1000, Messages: m.messages, Failed: int64(m.failed),
 		Retries: after.Retries - m.before.Retries, Conflicts: after.Conflicts - m.before.Conflicts,
-		Parked: after.Parked - m.before.Parked, Panics: after.Panics - m.before.Panics,
+		Parked: after.Parked - m.before.Parked, Panics: after.Panics - m.before.Panics, Damaged: after.Damaged - m.before.Damaged,
 	}
 	if err != nil {
 		line.Errors, line.Failed = 1, int64(m.messages)
@@ -108,6 +109,7 @@ func (m *measured) end(request string, after host.Counts, err error) {
 	}
 	line.Meta = meta{now.UnixMilli(), directives(map[string]int64{
 		"Failed": line.Failed, "Errors": line.Errors, "Retries": line.Retries, "Conflicts": line.Conflicts, "Parked": line.Parked, "Panics": line.Panics,
+		"Damaged": line.Damaged,
 	})}
 	text, err := json.Marshal(line)
 	if err != nil {

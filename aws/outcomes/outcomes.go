@@ -166,7 +166,7 @@ func encode(o driver.Outcome, expires time.Time) (dynamo.Item, error) {
 	return item, nil
 }
 
-// decode returns the outcome of an item, or an error of class [driver.ErrInvalid] if the
+// decode returns the outcome of an item, or an error of class [driver.ErrDamaged] if the
 // item is malformed.
 func decode(item dynamo.Item) (driver.Outcome, time.Time, error) {
 	r := dynamo.Read(item)

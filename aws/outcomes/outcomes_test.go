@@ -111,7 +111,7 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	o, table := open(t, nil, nil)
 	awstest.Foreign(t, table, dynamo.Item{outcomes.Key: dynamo.Text("foreign")})
 	_, err := o.Get(t.Context(), "foreign")
-	awstest.Invalid(t, "Get", err, "foreign")
+	awstest.Damaged(t, "Get", err, "foreign")
 }
 
 // A late or repeated Pending does not replace a final outcome, when callers retry until

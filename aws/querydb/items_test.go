@@ -45,12 +45,12 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 		_, loadRows := db.LoadRows(t.Context(), []driver.Key{{ID: "good"}, {ID: id}})
 		_, query := engine.Query(t.Context(), driver.Query{ReadModel: shared.Name, Value: id})
 		for method, err := range map[string]error{"Load": load, "LoadRow": loadRow, "LoadRows": loadRows, "Query": query} {
-			if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), table) || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), c.attribute) {
+			if !errors.Is(err, driver.ErrDamaged) || !strings.Contains(err.Error(), table) || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), c.attribute) {
 				t.Errorf("%s of the foreign %s: %v", method, id, err)
 			}
 		}
 	}
-	if _, err := engine.Scan(t.Context(), driver.Scan{ReadModel: shared.Name}); !errors.Is(err, driver.ErrInvalid) {
+	if _, err := engine.Scan(t.Context(), driver.Scan{ReadModel: shared.Name}); !errors.Is(err, driver.ErrDamaged) {
 		t.Errorf("Scan: %v", err)
 	}
 	if r, err := db.LoadRow(t.Context(), driver.Key{ID: "good"}); err != nil || string(r.Data) != `{"n":1}` {
@@ -63,7 +63,7 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Watermark(t.Context(), stream("odd")); !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), "odd") || !strings.Contains(err.Error(), "seq") {
+	if _, err := db.Watermark(t.Context(), stream("odd")); !errors.Is(err, driver.ErrDamaged) || !strings.Contains(err.Error(), "odd") || !strings.Contains(err.Error(), "seq") {
 		t.Errorf("Watermark of a foreign item: %v", err)
 	}
 }

@@ -33,7 +33,8 @@ type Message struct {
 	once  bool
 }
 
-// Decode returns the message with a body. Another body is a [driver.ErrInvalid].
+// Decode returns the message with a body. Another body is a [driver.ErrDamaged], or a
+// [driver.ErrInvalid] if only its time is wrong.
 func Decode(body string) (Message, error) {
 	in, err := decode(body)
 	if err != nil {

@@ -171,10 +171,10 @@ func (in input) encode() (string, error) {
 func decode(text string) (input, error) {
 	var in input
 	if err := json.Unmarshal([]byte(text), &in); err != nil {
-		return in, fmt.Errorf("%w: %w", driver.ErrInvalid, err)
+		return in, fmt.Errorf("%w: %w", driver.ErrDamaged, err)
 	}
 	if in.Name == "" || in.Generation == "" {
-		return in, fmt.Errorf("the name or the generation is missing: %w", driver.ErrInvalid)
+		return in, fmt.Errorf("the name or the generation is missing: %w", driver.ErrDamaged)
 	}
 	return in, nil
 }
@@ -347,7 +347,7 @@ func (s *Scheduler) get(ctx context.Context, physical *string) (in input, found 
 	case err != nil:
 		return in, false, classify(err)
 	case out.Target == nil:
-		return in, false, fmt.Errorf("the schedule has no target: %w", driver.ErrInvalid)
+		return in, false, fmt.Errorf("the schedule has no target: %w", driver.ErrDamaged)
 	}
 	text := aws.ToString(out.Target.Input)
 	if in, err = decode(text); err != nil {

@@ -17,7 +17,7 @@ import (
 // DecodeStream returns the change of a row from a record in the stream of a table of rows.
 // ok is false when the row did not change or when it expired. A row counts as expired if
 // it had expired at the time of the write. A malformed record leads to an error of class
-// [driver.ErrInvalid].
+// [driver.ErrInvalid], or [driver.ErrDamaged] if its image has no valid row.
 func DecodeStream(c streams.Change, spec driver.TableSpec) (change driver.StateChange, ok bool, err error) {
 	none := func(err error) (driver.StateChange, bool, error) {
 		if err != nil {

@@ -75,7 +75,7 @@ func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 		_, one := w.Watermark(t.Context(), foreign.StreamKey)
 		_, many := w.Watermarks(t.Context(), []driver.StreamKey{good.StreamKey, foreign.StreamKey})
 		for method, err := range map[string]error{"Watermark": one, "Watermarks": many} {
-			awstest.Invalid(t, method, err, foreign.Stream, table, attribute)
+			awstest.Damaged(t, method, err, foreign.Stream, table, attribute)
 		}
 		if err := w.Advance(t.Context(), []driver.Advance{foreign}); !errors.Is(err, driver.ErrConflict) {
 			t.Errorf("Advance of the %s: %v, want conflict", foreign.Stream, err)

@@ -29,6 +29,7 @@ func eventCollectorSuite() suite {
 		{"RecordsBelongToTheCaller", recordsBelongToTheCaller},
 		{"LagCountsWhatIsNotSettled", lagCountsWhatIsNotSettled},
 		{"CountCommitsCountsAllStreams", countCommitsCountsAllStreams},
+		{"DamagedCommitsAreDelivered", damagedCommitsAreDelivered},
 	})}
 }
 

@@ -49,6 +49,7 @@ func eventLogSuite() suite {
 		{"SequencesCanBeLeftEarly", sequencesCanBeLeftEarly},
 		{"CommitsAreCopied", commitsAreCopied},
 		{"CommitsSurviveReopening", commitsSurviveReopening},
+		{"DamagedCommitsAreReported", damagedCommitsAreReported},
 	}}
 }
 

@@ -49,6 +49,7 @@ func publishing(change func(es []driver.Envelope) []driver.Envelope) plant {
 
 func collectorFaults() []fault {
 	return []fault{
+		{"DropsDamagedCommits", "EventCollector/DamagedCommitsAreDelivered", onRecords(false, func(r *driver.Record) bool { return r.Stream == "s" && r.SequenceNr == 3 })},
 		{"StartsAtTheEnd", "EventCollector/ANewConsumerStartsAtTheFirstCommit", onCollector(false, func(h *faults.Receiver[driver.Record], _ *faulty) {
 			for h.Spec.Consumer == "Test.Late" {
 				b, err := h.Receiver.Receive(context.Background(), 100)

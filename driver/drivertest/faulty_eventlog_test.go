@@ -340,6 +340,13 @@ func eventLogFaults() []fault {
 				return again(cs, err)
 			}
 		})},
+		{"EndsAtDamage", "EventLog/DamagedCommitsAreReported", onRead(func(cs []driver.Commit, err error) ([]driver.Commit, error) {
+			if errors.Is(err, driver.ErrDamaged) {
+				err = nil // the stream looks shorter
+			}
+			return cs, err
+		})},
+		{"BlamesTheArguments", "EventLog/DamagedCommitsAreReported", answers("EventLog.Load", driver.ErrDamaged, driver.ErrInvalid)},
 	}
 }
 

@@ -111,6 +111,10 @@ func openFaulty(f plant, property string) Open {
 			fixture.Reopen = func(t *testing.T) driver.PullProvider { return wrapped(reopen(t)) }
 		}
 		fixture.Provider = wrapped(fixture.Provider)
+		fixture.DamageCommit = func(_ *testing.T, log, stream string, sequenceNr uint64) driver.PullProvider {
+			w.p.DamageCommit(log, stream, sequenceNr)
+			return w.p
+		}
 		fixture.Patience = 50 * time.Millisecond // what is lost is not waited for
 		return fixture
 	}

@@ -31,6 +31,9 @@ type Fixture struct {
 	// Reopen closes the current provider, which may be closed already, and opens
 	// the same data again; nil where no data survives.
 	Reopen func(t *testing.T) driver.PullProvider
+	// DamageCommit changes a stored commit as a faulty disk would. It may reopen the
+	// provider, and returns the one to use from then on; nil where that is impossible.
+	DamageCommit func(t *testing.T, log, stream string, sequenceNr uint64) driver.PullProvider
 	// Lag is how long after a call returned its effect may be invisible to
 	// receivers, queries and subscribers; 0 for embedded providers.
 	Lag time.Duration
@@ -200,7 +203,7 @@ func (e *env) noDiff(diff, format string, args ...any) {
 
 var classes = []error{
 	driver.ErrConflict, driver.ErrNotFound, driver.ErrExists, driver.ErrTooLarge,
-	driver.ErrThrottled, driver.ErrUnavailable, driver.ErrUnsupported, driver.ErrInvalid,
+	driver.ErrThrottled, driver.ErrUnavailable, driver.ErrUnsupported, driver.ErrInvalid, driver.ErrDamaged,
 }
 
 // classOf names the class of err: the classes' texts, "none" for an error

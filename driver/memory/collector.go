@@ -30,17 +30,17 @@ func (f *feed) Load(_ context.Context, after int64, limit int) (items []leases.I
 	ahead := f.log.feed()[after:]
 	n := min(len(ahead), limit)
 	for i, c := range ahead[:n] {
-		items = append(items, leases.Item[driver.Record]{Position: after + int64(i) + 1, Group: c.Stream, Message: f.record(c)})
+		items = append(items, leases.Item[driver.Record]{Position: after + int64(i) + 1, Group: c.Stream, Content: leases.Content[driver.Record]{Message: f.record(c)}})
 	}
 	return items, n == len(ahead), nil
 }
 
 // Fetch implements [leases.Source].
-func (f *feed) Fetch(_ context.Context, positions []int64) (map[int64]driver.Record, error) {
+func (f *feed) Fetch(_ context.Context, positions []int64) (map[int64]leases.Content[driver.Record], error) {
 	commits := f.log.feed()
-	found := make(map[int64]driver.Record, len(positions))
+	found := make(map[int64]leases.Content[driver.Record], len(positions))
 	for _, at := range positions {
-		found[at] = f.record(commits[at-1])
+		found[at] = leases.Content[driver.Record]{Message: f.record(commits[at-1])}
 	}
 	return found, nil
 }

@@ -90,19 +90,19 @@ func (m *messages[T]) Load(_ context.Context, after int64, limit int) (items []l
 	end := min(m.tail, after+int64(limit))
 	for at := after + 1; at <= end; at++ {
 		x := m.byPosition[at]
-		items = append(items, leases.Item[T]{Position: at, Group: x.group, Message: m.copy(x.value)})
+		items = append(items, leases.Item[T]{Position: at, Group: x.group, Content: leases.Content[T]{Message: m.copy(x.value)}})
 	}
 	return items, end == m.tail, nil
 }
 
 // Fetch implements [leases.Source].
-func (m *messages[T]) Fetch(_ context.Context, positions []int64) (map[int64]T, error) {
+func (m *messages[T]) Fetch(_ context.Context, positions []int64) (map[int64]leases.Content[T], error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	found := make(map[int64]T, len(positions))
+	found := make(map[int64]leases.Content[T], len(positions))
 	for _, at := range positions {
 		if x, ok := m.byPosition[at]; ok {
-			found[at] = m.copy(x.value)
+			found[at] = leases.Content[T]{Message: m.copy(x.value)}
 		}
 	}
 	return found, nil

@@ -31,6 +31,7 @@ type Provider struct {
 	last      int
 	changes   []func(d any)
 	ending    *ending
+	damaged   map[damagedCommit]bool
 }
 
 // call names a method of the drivers of one name.
@@ -300,9 +301,10 @@ func opened[D any](p *Provider, d D) D {
 func (p *Provider) OpenEventLog(ctx context.Context, name string) (driver.EventLog, error) {
 	d, err := p.PullProvider.OpenEventLog(ctx, name)
 	return wrap(p, err, func() driver.EventLog {
-		l := &EventLog{d, site{p, "EventLog", name}, d.Append, d.Load, d.Read, d.Scan, nil}
-		if c, ok := d.(driver.CommitCounter); ok {
-			l.OnCount = c.CountCommits
+		damaged := damagedLog{d, p, name}
+		l := &EventLog{damaged, site{p, "EventLog", name}, damaged.Append, damaged.Load, damaged.Read, damaged.Scan, nil}
+		if _, ok := d.(driver.CommitCounter); ok {
+			l.OnCount = damaged.CountCommits
 		}
 		return l
 	})
@@ -404,6 +406,7 @@ func (p *Provider) OpenEventCollector(ctx context.Context, spec driver.Collector
 	l, lags := d.(driver.Lagger)
 	r, err := newReceiver(d, err, site{p, "EventCollector", name}, spec.Source.Log, func(r *Receiver[driver.Record]) {
 		r.Spec = spec
+		r.OnReceive = p.withoutDamaged(spec.Source.Log, r.OnReceive)
 		if lags {
 			r.OnLag = l.Lag
 		}

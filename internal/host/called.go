@@ -20,13 +20,18 @@ type Counts struct {
 	Retries   int64 // messages that were returned for a retry
 	Parked    int64
 	Panics    int64 // of application code
+	Damaged   int64 // damaged places of the store, each at most once an hour
 }
 
 // Counts returns what the host has done so far.
 func (h *Host) Counts() Counts {
 	s := &h.core.Stats
-	return Counts{s.Conflicts.Load(), s.Retries.Load(), s.Parked.Load(), s.Panics.Load()}
+	return Counts{s.Conflicts.Load(), s.Retries.Load(), s.Parked.Load(), s.Panics.Load(), s.Damaged.Load()}
 }
+
+// ReportDamage logs and counts damaged data that somebody else met, such as a reader of
+// rows or a check of the store. It ignores errors that are not [driver.ErrDamaged].
+func (h *Host) ReportDamage(err error) { h.core.ReportDamage(err) }
 
 // Newer reports whether err says that this code does not know a message, and the
 // message may come from newer code that is being rolled out, since it was created

@@ -236,6 +236,7 @@ type setup struct {
 	provider *faults.Options
 	options  host.Options
 	asleep   bool // not started
+	changes  []func(*faults.Provider)
 }
 
 // on makes a host use the provider and the clock of another one, like a second or
@@ -280,6 +281,9 @@ func start(t testing.TB, app *reventless.App, with ...func(*setup)) *run {
 		})
 	}
 	r.clock, r.memory, r.faults = s.clock, s.memory, faults.New(s.memory, s.provider)
+	for _, f := range s.changes {
+		f(r.faults)
+	}
 	var err error
 	if r.Host, err = host.Open(t.Context(), app.Assembled(), r.faults, &s.options); err != nil {
 		t.Fatal(err)

@@ -3,11 +3,13 @@ package host
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/component"
 	"github.com/reventless-go/reventless/internal/host/commands"
+	"github.com/reventless-go/reventless/internal/host/core"
 	"github.com/reventless-go/reventless/internal/host/triggers"
 )
 
@@ -18,6 +20,8 @@ const recordBatch = 256
 type source struct {
 	worker   string // its name
 	receiver string // as [driver.ReceiverOf] names it
+	// component is the one in whose name damaged messages are parked.
+	component string
 	// scheduled sources deliver at planned times: a host with messages for a later time
 	// is idle. A host with a message that waits for its retry is not.
 	scheduled bool
@@ -33,11 +37,44 @@ func pull[T any](h *Host, s source, size int, handle func(context.Context, []dri
 			if err != nil || len(batch.Deliveries) == 0 {
 				return 0, batch.Next, err
 			}
-			return len(batch.Deliveries), time.Time{}, r.Settle(ctx, handle(ctx, batch.Deliveries))
+			settlements, whole, parked := parkDamaged(ctx, h.core, s, batch.Deliveries)
+			if parked && len(whole) > 0 {
+				settlements = append(settlements, handle(ctx, whole)...)
+			}
+			return len(batch.Deliveries), time.Time{}, r.Settle(ctx, settlements)
 		}
 		h.pulled = append(h.pulled, s)
 		return err
 	}
+}
+
+// parkDamaged parks the messages that cannot be read and returns their settlements and the
+// other deliveries. If that fails, parked is false and every delivery is retried: later
+// messages of a group must not overtake one that is retried.
+func parkDamaged[T any](ctx context.Context, c *core.Core, s source, deliveries []driver.Delivery[T]) (settlements []driver.Settlement, whole []driver.Delivery[T], parked bool) {
+	isDamaged := func(d driver.Delivery[T]) bool { return d.Err != nil }
+	if !slices.ContainsFunc(deliveries, isDamaged) {
+		return nil, deliveries, true
+	}
+	for _, d := range deliveries {
+		if !isDamaged(d) {
+			whole = append(whole, d)
+			continue
+		}
+		c.ReportDamage(d.Err)
+		if err := c.Park(ctx, driver.DeadLetter{
+			ID: "damaged/" + s.receiver + "/" + core.Digest(d.Raw, d.ID), Component: s.component, Kind: driver.DeadRaw, Body: d.Raw, Attempts: d.Attempt,
+		}, d.Err); err != nil {
+			c.Log.Warn("messages are retried", "worker", s.worker, "error", core.ForLog(err))
+			settlements = nil
+			for _, d := range deliveries {
+				settlements = append(settlements, driver.Settlement{ID: d.ID, Retry: true, After: c.Backoff(d.Attempt)})
+			}
+			return settlements, nil, false
+		}
+		settlements = append(settlements, driver.Settlement{ID: d.ID})
+	}
+	return settlements, whole, true
 }
 
 // openSources opens the receivers of a host that pulls.
@@ -53,42 +90,42 @@ func (h *Host) openSources(ctx context.Context) error {
 	for _, c := range h.consumers {
 		var err error
 		c.Collector, err = h.sources.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: c.Name, Source: driver.Source{Log: c.Log, Topic: c.Topic}})
-		if err = pull(h, collector(c.Name+" on "+c.Log, c.Log), recordBatch, c.HandlePulled)(c.Collector, err); err != nil {
+		if err = pull(h, collector(c.Name+" on "+c.Log, c.Name, c.Log), recordBatch, c.HandlePulled)(c.Collector, err); err != nil {
 			return fmt.Errorf("event collector of %s for %s: %w", c.Log, c.Name, err)
 		}
 	}
 	for _, r := range h.relays {
 		spec := driver.CollectorSpec{Consumer: "relay/" + r.Log, Source: driver.Source{Log: r.Log}}
-		if err := pull(h, collector("relay of "+r.Log, r.Log), recordBatch, r.HandleRecords)(h.sources.OpenEventCollector(ctx, spec)); err != nil {
+		if err := pull(h, collector("relay of "+r.Log, r.Log, r.Log), recordBatch, r.HandleRecords)(h.sources.OpenEventCollector(ctx, spec)); err != nil {
 			return fmt.Errorf("relay of %s: %w", r.Log, err)
 		}
 	}
-	schedules := source{worker: "schedules", receiver: driver.ReceiverOf("Scheduler", ""), scheduled: true}
+	schedules := source{worker: "schedules", component: "schedules", receiver: driver.ReceiverOf("Scheduler", ""), scheduled: true}
 	if err := pull(h, schedules, triggers.FiringBatch, h.triggers.HandleFirings)(h.sources.OpenScheduleReceiver(ctx)); err != nil {
 		return fmt.Errorf("schedules: %w", err)
 	}
 	return nil
 }
 
-func collector(worker, log string) source {
-	return source{worker: worker, receiver: driver.ReceiverOf("EventCollector", log)}
+func collector(worker, component, log string) source {
+	return source{worker: worker, component: component, receiver: driver.ReceiverOf("EventCollector", log)}
 }
 
 func (h *Host) openSource(ctx context.Context, name string, d *component.Definition) (err error) {
 	switch {
 	case d.Aggregate != nil:
-		s := source{worker: "commands of " + name, receiver: driver.ReceiverOf("CommandTopic", name)}
+		s := source{worker: "commands of " + name, component: name, receiver: driver.ReceiverOf("CommandTopic", name)}
 		return pull(h, s, commands.QueueBatch, h.aggregates[name].HandleQueued)(h.sources.OpenCommandReceiver(ctx, name))
 	case d.ReadModel != nil:
 		h.states[name], err = h.sources.OpenStateTopic(ctx, h.tables[name])
 	case d.Counter != nil:
-		s := source{worker: "counter " + name, receiver: driver.ReceiverOf("Counter", name)}
+		s := source{worker: "counter " + name, component: name, receiver: driver.ReceiverOf("Counter", name)}
 		return pull(h, s, triggers.FinishedBatch, func(ctx context.Context, deliveries []driver.Delivery[driver.CounterFinished]) []driver.Settlement {
 			return h.triggers.HandleFinished(ctx, name, h.logs[name], deliveries)
 		})(h.sources.OpenCounterReceiver(ctx, name))
 	case d.Task != nil && d.Task.Bucket != nil:
 		bucket := h.app.NameOf(d.Task.Bucket)
-		s := source{worker: "task " + name, receiver: driver.ReceiverOf("Bucket", bucket)}
+		s := source{worker: "task " + name, component: name, receiver: driver.ReceiverOf("Bucket", bucket)}
 		return pull(h, s, triggers.ObjectBatch, func(ctx context.Context, deliveries []driver.Delivery[driver.ObjectEvent]) []driver.Settlement {
 			settlements, _ := h.triggers.HandleObjects(ctx, name, deliveries) // the task exists
 			return settlements

@@ -302,21 +302,6 @@ func TestSnapshotOfAnotherStateVersionIsNotUsed(t *testing.T) {
 	}
 }
 
-func TestInvalidSnapshotFailsOnlyItsEntity(t *testing.T) {
-	t.Parallel()
-	jar := newJar()
-	r := start(t, app(jar), asleep)
-	c := stored("a", 1, driver.Event{Type: "Added", Version: 1, Data: []byte(`{"n":1}`)})
-	c.Snapshot = &driver.Snapshot{SnapshotHead: driver.SnapshotHead{Shape: jar.Definition().Aggregate.Shape}, State: []byte(`{"sum":"one"}`)}
-	r.store("Shop.Jar", c)
-	_, err := r.try("1", jar.To("a", Put{N: 1}))
-	if err == nil {
-		t.Fatal("no error")
-	}
-	wantText(t, err.Error(), "Shop.Jar", `"a"`, "at 1", "snapshot")
-	r.accept("2", jar.To("b", Put{N: 1}))
-}
-
 func TestReadErrorDoesNotCountAsTheEndOfAStream(t *testing.T) {
 	t.Parallel()
 	jar := newJar()

@@ -73,6 +73,7 @@ func (h *Host) runWorker(s source) {
 			case ctx.Err() != nil:
 			case err != nil:
 				failures++
+				h.core.ReportDamage(err)
 				h.core.Log.Error("worker", "worker", k.worker, "error", core.ForLog(err), "failures", failures)
 				core.Pause(ctx, max(h.core.Backoff(failures), time.Millisecond))
 			case handled > 0:

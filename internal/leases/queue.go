@@ -33,7 +33,7 @@ type Source[T any] interface {
 	// limit; whole is true when there are no more.
 	Load(ctx context.Context, after int64, limit int) (items []Item[T], whole bool, err error)
 	// Fetch returns the messages at these positions that still exist.
-	Fetch(ctx context.Context, positions []int64) (map[int64]T, error)
+	Fetch(ctx context.Context, positions []int64) (map[int64]Content[T], error)
 	// Remove removes messages for good. It calls gone once that is certain, and
 	// returns when it is durable.
 	Remove(ctx context.Context, positions []int64, gone func()) error
@@ -47,7 +47,15 @@ type Item[T any] struct {
 	Size int
 	// Delivered is how often it was delivered before.
 	Delivered int
-	Message   T
+	Content[T]
+}
+
+// Content is a message, or the damage that keeps it from being read, as in
+// [driver.Delivery].
+type Content[T any] struct {
+	Message T
+	Raw     []byte
+	Err     error
 }
 
 // Options configure a [Queue].
@@ -108,7 +116,7 @@ type entry[T any] struct {
 	due      int64     // UnixNano before which it is not delivered, after a retry
 	lease    *lease[T] // nil: it is not leased
 	size     int       // of the message in memory; -1 if it is not in memory
-	message  T
+	content  Content[T]
 	settled  bool
 }
 
@@ -186,7 +194,7 @@ func (q *Queue[T]) complete(ctx context.Context, got []taken[T]) ([]driver.Deliv
 			positions = append(positions, t.lease.entry.position)
 		}
 	}
-	var fetched map[int64]T
+	var fetched map[int64]Content[T]
 	if len(positions) > 0 {
 		var err error
 		if fetched, err = q.src.Fetch(ctx, positions); err != nil {
@@ -203,7 +211,7 @@ func (q *Queue[T]) complete(ctx context.Context, got []taken[T]) ([]driver.Deliv
 				q.mu.Unlock()
 				continue
 			}
-			t.Message = m
+			t.Message, t.Raw, t.Err = m.Message, m.Raw, m.Err
 		}
 		deliveries = append(deliveries, t.Delivery)
 	}
@@ -246,7 +254,7 @@ func (q *Queue[T]) add(it Item[T], now time.Time) {
 	}
 	e := &entry[T]{position: it.Position, group: g, attempt: it.Delivered, size: -1}
 	if q.bytes+it.Size <= loadedBytes {
-		e.size, e.message = it.Size, it.Message
+		e.size, e.content = it.Size, it.Content
 		q.bytes += it.Size
 	}
 	g.entries = append(g.entries, e)
@@ -259,9 +267,8 @@ func (q *Queue[T]) add(it Item[T], now time.Time) {
 // forget drops the message of an entry from memory.
 func (q *Queue[T]) forget(e *entry[T]) {
 	if e.size >= 0 {
-		var none T
 		q.bytes -= e.size
-		e.size, e.message = -1, none
+		e.size, e.content = -1, Content[T]{}
 	}
 }
 
@@ -282,7 +289,7 @@ func (q *Queue[T]) take(now time.Time, limit int) (got []taken[T]) {
 		got = append(got, taken[T]{
 			lease:    e.lease,
 			missing:  e.size < 0,
-			Delivery: driver.Delivery[T]{ID: e.lease.id, Attempt: e.attempt, Message: e.message},
+			Delivery: driver.Delivery[T]{ID: e.lease.id, Attempt: e.attempt, Message: e.content.Message, Raw: e.content.Raw, Err: e.content.Err},
 		})
 		q.forget(e)
 		if g.taken < len(g.entries) && g.entries[g.taken].due <= now.UnixNano() {

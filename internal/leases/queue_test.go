@@ -16,11 +16,11 @@ type failing struct{ err error }
 func (*failing) Tail() int64 { return 1 }
 
 func (f *failing) Load(context.Context, int64, int) ([]leases.Item[string], bool, error) {
-	return []leases.Item[string]{{Position: 1, Group: "g", Message: "m"}}, true, f.err
+	return []leases.Item[string]{{Position: 1, Group: "g", Content: leases.Content[string]{Message: "m"}}}, true, f.err
 }
 
-func (f *failing) Fetch(context.Context, []int64) (map[int64]string, error) {
-	return map[int64]string{1: "m"}, f.err
+func (f *failing) Fetch(context.Context, []int64) (map[int64]leases.Content[string], error) {
+	return map[int64]leases.Content[string]{1: {Message: "m"}}, f.err
 }
 
 func (*failing) Remove(_ context.Context, _ []int64, gone func()) error {

@@ -40,6 +40,8 @@ func TestErrorsAreClassified(t *testing.T) {
 		{wrap(host.ErrBlocked), resolver.ProjectionStopped, "parked"},
 		{wrap(driver.ErrNotFound), resolver.Internal, "internal error"},
 		{wrap(driver.ErrExists), resolver.Internal, "internal error"},
+		{wrap(driver.ErrDamaged), resolver.Internal, "internal error"},
+		{wrap(&driver.DamageError{Table: "commits", Key: secret, SequenceNr: 1, Cause: errors.New(secret)}), resolver.Internal, "internal error"},
 		{wrap(driver.ErrUnsupported), resolver.Internal, "internal error"},
 		{errors.New(secret), resolver.Internal, "internal error"},
 		{&driver.BatchError{Failed: map[string]error{secret: driver.ErrThrottled}}, resolver.Unavailable, "try again"},

@@ -92,9 +92,15 @@ func (c *Call) id(arg string) string {
 func (r *Resolver) Resolve(ctx context.Context, c Call) (json.RawMessage, error) {
 	value, err := r.resolve(ctx, &c)
 	if err != nil {
-		return nil, Classify(err)
+		return nil, r.failed(err)
 	}
 	return value, nil
+}
+
+// failed reports damaged data, which reads meet here, and returns the error for callers.
+func (r *Resolver) failed(err error) *Error {
+	r.host.ReportDamage(err)
+	return Classify(err)
 }
 
 func (r *Resolver) resolve(ctx context.Context, c *Call) (json.RawMessage, error) {
@@ -251,13 +257,13 @@ func (r *Resolver) forAnyone(aggregate string) bool {
 func (r *Resolver) Subscribe(ctx context.Context, c Call) (iter.Seq2[json.RawMessage, error], error) {
 	values, err := r.subscribe(ctx, &c)
 	if err != nil {
-		return nil, Classify(err)
+		return nil, r.failed(err)
 	}
 	return func(yield func(json.RawMessage, error) bool) {
 		for v, err := range values {
 			if err != nil {
 				if ctx.Err() == nil {
-					yield(nil, Classify(err))
+					yield(nil, r.failed(err))
 				}
 				return
 			}

@@ -15,13 +15,10 @@ import (
 const maxChecked = 64 << 20
 
 // inspect reports whether there is a database at path, without changing it. A
-// foreign or damaged file is a [driver.ErrInvalid] with the reason. The caller
-// holds the lock. known says whether a database existed before; a file larger
+// foreign file is a [driver.ErrInvalid], a damaged one a [driver.ErrDamaged], with the
+// reason. The caller holds the lock. known says whether a database existed before; a file larger
 // than check is not read as a whole.
 func inspect(path string, known bool, check int64) (exists bool, err error) {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), driver.ErrInvalid)
-	}
 	info, err := os.Stat(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return false, err
@@ -29,7 +26,7 @@ func inspect(path string, known bool, check int64) (exists bool, err error) {
 	var size int64
 	if err == nil {
 		if !info.Mode().IsRegular() {
-			return false, bad("not a file")
+			return false, fmt.Errorf("not a file: %w", driver.ErrInvalid)
 		}
 		size = info.Size()
 	}
@@ -40,18 +37,14 @@ func inspect(path string, known bool, check int64) (exists bool, err error) {
 	if size == 0 {
 		switch {
 		case log > 0:
-			return false, bad("the database is missing, only its write-ahead log exists")
+			return false, fmt.Errorf("the database is missing, only its write-ahead log exists: %w", driver.ErrDamaged)
 		case info != nil && known:
-			return false, bad("the database was truncated to an empty file")
-		case known:
-			return false, bad("the database is missing, although %s.lock says that it was created here. Restore it, or remove that file to begin with an empty database", path)
+			return false, fmt.Errorf("the database was truncated to an empty file: %w", driver.ErrDamaged)
 		}
 		return false, nil
 	}
-	if problem, err := inspectHeader(path, size, log); err != nil {
+	if err := inspectHeader(path, size, log); err != nil {
 		return true, err
-	} else if problem != "" {
-		return true, bad("%s", problem)
 	}
 	if err := inspectContent(path, log, size+log <= check); err != nil {
 		return true, classify(err)
@@ -59,46 +52,49 @@ func inspect(path string, known bool, check int64) (exists bool, err error) {
 	return true, nil
 }
 
-// inspectHeader checks the database header and returns a description of the
-// problem, or "". It skips checks that are not reliable while the write-ahead log,
-// of log bytes, is not empty.
-func inspectHeader(path string, size, log int64) (problem string, err error) {
+// inspectHeader checks the database header. It skips checks that are not reliable while
+// the write-ahead log, of log bytes, is not empty.
+func inspectHeader(path string, size, log int64) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer f.Close() //nolint:errcheck // it is only read
+	refuse := func(class error, format string, args ...any) error {
+		return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), class)
+	}
+	const magic = "SQLite format 3\x00"
 	var h [100]byte
 	if n, err := io.ReadFull(f, h[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		if string(h[:min(n, 16)]) != "SQLite format 3\x00"[:min(n, 16)] {
-			return "not a SQLite database", nil
+		if string(h[:min(n, 16)]) != magic[:min(n, 16)] {
+			return refuse(driver.ErrInvalid, "not a SQLite database")
 		}
-		return fmt.Sprintf("the database is truncated to %d bytes", size), nil
+		return refuse(driver.ErrDamaged, "the database is truncated to %d bytes", size)
 	} else if err != nil {
-		return "", err
+		return err
 	}
-	if string(h[:16]) != "SQLite format 3\x00" {
-		return "not a SQLite database", nil
+	if string(h[:16]) != magic {
+		return refuse(driver.ErrInvalid, "not a SQLite database")
 	}
 	if id := binary.BigEndian.Uint32(h[68:]); id != applicationID {
-		return fmt.Sprintf("a SQLite database of another application (application_id %#x, want %#x)", id, applicationID), nil
+		return refuse(driver.ErrInvalid, "a SQLite database of another application (application_id %#x, want %#x)", id, applicationID)
 	}
 	if reason := unreadable(int64(binary.BigEndian.Uint32(h[60:])), len(migrations)); reason != "" {
-		return reason, nil
+		return refuse(driver.ErrInvalid, "%s", reason)
 	}
 	page := int64(binary.BigEndian.Uint16(h[16:]))
 	if page == 1 {
 		page = 1 << 16
 	}
 	if page < 512 || page&(page-1) != 0 {
-		return fmt.Sprintf("the header is damaged: page size %d", page), nil
+		return refuse(driver.ErrDamaged, "the header is damaged: page size %d", page)
 	}
 	// While there is a log, the file may be shorter: the missing pages are in the log.
 	pages := int64(binary.BigEndian.Uint32(h[28:]))
 	if log == 0 && (size%page != 0 || size/page < pages) {
-		return fmt.Sprintf("the database is truncated: it has %d bytes, its header says %d pages of %d", size, pages, page), nil
+		return refuse(driver.ErrDamaged, "the database is truncated: it has %d bytes, its header says %d pages of %d", size, pages, page)
 	}
-	return "", nil
+	return nil
 }
 
 // inspectContent checks the database through a read-only connection: always its
@@ -138,7 +134,7 @@ func inspectContent(path string, log int64, whole bool) error {
 			return errStop
 		})
 		if err == nil && result != "ok" {
-			err = fmt.Errorf("the database is damaged, quick_check reports %q: %w", result, driver.ErrInvalid)
+			err = fmt.Errorf("the database is damaged, quick_check reports %q: %w", result, driver.ErrDamaged)
 		}
 		return err
 	}()

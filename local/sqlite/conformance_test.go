@@ -2,6 +2,9 @@ package sqlite_test
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -62,7 +65,35 @@ func fixture(t *testing.T) *drivertest.Fixture {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return &drivertest.Fixture{Provider: open(t), Now: clock.Now, Advance: clock.Advance, Reopen: open}
+	damage := func(t *testing.T, log, stream string, sequenceNr uint64) driver.PullProvider {
+		t.Helper()
+		if err := p.Close(); err != nil {
+			t.Fatalf("close: %v", err)
+		}
+		alter(t, path, `UPDATE commits SET events = replace(events, '"by"', '"my"')
+			WHERE log = (SELECT id FROM names WHERE kind = 'log' AND name = ?) AND stream = ? AND seq = ?`, log, stream, int64(sequenceNr))
+		return open(t)
+	}
+	return &drivertest.Fixture{Provider: open(t), Now: clock.Now, Advance: clock.Advance, Reopen: open, DamageCommit: damage}
+}
+
+// alter changes one row of a closed database behind the provider's back.
+func alter(t *testing.T, path, statement string, args ...any) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := db.ExecContext(t.Context(), statement, args...)
+	if err == nil {
+		var n int64
+		if n, err = result.RowsAffected(); err == nil && n != 1 {
+			err = fmt.Errorf("%d rows changed", n)
+		}
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestProvider(t *testing.T) { drivertest.TestProvider(t, fixture) }

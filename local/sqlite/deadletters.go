@@ -58,7 +58,7 @@ func deadLetter(row []sqldriver.Value) (driver.DeadLetter, error) {
 	}
 	var at time.Time
 	if err := at.UnmarshalText([]byte(text(row[9]))); err != nil {
-		return l, corrupt("dead letter %q: %v", l.ID, err)
+		return l, damage("dead_letters", l.Component, l.ID, "the time: %w", err)
 	}
 	l.ParkedAt = at
 	return l, nil

@@ -19,7 +19,7 @@ func classify(err error) error {
 	}
 	switch code & 0xff {
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB, lib.SQLITE_FORMAT:
-		return fmt.Errorf("the database is damaged: %w: %w", driver.ErrInvalid, err)
+		return fmt.Errorf("the database is damaged: %w: %w", driver.ErrDamaged, err)
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_CANTOPEN,
 		lib.SQLITE_READONLY, lib.SQLITE_PERM, lib.SQLITE_PROTOCOL, lib.SQLITE_NOMEM:
 		return fmt.Errorf("%w: %w", driver.ErrUnavailable, err)
@@ -36,9 +36,10 @@ func resultCode(err error) (int, bool) {
 	return e.Code(), true
 }
 
-// corrupt returns a [driver.ErrInvalid] that reports damaged stored data.
-func corrupt(format string, args ...any) error {
-	return fmt.Errorf("%s: the stored data is damaged: %w", fmt.Sprintf(format, args...), driver.ErrInvalid)
+// damage returns the error for an entry of a table that is damaged, see
+// [driver.DamageError].
+func damage(table, name, key string, format string, args ...any) error {
+	return &driver.DamageError{Table: table, Name: name, Key: short(key), Cause: fmt.Errorf(format, args...)}
 }
 
 // checkLimit refuses a limit below 1.

@@ -100,7 +100,7 @@ func (f *feed) Load(ctx context.Context, after int64, limit int) (items []leases
 		return c.query("SELECT "+feedColumns+", pos FROM commits WHERE log = ? AND pos > ? ORDER BY pos LIMIT ?", []any{f.log.id, after, int64(limit)},
 			func(row []sqldriver.Value) error {
 				r := commitRecord(row)
-				items = append(items, leases.Item[driver.Record]{Position: number(row[8]), Group: r.Stream, Size: r.Size(), Message: f.record(r)})
+				items = append(items, leases.Item[driver.Record]{Position: number(row[8]), Group: r.Stream, Size: r.Size(), Content: leases.Content[driver.Record]{Message: f.record(r)}})
 				if size += r.Size(); size > pageBytes || len(items) == limit {
 					whole = false
 					return errStop
@@ -111,33 +111,30 @@ func (f *feed) Load(ctx context.Context, after int64, limit int) (items []leases
 	return items, whole, err
 }
 
-// record returns the delivery of a commit. If the commit cannot be decoded, it has
-// the stored bytes and the error.
+// record returns the delivery of a commit. It does not include a damaged commit: the
+// consumer reads it from the log, and so meets the damage at its place in the stream.
 func (f *feed) record(r record) driver.Record {
 	out := driver.Record{Log: f.log.name, Stream: r.Stream, SequenceNr: r.SequenceNr}
-	c, err := r.decode(f.log.name)
-	if err != nil {
-		out.Raw, out.Err = []byte(r.Head+r.Events), err
-		return out
+	if c, err := r.decode(f.log.name); err == nil {
+		out.Commit = &c
 	}
-	out.Commit = &c
 	return out
 }
 
 // Fetch implements [leases.Source].
-func (f *feed) Fetch(ctx context.Context, positions []int64) (map[int64]driver.Record, error) {
-	records := make(map[int64]driver.Record, len(positions))
+func (f *feed) Fetch(ctx context.Context, positions []int64) (map[int64]leases.Content[driver.Record], error) {
+	records := make(map[int64]leases.Content[driver.Record], len(positions))
 	return records, f.p.read(ctx, func(c *conn) error {
 		for _, pos := range positions {
 			found, err := c.first("SELECT "+feedColumns+" FROM commits WHERE pos = ? AND log = ?", []any{pos, f.log.id}, func(row []sqldriver.Value) error {
-				records[pos] = f.record(commitRecord(row))
+				records[pos] = leases.Content[driver.Record]{Message: f.record(commitRecord(row))}
 				return nil
 			})
 			if err != nil {
 				return err
 			}
 			if !found {
-				return corrupt("log %q: the commit at position %d is missing", f.log.name, pos)
+				return damage("commits", f.log.name, "", "the commit at position %d is missing", pos)
 			}
 		}
 		return nil

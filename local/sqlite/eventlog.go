@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	sqldriver "database/sql/driver"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"iter"
@@ -123,21 +124,34 @@ func commitRecord(row []sqldriver.Value) record {
 
 // decode returns the commit, with its snapshot if the record has one.
 func (r *record) decode(log string) (driver.Commit, error) {
-	bad := func(what string) (driver.Commit, error) {
-		return driver.Commit{}, corrupt("commit %d of %q in log %q: %s", r.SequenceNr, r.Stream, log, what)
-	}
 	if r.bodySum() != uint32(r.crc) {
-		return bad("wrong checksum")
-	}
-	if r.Snapshot != "" && r.snapshotSum() != uint32(r.crc>>32) {
-		return bad("wrong checksum of the snapshot")
+		return driver.Commit{}, damagedCommit("commits", log, r.Stream, r.SequenceNr, errChecksum)
 	}
 	c, err := r.Commit()
 	if err != nil {
-		return bad(err.Error())
+		return driver.Commit{}, nameLog(err, log)
 	}
-	c.RecordedAt = fromNanos(r.at)
+	c.RecordedAt, c.SnapshotErr = fromNanos(r.at), nameLog(c.SnapshotErr, log)
+	if r.Snapshot != "" && r.snapshotSum() != uint32(r.crc>>32) {
+		c.Snapshot, c.SnapshotErr = nil, damagedCommit("snapshots", log, r.Stream, r.SequenceNr, errChecksum)
+	}
 	return c, nil
+}
+
+// errChecksum is the cause of most damage.
+var errChecksum = errors.New("wrong checksum")
+
+func damagedCommit(table, log, stream string, sequenceNr uint64, cause error) error {
+	return &driver.DamageError{Table: table, Name: log, Key: stream, SequenceNr: sequenceNr, Cause: cause}
+}
+
+// nameLog completes the place in an error of [driver.StoredCommit].
+func nameLog(err error, log string) error {
+	var d *driver.DamageError
+	if errors.As(err, &d) {
+		d.Name = log
+	}
+	return err
 }
 
 // slot returns the hash that assigns a stream to a segment of a scan.
@@ -200,7 +214,7 @@ func (l *eventLog) conflict(t *tx, stream string, seq int64) error {
 		return err
 	}
 	if !found {
-		return corrupt("log %q: commit %d of %q exists only in the index", l.name, seq, stream)
+		return damagedCommit("commits", l.name, stream, uint64(seq), errors.New("the commit exists only in the index"))
 	}
 	return &driver.ConflictError{Winner: winner}
 }
@@ -222,7 +236,7 @@ func (l *eventLog) Read(ctx context.Context, stream string, after, through uint6
 						[]any{l.id, stream, int64(last), int64(through)}, func(row []sqldriver.Value) error {
 							r := commitRecord(row)
 							if r.SequenceNr != last+1 {
-								return corrupt("log %q: stream %q has commit %d after %d", l.name, stream, r.SequenceNr, last)
+								return damagedCommit("commits", l.name, stream, last+1, fmt.Errorf("commit %d follows commit %d", r.SequenceNr, last))
 							}
 							c, err := r.decode(l.name)
 							if err != nil {
@@ -289,9 +303,9 @@ func (l *eventLog) load(c *conn, stream string, before int64, usable func(driver
 			n := len(commits)
 			commits = append(commits, c)
 			switch {
-			case n > 0 && c.SequenceNr != commits[n-1].SequenceNr+1, n == 0 && c.SequenceNr != 1 && c.Snapshot == nil:
-				return corrupt("log %q: stream %q has a gap before commit %d", l.name, stream, c.SequenceNr)
-			case n == 0 && c.SequenceNr != 1 && !usable(c.Snapshot.SnapshotHead):
+			case n > 0 && c.SequenceNr != commits[n-1].SequenceNr+1, n == 0 && c.SequenceNr != 1 && c.Snapshot == nil && c.SnapshotErr == nil:
+				return damagedCommit("commits", l.name, stream, c.SequenceNr, errors.New("a commit before it is missing"))
+			case n == 0 && c.SequenceNr != 1 && (c.Snapshot == nil || !usable(c.Snapshot.SnapshotHead)):
 				done = false
 				return errStop
 			}

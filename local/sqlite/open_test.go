@@ -182,18 +182,19 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 		name    string
 		spoil   func(t *testing.T, path string)
 		finding string
+		class   error
 	}{
-		{"a text", replace("Dear diary,\n" + strings.Repeat("nothing happened today. ", 500)), "not a SQLite database"},
-		{"a short text", replace("hello"), "not a SQLite database"},
-		{"cut in half", truncate(func(n int64) int64 { return n / 2 }), "truncated"},
-		{"the last page lost", truncate(func(n int64) int64 { return n - int64(page) }), "truncated"},
-		{"the last byte lost", truncate(func(n int64) int64 { return n - 1 }), "truncated"},
-		{"cut in the header", truncate(func(int64) int64 { return 50 }), "truncated"},
+		{"a text", replace("Dear diary,\n" + strings.Repeat("nothing happened today. ", 500)), "not a SQLite database", driver.ErrInvalid},
+		{"a short text", replace("hello"), "not a SQLite database", driver.ErrInvalid},
+		{"cut in half", truncate(func(n int64) int64 { return n / 2 }), "truncated", driver.ErrDamaged},
+		{"the last page lost", truncate(func(n int64) int64 { return n - int64(page) }), "truncated", driver.ErrDamaged},
+		{"the last byte lost", truncate(func(n int64) int64 { return n - 1 }), "truncated", driver.ErrDamaged},
+		{"cut in the header", truncate(func(int64) int64 { return 50 }), "truncated", driver.ErrDamaged},
 		{"empty", func(t *testing.T, path string) {
 			mustClose(t, mustOpen(t, path, nil)) // the lock file records that a database existed
 			truncate(func(int64) int64 { return 0 })(t, path)
-		}, "truncated"},
-		{"another application", overwrite(68, []byte{0, 0, 0, 0}), "another application"},
+		}, "truncated", driver.ErrDamaged},
+		{"another application", overwrite(68, []byte{0, 0, 0, 0}), "another application", driver.ErrInvalid},
 		{"a database of another program", func(t *testing.T, path string) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
@@ -202,13 +203,13 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 			if err := errors.Join(c.script("CREATE TABLE photos (id INTEGER PRIMARY KEY); INSERT INTO photos VALUES (1)"), c.close()); err != nil {
 				t.Fatal(err)
 			}
-		}, "another application"},
-		{"a newer version", overwrite(60, binary.BigEndian.AppendUint32(nil, 99)), fmt.Sprintf("version 99, this program knows versions up to %d", len(migrations))},
-		{"an earlier version", overwrite(60, binary.BigEndian.AppendUint32(nil, 1)), "version 1 of an earlier, unreleased build, this program reads versions from 2 on"},
-		{"a strange page size", overwrite(16, []byte{0x10, 0x01}), "page size"},
-		{"a page of zeroes", overwrite(5*page, make([]byte, page)), "damaged"},
-		{"a page of noise", overwrite(3*page, bytes.Repeat([]byte{0xa5, 0x17, 0xff}, page/3)), "damaged"},
-		{"a schema of noise", overwrite(100, bytes.Repeat([]byte{0xa5, 0x17, 0xff}, 1300)), "damaged"},
+		}, "another application", driver.ErrInvalid},
+		{"a newer version", overwrite(60, binary.BigEndian.AppendUint32(nil, 99)), fmt.Sprintf("version 99, this program knows versions up to %d", len(migrations)), driver.ErrInvalid},
+		{"an earlier version", overwrite(60, binary.BigEndian.AppendUint32(nil, 1)), "version 1 of an earlier, unreleased build, this program reads versions from 2 on", driver.ErrInvalid},
+		{"a strange page size", overwrite(16, []byte{0x10, 0x01}), "page size", driver.ErrDamaged},
+		{"a page of zeroes", overwrite(5*page, make([]byte, page)), "damaged", driver.ErrDamaged},
+		{"a page of noise", overwrite(3*page, bytes.Repeat([]byte{0xa5, 0x17, 0xff}, page/3)), "damaged", driver.ErrDamaged},
+		{"a schema of noise", overwrite(100, bytes.Repeat([]byte{0xa5, 0x17, 0xff}, 1300)), "damaged", driver.ErrDamaged},
 		{"a newer version in the log", func(t *testing.T, path string) { // as after a crash of a newer program
 			c := must[*conn](t)(connect(fileURI(path, "mode=rw"), "user_version=7"))
 			files := content(t, filepath.Dir(path))
@@ -216,7 +217,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 				t.Fatal(err)
 			}
 			restore(t, path, files)
-		}, fmt.Sprintf("version 7, this program knows versions up to %d", len(migrations))},
+		}, fmt.Sprintf("version 7, this program knows versions up to %d", len(migrations)), driver.ErrInvalid},
 		{"the log without its database", func(t *testing.T, path string) {
 			c := must[*conn](t)(connect(fileURI(path, "mode=rw"), "user_version=1"))
 			files := content(t, filepath.Dir(path))
@@ -225,7 +226,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 			}
 			delete(files, filepath.Base(path))
 			restore(t, path, files)
-		}, "write-ahead log"},
+		}, "write-ahead log", driver.ErrDamaged},
 		{"cut in half, with a write-ahead log", func(t *testing.T, path string) {
 			c := must[*conn](t)(connect(fileURI(path, "mode=rw")))
 			if err := c.script("INSERT INTO names (kind, name) VALUES ('a', 'b')"); err != nil {
@@ -238,12 +239,12 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 			name := filepath.Base(path)
 			files[name] = files[name][:len(files[name])/2]
 			restore(t, path, files)
-		}, "damaged"},
+		}, "damaged", driver.ErrDamaged},
 		{"a directory", func(t *testing.T, path string) {
 			if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
 				t.Fatal(err)
 			}
-		}, "not a file"},
+		}, "not a file", driver.ErrInvalid},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -255,8 +256,8 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 				mustClose(t, p)
 				t.Fatal("the file was opened")
 			}
-			if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), test.finding) {
-				t.Errorf("got %v, want an ErrInvalid that names the file and says %q", err, test.finding)
+			if !errors.Is(err, test.class) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), test.finding) {
+				t.Errorf("got %v, want an error of class %v that names the file and says %q", err, test.class, test.finding)
 			}
 			after := content(t, filepath.Dir(path))
 			delete(after, filepath.Base(path)+"-shm") // SQLite creates this index to read a log
@@ -264,8 +265,8 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 			if !maps.Equal(before, after) {
 				t.Errorf("the files have changed: %v before, %v after", sizes(before), sizes(after))
 			}
-			if _, err := Open(t.Context(), path, nil); !errors.Is(err, driver.ErrInvalid) {
-				t.Errorf("again: got %v, want an ErrInvalid", err)
+			if _, err := Open(t.Context(), path, nil); !errors.Is(err, test.class) {
+				t.Errorf("again: got %v, want an error of class %v", err, test.class)
 			}
 		})
 	}
@@ -405,8 +406,8 @@ func TestDamageIsNeverAShorterResult(t *testing.T) {
 		}
 		p, err := open(t.Context(), path, &Options{}, 0) // without the check that would find the damage
 		if err != nil {
-			if !errors.Is(err, driver.ErrInvalid) {
-				t.Errorf("page %d: open: %v, want an ErrInvalid", at/page, err)
+			if !errors.Is(err, driver.ErrDamaged) {
+				t.Errorf("page %d: open: %v, want an ErrDamaged", at/page, err)
 			}
 			found++
 			continue
@@ -426,8 +427,8 @@ func TestDamageIsNeverAShorterResult(t *testing.T) {
 func readDamaged(t *testing.T, p *Provider, page, streams, commits int, spec driver.TableSpec) (failed bool) {
 	check := func(what string, got, want int, err error) {
 		switch {
-		case err != nil && !errors.Is(err, driver.ErrInvalid):
-			t.Errorf("page %d: %s: %v, want an ErrInvalid", page, what, err)
+		case err != nil && !errors.Is(err, driver.ErrDamaged):
+			t.Errorf("page %d: %s: %v, want an ErrDamaged", page, what, err)
 		case err == nil && got != want:
 			t.Errorf("page %d: %s has %d of %d and no error", page, what, got, want)
 		}
@@ -507,22 +508,23 @@ func TestAChangedPayloadIsAnError(t *testing.T) {
 			continue
 		}
 		failed++
-		if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), "commit 7") {
-			t.Errorf("Load: got %v, want an ErrInvalid about commit 7", err)
+		if want := (driver.DamageError{Table: "commits", Name: "Test.Log", Key: stream, SequenceNr: 7}); placeOf(err) != want {
+			t.Errorf("Load: got %v, want damage at %+v", err, want)
 		}
 		n := uint64(0)
 		for c, err := range l.Read(ctx, stream, 0, 0) {
 			if err == nil {
 				n = c.SequenceNr
-			} else if n != 6 || !errors.Is(err, driver.ErrInvalid) {
-				t.Errorf("Read: got %v after commit %d, want an ErrInvalid after 6", err, n)
+			} else if n != 6 || !errors.Is(err, driver.ErrDamaged) {
+				t.Errorf("Read: got %v after commit %d, want an ErrDamaged after 6", err, n)
 			}
 		}
 	}
 	if failed != 1 {
 		t.Errorf("%d streams have an error, want 1", failed)
 	}
-	// A collector delivers all records, the damaged one with an error.
+	// A collector delivers all records, the damaged one without its commit, so that the
+	// consumer meets the damage in the log.
 	collector := must[driver.Receiver[driver.Record]](t)(p.OpenEventCollector(ctx, driver.CollectorSpec{Consumer: "Test.C", Source: driver.Source{Log: "Test.Log"}}))
 	bad, good := 0, 0
 	for {
@@ -532,9 +534,9 @@ func TestAChangedPayloadIsAnError(t *testing.T) {
 		}
 		var settled []driver.Settlement
 		for _, d := range b.Deliveries {
-			if d.Message.Err != nil {
+			if d.Message.Commit == nil {
 				bad++
-				if d.Message.SequenceNr != 7 || len(d.Message.Raw) == 0 || d.Message.Commit != nil {
+				if d.Message.SequenceNr != 7 || d.Message.Stream != "s1" || d.Message.Err != nil {
 					t.Errorf("the damaged record is %+v", d.Message)
 				}
 			} else {
@@ -549,6 +551,17 @@ func TestAChangedPayloadIsAnError(t *testing.T) {
 	if bad != 1 || good != 89 {
 		t.Errorf("got %d damaged records and %d others, want 1 and 89", bad, good)
 	}
+}
+
+// placeOf returns the place in a [driver.DamageError], without the cause.
+func placeOf(err error) driver.DamageError {
+	var d *driver.DamageError
+	if !errors.As(err, &d) {
+		return driver.DamageError{}
+	}
+	place := *d
+	place.Cause = nil
+	return place
 }
 
 // anySnapshot accepts every snapshot.

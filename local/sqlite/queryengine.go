@@ -260,7 +260,7 @@ func (w *walk) page(ctx context.Context) (page driver.Page, err error) {
 		if w.plan.Index != nil {
 			data, err := rows.Project(w.spec, *w.plan.Index, json.RawMessage(r.data))
 			if err != nil {
-				return corrupt("row %q: %v", short(r.key.String()), err)
+				return damage("rows", w.spec.Name, r.key.String(), "the data: %v", err)
 			}
 			r.data = string(data)
 		}
@@ -326,7 +326,7 @@ func (w *walk) matches(r stored, at rows.Position, now time.Time) (bool, error) 
 	}
 	fields, err := rows.Fields(json.RawMessage(r.data))
 	if err != nil {
-		return false, corrupt("row %q: %v", short(r.key.String()), err)
+		return false, damage("rows", w.spec.Name, r.key.String(), "the data: %v", err)
 	}
 	return rows.Match(fields, w.filters)
 }

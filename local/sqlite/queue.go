@@ -94,9 +94,7 @@ func (q *queue[T]) Load(ctx context.Context, after int64, limit int) (items []le
 		return c.query("SELECT id, grp, head, data FROM messages WHERE queue = ? AND id > ? ORDER BY id LIMIT ?", []any{q.id, after, int64(limit)},
 			func(row []sqldriver.Value) error {
 				it := leases.Item[T]{Position: number(row[0]), Group: text(row[1]), Size: len(text(row[2])) + len(text(row[3]))}
-				if it.Message, err = q.message(row[1:]); err != nil {
-					return err
-				}
+				it.Content = q.content(row[1:])
 				items = append(items, it)
 				if size += it.Size; size > pageBytes || len(items) == limit {
 					whole = false
@@ -109,13 +107,13 @@ func (q *queue[T]) Load(ctx context.Context, after int64, limit int) (items []le
 }
 
 // Fetch implements [leases.Source].
-func (q *queue[T]) Fetch(ctx context.Context, positions []int64) (map[int64]T, error) {
-	found := make(map[int64]T, len(positions))
+func (q *queue[T]) Fetch(ctx context.Context, positions []int64) (map[int64]leases.Content[T], error) {
+	found := make(map[int64]leases.Content[T], len(positions))
 	return found, q.p.read(ctx, func(c *conn) error {
 		for _, pos := range positions {
-			_, err := c.first("SELECT grp, head, data FROM messages WHERE queue = ? AND id = ?", []any{q.id, pos}, func(row []sqldriver.Value) (err error) {
-				found[pos], err = q.message(row)
-				return err
+			_, err := c.first("SELECT grp, head, data FROM messages WHERE queue = ? AND id = ?", []any{q.id, pos}, func(row []sqldriver.Value) error {
+				found[pos] = q.content(row)
+				return nil
 			})
 			if err != nil {
 				return err
@@ -125,17 +123,17 @@ func (q *queue[T]) Fetch(ctx context.Context, positions []int64) (map[int64]T, e
 	})
 }
 
-// message decodes the columns grp, head and data.
-func (q *queue[T]) message(row []sqldriver.Value) (T, error) {
+// content decodes the columns grp, head and data.
+func (q *queue[T]) content(row []sqldriver.Value) (c leases.Content[T]) {
 	var data []byte
 	if row[2] != nil {
 		data = []byte(text(row[2]))
 	}
 	m, err := q.decode(text(row[0]), text(row[1]), data)
 	if err != nil {
-		return m, corrupt("message of %q in %s: %v", short(text(row[0])), q.receiver, err)
+		return leases.Content[T]{Raw: []byte(text(row[1]) + text(row[2])), Err: damage("messages", q.receiver, text(row[0]), "%w", err)}
 	}
-	return m, nil
+	return leases.Content[T]{Message: m}
 }
 
 // Remove implements [leases.Source].

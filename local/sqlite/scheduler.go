@@ -379,7 +379,7 @@ func (s *scheduler) finish(t *tx, f firing, now time.Time) error {
 	}
 	rate, err := schedule.Parse(expression, zone)
 	if err != nil {
-		return corrupt("schedule %q: %v", f.name, err)
+		return damage("schedules", "", f.name, "the expression: %v", err)
 	}
 	if deleted || !rate.Recurring() {
 		_, _, err = t.exec("DELETE FROM schedules WHERE name = ?", f.name)

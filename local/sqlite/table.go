@@ -92,7 +92,7 @@ func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, er
 		if err := p.read(ctx, func(c *conn) (err error) {
 			found, err = c.first("SELECT spec FROM tables WHERE id = ?", []any{id}, func(row []sqldriver.Value) error {
 				if err := json.Unmarshal([]byte(text(row[0])), &t.spec); err != nil {
-					return corrupt("spec of read model %q: %v", spec.Name, err)
+					return damage("tables", spec.Name, "", "the spec: %w", err)
 				}
 				return nil
 			})

@@ -86,11 +86,11 @@ func Foreign(t testing.TB, table string, item map[string]types.AttributeValue) {
 	}
 }
 
-// Invalid checks that an error is of class [driver.ErrInvalid] and contains every text.
-func Invalid(t testing.TB, what string, err error, texts ...string) {
+// Damaged checks that an error is of class [driver.ErrDamaged] and contains every text.
+func Damaged(t testing.TB, what string, err error, texts ...string) {
 	t.Helper()
-	if !errors.Is(err, driver.ErrInvalid) {
-		t.Errorf("%s: got %v, want an error of class invalid", what, err)
+	if !errors.Is(err, driver.ErrDamaged) {
+		t.Errorf("%s: got %v, want an error of class damaged", what, err)
 		return
 	}
 	for _, text := range texts {

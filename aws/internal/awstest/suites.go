@@ -13,7 +13,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
+	"github.com/reventless-go/reventless/aws/internal/dynamo"
+	"github.com/reventless-go/reventless/aws/internal/naming"
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/drivertest"
 	"github.com/reventless-go/reventless/topology"
@@ -94,7 +97,18 @@ func TestStores(t *testing.T, suite func(*testing.T, drivertest.Open), seeds int
 			}
 			return stores{Provider: p}
 		}
-		return &drivertest.Fixture{Provider: open(t), Now: clock.Now, Advance: clock.Advance, Reopen: open, Emulated: true}
+		damage := func(t *testing.T, log, stream string, sequenceNr uint64) driver.PullProvider {
+			t.Helper()
+			_, err := b.DynamoDB.Clients(nil).DynamoDB.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+				TableName: aws.String(s.Resource(naming.Log, log)), Key: dynamo.Item{"id": dynamo.Text(stream), "sequenceNr": dynamo.Number(sequenceNr)},
+				UpdateExpression: aws.String("SET head = :h"), ExpressionAttributeValues: dynamo.Item{":h": dynamo.Text(`{"v":1,"e":[{"t":`)},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return open(t)
+		}
+		return &drivertest.Fixture{Provider: open(t), Now: clock.Now, Advance: clock.Advance, Reopen: open, DamageCommit: damage, Emulated: true}
 	})
 }
 

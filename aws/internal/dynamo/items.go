@@ -73,7 +73,7 @@ func numberSize(text string) int {
 	return n
 }
 
-// Reader reads the attributes of one item. Its error is a [driver.ErrInvalid] that names
+// Reader reads the attributes of one item. Its error is a [driver.ErrDamaged] that names
 // the first attribute that is missing or has another type.
 type Reader struct {
 	item Item
@@ -89,7 +89,7 @@ func (r *Reader) Err() error { return r.err }
 // Fail sets the error unless there is one.
 func (r *Reader) Fail(format string, args ...any) {
 	if r.err == nil {
-		r.err = fmt.Errorf(format+": %w", append(args, driver.ErrInvalid)...)
+		r.err = fmt.Errorf(format+": %w", append(args, driver.ErrDamaged)...)
 	}
 }
 

@@ -102,18 +102,18 @@ func (a *added[T]) Load(_ context.Context, after int64, limit int) (items []leas
 		if x.Group == "" {
 			group = "alone " + strconv.FormatInt(at, 10)
 		}
-		items = append(items, leases.Item[T]{Position: at, Group: group, Delivered: max(x.Attempt, 1) - 1, Message: x.Message})
+		items = append(items, leases.Item[T]{Position: at, Group: group, Delivered: max(x.Attempt, 1) - 1, Content: leases.Content[T]{Message: x.Message}})
 	}
 	return items, end == int64(len(a.messages)), nil
 }
 
 // Fetch implements [leases.Source].
-func (a *added[T]) Fetch(_ context.Context, positions []int64) (map[int64]T, error) {
+func (a *added[T]) Fetch(_ context.Context, positions []int64) (map[int64]leases.Content[T], error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	found := make(map[int64]T, len(positions))
+	found := make(map[int64]leases.Content[T], len(positions))
 	for _, at := range positions {
-		found[at] = a.messages[at-1].Message
+		found[at] = leases.Content[T]{Message: a.messages[at-1].Message}
 	}
 	return found, nil
 }

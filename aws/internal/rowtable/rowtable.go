@@ -156,7 +156,7 @@ func (t Table) set(e *dynamo.Expression, item dynamo.Item, name string) {
 }
 
 // Decode returns the row of an item, and whether the item has one, expired or not. For an
-// item with invalid attributes it returns an error of class [driver.ErrInvalid] that names
+// item with invalid attributes it returns an error of class [driver.ErrDamaged] that names
 // the item.
 func (t Table) Decode(item dynamo.Item) (driver.Row, bool, error) {
 	r := dynamo.Read(item)
@@ -174,7 +174,7 @@ func (t Table) Decode(item dynamo.Item) (driver.Row, bool, error) {
 		}
 	}
 	if err := r.Err(); err != nil {
-		return driver.Row{}, false, fmt.Errorf("item %.100q is not a row: %w", row.Key, err)
+		return driver.Row{}, false, &driver.DamageError{Table: "rows", Name: t.Spec.Name, Key: row.Key.String(), Cause: err}
 	}
 	if !there {
 		return driver.Row{}, false, nil

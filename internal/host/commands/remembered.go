@@ -278,7 +278,7 @@ func (a *Aggregate) commandsBefore(ctx context.Context, id string, commit, n uin
 		next = c.SequenceNr + 1
 	}
 	if next != commit {
-		return nil, first, fmt.Errorf("aggregate %s: %q: the log ends before commit %d: %w", a.name, id, commit, driver.ErrInvalid)
+		return nil, first, &driver.DamageError{Table: "commits", Name: a.name, Key: id, SequenceNr: next, Cause: fmt.Errorf("the log ends before commit %d", commit)}
 	}
 	return commands, first, nil
 }

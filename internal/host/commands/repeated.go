@@ -19,6 +19,7 @@ func (t *turn) nameSenders(ctx context.Context) {
 				continue
 			}
 			if err := t.nameSender(ctx, commits, &it.result.Outcome); err != nil {
+				t.core.ReportDamage(err)
 				it.result = Result{Err: fmt.Errorf("aggregate %s: %q: command %s: find its first sender: %w", t.name, t.entity, it.command.Meta.ID, err)}
 			}
 		}
@@ -44,7 +45,7 @@ func (t *turn) nameSender(ctx context.Context, commits map[uint64]driver.Commit,
 			return nil
 		}
 	}
-	return fmt.Errorf("commit %d does not answer it: %w", o.SequenceNr, driver.ErrInvalid)
+	return fmt.Errorf("commit %d does not answer it: %w", o.SequenceNr, driver.ErrDamaged)
 }
 
 func (t *turn) readCommit(ctx context.Context, sequenceNr uint64) (driver.Commit, error) {

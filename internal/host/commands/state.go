@@ -66,17 +66,20 @@ func (a *Aggregate) usable(h driver.SnapshotHead) bool {
 		!slices.ContainsFunc(h.Folded, func(name string) bool { return !a.def.Readable(name) })
 }
 
-// load loads a stream from the log.
-func (a *Aggregate) load(ctx context.Context, id string) (*loaded, error) {
-	commits, err := a.log.Load(ctx, id, a.usable)
+// load loads a stream from the log: from its newest usable snapshot on.
+func (a *Aggregate) load(ctx context.Context, id string, usable func(driver.SnapshotHead) bool) (*loaded, error) {
+	commits, err := a.log.Load(ctx, id, usable)
 	if err != nil {
 		return nil, fmt.Errorf("aggregate %s: load %q: %w", a.name, id, core.StoreError(err))
 	}
 	s := &loaded{state: a.def.NewState()}
-	if len(commits) > 0 && commits[0].Snapshot != nil && a.usable(commits[0].Snapshot.SnapshotHead) {
+	if len(commits) > 0 && commits[0].Snapshot != nil && usable(commits[0].Snapshot.SnapshotHead) {
 		c := &commits[0]
 		if err := core.CatchPanic(func() error { return s.state.Restore(c.Snapshot.State) }); err != nil {
-			return nil, fmt.Errorf("aggregate %s: snapshot of %q at %d: %w", a.name, id, c.SequenceNr, err)
+			// Its structure is that of this code, so the text is damaged. The commits lead to
+			// the same state.
+			a.core.ReportDamage(&driver.DamageError{Table: "snapshots", Name: a.name, Key: id, SequenceNr: c.SequenceNr, Cause: err})
+			return a.load(ctx, id, func(driver.SnapshotHead) bool { return false })
 		}
 		s.sequenceNr, s.lastSnapshot, s.folded, s.memory = c.SequenceNr, c.SequenceNr, c.Snapshot.Folded, newRemembered(c)
 		commits = commits[1:]
@@ -84,6 +87,7 @@ func (a *Aggregate) load(ctx context.Context, id string) (*loaded, error) {
 		s.memory = newRemembered(nil)
 	}
 	for i := range commits {
+		a.core.ReportDamage(commits[i].SnapshotErr)
 		if err := a.apply(s, id, &commits[i]); err != nil {
 			return nil, err
 		}
@@ -94,7 +98,7 @@ func (a *Aggregate) load(ctx context.Context, id string) (*loaded, error) {
 // apply applies a stored commit to s, which is not in the cache yet.
 func (a *Aggregate) apply(s *loaded, id string, c *driver.Commit) error {
 	if c.SequenceNr != s.sequenceNr+1 {
-		return fmt.Errorf("aggregate %s: %q: commit %d follows commit %d in the log: %w", a.name, id, c.SequenceNr, s.sequenceNr, driver.ErrInvalid)
+		return &driver.DamageError{Table: "commits", Name: a.name, Key: id, SequenceNr: s.sequenceNr + 1, Cause: fmt.Errorf("commit %d follows commit %d", c.SequenceNr, s.sequenceNr)}
 	}
 	for i, e := range c.Events {
 		if err := core.CatchPanic(func() error { return s.state.Apply(e) }); err != nil {

@@ -47,7 +47,7 @@ func (t *turn) step(ctx context.Context) bool {
 	t.attempt++
 	if t.loaded == nil {
 		var err error
-		if t.loaded, err = t.load(ctx, t.entity); err != nil {
+		if t.loaded, err = t.load(ctx, t.entity, t.usable); err != nil {
 			return core.Retryable(err) && t.pause(ctx, t.attempt) || t.fail(err, false)
 		}
 		t.fresh = true
@@ -73,6 +73,7 @@ func (t *turn) step(ctx context.Context) bool {
 
 // fail ends the turn: every open command fails.
 func (t *turn) fail(err error, permanent bool) (again bool) {
+	t.core.ReportDamage(err)
 	for _, r := range t.requests {
 		r.fail(err, permanent)
 	}

@@ -246,12 +246,13 @@ type end struct {
 // endOf decides how the records of a span are settled. A failed commit is retried up to
 // its last attempt, then parked; parkCtx is the context for parking.
 func (c *Consumer) endOf(ctx, parkCtx context.Context, s *span) (end, error) {
+	c.Core.ReportDamage(s.err)
 	at := end{applied: s.applied}
 	failed, newer := c.countFailure(ctx, s)
 	switch {
 	case s.err == nil, core.CutShort(ctx, s.err): // if ctx has ended, commits may be left even without an error
 		return at, nil
-	case newer, core.Transient(s.err), !c.Core.LastAttempt(failed.counted, failed.overtime):
+	case newer, core.Transient(s.err), errors.Is(s.err, errWatermark), !c.Core.LastAttempt(failed.counted, failed.overtime):
 		c.Core.Stats.Retries.Add(1)
 		c.Core.Log.Warn("commit is retried", "component", c.Name, "log", c.Log, "stream", s.stream.Stream, "sequenceNr", s.applied+1, "attempt", failed.attempts, "error", core.ForLog(s.err))
 		at.after = c.Core.Backoff(failed.attempts)
@@ -322,13 +323,17 @@ func (c *Consumer) applyRecords(ctx context.Context, order []driver.StreamKey, r
 // nextSpans returns the next span of each stream that is not blocked and has commits to
 // apply. A stream that cannot be read is added to ended.
 func (c *Consumer) nextSpans(ctx context.Context, order []driver.StreamKey, records map[driver.StreamKey][]driver.Record, ended map[driver.StreamKey]*span) ([]*span, error) {
-	watermarks, err := c.watermarks.Watermarks(ctx, order)
+	watermarks, damaged, err := c.readWatermarks(ctx, order)
 	if err != nil {
 		return nil, fmt.Errorf("watermarks of %s: %w", c.Name, err)
 	}
 	var spans []*span
 	for _, key := range order {
 		delete(ended, key)
+		if err := damaged[key]; err != nil {
+			ended[key] = &span{stream: key, err: fmt.Errorf("%w: %w", errWatermark, err)}
+			continue
+		}
 		w := watermarks[key]
 		if w.Blocked || lastOf(records[key]) <= w.SequenceNr {
 			continue
@@ -344,6 +349,31 @@ func (c *Consumer) nextSpans(ctx context.Context, order []driver.StreamKey, reco
 		}
 	}
 	return spans, nil
+}
+
+// errWatermark reports that the watermark of a stream cannot be read. The stream can then
+// be neither applied nor blocked: its records are retried until an operator acts.
+var errWatermark = errors.New("watermark")
+
+// readWatermarks returns the watermarks of streams. Damaged ones have an error each, so
+// that the others go on.
+func (c *Consumer) readWatermarks(ctx context.Context, streams []driver.StreamKey) (found map[driver.StreamKey]driver.Watermark, damaged map[driver.StreamKey]error, err error) {
+	found, err = c.watermarks.Watermarks(ctx, streams)
+	if !errors.Is(err, driver.ErrDamaged) {
+		return found, nil, err
+	}
+	found, damaged = map[driver.StreamKey]driver.Watermark{}, map[driver.StreamKey]error{}
+	for _, s := range streams {
+		switch w, err := c.watermarks.Watermark(ctx, s); {
+		case errors.Is(err, driver.ErrDamaged):
+			damaged[s] = err
+		case err != nil:
+			return nil, nil, err
+		default:
+			found[s] = w
+		}
+	}
+	return found, damaged, nil
 }
 
 func lastOf(records []driver.Record) uint64 {
@@ -382,10 +412,14 @@ func (c *Consumer) next(ctx context.Context, key driver.StreamKey, watermark uin
 }
 
 // read reads the commits of a stream after a sequence number, up to last, but at most
-// readBatch of them.
+// readBatch of them, and only up to a damaged one. If the first is damaged, it returns
+// the error.
 func (c *Consumer) read(ctx context.Context, stream string, after, last uint64) ([]driver.Commit, error) {
 	var commits []driver.Commit
 	for commit, err := range c.Reader.Read(ctx, stream, after, min(last, after+readBatch)) {
+		if errors.Is(err, driver.ErrDamaged) && len(commits) > 0 {
+			break
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read %s/%s after %d: %w", c.Log, stream, after, core.StoreError(err))
 		}

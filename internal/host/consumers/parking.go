@@ -111,15 +111,17 @@ func (c *Consumer) Redrive(ctx context.Context, l driver.DeadLetter, skip bool) 
 			continue
 		}
 		s := &span{stream: key, from: w.SequenceNr, applied: w.SequenceNr}
-		if s.commits, err = c.read(ctx, key.Stream, w.SequenceNr, everything); err != nil {
-			return errors.Join(err, c.block(ctx, key, w.SequenceNr))
-		}
-		if len(s.commits) == 0 {
+		s.commits, s.err = c.read(ctx, key.Stream, w.SequenceNr, everything)
+		switch {
+		case s.err == nil && len(s.commits) == 0:
 			return c.removeDeadLetter(ctx, key)
+		case s.err == nil:
+			c.applier.apply(ctx, []*span{s})
 		}
-		if c.applier.apply(ctx, []*span{s}); s.err == nil || errors.Is(s.err, driver.ErrConflict) {
+		if s.err == nil || errors.Is(s.err, driver.ErrConflict) {
 			continue
 		}
+		c.Core.ReportDamage(s.err)
 		if s.applied < l.SequenceNr {
 			return errors.Join(s.err, c.block(ctx, key, s.applied))
 		}

@@ -21,6 +21,7 @@ func (c *Consumer) Replay(ctx context.Context, segment, segments int, progress f
 	var batch []driver.Commit
 	for commit, err := range c.Reader.Scan(ctx, segment, segments) {
 		if err != nil {
+			c.Core.ReportDamage(err)
 			return fmt.Errorf("scan %s: %w", c.Log, err)
 		}
 		commit.Snapshot = nil
@@ -44,6 +45,7 @@ func (c *Consumer) replayBatch(ctx context.Context, commits []driver.Commit, pro
 	for attempt := 1; len(deliveries) > 0; attempt++ {
 		n := len(deliveries)
 		settlements, err := c.HandleRecords(ctx, deliveries)
+		c.Core.ReportDamage(err)
 		if err != nil && !core.Transient(err) {
 			return err
 		}

@@ -25,10 +25,12 @@ type Core struct {
 	DeadLetters driver.DeadLetters
 	// Running ends when the host is closed.
 	Running context.Context
+
+	damaged damaged
 }
 
 // Stats count what a host has done since it was opened.
-type Stats struct{ Conflicts, Retries, Parked, Panics atomic.Int64 }
+type Stats struct{ Conflicts, Retries, Parked, Panics, Damaged atomic.Int64 }
 
 // New returns a core and opens the dead letters of provider.
 func New(ctx, running context.Context, opts *Options, provider driver.Provider) (*Core, error) {

@@ -46,6 +46,7 @@ type Failure struct {
 
 // SettleFailure retries a delivery or, if its failure is final, parks it.
 func (c *Core) SettleFailure(ctx context.Context, f Failure) driver.Settlement {
+	c.ReportDamage(f.Err)
 	retry := driver.Settlement{ID: f.ID, Retry: true, After: c.Backoff(f.Attempt)}
 	newer := c.FromNewerCode(f.Err, f.Made)
 	overtime := 0

@@ -62,7 +62,7 @@ var common = map[string]Case{
 
 var classes = []error{
 	driver.ErrConflict, driver.ErrNotFound, driver.ErrExists, driver.ErrTooLarge,
-	driver.ErrThrottled, driver.ErrUnavailable, driver.ErrUnsupported, driver.ErrInvalid,
+	driver.ErrThrottled, driver.ErrUnavailable, driver.ErrUnsupported, driver.ErrInvalid, driver.ErrDamaged,
 }
 
 // Run checks that classify assigns their class, and no other, to the common errors and
