@@ -40,6 +40,8 @@ func inspect(path string, known bool, check int64) (exists bool, err error) {
 			return false, fmt.Errorf("the database is missing, only its write-ahead log exists: %w", driver.ErrDamaged)
 		case info != nil && known:
 			return false, fmt.Errorf("the database was truncated to an empty file: %w", driver.ErrDamaged)
+		case known:
+			return false, fmt.Errorf("the database is missing, although %s.lock says that it was created here. Restore it, or remove that file to begin with an empty database: %w", path, driver.ErrInvalid)
 		}
 		return false, nil
 	}

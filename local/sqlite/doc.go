@@ -34,15 +34,25 @@
 //
 // A provider locks the file <path>.lock; a second [Open], in this or another
 // process, fails with [driver.ErrUnavailable]. The operating system releases the
-// lock when the process ends, even after a crash.
+// lock when the process ends, even after a crash. Because one file can have several
+// names, a file with more than one hard link is refused, and on Linux the inode is
+// locked as well, which covers bind mounts.
+//
+// Before a write is acknowledged, and once a second without writes, the provider checks
+// that database and write-ahead log are still the files at their paths. If one was
+// removed, renamed or replaced, the provider fails as after an error of the disk.
+//
+// No other code of the process may open the database file: closing it would drop the
+// locks that SQLite has on it.
 //
 // # Refused files
 //
 // Open refuses some files without changing them: with [driver.ErrInvalid] a file that
 // is not a SQLite database, belongs to another application (by SQLite's
-// application_id), or has a newer schema (user_version); with [driver.ErrDamaged] a
-// file that is empty although it had content, is shorter than its header says, or
-// fails PRAGMA quick_check. That check reads the whole file, so it runs only on files of up to
+// application_id), has a newer schema (user_version), or is missing although <path>.lock
+// records a database; with [driver.ErrDamaged] a file that is empty although it had
+// content, is shorter than its header says, or fails PRAGMA quick_check. That check
+// reads the whole file, so it runs only on files of up to
 // 64 MiB; in a larger file the read that meets the damage returns an error. Each
 // commit also has a checksum, which every read verifies.
 package sqlite

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/reventless-go/reventless/driver"
@@ -16,12 +17,12 @@ import (
 // same name.
 type lock struct {
 	f *os.File
-	// created records that a database was created here before, so an empty file
-	// means that its content was lost.
+	// created records that a database was created here before, so a missing or empty
+	// file means that its content was lost.
 	created bool
 }
 
-const createdLine = "created\n"
+const createdLine = "\ncreated\n"
 
 // acquire locks path; it returns [driver.ErrUnavailable] if path is locked.
 func acquire(path string) (*lock, error) {
@@ -32,7 +33,7 @@ func acquire(path string) (*lock, error) {
 	locked, err := lockFile(f)
 	text, _ := io.ReadAll(io.LimitReader(f, 256)) // informational: unreadable is like empty
 	if err == nil {
-		l := &lock{f: f, created: strings.HasSuffix(string(text), createdLine)}
+		l := &lock{f: f, created: strings.Contains(string(text), createdLine)}
 		if err = l.write(); err == nil {
 			return l, nil
 		}
@@ -48,22 +49,29 @@ func acquire(path string) (*lock, error) {
 func (l *lock) write() error {
 	text := fmt.Sprintf("process %d\n", os.Getpid())
 	if l.created {
-		text += createdLine
+		text = strings.TrimSuffix(text, "\n") + createdLine
 	}
-	if err := l.f.Truncate(0); err != nil {
+	// In this order, so that a crash does not lose the second line.
+	if _, err := l.f.WriteAt([]byte(text), 0); err != nil {
 		return err
 	}
-	_, err := l.f.WriteAt([]byte(text), 0)
-	return err
+	return l.f.Truncate(int64(len(text)))
 }
 
-// markCreated records that the database was created.
+// markCreated records durably that the database was created.
 func (l *lock) markCreated() error {
 	if l.created {
 		return nil
 	}
 	l.created = true
-	return l.write()
+	err := l.write()
+	if err == nil {
+		err = l.f.Sync()
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(l.f.Name()))
+	}
+	return err
 }
 
 // release unlocks explicitly: closing the file does not release the lock while a

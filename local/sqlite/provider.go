@@ -46,6 +46,7 @@ type Provider struct {
 
 	failure *failure
 	lock    *lock
+	file    *identity
 	writer  *writer
 	readers *pool
 	calls   calls
@@ -118,9 +119,12 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.lock.release())
+			err = errors.Join(err, p.file.release(), p.lock.release())
 		}
 	}()
+	if p.file, err = hold(path); err != nil {
+		return nil, err
+	}
 	exists, err := inspect(path, p.lock.created, check)
 	if err != nil {
 		return nil, err
@@ -128,6 +132,9 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 	if !exists {
 		if err := create(path); err != nil {
 			return nil, fmt.Errorf("create: %w", classify(err))
+		}
+		if p.file, err = hold(path); err != nil {
+			return nil, err
 		}
 	}
 	if err := p.lock.markCreated(); err != nil {
@@ -185,8 +192,11 @@ func (p *Provider) start() (err error) {
 		if err := p.names.load(c); err != nil {
 			return err
 		}
-		p.writer, err = newWriter(c, p.path, p.readers, p.failure, p.notify)
-		return err
+		if p.writer, err = newWriter(c, p.path, p.readers, p.failure, p.notify); err != nil {
+			return err
+		}
+		p.writer.check = p.file.check
+		return p.file.opened()
 	}()
 	if err != nil {
 		return errors.Join(err, c.close())
@@ -209,13 +219,17 @@ func (p *Provider) Close() error {
 	p.watch.stop()
 	close(p.writer.stop)
 	<-p.writer.done
+	// Closing removes the write-ahead log by its name.
+	if err := p.file.check(); err != nil {
+		p.failure.set(err)
+	}
 	if err := p.Failure(); err != nil {
 		p.keep()
 		return err
 	}
 	errs := []error{p.readers.close()}
 	_, err := p.writer.c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
-	errs = append(errs, err, p.writer.c.close(), p.lock.release())
+	errs = append(errs, err, p.writer.c.close(), p.file.release(), p.lock.release())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("sqlite: close %s: %w", p.path, classify(err))
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"github.com/reventless-go/reventless/driver"
 )
@@ -92,6 +93,9 @@ type writer struct {
 	done     chan struct{}
 	// pause blocks the readers while f runs.
 	pause func(f func() error) error
+	// check returns an error if the file is no longer the one at its path.
+	check      func() error
+	checkEvery time.Duration
 	// notify gets the names of the receivers that a commit affects.
 	notify func(receivers []string)
 
@@ -114,7 +118,7 @@ func newWriter(c *conn, path string, readers *pool, failure *failure, notify fun
 		c: c, log: path + "-wal",
 		requests: make(chan *request, maxGroup),
 		stop:     make(chan struct{}), done: make(chan struct{}),
-		pause: readers.pause, failure: failure, notify: notify, maxLog: maxLog,
+		pause: readers.pause, failure: failure, notify: notify, checkEvery: checkEvery, maxLog: maxLog,
 		last: last, reserved: last, durable: last,
 	}, nil
 }
@@ -146,8 +150,14 @@ func (w *writer) do(ctx context.Context, r *request) error {
 // serve runs requests until stop is closed and the queue is empty.
 func (w *writer) serve() {
 	defer close(w.done)
+	idle := time.NewTicker(w.checkEvery)
+	defer idle.Stop()
 	for {
 		select {
+		case <-idle.C:
+			if err := w.check(); err != nil {
+				w.failure.set(err)
+			}
 		case r := <-w.requests:
 			w.group(r)
 		case <-w.stop:
@@ -224,7 +234,13 @@ func (w *writer) attempt(queue []*request, open bool) (retry []*request) {
 	}
 	w.durable = w.reserved
 	w.concurrent = len(queue) > 1
-	w.finish(queue, nil)
+	// After the commit and before the results: what is acknowledged was in the file that
+	// the next start opens.
+	err := w.check()
+	if err != nil {
+		w.failure.set(err)
+	}
+	w.finish(queue, err)
 	return nil
 }
 

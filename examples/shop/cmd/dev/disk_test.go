@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -112,5 +113,21 @@ func TestServerEndsAfterAFailedSync(t *testing.T) {
 	}
 	if n := len(s.commits()["Catalog.Product"]); n < accepted {
 		t.Errorf("%d commands were acknowledged, %d are in the log", accepted, n)
+	}
+}
+
+// Before, a server whose file was removed served on, also when nobody wrote.
+func TestServerEndsWhenItsFileIsRemoved(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	p := s.serve()
+	if err := os.Remove(s.path); err != nil {
+		t.Fatal(err)
+	}
+	if status := p.status(); status != statusStoreFailed || !strings.Contains(p.err.String(), "was removed or renamed") {
+		t.Errorf("status %d, want %d and the reason\n%s", status, statusStoreFailed, &p.err)
+	}
+	if r := s.try("show", "Products"); r.status != 1 || !strings.Contains(r.err, "the database is missing") {
+		t.Errorf("the next start: status %d, want 1 and the reason\n%s", r.status, r.err)
 	}
 }
