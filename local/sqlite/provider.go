@@ -136,6 +136,8 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 		if p.file, err = hold(path); err != nil {
 			return nil, err
 		}
+	} else if err := syncFiles(path); err != nil {
+		return nil, err
 	}
 	if err := p.lock.markCreated(); err != nil {
 		return nil, err

@@ -136,6 +136,20 @@ func create(path string) (err error) {
 	return syncDir(filepath.Dir(path))
 }
 
+// syncFiles makes durable what an earlier process has written. The process may have been
+// killed between a commit and its sync; SQLite then recovers the commit, and a command in
+// it that is sent again is acknowledged without a further write.
+func syncFiles(path string) error {
+	f, err := os.OpenFile(path+"-wal", os.O_RDWR, 0)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("sync the write-ahead log: %w", err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
 // migrate applies the missing migrations in one transaction.
 func migrate(c *conn, steps []string) (err error) {
 	version, err := c.integer("PRAGMA user_version")
