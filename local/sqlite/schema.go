@@ -124,8 +124,12 @@ func create(path string) (err error) {
 	}
 	c, err := connect(fileURI(temp, "mode=rw"), "journal_mode=WAL", "synchronous=FULL", fmt.Sprintf("application_id=%d", applicationID))
 	if err == nil {
-		err = migrate(c, migrations)
-		err = errors.Join(err, c.close()) // closing the last connection writes the log back
+		if err = migrate(c, migrations); err == nil {
+			// Closing the last connection would write the log back, too, but without an
+			// error when that fails.
+			_, err = c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
+		}
+		err = errors.Join(err, c.close())
 	}
 	if err != nil {
 		return err

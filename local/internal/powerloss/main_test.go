@@ -3,9 +3,9 @@
 package powerloss
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -69,17 +69,22 @@ func writeRole() error {
 		}
 	}
 	a := newApp()
-	ctx := context.Background()
-	h, err := a.open(ctx, l.Path, os.Stderr)
+	h, err := a.open(context.Background(), l.Path, os.Stderr)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		<-h.Failed()
+		cancel()
+	}()
 	w := &writer{life: l, app: a}
 	for _, id := range l.Again {
 		w.send(ctx, func(ctx context.Context) (ack, error) { return a.send(ctx, h, id) }, id)
 	}
 	if err := h.Start(ctx); err != nil {
-		return err
+		return errors.Join(err, h.Close())
 	}
 	var wg sync.WaitGroup
 	for s, to := range l.Senders {
@@ -93,8 +98,16 @@ func writeRole() error {
 		})
 	}
 	wg.Wait()
-	return h.Close()
+	err = h.Close()
+	if h.Failure() != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(statusFailed)
+	}
+	return err
 }
+
+// statusFailed is the status of a writer whose store has failed for good.
+const statusFailed = 74
 
 type writer struct {
 	life
@@ -132,25 +145,18 @@ func (w *writer) print(line string) {
 	}
 }
 
-// question is a line of input of the role "check".
+// question is a line of input of the role "check": a database, what was acknowledged, and
+// what was sent.
 type question struct {
 	Path string
-	Acks int // how many of all acks were given
+	Acks []ack
+	Sent []string
 }
 
-// checkRole reads a recording's acks and ids, then checks databases, one for each line of
-// input, and prints what is wrong with each, as JSON.
+// checkRole checks databases, one for each line of input, and prints what is wrong with
+// each, as JSON.
 func checkRole() error {
-	in := bufio.NewReader(os.Stdin)
-	lines := json.NewDecoder(in)
-	var acks []ack
-	var sent []string
-	if err := lines.Decode(&acks); err != nil {
-		return err
-	}
-	if err := lines.Decode(&sent); err != nil {
-		return err
-	}
+	lines := json.NewDecoder(os.Stdin)
 	out := json.NewEncoder(os.Stdout)
 	for {
 		var q question
@@ -161,7 +167,7 @@ func checkRole() error {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		problem := ""
-		if err := check(ctx, q.Path, acks[:q.Acks], sent); err != nil {
+		if err := check(ctx, q.Path, q.Acks, q.Sent); err != nil {
 			problem = err.Error()
 		}
 		cancel()

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -35,57 +34,61 @@ func folder(t *testing.T) string {
 type checker struct {
 	questions *json.Encoder
 	answers   *json.Decoder
-	in        io.Closer
-	cmd       *exec.Cmd
+	dir       string
 }
 
-func newChecker(t *testing.T, r *recording) *checker {
+// checkers are idle.
+type checkers chan *checker
+
+// newCheckers starts processes that end with the test.
+func newCheckers(t *testing.T) checkers {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), roleVariable+"=check")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &checker{json.NewEncoder(in), json.NewDecoder(out), in, cmd}
-	t.Cleanup(func() {
-		_ = c.in.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the checking process: %v", err)
+	all := make(checkers, 2)
+	for range cap(all) {
+		cmd := exec.Command(self)
+		cmd.Env = append(os.Environ(), roleVariable+"=check")
+		cmd.Stderr = os.Stderr
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	if err := errors.Join(c.questions.Encode(r.acks), c.questions.Encode(r.sent)); err != nil {
-		t.Fatal(err)
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all <- &checker{json.NewEncoder(in), json.NewDecoder(out), filepath.Join(folder(t), "image")}
+		t.Cleanup(func() {
+			_ = in.Close()
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("the checking process: %v", err)
+			}
+		})
 	}
-	return c
+	return all
 }
 
-// problem returns what is wrong with a database.
-func (c *checker) problem(path string, acks int) string {
+// problem returns what is wrong with the database of an image.
+func (c *checker) problem(r *recording, img *image, acks int) string {
 	var problem string
-	if err := errors.Join(c.questions.Encode(question{path, acks}), c.answers.Decode(&problem)); err != nil {
-		return fmt.Sprintf("the checking process has ended: %v", err)
+	err := img.store(r.root, c.dir)
+	if err == nil {
+		err = errors.Join(
+			c.questions.Encode(question{filepath.Join(c.dir, databaseName), r.acks[:acks], r.sent}),
+			c.answers.Decode(&problem),
+			os.RemoveAll(c.dir),
+		)
+	}
+	if err != nil {
+		return err.Error()
 	}
 	return problem
-}
-
-// job is an image to be checked.
-type job struct {
-	*image
-	name string
-	acks int
 }
 
 // places returns n random places of the recording, each with the next way.
@@ -105,44 +108,23 @@ type place struct {
 
 // images makes an image at each place and returns what is wrong with them; it ends when
 // that is enough. The images are a function of the seed and the recording.
-func (r *recording) images(t *testing.T, seed uint64, places []place, enough int) (problems []string) {
+func (r *recording) images(t *testing.T, all checkers, seed uint64, places []place, enough int) (problems []string) {
 	t.Helper()
 	byEvent := map[int][]int{}
 	for i, p := range places {
 		byEvent[p.event] = append(byEvent[p.event], i)
 	}
-	jobs := make(chan job)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	checked := 0
-	for range 2 {
-		c, root := newChecker(t, r), folder(t)
-		wg.Go(func() {
-			for j := range jobs {
-				dir := filepath.Join(root, "image")
-				err := j.store(r.root, dir)
-				problem := ""
-				if err == nil {
-					problem = c.problem(filepath.Join(dir, databaseName), j.acks)
-					err = os.RemoveAll(dir)
-				}
-				if err != nil {
-					problem = err.Error()
-				}
-				mu.Lock()
-				if checked++; problem != "" {
-					problems = append(problems, fmt.Sprintf("%s: %s", j.name, problem))
-				}
-				mu.Unlock()
-			}
-		})
-	}
 	r.replay(len(r.events), func(at int, now *replay) {
 		for _, i := range byEvent[at] {
+			c := <-all
 			mu.Lock()
 			found := len(problems)
 			mu.Unlock()
 			if found >= enough {
+				all <- c
 				return
 			}
 			random := rand.New(rand.NewPCG(seed, uint64(i)+1))
@@ -150,10 +132,18 @@ func (r *recording) images(t *testing.T, seed uint64, places []place, enough int
 			if random.IntN(4) == 0 { // the index may be there, with any content
 				img.files[filepath.Join(r.root, databaseName+"-shm")] = junk(random, 32<<10)
 			}
-			jobs <- job{img, fmt.Sprintf("image %d after event %d of %d (%v), %d acknowledgements, %s", i, at, len(r.events), r.events[at], now.acks, img.kept), now.acks}
+			acks := now.acks
+			wg.Go(func() {
+				problem := c.problem(r, img, acks)
+				all <- c
+				mu.Lock()
+				defer mu.Unlock()
+				if checked++; problem != "" {
+					problems = append(problems, fmt.Sprintf("image %d after event %d of %d (%v), %d acknowledgements, %s: %s", i, at, len(r.events), r.events[at], acks, img.kept, problem))
+				}
+			})
 		}
 	})
-	close(jobs)
 	wg.Wait()
 	slices.Sort(problems)
 	t.Logf("%d of %d images have problems", len(problems), checked)
@@ -226,14 +216,16 @@ func (r *recording) unanswered() (ids []string) {
 
 func TestPowerLossLosesNothingAcknowledged(t *testing.T) {
 	testenv.Needs(t, "strace")
-	n := 200
+	recordings, n := 1, 200
 	if testenv.Long() {
-		n = 10_000
+		recordings, n = 10, 1000
 	}
-	seed := randomSeed(t)
-	random := rand.New(rand.NewPCG(seed, 0))
-	r := lives(t, random)
-	report(t, r.images(t, seed, r.places(random, n), 20))
+	seed, all := randomSeed(t), newCheckers(t)
+	for i := range uint64(recordings) {
+		random := rand.New(rand.NewPCG(seed+i, 0))
+		r := lives(t, random)
+		report(t, r.images(t, all, seed+i, r.places(random, n), 20))
+	}
 }
 
 func report(t *testing.T, problems []string) {
@@ -258,7 +250,7 @@ func (r *recording) without(f func(e event) bool) *recording {
 // losses.
 func TestMissingSyncsAreFound(t *testing.T) {
 	testenv.Needs(t, "strace")
-	seed := randomSeed(t)
+	seed, all := randomSeed(t), newCheckers(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	r := lives(t, random)
 	for name, missing := range map[string]func(e event) bool{
@@ -271,7 +263,7 @@ func TestMissingSyncsAreFound(t *testing.T) {
 	} {
 		without := *r
 		without.events = slices.DeleteFunc(slices.Clone(r.events), missing)
-		if problems := without.images(t, seed, without.places(random, 200), 1); len(problems) == 0 {
+		if problems := without.images(t, all, seed, without.places(random, 200), 1); len(problems) == 0 {
 			t.Errorf("no loss is found without the syncs %s", name)
 		} else {
 			t.Logf("without the syncs %s: %s", name, problems[0])
@@ -283,7 +275,7 @@ func TestMissingSyncsAreFound(t *testing.T) {
 // may be sent again, and are then acknowledged without a further write.
 func TestRecoveredCommandsAreDurable(t *testing.T) {
 	testenv.Needs(t, "strace")
-	seed := randomSeed(t)
+	seed, all := randomSeed(t), newCheckers(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	r := newRecording(folder(t))
 	l := life{Path: filepath.Join(r.root, databaseName), Name: "killed", Senders: []string{"desk/a", "desk/b"}, Count: 8}
@@ -302,7 +294,7 @@ func TestRecoveredCommandsAreDurable(t *testing.T) {
 		killed.run(t, l)
 		for i, e := range killed.events {
 			if i >= sync && e.kind == "ack" {
-				report(t, killed.images(t, seed, []place{{i, "nothing"}}, 1))
+				report(t, killed.images(t, all, seed, []place{{i, "nothing"}}, 1))
 			}
 		}
 	}
