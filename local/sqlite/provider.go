@@ -136,8 +136,6 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 		if p.file, err = hold(path); err != nil {
 			return nil, err
 		}
-	} else if err := syncFiles(path); err != nil {
-		return nil, err
 	}
 	if err := p.lock.markCreated(); err != nil {
 		return nil, err
@@ -192,6 +190,9 @@ func (p *Provider) start() (err error) {
 			return err
 		}
 		if err := p.names.load(c); err != nil {
+			return err
+		}
+		if err := syncFiles(p.path); err != nil {
 			return err
 		}
 		if p.writer, err = newWriter(c, p.path, p.readers, p.failure, p.notify); err != nil {

@@ -140,18 +140,23 @@ func create(path string) (err error) {
 	return syncDir(filepath.Dir(path))
 }
 
-// syncFiles makes durable what an earlier process has written. The process may have been
-// killed between a commit and its sync; SQLite then recovers the commit, and a command in
-// it that is sent again is acknowledged without a further write.
+// syncFiles makes durable what an earlier process has written, and that there is a
+// write-ahead log. The earlier process may have been killed between a commit and its sync;
+// SQLite then recovers the commit, and a command in it that is sent again is acknowledged
+// without a further write. SQLite syncs the directory at the first commit, but ignores an
+// error.
 func syncFiles(path string) error {
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("sync the directory: %w", err)
+	}
 	f, err := os.OpenFile(path+"-wal", os.O_RDWR, 0)
 	if err == nil {
 		err = errors.Join(f.Sync(), f.Close())
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil {
 		return fmt.Errorf("sync the write-ahead log: %w", err)
 	}
-	return syncDir(filepath.Dir(path))
+	return nil
 }
 
 // migrate applies the missing migrations in one transaction.

@@ -45,10 +45,10 @@ func failing(t *testing.T, all checkers, random *rand.Rand, r *recording, l life
 		t.Errorf("%v: a sync of the write-ahead log failed, and the process did not", inject)
 	}
 	last := len(r.events) - 1
-	places := []place{{last, "everything"}, {last, "nothing"}, {last, ways[random.IntN(len(ways))]}}
-	if n := last - before; n > 0 {
-		places = append(places, place{before + random.IntN(n), ways[random.IntN(len(ways))]})
+	if last < before { // the process did not get far
+		return ended != nil
 	}
+	places := append(r.places(random, before, 1), place{last, "everything"}, place{last, "nothing"})
 	for _, p := range r.images(t, all, random.Uint64(), places, 10) {
 		t.Errorf("%v, %d acknowledged, ended with %.300v: %s", inject, len(r.acks), ended, p)
 	}
@@ -57,7 +57,7 @@ func failing(t *testing.T, all checkers, random *rand.Rand, r *recording, l life
 
 func TestFailedCallsLoseNothingAcknowledged(t *testing.T) {
 	testenv.Needs(t, "strace")
-	rounds := 3
+	rounds := 2
 	if testenv.Long() {
 		rounds = 50
 	}
@@ -85,6 +85,18 @@ func TestFailedCallsLoseNothingAcknowledged(t *testing.T) {
 		}
 	}
 	t.Logf("%d processes with failing calls, %d of them ended early", n, ended)
+}
+
+// Closing a new file writes its log back, and hides an error: the file was incomplete.
+func TestFailedSyncsWhileAFileIsCreated(t *testing.T) {
+	testenv.Needs(t, "strace")
+	seed, all := randomSeed(t), newCheckers(t)
+	random := rand.New(rand.NewPCG(seed, 0))
+	root := folder(t)
+	l := life{Path: filepath.Join(root, databaseName), Name: "new", Senders: []string{"desk/a"}, Count: 1}
+	for n := range 12 {
+		failing(t, all, random, newRecording(root).kill(t, 0), l, "-e", fmt.Sprintf("inject=fsync,fdatasync:error=EIO:when=%d", n+1))
+	}
 }
 
 // A file that cannot grow further makes a write short, and the next one fail.
