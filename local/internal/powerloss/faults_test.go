@@ -58,8 +58,11 @@ func failing(t *testing.T, all checkers, random *rand.Rand, r *recording, l life
 func TestFailedCallsLoseNothingAcknowledged(t *testing.T) {
 	testenv.Needs(t, "strace")
 	rounds := 2
-	if testenv.Long() {
+	switch {
+	case testenv.Long():
 		rounds = 50
+	case raceEnabled:
+		rounds = 1
 	}
 	seed, all := randomSeed(t), newCheckers(t)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -217,8 +217,11 @@ func (r *recording) unanswered() (ids []string) {
 func TestPowerLossLosesNothingAcknowledged(t *testing.T) {
 	testenv.Needs(t, "strace")
 	recordings, n := 1, 200
-	if testenv.Long() {
+	switch {
+	case testenv.Long():
 		recordings, n = 10, 1000
+	case raceEnabled:
+		n = 40
 	}
 	seed, all := randomSeed(t), newCheckers(t)
 	for i := range uint64(recordings) {
@@ -263,7 +266,9 @@ func TestMissingSyncsAreFound(t *testing.T) {
 	} {
 		without := *r
 		without.events = slices.DeleteFunc(slices.Clone(r.events), missing)
-		if problems := without.images(t, all, seed, without.places(random, len(without.events)/2, 200), 1); len(problems) == 0 {
+		first := slices.IndexFunc(without.events, func(e event) bool { return e.kind == "ack" })
+		places := append(without.places(random, 0, 20), place{first, "nothing"}, place{len(without.events) - 1, "nothing"})
+		if problems := without.images(t, all, seed, places, 1); len(problems) == 0 {
 			t.Errorf("no loss is found without the syncs %s", name)
 		} else {
 			t.Logf("without the syncs %s: %s", name, problems[0])
@@ -306,9 +311,12 @@ func TestRecoveredCommandsAreDurable(t *testing.T) {
 	r.run(t, l)
 	var syncs []int // of the write-ahead log, just before a command is acknowledged
 	for i, e := range r.events {
-		if e.kind == "synced" && strings.HasSuffix(e.path, "-wal") && r.events[i+1].kind == "ack" {
-			syncs = append(syncs, i)
+		if e.kind == "ack" && r.events[i-1].kind == "synced" && strings.HasSuffix(r.events[i-1].path, "-wal") {
+			syncs = append(syncs, i-1)
 		}
+	}
+	if len(syncs) == 0 {
+		t.Fatal("no sync was followed by an acknowledgement")
 	}
 	for range 10 {
 		sync := syncs[random.IntN(len(syncs))]
