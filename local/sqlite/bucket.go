@@ -115,7 +115,7 @@ func (p *Provider) openBucket(ctx context.Context, name string) (*bucket, error)
 	}
 	_, received := p.names.known(kindReceived, name)
 	b.received.Store(received)
-	if err := makeDirs(b.dir); err != nil {
+	if err := p.dirs.make(b.dir); err != nil {
 		return nil, err
 	}
 	if err := p.watch.prepare(b.temp); err != nil {
@@ -134,24 +134,59 @@ const (
 	dirMode  = 0o700
 )
 
-// makeDirs creates a directory and its parents durably.
-func makeDirs(path string) error {
-	if info, err := os.Stat(path); err == nil {
-		if !info.IsDir() {
-			return &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
-		}
+// directories creates directories durably. A directory that exists was not necessarily
+// made durable: an earlier attempt may have failed, or an earlier process been killed,
+// between the creation and its sync.
+type directories struct {
+	root string // those above it are durable if they exist
+
+	mu      sync.Mutex
+	durable map[string]bool
+}
+
+func newDirectories(root string) *directories {
+	return &directories{root: root, durable: map[string]bool{}}
+}
+
+// make creates a directory and its parents.
+func (d *directories) make(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && !info.IsDir():
+		return &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
+	case err == nil && d.isDurable(path):
 		return nil
-	} else if !absent(err) {
+	case err != nil && !absent(err):
 		return err
 	}
 	parent := filepath.Dir(path)
-	if err := makeDirs(parent); err != nil {
+	if err := d.make(parent); err != nil {
 		return err
 	}
+	d.set(path, false) // another one of this name may have been durable
 	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(parent)
+	if err := syncDir(parent); err != nil {
+		return err
+	}
+	d.set(path, true)
+	return nil
+}
+
+func (d *directories) isDurable(path string) bool {
+	if path != d.root && !strings.HasPrefix(path, d.root+string(filepath.Separator)) {
+		return true
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.durable[path]
+}
+
+func (d *directories) set(path string, durable bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.durable[path] = durable
 }
 
 // absent reports whether an error means that there is no such file. One cause is a
@@ -267,7 +302,7 @@ func (b *bucket) place(temp, key string) error {
 			path = filepath.Join(b.dir, p)
 		}
 	}
-	if err := makeDirs(filepath.Dir(path)); err != nil {
+	if err := b.p.dirs.make(filepath.Dir(path)); err != nil {
 		return err
 	}
 	if err := os.Rename(temp, path); err != nil {

@@ -40,6 +40,7 @@ type Provider struct {
 	now     func() time.Time
 	limits  driver.Limits
 	buckets string
+	dirs    *directories
 	// epoch distinguishes the deliveries of this provider from those of earlier
 	// providers on the same file.
 	epoch string
@@ -111,6 +112,10 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 		closing:   make(chan struct{}),
 		listeners: map[int]func(string){},
 	}
+	if p.buckets, err = filepath.Abs(p.buckets); err != nil {
+		return nil, err
+	}
+	p.dirs = newDirectories(p.buckets)
 	if p.now == nil {
 		p.now = time.Now
 	}

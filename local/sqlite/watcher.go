@@ -53,8 +53,11 @@ func (w *watcher) prepare(temp string) error {
 	if err := os.RemoveAll(temp); err != nil {
 		return err
 	}
+	if err := w.p.dirs.make(temp); err != nil {
+		return err
+	}
 	w.cleaned = true
-	return makeDirs(temp)
+	return nil
 }
 
 // add starts to watch a bucket.
@@ -151,7 +154,7 @@ func (w *watcher) handle(files *fsnotify.Watcher, paths map[string]bool, all boo
 		}
 		if paths[b.dir] {
 			// The bucket's directory was probably removed.
-			errs = append(errs, makeDirs(b.dir), w.addTree(files, b.dir), b.scan(w.ctx))
+			errs = append(errs, w.p.dirs.make(b.dir), w.addTree(files, b.dir), b.scan(w.ctx))
 		}
 		var changed []string
 		for path := range paths {

@@ -31,7 +31,8 @@ import (
 )
 
 // The App has two aggregates that record notes, Desk and Post; Post is asynchronous. An
-// automation forwards some notes of Desk to Post. The read model has a row for each
+// automation forwards some notes of Desk to Post, and a task sends Post a note for each
+// file. The read model has a row for each
 // entity. All that is stored follows from the id of the note's command, so a reader knows
 // what must be in the store.
 
@@ -127,8 +128,15 @@ func newApp() *app {
 		})},
 		Sends: plugin.Components{a.post},
 	})
+	intake := task.New(task.Spec{
+		Name: "Intake", Bucket: a.files, Sends: plugin.Components{a.post},
+		Created: func(_ context.Context, _ plugin.Env, o task.Object) (message.Actions, error) {
+			_, entity := target(o.Key)
+			return message.Actions{a.post.To(entity, note{"filed/" + o.Key})}, nil
+		},
+	})
 	a.App = reventless.New("notes", plugin.New(plugin.Spec{
-		Name: "Test", Heartbeat: -1, Components: plugin.Components{a.desk, a.post, rows, forward, a.files},
+		Name: "Test", Heartbeat: -1, Components: plugin.Components{a.desk, a.post, rows, forward, a.files, intake},
 	}))
 	return a
 }
@@ -316,7 +324,7 @@ func (s *stored) add(command driver.AnsweredCommand, events []driver.Event) erro
 	last := s.events[len(s.events)-1] // "<id of the note>#<number>"; a forwarded id has two
 	id := last[:max(0, strings.LastIndex(last, "#"))]
 	s.notes[id]++
-	if kind, entity := target(id); kind != "forward" && (id != command.Meta.ID || kind != s.kind || entity != s.entity) {
+	if kind, entity := target(id); kind != "forward" && kind != "filed" && (id != command.Meta.ID || kind != s.kind || entity != s.entity) {
 		return fmt.Errorf("command %s has the events of %s", command.Meta.ID, id)
 	}
 	if !reflect.DeepEqual(got, eventsOf(id)) {
@@ -339,6 +347,9 @@ func (a *app) checkAcks(ctx context.Context, h *local.Host, all map[string]*stor
 			}
 			if !bytes.Equal(content, fileOf(k.ID)) {
 				return fmt.Errorf("the stored file %s has %d bytes of other content", k.ID, len(content))
+			}
+			if all["post/"+entity].notes["filed/"+k.ID] == 0 {
+				return fmt.Errorf("the task has not seen the stored file %s", k.ID)
 			}
 			continue
 		}

@@ -280,6 +280,7 @@ func (d *disk) image(random *rand.Rand, way string) *image {
 	for _, path := range slices.Sorted(maps.Keys(names)) {
 		n := names[path]
 		if parent := filepath.Dir(path); parent != d.root && (names[parent] == nil || !names[parent].dir) {
+			delete(names, path)
 			continue
 		}
 		if n.dir {

@@ -192,7 +192,7 @@ func lives(t *testing.T, random *rand.Rand) *recording {
 // run records a life that ends without an error.
 func (r *recording) run(t *testing.T, l life) {
 	t.Helper()
-	if err := r.record(t, l); err != nil {
+	if _, err := r.record(t, l, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.same(); err != nil {
@@ -329,5 +329,30 @@ func TestRecoveredCommandsAreDurable(t *testing.T) {
 				report(t, killed.images(t, all, seed, []place{{i, "nothing"}}, 1))
 			}
 		}
+	}
+}
+
+// A process may be killed between the creation of a directory and its sync. The next one
+// finds the directory and stores a file in it.
+func TestFilesInRecoveredDirectoriesAreDurable(t *testing.T) {
+	testenv.Needs(t, "strace")
+	seed, all := randomSeed(t), newCheckers(t)
+	r := newRecording(folder(t))
+	l := life{Path: filepath.Join(r.root, databaseName), Name: "killed", Senders: []string{"file/f"}, Count: 1}
+	r.run(t, l)
+	l.Name, l.Count, l.Again = "next", 0, r.sent
+	made := 0
+	for i, e := range r.events {
+		if e.kind != "mkdir" {
+			continue
+		}
+		made++
+		killed := r.kill(t, i+1)
+		killed.run(t, l)
+		last := len(killed.events) - 1
+		report(t, killed.images(t, all, seed, []place{{last, "nothing"}}, 1))
+	}
+	if made < 4 {
+		t.Errorf("only %d directories were created", made)
 	}
 }

@@ -99,9 +99,15 @@ const traced = "open,openat,creat,write,pwrite64,writev,pwritev,pwritev2,sendfil
 	"ftruncate,truncate,fallocate,fsync,fdatasync,sync_file_range,unlink,unlinkat,rmdir,rename,renameat,renameat2," +
 	"link,linkat,symlinkat,mkdir,mkdirat,close,dup,dup2,dup3,mmap,msync"
 
-// record runs the lives of an App, one process each, and records their system calls.
-// inject are further arguments for strace.
-func (r *recording) record(t *testing.T, l life, inject ...string) error {
+// fault makes some system calls of each thread fail, as strace's "inject" describes it.
+type fault struct{ calls, error, when string }
+
+func (f fault) String() string { return fmt.Sprintf("%s:error=%s:when=%s", f.calls, f.error, f.when) }
+
+// record runs a life of an App in a process of its own, and records its system calls, of
+// which those of fault fail, if it is not nil. It returns the number of calls that failed
+// by it, and how the process ended.
+func (r *recording) record(t *testing.T, l life, f *fault) (failed int, _ error) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -112,7 +118,11 @@ func (r *recording) record(t *testing.T, l life, inject ...string) error {
 		t.Fatal(err)
 	}
 	trace := filepath.Join(t.TempDir(), "trace")
-	args := append([]string{"-f", "-qq", "--seccomp-bpf", "-xx", "-s", "100000000", "-e", "signal=none", "-e", "trace=" + traced, "-o", trace}, inject...)
+	calls, inject := traced, []string(nil)
+	if f != nil {
+		calls, inject = calls+","+f.calls, []string{"-e", "inject=" + f.String()}
+	}
+	args := append([]string{"-f", "-qq", "--seccomp-bpf", "-xx", "-s", "100000000", "-e", "signal=none", "-e", "trace=" + calls, "-o", trace}, inject...)
 	cmd := exec.Command("strace", append(args, self)...)
 	cmd.Env = append(os.Environ(), roleVariable+"=write")
 	cmd.Stdin = bytes.NewReader(in)
@@ -143,9 +153,9 @@ func (r *recording) record(t *testing.T, l life, inject ...string) error {
 			t.Fatalf("the writer printed %q", lines.Text())
 		}
 	}
-	calls, err := parse(string(text))
+	all, err := parse(string(text))
 	if err == nil {
-		err = r.add(calls, printed)
+		err = r.add(all, printed)
 	}
 	if err != nil {
 		t.Fatalf("the trace: %v", err)
@@ -154,9 +164,9 @@ func (r *recording) record(t *testing.T, l life, inject ...string) error {
 		t.Fatalf("the trace has %d acknowledgements, the output %d", n, len(r.acks))
 	}
 	if ended != nil {
-		return fmt.Errorf("%w: %s", ended, log.String())
+		ended = fmt.Errorf("%w: %s", ended, log.String())
 	}
-	return nil
+	return bytes.Count(text, []byte("(INJECTED)")), ended
 }
 
 // kill returns the recording of what happened if the last process had been killed after
@@ -269,7 +279,7 @@ func parse(trace string) ([]*call, error) {
 		rest = strings.TrimLeft(rest, " ")
 		c := started[thread]
 		switch {
-		case strings.HasPrefix(rest, "+++"), strings.HasPrefix(rest, "---"):
+		case strings.HasPrefix(rest, "+++"), strings.HasPrefix(rest, "---"), strings.HasPrefix(rest, "???"): // the end of a thread
 			continue
 		case strings.HasPrefix(rest, "<... "):
 			_, more, ok := strings.Cut(rest, " resumed>")
@@ -414,7 +424,7 @@ func (p *process) begin(c *call) error {
 		p.emit(event{kind: "truncate", path: h.path, node: h.node, offset: c.number(1), call: c.call})
 	case "fsync", "fdatasync":
 		p.emit(event{kind: "sync", path: h.path, node: h.node, call: c.call})
-	case "mmap":
+	case "mmap", "pread64", "fstat":
 	default:
 		return errors.New("a call that is not replayed")
 	}
@@ -447,7 +457,7 @@ func (p *process) end(c *call) error {
 		return p.open(c, string(c.bytes(0)), c.args[1])
 	case "openat":
 		return p.open(c, p.path(c, 0), c.args[2])
-	case "close":
+	case "close", "pread64", "fstat", "newfstatat":
 	default:
 		if c.result < 0 {
 			return nil
