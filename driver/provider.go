@@ -90,3 +90,11 @@ type Sources interface {
 // "CommandTopic", "EventCollector", "Counter", "Scheduler" or "Bucket"; name is the
 // argument of its open method: the log for a collector, empty for the scheduler.
 func ReceiverOf(kind, name string) string { return kind + "/" + name }
+
+// DamageFinder is an optional interface of a provider that finds damage outside of calls,
+// such as by a check in the background, or in calls that succeed without what is damaged.
+type DamageFinder interface {
+	// NotifyDamage calls f for each [ErrDamaged] that no call returns, beginning with what
+	// was found before, until stop is called. f must not call the provider.
+	NotifyDamage(f func(error)) (stop func())
+}

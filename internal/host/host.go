@@ -82,6 +82,9 @@ func Open(ctx context.Context, app *component.App, provider driver.Provider, opt
 	h.workers.change = sync.NewCond(&h.workers.mu)
 	var err error
 	if h.core, err = core.New(ctx, running, opts, provider); err == nil {
+		if f, ok := provider.(driver.DamageFinder); ok {
+			context.AfterFunc(running, f.NotifyDamage(h.core.ReportDamage))
+		}
 		h.effects.Core = h.core
 		err = h.open(ctx)
 	}

@@ -389,13 +389,16 @@ func (b *bucket) List(ctx context.Context, prefix, after string, limit int) ([]d
 			return err
 		}
 		return b.p.read(ctx, func(c *conn) error {
-			return c.query("SELECT key, size, modified FROM objects WHERE bucket = ? AND key > ? AND key >= ? ORDER BY key LIMIT ?",
+			return c.query("SELECT key, size, modified, crc FROM objects WHERE bucket = ? AND key > ? AND key >= ? ORDER BY key LIMIT ?",
 				[]any{b.id, after, prefix, int64(limit)}, func(row []sqldriver.Value) error {
 					o := driver.Object{Key: text(row[0]), Size: number(row[1]), ModifiedAt: time.Unix(0, number(row[2])).UTC()}
 					if !strings.HasPrefix(o.Key, prefix) {
 						return errStop
 					}
 					list = append(list, o)
+					if objectSum(b.id, o.Key, o.Size, number(row[2])) != number(row[3]) {
+						return damage("objects", b.name, o.Key, "%w", errChecksum)
+					}
 					return nil
 				})
 		})
@@ -427,12 +430,20 @@ func (b *bucket) update(ctx context.Context, keys []string, always bool) error {
 	})
 }
 
-func (b *bucket) updateKey(t *tx, key string, info fs.FileInfo, always bool) error {
-	var size, modified int64
-	known, err := t.first("SELECT size, modified FROM objects WHERE bucket = ? AND key = ?", []any{b.id, key}, func(row []sqldriver.Value) error {
-		size, modified = number(row[0]), number(row[1])
+// reported returns the last reported state of an object. A damaged one differs from every
+// file, so that the object is reported again and its entry is replaced.
+func (b *bucket) reported(c *conn, key string) (size, modified int64, known bool, err error) {
+	known, err = c.first("SELECT size, modified, crc FROM objects WHERE bucket = ? AND key = ?", []any{b.id, key}, func(row []sqldriver.Value) error {
+		if size, modified = number(row[0]), number(row[1]); objectSum(b.id, key, size, modified) != number(row[2]) {
+			size = -1
+		}
 		return nil
 	})
+	return size, modified, known, err
+}
+
+func (b *bucket) updateKey(t *tx, key string, info fs.FileInfo, always bool) error {
+	size, modified, known, err := b.reported(t.conn, key)
 	if err != nil {
 		return err
 	}
@@ -446,8 +457,8 @@ func (b *bucket) updateKey(t *tx, key string, info fs.FileInfo, always bool) err
 	case known && !always && size == info.Size() && modified == info.ModTime().UnixNano():
 		return nil
 	default:
-		_, _, err = t.exec("INSERT OR REPLACE INTO objects (bucket, key, size, modified) VALUES (?, ?, ?, ?)",
-			b.id, key, info.Size(), info.ModTime().UnixNano())
+		_, _, err = t.exec("INSERT OR REPLACE INTO objects (bucket, key, size, modified, crc) VALUES (?, ?, ?, ?, ?)",
+			b.id, key, info.Size(), info.ModTime().UnixNano(), objectSum(b.id, key, info.Size(), info.ModTime().UnixNano()))
 	}
 	if err != nil || !b.received.Load() {
 		return err
@@ -475,11 +486,7 @@ func (b *bucket) refresh(ctx context.Context, keys []string) error {
 			if err != nil {
 				return err
 			}
-			var size, modified int64
-			known, err := c.first("SELECT size, modified FROM objects WHERE bucket = ? AND key = ?", []any{b.id, key}, func(row []sqldriver.Value) error {
-				size, modified = number(row[0]), number(row[1])
-				return nil
-			})
+			size, modified, known, err := b.reported(c, key)
 			if err != nil {
 				return err
 			}

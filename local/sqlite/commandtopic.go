@@ -125,9 +125,9 @@ func (ct commandTopic) accept(t *tx, command string, m message, now time.Time) e
 		return err
 	}
 	until := now.Add(-dedupWindow).UnixNano()
-	added, _, err := t.exec(`INSERT INTO sent (message, queue, entity, command, at) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (queue, entity, command) DO UPDATE SET message = excluded.message, at = excluded.at WHERE at < ?`,
-		id, ct.id, m.group, command, now.UnixNano(), until)
+	added, _, err := t.exec(`INSERT INTO sent (message, queue, entity, command, at, crc) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (queue, entity, command) DO UPDATE SET message = excluded.message, at = excluded.at, crc = excluded.crc WHERE at < ?`,
+		id, ct.id, m.group, command, now.UnixNano(), sentSum(id, ct.id, m.group, command, now.UnixNano()), until)
 	if err != nil || added == 0 {
 		return err
 	}

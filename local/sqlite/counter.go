@@ -114,8 +114,8 @@ func (ct *counter) change(t *tx, id, reference string, n, target int64) error {
 			return err
 		}
 	}
-	_, _, err = t.exec("INSERT OR REPLACE INTO counters (counter, id, count, target, finished, reached) VALUES (?, ?, ?, ?, ?, ?)",
-		ct.id, id, s.Count, s.Target, int64(s.Finished), s.reached)
+	_, _, err = t.exec("INSERT OR REPLACE INTO counters (counter, id, count, target, finished, reached, crc) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		ct.id, id, s.Count, s.Target, int64(s.Finished), s.reached, counterSum(ct.id, id, s.Count, s.Target, int64(s.Finished), s.reached))
 	return err
 }
 
@@ -123,9 +123,12 @@ func (ct *counter) change(t *tx, id, reference string, n, target int64) error {
 // window.
 func (ct *counter) use(t *tx, id, reference string, target int64, now time.Time) (first bool, err error) {
 	var n, at int64
-	_, err = t.first("SELECT n, at FROM refs WHERE counter = ? AND id = ? AND target = ? AND ref = ?", []any{ct.id, id, target, reference},
+	_, err = t.first("SELECT n, at, crc FROM refs WHERE counter = ? AND id = ? AND target = ? AND ref = ?", []any{ct.id, id, target, reference},
 		func(row []sqldriver.Value) error {
 			n, at = number(row[0]), number(row[1])
+			if referenceSum(ct.id, id, target, reference, at) != number(row[2]) {
+				return damage("refs", ct.name, id, "%w", errChecksum)
+			}
 			return nil
 		})
 	if err != nil {
@@ -134,10 +137,11 @@ func (ct *counter) use(t *tx, id, reference string, target int64, now time.Time)
 	past := now.Add(-referenceWindow).UnixNano()
 	switch {
 	case n == 0:
-		_, _, err = t.exec("INSERT INTO refs (counter, id, target, ref, at) VALUES (?, ?, ?, ?, ?)", ct.id, id, target, reference, now.UnixNano())
+		_, _, err = t.exec("INSERT INTO refs (counter, id, target, ref, at, crc) VALUES (?, ?, ?, ?, ?, ?)",
+			ct.id, id, target, reference, now.UnixNano(), referenceSum(ct.id, id, target, reference, now.UnixNano()))
 		first = true
 	case now.UnixNano()-at > int64(referenceGrain):
-		_, _, err = t.exec("UPDATE refs SET at = ? WHERE n = ?", now.UnixNano(), n)
+		_, _, err = t.exec("UPDATE refs SET at = ?, crc = ? WHERE n = ?", now.UnixNano(), referenceSum(ct.id, id, target, reference, now.UnixNano()), n)
 		first = at < past
 	}
 	if err == nil {
@@ -148,8 +152,11 @@ func (ct *counter) use(t *tx, id, reference string, target int64, now time.Time)
 }
 
 func (ct *counter) state(c *conn, id string) (s counterState, err error) {
-	_, err = c.first("SELECT count, target, finished, reached FROM counters WHERE counter = ? AND id = ?", []any{ct.id, id}, func(row []sqldriver.Value) error {
+	_, err = c.first("SELECT count, target, finished, reached, crc FROM counters WHERE counter = ? AND id = ?", []any{ct.id, id}, func(row []sqldriver.Value) error {
 		s.Count, s.Target, s.Finished, s.reached = number(row[0]), number(row[1]), uint64(number(row[2])), number(row[3])
+		if counterSum(ct.id, id, s.Count, s.Target, int64(s.Finished), s.reached) != number(row[4]) {
+			return damage("counters", ct.name, id, "%w", errChecksum)
+		}
 		return nil
 	})
 	return s, err

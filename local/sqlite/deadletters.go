@@ -38,8 +38,9 @@ func (d deadLetters) Park(ctx context.Context, l driver.DeadLetter) error {
 		if l.Body != nil {
 			args[6] = append([]byte{}, l.Body...) // the caller may return first and change it
 		}
+		args = append(args, letterSum(l, string(at)))
 		return d.p.write(ctx, func(t *tx) error {
-			_, _, err := t.exec("INSERT OR REPLACE INTO dead_letters (id, component, kind, log, stream, seq, body, reason, attempts, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", args...)
+			_, _, err := t.exec("INSERT OR REPLACE INTO dead_letters (id, component, kind, log, stream, seq, body, reason, attempts, at, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", args...)
 			return err
 		})
 	})
@@ -49,28 +50,43 @@ func (d deadLetters) Park(ctx context.Context, l driver.DeadLetter) error {
 	return nil
 }
 
-const deadLetterColumns = "id, component, kind, log, stream, seq, body, reason, attempts, at"
+const deadLetterColumns = "id, component, kind, log, stream, seq, body, reason, attempts, at, crc"
 
-func deadLetter(row []sqldriver.Value) (driver.DeadLetter, error) {
-	l := driver.DeadLetter{
+// deadLetter reads deadLetterColumns. A damaged dead letter is returned all the same, as
+// far as it can be read, with a reason that says so: otherwise it could not be discarded.
+// Only that of a commit keeps its kind, because redriving it does not use its body.
+func (d deadLetters) deadLetter(row []sqldriver.Value) driver.DeadLetter {
+	l := letterOf(row)
+	err := errChecksum
+	if letterSum(l, text(row[9])) == number(row[10]) {
+		err = l.ParkedAt.UnmarshalText([]byte(text(row[9])))
+	}
+	if err != nil {
+		err = damage("dead_letters", l.Component, l.ID, "%w", err)
+		d.p.found(err)
+		l.Reason, l.ParkedAt = err.Error(), time.Time{}
+		if l.Kind != driver.DeadCommit {
+			l.Kind = driver.DeadRaw
+		}
+	}
+	return l
+}
+
+// letterOf reads deadLetterColumns, apart from the time.
+func letterOf(row []sqldriver.Value) driver.DeadLetter {
+	return driver.DeadLetter{
 		ID: text(row[0]), Component: text(row[1]), Kind: driver.DeadLetterKind(text(row[2])), Log: text(row[3]), Stream: text(row[4]),
 		SequenceNr: uint64(number(row[5])), Body: blob(row[6]), Reason: text(row[7]), Attempts: int(number(row[8])),
 	}
-	var at time.Time
-	if err := at.UnmarshalText([]byte(text(row[9]))); err != nil {
-		return l, damage("dead_letters", l.Component, l.ID, "the time: %w", err)
-	}
-	l.ParkedAt = at
-	return l, nil
 }
 
 // Get implements [driver.DeadLetters].
 func (d deadLetters) Get(ctx context.Context, id string) (l driver.DeadLetter, err error) {
 	err = d.p.call(ctx, func() error {
 		return d.p.read(ctx, func(c *conn) error {
-			found, err := c.first("SELECT "+deadLetterColumns+" FROM dead_letters WHERE id = ?", []any{id}, func(row []sqldriver.Value) (err error) {
-				l, err = deadLetter(row)
-				return err
+			found, err := c.first("SELECT "+deadLetterColumns+" FROM dead_letters WHERE id = ?", []any{id}, func(row []sqldriver.Value) error {
+				l = d.deadLetter(row)
+				return nil
 			})
 			if err == nil && !found {
 				err = driver.ErrNotFound
@@ -97,9 +113,8 @@ func (d deadLetters) List(ctx context.Context, component, after string, limit in
 		}
 		return d.p.read(ctx, func(c *conn) error {
 			return c.query("SELECT "+deadLetterColumns+" FROM dead_letters WHERE "+where+" ORDER BY id LIMIT ?", args, func(row []sqldriver.Value) error {
-				l, err := deadLetter(row)
-				list = append(list, l)
-				return err
+				list = append(list, d.deadLetter(row))
+				return nil
 			})
 		})
 	})

@@ -52,7 +52,7 @@
 // application_id), has a newer schema (user_version), or is missing although <path>.lock
 // records a database; with [driver.ErrDamaged] a file that is empty although it had
 // content, is shorter than its header says, or fails PRAGMA quick_check. That check
-// reads the whole file, so it runs only on files of up to
-// 64 MiB; in a larger file the read that meets the damage returns an error. Each
-// commit also has a checksum, which every read verifies.
+// reads the whole file, so it runs only on files of up to 64 MiB; in a larger file the
+// read that meets the damage returns an error. Every entry also has a checksum, which
+// reads and [Provider.Verify] compare.
 package sqlite

@@ -61,7 +61,14 @@ func (p *Provider) openFeed(ctx context.Context, spec driver.CollectorSpec) (*fe
 		}
 		f := &feed{p: p, log: log, consumer: consumer}
 		err = p.read(ctx, func(c *conn) error {
-			f.saved, err = c.integer("SELECT pos FROM feeds WHERE consumer = ? AND log = ?", consumer, log.id)
+			_, err = c.first("SELECT pos, crc FROM feeds WHERE consumer = ? AND log = ?", []any{consumer, log.id}, func(row []sqldriver.Value) error {
+				if f.saved = number(row[0]); feedSum(consumer, log.id, f.saved) != number(row[1]) {
+					// The consumer skips by its watermarks what it has applied.
+					p.found(damage("feeds", spec.Source.Log, spec.Consumer, "%w", errChecksum))
+					f.saved = 0
+				}
+				return nil
+			})
 			return err
 		})
 		f.leases = leases.New[driver.Record](f, p.leasing(f.saved))
@@ -99,8 +106,8 @@ func (f *feed) Load(ctx context.Context, after int64, limit int) (items []leases
 		whole = true
 		return c.query("SELECT "+feedColumns+", pos FROM commits WHERE log = ? AND pos > ? ORDER BY pos LIMIT ?", []any{f.log.id, after, int64(limit)},
 			func(row []sqldriver.Value) error {
-				r := commitRecord(row)
-				items = append(items, leases.Item[driver.Record]{Position: number(row[8]), Group: r.Stream, Size: r.Size(), Content: leases.Content[driver.Record]{Message: f.record(r)}})
+				r := feedRecord(row)
+				items = append(items, leases.Item[driver.Record]{Position: number(row[10]), Group: r.Stream, Size: r.Size(), Content: leases.Content[driver.Record]{Message: f.record(r)}})
 				if size += r.Size(); size > pageBytes || len(items) == limit {
 					whole = false
 					return errStop
@@ -127,7 +134,7 @@ func (f *feed) Fetch(ctx context.Context, positions []int64) (map[int64]leases.C
 	return records, f.p.read(ctx, func(c *conn) error {
 		for _, pos := range positions {
 			found, err := c.first("SELECT "+feedColumns+" FROM commits WHERE pos = ? AND log = ?", []any{pos, f.log.id}, func(row []sqldriver.Value) error {
-				records[pos] = leases.Content[driver.Record]{Message: f.record(commitRecord(row))}
+				records[pos] = leases.Content[driver.Record]{Message: f.record(feedRecord(row))}
 				return nil
 			})
 			if err != nil {
@@ -152,8 +159,8 @@ func (f *feed) Remove(ctx context.Context, _ []int64, gone func()) error {
 		return nil
 	}
 	return f.p.write(ctx, func(t *tx) error {
-		_, _, err := t.exec(`INSERT INTO feeds (consumer, log, pos) VALUES (?, ?, ?)
-			ON CONFLICT DO UPDATE SET pos = excluded.pos WHERE pos < excluded.pos`, f.consumer, f.log.id, settled)
+		_, _, err := t.exec(`INSERT INTO feeds (consumer, log, pos, crc) VALUES (?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET pos = excluded.pos, crc = excluded.crc`, f.consumer, f.log.id, settled, feedSum(f.consumer, f.log.id, settled))
 		t.after(func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()

@@ -55,27 +55,30 @@ func (p *Provider) eventLog(ctx context.Context, name string) (*eventLog, error)
 }
 
 // commitColumns are the columns of a commit, in the order of record.
-const commitColumns = "stream, seq, at, crc, head, events, snapshot, state"
+const commitColumns = "stream, seq, at, crc, head, events, snapshot, state, log, slot"
 
 // feedColumns are those of a commit without its snapshot.
-const feedColumns = "stream, seq, at, crc, head, events, NULL, NULL"
+const feedColumns = "stream, seq, at, crc, head, events, NULL, NULL, log, slot"
 
 // record is a stored commit with its checksums: of the commit in the lower half, and
 // of the snapshot in the upper half.
 type record struct {
 	driver.StoredCommit
 
-	at, crc int64
+	log, slot, at, crc int64
+	// bare is set if the snapshot was not read.
+	bare bool
 }
 
 // encode returns the record of a commit that passed [driver.CheckCommit].
-func encode(c driver.Commit, at time.Time) (record, error) {
+func encode(log int64, c driver.Commit, at time.Time) (record, error) {
 	stored, err := driver.StoreCommit(c)
 	if err != nil {
 		return record{}, err
 	}
-	r := record{StoredCommit: stored, at: nanos(at)}
-	r.crc = int64(r.bodySum()) | int64(r.snapshotSum())<<32
+	r := record{StoredCommit: stored, log: log, slot: slot(c.Stream), at: nanos(at)}
+	body := r.bodySum()
+	r.crc = body | r.snapshotSum(body)<<32
 	return r, nil
 }
 
@@ -94,27 +97,23 @@ func fromNanos(n int64) time.Time {
 	return time.Unix(0, n).UTC()
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func (r *record) bodySum() uint32 {
-	var b [8*2 + 4]byte
-	sum := crc32.Update(0, castagnoli, fmt.Appendf(b[:0], "%d %d ", r.SequenceNr, r.at))
-	for _, s := range []string{r.Stream, r.Head, r.Events} {
-		sum = crc32.Update(sum, castagnoli, []byte(s))
-	}
-	return sum
+func (r *record) bodySum() int64 {
+	return fieldsOf(tagCommit, len(r.Stream)+len(r.Head)+len(r.Events)).
+		int(r.log).text(r.Stream).int(int64(r.SequenceNr)).int(r.slot).int(r.at).text(r.Head).text(r.Events).sum()
 }
 
-func (r *record) snapshotSum() uint32 {
+// snapshotSum returns the checksum of the snapshot, which includes that of its commit; 0 if
+// there is no snapshot.
+func (r *record) snapshotSum(body int64) int64 {
 	if r.Snapshot == "" {
 		return 0
 	}
-	return crc32.Update(crc32.Update(0, castagnoli, []byte(r.Snapshot)), castagnoli, []byte(r.State))
+	return fieldsOf(tagCommit, len(r.Snapshot)+len(r.State)).int(body).text(r.Snapshot).text(r.State).sum() >> 1 // a number that is not negative
 }
 
-// commitRecord reads commitColumns or feedColumns.
+// commitRecord reads commitColumns.
 func commitRecord(row []sqldriver.Value) record {
-	r := record{at: number(row[2]), crc: number(row[3])}
+	r := record{at: number(row[2]), crc: number(row[3]), log: number(row[8]), slot: number(row[9])}
 	r.Stream, r.SequenceNr, r.Head, r.Events = text(row[0]), uint64(number(row[1])), text(row[4]), text(row[5])
 	if row[6] != nil {
 		r.Snapshot, r.State = text(row[6]), text(row[7])
@@ -122,9 +121,17 @@ func commitRecord(row []sqldriver.Value) record {
 	return r
 }
 
+// feedRecord reads feedColumns.
+func feedRecord(row []sqldriver.Value) record {
+	r := commitRecord(row)
+	r.bare = true
+	return r
+}
+
 // decode returns the commit, with its snapshot if the record has one.
 func (r *record) decode(log string) (driver.Commit, error) {
-	if r.bodySum() != uint32(r.crc) {
+	body := r.bodySum()
+	if body != r.crc&lowerHalf {
 		return driver.Commit{}, damagedCommit("commits", log, r.Stream, r.SequenceNr, errChecksum)
 	}
 	c, err := r.Commit()
@@ -132,14 +139,11 @@ func (r *record) decode(log string) (driver.Commit, error) {
 		return driver.Commit{}, nameLog(err, log)
 	}
 	c.RecordedAt, c.SnapshotErr = fromNanos(r.at), nameLog(c.SnapshotErr, log)
-	if r.Snapshot != "" && r.snapshotSum() != uint32(r.crc>>32) {
+	if !r.bare && r.snapshotSum(body) != r.crc>>32 {
 		c.Snapshot, c.SnapshotErr = nil, damagedCommit("snapshots", log, r.Stream, r.SequenceNr, errChecksum)
 	}
 	return c, nil
 }
-
-// errChecksum is the cause of most damage.
-var errChecksum = errors.New("wrong checksum")
 
 func damagedCommit(table, log, stream string, sequenceNr uint64, cause error) error {
 	return &driver.DamageError{Table: table, Name: log, Key: stream, SequenceNr: sequenceNr, Cause: cause}
@@ -176,14 +180,14 @@ func (l *eventLog) append(ctx context.Context, c driver.Commit) error {
 	if c.SequenceNr > math.MaxInt64 {
 		return fmt.Errorf("the sequence number is out of range: %w", driver.ErrInvalid)
 	}
-	r, err := encode(c, l.p.now())
+	r, err := encode(l.id, c, l.p.now())
 	if err != nil {
 		return err
 	}
 	if size := r.Size(); size > l.p.limits.MaxCommitBytes {
 		return &driver.TooLargeError{What: "commit", Size: size, Limit: l.p.limits.MaxCommitBytes}
 	}
-	args := []any{l.id, r.Stream, int64(r.SequenceNr), slot(r.Stream), r.at, r.crc, r.Head, r.Events, nil, nil}
+	args := []any{l.id, r.Stream, int64(r.SequenceNr), r.slot, r.at, r.crc, r.Head, r.Events, nil, nil}
 	if r.Snapshot != "" {
 		args[8], args[9] = r.Snapshot, r.State
 	}
@@ -355,7 +359,7 @@ func (l *eventLog) scan(ctx context.Context, segment, segments int, last, end in
 				}
 				page = append(page, c)
 				if size += r.Size(); size > pageBytes || len(page) == 256 {
-					reached = number(row[8])
+					reached = number(row[10])
 					return errStop
 				}
 				return nil

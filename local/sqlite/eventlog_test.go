@@ -19,7 +19,7 @@ func bulk(t *testing.T, p *Provider, log string, n int) driver.EventLog {
 	l := must[driver.EventLog](t)(p.OpenEventLog(t.Context(), log)).(*eventLog)
 	err := p.write(t.Context(), func(x *tx) error {
 		for i := range n {
-			r, err := encode(commitOf(fmt.Sprintf("s%d", i/100), uint64(i%100+1)), time.Unix(0, 1))
+			r, err := encode(l.id, commitOf(fmt.Sprintf("s%d", i/100), uint64(i%100+1)), time.Unix(0, 1))
 			if err != nil {
 				return err
 			}
@@ -222,8 +222,8 @@ func TestStatementsUseIndexes(t *testing.T) {
 // wholeTable has the statements that scan a table intentionally: they list all of it
 // or read from one end.
 var wholeTable = map[string]bool{
-	"SELECT id, kind, name FROM names":                                                                 true,
-	"SELECT name, expression, zone, payload FROM schedules WHERE gone = 0 ORDER BY name":               true,
+	"SELECT id, kind, name, crc FROM names":                                                            true,
+	"SELECT " + scheduleColumns + " FROM schedules WHERE deleted = 0 ORDER BY name":                    true,
 	"DELETE FROM sent WHERE message IN (SELECT message FROM sent ORDER BY message LIMIT 2) AND at < ?": true,
 }
 

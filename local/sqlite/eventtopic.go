@@ -42,8 +42,12 @@ func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (d
 		}
 		var consumers []string
 		err = p.read(ctx, func(c *conn) error {
-			return c.query("SELECT consumer FROM subscriptions WHERE log = ?", []any{log}, func(row []sqldriver.Value) error {
-				consumers = append(consumers, text(row[0]))
+			return c.query("SELECT consumer, queue, crc FROM subscriptions WHERE log = ?", []any{log}, func(row []sqldriver.Value) error {
+				consumer := text(row[0])
+				if subscriptionSum(log, consumer, number(row[1])) != number(row[2]) {
+					return damage("subscriptions", spec.Log, consumer, "%w", errChecksum)
+				}
+				consumers = append(consumers, consumer)
 				return nil
 			})
 		})
@@ -65,7 +69,7 @@ func (p *Provider) OpenEventTopic(ctx context.Context, spec driver.TopicSpec) (d
 // subscription returns the queue of a subscription, without creating the subscription.
 func (p *Provider) subscription(ctx context.Context, log, consumer string) (*queue[driver.Record], error) {
 	return openQueue(ctx, p, kindSub, log+"\x00"+consumer, driver.ReceiverOf("EventCollector", log), func(stream, head string, data []byte) (driver.Record, error) {
-		return decodeEnvelope(log, stream, head, data), nil
+		return decodeEnvelope(log, stream, head, data)
 	})
 }
 
@@ -87,7 +91,8 @@ func (p *Provider) subscribe(ctx context.Context, log, consumer string) (*queue[
 		return q, err
 	}
 	return q, p.write(ctx, func(t *tx) error {
-		_, _, err := t.exec("INSERT INTO subscriptions (log, consumer, queue) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", id, consumer, q.id)
+		_, _, err := t.exec("INSERT INTO subscriptions (log, consumer, queue, crc) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+			id, consumer, q.id, subscriptionSum(id, consumer, q.id))
 		return err
 	})
 }
@@ -96,7 +101,6 @@ func (p *Provider) subscribe(ctx context.Context, log, consumer string) (*queue[
 type envelopeHead struct {
 	SequenceNr uint64          `json:"sequenceNr"`
 	At         int64           `json:"at"`
-	CRC        uint32          `json:"crc"`
 	Head       json.RawMessage `json:"head"` // record.Head
 }
 
@@ -112,34 +116,26 @@ func (et *eventTopic) encodeEnvelope(e driver.Envelope) (message, error) {
 	if e.Commit.SequenceNr > math.MaxInt64 {
 		return message{}, fmt.Errorf("the sequence number is out of range: %w", driver.ErrInvalid)
 	}
-	r, err := encode(e.Commit, e.Commit.RecordedAt)
+	r, err := driver.StoreCommit(e.Commit)
 	if err != nil {
 		return message{}, err
 	}
 	if size := r.Size(); size > et.p.limits.MaxCommitBytes {
 		return message{}, &driver.TooLargeError{What: "commit", Size: size, Limit: et.p.limits.MaxCommitBytes}
 	}
-	head, err := json.Marshal(envelopeHead{r.SequenceNr, r.at, r.bodySum(), json.RawMessage(r.Head)})
+	head, err := json.Marshal(envelopeHead{r.SequenceNr, nanos(e.Commit.RecordedAt), json.RawMessage(r.Head)})
 	return message{group: r.Stream, head: string(head), data: r.Events}, err
 }
 
-// decodeEnvelope returns the delivery of a message. If the message is damaged, it
-// has the stored bytes and the error.
-func decodeEnvelope(log, stream, head string, data []byte) driver.Record {
+// decodeEnvelope returns the record of a message.
+func decodeEnvelope(log, stream, head string, data []byte) (driver.Record, error) {
 	var h envelopeHead
-	err := json.Unmarshal([]byte(head), &h)
-	out := driver.Record{Log: log, Stream: stream, SequenceNr: h.SequenceNr}
-	if err == nil {
-		r := record{at: h.At, crc: int64(h.CRC)}
-		r.Stream, r.SequenceNr, r.Head, r.Events = stream, h.SequenceNr, string(h.Head), string(data)
-		var c driver.Commit
-		if c, err = r.decode(log); err == nil {
-			out.Commit = &c
-			return out
-		}
+	if err := json.Unmarshal([]byte(head), &h); err != nil {
+		return driver.Record{}, err
 	}
-	out.Raw, out.Err = []byte(head+string(data)), err
-	return out
+	stored := driver.StoredCommit{Stream: stream, SequenceNr: h.SequenceNr, RecordedAt: fromNanos(h.At), Head: string(h.Head), Events: string(data)}
+	c, err := stored.Commit()
+	return driver.Record{Log: log, Stream: stream, SequenceNr: h.SequenceNr, Commit: &c}, err
 }
 
 // Publish implements [driver.EventTopic].

@@ -205,7 +205,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 			}
 		}, "another application", driver.ErrInvalid},
 		{"a newer version", overwrite(60, binary.BigEndian.AppendUint32(nil, 99)), fmt.Sprintf("version 99, this program knows versions up to %d", len(migrations)), driver.ErrInvalid},
-		{"an earlier version", overwrite(60, binary.BigEndian.AppendUint32(nil, 1)), "version 1 of an earlier, unreleased build, this program reads versions from 2 on", driver.ErrInvalid},
+		{"an earlier version", overwrite(60, binary.BigEndian.AppendUint32(nil, 2)), "version 2 of an earlier, unreleased build, this program reads versions from 3 on", driver.ErrInvalid},
 		{"a strange page size", overwrite(16, []byte{0x10, 0x01}), "page size", driver.ErrDamaged},
 		{"a page of zeroes", overwrite(5*page, make([]byte, page)), "damaged", driver.ErrDamaged},
 		{"a page of noise", overwrite(3*page, bytes.Repeat([]byte{0xa5, 0x17, 0xff}, page/3)), "damaged", driver.ErrDamaged},
@@ -229,7 +229,7 @@ func TestRefusedFilesAreNotTouched(t *testing.T) {
 		}, "write-ahead log", driver.ErrDamaged},
 		{"cut in half, with a write-ahead log", func(t *testing.T, path string) {
 			c := must[*conn](t)(connect(fileURI(path, "mode=rw")))
-			if err := c.script("INSERT INTO names (kind, name) VALUES ('a', 'b')"); err != nil {
+			if err := c.script("INSERT INTO names (kind, name, crc) VALUES ('a', 'b', 0)"); err != nil {
 				t.Fatal(err)
 			}
 			files := content(t, filepath.Dir(path))

@@ -34,9 +34,10 @@ func (o outcomes) Put(ctx context.Context, out driver.Outcome, expires time.Time
 		if out.Detail != nil {
 			args[7] = string(out.Detail)
 		}
-		text := `INSERT INTO outcomes (command, kind, entity, seq, events, code, message, detail, expires, target, user) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		args = append(args, outcomeSum(out, args[7], expires.UnixMicro()))
+		text := `INSERT INTO outcomes (command, kind, entity, seq, events, code, message, detail, expires, target, user, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET kind = excluded.kind, entity = excluded.entity, seq = excluded.seq, events = excluded.events,
-			code = excluded.code, message = excluded.message, detail = excluded.detail, expires = excluded.expires, target = excluded.target, user = excluded.user`
+			code = excluded.code, message = excluded.message, detail = excluded.detail, expires = excluded.expires, target = excluded.target, user = excluded.user, crc = excluded.crc`
 		now := o.p.now().UnixMicro()
 		if out.Kind == driver.Pending {
 			text += " WHERE expires <= ?"
@@ -61,15 +62,10 @@ func (o outcomes) Put(ctx context.Context, out driver.Outcome, expires time.Time
 func (o outcomes) Get(ctx context.Context, commandID string) (out driver.Outcome, err error) {
 	err = o.p.call(ctx, func() error {
 		return o.p.read(ctx, func(c *conn) error {
-			found, err := c.first("SELECT kind, entity, seq, events, code, message, detail, target, user FROM outcomes WHERE command = ? AND expires > ?",
+			found, err := c.first("SELECT "+outcomeColumns+" FROM outcomes WHERE command = ? AND expires > ?",
 				[]any{commandID, o.p.now().UnixMicro()}, func(row []sqldriver.Value) error {
-					out = driver.Outcome{
-						Kind: driver.OutcomeKind(text(row[0])), CommandID: commandID, EntityID: text(row[1]), SequenceNr: uint64(number(row[2])),
-						EventCount: int(number(row[3])), Code: text(row[4]), Message: text(row[5]),
-						Target: text(row[7]), User: text(row[8]),
-					}
-					if row[6] != nil {
-						out.Detail = []byte(text(row[6]))
+					if out = outcomeOf(row); outcomeSum(out, row[7], number(row[10])) != number(row[11]) {
+						return damage("outcomes", "", commandID, "%w", errChecksum)
 					}
 					return nil
 				})
@@ -83,4 +79,18 @@ func (o outcomes) Get(ctx context.Context, commandID string) (out driver.Outcome
 		return driver.Outcome{}, fmt.Errorf("outcomes: get %q: %w", short(commandID), err)
 	}
 	return out, nil
+}
+
+const outcomeColumns = "command, kind, entity, seq, events, code, message, detail, target, user, expires, crc"
+
+// outcomeOf reads outcomeColumns.
+func outcomeOf(row []sqldriver.Value) driver.Outcome {
+	out := driver.Outcome{
+		CommandID: text(row[0]), Kind: driver.OutcomeKind(text(row[1])), EntityID: text(row[2]), SequenceNr: uint64(number(row[3])),
+		EventCount: int(number(row[4])), Code: text(row[5]), Message: text(row[6]), Target: text(row[8]), User: text(row[9]),
+	}
+	if row[7] != nil {
+		out.Detail = []byte(text(row[7]))
+	}
+	return out
 }

@@ -55,6 +55,7 @@ type Provider struct {
 	watch   *watcher
 
 	names  names
+	damage findings
 	shared shared
 
 	listenersMu  sync.Mutex
@@ -365,8 +366,9 @@ func (c *calls) close(closing chan struct{}) bool {
 
 // names maps logical names, unique per kind, to small numbers.
 type names struct {
-	mu  sync.RWMutex
-	ids map[named]int64
+	mu    sync.RWMutex
+	ids   map[named]int64
+	named map[int64]named
 }
 
 type named struct{ kind, name string }
@@ -385,11 +387,28 @@ const (
 )
 
 func (n *names) load(c *conn) error {
-	n.ids = map[named]int64{}
-	return c.query("SELECT id, kind, name FROM names", nil, func(row []sqldriver.Value) error {
-		n.ids[named{text(row[1]), text(row[2])}] = number(row[0])
+	n.ids, n.named = map[named]int64{}, map[int64]named{}
+	return c.query("SELECT id, kind, name, crc FROM names", nil, func(row []sqldriver.Value) error {
+		id, name := number(row[0]), named{text(row[1]), text(row[2])}
+		if nameSum(id, name.kind, name.name) != number(row[3]) {
+			return damage("names", name.kind, name.name, "%w", errChecksum)
+		}
+		n.ids[name], n.named[id] = id, name
 		return nil
 	})
+}
+
+func (n *names) add(id int64, name named) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ids[name], n.named[id] = id, name
+}
+
+// of returns the name with a number.
+func (n *names) of(id int64) string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.named[id].name
 }
 
 // known returns the number of a name; ok is false if it has none.
@@ -406,17 +425,17 @@ func (p *Provider) intern(ctx context.Context, kind, name string) (int64, error)
 		return id, nil
 	}
 	var id int64
-	err := p.write(ctx, func(t *tx) error {
-		if _, _, err := t.exec("INSERT INTO names (kind, name) VALUES (?, ?) ON CONFLICT DO NOTHING", kind, name); err != nil {
-			return err
+	err := p.write(ctx, func(t *tx) (err error) {
+		id, err = t.integer("SELECT id FROM names WHERE kind = ? AND name = ?", kind, name)
+		if err == nil && id == 0 { // another request may have been faster
+			if id, err = t.integer("SELECT max(id) + 1 FROM names"); err != nil {
+				return err
+			}
+			id = max(id, 1)
+			_, _, err = t.exec("INSERT INTO names (id, kind, name, crc) VALUES (?, ?, ?, ?)", id, kind, name, nameSum(id, kind, name))
 		}
-		n, err := t.integer("SELECT id FROM names WHERE kind = ? AND name = ?", kind, name)
-		id = n
-		t.after(func() {
-			p.names.mu.Lock()
-			defer p.names.mu.Unlock()
-			p.names.ids[named{kind, name}] = n
-		})
+		n := id
+		t.after(func() { p.names.add(n, named{kind, name}) })
 		return err
 	})
 	if err != nil {

@@ -51,8 +51,9 @@ func (db queryDb) Load(ctx context.Context, id string) ([]driver.Row, error) {
 		return db.p.read(ctx, func(c *conn) error {
 			return c.query("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND id = ? ORDER BY sub",
 				[]any{db.t.id, id}, func(row []sqldriver.Value) error {
-					found = append(found, storedRow(row).row())
-					return nil
+					r := db.t.stored(row)
+					found = append(found, r.row())
+					return r.damage
 				})
 		})
 	})
@@ -166,6 +167,9 @@ func (db queryDb) apply(ctx context.Context, step driver.Step) error {
 				if !ch.guard {
 					continue
 				}
+				if old.damage != nil {
+					return old.damage
+				}
 				if revision := uint64(old.revision); revision != ch.expect {
 					return fmt.Errorf("row %q has revision %d, not %d: %w", short(ch.key.String()), revision, ch.expect, driver.ErrConflict)
 				}
@@ -246,7 +250,7 @@ func (db queryDb) clear(ctx context.Context) error {
 	// Known streams are blocked, because their steps would read an incomplete set
 	// of rows. They stay blocked if the process ends before the last request.
 	if err := db.p.write(ctx, func(x *tx) error {
-		_, _, err := x.exec("UPDATE watermarks SET blocked = 1 WHERE consumer = ? AND blocked = 0", db.consumer)
+		_, _, err := x.exec("UPDATE watermarks SET blocked = 1, crc = crc + ? WHERE consumer = ? AND blocked = 0", flagged(0, 1), db.consumer)
 		return err
 	}); err != nil {
 		return err

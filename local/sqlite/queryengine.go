@@ -115,11 +115,12 @@ type walk struct {
 	args  []any
 	order []string // order columns, the sort value or sub id first
 	value string   // the column that sort applies to
+	index int64    // the index whose entries are walked, or 0
 	// position returns the values of the order columns at a position.
 	position func(rows.Position) []any
 }
 
-const walkColumns = "r.n, r.id, r.sub, r.rev, r.expires, r.data"
+const walkColumns = "r.n, r.id, r.sub, r.rev, r.expires, r.data, r.crc"
 
 func (w *walk) byID() {
 	w.from, w.args = "rows r WHERE r.tbl = ? AND r.id = ?", []any{w.t.id, w.plan.Value}
@@ -128,6 +129,7 @@ func (w *walk) byID() {
 }
 
 func (w *walk) byIndex(id int64) {
+	w.index = id
 	// CROSS JOIN keeps SQLite from starting with the table rows.
 	w.from, w.args = "entries e CROSS JOIN rows r ON r.n = e.n WHERE e.idx = ? AND e.key = ?", []any{id, w.plan.Value}
 	w.order, w.value = []string{"e.sort", "e.id", "e.sub"}, "e.sort"
@@ -152,9 +154,9 @@ func (w *walk) statement(after *rows.Position, descending bool) (text string, ar
 	args = append(make([]any, 0, 12), w.args...)
 	b.WriteString("SELECT " + walkColumns)
 	if w.value == "e.sort" {
-		b.WriteString(", e.sort")
+		b.WriteString(", e.sort, e.crc")
 	} else {
-		b.WriteString(", NULL")
+		b.WriteString(", NULL, NULL")
 	}
 	b.WriteString(" FROM " + w.from)
 	if w.sort != nil {
@@ -227,8 +229,14 @@ func (w *walk) each(ctx context.Context, after *rows.Position, descending bool, 
 		err := w.t.p.read(ctx, func(c *conn) error {
 			return c.query(text, args, func(row []sqldriver.Value) error {
 				seen++
-				r := storedRow(row)
-				last = rows.Position{Sort: row[6], Key: r.key}
+				r := w.t.stored(row)
+				if r.damage == nil && w.index != 0 && entrySum(w.index, w.plan.Value, row[7], r.key.ID, r.key.Sub, r.n) != number(row[8]) {
+					r.damage = damage("entries", w.spec.Name, r.key.String(), "%w", errChecksum)
+				}
+				if r.damage != nil {
+					return r.damage
+				}
+				last = rows.Position{Sort: row[7], Key: r.key}
 				if last.Sort == "" {
 					last.Sort = nil
 				}

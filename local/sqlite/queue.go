@@ -55,7 +55,8 @@ func (q *queue[T]) put(t *tx, m message) (int64, error) {
 }
 
 func (q *queue[T]) putAs(t *tx, id int64, m message) error {
-	if _, _, err := t.exec("INSERT INTO messages (queue, id, grp, head, data) VALUES (?, ?, ?, ?, ?)", q.id, id, m.group, m.head, m.data); err != nil {
+	if _, _, err := t.exec("INSERT INTO messages (queue, id, grp, head, data, crc) VALUES (?, ?, ?, ?, ?, ?)",
+		q.id, id, m.group, m.head, m.data, messageSum(q.id, id, m.group, m.head, m.data)); err != nil {
 		return err
 	}
 	t.after(func() { q.newest.Store(id) })
@@ -91,10 +92,10 @@ func (q *queue[T]) Load(ctx context.Context, after int64, limit int) (items []le
 	err = q.p.read(ctx, func(c *conn) error {
 		size := 0
 		whole = true
-		return c.query("SELECT id, grp, head, data FROM messages WHERE queue = ? AND id > ? ORDER BY id LIMIT ?", []any{q.id, after, int64(limit)},
+		return c.query("SELECT id, grp, head, data, crc FROM messages WHERE queue = ? AND id > ? ORDER BY id LIMIT ?", []any{q.id, after, int64(limit)},
 			func(row []sqldriver.Value) error {
 				it := leases.Item[T]{Position: number(row[0]), Group: text(row[1]), Size: len(text(row[2])) + len(text(row[3]))}
-				it.Content = q.content(row[1:])
+				it.Content = q.content(it.Position, row[1:])
 				items = append(items, it)
 				if size += it.Size; size > pageBytes || len(items) == limit {
 					whole = false
@@ -111,8 +112,8 @@ func (q *queue[T]) Fetch(ctx context.Context, positions []int64) (map[int64]leas
 	found := make(map[int64]leases.Content[T], len(positions))
 	return found, q.p.read(ctx, func(c *conn) error {
 		for _, pos := range positions {
-			_, err := c.first("SELECT grp, head, data FROM messages WHERE queue = ? AND id = ?", []any{q.id, pos}, func(row []sqldriver.Value) error {
-				found[pos] = q.content(row)
+			_, err := c.first("SELECT grp, head, data, crc FROM messages WHERE queue = ? AND id = ?", []any{q.id, pos}, func(row []sqldriver.Value) error {
+				found[pos] = q.content(pos, row)
 				return nil
 			})
 			if err != nil {
@@ -123,13 +124,17 @@ func (q *queue[T]) Fetch(ctx context.Context, positions []int64) (map[int64]leas
 	})
 }
 
-// content decodes the columns grp, head and data.
-func (q *queue[T]) content(row []sqldriver.Value) (c leases.Content[T]) {
+// content decodes the columns grp, head, data and crc of a message.
+func (q *queue[T]) content(id int64, row []sqldriver.Value) (c leases.Content[T]) {
 	var data []byte
 	if row[2] != nil {
 		data = []byte(text(row[2]))
 	}
-	m, err := q.decode(text(row[0]), text(row[1]), data)
+	var m T
+	err := errChecksum
+	if messageSum(q.id, id, text(row[0]), text(row[1]), row[2]) == number(row[3]) {
+		m, err = q.decode(text(row[0]), text(row[1]), data)
+	}
 	if err != nil {
 		return leases.Content[T]{Raw: []byte(text(row[1]) + text(row[2])), Err: damage("messages", q.receiver, text(row[0]), "%w", err)}
 	}

@@ -120,8 +120,8 @@ func (s *scheduler) create(ctx context.Context, sched driver.Schedule) error {
 			}
 		})
 		t.notify(schedulerReceiver)
-		_, _, err = t.exec("INSERT OR REPLACE INTO schedules (name, gen, expression, zone, payload, due, deleted) VALUES (?, ?, ?, ?, ?, ?, 0)",
-			sched.Name, gen, sched.Expression, sched.Zone, payload, micros(due))
+		_, _, err = t.exec("INSERT OR REPLACE INTO schedules (name, gen, expression, zone, payload, due, deleted, crc) VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+			sched.Name, gen, sched.Expression, sched.Zone, payload, micros(due), scheduleSum(sched.Name, gen, sched.Expression, sched.Zone, payload, micros(due)))
 		return err
 	})
 }
@@ -157,7 +157,8 @@ func (s *scheduler) Delete(ctx context.Context, name string) error {
 		// Wait for the result even if ctx ends: until then the name is not delivered.
 		return s.p.write(context.WithoutCancel(ctx), func(t *tx) error {
 			if f != nil {
-				kept, _, err := t.exec("UPDATE schedules SET deleted = 1 WHERE name = ? AND gen = ? AND due = ?", name, f.gen, f.due)
+				kept, _, err := t.exec("UPDATE schedules SET deleted = 1, crc = (crc & ?) + ? WHERE name = ? AND gen = ? AND due = ?",
+					int64(lowerHalf), flagged(0, 1), name, f.gen, f.due)
 				if err != nil || kept > 0 {
 					return err
 				}
@@ -182,9 +183,9 @@ func (s *scheduler) List(ctx context.Context) ([]driver.Schedule, error) {
 	var list []driver.Schedule
 	err := s.p.call(ctx, func() error {
 		return s.p.read(ctx, func(c *conn) error {
-			return c.query("SELECT name, expression, zone, payload FROM schedules WHERE deleted = 0 ORDER BY name", nil, func(row []sqldriver.Value) error {
-				list = append(list, driver.Schedule{Name: text(row[0]), Expression: text(row[1]), Zone: text(row[2]), Payload: payload(row[3])})
-				return nil
+			return c.query("SELECT "+scheduleColumns+" FROM schedules WHERE deleted = 0 ORDER BY name", nil, func(row []sqldriver.Value) error {
+				list = append(list, driver.Schedule{Name: text(row[0]), Expression: text(row[3]), Zone: text(row[4]), Payload: payload(row[5])})
+				return checkSchedule(row)
 			})
 		})
 	})
@@ -192,6 +193,17 @@ func (s *scheduler) List(ctx context.Context) ([]driver.Schedule, error) {
 		return nil, fmt.Errorf("scheduler: list: %w", err)
 	}
 	return list, nil
+}
+
+const scheduleColumns = "name, gen, due, expression, zone, payload, deleted, crc"
+
+// checkSchedule compares a schedule, of which it has scheduleColumns, with its checksum.
+func checkSchedule(row []sqldriver.Value) error {
+	name := text(row[0])
+	if flagged(scheduleSum(name, number(row[1]), text(row[3]), text(row[4]), row[5], number(row[2])), number(row[6])) != number(row[7]) {
+		return damage("schedules", "", name, "%w", errChecksum)
+	}
+	return nil
 }
 
 func payload(v sqldriver.Value) json.RawMessage {
@@ -227,14 +239,20 @@ func (s *scheduler) receive(ctx context.Context, limit int) (batch driver.Batch[
 		for seen := -1; seen != 0 && len(batch.Deliveries) < limit; {
 			seen = 0
 			var taken []*firing
-			var messages []driver.Firing
-			err := c.query("SELECT name, gen, due, payload FROM schedules WHERE due <= ? AND (due, name) > (?, ?) ORDER BY due, name LIMIT 256",
+			var messages []driver.Delivery[driver.Firing]
+			err := c.query("SELECT "+scheduleColumns+" FROM schedules WHERE due <= ? AND (due, name) > (?, ?) ORDER BY due, name LIMIT 256",
 				[]any{now.UnixMicro(), due, name}, func(row []sqldriver.Value) error {
 					seen++
 					name, due = text(row[0]), number(row[2])
 					if f := s.lease(name, number(row[1]), due, now); f != nil {
 						taken = append(taken, f)
-						messages = append(messages, driver.Firing{Name: name, Due: time.UnixMicro(due).UTC(), Payload: payload(row[3])})
+						d := driver.Delivery[driver.Firing]{ID: f.id, Attempt: f.attempt}
+						if d.Err = checkSchedule(row); d.Err != nil {
+							d.Raw = []byte(text(row[5]))
+						} else {
+							d.Message = driver.Firing{Name: name, Due: time.UnixMicro(due).UTC(), Payload: payload(row[5])}
+						}
+						messages = append(messages, d)
 					}
 					if len(batch.Deliveries)+len(taken) == limit {
 						return errStop
@@ -254,7 +272,7 @@ func (s *scheduler) receive(ctx context.Context, limit int) (batch driver.Batch[
 					s.mu.Unlock()
 					continue
 				}
-				batch.Deliveries = append(batch.Deliveries, driver.Delivery[driver.Firing]{ID: f.id, Attempt: f.attempt, Message: messages[i]})
+				batch.Deliveries = append(batch.Deliveries, messages[i])
 			}
 			if err != nil {
 				return err
@@ -368,20 +386,26 @@ func (s *scheduler) finish(t *tx, f firing, now time.Time) error {
 		s.forget(s.leased[f.id])
 	})
 	var expression, zone string
-	var deleted bool
-	found, err := t.first("SELECT expression, zone, deleted FROM schedules WHERE name = ? AND gen = ? AND due = ?", []any{f.name, f.gen, f.due},
+	var body sqldriver.Value
+	var remove bool
+	found, err := t.first("SELECT "+scheduleColumns+" FROM schedules WHERE name = ? AND gen = ? AND due = ?", []any{f.name, f.gen, f.due},
 		func(row []sqldriver.Value) error {
-			expression, zone, deleted = text(row[0]), text(row[1]), number(row[2]) != 0
+			expression, zone, body = text(row[3]), text(row[4]), row[5]
+			remove = number(row[6]) != 0 || checkSchedule(row) != nil // a damaged one was parked
 			return nil
 		})
 	if err != nil || !found {
 		return err // not found: it was replaced in the meantime
 	}
+	if remove {
+		_, _, err = t.exec("DELETE FROM schedules WHERE name = ?", f.name)
+		return err
+	}
 	rate, err := schedule.Parse(expression, zone)
 	if err != nil {
 		return damage("schedules", "", f.name, "the expression: %v", err)
 	}
-	if deleted || !rate.Recurring() {
+	if !rate.Recurring() {
 		_, _, err = t.exec("DELETE FROM schedules WHERE name = ?", f.name)
 		return err
 	}
@@ -393,6 +417,6 @@ func (s *scheduler) finish(t *tx, f firing, now time.Time) error {
 	if next, ok := rate.Next(now); ok {
 		due = micros(next)
 	}
-	_, _, err = t.exec("UPDATE schedules SET due = ? WHERE name = ?", due, f.name)
+	_, _, err = t.exec("UPDATE schedules SET due = ?, crc = ? WHERE name = ?", due, scheduleSum(f.name, f.gen, expression, zone, body, due), f.name)
 	return err
 }

@@ -40,8 +40,11 @@ func (db queryDb) Shadow() driver.Shadow {
 func (s shadow) Record(ctx context.Context) (record []byte, err error) {
 	err = s.p.call(ctx, func() error {
 		return s.p.read(ctx, func(c *conn) error {
-			_, err := c.first("SELECT record FROM records WHERE tbl = ?", []any{s.served.id}, func(row []sqldriver.Value) error {
+			_, err := c.first("SELECT record, crc FROM records WHERE tbl = ?", []any{s.served.id}, func(row []sqldriver.Value) error {
 				record = []byte(text(row[0]))
+				if recordSum(s.served.id, text(row[0])) != number(row[1]) {
+					return damage("records", s.t.name, "", "%w", errChecksum)
+				}
 				return nil
 			})
 			return err
@@ -66,7 +69,8 @@ func (s shadow) SetRecord(ctx context.Context, record []byte) error {
 }
 
 func (s shadow) setRecord(x *tx, record string) error {
-	_, _, err := x.exec("INSERT INTO records (tbl, record) VALUES (?, ?) ON CONFLICT DO UPDATE SET record = excluded.record", s.served.id, record)
+	_, _, err := x.exec("INSERT INTO records (tbl, record, crc) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET record = excluded.record, crc = excluded.crc",
+		s.served.id, record, recordSum(s.served.id, record))
 	return err
 }
 
@@ -76,12 +80,16 @@ func (s shadow) Swap(ctx context.Context, record []byte, logs []string) (changed
 	err = s.p.call(ctx, func() error {
 		s.served.altering.Lock()
 		defer s.served.altering.Unlock()
+		damaged, err := s.served.damagedRows(ctx)
+		if err != nil {
+			return err
+		}
 		next := s.served.spec
 		next.SubID = s.t.readable.Load().SubID
 		stored, logs := string(record), slices.Clone(logs)
 		// A swap that has begun is finished, so that the specs in memory equal the stored ones.
-		err := s.p.writeWhole(context.WithoutCancel(ctx), func(x *tx) (err error) {
-			if changed, err = s.swap(x, logs); err != nil {
+		err = s.p.writeWhole(context.WithoutCancel(ctx), func(x *tx) (err error) {
+			if changed, err = s.swap(x, logs, damaged); err != nil {
 				return err
 			}
 			if err := s.setRecord(x, stored); err != nil {
@@ -98,16 +106,26 @@ func (s shadow) Swap(ctx context.Context, record []byte, logs []string) (changed
 	return changed, s.wrapShadow(err, "swap")
 }
 
-func (s shadow) swap(x *tx, logs []string) (changed int, err error) {
+func (s shadow) swap(x *tx, logs []string, damaged []driver.Key) (changed int, err error) {
 	if err := s.behind(x, logs); err != nil {
 		return 0, err
 	}
 	now, old := s.p.now(), s.served
+	for _, key := range damaged { // the comparison below may find them equal
+		r, err := old.get(x.conn, key)
+		if err == nil && r.damage != nil {
+			changed++
+			err = old.removeDamaged(x, r.n)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
 	// First the rows that the shadow does not have.
-	err = each(x, `SELECT `+rowColumns+` FROM rows o WHERE tbl = ?1 AND (id, sub) > (?3, ?4)
+	err = old.each(x, `SELECT `+rowColumns+` FROM rows o WHERE tbl = ?1 AND (id, sub) > (?3, ?4)
 		AND NOT EXISTS (SELECT 1 FROM rows s WHERE s.tbl = ?2 AND s.id = o.id AND s.sub = o.sub)
 		ORDER BY id, sub LIMIT ?5`, old.id, s.t.id, func(r stored) error {
-		if r.alive(now) {
+		if r.damage != nil || r.alive(now) {
 			changed++
 		}
 		return old.remove(x, r, now)
@@ -115,9 +133,12 @@ func (s shadow) swap(x *tx, logs []string) (changed int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = each(x, `SELECT `+rowColumns+` FROM rows s WHERE tbl = ?2 AND (id, sub) > (?3, ?4)
+	err = s.t.each(x, `SELECT `+rowColumns+` FROM rows s WHERE tbl = ?2 AND (id, sub) > (?3, ?4)
 		AND NOT EXISTS (SELECT 1 FROM rows o WHERE o.tbl = ?1 AND o.id = s.id AND o.sub = s.sub AND o.data = s.data AND o.expires = s.expires)
 		ORDER BY id, sub LIMIT ?5`, old.id, s.t.id, func(r stored) error {
+		if r.damage != nil {
+			return r.damage
+		}
 		before, err := old.get(x.conn, r.key)
 		if err != nil {
 			return err
@@ -143,20 +164,22 @@ func (s shadow) swap(x *tx, logs []string) (changed int, err error) {
 	if _, _, err := x.exec("DELETE FROM watermarks WHERE consumer = ?", old.watermarks.consumer); err != nil {
 		return 0, err
 	}
-	if _, _, err := x.exec("UPDATE watermarks SET consumer = ? WHERE consumer = ?", old.watermarks.consumer, s.consumer); err != nil {
+	if _, _, err := x.exec("UPDATE watermarks SET consumer = ?1, crc = crc - (crc & ?4) + ((crc + ?3) & ?4) WHERE consumer = ?2",
+		old.watermarks.consumer, s.consumer, movedBy(s.consumer, old.watermarks.consumer), int64(lowerHalf)); err != nil {
 		return 0, err
 	}
 	return changed, nil
 }
 
-// each calls f for the rows of a statement with the parameters: served table, shadow,
-// id and sub id after which a page begins, size of a page.
-func each(x *tx, statement string, served, shadow int64, f func(stored) error) error {
+// each calls f for the rows of the table that a statement selects, damaged ones included.
+// Its parameters are: served table, shadow, id and sub id after which a page begins, size
+// of a page.
+func (t *table) each(x *tx, statement string, served, shadow int64, f func(stored) error) error {
 	for after := (driver.Key{}); ; {
 		var page []stored
 		size := 0
 		if err := x.query(statement, []any{served, shadow, after.ID, after.Sub, int64(rowsPerRequest)}, func(row []sqldriver.Value) error {
-			r := storedRow(row)
+			r := t.stored(row)
 			page = append(page, r)
 			if size += len(r.data); size > pageBytes {
 				return errStop
@@ -171,6 +194,25 @@ func each(x *tx, statement string, served, shadow int64, f func(stored) error) e
 		for _, r := range page {
 			if err := f(r); err != nil {
 				return err
+			}
+		}
+		after = page[len(page)-1].key
+	}
+}
+
+// damagedRows returns the keys of the damaged rows.
+func (t *table) damagedRows(ctx context.Context) (keys []driver.Key, err error) {
+	for after := (driver.Key{}); ; {
+		var page []stored
+		if err := t.p.read(ctx, func(c *conn) (err error) {
+			page, err = t.page(c, after, rowsPerRequest)
+			return err
+		}); err != nil || len(page) == 0 {
+			return keys, err
+		}
+		for _, r := range page {
+			if r.damage != nil {
+				keys = append(keys, r.key)
 			}
 		}
 		after = page[len(page)-1].key

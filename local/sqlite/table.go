@@ -90,7 +90,10 @@ func (p *Provider) table(ctx context.Context, spec driver.TableSpec) (*table, er
 		}
 		found := false
 		if err := p.read(ctx, func(c *conn) (err error) {
-			found, err = c.first("SELECT spec FROM tables WHERE id = ?", []any{id}, func(row []sqldriver.Value) error {
+			found, err = c.first("SELECT spec, crc FROM tables WHERE id = ?", []any{id}, func(row []sqldriver.Value) error {
+				if tableSum(id, text(row[0])) != number(row[1]) {
+					return damage("tables", spec.Name, "", "%w", errChecksum)
+				}
 				if err := json.Unmarshal([]byte(text(row[0])), &t.spec); err != nil {
 					return damage("tables", spec.Name, "", "the spec: %w", err)
 				}
@@ -213,7 +216,8 @@ func (t *table) store(x *tx, spec storedSpec) error {
 	}
 	writing := t.shapeOf(spec, true)
 	x.after(func() { t.writing = writing })
-	_, _, err = x.exec("INSERT INTO tables (id, spec) VALUES (?, ?) ON CONFLICT DO UPDATE SET spec = excluded.spec", t.id, string(data))
+	_, _, err = x.exec("INSERT INTO tables (id, spec, crc) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET spec = excluded.spec, crc = excluded.crc",
+		t.id, string(data), tableSum(t.id, string(data)))
 	return err
 }
 
@@ -234,6 +238,9 @@ func (t *table) buildIndexes(ctx context.Context) error {
 				return err
 			}
 			for _, r := range page {
+				if r.damage != nil {
+					return r.damage
+				}
 				for i, e := range shape.entries(r.data) {
 					if e == nil {
 						continue
@@ -324,15 +331,27 @@ type stored struct {
 	revision int64
 	deadline int64
 	data     string
+	damage   error // why the other fields cannot be relied on
 }
 
-const rowColumns = "n, id, sub, rev, expires, data"
+const rowColumns = "n, id, sub, rev, expires, data, crc"
 
-func storedRow(row []sqldriver.Value) stored {
-	return stored{
+// stored reads rowColumns.
+func (t *table) stored(row []sqldriver.Value) stored {
+	r := stored{
 		n: number(row[0]), key: driver.Key{ID: text(row[1]), Sub: text(row[2])},
 		revision: number(row[3]), deadline: number(row[4]), data: text(row[5]),
 	}
+	r.damage = t.verify(r, number(row[6]))
+	return r
+}
+
+// verify compares a row with its checksum, apart from the time of its removal.
+func (t *table) verify(r stored, crc int64) error {
+	if rowSum(t.id, r.key.ID, r.key.Sub, r.revision, r.deadline, r.data, 0)&lowerHalf != crc&lowerHalf {
+		return damage("rows", t.name, r.key.String(), "%w", errChecksum)
+	}
+	return nil
 }
 
 // alive reports whether the row exists and has not expired.
@@ -342,11 +361,11 @@ func (r stored) row() driver.Row {
 	return driver.Row{Key: r.key, Data: json.RawMessage(r.data), ExpiresAt: rows.ExpiresAt(r.deadline), Revision: uint64(r.revision)}
 }
 
-// get returns the row of a key, even if it has expired.
+// get returns the row of a key, even if it has expired or is damaged.
 func (t *table) get(c *conn, key driver.Key) (r stored, err error) {
 	_, err = c.first("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND id = ? AND sub = ?", []any{t.id, key.ID, key.Sub},
 		func(row []sqldriver.Value) error {
-			r = storedRow(row)
+			r = t.stored(row)
 			return nil
 		})
 	return r, err
@@ -355,20 +374,21 @@ func (t *table) get(c *conn, key driver.Key) (r stored, err error) {
 // load returns the row of a key, even if it has expired; ok is false if it is absent. It
 // selects only the columns that it needs, because each one costs time.
 func (t *table) load(c *conn, key driver.Key) (row driver.Row, ok bool, err error) {
-	_, err = c.first("SELECT rev, expires, data FROM rows WHERE tbl = ? AND id = ? AND sub = ?", []any{t.id, key.ID, key.Sub},
+	_, err = c.first("SELECT rev, expires, data, crc FROM rows WHERE tbl = ? AND id = ? AND sub = ?", []any{t.id, key.ID, key.Sub},
 		func(v []sqldriver.Value) error {
-			row, ok = stored{key: key, revision: number(v[0]), deadline: number(v[1]), data: text(v[2])}.row(), true
-			return nil
+			r := stored{key: key, revision: number(v[0]), deadline: number(v[1]), data: text(v[2])}
+			row, ok = r.row(), true
+			return t.verify(r, number(v[3]))
 		})
 	return row, ok, err
 }
 
-// page returns the rows after a key, ordered by key, expired ones included.
+// page returns the rows after a key, ordered by key, expired and damaged ones included.
 func (t *table) page(c *conn, after driver.Key, limit int) (page []stored, err error) {
 	size := 0
 	err = c.query("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND (id, sub) > (?, ?) ORDER BY id, sub LIMIT ?", []any{t.id, after.ID, after.Sub, int64(limit)},
 		func(row []sqldriver.Value) error {
-			r := storedRow(row)
+			r := t.stored(row)
 			page = append(page, r)
 			if size += len(r.data); size > pageBytes {
 				return errStop
@@ -411,12 +431,19 @@ func (t *table) put(x *tx, d draft, old stored, now time.Time) error {
 		return err
 	}
 	t.noteExpiry(x, d)
-	n := old.n
+	if old.damage != nil { // the new row does not depend on it: a write that does is guarded
+		if err := t.removeDamaged(x, old.n); err != nil {
+			return err
+		}
+		old = stored{}
+	}
+	n, purge := old.n, rows.Purge(d.deadline, now)
+	crc := rowSum(t.id, d.key.ID, d.key.Sub, revision, d.deadline, d.data, purge)
 	if n != 0 {
-		_, _, err = x.exec("UPDATE rows SET rev = ?, expires = ?, purge = ?, data = ? WHERE n = ?", revision, d.deadline, rows.Purge(d.deadline, now), d.data, n)
+		_, _, err = x.exec("UPDATE rows SET rev = ?, expires = ?, purge = ?, data = ?, crc = ? WHERE n = ?", revision, d.deadline, purge, d.data, crc, n)
 	} else {
-		_, n, err = x.exec("INSERT INTO rows (tbl, id, sub, rev, expires, purge, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			t.id, d.key.ID, d.key.Sub, revision, d.deadline, rows.Purge(d.deadline, now), d.data)
+		_, n, err = x.exec("INSERT INTO rows (tbl, id, sub, rev, expires, purge, data, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+			t.id, d.key.ID, d.key.Sub, revision, d.deadline, purge, d.data, crc)
 	}
 	if err != nil {
 		return err
@@ -445,9 +472,10 @@ func (t *table) putBlind(x *tx, d draft) error {
 		return err
 	}
 	t.noteExpiry(x, d)
-	_, _, err = x.exec(`INSERT INTO rows (tbl, id, sub, rev, expires, purge, data) VALUES (?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (tbl, id, sub) DO UPDATE SET rev = excluded.rev, expires = excluded.expires, purge = excluded.purge, data = excluded.data`,
-		t.id, d.key.ID, d.key.Sub, revision, d.deadline, rows.Purge(d.deadline, t.p.now()), d.data)
+	purge := rows.Purge(d.deadline, t.p.now())
+	_, _, err = x.exec(`INSERT INTO rows (tbl, id, sub, rev, expires, purge, data, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (tbl, id, sub) DO UPDATE SET rev = excluded.rev, expires = excluded.expires, purge = excluded.purge, data = excluded.data, crc = excluded.crc`,
+		t.id, d.key.ID, d.key.Sub, revision, d.deadline, purge, d.data, rowSum(t.id, d.key.ID, d.key.Sub, revision, d.deadline, d.data, purge))
 	return err
 }
 
@@ -471,6 +499,9 @@ func (t *table) remove(x *tx, old stored, now time.Time) error {
 	if old.n == 0 {
 		return nil
 	}
+	if old.damage != nil {
+		return t.removeDamaged(x, old.n)
+	}
 	if _, _, err := x.exec("DELETE FROM rows WHERE n = ?", old.n); err != nil {
 		return err
 	}
@@ -486,6 +517,18 @@ func (t *table) remove(x *tx, old stored, now time.Time) error {
 		t.publish(x, driver.StateChange{Kind: driver.Removed, ID: old.key.ID, SubID: old.key.Sub, Revision: uint64(revision), Row: json.RawMessage(old.data)})
 	}
 	return nil
+}
+
+// removeDamaged removes a row and its index entries, which its data does not name. It
+// publishes nothing, since it is not known what readers saw.
+func (t *table) removeDamaged(x *tx, n int64) error {
+	for _, index := range t.writing.ids {
+		if _, _, err := x.exec("DELETE FROM entries WHERE idx = ? AND n = ?", index, n); err != nil {
+			return err
+		}
+	}
+	_, _, err := x.exec("DELETE FROM rows WHERE n = ?", n)
+	return err
 }
 
 func (t *table) publish(x *tx, change driver.StateChange) {
@@ -521,8 +564,8 @@ func (t *table) updateEntries(x *tx, before, after []*entry, key driver.Key, n i
 }
 
 func (t *table) addEntry(x *tx, index int64, e entry, key driver.Key, n int64) error {
-	_, _, err := x.exec("INSERT INTO entries (idx, key, sort, id, sub, n) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = excluded.n",
-		index, e.key, e.sort, key.ID, key.Sub, n)
+	_, _, err := x.exec("INSERT INTO entries (idx, key, sort, id, sub, n, crc) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = excluded.n, crc = excluded.crc",
+		index, e.key, e.sort, key.ID, key.Sub, n, entrySum(index, e.key, e.sort, key.ID, key.Sub, n))
 	return err
 }
 
@@ -534,7 +577,9 @@ func (t *table) sweep(x *tx, now time.Time) error {
 	var expired []stored
 	err := x.query("SELECT "+rowColumns+" FROM rows WHERE tbl = ? AND purge > 0 AND purge <= ? LIMIT 16", []any{t.id, now.Unix()},
 		func(row []sqldriver.Value) error {
-			expired = append(expired, storedRow(row))
+			if r := t.stored(row); r.damage == nil && rows.Expired(r.deadline, now) {
+				expired = append(expired, r) // a damaged row stays, so that it is found
+			}
 			return nil
 		})
 	if err != nil {

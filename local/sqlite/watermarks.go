@@ -75,12 +75,19 @@ func (w watermarks) Watermarks(ctx context.Context, streams []driver.StreamKey) 
 }
 
 func (w watermarks) get(c *conn, log int64, stream string) (watermark driver.Watermark, err error) {
-	_, err = c.first("SELECT seq, blocked FROM watermarks WHERE consumer = ? AND log = ? AND stream = ?", []any{w.consumer, log, stream},
+	_, err = c.first("SELECT seq, blocked, crc FROM watermarks WHERE consumer = ? AND log = ? AND stream = ?", []any{w.consumer, log, stream},
 		func(row []sqldriver.Value) error {
 			watermark = driver.Watermark{SequenceNr: uint64(number(row[0])), Blocked: number(row[1]) != 0}
+			if flagged(watermarkSum(w.consumer, log, stream, number(row[0])), number(row[1])) != number(row[2]) {
+				return w.damaged(stream)
+			}
 			return nil
 		})
 	return watermark, err
+}
+
+func (w watermarks) damaged(stream string) error {
+	return damage("watermarks", w.p.names.of(w.consumer), stream, "%w", errChecksum)
 }
 
 // advance is a checked advance with the number of its log.
@@ -116,12 +123,13 @@ func (w watermarks) move(t *tx, advances []advance) error {
 	for _, a := range advances {
 		var moved int64
 		var err error
+		crc := watermarkSum(w.consumer, a.log, a.Stream, int64(a.To))
 		if a.From == 0 {
-			moved, _, err = t.exec(`INSERT INTO watermarks (consumer, log, stream, seq, blocked) VALUES (?, ?, ?, ?, 0)
-				ON CONFLICT DO UPDATE SET seq = excluded.seq WHERE seq = 0 AND blocked = 0`, w.consumer, a.log, a.Stream, int64(a.To))
+			moved, _, err = t.exec(`INSERT INTO watermarks (consumer, log, stream, seq, blocked, crc) VALUES (?, ?, ?, ?, 0, ?)
+				ON CONFLICT DO UPDATE SET seq = excluded.seq, crc = excluded.crc WHERE seq = 0 AND blocked = 0`, w.consumer, a.log, a.Stream, int64(a.To), crc)
 		} else {
-			moved, _, err = t.exec("UPDATE watermarks SET seq = ? WHERE consumer = ? AND log = ? AND stream = ? AND seq = ? AND blocked = 0",
-				int64(a.To), w.consumer, a.log, a.Stream, int64(a.From))
+			moved, _, err = t.exec("UPDATE watermarks SET seq = ?, crc = ? WHERE consumer = ? AND log = ? AND stream = ? AND seq = ? AND blocked = 0",
+				int64(a.To), crc, w.consumer, a.log, a.Stream, int64(a.From))
 		}
 		if err != nil {
 			return err
@@ -190,8 +198,9 @@ func (w watermarks) setBlocked(ctx context.Context, stream driver.StreamKey, ver
 			if blocked {
 				n = 1
 			}
-			_, _, err = t.exec(`INSERT INTO watermarks (consumer, log, stream, seq, blocked) VALUES (?, ?, ?, ?, ?)
-				ON CONFLICT DO UPDATE SET blocked = excluded.blocked`, w.consumer, log, stream.Stream, int64(current.SequenceNr), n)
+			_, _, err = t.exec(`INSERT INTO watermarks (consumer, log, stream, seq, blocked, crc) VALUES (?, ?, ?, ?, ?, ?)
+				ON CONFLICT DO UPDATE SET blocked = excluded.blocked, crc = excluded.crc`,
+				w.consumer, log, stream.Stream, int64(current.SequenceNr), n, flagged(watermarkSum(w.consumer, log, stream.Stream, int64(current.SequenceNr)), n))
 			return err
 		})
 	}()

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	sqldriver "database/sql/driver"
 	"fmt"
 	"os"
 	"runtime"
@@ -75,13 +76,27 @@ func (t *tx) next() (int64, error) {
 	w := t.w
 	if w.last >= w.reserved {
 		limit := w.last + idBlock
-		if _, _, err := t.exec("UPDATE meta SET value = ? WHERE key = 'counter'", limit); err != nil {
+		if _, _, err := t.exec("UPDATE meta SET value = ?, crc = ? WHERE key = 'counter'", limit, metaSum("counter", limit)); err != nil {
 			return 0, err
 		}
 		w.reserved = limit
 	}
 	w.last++
 	return w.last, nil
+}
+
+// lastNumber returns the number up to which numbers may have been used.
+func lastNumber(c *conn) (last int64, err error) {
+	found, err := c.first("SELECT value, crc FROM meta WHERE key = 'counter'", nil, func(row []sqldriver.Value) error {
+		if last = number(row[0]); metaSum("counter", last) != number(row[1]) {
+			return damage("meta", "", "counter", "%w", errChecksum)
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = damage("meta", "", "counter", "it is missing")
+	}
+	return last, err
 }
 
 // writer runs requests in groups, one transaction per group.
@@ -110,7 +125,7 @@ type writer struct {
 }
 
 func newWriter(c *conn, path string, readers *pool, failure *failure, notify func([]string)) (*writer, error) {
-	last, err := c.integer("SELECT value FROM meta WHERE key = 'counter'")
+	last, err := lastNumber(c)
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func (g gated) together(requests ...*request) []error {
 
 func insertName(name string) func(t *tx) error {
 	return func(t *tx) error {
-		_, _, err := t.exec("INSERT INTO names (kind, name) VALUES ('test', ?)", name)
+		_, _, err := t.exec("INSERT INTO names (kind, name, crc) VALUES ('test', ?, 0)", name)
 		return err
 	}
 }
@@ -314,7 +314,7 @@ func TestTheWriteAheadLogStaysSmall(t *testing.T) {
 	for range 150 { // 3 MB
 		err := p.write(t.Context(), func(x *tx) error {
 			x.w.maxLog = limit
-			_, _, err := x.exec("INSERT OR REPLACE INTO dead_letters (id, component, kind, log, stream, seq, reason, attempts, at) VALUES ('l', ?, '', '', '', 0, '', 0, '')", fill)
+			_, _, err := x.exec("INSERT OR REPLACE INTO dead_letters (id, component, kind, log, stream, seq, reason, attempts, at, crc) VALUES ('l', ?, '', '', '', 0, '', 0, '', 0)", fill)
 			return err
 		})
 		if err != nil {

@@ -1,0 +1,171 @@
+package sqlite
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"math"
+
+	"github.com/reventless-go/reventless/driver"
+)
+
+// Every entry of every table has a checksum in its column crc: a CRC-32C of the other
+// columns, in the lower half of the number. docs/formats.md lists what the upper half has.
+// A checksum is compared by every read that uses the entry, and by the check of the whole
+// file. A number that SQLite assigns (the position of a commit, the number of a row) is
+// not included, since it is not known before the write; what refers to it is checked.
+
+// errChecksum is the cause of most damage.
+var errChecksum = errors.New("wrong checksum")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// lowerHalf selects the lower half of a checksum.
+const lowerHalf = 1<<32 - 1
+
+// fields are the columns of an entry in an unambiguous form.
+type fields []byte
+
+// fieldsOf begins the columns of an entry of a table. size is about that of its texts.
+func fieldsOf(table byte, size int) fields { return append(make(fields, 0, size+96), table) }
+
+func (f fields) int(n int64) fields { return binary.AppendVarint(f, n) }
+
+func (f fields) text(s string) fields { return append(binary.AppendUvarint(f, uint64(len(s))), s...) }
+
+// optional appends a text column that may be NULL, which v is then nil.
+func (f fields) optional(v any) fields {
+	if v == nil {
+		return append(f, 0)
+	}
+	return append(f, 1).text(text(v))
+}
+
+// value appends a column of type ANY: a text or a number.
+func (f fields) value(v any) fields {
+	switch v := v.(type) {
+	case float64:
+		return binary.BigEndian.AppendUint64(append(f, 1), math.Float64bits(v))
+	case int64: // SQLite may store a whole number so
+		return binary.BigEndian.AppendUint64(append(f, 1), math.Float64bits(float64(v)))
+	}
+	return append(f, 0).text(text(v))
+}
+
+// sum returns the checksum.
+func (f fields) sum() int64 { return int64(crc32.Checksum(f, castagnoli)) }
+
+// The tags of the tables, so that an entry of one table is damage in another.
+const (
+	tagMeta byte = iota + 1
+	tagName
+	tagCommit
+	tagFeed
+	tagMessage
+	tagSent
+	tagSubscription
+	tagWatermark
+	tagTable
+	tagRecord
+	tagRow
+	tagEntry
+	tagCounter
+	tagReference
+	tagSchedule
+	tagObject
+	tagLetter
+	tagOutcome
+	tagVerification
+)
+
+func metaSum(key string, value int64) int64 { return fieldsOf(tagMeta, 16).text(key).int(value).sum() }
+
+func nameSum(id int64, kind, name string) int64 {
+	return fieldsOf(tagName, len(kind)+len(name)).int(id).text(kind).text(name).sum()
+}
+
+func feedSum(consumer, log, pos int64) int64 {
+	return fieldsOf(tagFeed, 0).int(consumer).int(log).int(pos).sum()
+}
+
+func messageSum(queue, id int64, group, head string, data any) int64 {
+	return fieldsOf(tagMessage, len(group)+len(head)+len(text(data))).int(queue).int(id).text(group).text(head).optional(data).sum()
+}
+
+func sentSum(message, queue int64, entity, command string, at int64) int64 {
+	return fieldsOf(tagSent, len(entity)+len(command)).int(message).int(queue).text(entity).text(command).int(at).sum()
+}
+
+func subscriptionSum(log int64, consumer string, queue int64) int64 {
+	return fieldsOf(tagSubscription, len(consumer)).int(log).text(consumer).int(queue).sum()
+}
+
+func tableSum(id int64, spec string) int64 {
+	return fieldsOf(tagTable, len(spec)).int(id).text(spec).sum()
+}
+
+func recordSum(table int64, record string) int64 {
+	return fieldsOf(tagRecord, len(record)).int(table).text(record).sum()
+}
+
+// rowSum returns the checksum of a row. Its upper half is that of purge, which most reads
+// do not need.
+func rowSum(table int64, id, sub string, rev, expires int64, data string, purge int64) int64 {
+	return fieldsOf(tagRow, len(id)+len(sub)+len(data)).int(table).text(id).text(sub).int(rev).int(expires).text(data).sum() | purgeSum(purge)
+}
+
+// purgeSum returns the upper half of the checksum of a row. It has 31 bits, so that the
+// number is not negative.
+func purgeSum(purge int64) int64 { return fieldsOf(tagRow, 0).int(purge).sum() >> 1 << 32 }
+
+func entrySum(index int64, key, sort any, id, sub string, n int64) int64 {
+	return fieldsOf(tagEntry, 64+len(id)+len(sub)).int(index).value(key).value(sort).text(id).text(sub).int(n).sum()
+}
+
+func counterSum(counter int64, id string, count, target, finished, reached int64) int64 {
+	return fieldsOf(tagCounter, len(id)).int(counter).text(id).int(count).int(target).int(finished).int(reached).sum()
+}
+
+func referenceSum(counter int64, id string, target int64, ref string, at int64) int64 {
+	return fieldsOf(tagReference, len(id)+len(ref)).int(counter).text(id).int(target).text(ref).int(at).sum()
+}
+
+// scheduleSum returns the checksum of a schedule that is not deleted; see flagged.
+func scheduleSum(name string, gen int64, expression, zone string, payload any, due int64) int64 {
+	return fieldsOf(tagSchedule, len(name)+len(expression)+len(zone)+len(text(payload))).text(name).int(gen).text(expression).text(zone).optional(payload).int(due).sum()
+}
+
+func letterSum(l driver.DeadLetter, at string) int64 {
+	return fieldsOf(tagLetter, 256+len(l.Reason)+len(l.Body)).text(l.ID).text(l.Component).text(string(l.Kind)).text(l.Log).text(l.Stream).int(int64(l.SequenceNr)).
+		text(string(l.Body)).text(l.Reason).int(int64(l.Attempts)).text(at).sum()
+}
+
+func outcomeSum(o driver.Outcome, detail any, expires int64) int64 {
+	return fieldsOf(tagOutcome, 256+len(o.Message)+len(text(detail))).text(o.CommandID).text(string(o.Kind)).text(o.EntityID).int(int64(o.SequenceNr)).int(int64(o.EventCount)).
+		text(o.Code).text(o.Message).optional(detail).int(expires).text(o.Target).text(o.User).sum()
+}
+
+func verificationSum(id int64, state string) int64 {
+	return fieldsOf(tagVerification, len(state)).int(id).text(state).sum()
+}
+
+func objectSum(bucket int64, key string, size, modified int64) int64 {
+	return fieldsOf(tagObject, len(key)).int(bucket).text(key).int(size).int(modified).sum()
+}
+
+// watermarkSum returns the checksum of a watermark that is not blocked; see flagged. It is
+// a sum of two, so that one statement can give many watermarks to another consumer, see
+// movedBy.
+func watermarkSum(consumer, log int64, stream string, seq int64) int64 {
+	return (consumerSum(consumer) + fieldsOf(tagWatermark, len(stream)).int(log).text(stream).int(seq).sum()) & lowerHalf
+}
+
+func consumerSum(consumer int64) int64 { return fieldsOf(tagWatermark, 0).int(consumer).sum() }
+
+// movedBy returns what is added to the lower half of the checksum of a watermark that gets
+// another consumer.
+func movedBy(from, to int64) int64 { return (consumerSum(to) - consumerSum(from)) & lowerHalf }
+
+// flagged returns the checksum of an entry with a flag (blocked, deleted), which its upper
+// half repeats. So a statement can set the flag without knowing the other columns.
+func flagged(sum, flag int64) int64 { return sum | flag<<32 }
