@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -37,6 +38,9 @@ type Options struct {
 	// CacheEntries is the maximum number of entities whose state is cached; 0 means
 	// 4,096, negative means none.
 	CacheEntries int
+	// CheckRate is how many bytes a second the check of the whole database reads, which
+	// runs once a day in the background; 0 means 4 MiB, negative means no check.
+	CheckRate int
 	// SQLite configures the database.
 	SQLite sqlite.Options
 	// Seed, if not nil, is the command seed of [Main]: it fills the application from a
@@ -57,6 +61,9 @@ type Host struct {
 	opts     Options
 	provider *sqlite.Provider
 	host     *host.Host
+
+	checking    sync.WaitGroup
+	endChecking context.CancelFunc
 }
 
 // Open opens the database file of the App at path, creating it if it does not exist.
@@ -81,16 +88,30 @@ func Open(ctx context.Context, app *reventless.App, path string, opts *Options) 
 	if err != nil {
 		return nil, errors.Join(err, provider.Close())
 	}
-	return &Host{app, o, provider, h}, nil
+	return &Host{app: app, opts: o, provider: provider, host: h, endChecking: func() {}}, nil
 }
 
 // Start starts the queues, projections, automations, schedules and tasks, which run
-// until [Host.Close].
-func (h *Host) Start(ctx context.Context) error { return h.host.Start(ctx) }
+// until [Host.Close], and the check of the database.
+func (h *Host) Start(ctx context.Context) error {
+	if err := h.host.Start(ctx); err != nil {
+		return err
+	}
+	if c := newChecker(&h.opts, h.provider); c != nil {
+		ctx, end := context.WithCancel(context.WithoutCancel(ctx))
+		h.endChecking = end
+		h.checking.Go(func() { c.run(ctx) })
+	}
+	return nil
+}
 
 // Close waits for running work and closes the database. Everything that is queued,
 // scheduled or parked is kept for the next Open.
-func (h *Host) Close() error { return errors.Join(h.host.Close(), h.provider.Close()) }
+func (h *Host) Close() error {
+	h.endChecking()
+	h.checking.Wait()
+	return errors.Join(h.host.Close(), h.provider.Close())
+}
 
 // Failed returns a channel that is closed when the store has failed for good: the disk
 // has reported an error during a commit, or the file is no longer the one at its path.

@@ -102,6 +102,7 @@ func newCommand(app *reventless.App, opts *Options, exit func(error)) *cobra.Com
 	add(p.parkedCommand(), true)
 	add(p.rebuildCommand(), false)
 	add(p.lagCommand(), false)
+	add(p.verifyCommand(), false)
 	add(p.topologyCommand(), false)
 	add(p.schemaCommand(), false)
 	if p.opts.Licences != "" {
