@@ -297,7 +297,7 @@ func TestDirectoryIsDurableWithoutSQLite(t *testing.T) {
 	if ignored == 0 {
 		t.Fatal("SQLite has not synced the directory")
 	}
-	report(t, r.images(t, all, seed, r.places(random, len(r.events)/2, 40), 20))
+	report(t, r.images(t, all, seed, r.places(random, len(r.events)/2, 15), 20))
 }
 
 // SQLite recovers a commit that a killed process had written and not synced. Its commands
