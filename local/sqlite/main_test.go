@@ -80,12 +80,11 @@ func (p *process) kill() {
 }
 
 // line waits for the next line of output.
-func (p *process) line(t *testing.T) string {
+func (p *process) line(t *testing.T) {
 	t.Helper()
 	if !p.out.Scan() {
 		t.Fatalf("the other process ended: %v", p.out.Err())
 	}
-	return p.out.Text()
 }
 
 // fail ends a process in a role with an error.
