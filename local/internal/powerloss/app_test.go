@@ -248,6 +248,8 @@ func (a *app) checkOpen(ctx context.Context, h *local.Host, acks []ack, sent []s
 		return err
 	}
 	errs = append(errs, a.checkAcks(ctx, h, all, acks), checkForwarded(all), checkRows(ctx, h, all))
+	_, err = h.Verify(ctx, func(damage error) { errs = append(errs, damage) })
+	errs = append(errs, err)
 	letters, err := h.Parked(ctx, "")
 	errs = append(errs, err)
 	for _, l := range letters {

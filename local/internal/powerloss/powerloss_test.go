@@ -166,7 +166,7 @@ var senders = []string{"desk/a", "desk/b", "desk/a", "post/b", "post/c", "file/f
 func lives(t *testing.T, random *rand.Rand) *recording {
 	t.Helper()
 	r := newRecording(folder(t))
-	l := life{Path: filepath.Join(r.root, databaseName), Senders: senders, Count: 12}
+	l := life{Path: filepath.Join(r.root, databaseName), Senders: senders, Count: 10}
 	for i := range 5 {
 		l.Name = fmt.Sprint("life", i)
 		before := len(r.events)
