@@ -85,6 +85,7 @@ func newCommand(app *reventless.App, opts *Options, exit func(error)) *cobra.Com
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&p.data, "data", env(envData, app.Name()+".db"), "the database file")
+	root.PersistentFlags().BoolVar(&p.opts.SQLite.AcceptLoss, "accept-loss", false, "open a file whose write-ahead log is missing or damaged, without the commits that are lost; for one call")
 	root.PersistentFlags().StringVar(&p.logLevel, "log-level", env(envLogLevel, "warn"), "the lowest level that is logged to standard error: debug, info, warn or error")
 	add := func(c *cobra.Command, withJSON bool) {
 		if withJSON {

@@ -55,4 +55,9 @@
 // reads the whole file, so it runs only on files of up to 64 MiB; in a larger file the
 // read that meets the damage returns an error. Every entry also has a checksum, which
 // reads and [Provider.Verify] compare.
+//
+// Open also refuses, with [driver.ErrDamaged], a write-ahead log that would lose
+// acknowledged commits: one that is missing or empty although <path>.mark says that it
+// has commits, or that is damaged before a later transaction. [Options].AcceptLoss opens
+// such a database without these commits.
 package sqlite

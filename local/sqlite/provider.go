@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,6 +27,10 @@ type Options struct {
 	// 400 KiB, commands of 1 MiB, rows of 400 KiB, steps of 10,000 writes and
 	// advances, any number of feed readers. Sizes are measured in stored form.
 	Limits driver.Limits
+	// AcceptLoss opens a database whose write-ahead log is missing or damaged, which Open
+	// otherwise refuses: commits that were acknowledged are lost, and what is left is
+	// checked by PRAGMA quick_check. It is meant for one call of Open.
+	AcceptLoss bool
 	// BucketDir is the parent directory of the buckets' directories; empty is the
 	// path of the database with the suffix .buckets.
 	BucketDir string
@@ -54,6 +59,7 @@ type Provider struct {
 	closing chan struct{} // closed when Close begins
 	watch   *watcher
 
+	mark   *mark
 	names  names
 	damage findings
 	shared shared
@@ -131,6 +137,13 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 	if p.file, err = hold(path); err != nil {
 		return nil, err
 	}
+	lost, err := p.inspectLog(opts.AcceptLoss)
+	if err != nil {
+		return nil, err
+	}
+	if lost {
+		check = math.MaxInt64 // parts of the lost commits may be in the database
+	}
 	exists, err := inspect(path, p.lock.created, check)
 	if err != nil {
 		return nil, err
@@ -142,14 +155,33 @@ func open(ctx context.Context, path string, opts *Options, check int64) (_ *Prov
 		if p.file, err = hold(path); err != nil {
 			return nil, err
 		}
+		p.mark = markOf(path, p.file.db)
 	}
 	if err := p.lock.markCreated(); err != nil {
 		return nil, err
 	}
-	if err := p.start(); err != nil {
+	if err := p.start(lost); err != nil {
 		return nil, classify(err)
 	}
 	return p, nil
+}
+
+// inspectLog refuses a write-ahead log that would lose commits, unless that is accepted;
+// lost says that it was.
+func (p *Provider) inspectLog(accept bool) (lost bool, err error) {
+	if p.file == nil {
+		return false, nil // there is no database
+	}
+	p.mark = markOf(p.path, p.file.db)
+	written, err := p.mark.read()
+	if err != nil {
+		return false, err
+	}
+	loss, err := inspectLog(p.path+"-wal", written)
+	if err != nil || loss.problem == "" || accept {
+		return loss.problem != "", err
+	}
+	return false, errLoss(p.path, loss)
 }
 
 // resolve makes path absolute and resolves symbolic links, so that each database
@@ -170,8 +202,9 @@ func resolve(path string) (string, error) {
 	return real, err
 }
 
-// start opens the connections and starts the writer.
-func (p *Provider) start() (err error) {
+// start opens the connections and starts the writer. If commits were lost, it begins with
+// an empty log: what is behind the damage would look like damage again.
+func (p *Provider) start(lost bool) (err error) {
 	uri := fileURI(p.path, "mode=rw")
 	c, err := connect(uri, "busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "journal_size_limit=67108864",
 		"cache_size=-16384", "temp_store=MEMORY", "cell_size_check=1", "trusted_schema=0")
@@ -192,6 +225,11 @@ func (p *Provider) start() (err error) {
 		if mode != "wal" {
 			return fmt.Errorf("journal mode is %q, want WAL: %w", mode, driver.ErrUnsupported)
 		}
+		if lost {
+			if err := p.emptyLog(c); err != nil {
+				return err
+			}
+		}
 		if err := migrate(c, migrations); err != nil {
 			return err
 		}
@@ -204,11 +242,11 @@ func (p *Provider) start() (err error) {
 		if p.writer, err = newWriter(c, p.path, p.readers, p.failure, p.notify); err != nil {
 			return err
 		}
-		p.writer.check = p.file.check
+		p.writer.check, p.writer.mark = p.file.check, p.mark
 		return p.file.opened()
 	}()
 	if err != nil {
-		return errors.Join(err, c.close())
+		return errors.Join(err, p.closeLast(c))
 	}
 	p.watch = newWatcher(p)
 	go p.writer.serve()
@@ -236,13 +274,47 @@ func (p *Provider) Close() error {
 		p.keep()
 		return err
 	}
-	errs := []error{p.readers.close()}
-	_, err := p.writer.c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
-	errs = append(errs, err, p.writer.c.close(), p.file.release(), p.lock.release())
+	errs := []error{p.readers.close(), p.closeLast(p.writer.c)}
+	if !p.mark.set { // otherwise a connection is left
+		errs = append(errs, p.file.release(), p.lock.release())
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("sqlite: close %s: %w", p.path, classify(err))
 	}
 	return nil
+}
+
+// emptyLog writes the write-ahead log back and truncates it. No other connection may be
+// in use.
+func (p *Provider) emptyLog(c *conn) error {
+	complete := false
+	_, err := c.first("PRAGMA wal_checkpoint(PASSIVE)", nil, func(row []sqldriver.Value) error {
+		complete = number(row[0]) == 0 && number(row[1]) == number(row[2])
+		return nil
+	})
+	if err == nil && !complete {
+		err = fmt.Errorf("the write-ahead log could not be written back: %w", driver.ErrUnavailable)
+	}
+	if err == nil {
+		// Only now, when the log is not needed any more, and before it becomes empty.
+		err = p.mark.clear()
+	}
+	if err == nil {
+		_, err = c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
+	}
+	return err
+}
+
+// closeLast closes the last connection. SQLite removes the log then, if it can write it
+// back. So the connection is left open to the end of the process if the mark cannot be
+// removed before: the next Open would take the log for lost.
+func (p *Provider) closeLast(c *conn) error {
+	err := p.emptyLog(c)
+	if p.mark.set {
+		p.keep()
+		return err
+	}
+	return errors.Join(err, c.close())
 }
 
 // Notify implements [driver.Sources]. f runs before the call that caused the

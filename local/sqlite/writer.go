@@ -111,6 +111,10 @@ type writer struct {
 	// check returns an error if the file is no longer the one at its path.
 	check      func() error
 	checkEvery time.Duration
+	// mark is written before the first acknowledgement; wrote says that the running
+	// transaction has changed something. One that has not writes nothing to the log.
+	mark  *mark
+	wrote bool
 	// notify gets the names of the receivers that a commit affects.
 	notify func(receivers []string)
 
@@ -254,8 +258,21 @@ func (w *writer) attempt(queue []*request, open bool) (retry []*request) {
 	err := w.check()
 	if err != nil {
 		w.failure.set(err)
+		w.finish(queue, err)
+		return nil
 	}
-	w.finish(queue, err)
+	wrote := w.wrote
+	w.wrote = false
+	if !wrote {
+		w.finish(queue, nil)
+		return nil
+	}
+	if err := w.mark.write(); err != nil {
+		// The commit is in the log, but nothing would notice if the log were lost.
+		w.finishUnsure(queue, fmt.Errorf("the write may have taken effect: mark the write-ahead log: %w: %w", driver.ErrUnavailable, err))
+		return nil
+	}
+	w.finish(queue, nil)
 	return nil
 }
 
@@ -294,6 +311,7 @@ func (w *writer) run(r *request) (whole bool) {
 	}
 	r.err = w.call(r)
 	if r.err == nil {
+		w.wrote = w.wrote || w.c.changed != before
 		return savepoint("RELEASE")
 	}
 	r.effects, r.receivers = nil, nil
@@ -323,7 +341,7 @@ func (w *writer) call(r *request) (err error) {
 }
 
 func (w *writer) rollback() {
-	w.reserved = w.durable
+	w.reserved, w.wrote = w.durable, false
 	err := w.c.control("ROLLBACK")
 	if err == nil {
 		return
@@ -358,6 +376,16 @@ func (w *writer) finish(requests []*request, err error) {
 	}
 }
 
+// finishUnsure ends requests that have taken effect with err, or with their own error.
+func (w *writer) finishUnsure(requests []*request, err error) {
+	for _, r := range requests {
+		if r.err == nil {
+			r.effects = append(r.effects, func() { r.err = err })
+		}
+	}
+	w.finish(requests, nil)
+}
+
 // truncateLog writes the write-ahead log back and truncates it if it is too large.
 func (w *writer) truncateLog() {
 	info, err := os.Stat(w.log)
@@ -365,6 +393,9 @@ func (w *writer) truncateLog() {
 		return
 	}
 	err = w.pause(func() error {
+		if err := w.mark.clear(); err != nil { // from now on the log may be empty
+			return err
+		}
 		_, err := w.c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
 		return err
 	})

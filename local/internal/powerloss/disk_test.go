@@ -8,8 +8,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // sectorBytes is what a disk writes as a whole: a power failure leaves the old or the new
@@ -375,6 +377,33 @@ func (i *image) store(root, to string) error {
 	}
 	for name, content := range i.files {
 		if err := os.WriteFile(path(name), content, 0o600); err != nil {
+			return err
+		}
+	}
+	return i.adopt(path)
+}
+
+// named is the part of a mark (see package sqlite) that names the database.
+var named = regexp.MustCompile(`device \d+ inode \d+`)
+
+// adopt changes the marks of the image to the inodes of the stored databases: those of the
+// recorded ones would be ignored.
+func (i *image) adopt(path func(string) string) error {
+	for name, content := range i.files {
+		database, ok := strings.CutSuffix(name, ".mark")
+		if !ok {
+			continue
+		}
+		info, err := os.Stat(path(database))
+		if err != nil {
+			return err
+		}
+		s, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return fmt.Errorf("%s has no inode", database)
+		}
+		text := named.ReplaceAll(content, fmt.Appendf(nil, "device %d inode %d", s.Dev, s.Ino))
+		if err := os.WriteFile(path(name), text, 0o600); err != nil {
 			return err
 		}
 	}
