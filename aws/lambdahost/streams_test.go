@@ -134,24 +134,28 @@ func TestInvalidRecordsOfAStream(t *testing.T) {
 	commands := s.start("commands/P", nil)
 	s.fill(commands, "a", 1)
 	s.fill(commands, "big", 5)
+	s.fill(commands, "hurt", 6)
 	f := s.start("projections/P", nil)
 	keys := map[string]any{"id": map[string]any{"S": "gone"}, "sequenceNr": map[string]any{"N": "7"}}
 	gone := s.record("P.Box", "301", map[string]any{"Keys": keys})
-	foreign := s.record("P.Box", "302", map[string]any{
-		"Keys": keys, "NewImage": map[string]any{"id": map[string]any{"S": "x"}, "sequenceNr": map[string]any{"N": "1"}, "hello": map[string]any{"S": "world"}},
+	damaged := s.record("P.Box", "302", map[string]any{
+		"Keys": map[string]any{"id": map[string]any{"S": "hurt"}, "sequenceNr": map[string]any{"N": "1"}}, "NewImage": map[string]any{"id": map[string]any{"S": "x"}, "sequenceNr": map[string]any{"N": "1"}, "hello": map[string]any{"S": "world"}},
 	})
 	removed := s.change(commands, "P.Box", "a", 1, "303")
 	removed["eventName"] = "REMOVE"
 	imageless := s.record("P.Box", "304", map[string]any{"Keys": map[string]any{"id": map[string]any{"S": "big"}, "sequenceNr": map[string]any{"N": "1"}}})
-	f.handles(records(gone, foreign, removed, imageless, s.change(commands, "P.Box", "a", 1, "305")))
+	f.handles(records(gone, damaged, removed, imageless, s.change(commands, "P.Box", "a", 1, "305")))
 	if got := f.row("P.Boxes", "a"); got != `{"id":"a","sum":1}` {
 		t.Errorf("the row is %s although its record was valid", got)
 	}
 	if got := f.row("P.Boxes", "big"); got != `{"id":"big","sum":5}` {
 		t.Errorf("the row is %s: a record without its image is read from the log", got)
 	}
-	if got := f.letters("P.Boxes"); len(got) != 3 {
-		t.Errorf("parked are %q, want the missing commit, the invalid item and the removal", got)
+	if got := f.row("P.Boxes", "hurt"); got != `{"id":"hurt","sum":6}` {
+		t.Errorf("the row is %s: a commit that is damaged in its record is read from the log", got)
+	}
+	if got := f.letters("P.Boxes"); len(got) != 2 {
+		t.Errorf("parked are %q, want the missing commit and the removal", got)
 	}
 }
 

@@ -98,7 +98,7 @@ func fromNanos(n int64) time.Time {
 }
 
 func (r *record) bodySum() int64 {
-	return fieldsOf(tagCommit, len(r.Stream)+len(r.Head)+len(r.Events)).
+	return fieldsOf(tagCommit).
 		int(r.log).text(r.Stream).int(int64(r.SequenceNr)).int(r.slot).int(r.at).text(r.Head).text(r.Events).sum()
 }
 
@@ -108,7 +108,7 @@ func (r *record) snapshotSum(body int64) int64 {
 	if r.Snapshot == "" {
 		return 0
 	}
-	return fieldsOf(tagCommit, len(r.Snapshot)+len(r.State)).int(body).text(r.Snapshot).text(r.State).sum() >> 1 // a number that is not negative
+	return fieldsOf(tagCommit).int(body).text(r.Snapshot).text(r.State).sum() >> 1 // a number that is not negative
 }
 
 // commitRecord reads commitColumns.

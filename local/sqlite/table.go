@@ -348,7 +348,7 @@ func (t *table) stored(row []sqldriver.Value) stored {
 
 // verify compares a row with its checksum, apart from the time of its removal.
 func (t *table) verify(r stored, crc int64) error {
-	if rowSum(t.id, r.key.ID, r.key.Sub, r.revision, r.deadline, r.data, 0)&lowerHalf != crc&lowerHalf {
+	if rowBodySum(t.id, r.key.ID, r.key.Sub, r.revision, r.deadline, r.data) != crc&lowerHalf {
 		return damage("rows", t.name, r.key.String(), "%w", errChecksum)
 	}
 	return nil

@@ -195,7 +195,7 @@ func TestTornLastTransactionIsNoDamage(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	begin := len(whole.wal) - last*frameSize
-	for range 100 {
+	for range 40 {
 		wal := bytes.Clone(whole.wal)
 		for at := begin; at < len(wal); at += 512 {
 			switch random.IntN(4) {
