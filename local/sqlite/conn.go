@@ -55,12 +55,20 @@ func connect(uri string, pragmas ...string) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{raw: raw, stmts: map[string]*stmt{}}
-	for _, p := range pragmas {
-		if err := c.script("PRAGMA " + p); err != nil {
-			return nil, errors.Join(fmt.Errorf("pragma %s: %w", p, err), c.close())
-		}
+	if err := c.apply(pragmas...); err != nil {
+		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
+}
+
+// apply applies pragmas.
+func (c *conn) apply(pragmas ...string) error {
+	for _, p := range pragmas {
+		if err := c.script("PRAGMA " + p); err != nil {
+			return fmt.Errorf("pragma %s: %w", p, err)
+		}
+	}
+	return nil
 }
 
 func (c *conn) close() error {

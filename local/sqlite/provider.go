@@ -206,8 +206,7 @@ func resolve(path string) (string, error) {
 // an empty log: what is behind the damage would look like damage again.
 func (p *Provider) start(lost bool) (err error) {
 	uri := fileURI(p.path, "mode=rw")
-	c, err := connect(uri, "busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "journal_size_limit=67108864",
-		"cache_size=-16384", "temp_store=MEMORY", "cell_size_check=1", "trusted_schema=0")
+	c, err := connect(uri)
 	if err != nil {
 		return err
 	}
@@ -215,6 +214,10 @@ func (p *Provider) start(lost bool) (err error) {
 		return connect(uri, "busy_timeout=5000", "query_only=1", "cache_size=-4096", "temp_store=MEMORY", "cell_size_check=1", "trusted_schema=0")
 	})
 	err = func() error {
+		if err := c.apply("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "journal_size_limit=67108864",
+			"cache_size=-16384", "temp_store=MEMORY", "cell_size_check=1", "trusted_schema=0"); err != nil {
+			return err
+		}
 		var mode string
 		if _, err := c.first("PRAGMA journal_mode", nil, func(row []sqldriver.Value) error {
 			mode = text(row[0])

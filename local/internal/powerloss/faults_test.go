@@ -109,6 +109,27 @@ func TestFailedSyncsWhileAFileIsCreated(t *testing.T) {
 	}
 }
 
+// SQLite writes the log back and removes it when an Open that failed closes its
+// connection: then the next Open must not take the log for lost.
+func TestFailedOpenIsFollowedByAnother(t *testing.T) {
+	testenv.Needs(t, "strace")
+	seed, all := randomSeed(t), newCheckers(t)
+	random := rand.New(rand.NewPCG(seed, 0))
+	r := newRecording(folder(t))
+	l := life{Path: filepath.Join(r.root, databaseName), Name: "killed", Senders: []string{"desk/a"}, Count: 3}
+	r.run(t, l)
+	last := 0
+	for i, e := range r.events {
+		if e.kind == "ack" {
+			last = i
+		}
+	}
+	l.Name, l.Count = "failed", 0
+	for n := range 8 {
+		failing(t, all, random, r.kill(t, last), l, &fault{"ftruncate", "EIO", fmt.Sprint(n + 1)})
+	}
+}
+
 // A file that cannot grow further makes a write short, and the next one fail.
 func TestShortWritesLoseNothingAcknowledged(t *testing.T) {
 	testenv.Needs(t, "strace")
