@@ -47,8 +47,9 @@ type EventLog interface {
 	// Scan yields all commits of one segment, numbered 0 to segments-1. Each stream
 	// belongs to one segment. The commits of a stream are ascending and without
 	// gaps; streams are in no order and may be interleaved. Scan yields at least the
-	// commits that were stored when it was called. An error, such as [ErrDamaged] for
-	// a commit, is yielded once, as the last element. An empty log yields nothing; a segment out of range yields
+	// commits that were stored when it was called. In the place of a damaged commit it
+	// yields a *[DamageError] and goes on. Any other error is yielded once, as the last
+	// element. An empty log yields nothing; a segment out of range yields
 	// [ErrInvalid].
 	Scan(ctx context.Context, segment, segments int) iter.Seq2[Commit, error]
 }

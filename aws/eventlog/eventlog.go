@@ -221,11 +221,12 @@ func (l *Log) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.
 			l.spent("Scan", out.ConsumedCapacity)
 			for _, item := range out.Items {
 				c, err := l.decode(item)
-				if err != nil {
+				var damage *driver.DamageError
+				if err != nil && !errors.As(err, &damage) {
 					fail(err)
 					return
 				}
-				if !yield(c, nil) {
+				if !yield(c, err) {
 					return
 				}
 			}

@@ -55,11 +55,18 @@ func (l sortedLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[dr
 	return func(yield func(driver.Commit, error) bool) {
 		var all []driver.Commit
 		for c, err := range l.EventLog.Scan(ctx, segment, segments) {
-			if err != nil {
+			var damage *driver.DamageError
+			switch {
+			case errors.As(err, &damage): // the scan goes on
+				if !yield(c, err) {
+					return
+				}
+			case err != nil:
 				yield(c, err)
 				return
+			default:
+				all = append(all, c)
 			}
-			all = append(all, c)
 		}
 		slices.SortFunc(all, func(a, b driver.Commit) int {
 			return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.SequenceNr, b.SequenceNr))

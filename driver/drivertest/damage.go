@@ -32,8 +32,16 @@ func damagedCommitsAreReported(e *env) {
 	e.errorIf(len(got) != 2, "Read yields %d commits before the damaged one, want 2", len(got))
 	_, err = l.Load(e.ctx, "s", ofVersion(1))
 	about(err, "Load")
-	_, err = collect(e, l.Scan(e.ctx, 0, 1))
-	about(err, "Scan")
+	found := 0
+	for c, err := range l.Scan(e.ctx, 0, 1) {
+		if err != nil {
+			about(err, "Scan")
+			continue
+		}
+		e.errorIf(c.Stream == "s" && c.SequenceNr == 3, "Scan yields the damaged commit")
+		found++
+	}
+	e.errorIf(found != 3+len(others), "Scan yields %d commits beside the damaged one, want %d", found, 3+len(others))
 	about(l.Append(e.ctx, commitOf("s", 3, "other")), "Append in its place")
 	got, err = collect(e, l.Read(e.ctx, "s", 3, 0))
 	e.errorIf(err != nil || len(got) != 1, "Read of the commits behind it: %d, %v", len(got), err)

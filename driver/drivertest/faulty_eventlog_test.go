@@ -346,6 +346,7 @@ func eventLogFaults() []fault {
 			}
 			return cs, err
 		})},
+		{"ScansEndAtDamage", "EventLog/DamagedCommitsAreReported", onScan(func(cs []driver.Commit, err error) ([]driver.Commit, error) { return cs, err })},
 		{"BlamesTheArguments", "EventLog/DamagedCommitsAreReported", answers("EventLog.Load", driver.ErrDamaged, driver.ErrInvalid)},
 	}
 }

@@ -74,22 +74,25 @@ func (l damagedLog) Load(ctx context.Context, stream string, usable func(driver.
 
 // Read implements [driver.EventLog].
 func (l damagedLog) Read(ctx context.Context, stream string, after, through uint64) iter.Seq2[driver.Commit, error] {
-	return l.until(l.EventLog.Read(ctx, stream, after, through))
+	return l.marked(l.EventLog.Read(ctx, stream, after, through), false)
 }
 
 // Scan implements [driver.EventLog].
 func (l damagedLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[driver.Commit, error] {
-	return l.until(l.EventLog.Scan(ctx, segment, segments))
+	return l.marked(l.EventLog.Scan(ctx, segment, segments), true)
 }
 
-// until ends a sequence at its first damaged commit.
-func (l damagedLog) until(commits iter.Seq2[driver.Commit, error]) iter.Seq2[driver.Commit, error] {
+// marked replaces damaged commits by their damage; if it does not go on, the sequence ends
+// there.
+func (l damagedLog) marked(commits iter.Seq2[driver.Commit, error], goesOn bool) iter.Seq2[driver.Commit, error] {
 	return func(yield func(driver.Commit, error) bool) {
 		for c, err := range commits {
 			if err == nil {
 				if damage := l.p.damageOf(l.name, c.Stream, c.SequenceNr); damage != nil {
-					yield(driver.Commit{}, damage)
-					return
+					if !yield(driver.Commit{}, damage) || !goesOn {
+						return
+					}
+					continue
 				}
 			}
 			if !yield(c, err) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/internal/faults"
+	"github.com/reventless-go/reventless/internal/host"
 )
 
 // damageLines returns the lines of the log about damage.
@@ -67,6 +68,30 @@ func TestDamagedCommitBlocksItsStreamAndIsReported(t *testing.T) {
 	}
 	r.wantNothingParked()
 	f.wantSeen(r, map[string]string{"a": "0 1 2 3 4", "bad": "0 1 2 4", "b": "0 1 2 3 4"})
+}
+
+// A rebuild does not end at a damaged commit, and hides none: the old rows, which have it,
+// stay, and the rebuild waits.
+func TestRebuildOverADamagedCommitWaits(t *testing.T) {
+	t.Parallel()
+	f := newFragile(nil)
+	r := f.start(t)
+	for i := range 3 {
+		for _, id := range []string{"a", "bad", "b"} {
+			r.accept(fmt.Sprint(id, i), f.jar.To(id, Put{N: i}))
+		}
+	}
+	r.idle()
+	r.faults.DamageCommit("Shop.Jar", "bad", 2)
+	err := r.Rebuild(t.Context(), "Shop.Fragile", nil)
+	wantIs(t, err, host.ErrWaits)
+	wantText(t, err.Error(), "Shop.Jar/bad")
+	if strings.Contains(err.Error(), "Jar/a") || strings.Contains(err.Error(), "Jar/b ") {
+		t.Errorf("other streams wait too: %v", err)
+	}
+	f.wantSeen(r, map[string]string{"a": "0 1 2", "bad": "0 1 2", "b": "0 1 2"})
+	r.wantNothingParked()
+	wantEqual(t, "lines about it", len(r.damageLines()), 1)
 }
 
 // An entity whose log is damaged fails with the class, not as if the command were wrong,

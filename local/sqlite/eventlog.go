@@ -327,13 +327,13 @@ func (l *eventLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[dr
 		}
 		end := l.head.Load() // a scan ends although other callers keep appending
 		for last := int64(-1); last < end; {
-			var page []driver.Commit
+			var page []scanned
 			err := l.p.call(ctx, func() (err error) {
 				page, last, err = l.scan(ctx, segment, segments, last, end)
 				return err
 			})
-			for _, c := range page {
-				if !yield(c, nil) {
+			for _, s := range page {
+				if !yield(s.commit, s.damage) {
 					return
 				}
 			}
@@ -345,8 +345,14 @@ func (l *eventLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[dr
 	}
 }
 
+// scanned is a commit, or its damage.
+type scanned struct {
+	commit driver.Commit
+	damage error
+}
+
 // scan reads the page after position last and returns the last position read.
-func (l *eventLog) scan(ctx context.Context, segment, segments int, last, end int64) (page []driver.Commit, reached int64, err error) {
+func (l *eventLog) scan(ctx context.Context, segment, segments int, last, end int64) (page []scanned, reached int64, err error) {
 	err = l.p.read(ctx, func(c *conn) error {
 		size := 0
 		reached = end
@@ -354,10 +360,10 @@ func (l *eventLog) scan(ctx context.Context, segment, segments int, last, end in
 			[]any{l.id, last, end, int64(segments), int64(segment)}, func(row []sqldriver.Value) error {
 				r := commitRecord(row)
 				c, err := r.decode(l.name)
-				if err != nil {
+				if err != nil && !errors.Is(err, driver.ErrDamaged) {
 					return err
 				}
-				page = append(page, c)
+				page = append(page, scanned{c, err})
 				if size += r.Size(); size > pageBytes || len(page) == 256 {
 					reached = number(row[10])
 					return errStop

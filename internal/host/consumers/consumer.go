@@ -216,14 +216,19 @@ func (c *Consumer) CatchUp(ctx context.Context, stream string) error {
 	}
 }
 
-// deliveries wraps commits of the log as records.
+// deliveries wraps commits of the log as records. A commit without events stands for one
+// that cannot be read.
 func (c *Consumer) deliveries(commits []driver.Commit) []driver.Delivery[driver.Record] {
 	out := make([]driver.Delivery[driver.Record], len(commits))
 	for i := range commits {
 		commit := &commits[i]
+		content := commit
+		if len(commit.Events) == 0 {
+			content = nil
+		}
 		out[i] = driver.Delivery[driver.Record]{
 			ID: core.EventID(c.Log, commit.Stream, commit.SequenceNr, 0), Attempt: 1,
-			Message: driver.Record{Log: c.Log, Stream: commit.Stream, SequenceNr: commit.SequenceNr, Commit: commit},
+			Message: driver.Record{Log: c.Log, Stream: commit.Stream, SequenceNr: commit.SequenceNr, Commit: content},
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -20,6 +21,11 @@ func (c *Consumer) Replay(ctx context.Context, segment, segments int, progress f
 	size := 0 // of the events in batch
 	var batch []driver.Commit
 	for commit, err := range c.Reader.Scan(ctx, segment, segments) {
+		var damage *driver.DamageError
+		if errors.As(err, &damage) {
+			// The consumer meets the damage at its place in the stream, and blocks it there.
+			commit, err = driver.Commit{Stream: damage.Key, SequenceNr: damage.SequenceNr}, nil
+		}
 		if err != nil {
 			c.Core.ReportDamage(err)
 			return fmt.Errorf("scan %s: %w", c.Log, err)
