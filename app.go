@@ -55,6 +55,19 @@ func New(name string, plugins ...*plugin.Plugin) *App {
 	return &App{component.Wrap(app), api.Wrap(schema)}
 }
 
+// WithMaxDepth returns the application with a limit of n messages that cause one another
+// without a delay of a second. The default is 100. A command beyond the limit is parked,
+// with its chain in the reason: an automation that triggers itself would otherwise run for
+// ever. WithMaxDepth panics if n is less than 1.
+func (a *App) WithMaxDepth(n int) *App {
+	if n < 1 {
+		panic(fmt.Sprintf("app %s: a maximum depth of %d", a.Name(), n))
+	}
+	app := *a.Assembled()
+	app.MaxDepth = n
+	return &App{component.Wrap(&app), a.derived}
+}
+
 // Name returns the application's name.
 func (a *App) Name() string { return a.Assembled().Name }
 

@@ -15,6 +15,8 @@ const PlatformPlugin = "Platform"
 type App struct {
 	Name    string
 	Plugins []Plugin
+	// MaxDepth bounds the messages that cause one another.
+	MaxDepth int
 
 	placed map[*Definition]place
 	offers map[*Definition]*Definition // by point
@@ -33,7 +35,7 @@ type place struct{ plugin, name string }
 // Assemble resolves the references between components. The error joins everything that
 // is wrong, with the names of the components.
 func Assemble(name string, plugins []Plugin) (*App, error) {
-	app := &App{Name: name, Plugins: plugins, placed: map[*Definition]place{}, offers: map[*Definition]*Definition{}}
+	app := &App{Name: name, Plugins: plugins, MaxDepth: 100, placed: map[*Definition]place{}, offers: map[*Definition]*Definition{}}
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if err := ValidName(capital(name)); err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/automation"
 	"github.com/reventless-go/reventless/counter"
 	"github.com/reventless-go/reventless/driver"
@@ -448,13 +449,18 @@ func TestCounterPublishesEachTargetOnce(t *testing.T) {
 
 func TestAutomationThatTriggersItselfIsParkedWithItsChain(t *testing.T) {
 	t.Parallel()
-	for _, delay := range []time.Duration{0, time.Nanosecond, 999 * time.Millisecond} {
-		t.Run(fmt.Sprint(delay), func(t *testing.T) {
+	jar := newJar()
+	for name, again := range map[string]func(e jarEvent) message.Action{
+		"at once":      func(e jarEvent) message.Action { return jar.To(e.EntityID, Put{N: 1}) },
+		"1 ns later":   func(e jarEvent) message.Action { return jar.To(e.EntityID, Put{N: 1}).After(time.Nanosecond) },
+		"999 ms later": func(e jarEvent) message.Action { return jar.To(e.EntityID, Put{N: 1}).After(999 * time.Millisecond) },
+		"by a schedule": func(e jarEvent) message.Action {
+			return schedule.Create(e.Position.String(), schedule.At(e.RecordedAt), jar.To(e.EntityID, Put{N: 1}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			jar := newJar()
-			echo := rule("Echo", jar, func(e jarEvent) message.Actions {
-				return message.Actions{jar.To(e.EntityID, Put{N: 1}).After(delay)}
-			}, jar)
+			echo := rule("Echo", jar, func(e jarEvent) message.Actions { return message.Actions{again(e)} }, jar)
 			r := start(t, app(jar, echo))
 			r.accept("1", jar.To("a", Put{N: 1}))
 			r.advance(time.Hour)
@@ -468,6 +474,20 @@ func TestAutomationThatTriggersItselfIsParkedWithItsChain(t *testing.T) {
 			wantEqual(t, "commits after the redrive", len(r.commits("Shop.Jar", "a")), 102)
 			wantText(t, r.deadLetter().Reason, "message 102 of a chain")
 		})
+	}
+}
+
+func TestMaximumDepthIsSetPerApp(t *testing.T) {
+	t.Parallel()
+	jar := newJar()
+	echo := rule("Echo", jar, func(e jarEvent) message.Actions { return message.Actions{jar.To(e.EntityID, Put{N: 1})} }, jar)
+	plain := app(jar, echo)
+	for a, want := range map[*reventless.App]int{plain.WithMaxDepth(7): 8, plain: 101} {
+		r := start(t, a)
+		r.accept("1", jar.To("a", Put{N: 1}))
+		r.idle()
+		wantEqual(t, "commits", len(r.commits("Shop.Jar", "a")), want)
+		wantText(t, r.deadLetter().Reason, fmt.Sprintf("more than %d cause one another", want-1))
 	}
 }
 

@@ -8,16 +8,30 @@ import (
 	"time"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/host/core"
+	"github.com/reventless-go/reventless/schedule"
 )
 
-const (
-	// maxDepth bounds the messages that cause one another. An automation that triggers
-	// itself would otherwise run for ever.
-	maxDepth = 100
-	// slow is the delay with which a message begins a new chain: a process that plans its
-	// own next step is no runaway loop.
-	slow = time.Second
-)
+// slow is the delay with which a message begins a new chain: a process that plans its own
+// next step is no runaway loop.
+const slow = time.Second
+
+// soon reports whether a schedule fires once, and not later than now: its command belongs
+// to the chain of the message that creates the schedule.
+func (e *Effects) soon(expression, zone string) bool {
+	rate, err := schedule.Parse(expression, zone)
+	due, once := rate.Time()
+	return err == nil && once && !due.After(e.Core.Now())
+}
+
+// park parks a command that exceeds the App's limit of the depth, and reports whether it
+// does.
+func (e *Effects) park(ctx context.Context, c driver.Command) (tooDeep bool, err error) {
+	if c.Meta.Depth <= e.App.MaxDepth {
+		return false, nil
+	}
+	return true, e.Core.Park(ctx, core.CommandLetter(c.Target, c), e.tooDeep(ctx, c.Meta))
+}
 
 // tooDeep returns the reason for parking a command, with the last links of its chain.
 func (e *Effects) tooDeep(ctx context.Context, m driver.Meta) error {
@@ -28,7 +42,7 @@ func (e *Effects) tooDeep(ctx context.Context, m driver.Meta) error {
 		cause = e.causeOf(ctx, cause)
 	}
 	return fmt.Errorf("it is message %d of a chain, more than %d cause one another without a delay of a second: %s: %w",
-		m.Depth, maxDepth, strings.Join(chain, " <- "), driver.ErrInvalid)
+		m.Depth, e.App.MaxDepth, strings.Join(chain, " <- "), driver.ErrInvalid)
 }
 
 // causeOf returns the event that led to the command of an event; empty if it is not

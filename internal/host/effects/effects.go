@@ -87,9 +87,9 @@ func (e *Effects) Perform(ctx context.Context, o Origin, actions []component.Act
 			return n, err
 		}
 		for _, c := range commands {
+			tooDeep, err := e.park(ctx, c.Command)
 			switch {
-			case c.Meta.Depth > maxDepth:
-				err = e.Core.Park(ctx, core.CommandLetter(c.Target, c.Command), e.tooDeep(ctx, c.Meta))
+			case tooDeep || err != nil:
 			case c.After <= 0:
 				queued = append(queued, c.Command)
 			default:
@@ -133,6 +133,11 @@ func (e *Effects) performOne(ctx context.Context, o Origin, index int, a compone
 		commands, err := e.Planned(o, index, a)
 		if err != nil {
 			return err
+		}
+		for _, c := range commands {
+			if tooDeep, err := e.park(ctx, c); tooDeep || err != nil {
+				return err
+			}
 		}
 		return e.Plan(ctx, scheduleName(o, a), a.Expression, a.Zone, Payload{Commands: commands})
 	case component.DeleteSchedule:
@@ -229,12 +234,15 @@ func (e *Effects) mapPublic(a component.Action) ([]component.Action, error) {
 // Planned returns the commands of a schedule. They have no delay of their own.
 func (e *Effects) Planned(o Origin, index int, a component.Action) ([]driver.Command, error) {
 	commands, err := e.Commands(o, index, a)
+	soon := e.soon(a.Expression, a.Zone)
 	out := make([]driver.Command, len(commands))
 	for i, c := range commands {
 		if out[i] = c.Command; c.After > 0 {
 			return nil, fmt.Errorf("send to %s: the command of a schedule cannot be delayed: %w", c.Target, driver.ErrInvalid)
 		}
-		out[i].Meta.Depth = 0 // the schedule begins a new chain
+		if !soon {
+			out[i].Meta.Depth = 0 // the schedule begins a new chain
+		}
 	}
 	return out, err
 }
