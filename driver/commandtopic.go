@@ -7,9 +7,9 @@ import "context"
 // Send accepted them.
 type CommandTopic interface {
 	// Send accepts commands in order. Accepted commands are durable and are
-	// delivered at least once. A command whose id was accepted for the same entity
-	// within the last five minutes, by the provider's clock, is accepted but not
-	// delivered again.
+	// delivered at least once. A command whose [Command.DeduplicationKey] was accepted
+	// for the same entity within the last five minutes, by the provider's clock, is
+	// accepted but not delivered again.
 	//
 	// Commands are refused one by one: [ErrTooLarge] for a command over the size
 	// limit, [ErrInvalid] for a bad entity or command id. The other commands are

@@ -85,8 +85,17 @@ type Command struct {
 	// Fingerprint is the [Fingerprint] of the command as its sender sent it. It is 0 for
 	// the commands of components, whose ids derive from their causes.
 	Fingerprint uint32 `json:"fingerprint,omitempty"`
+	// Resend numbers the times that the sender has sent the command again after it was
+	// parked: queues do not take such a command for a repetition.
+	Resend int `json:"resend,omitempty"`
 	// Meta.ID is the command id: the idempotency key, assigned once.
 	Meta Meta `json:"meta"`
+}
+
+// DeduplicationKey is equal for two commands of one entity and queue if the second one is a
+// repetition: they have the same id, fingerprint and Resend.
+func (c Command) DeduplicationKey() string {
+	return fmt.Sprintf("%s/%08x/%d", c.Meta.ID, c.Fingerprint, c.Resend)
 }
 
 // OutcomeKind is the kind of an outcome.
@@ -97,6 +106,8 @@ const (
 	Accepted OutcomeKind = "Accepted"
 	Rejected OutcomeKind = "Rejected"
 	Pending  OutcomeKind = "Pending"
+	// Failed is the outcome of a command that is parked.
+	Failed OutcomeKind = "Failed"
 )
 
 // Outcome is the result of one command.
@@ -115,7 +126,8 @@ type Outcome struct {
 	SequenceNr uint64 `json:"sequenceNr,omitempty"`
 	// EventCount is the number of events that the command produced; 0 is a no-op.
 	EventCount int `json:"eventCount"`
-	// Code, Message and Detail are the reason of a rejection.
+	// Code, Message and Detail are the reason of a rejection. Message is also the reason
+	// of a failure, for operators.
 	Code    string          `json:"code,omitempty"`
 	Message string          `json:"message,omitempty"`
 	Detail  json.RawMessage `json:"detail,omitempty"`

@@ -5,13 +5,28 @@ import (
 	"time"
 )
 
-// Outcomes keeps the outcomes of asynchronous commands by command id.
+// Outcomes keeps the outcomes of asynchronous commands by target and command id.
 type Outcomes interface {
-	// Put stores an outcome with all its fields until expires. A Pending outcome
-	// does not replace an outcome that has not expired; any other kind does.
-	Put(ctx context.Context, outcome Outcome, expires time.Time) error
+	// Put stores an outcome with all its fields until expires, or keeps the stored one,
+	// which is no error. A stored outcome that has not expired is replaced
+	//   - by [Accepted] and [Rejected],
+	//   - by [Failed] unless it is Accepted,
+	//   - by [Pending] if it is Failed and has a lower Resend.
+	// Concurrent calls have the result of some order.
+	//
+	// The error is [ErrInvalid] for a bad target or command id.
+	Put(ctx context.Context, outcome StoredOutcome, expires time.Time) error
 
-	// Get returns the outcome of a command, or [ErrNotFound] if it is absent or
-	// has expired.
-	Get(ctx context.Context, commandID string) (Outcome, error)
+	// Get returns the outcome of the command that was sent to a target, or [ErrNotFound]
+	// if it is absent or has expired.
+	Get(ctx context.Context, target, commandID string) (StoredOutcome, error)
+}
+
+// StoredOutcome is an outcome with what identifies its command.
+type StoredOutcome struct {
+	Outcome
+	// Fingerprint is the [Fingerprint] of the command as its sender sent it.
+	Fingerprint uint32
+	// Resend is that of the command; see [Command].
+	Resend int
 }

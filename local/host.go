@@ -183,8 +183,8 @@ func (h *Host) SendJSON(ctx context.Context, commandID, aggregate, command, id s
 
 // Outcome returns the outcome of an asynchronous command, which is kept for a day. The
 // error wraps [driver.ErrNotFound] if it does not exist.
-func (h *Host) Outcome(ctx context.Context, commandID string) (message.Outcome, error) {
-	o, err := h.host.Outcome(ctx, commandID)
+func (h *Host) Outcome(ctx context.Context, target, commandID string) (message.Outcome, error) {
+	o, err := h.host.Outcome(ctx, target, commandID)
 	return message.Outcome(o), err
 }
 

@@ -351,7 +351,7 @@ func (p *program) sendCommand() *cobra.Command {
 					return err
 				}
 				if o.Kind == driver.Pending {
-					if o, err = h.Outcome(c.Context(), o.CommandID); err != nil {
+					if o, err = h.Outcome(c.Context(), o.Target, o.CommandID); err != nil {
 						return err
 					}
 				}

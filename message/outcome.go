@@ -8,7 +8,7 @@ import (
 
 // Outcome describes what became of a command.
 type Outcome struct {
-	// Kind is [Accepted], [Rejected] or [Pending].
+	// Kind is [Accepted], [Rejected], [Pending] or [Failed].
 	Kind OutcomeKind `json:"kind"`
 	// CommandID is the command's id, its idempotency key.
 	CommandID string `json:"commandId"`
@@ -24,13 +24,14 @@ type Outcome struct {
 	SequenceNr uint64 `json:"sequenceNr,omitempty"`
 	// EventCount is the number of events that the command led to.
 	EventCount int `json:"eventCount"`
-	// Code, Message and Detail say why the command was rejected.
+	// Code, Message and Detail say why the command was rejected. Message also says why it
+	// failed.
 	Code    string          `json:"code,omitempty"`
 	Message string          `json:"message,omitempty"`
 	Detail  json.RawMessage `json:"detail,omitempty"`
 }
 
-// OutcomeKind is [Accepted], [Rejected] or [Pending].
+// OutcomeKind is [Accepted], [Rejected], [Pending] or [Failed].
 type OutcomeKind = driver.OutcomeKind
 
 // The kinds of outcomes.
@@ -41,6 +42,9 @@ const (
 	Rejected = driver.Rejected
 	// Pending: the command is queued; its outcome is not known yet.
 	Pending = driver.Pending
+	// Failed: the command could not be handled and is parked. It has no effect until it is
+	// redriven or sent again.
+	Failed = driver.Failed
 )
 
 // Rejection returns the rejection as an error to be compared with errors.Is; nil

@@ -64,7 +64,7 @@ func (t *Topic) send(ctx context.Context, commands []driver.Command) error {
 			refused[c.Meta.ID] = err
 			continue
 		}
-		messages = append(messages, sqs.Message{Key: c.Meta.ID, Group: sqs.ID(c.Entity), Dedup: sqs.ID(c.Meta.ID), Body: body, Size: len(body)})
+		messages = append(messages, sqs.Message{Key: c.Meta.ID, Group: sqs.ID(c.Entity), Dedup: sqs.ID(c.DeduplicationKey()), Body: body, Size: len(body)})
 	}
 	return sqs.Send(ctx, messages, sqs.MaxBytes, refused, t.request)
 }

@@ -1,8 +1,8 @@
 // Package outcomes keeps the outcomes of commands in a DynamoDB table.
 //
-// The table has the partition key commandId (S). Its other attributes are kind,
-// entity, target, user, code and message (S), seq and events (N), detail (B, byte
-// for byte), expires (N, microseconds since 1970) and ttl (N, seconds), which is the
+// The table has the partition key commandId and the sort key target (S). Its other
+// attributes are kind, entity, user, code and message (S), seq, events, fingerprint and
+// resend (N), detail (B, byte for byte), expires (N, microseconds since 1970) and ttl (N, seconds), which is the
 // table's TTL attribute. DynamoDB deletes expired items within days and returns them until
 // then, so Get compares the expiry with the clock:
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
@@ -29,6 +29,8 @@ import (
 const (
 	// Key is the partition key, a string.
 	Key = "commandId"
+	// SortKey is the sort key, a string.
+	SortKey = "target"
 	// TTL is the attribute by which DynamoDB deletes expired outcomes.
 	TTL = "ttl"
 )
@@ -68,17 +70,20 @@ func Open(client *dynamodb.Client, table string, opts *Options) *Outcomes {
 	return o
 }
 
-// Put implements [driver.Outcomes]. It is one request. Its condition
-// prevents Pending from replacing another outcome.
-func (o *Outcomes) Put(ctx context.Context, outcome driver.Outcome, expires time.Time) error {
+// Put implements [driver.Outcomes]. It is one request, whose condition decides whether
+// the stored outcome is replaced.
+func (o *Outcomes) Put(ctx context.Context, outcome driver.StoredOutcome, expires time.Time) error {
 	if err := o.put(ctx, outcome, expires); err != nil {
-		return fmt.Errorf("outcomes %s: put %.100q: %w", o.table, outcome.CommandID, err)
+		return fmt.Errorf("outcomes %s: put %.100q of %.100q: %w", o.table, outcome.CommandID, outcome.Target, err)
 	}
 	return nil
 }
 
-func (o *Outcomes) put(ctx context.Context, outcome driver.Outcome, expires time.Time) error {
+func (o *Outcomes) put(ctx context.Context, outcome driver.StoredOutcome, expires time.Time) error {
 	if err := driver.CheckID("command", outcome.CommandID); err != nil {
+		return err
+	}
+	if err := driver.CheckID("target", outcome.Target); err != nil {
 		return err
 	}
 	item, err := encode(outcome, expires)
@@ -89,10 +94,13 @@ func (o *Outcomes) put(ctx context.Context, outcome driver.Outcome, expires time
 		return &driver.TooLargeError{What: "outcome", Size: size, Limit: MaxOutcomeBytes}
 	}
 	in := &dynamodb.PutItemInput{TableName: &o.table, Item: item, ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal}
-	if outcome.Kind == driver.Pending {
+	if outcome.Kind == driver.Pending || outcome.Kind == driver.Failed {
 		var e dynamo.Expression
-		e.Where(e.Absent(Key) + " OR " + e.Name("kind") + " = " + e.Value(dynamo.Text(string(driver.Pending))) +
-			" OR " + e.Name("expires") + " <= " + e.Value(dynamo.Number(o.now().UnixMicro())))
+		replaced := e.Name("kind") + " <> " + e.Value(dynamo.Text(string(driver.Accepted)))
+		if outcome.Kind == driver.Pending {
+			replaced = e.Name("kind") + " = " + e.Value(dynamo.Text(string(driver.Failed))) + " AND " + e.Name("resend") + " < " + e.Value(dynamo.Number(outcome.Resend))
+		}
+		e.Where(e.Absent(Key) + " OR " + replaced + " OR " + e.Name("expires") + " <= " + e.Value(dynamo.Number(o.now().UnixMicro())))
 		in.ConditionExpression, in.ExpressionAttributeNames, in.ExpressionAttributeValues = e.Conditions(), e.Names(), e.Values()
 	}
 	out, err := o.call.Client.PutItem(ctx, in)
@@ -108,42 +116,42 @@ func (o *Outcomes) put(ctx context.Context, outcome driver.Outcome, expires time
 }
 
 // Get implements [driver.Outcomes].
-func (o *Outcomes) Get(ctx context.Context, commandID string) (driver.Outcome, error) {
-	outcome, err := o.get(ctx, commandID)
+func (o *Outcomes) Get(ctx context.Context, target, commandID string) (driver.StoredOutcome, error) {
+	outcome, err := o.get(ctx, target, commandID)
 	if err != nil {
-		return driver.Outcome{}, fmt.Errorf("outcomes %s: get %.100q: %w", o.table, commandID, err)
+		return driver.StoredOutcome{}, fmt.Errorf("outcomes %s: get %.100q of %.100q: %w", o.table, commandID, target, err)
 	}
 	return outcome, nil
 }
 
-func (o *Outcomes) get(ctx context.Context, commandID string) (driver.Outcome, error) {
-	if driver.CheckID("command", commandID) != nil {
-		return driver.Outcome{}, driver.ErrNotFound // Put refuses that id
+func (o *Outcomes) get(ctx context.Context, target, commandID string) (driver.StoredOutcome, error) {
+	if driver.CheckID("command", commandID) != nil || driver.CheckID("target", target) != nil {
+		return driver.StoredOutcome{}, driver.ErrNotFound // Put refuses these ids
 	}
-	item, err := o.call.Get(ctx, o.table, dynamo.Item{Key: dynamo.Text(commandID)}, nil)
+	item, err := o.call.Get(ctx, o.table, dynamo.Item{Key: dynamo.Text(commandID), SortKey: dynamo.Text(target)}, nil)
 	if err != nil {
-		return driver.Outcome{}, err
+		return driver.StoredOutcome{}, err
 	}
 	if item == nil {
-		return driver.Outcome{}, driver.ErrNotFound
+		return driver.StoredOutcome{}, driver.ErrNotFound
 	}
 	outcome, expires, err := decode(item)
 	switch {
 	case err != nil:
-		return driver.Outcome{}, err
+		return driver.StoredOutcome{}, err
 	case !o.now().Before(expires):
-		return driver.Outcome{}, driver.ErrNotFound
+		return driver.StoredOutcome{}, driver.ErrNotFound
 	}
 	return outcome, nil
 }
 
 // texts are the text attributes of an outcome that may be empty.
-func texts(o *driver.Outcome) map[string]*string {
-	return map[string]*string{"entity": &o.EntityID, "target": &o.Target, "user": &o.User, "code": &o.Code, "message": &o.Message}
+func texts(o *driver.StoredOutcome) map[string]*string {
+	return map[string]*string{"entity": &o.EntityID, "user": &o.User, "code": &o.Code, "message": &o.Message}
 }
 
 // encode returns the item of an outcome. It omits empty fields.
-func encode(o driver.Outcome, expires time.Time) (dynamo.Item, error) {
+func encode(o driver.StoredOutcome, expires time.Time) (dynamo.Item, error) {
 	if o.EventCount < 0 {
 		return nil, fmt.Errorf("%d events: %w", o.EventCount, driver.ErrInvalid)
 	}
@@ -152,7 +160,8 @@ func encode(o driver.Outcome, expires time.Time) (dynamo.Item, error) {
 		seconds++ // DynamoDB must not delete it before it expires
 	}
 	item := dynamo.Item{
-		Key: dynamo.Text(o.CommandID), "kind": dynamo.Text(string(o.Kind)), "seq": dynamo.Number(o.SequenceNr), "events": dynamo.Number(o.EventCount),
+		Key: dynamo.Text(o.CommandID), SortKey: dynamo.Text(o.Target), "kind": dynamo.Text(string(o.Kind)),
+		"seq": dynamo.Number(o.SequenceNr), "events": dynamo.Number(o.EventCount), "fingerprint": dynamo.Number(o.Fingerprint), "resend": dynamo.Number(o.Resend),
 		"expires": dynamo.Number(max(expires.UnixMicro(), 0)), TTL: dynamo.Number(max(seconds, 0)),
 	}
 	for name, text := range texts(&o) {
@@ -168,9 +177,12 @@ func encode(o driver.Outcome, expires time.Time) (dynamo.Item, error) {
 
 // decode returns the outcome of an item, or an error of class [driver.ErrDamaged] if the
 // item is malformed.
-func decode(item dynamo.Item) (driver.Outcome, time.Time, error) {
+func decode(item dynamo.Item) (driver.StoredOutcome, time.Time, error) {
 	r := dynamo.Read(item)
-	o := driver.Outcome{CommandID: r.Text(Key), Kind: driver.OutcomeKind(r.Text("kind")), SequenceNr: r.Uint("seq"), EventCount: int(r.Uint("events"))} //nolint:gosec // it was written from an int
+	o := driver.StoredOutcome{
+		Outcome:     driver.Outcome{CommandID: r.Text(Key), Target: r.Text(SortKey), Kind: driver.OutcomeKind(r.Text("kind")), SequenceNr: r.Uint("seq"), EventCount: int(r.Uint("events"))}, //nolint:gosec // it was written from an int
+		Fingerprint: uint32(r.Uint("fingerprint")), Resend: int(r.Uint("resend")),                                                                                                            //nolint:gosec // they were written from these types
+	}
 	for name, text := range texts(&o) {
 		if r.Has(name) {
 			*text = r.Text(name)
@@ -183,7 +195,7 @@ func decode(item dynamo.Item) (driver.Outcome, time.Time, error) {
 	}
 	expires := time.UnixMicro(int64(r.Uint("expires"))) //nolint:gosec // it was written from an int64
 	if err := r.Err(); err != nil {
-		return driver.Outcome{}, time.Time{}, fmt.Errorf("the item is not an outcome: %w", err)
+		return driver.StoredOutcome{}, time.Time{}, fmt.Errorf("the item is not an outcome: %w", err)
 	}
 	return o, expires, nil
 }

@@ -178,7 +178,7 @@ func outcomesCalls(e *env) []call {
 	e.putOutcome(o, accepted("a", 1), time.Hour)
 	return []call{
 		{"Outcomes.Put", func(ctx context.Context) error { return o.Put(ctx, accepted("a", 1), e.Now().Add(time.Hour)) }},
-		{"Outcomes.Get", func(ctx context.Context) error { return errorOf(o.Get(ctx, "a")) }},
+		{"Outcomes.Get", func(ctx context.Context) error { return errorOf(o.Get(ctx, "P.Thing", "a")) }},
 	}
 }
 

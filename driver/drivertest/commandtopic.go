@@ -22,6 +22,7 @@ func commandTopicSuite() suite {
 		{"AnEmptyBatchIsNothing", anEmptyBatchOfCommandsIsNothing},
 		{"LargeBatchesAreDeliveredCompletely", largeBatchesOfCommandsAreDeliveredCompletely},
 		{"ARepeatedCommandIsDeliveredOnce", aRepeatedCommandIsDeliveredOnce},
+		{"AnotherFingerprintOrResendIsDelivered", anotherFingerprintOrResendIsDelivered},
 		{"ACommandIDIsRepeatedPerEntity", aCommandIDIsRepeatedPerEntity},
 		{"ConcurrentRepeatsAreDeliveredOnce", concurrentRepeatsAreDeliveredOnce},
 		{"RepeatsAreForgottenAfterFiveMinutes", repeatsAreForgottenAfterFiveMinutes},
@@ -193,8 +194,29 @@ func aRepeatedCommandIsDeliveredOnce(e *env) {
 	noCommands(e, t, "though it is a repeat")
 	other := c
 	other.Data = json.RawMessage(`{"other":"data"}`)
-	send(other) // the id decides, not the content
+	send(other) // its key decides, not its content
 	noCommands(e, t, "though it is a repeat with other data")
+}
+
+// A command that has the id of another one is refused where it is decided, and one that was
+// parked may be sent again: the queue must not drop them.
+func anotherFingerprintOrResendIsDelivered(e *env) {
+	t := e.commandTopic("Test.Thing")
+	c := command("g", "c")
+	c.Fingerprint = 1
+	other, again := c, c
+	other.Fingerprint, again.Resend = 2, 1
+	for range 2 {
+		e.must(t.Send(e.ctx, []driver.Command{c, other, again}), "send")
+	}
+	var got []string
+	for _, c := range drained(e, t, 3) {
+		got = append(got, c.DeduplicationKey())
+	}
+	if want := []string{c.DeduplicationKey(), other.DeduplicationKey(), again.DeduplicationKey()}; fmt.Sprint(got) != fmt.Sprint(want) {
+		e.errorIf(true, "got the commands %v, want %v", got, want)
+	}
+	noCommands(e, t, "though it is a repeat")
 }
 
 func aCommandIDIsRepeatedPerEntity(e *env) {

@@ -83,6 +83,7 @@ func commandTopicFaults() []fault {
 			return cs
 		})},
 		{"HasNoDeDuplication", "CommandTopic/ARepeatedCommandIsDeliveredOnce", renamed(func(*faulty, driver.Command) bool { return false })},
+		{"DeDuplicatesByIDAlone", "CommandTopic/AnotherFingerprintOrResendIsDelivered", renamed(seenFor(time.Hour, idOf))},
 		{"DeDuplicatesAcrossEntities", "CommandTopic/ACommandIDIsRepeatedPerEntity", renamed(seenFor(time.Hour, func(c driver.Command) string { return c.Meta.ID }))},
 		{"ChecksThenSends", "CommandTopic/ConcurrentRepeatsAreDeliveredOnce", renamed(func(w *faulty, c driver.Command) bool {
 			seen := memoOf(w, "seen", func() *sync.Map { return new(sync.Map) })

@@ -769,18 +769,20 @@ func opFinished(*rand.Rand) operation {
 }
 
 func opOutcome(r *rand.Rand) operation {
-	out := driver.Outcome{Kind: pick(r, driver.Pending, driver.Accepted, driver.Rejected), CommandID: fmt.Sprintf("c%d", r.IntN(3)), EntityID: "e", SequenceNr: uint64(r.IntN(5))}
+	out := driver.StoredOutcome{Outcome: driver.Outcome{
+		Kind: pick(r, driver.Pending, driver.Accepted, driver.Rejected, driver.Failed), CommandID: fmt.Sprintf("c%d", r.IntN(3)), Target: "P.Thing", EntityID: "e", SequenceNr: uint64(r.IntN(5)),
+	}, Resend: r.IntN(3)}
 	if out.Kind == driver.Rejected {
 		out.Code, out.Detail = "No", json.RawMessage(`{"x":[1,2]}`)
 	}
 	lasts, get := pick(r, 3*time.Minute, 10*time.Minute, 17*time.Minute), oneIn(r, 3)
 	return op(func(w *world) string {
-		now, err := w.outcomes.Get(w.ctx, out.CommandID)
+		now, err := w.outcomes.Get(w.ctx, out.Target, out.CommandID)
 		s := classOf(err)
 		if err == nil {
-			s = fmt.Sprintf("%s %d %s %s", now.Kind, now.SequenceNr, now.Code, canonical(now.Detail))
+			s = fmt.Sprintf("%s %d %d %s %s", now.Kind, now.Resend, now.SequenceNr, now.Code, canonical(now.Detail))
 		}
-		if get || err == nil && now.Kind == driver.Pending && out.Kind == driver.Pending {
+		if get {
 			return s
 		}
 		return s + ", " + classOf(w.outcomes.Put(w.ctx, out, w.Now().Truncate(time.Second).Add(lasts)))

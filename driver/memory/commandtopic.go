@@ -48,7 +48,7 @@ func (t *commandTopic) send(ctx context.Context, commands []driver.Command) (sen
 			failed[c.Meta.ID] = fmt.Errorf("commandtopic %q: %w", t.name, err)
 			continue
 		}
-		if t.seen.first(c.Entity+"\x00"+c.Meta.ID, t.p.now()) {
+		if t.seen.first(c.Entity+"\x00"+c.DeduplicationKey(), t.p.now()) {
 			t.push(c.Entity, copyCommand(c))
 			sent = true
 		}

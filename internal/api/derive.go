@@ -118,8 +118,12 @@ func (b *builder) common() {
 	}})
 	pending := add(&Type{Name: "CommandPending", Kind: Object, Doc: "The command is queued; commandOutcome reports its outcome.", Fields: []*Field{
 		field("commandId", nonNull(idType), ""),
+		field("target", nonNull(stringType), "Pass it to commandOutcome, with commandId."),
 	}})
-	result := add(&Type{Name: "CommandResult", Kind: Union, Members: []*Type{accepted, rejected, pending}})
+	failed := add(&Type{Name: "CommandFailed", Kind: Object, Doc: "The command could not be handled and has no effect yet. An operator may still redrive it, and it may be sent again.", Fields: []*Field{
+		field("commandId", nonNull(idType), ""),
+	}})
+	result := add(&Type{Name: "CommandResult", Kind: Union, Members: []*Type{accepted, rejected, pending, failed}})
 	add(&Type{Name: "PageInfo", Kind: Object, Fields: []*Field{
 		field("hasNextPage", nonNull(booleanType), ""), field("hasPreviousPage", nonNull(booleanType), ""),
 		field("startCursor", nullable(stringType), ""), field("endCursor", nullable(stringType), ""),
@@ -169,7 +173,10 @@ func (b *builder) common() {
 	}})
 	b.connection(event)
 
-	command := []*Field{{Name: "commandId", Type: nonNull(idType), JSON: "commandId"}}
+	command := []*Field{
+		{Name: "commandId", Type: nonNull(idType), JSON: "commandId"},
+		{Name: "target", Type: nonNull(stringType), JSON: "target", Doc: "The target of CommandPending."},
+	}
 	b.component = "the framework"
 	b.operation(&Operation{
 		Kind: Query, Name: "commandOutcome", Args: command, Result: nullable(result), Action: GetOutcome, Rule: access.Anyone.Erased(),

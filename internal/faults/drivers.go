@@ -401,16 +401,16 @@ func (d *DeadLetters) Remove(ctx context.Context, id string) error {
 type Outcomes struct {
 	driver.Outcomes
 	site
-	OnPut func(ctx context.Context, outcome driver.Outcome, expires time.Time) error
-	OnGet func(ctx context.Context, commandID string) (driver.Outcome, error)
+	OnPut func(ctx context.Context, outcome driver.StoredOutcome, expires time.Time) error
+	OnGet func(ctx context.Context, target, commandID string) (driver.StoredOutcome, error)
 }
 
 // Put implements [driver.Outcomes].
-func (o *Outcomes) Put(ctx context.Context, outcome driver.Outcome, expires time.Time) error {
+func (o *Outcomes) Put(ctx context.Context, outcome driver.StoredOutcome, expires time.Time) error {
 	return o.do("Put", func() error { return o.OnPut(ctx, outcome, expires) }, outcome.CommandID)
 }
 
 // Get implements [driver.Outcomes].
-func (o *Outcomes) Get(ctx context.Context, commandID string) (driver.Outcome, error) {
-	return get(o.site, "Get", func() (driver.Outcome, error) { return o.OnGet(ctx, commandID) }, commandID)
+func (o *Outcomes) Get(ctx context.Context, target, commandID string) (driver.StoredOutcome, error) {
+	return get(o.site, "Get", func() (driver.StoredOutcome, error) { return o.OnGet(ctx, target, commandID) }, commandID)
 }

@@ -20,19 +20,19 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 	t.Parallel()
 	jar := newJar(asynchronous)
 	r := start(t, app(jar), asleep)
-	_, err := r.Outcome(t.Context(), "1")
+	_, err := r.Outcome(t.Context(), "Shop.Jar", "1")
 	wantIs(t, err, driver.ErrNotFound)
 	want := driver.Outcome{Kind: driver.Pending, CommandID: "1", EntityID: "a", Target: "Shop.Jar"}
 	wantEqual(t, "outcome", r.send("1", jar.To("a", Claim{By: "ada"})), want)
 	r.send("2", jar.To("a", Claim{By: "bob"}))
-	o, err := r.Outcome(t.Context(), "1")
+	o, err := r.Outcome(t.Context(), "Shop.Jar", "1")
 	if err != nil {
 		t.Error(err)
 	}
 	wantEqual(t, "outcome while it waits", o, want)
 	r.work()
 	final := driver.Outcome{Kind: driver.Accepted, CommandID: "1", EntityID: "a", Target: "Shop.Jar", SequenceNr: 1, EventCount: 1}
-	o, err = r.Outcome(t.Context(), "1")
+	o, err = r.Outcome(t.Context(), "Shop.Jar", "1")
 	if err != nil {
 		t.Error(err)
 	}
@@ -40,13 +40,13 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 	// A repetition is pending for the caller; the stored outcome stays.
 	wantEqual(t, "outcome of the repetition", r.send("1", jar.To("a", Claim{By: "ada"})), want)
 	r.idle()
-	o, _ = r.Outcome(t.Context(), "1")
+	o, _ = r.Outcome(t.Context(), "Shop.Jar", "1")
 	wantEqual(t, "outcome after the repetition", o, final)
-	if o, err := r.Outcome(t.Context(), "2"); err != nil || o.Kind != driver.Rejected || o.Code != "Taken" || string(o.Detail) != `"ada"` {
+	if o, err := r.Outcome(t.Context(), "Shop.Jar", "2"); err != nil || o.Kind != driver.Rejected || o.Code != "Taken" || string(o.Detail) != `"ada"` {
 		t.Errorf("outcome of the rejected command: got %+v, %v", o, err)
 	}
 	r.advance(25 * time.Hour)
-	_, err = r.Outcome(t.Context(), "1")
+	_, err = r.Outcome(t.Context(), "Shop.Jar", "1")
 	wantIs(t, err, driver.ErrNotFound)
 }
 

@@ -74,12 +74,12 @@ func TestBatchWithOneOfEverythingHandlesEachCommandByItself(t *testing.T) {
 			t.Errorf("got dead letter %+v, want it parked at once", l)
 		}
 	}
-	o, err := r.Outcome(t.Context(), "rejected")
+	o, err := r.Outcome(t.Context(), "Shop.Jar", "rejected")
 	if err != nil || o.Kind != driver.Rejected || o.Code != "No" {
 		t.Errorf("outcome of the rejected command: got %+v, %v", o, err)
 	}
 	for _, id := range []string{"1", "2", "3", "4", "failing", "behind", "idle"} {
-		if o, err := r.Outcome(t.Context(), id); err != nil || o.Kind != driver.Accepted || o.CommandID != id {
+		if o, err := r.Outcome(t.Context(), "Shop.Jar", id); err != nil || o.Kind != driver.Accepted || o.CommandID != id {
 			t.Errorf("outcome of %s: got %+v, %v", id, o, err)
 		}
 	}
@@ -137,7 +137,7 @@ func TestRejectionThatDependsOnAnUnsavedEventWaitsForIt(t *testing.T) {
 	r.enqueue(command("1", "a", Claim{By: "ada"}), command("2", "a", Claim{By: "bob"}))
 	r.work()
 	for _, id := range []string{"1", "2"} {
-		o, err := r.Outcome(t.Context(), id)
+		o, err := r.Outcome(t.Context(), "Shop.Jar", id)
 		if err != nil || o.Kind != driver.Rejected || string(o.Detail) != `"rival"` {
 			t.Errorf("outcome of %s: got %+v, %v", id, o, err)
 		}

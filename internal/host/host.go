@@ -57,8 +57,8 @@ type Host struct {
 	logs       map[string]driver.EventLog
 	outcomes   driver.Outcomes
 
-	applied  notices[applied] // a read model has applied more of a stream
-	answered notices[string]  // a command has an outcome
+	applied  notices[applied]  // a read model has applied more of a stream
+	answered notices[answered] // a command has an outcome
 
 	pulled  []source
 	workers workers
@@ -85,7 +85,7 @@ func Open(ctx context.Context, app *component.App, provider driver.Provider, opt
 		if f, ok := provider.(driver.DamageFinder); ok {
 			context.AfterFunc(running, f.NotifyDamage(h.core.ReportDamage))
 		}
-		h.effects.Core = h.core
+		h.effects.Core, h.core.KeepOutcome = h.core, h.keepOutcome
 		err = h.open(ctx)
 	}
 	if err != nil {
@@ -227,21 +227,30 @@ func (h *Host) Send(ctx context.Context, c driver.Command) (driver.Outcome, erro
 	return o, nil
 }
 
-// sendQueued puts a command into its queue. If another user has sent a command with the
-// same id, the new one is not queued: its outcome would replace the stored one.
+// sendQueued puts a command into its queue. If another user or another command has the
+// same id, the new one is not queued: its outcome would replace the stored one. A command
+// that was parked is queued once more.
 func (h *Host) sendQueued(ctx context.Context, c driver.Command) (driver.Outcome, error) {
 	pending := core.Outcome(driver.Pending, c)
-	if err := h.putOutcome(ctx, pending); err != nil {
+	if err := h.putOutcome(ctx, core.Stored(pending, c)); err != nil {
 		return driver.Outcome{}, err
 	}
-	// A pending outcome does not replace a stored one, so the stored one names the
+	// A pending outcome does not replace a stored one, so the stored one is that of the
 	// first sender.
-	stored, err := h.outcomes.Get(ctx, c.Meta.ID)
+	stored, err := h.outcomes.Get(ctx, c.Target, c.Meta.ID)
 	switch {
 	case err != nil && !errors.Is(err, driver.ErrNotFound):
 		return driver.Outcome{}, err
 	case stored.User != "" && stored.User != c.Meta.User:
-		return stored, nil
+		return stored.Outcome, nil
+	case stored.Fingerprint != 0 && stored.Fingerprint != c.Fingerprint:
+		return driver.Outcome{}, ErrReusedID
+	}
+	if c.Resend = stored.Resend; stored.Kind == driver.Failed {
+		c.Resend++
+		if err := h.putOutcome(ctx, core.Stored(pending, c)); err != nil {
+			return driver.Outcome{}, err
+		}
 	}
 	return pending, h.effects.Queues[c.Target].Send(ctx, []driver.Command{c})
 }
@@ -310,10 +319,11 @@ func (h *Host) sendOrDelay(ctx context.Context, c effects.Delayed) (driver.Outco
 	return core.Outcome(driver.Pending, c.Command), nil
 }
 
-// Outcome returns the stored outcome of an asynchronous command. The error is
-// [driver.ErrNotFound] if there is no outcome.
-func (h *Host) Outcome(ctx context.Context, commandID string) (driver.Outcome, error) {
-	return h.outcomes.Get(ctx, commandID)
+// Outcome returns the stored outcome of a command that was sent to an asynchronous
+// aggregate. The error is [driver.ErrNotFound] if there is no outcome.
+func (h *Host) Outcome(ctx context.Context, target, commandID string) (driver.Outcome, error) {
+	o, err := h.outcomes.Get(ctx, target, commandID)
+	return o.Outcome, err
 }
 
 // EventLog returns the log of a component by logical name.

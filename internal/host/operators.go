@@ -111,7 +111,7 @@ func (h *Host) redriveCommand(ctx context.Context, l driver.DeadLetter) error {
 	if err != nil {
 		return err
 	}
-	return a.KeepOutcome(ctx, o)
+	return a.KeepOutcome(ctx, o, c)
 }
 
 // CatchUp applies the commits of one stream that a component has missed, for example

@@ -360,7 +360,7 @@ func TestParkedCommandIsRedrivenAndDiscarded(t *testing.T) {
 	r.discard(letters[1].ID)
 	r.finish()
 	wantEqual(t, "events", r.history("Shop.Jar", "a"), []string{`Added{"n":1}`, `Added{"n":100}`})
-	if o, err := r.Outcome(t.Context(), "1"); err != nil || o.Kind != driver.Accepted {
+	if o, err := r.Outcome(t.Context(), "Shop.Jar", "1"); err != nil || o.Kind != driver.Accepted {
 		t.Errorf("outcome of the redriven command: got %+v, %v", o, err)
 	}
 	wantIs(t, r.Redrive(t.Context(), letters[1].ID), driver.ErrNotFound)

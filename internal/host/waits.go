@@ -59,17 +59,17 @@ func (h *Host) WaitApplied(ctx context.Context, readModel string, p Position) er
 	return nil
 }
 
-// WaitOutcome returns the outcome of an asynchronous command as soon as it is no longer
-// pending. It also waits for a command that is unknown or parked, or whose aggregate is
-// not asynchronous: only ctx ends these waits. The errors are the error of ctx,
+// WaitOutcome returns the outcome of a command that was sent to an asynchronous aggregate,
+// as soon as it is no longer pending. It also waits for a command that is unknown, or
+// whose aggregate is not asynchronous: only ctx ends these waits. The errors are the error of ctx,
 // [driver.ErrUnavailable] when the host is closed, and [driver.ErrInvalid] for an id
 // that no command can have. While the store is busy or unavailable the wait continues.
-func (h *Host) WaitOutcome(ctx context.Context, commandID string) (driver.Outcome, error) {
-	var out driver.Outcome
+func (h *Host) WaitOutcome(ctx context.Context, target, commandID string) (driver.Outcome, error) {
+	var out driver.StoredOutcome
 	err := driver.CheckID("command", commandID)
 	if err == nil {
-		err = waitUntil(ctx, h, &h.answered, commandID, func() (done bool, err error) {
-			out, err = h.outcomes.Get(ctx, commandID)
+		err = waitUntil(ctx, h, &h.answered, answered{target, commandID}, func() (done bool, err error) {
+			out, err = h.outcomes.Get(ctx, target, commandID)
 			if errors.Is(err, driver.ErrNotFound) {
 				return false, nil
 			}
@@ -79,17 +79,28 @@ func (h *Host) WaitOutcome(ctx context.Context, commandID string) (driver.Outcom
 	if err != nil {
 		return driver.Outcome{}, fmt.Errorf("wait for the outcome of command %s: %w", core.Clip(commandID), err)
 	}
-	return out, nil
+	return out.Outcome, nil
 }
 
 // putOutcome stores the outcome of a command and notifies its waiters.
-func (h *Host) putOutcome(ctx context.Context, o driver.Outcome) error {
+func (h *Host) putOutcome(ctx context.Context, o driver.StoredOutcome) error {
 	err := h.outcomes.Put(ctx, o, h.core.Now().Add(h.core.OutcomeTTL))
 	if o.Kind != driver.Pending {
-		h.answered.notify(o.CommandID) // also after an error: the write may have taken effect
+		h.answered.notify(answered{o.Target, o.CommandID}) // also after an error: the write may have taken effect
 	}
 	return err
 }
+
+// keepOutcome stores the outcome of a command if its aggregate is asynchronous.
+func (h *Host) keepOutcome(ctx context.Context, o driver.Outcome, c driver.Command) error {
+	if a := h.aggregates[c.Target]; a != nil {
+		return a.KeepOutcome(ctx, o, c)
+	}
+	return nil
+}
+
+// answered is the key of waits for an outcome.
+type answered struct{ target, commandID string }
 
 // applied is the key of waits for a read model.
 type applied struct {

@@ -48,7 +48,7 @@ func (r *run) applied(stream string, sequenceNr uint64) *wait {
 // outcomeOf waits for the outcome of a command.
 func (r *run) outcomeOf(id string) *wait {
 	return waiting(func(w *wait) (err error) {
-		w.outcome, err = r.WaitOutcome(r.t.Context(), id)
+		w.outcome, err = r.WaitOutcome(r.t.Context(), "Shop.Jar", id)
 		return err
 	})
 }
@@ -141,8 +141,8 @@ func TestWaitsEndWithTheirContextAndNameTheirKey(t *testing.T) {
 			waiting(func(*wait) error {
 				return r.WaitApplied(ctx, "Shop.Sums", host.Position{Log: "Shop.Jar", Stream: "a", SequenceNr: 7})
 			}),
-			waiting(func(*wait) error { _, err := r.WaitOutcome(ctx, "known"); return err }),
-			waiting(func(*wait) error { _, err := r.WaitOutcome(ctx, "unknown"); return err }),
+			waiting(func(*wait) error { _, err := r.WaitOutcome(ctx, "Shop.Jar", "known"); return err }),
+			waiting(func(*wait) error { _, err := r.WaitOutcome(ctx, "Shop.Jar", "unknown"); return err }),
 		}
 		texts := [][]string{{"Shop.Sums", "Shop.Jar/a/7"}, {"known"}, {"unknown"}}
 		time.Sleep(59 * time.Minute) //nolint:forbidigo // the time of the bubble
@@ -162,7 +162,7 @@ func TestWaitsEndWithTheirContextAndNameTheirKey(t *testing.T) {
 			waiting(func(*wait) error {
 				return r.WaitApplied(ctx, "Shop.Sums", host.Position{Log: "Shop.Jar", Stream: "a", SequenceNr: 7})
 			}),
-			waiting(func(*wait) error { _, err := r.WaitOutcome(ctx, "known"); return err }),
+			waiting(func(*wait) error { _, err := r.WaitOutcome(ctx, "Shop.Jar", "known"); return err }),
 		} {
 			wantOver(t, context.DeadlineExceeded, w)
 		}
@@ -286,7 +286,7 @@ func TestWaitsPollForWhatAnotherHostApplies(t *testing.T) {
 				waiting(func(*wait) error {
 					return called.WaitApplied(t.Context(), "Shop.Sums", host.Position{Log: "Shop.Jar", Stream: "a", SequenceNr: 1})
 				}),
-				waiting(func(*wait) error { _, err := called.WaitOutcome(t.Context(), "1"); return err }),
+				waiting(func(*wait) error { _, err := called.WaitOutcome(t.Context(), "Shop.Jar", "1"); return err }),
 			}
 			wantWaits(t, waits...)
 			if err := pulls.Start(t.Context()); err != nil {
@@ -350,7 +350,7 @@ func TestWaiterReadsItsOwnWrite(t *testing.T) {
 					stream, id := fmt.Sprint("jar", rng.IntN(5)), fmt.Sprint(g, "-", i)
 					o, err := r.SendAction(ctx, id, driver.Meta{}, jar.To(stream, Put{N: 1}).Erased())
 					if err == nil && o.Kind == driver.Pending {
-						o, err = r.WaitOutcome(ctx, id)
+						o, err = r.WaitOutcome(ctx, "Shop.Jar", id)
 					}
 					if err == nil {
 						err = r.WaitApplied(ctx, "Shop.Sums", host.Position{Log: "Shop.Jar", Stream: o.EntityID, SequenceNr: o.SequenceNr})
@@ -423,7 +423,7 @@ func TestOutcomesNameTheUser(t *testing.T) {
 				if async {
 					wantEqual(t, "pending "+id, o, driver.Outcome{Kind: driver.Pending, CommandID: id, EntityID: "a", Target: "Shop.Own", User: user})
 					var err error
-					if o, err = r.WaitOutcome(t.Context(), id); err != nil {
+					if o, err = r.WaitOutcome(t.Context(), "Shop.Jar", id); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -496,7 +496,7 @@ func TestOutcomesOfOneCommitNameTheirOwnUsers(t *testing.T) {
 	r.work()
 	wantEqual(t, "commits", len(r.commits("Shop.Jar", "a")), 1)
 	for i, user := range users {
-		o, err := r.Outcome(t.Context(), fmt.Sprint(i))
+		o, err := r.Outcome(t.Context(), "Shop.Jar", fmt.Sprint(i))
 		if err != nil || o.User != user {
 			t.Errorf("outcome of %d: got %+v, %v, want that of %s", i, o, err, user)
 		}
@@ -518,7 +518,7 @@ func TestAsyncCommandWithTheIDOfAnotherUserIsNotRun(t *testing.T) {
 		}
 		r.idle()
 	}
-	o, err := r.WaitOutcome(t.Context(), "1")
+	o, err := r.WaitOutcome(t.Context(), "Shop.Jar", "1")
 	if err != nil || o.Kind != driver.Rejected || o.User != "ada" {
 		t.Errorf("got %+v, %v, want the rejection of ada", o, err)
 	}

@@ -203,14 +203,19 @@ func result(o driver.Outcome) (json.RawMessage, error) {
 			Detail    json.RawMessage `json:"detail,omitempty"`
 		}{"CommandRejected", o.CommandID, o.Code, o.Message, o.Detail})
 	}
+	kind := "CommandPending"
+	if o.Kind == driver.Failed {
+		kind = "CommandFailed" // its reason is for operators
+	}
 	return json.Marshal(struct {
 		Type      string `json:"__typename"`
 		CommandID string `json:"commandId"`
-	}{"CommandPending", o.CommandID})
+		Target    string `json:"target"`
+	}{kind, o.CommandID, o.Target})
 }
 
 func (r *Resolver) outcome(ctx context.Context, c *Call) (json.RawMessage, error) {
-	o, err := r.host.Outcome(ctx, c.id("commandId"))
+	o, err := r.host.Outcome(ctx, c.text("target"), c.id("commandId"))
 	if errors.Is(err, driver.ErrNotFound) {
 		return nil, nil
 	}
@@ -284,7 +289,7 @@ func (r *Resolver) subscribe(ctx context.Context, c *Call) (iter.Seq2[json.RawMe
 			return nil, err
 		}
 		return func(yield func(json.RawMessage, error) bool) {
-			o, err := r.host.WaitOutcome(ctx, c.id("commandId"))
+			o, err := r.host.WaitOutcome(ctx, c.text("target"), c.id("commandId"))
 			if err == nil && !r.mayKnow(c.Who, o) {
 				<-ctx.Done() // as if the command did not exist
 				return

@@ -179,9 +179,9 @@ func letterSum(l driver.DeadLetter, at string) int64 {
 		text(string(l.Body)).text(l.Reason).int(int64(l.Attempts)).text(at).sum()
 }
 
-func outcomeSum(o driver.Outcome, detail any, expires int64) int64 {
+func outcomeSum(o driver.StoredOutcome, detail any, expires int64) int64 {
 	return fieldsOf(tagOutcome).text(o.CommandID).text(string(o.Kind)).text(o.EntityID).int(int64(o.SequenceNr)).int(int64(o.EventCount)).
-		text(o.Code).text(o.Message).optional(detail).int(expires).text(o.Target).text(o.User).sum()
+		text(o.Code).text(o.Message).optional(detail).int(expires).text(o.Target).text(o.User).int(int64(o.Fingerprint)).int(int64(o.Resend)).sum()
 }
 
 func verificationSum(id int64, state string) int64 {

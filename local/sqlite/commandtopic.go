@@ -96,7 +96,7 @@ func (ct commandTopic) Send(ctx context.Context, commands []driver.Command) erro
 			refused[c.Meta.ID] = err
 			continue
 		}
-		good = append(good, accepted{c.Meta.ID, m})
+		good = append(good, accepted{c.DeduplicationKey(), m})
 	}
 	if len(good) > 0 {
 		now := ct.p.now()

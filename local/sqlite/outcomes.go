@@ -23,29 +23,36 @@ func (p *Provider) OpenOutcomes(ctx context.Context) (driver.Outcomes, error) {
 }
 
 // Put implements [driver.Outcomes].
-func (o outcomes) Put(ctx context.Context, out driver.Outcome, expires time.Time) error {
+func (o outcomes) Put(ctx context.Context, out driver.StoredOutcome, expires time.Time) error {
 	err := o.p.call(ctx, func() error {
-		if err := driver.CheckID("command", out.CommandID); err != nil {
+		if err := checkOutcome(out); err != nil {
 			return err
 		}
 		args := []any{
 			out.CommandID, string(out.Kind), out.EntityID, int64(out.SequenceNr), int64(out.EventCount), out.Code, out.Message, nil, expires.UnixMicro(), out.Target, out.User,
+			int64(out.Fingerprint), int64(out.Resend),
 		}
 		if out.Detail != nil {
 			args[7] = string(out.Detail)
 		}
 		args = append(args, outcomeSum(out, args[7], expires.UnixMicro()))
-		text := `INSERT INTO outcomes (command, kind, entity, seq, events, code, message, detail, expires, target, user, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		text := `INSERT INTO outcomes (command, kind, entity, seq, events, code, message, detail, expires, target, user, fingerprint, resend, crc)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET kind = excluded.kind, entity = excluded.entity, seq = excluded.seq, events = excluded.events,
-			code = excluded.code, message = excluded.message, detail = excluded.detail, expires = excluded.expires, target = excluded.target, user = excluded.user, crc = excluded.crc`
+			code = excluded.code, message = excluded.message, detail = excluded.detail, expires = excluded.expires, user = excluded.user,
+			fingerprint = excluded.fingerprint, resend = excluded.resend, crc = excluded.crc`
 		now := o.p.now().UnixMicro()
-		if out.Kind == driver.Pending {
-			text += " WHERE expires <= ?"
-			args = append(args, now)
+		switch out.Kind {
+		case driver.Pending:
+			text += " WHERE expires <= ? OR kind = ? AND resend < excluded.resend"
+			args = append(args, now, string(driver.Failed))
+		case driver.Failed:
+			text += " WHERE expires <= ? OR kind <> ?"
+			args = append(args, now, string(driver.Accepted))
 		}
 		return o.p.write(ctx, func(t *tx) error {
 			// Delete up to two expired outcomes with each write, so that few are kept.
-			if _, _, err := t.exec("DELETE FROM outcomes WHERE command IN (SELECT command FROM outcomes WHERE expires <= ? LIMIT 2)", now); err != nil {
+			if _, _, err := t.exec("DELETE FROM outcomes WHERE (command, target) IN (SELECT command, target FROM outcomes WHERE expires <= ? LIMIT 2)", now); err != nil {
 				return err
 			}
 			_, _, err := t.exec(text, args...)
@@ -53,18 +60,25 @@ func (o outcomes) Put(ctx context.Context, out driver.Outcome, expires time.Time
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("outcomes: put %q: %w", short(out.CommandID), err)
+		return fmt.Errorf("outcomes: put %q of %q: %w", short(out.CommandID), short(out.Target), err)
 	}
 	return nil
 }
 
+func checkOutcome(out driver.StoredOutcome) error {
+	if err := driver.CheckID("command", out.CommandID); err != nil {
+		return err
+	}
+	return driver.CheckID("target", out.Target)
+}
+
 // Get implements [driver.Outcomes].
-func (o outcomes) Get(ctx context.Context, commandID string) (out driver.Outcome, err error) {
+func (o outcomes) Get(ctx context.Context, target, commandID string) (out driver.StoredOutcome, err error) {
 	err = o.p.call(ctx, func() error {
 		return o.p.read(ctx, func(c *conn) error {
-			found, err := c.first("SELECT "+outcomeColumns+" FROM outcomes WHERE command = ? AND expires > ?",
-				[]any{commandID, o.p.now().UnixMicro()}, func(row []sqldriver.Value) error {
-					if out = outcomeOf(row); outcomeSum(out, row[7], number(row[10])) != number(row[11]) {
+			found, err := c.first("SELECT "+outcomeColumns+" FROM outcomes WHERE command = ? AND target = ? AND expires > ?",
+				[]any{commandID, target, o.p.now().UnixMicro()}, func(row []sqldriver.Value) error {
+					if out = outcomeOf(row); outcomeSum(out, row[7], number(row[10])) != number(row[13]) {
 						return damage("outcomes", "", commandID, "%w", errChecksum)
 					}
 					return nil
@@ -76,16 +90,17 @@ func (o outcomes) Get(ctx context.Context, commandID string) (out driver.Outcome
 		})
 	})
 	if err != nil {
-		return driver.Outcome{}, fmt.Errorf("outcomes: get %q: %w", short(commandID), err)
+		return driver.StoredOutcome{}, fmt.Errorf("outcomes: get %q of %q: %w", short(commandID), short(target), err)
 	}
 	return out, nil
 }
 
-const outcomeColumns = "command, kind, entity, seq, events, code, message, detail, target, user, expires, crc"
+const outcomeColumns = "command, kind, entity, seq, events, code, message, detail, target, user, expires, fingerprint, resend, crc"
 
 // outcomeOf reads outcomeColumns.
-func outcomeOf(row []sqldriver.Value) driver.Outcome {
-	out := driver.Outcome{
+func outcomeOf(row []sqldriver.Value) driver.StoredOutcome {
+	out := driver.StoredOutcome{Fingerprint: uint32(number(row[11])), Resend: int(number(row[12]))}
+	out.Outcome = driver.Outcome{
 		CommandID: text(row[0]), Kind: driver.OutcomeKind(text(row[1])), EntityID: text(row[2]), SequenceNr: uint64(number(row[3])),
 		EventCount: int(number(row[4])), Code: text(row[5]), Message: text(row[6]), Target: text(row[8]), User: text(row[9]),
 	}

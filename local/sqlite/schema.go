@@ -98,9 +98,10 @@ CREATE TABLE dead_letters (id TEXT PRIMARY KEY, component TEXT NOT NULL, kind TE
 	at TEXT NOT NULL, crc INTEGER NOT NULL) STRICT;
 CREATE INDEX dead_letters_component ON dead_letters (component, id);
 
-CREATE TABLE outcomes (command TEXT PRIMARY KEY, kind TEXT NOT NULL, entity TEXT NOT NULL, seq INTEGER NOT NULL,
-	events INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL, detail TEXT, expires INTEGER NOT NULL,
-	target TEXT NOT NULL, user TEXT NOT NULL, crc INTEGER NOT NULL) STRICT;
+CREATE TABLE outcomes (command TEXT NOT NULL, target TEXT NOT NULL, kind TEXT NOT NULL, entity TEXT NOT NULL,
+	seq INTEGER NOT NULL, events INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL, detail TEXT, user TEXT NOT NULL,
+	fingerprint INTEGER NOT NULL, resend INTEGER NOT NULL, expires INTEGER NOT NULL, crc INTEGER NOT NULL,
+	PRIMARY KEY (command, target)) STRICT;
 CREATE INDEX outcomes_expires ON outcomes (expires);
 
 -- Progress of the check of the whole file, JSON.

@@ -87,7 +87,7 @@ func Tables(app topology.App) []Table {
 	}
 	return append(tables,
 		Table{Kind: naming.DeadLetters, Key: key("list", "key", Binary), Lasting: true},
-		Table{Kind: naming.Outcomes, Key: key("commandId", "", ""), TTL: "ttl"},
+		Table{Kind: naming.Outcomes, Key: key("commandId", "target", Text), TTL: "ttl"},
 	)
 }
 

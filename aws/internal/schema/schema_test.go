@@ -52,7 +52,7 @@ func TestTablesAreThoseOfTheDrivers(t *testing.T) {
 		{Kind: naming.Refs, Component: "P.Count", Key: text(counter.Use, counter.Reference), TTL: counter.TTL},
 		{Kind: naming.Counts, Component: "P.Count", Key: text(counter.CounterID, ""), Stream: schema.NewImage, Lasting: true},
 		{Kind: naming.DeadLetters, Key: typed(text(deadletters.Partition, ""), deadletters.Sort, schema.Binary), Lasting: true},
-		{Kind: naming.Outcomes, Key: text(outcomes.Key, ""), TTL: outcomes.TTL},
+		{Kind: naming.Outcomes, Key: text(outcomes.Key, outcomes.SortKey), TTL: outcomes.TTL},
 	}
 	got := schema.Tables(app)
 	if len(got) != len(want) {

@@ -20,14 +20,14 @@ type Aggregate struct {
 	name        string
 	def         *component.Aggregate
 	log         driver.EventLog
-	keepOutcome func(context.Context, driver.Outcome) error
+	keepOutcome func(context.Context, driver.StoredOutcome) error
 	cache       *cache
 	mailboxes   mailboxes
 }
 
 // New returns an aggregate over its log. keepOutcome stores the outcomes of queued
 // commands, if the aggregate is asynchronous.
-func New(c *core.Core, name string, def *component.Aggregate, log driver.EventLog, keepOutcome func(context.Context, driver.Outcome) error) *Aggregate {
+func New(c *core.Core, name string, def *component.Aggregate, log driver.EventLog, keepOutcome func(context.Context, driver.StoredOutcome) error) *Aggregate {
 	return &Aggregate{core: c, name: name, def: def, log: log, keepOutcome: keepOutcome, cache: newCache(c.CacheEntries)}
 }
 

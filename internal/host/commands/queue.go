@@ -38,7 +38,7 @@ func (a *Aggregate) HandleQueued(ctx context.Context, deliveries []driver.Delive
 func (a *Aggregate) settle(ctx context.Context, d driver.Delivery[driver.Command], r Result) driver.Settlement {
 	c := d.Message
 	if r.Err == nil {
-		r.Err = a.KeepOutcome(ctx, r.Outcome)
+		r.Err = a.KeepOutcome(ctx, r.Outcome, c)
 	}
 	switch {
 	case r.Err == nil:
@@ -54,12 +54,18 @@ func (a *Aggregate) settle(ctx context.Context, d driver.Delivery[driver.Command
 	})
 }
 
-// KeepOutcome stores the outcome of a command that no caller waits for.
-func (a *Aggregate) KeepOutcome(ctx context.Context, o driver.Outcome) error {
+// KeepOutcome stores the outcome of a command that no caller waits for. If the sender sent
+// the command again after it was parked, its dead letter is removed first.
+func (a *Aggregate) KeepOutcome(ctx context.Context, o driver.Outcome, c driver.Command) error {
 	if !a.def.Async {
 		return nil
 	}
-	if err := a.keepOutcome(ctx, o); err != nil {
+	if c.Resend > 0 && o.Kind != driver.Failed {
+		if err := a.core.RemoveLetter(ctx, core.CommandLetter(a.name, c)); err != nil {
+			return fmt.Errorf("%w: remove the dead letter: %w", core.ErrStore, err)
+		}
+	}
+	if err := a.keepOutcome(ctx, core.Stored(o, c)); err != nil {
 		return fmt.Errorf("%w: keep the outcome: %w", core.ErrStore, err)
 	}
 	return nil

@@ -23,6 +23,8 @@ type Core struct {
 	Stats       Stats
 	Limits      driver.Limits
 	DeadLetters driver.DeadLetters
+	// KeepOutcome stores the outcome of a command if its aggregate is asynchronous.
+	KeepOutcome func(context.Context, driver.Outcome, driver.Command) error
 	// Running ends when the host is closed.
 	Running context.Context
 
@@ -65,6 +67,11 @@ func (c *Core) CompleteMeta(cmd *driver.Command) {
 // Outcome returns an outcome of a command.
 func Outcome(kind driver.OutcomeKind, c driver.Command) driver.Outcome {
 	return driver.Outcome{Kind: kind, CommandID: c.Meta.ID, EntityID: c.Entity, Target: c.Target, User: c.Meta.User}
+}
+
+// Stored returns the outcome of a command in the form in which it is stored.
+func Stored(o driver.Outcome, c driver.Command) driver.StoredOutcome {
+	return driver.StoredOutcome{Outcome: o, Fingerprint: c.Fingerprint, Resend: c.Resend}
 }
 
 // ErrClosed reports that the host is closed.

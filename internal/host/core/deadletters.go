@@ -18,9 +18,30 @@ func (c *Core) Park(ctx context.Context, l driver.DeadLetter, reason error) erro
 	if err := c.DeadLetters.Park(ctx, l); err != nil {
 		return fmt.Errorf("park %s: %w", l.ID, err)
 	}
+	if l.Kind == driver.DeadCommand {
+		if err := c.keepFailure(ctx, l); err != nil {
+			return fmt.Errorf("park %s: keep the outcome: %w", l.ID, err)
+		}
+	}
 	c.Stats.Parked.Add(1)
 	c.Log.Error("parked", "component", l.Component, "deadLetter", l.ID, "reason", ForLog(reason))
 	return nil
+}
+
+// RemoveLetter removes a dead letter if it is parked.
+func (c *Core) RemoveLetter(ctx context.Context, l driver.DeadLetter) error {
+	return c.DeadLetters.Remove(ctx, deadLetterID(l.ID))
+}
+
+// keepFailure stores the outcome of a command that is parked.
+func (c *Core) keepFailure(ctx context.Context, l driver.DeadLetter) error {
+	var command driver.Command
+	if json.Unmarshal(l.Body, &command) != nil {
+		return nil // it was no command
+	}
+	o := Outcome(driver.Failed, command)
+	o.Message = l.Reason
+	return c.KeepOutcome(ctx, o, command)
 }
 
 // ParkUndecodable parks a record whose stream or sequence number is unknown.
