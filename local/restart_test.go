@@ -347,7 +347,7 @@ func TestQueuedCommandsSurvive(t *testing.T) {
 		l.path = l.stop()
 		l.open()
 		for id := range outcomes {
-			if o, err := l.Outcome(t.Context(), id); err != nil || o.Kind != driver.Pending {
+			if o, err := l.Outcome(t.Context(), outcomes[id].Target, id); err != nil || o.Kind != driver.Pending {
 				t.Errorf("before the start: got %+v, %v, want it pending", o, err)
 			}
 		}
@@ -356,7 +356,7 @@ func TestQueuedCommandsSurvive(t *testing.T) {
 		for range 2 {
 			l.want("Post", "p", sent...)
 			for id := range outcomes {
-				if o, err := l.Outcome(t.Context(), id); err != nil || o.Kind != driver.Accepted || o.EventCount != 1 || o.SequenceNr == 0 {
+				if o, err := l.Outcome(t.Context(), outcomes[id].Target, id); err != nil || o.Kind != driver.Accepted || o.EventCount != 1 || o.SequenceNr == 0 {
 					t.Errorf("got %+v, %v, want it accepted", o, err)
 				}
 			}
@@ -364,7 +364,7 @@ func TestQueuedCommandsSurvive(t *testing.T) {
 		}
 		l.restart(24 * time.Hour)
 		for id := range outcomes {
-			if o, err := l.Outcome(t.Context(), id); !errors.Is(err, driver.ErrNotFound) {
+			if o, err := l.Outcome(t.Context(), outcomes[id].Target, id); !errors.Is(err, driver.ErrNotFound) {
 				t.Errorf("after a day: got %+v, %v, want ErrNotFound", o, err)
 			}
 		}
@@ -518,7 +518,7 @@ func TestDeadLettersSurvive(t *testing.T) {
 			l.wantRow("bad", "one", "spoilt", "three", "four", "five")
 			l.wantRow("worse", "one", "three")
 			l.want("Post", "q", "panic")
-			if o, err := l.Outcome(t.Context(), queued.CommandID); err != nil || o.Kind != driver.Accepted {
+			if o, err := l.Outcome(t.Context(), queued.Target, queued.CommandID); err != nil || o.Kind != driver.Accepted {
 				t.Errorf("the redriven command: got %+v, %v, want it accepted", o, err)
 			}
 			if letters := l.deadLetters(); len(letters) > 0 {

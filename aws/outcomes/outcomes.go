@@ -96,8 +96,10 @@ func (o *Outcomes) put(ctx context.Context, outcome driver.StoredOutcome, expire
 	in := &dynamodb.PutItemInput{TableName: &o.table, Item: item, ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal}
 	if outcome.Kind == driver.Pending || outcome.Kind == driver.Failed {
 		var e dynamo.Expression
-		replaced := e.Name("kind") + " <> " + e.Value(dynamo.Text(string(driver.Accepted)))
-		if outcome.Kind == driver.Pending {
+		var replaced string
+		if outcome.Kind == driver.Failed {
+			replaced = e.Name("kind") + " <> " + e.Value(dynamo.Text(string(driver.Accepted)))
+		} else {
 			replaced = e.Name("kind") + " = " + e.Value(dynamo.Text(string(driver.Failed))) + " AND " + e.Name("resend") + " < " + e.Value(dynamo.Number(outcome.Resend))
 		}
 		e.Where(e.Absent(Key) + " OR " + replaced + " OR " + e.Name("expires") + " <= " + e.Value(dynamo.Number(o.now().UnixMicro())))
@@ -161,7 +163,7 @@ func encode(o driver.StoredOutcome, expires time.Time) (dynamo.Item, error) {
 	}
 	item := dynamo.Item{
 		Key: dynamo.Text(o.CommandID), SortKey: dynamo.Text(o.Target), "kind": dynamo.Text(string(o.Kind)),
-		"seq": dynamo.Number(o.SequenceNr), "events": dynamo.Number(o.EventCount), "fingerprint": dynamo.Number(o.Fingerprint), "resend": dynamo.Number(o.Resend),
+		"seq": dynamo.Number(o.SequenceNr), "events": dynamo.Number(o.EventCount), "fingerprint": dynamo.Number(uint64(o.Fingerprint)), "resend": dynamo.Number(o.Resend),
 		"expires": dynamo.Number(max(expires.UnixMicro(), 0)), TTL: dynamo.Number(max(seconds, 0)),
 	}
 	for name, text := range texts(&o) {

@@ -37,16 +37,21 @@ func open(t *testing.T, transport http.RoundTripper, opts *outcomes.Options) (*o
 	return outcomes.Open(awstest.DynamoDB(t).Clients(transport).DynamoDB, table, opts), table
 }
 
+func stored(o driver.Outcome) driver.StoredOutcome {
+	o.Target = "P.T"
+	return driver.StoredOutcome{Outcome: o}
+}
+
 func TestCosts(t *testing.T) {
 	t.Parallel()
 	costs := awstest.NewCosts(nil)
 	o, _ := open(t, costs, &outcomes.Options{Spent: costs.Spent})
-	put := func(out driver.Outcome) func() error {
+	put := func(out driver.StoredOutcome) func() error {
 		return func() error { return o.Put(t.Context(), out, time.Now().Add(time.Hour)) }
 	}
-	costs.Exactly(t, "a pending outcome", 1, 1, put(driver.Outcome{Kind: driver.Pending, CommandID: "a"}))
-	costs.Exactly(t, "an accepted outcome", 1, 1, put(driver.Outcome{Kind: driver.Accepted, CommandID: "a", SequenceNr: 1, EventCount: 1}))
-	costs.Exactly(t, "reading it", 1, 1, func() error { _, err := o.Get(t.Context(), "a"); return err })
+	costs.Exactly(t, "a pending outcome", 1, 1, put(stored(driver.Outcome{Kind: driver.Pending, CommandID: "a"})))
+	costs.Exactly(t, "an accepted outcome", 1, 1, put(stored(driver.Outcome{Kind: driver.Accepted, CommandID: "a", SequenceNr: 1, EventCount: 1})))
+	costs.Exactly(t, "reading it", 1, 1, func() error { _, err := o.Get(t.Context(), "P.T", "a"); return err })
 }
 
 // JSON and DynamoDB change some texts: a detail is returned as it was put.
@@ -54,11 +59,11 @@ func TestDetailIsKeptByteForByte(t *testing.T) {
 	t.Parallel()
 	o, _ := open(t, nil, nil)
 	for i, detail := range []string{" {\"a\" : 1.10e+5 ,\"a\":\"\\u0041<\"} \n", "\"\xff\xfe\"", "null", `"` + strings.Repeat("x", 100_000) + `"`} {
-		out := driver.Outcome{Kind: driver.Rejected, CommandID: fmt.Sprint(i), Detail: json.RawMessage(detail)}
+		out := stored(driver.Outcome{Kind: driver.Rejected, CommandID: fmt.Sprint(i), Detail: json.RawMessage(detail)})
 		if err := o.Put(t.Context(), out, time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := o.Get(t.Context(), out.CommandID); err != nil || string(got.Detail) != detail {
+		if got, err := o.Get(t.Context(), "P.T", out.CommandID); err != nil || string(got.Detail) != detail {
 			t.Errorf("got the detail %.40q, %v, want %.40q", got.Detail, err, detail)
 		}
 	}
@@ -69,11 +74,11 @@ func TestTTLIsNotBeforeTheExpiry(t *testing.T) {
 	t.Parallel()
 	o, table := open(t, nil, nil)
 	expires := time.Date(2100, 1, 1, 0, 0, 0, 1, time.UTC)
-	if err := o.Put(t.Context(), driver.Outcome{Kind: driver.Accepted, CommandID: "a"}, expires); err != nil {
+	if err := o.Put(t.Context(), stored(driver.Outcome{Kind: driver.Accepted, CommandID: "a"}), expires); err != nil {
 		t.Fatal(err)
 	}
 	out, err := awstest.DynamoDB(t).Clients(nil).DynamoDB.GetItem(t.Context(), &dynamodb.GetItemInput{
-		TableName: &table, Key: dynamo.Item{outcomes.Key: dynamo.Text("a")},
+		TableName: &table, Key: dynamo.Item{outcomes.Key: dynamo.Text("a"), outcomes.SortKey: dynamo.Text("P.T")},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +93,7 @@ func TestTooLargeOutcomeIsNotSent(t *testing.T) {
 	t.Parallel()
 	requests := awstest.NewCounter(nil)
 	o, _ := open(t, requests, nil)
-	out := driver.Outcome{Kind: driver.Rejected, CommandID: "a", Detail: json.RawMessage(`"` + strings.Repeat("x", outcomes.MaxOutcomeBytes) + `"`)}
+	out := stored(driver.Outcome{Kind: driver.Rejected, CommandID: "a", Detail: json.RawMessage(`"` + strings.Repeat("x", outcomes.MaxOutcomeBytes) + `"`)})
 	var large *driver.TooLargeError
 	if err := o.Put(t.Context(), out, time.Now().Add(time.Hour)); !errors.As(err, &large) || large.Limit != outcomes.MaxOutcomeBytes {
 		t.Errorf("got %v, want too large", err)
@@ -102,15 +107,15 @@ func TestTooLargeOutcomeIsNotSent(t *testing.T) {
 func TestMissingTableIsUnavailable(t *testing.T) {
 	t.Parallel()
 	o := outcomes.Open(awstest.DynamoDB(t).Clients(nil).DynamoDB, "missing", nil)
-	_, err := o.Get(t.Context(), "a")
-	awstest.Unavailable(t, err, o.Put(t.Context(), driver.Outcome{Kind: driver.Pending, CommandID: "a"}, time.Now()))
+	_, err := o.Get(t.Context(), "P.T", "a")
+	awstest.Unavailable(t, err, o.Put(t.Context(), stored(driver.Outcome{Kind: driver.Pending, CommandID: "a"}), time.Now()))
 }
 
 func TestForeignItemIsAnErrorThatNamesIt(t *testing.T) {
 	t.Parallel()
 	o, table := open(t, nil, nil)
-	awstest.Foreign(t, table, dynamo.Item{outcomes.Key: dynamo.Text("foreign")})
-	_, err := o.Get(t.Context(), "foreign")
+	awstest.Foreign(t, table, dynamo.Item{outcomes.Key: dynamo.Text("foreign"), outcomes.SortKey: dynamo.Text("P.T")})
+	_, err := o.Get(t.Context(), "P.T", "foreign")
 	awstest.Damaged(t, "Get", err, "foreign")
 }
 
@@ -128,17 +133,18 @@ func TestFinalOutcomesRemainUnderFaults(t *testing.T) {
 	for i := range commands {
 		for _, out := range []driver.Outcome{
 			{Kind: driver.Pending, CommandID: fmt.Sprint(i)},
+			{Kind: driver.Failed, CommandID: fmt.Sprint(i)},
 			{Kind: driver.Accepted, CommandID: fmt.Sprint(i), SequenceNr: uint64(i), EventCount: 1},
 		} {
 			wg.Go(func() {
-				awstest.Persist(t, func() error { return o.Put(t.Context(), out, expires) })
+				awstest.Persist(t, func() error { return o.Put(t.Context(), stored(out), expires) })
 			})
 		}
 	}
 	wg.Wait()
 	faults.Stop()
 	for i := range commands {
-		if got, err := o.Get(t.Context(), fmt.Sprint(i)); err != nil || got.Kind != driver.Accepted || got.SequenceNr != uint64(i) {
+		if got, err := o.Get(t.Context(), "P.T", fmt.Sprint(i)); err != nil || got.Kind != driver.Accepted || got.SequenceNr != uint64(i) {
 			t.Errorf("the outcome of %d is %+v, %v (seed %d, faults %v)", i, got, err, seed, faults.Injected())
 		}
 	}

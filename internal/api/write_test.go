@@ -155,7 +155,7 @@ func TestWriterOfUnions(t *testing.T) {
 		sel  api.Selection
 		want string
 	}{
-		{result, `{"__typename":"CommandPending","commandId":"c"}`, nil, `{"__typename":"CommandPending","commandId":"c"}`},
+		{result, `{"__typename":"CommandPending","commandId":"c","target":"T"}`, nil, `{"__typename":"CommandPending","commandId":"c","target":"T"}`},
 		{result, `{"commandId":"c","__typename":"CommandPending"}`, selection("commandId"), `{"commandId":"c"}`},
 		{result, `{"__typename":"CommandRejected","commandId":"c","code":"Taken","message":"m","detail":{"by":"ada"}}`, selection("__typename", "code", "detail", "entityId"), `{"__typename":"CommandRejected","code":"Taken","detail":"{\"by\":\"ada\"}"}`},
 		{result, `null`, nil, `null`},

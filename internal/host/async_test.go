@@ -2,7 +2,9 @@ package host_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/driver/memory"
 	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/schedule"
 )
@@ -48,6 +51,68 @@ func TestAsyncCommandIsPendingThenItsOutcomeIsKept(t *testing.T) {
 	r.advance(25 * time.Hour)
 	_, err = r.Outcome(t.Context(), "Shop.Jar", "1")
 	wantIs(t, err, driver.ErrNotFound)
+}
+
+// A command was parked, and its sender waited for an outcome for ever. The queue took the
+// same command, sent again, for a repetition.
+func TestParkedCommandHasFailedUntilItIsRedrivenOrSentAgain(t *testing.T) {
+	t.Parallel()
+	var fixed atomic.Bool
+	jar := newJar(asynchronous, func(s *jarSpec) {
+		s.Decide = func(j Jar, c Command) ([]Event, error) {
+			if !fixed.Load() {
+				panic("not yet")
+			}
+			return decide(j, c)
+		}
+	})
+	r := start(t, app(jar))
+	outcome := func(id string, want driver.OutcomeKind) driver.Outcome {
+		t.Helper()
+		o, err := r.WaitOutcome(t.Context(), "Shop.Jar", id)
+		if err != nil || o.Kind != want {
+			t.Fatalf("the outcome of %s is %+v, %v, want %s", id, o, err, want)
+		}
+		return o
+	}
+	for _, id := range []string{"1", "2"} {
+		r.accept(id, jar.To("a", Put{N: 1}))
+		wantText(t, outcome(id, driver.Failed).Message, "not yet")
+	}
+	for range 3 { // within five minutes
+		wantEqual(t, "answer", r.send("1", jar.To("a", Put{N: 1})).Kind, driver.Pending)
+		outcome("1", driver.Failed)
+	}
+	r.idle()
+	wantEqual(t, "dead letters", len(r.deadLetters()), 2)
+	fixed.Store(true)
+	r.accept("1", jar.To("a", Put{N: 1}))
+	wantEqual(t, "commit", outcome("1", driver.Accepted).SequenceNr, uint64(1))
+	r.idle()
+	r.redrive(r.deadLetter().ID) // that of the other command
+	wantEqual(t, "commit", outcome("2", driver.Accepted).SequenceNr, uint64(2))
+	r.wantNothingParked()
+	wantEqual(t, "events", len(r.history("Shop.Jar", "a")), 2)
+}
+
+func TestIDOfAnotherAsyncCommandIsRefused(t *testing.T) {
+	t.Parallel()
+	jar, crate := newJar(asynchronous), newJar(asynchronous, named("Crate"))
+	r := start(t, app(jar, crate))
+	r.accept("1", jar.To("a", Put{N: 1}))
+	for _, other := range []message.Send{jar.To("a", Put{N: 2}), jar.To("b", Put{N: 1}), jar.To("a", Burst{N: 1})} {
+		_, err := r.try("1", other)
+		wantIs(t, err, host.ErrReusedID)
+		r.idle()
+	}
+	r.accept("1", crate.To("a", Put{N: 3})) // another target has ids of its own
+	r.finish()
+	for target, n := range map[string]int{"Shop.Jar": 1, "Shop.Crate": 3} {
+		wantEqual(t, target, r.history(target, "a"), []string{fmt.Sprintf(`Added{"n":%d}`, n)})
+		if o, err := r.Outcome(t.Context(), target, "1"); err != nil || o.Kind != driver.Accepted || o.Target != target {
+			t.Errorf("the outcome is %+v, %v", o, err)
+		}
+	}
 }
 
 // A synctest bubble fails the test if a goroutine is left, and measures the real

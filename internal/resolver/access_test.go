@@ -51,13 +51,13 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{api.Query, "shopPageItems", id, who, ok, ok, ok, ok},
 		{api.Query, "shopPaperEvents", id, who, no, no, no, ok},
 		{api.Query, "shopJobEvents", id, who, no, no, no, ok},
-		{api.Query, "commandOutcome", object{"commandId": "c"}, ok, ok, ok, ok, ok},
+		{api.Query, "commandOutcome", object{"commandId": "c", "target": "Shop.Job"}, ok, ok, ok, ok, ok},
 
 		{api.Subscription, "shopOpenPaperChanged", nil, ok, ok, ok, ok, ok},
 		{api.Subscription, "shopKnownPaperChanged", nil, who, ok, ok, ok, ok},
 		{api.Subscription, "shopStaffPaperChanged", nil, who, no, no, ok, no},
 		{api.Subscription, "shopPaperChanged", id, who, ok, ok, ok, ok},
-		{api.Subscription, "commandOutcome", object{"commandId": "c"}, ok, ok, ok, ok, ok},
+		{api.Subscription, "commandOutcome", object{"commandId": "c", "target": "Shop.Job"}, ok, ok, ok, ok, ok},
 	} {
 		for _, c := range []struct {
 			who  authz.Caller
@@ -231,7 +231,7 @@ func TestOutcomesAreForTheSender(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, resolver.Options{})
-		args := object{"commandId": "c1"}
+		args := object{"commandId": "c1", "target": "Shop.Job"}
 		wantEqual(t, "before", r.query("commandOutcome", ada, args), nil)
 		mine, administers := r.watch(t.Context(), "commandOutcome", ada, args), r.watch(t.Context(), "commandOutcome", admin, args)
 		others := r.watch(t.Context(), "commandOutcome", bob, args)
@@ -274,7 +274,7 @@ func TestOutcomesOfCommandsWithoutASender(t *testing.T) {
 		who  authz.Caller
 		sees bool
 	}{{nobody, true}, {admin, true}, {ada, false}} {
-		wantEqual(t, tt.who.User+" sees the outcome", r.query("commandOutcome", tt.who, object{"commandId": "c"}) != nil, tt.sees)
+		wantEqual(t, tt.who.User+" sees the outcome", r.query("commandOutcome", tt.who, object{"commandId": "c", "target": "Shop.Job"}) != nil, tt.sees)
 	}
 }
 
@@ -300,7 +300,7 @@ func TestSubscriptionsThatCannotBegin(t *testing.T) {
 	t.Parallel()
 	r := start(t, resolver.Options{})
 	for _, id := range []string{"", strings.Repeat("x", driver.MaxIDBytes+1), "a\x00"} {
-		_, err := r.Subscribe(t.Context(), r.call(api.Subscription, "commandOutcome", ada, object{"commandId": id}))
+		_, err := r.Subscribe(t.Context(), r.call(api.Subscription, "commandOutcome", ada, object{"commandId": id, "target": "Shop.Job"}))
 		wantEqual(t, "a bad command id", r.code(err), resolver.BadInput)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

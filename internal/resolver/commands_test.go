@@ -63,7 +63,7 @@ func TestCommandIDs(t *testing.T) {
 	}{
 		{"argument", object{"commandId": "a"}, "", "a", ""},
 		{"key", nil, "b", "b", ""},
-		{"both", object{"commandId": "c"}, "c", "c", ""},
+		{"both", object{"commandId": "c", "target": "Shop.Job"}, "c", "c", ""},
 		{"null and key", object{"commandId": nil}, "d", "d", ""},
 		{"they differ", object{"commandId": "e"}, "f", nil, resolver.BadInput},
 		{"empty", object{"commandId": ""}, "", nil, resolver.BadInput},
@@ -209,7 +209,7 @@ func TestWaitForWaits(t *testing.T) {
 		job := r.send("shopJobLose", ada, object{"id": "j", "commandId": "c"})
 		wantEqual(t, "no position of what is pending", job["position"], nil)
 		r.idle()
-		other := r.query("commandOutcome", ada, object{"commandId": "c"}).(object)["position"]
+		other := r.query("commandOutcome", ada, object{"commandId": "c", "target": "Shop.Job"}).(object)["position"]
 		wantEqual(t, "another log", r.query("shopPaper", ada, object{"id": "p", "waitFor": []any{other}}) != nil, true)
 		wantEqual(t, "by the clock", time.Since(began), 0)
 	})

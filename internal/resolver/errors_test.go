@@ -87,7 +87,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 				{"EventLog.Load", api.Mutation, "shopPaperLose", ada, object{"id": "fresh"}},
 				{"CommandTopic.Send", api.Mutation, "shopJobLose", ada, object{"id": "p"}},
 				{"Outcomes.Put", api.Mutation, "shopJobLose", ada, object{"id": "p"}},
-				{"Outcomes.Get", api.Query, "commandOutcome", ada, object{"commandId": "c"}},
+				{"Outcomes.Get", api.Query, "commandOutcome", ada, object{"commandId": "c", "target": "Shop.Job"}},
 				{"EventLog.Read", api.Query, "shopPaperEvents", admin, object{"id": "p"}},
 				{"QueryEngine.Scan", api.Query, "shopOpenPapers", nobody, object{"first": 0}},
 				{"QueryEngine.Query", api.Query, "shopOpenPapersByTitle", nobody, object{"title": "t"}},

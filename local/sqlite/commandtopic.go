@@ -41,10 +41,12 @@ func (p *Provider) openCommandTopic(ctx context.Context, name string) (*commandT
 
 // commandHead is the JSON of a queued command, without its payload.
 type commandHead struct {
-	Target  string      `json:"target"`
-	Type    string      `json:"type"`
-	Version int         `json:"version"`
-	Meta    driver.Meta `json:"meta"`
+	Target      string      `json:"target"`
+	Type        string      `json:"type"`
+	Version     int         `json:"version"`
+	Fingerprint uint32      `json:"fingerprint,omitempty"`
+	Resend      int         `json:"resend,omitempty"`
+	Meta        driver.Meta `json:"meta"`
 }
 
 // encodeCommand checks a command and returns its message.
@@ -58,7 +60,7 @@ func encodeCommand(c driver.Command, limit int) (message, error) {
 	if c.Data != nil && !json.Valid(c.Data) {
 		return message{}, fmt.Errorf("command %q: the data is not JSON: %w", c.Meta.ID, driver.ErrInvalid)
 	}
-	head, err := json.Marshal(commandHead{c.Target, c.Type, c.Version, c.Meta})
+	head, err := json.Marshal(commandHead{c.Target, c.Type, c.Version, c.Fingerprint, c.Resend, c.Meta})
 	if err != nil {
 		return message{}, fmt.Errorf("command %q: %w: %w", c.Meta.ID, driver.ErrInvalid, err)
 	}
@@ -75,7 +77,9 @@ func encodeCommand(c driver.Command, limit int) (message, error) {
 func decodeCommand(group, head string, data []byte) (driver.Command, error) {
 	var h commandHead
 	err := json.Unmarshal([]byte(head), &h)
-	return driver.Command{Target: h.Target, Entity: group, Type: h.Type, Version: h.Version, Data: data, Meta: h.Meta}, err
+	return driver.Command{
+		Target: h.Target, Entity: group, Type: h.Type, Version: h.Version, Data: data, Fingerprint: h.Fingerprint, Resend: h.Resend, Meta: h.Meta,
+	}, err
 }
 
 // Send implements [driver.CommandTopic].

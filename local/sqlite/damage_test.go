@@ -98,7 +98,7 @@ func TestDamagedEntriesAreNotReturned(t *testing.T) {
 		}},
 		{"outcomes", "kind", "", "c", func(t *testing.T, p *Provider) []error {
 			o := must[driver.Outcomes](t)(p.OpenOutcomes(t.Context()))
-			_, err := o.Get(t.Context(), "c")
+			_, err := o.Get(t.Context(), "T", "c")
 			return []error{err}
 		}},
 		{"schedules", "payload", "", "s", func(t *testing.T, p *Provider) []error {

@@ -180,8 +180,8 @@ func TestStatementsUseIndexes(t *testing.T) {
 	}
 	ok(letters.Remove(ctx, "l"))
 	outcomes := must[driver.Outcomes](t)(p.OpenOutcomes(ctx))
-	ok(outcomes.Put(ctx, driver.Outcome{CommandID: "c", Kind: driver.Pending}, time.Now().Add(time.Hour)))
-	must[driver.Outcome](t)(outcomes.Get(ctx, "c"))
+	ok(outcomes.Put(ctx, driver.StoredOutcome{Outcome: driver.Outcome{CommandID: "c", Target: "T", Kind: driver.Pending}}, time.Now().Add(time.Hour)))
+	must[driver.StoredOutcome](t)(outcomes.Get(ctx, "T", "c"))
 
 	texts := map[string]bool{}
 	ok(p.write(ctx, func(x *tx) error {

@@ -61,7 +61,7 @@ func fillAll(t *testing.T, p *Provider) {
 	ok(letters.Park(ctx, driver.DeadLetter{ID: "l", Component: "C", Kind: driver.DeadCommand, Body: []byte("b"), ParkedAt: time.Now()}))
 	ok(letters.Park(ctx, driver.DeadLetter{ID: "m", Component: "C", Kind: driver.DeadCommit, Log: "Test.Log", Stream: "s", SequenceNr: 3, Body: []byte{}}))
 	outcomes := must[driver.Outcomes](t)(p.OpenOutcomes(ctx))
-	ok(outcomes.Put(ctx, driver.Outcome{CommandID: "c", Kind: driver.Rejected, Detail: json.RawMessage(`{}`)}, time.Now().Add(time.Hour)))
+	ok(outcomes.Put(ctx, driver.StoredOutcome{Outcome: driver.Outcome{CommandID: "c", Target: "T", Kind: driver.Rejected, Detail: json.RawMessage(`{}`)}, Fingerprint: 1<<32 - 1, Resend: 2}, time.Now().Add(time.Hour)))
 	must[Verification](t)(p.Verify(ctx, nil))
 }
 

@@ -360,7 +360,7 @@ func (a *app) checkAcks(ctx context.Context, h *local.Host, all map[string]*stor
 			return fmt.Errorf("%s was acknowledged and is not in the log", k.ID)
 		}
 		if k.Kind == string(driver.Pending) {
-			if o, err := h.Outcome(ctx, k.ID); err != nil {
+			if o, err := h.Outcome(ctx, "Test.Post", k.ID); err != nil {
 				return fmt.Errorf("the outcome of %s: %w", k.ID, err)
 			} else if o.Kind != driver.Accepted || o.SequenceNr != got.Seq {
 				return fmt.Errorf("the outcome of %s is %+v, the log has %+v", k.ID, o, got)

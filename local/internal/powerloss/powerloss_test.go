@@ -242,13 +242,6 @@ func report(t *testing.T, problems []string) {
 	}
 }
 
-// without returns the recording as it would be if some steps had not happened.
-func (r *recording) without(f func(e event) bool) *recording {
-	other := *r
-	other.events = slices.DeleteFunc(slices.Clone(r.events), f)
-	return &other
-}
-
 // A test that finds nothing may look at nothing: without one of the syncs, it must find
 // losses.
 func TestMissingSyncsAreFound(t *testing.T) {

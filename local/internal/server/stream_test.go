@@ -69,7 +69,7 @@ func TestSubscriptionsByWebSocket(t *testing.T) {
 	c.hearsCode("two", "GRAPHQL_VALIDATION_FAILED")
 	c.ask("none", `subscription {depotItemChanged @skip(if: true) {id}}`)
 	c.hearsCode("none", "BAD_USER_INPUT")
-	c.ask("outcome", `subscription {commandOutcome(commandId: "x") {__typename}}`)
+	c.ask("outcome", `subscription {commandOutcome(commandId: "x", target: "Depot.Job") {__typename}}`)
 	c.say(frame{Type: "complete", ID: "outcome"})
 	c.hears(frame{Type: "complete", ID: "outcome"})
 	if err := c.Close(websocket.StatusNormalClosure, ""); err != nil {
@@ -84,7 +84,7 @@ func TestOutcomeOfAnAsynchronousCommandIsPublished(t *testing.T) {
 	t.Parallel()
 	s := serve(t, server.Options{})
 	c := s.connect(`{"x-user": "user"}`)
-	c.ask("outcome", `subscription {commandOutcome(commandId: "begin") {__typename ... on CommandAccepted {entityId}}}`)
+	c.ask("outcome", `subscription {commandOutcome(commandId: "begin", target: "Depot.Job") {__typename ... on CommandAccepted {entityId}}}`)
 	s.do(`mutation {depotJobBegin(id: "j", hours: 3, commandId: "begin") {__typename}}`, as("user"))
 	c.hears(frame{Type: "next", ID: "outcome", Payload: json.RawMessage(`{"data": {"commandOutcome": {"__typename": "CommandAccepted", "entityId": "j"}}}`)})
 	c.hears(frame{Type: "complete", ID: "outcome"})

@@ -74,8 +74,8 @@ func TestMutationsAnswerUnions(t *testing.T) {
 	s.answers(`mutation {depotJobBegin(id: "j", hours: 3, commandId: "begin") {... on CommandPending {commandId}}}`,
 		`{"depotJobBegin": {"commandId": "begin"}}`, as("user"))
 	s.idle()
-	s.answers(`{commandOutcome(commandId: "begin") {__typename}}`, `{"commandOutcome": {"__typename": "CommandAccepted"}}`, as("user"))
-	s.answers(`{commandOutcome(commandId: "begin") {__typename}}`, `{"commandOutcome": null}`)
+	s.answers(`{commandOutcome(commandId: "begin", target: "Depot.Job") {__typename}}`, `{"commandOutcome": {"__typename": "CommandAccepted"}}`, as("user"))
+	s.answers(`{commandOutcome(commandId: "begin", target: "Depot.Job") {__typename}}`, `{"commandOutcome": null}`)
 	s.send("Parcel", "Post", "p", `{"owner": "user", "lines": [{"place": "1", "text": "x"}, {"place": "2", "text": "y"}]}`)
 	s.answers(`{depotLine(id: "p", place: "2") {text} depotLineItems(id: "p", place: {greater: "1"}) {edges {node {text}}}}`,
 		`{"depotLine": {"text": "y"}, "depotLineItems": {"edges": [{"node": {"text": "y"}}]}}`, as("user"))
