@@ -91,7 +91,7 @@ func TestServerEndsAfterAFailedSync(t *testing.T) {
 	testenv.Needs(t, "strace")
 	s := newShop(t)
 	s.run("show", "Products")
-	p := s.traced("fsync,fdatasync:error=EIO:when=20+", "run", "--dev-users", "--addr", "127.0.0.1:0").serving()
+	p := s.traced("fsync,fdatasync:error=EIO:when=100+", "run", "--dev-users", "--addr", "127.0.0.1:0").serving()
 	accepted := 0
 	for {
 		r := p.request(t.Context(), admin, fmt.Sprintf(`mutation { catalogProductAdd(id: "p%d", name: "n", description: "", price: 1) { __typename } }`, accepted), nil)
