@@ -224,7 +224,7 @@ func touch(t *testing.T, p *provider.Provider, app topology.App, grant topology.
 	case "Outcomes":
 		outcomes, err := p.OpenOutcomes(ctx)
 		done(err, func() error {
-			_, err := outcomes.Get(ctx, "x")
+			_, err := outcomes.Get(ctx, "x", "x")
 			return err
 		})
 	default:
