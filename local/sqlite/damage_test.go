@@ -136,7 +136,7 @@ func TestDamagedEntriesAreNotReturned(t *testing.T) {
 // does not hold up those behind it.
 func TestDamagedMessagesAreDeliveredAsDamage(t *testing.T) {
 	t.Parallel()
-	p := damaged(t, "messages", "head")
+	p := damaged(t, "messages", "data") // it can still be decoded
 	commands := must[driver.Receiver[driver.Command]](t)(p.OpenCommandReceiver(t.Context(), "Test.Log"))
 	topic := must[driver.CommandTopic](t)(p.OpenCommandTopic(t.Context(), "Test.Log"))
 	if err := topic.Send(t.Context(), []driver.Command{{Target: "Test.Log", Entity: "e", Type: "T", Version: 1, Meta: driver.Meta{ID: "next"}}}); err != nil {
@@ -172,7 +172,7 @@ func TestRebuildReplacesDamagedRows(t *testing.T) {
 		p := damaged(t, "rows", column)
 		db := must[driver.QueryDb](t)(p.OpenQueryDb(t.Context(), rowsSpec))
 		shadow := db.Shadow()
-		row := driver.Row{Key: driver.Key{ID: "r", Sub: "x"}, Data: json.RawMessage(`{"s":"x","k":"v","n":1.5}`)}
+		row := driver.Row{Key: driver.Key{ID: "r", Sub: "x"}, Data: json.RawMessage(`{"s":"x","k":"v","n":1.5}`), ExpiresAt: rowEnds}
 		if err := shadow.Apply(t.Context(), driver.Step{Writes: []driver.RowWrite{{Row: row}}}); err != nil {
 			t.Fatal(err)
 		}

@@ -113,7 +113,7 @@ func (s shadow) swap(x *tx, logs []string, damaged []driver.Key) (changed int, e
 	now, old := s.p.now(), s.served
 	for _, key := range damaged { // the comparison below may find them equal
 		r, err := old.get(x.conn, key)
-		if err == nil && r.damage != nil {
+		if err == nil && r.n != 0 {
 			changed++
 			err = old.removeDamaged(x, r.n)
 		}
@@ -200,23 +200,25 @@ func (t *table) each(x *tx, statement string, served, shadow int64, f func(store
 	}
 }
 
-// damagedRows returns the keys of the damaged rows.
+// damagedRows returns the keys of the rows that are damaged in any column.
 func (t *table) damagedRows(ctx context.Context) (keys []driver.Key, err error) {
-	for after := (driver.Key{}); ; {
-		var page []stored
-		if err := t.p.read(ctx, func(c *conn) (err error) {
-			page, err = t.page(c, after, rowsPerRequest)
+	for after, more := (driver.Key{}), true; more && err == nil; {
+		err = t.p.read(ctx, func(c *conn) error {
+			n := 0
+			err := c.query("SELECT id, sub, rev, expires, data, purge, crc FROM rows WHERE tbl = ? AND (id, sub) > (?, ?) ORDER BY id, sub LIMIT ?",
+				[]any{t.id, after.ID, after.Sub, int64(rowsPerRequest)}, func(row []sqldriver.Value) error {
+					n++
+					after = driver.Key{ID: text(row[0]), Sub: text(row[1])}
+					if rowSum(t.id, after.ID, after.Sub, number(row[2]), number(row[3]), text(row[4]), number(row[5])) != number(row[6]) {
+						keys = append(keys, after)
+					}
+					return nil
+				})
+			more = n == rowsPerRequest
 			return err
-		}); err != nil || len(page) == 0 {
-			return keys, err
-		}
-		for _, r := range page {
-			if r.damage != nil {
-				keys = append(keys, r.key)
-			}
-		}
-		after = page[len(page)-1].key
+		})
 	}
+	return keys, err
 }
 
 // behind returns a [driver.BehindError] if a swap would hide commits.

@@ -17,6 +17,9 @@ import (
 	"github.com/reventless-go/reventless/driver"
 )
 
+// rowEnds is when the row of fillAll expires.
+var rowEnds = time.Date(2100, time.January, 1, 0, 0, 0, 0, time.UTC)
+
 // fillAll writes entries to every table.
 func fillAll(t *testing.T, p *Provider) {
 	t.Helper()
@@ -48,7 +51,7 @@ func fillAll(t *testing.T, p *Provider) {
 		{Name: "byK", Key: driver.Field{Name: "k"}, Sort: &driver.Field{Name: "n", Number: true}},
 	}}
 	db := must[driver.QueryDb](t)(p.OpenQueryDb(ctx, spec))
-	row := driver.Row{Key: driver.Key{ID: "r", Sub: "x"}, Data: json.RawMessage(`{"s":"x","k":"v","n":1.5}`), ExpiresAt: time.Now().Add(time.Hour)}
+	row := driver.Row{Key: driver.Key{ID: "r", Sub: "x"}, Data: json.RawMessage(`{"s":"x","k":"v","n":1.5}`), ExpiresAt: rowEnds}
 	saveRows(t, db, row)
 	ok(db.Shadow().SetRecord(ctx, []byte(`{}`)))
 	counter := must[driver.Counter](t)(p.OpenCounter(ctx, "Test.Counter"))
@@ -174,6 +177,36 @@ func alter(t *testing.T, path, table, column string) bool {
 		t.Fatal(err)
 	}
 	return n > 0
+}
+
+// A commit that is missing, or that the index of its stream does not have, is found: both
+// make a stream look shorter.
+func TestMissingCommitIsFoundByTheCheckOfTheFile(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		seq    uint64
+		script string
+	}{
+		"missing": {2, "DELETE FROM commits WHERE stream = 's1' AND seq = 2"},
+		"the last one is not in the index": {30, `DROP INDEX commits_stream; CREATE UNIQUE INDEX commits_stream ON commits (log, stream, seq) WHERE stream <> 's1' OR seq <> 30;
+			PRAGMA writable_schema = ON;
+			UPDATE sqlite_schema SET sql = 'CREATE UNIQUE INDEX commits_stream ON commits (log, stream, seq)' WHERE name = 'commits_stream';
+			PRAGMA writable_schema = OFF`},
+	} {
+		path := made(t)
+		c := must[*conn](t)(connect(fileURI(path, "mode=rw")))
+		if err := errors.Join(c.script(test.script), c.close()); err != nil {
+			t.Fatal(err)
+		}
+		p := must[*Provider](t)(open(t.Context(), path, &Options{}, 0)) // as a large file, without quick_check
+		defer mustClose(t, p)
+		found := collectDamage(p)
+		v, err := p.Verify(t.Context(), nil)
+		want := driver.DamageError{Table: "commits", Name: "Test.Log", Key: "s1", SequenceNr: test.seq}
+		if all := found(); err != nil || v.Damaged == 0 || !slices.Contains(all, want) {
+			t.Errorf("%s: %+v, %v, found %+v, want %+v", name, v, err, all, want)
+		}
+	}
 }
 
 // A check of a large file that is stopped goes on where it was, also after a restart, at

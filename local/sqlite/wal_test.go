@@ -176,12 +176,14 @@ func TestDamageInTheWriteAheadLogIsRefused(t *testing.T) {
 			}
 		}
 	}
-	// What was accepted is not found again.
-	path := spoil(walHeaderBytes+2*frameSize+100, flip)
-	if _, err := commitsIn(t, path, &Options{AcceptLoss: true}); err != nil {
+	// What was accepted is not found again, also not after another crash.
+	p := mustOpen(t, spoil(walHeaderBytes+2*last*frameSize+100, flip), &Options{AcceptLoss: true})
+	l := must[driver.EventLog](t)(p.OpenEventLog(t.Context(), "Test.Log"))
+	if err := l.Append(t.Context(), commitOf("other", 1)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := commitsIn(t, path, nil); err != nil {
+	again := crash{must[[]byte](t)(os.ReadFile(p.path)), must[[]byte](t)(os.ReadFile(p.path + "-wal"))}
+	if _, err := commitsIn(t, again.store(t), nil); err != nil {
 		t.Errorf("after the loss was accepted: %v", err)
 	}
 }
