@@ -78,7 +78,7 @@ func TestStoredFormIsStable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(got, example()) {
+	if !reflect.DeepEqual(got, example()) { //nolint:govet // its errors are nil
 		t.Errorf("read back:\n%+v\nwant\n%+v", got, example())
 	}
 }

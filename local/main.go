@@ -144,7 +144,7 @@ func (p *program) with(c *cobra.Command, start bool, f func(*Host) error) (err e
 		cancel()
 		select {
 		case <-ended:
-		case <-time.After(maxEnding): //nolint:forbidigo // the end of the process is in real time
+		case <-time.After(maxEnding):
 			p.exit(storeFailed{h.Failure()}) // application code may not return
 		}
 	}()

@@ -33,11 +33,11 @@ var plans = flag.Int("plans", 60, "the number of plans of TestWholeEngineUnderPl
 func TestWholeEngineUnderPlansOfFaults(t *testing.T) {
 	t.Parallel()
 	var simulated, ran atomic.Int64
-	began := time.Now() //nolint:forbidigo // how long the test takes
+	began := time.Now()
 	t.Run("plans", func(t *testing.T) {
 		seeds(t, *plans, func(t *testing.T, seed uint64, rng *rand.Rand) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSimulation(t, seed, rng)
+				s := newSimulation(t, rng)
 				s.run()
 				simulated.Add(int64(time.Since(s.began)))
 				ran.Add(1)
@@ -45,7 +45,7 @@ func TestWholeEngineUnderPlansOfFaults(t *testing.T) {
 		})
 	})
 	hours := time.Duration(simulated.Load()).Hours()
-	t.Logf("%d plans, %.0f simulated hours, %.0f per minute", ran.Load(), hours, hours/time.Since(began).Minutes()) //nolint:forbidigo // as above
+	t.Logf("%d plans, %.0f simulated hours, %.0f per minute", ran.Load(), hours, hours/time.Since(began).Minutes())
 }
 
 // simulation is a plan and what happened in it.
@@ -70,8 +70,8 @@ type acknowledged struct {
 	kind string // the type of the command
 }
 
-func newSimulation(t *testing.T, seed uint64, rng *rand.Rand) *simulation {
-	s := &simulation{t: t, rng: rng, began: time.Now(), logger: slog.New(slog.DiscardHandler)} //nolint:forbidigo // the clock of the bubble
+func newSimulation(t *testing.T, rng *rand.Rand) *simulation {
+	s := &simulation{t: t, rng: rng, began: time.Now(), logger: slog.New(slog.DiscardHandler)}
 	s.shelf = newShelf(func(spec *jarSpec) { spec.Async, spec.SnapshotEvery = true, 5 })
 	s.app = s.shelf.app(
 		copying(s.shelf.jar, s.shelf.crate),
@@ -108,7 +108,7 @@ func (s *simulation) between(low, high time.Duration) time.Duration {
 // pause sleeps on the virtual clock.
 func pause(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // the clock of the bubble
 
-func (s *simulation) over() bool { return !time.Now().Before(s.end) } //nolint:forbidigo // the clock of the bubble
+func (s *simulation) over() bool { return !time.Now().Before(s.end) }
 
 func (s *simulation) run() {
 	s.end = s.began.Add(s.between(2*time.Hour, 8*time.Hour))
@@ -120,7 +120,7 @@ func (s *simulation) run() {
 		callers.Go(func() { s.call(g) })
 	}
 	processes.Wait()
-	calm := s.open(faults.New(s.memory, nil), time.Now) //nolint:forbidigo // the clock of the bubble
+	calm := s.open(faults.New(s.memory, nil), time.Now)
 	if calm == nil {
 		s.t.Fatal("a host without faults does not start")
 	}
@@ -131,7 +131,7 @@ func (s *simulation) run() {
 	callers.Wait()
 	pause(time.Hour) // leases of ended processes expire
 	s.shelf.last(calm, 0)
-	now := time.Now()                                                         //nolint:forbidigo // the clock of the bubble
+	now := time.Now()
 	pause(now.Truncate(time.Hour).Add(2*time.Hour + 30*time.Minute).Sub(now)) // no schedule is due while all is compared
 	calm.idle()
 	s.check(calm)
@@ -161,7 +161,7 @@ func (s *simulation) process(i int) {
 			offset.Store(int64(s.between(-5*time.Minute, 5*time.Minute)))
 		}
 		s.disturb(p, uint64(i)<<32|n)
-		r := s.open(p, func() time.Time { return time.Now().Add(time.Duration(offset.Load())).Round(0) }) //nolint:forbidigo // the clock of the bubble
+		r := s.open(p, func() time.Time { return time.Now().Add(time.Duration(offset.Load())).Round(0) })
 		if r == nil {
 			pause(time.Minute)
 			continue

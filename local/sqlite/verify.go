@@ -171,7 +171,7 @@ func (p *Provider) verifyPage(ctx context.Context, t verifiedTable, v *Verificat
 	var problems []error
 	entries, bytes, after := int64(0), int64(0), v.After
 	err = p.call(ctx, func() error {
-		return p.read(ctx, func(c *conn) (err error) {
+		return p.read(ctx, func(c *conn) (err error) { //nolint:contextcheck // a connection has no context
 			if err := c.control("BEGIN"); err != nil { // entries and what refers to them are of one time
 				return err
 			}

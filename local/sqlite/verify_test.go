@@ -255,7 +255,7 @@ func TestCheckOfTheFileDoesNotHoldUpTheLog(t *testing.T) {
 	bulk(t, p, "Test.Log", 2_000)
 	truncated := 0
 	v, err := p.Verify(t.Context(), &VerifyOptions{BytesPerSecond: 1, Wait: func(context.Context, time.Duration) error {
-		return p.write(t.Context(), func(x *tx) error {
+		return p.write(t.Context(), func(x *tx) error { //nolint:contextcheck // it does not wait
 			x.w.maxLog = 0 // after this write
 			truncated++
 			return nil
