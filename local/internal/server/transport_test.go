@@ -240,7 +240,7 @@ func TestIntrospection(t *testing.T) {
 	}
 	s.answers(`query($name: String!) {__type(name: $name) {...T} none: __type(name: "None") {name} __schema {queryType {n: name}}}
 		fragment T on __Type {name kind possibleTypes {name}}`,
-		`{"__type": {"name": "CommandResult", "kind": "UNION", "possibleTypes": [{"name": "CommandAccepted"}, {"name": "CommandRejected"}, {"name": "CommandPending"}]},
+		`{"__type": {"name": "CommandResult", "kind": "UNION", "possibleTypes": [{"name": "CommandAccepted"}, {"name": "CommandRejected"}, {"name": "CommandPending"}, {"name": "CommandFailed"}]},
 		"none": null, "__schema": {"queryType": {"n": "Query"}}}`, vars(`{"name": "CommandResult"}`))
 	s.answers(`{__type(name: "PageInfo") {fields {name type {kind ofType {name}}}}}`,
 		`{"__type": {"fields": [{"name": "hasNextPage", "type": {"kind": "NON_NULL", "ofType": {"name": "Boolean"}}}, {"name": "hasPreviousPage", "type": {"kind": "NON_NULL", "ofType": {"name": "Boolean"}}},
