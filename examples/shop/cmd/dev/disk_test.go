@@ -42,8 +42,8 @@ func TestProcessEndsAfterAFailedSync(t *testing.T) {
 	acknowledged := 0
 	for round, which := range []string{"%d", "%d", "%d+", "%d+"} { // one failure, and all from one on
 		s := newShop(t)
-		s.run("show", "Products") // creates the database
-		at := fmt.Sprintf(which, 6+random.IntN(30))
+		s.run("show", "Products")                    // creates the database
+		at := fmt.Sprintf(which, 40+random.IntN(60)) // a start has fewer
 		p := s.traced("fsync,fdatasync:error=EIO:when="+at, "run", "--stdin")
 		sent := 0
 		send := func() { // the program may have ended
