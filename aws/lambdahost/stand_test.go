@@ -47,6 +47,9 @@ type stand struct {
 	deployment *awstest.Deployment
 	backend    awstest.Backend
 	runner     *lambdarunner.Runner
+	// concurrency is the number of invocations that a function has at the same time, in
+	// the one process of the test.
+	concurrency int
 
 	mu        sync.Mutex
 	functions map[string]*standFunction
@@ -81,7 +84,7 @@ var _ driver.PullProvider = (*opening)(nil)
 
 func newStand(t *testing.T, b awstest.Backend, others *awstest.Emulator) *stand {
 	t.Helper()
-	s := &stand{t: t, deployment: awstest.NewDeployment(t, topology.App{Name: "test"}, b.DynamoDB, others), backend: b, functions: map[string]*standFunction{}}
+	s := &stand{t: t, deployment: awstest.NewDeployment(t, topology.App{Name: "test"}, b.DynamoDB, others), backend: b, concurrency: 100, functions: map[string]*standFunction{}}
 	s.runner = s.newRunner()
 	return s
 }
@@ -312,7 +315,7 @@ func (o *opening) serve(ctx context.Context, id string, role wiring.Role, trigge
 	f.attach(o, h)
 	s.functions[id] = f
 	name := fmt.Sprint("f", len(s.functions))
-	if err := s.runner.Function(lambdarunner.Function{Name: name, Timeout: lease, Concurrency: 100, Handler: f.handle}); err != nil {
+	if err := s.runner.Function(lambdarunner.Function{Name: name, Timeout: lease, Concurrency: s.concurrency, Handler: f.handle}); err != nil {
 		return err
 	}
 	if !trigger.Stream() {
