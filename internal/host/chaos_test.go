@@ -180,27 +180,32 @@ func (s *shelf) traffic(r *run, seed uint64, n int) {
 		rng := rand.New(rand.NewPCG(seed, uint64(g)))
 		wg.Go(func() {
 			for i := range n {
-				id := fmt.Sprintf("%c%d", 'a'+rng.IntN(2), rng.IntN(4))
-				var c Command
-				switch rng.IntN(8) {
-				case 0:
-					c = Claim{By: fmt.Sprint(i)}
-				case 1:
-					c = Release{}
-				case 2:
-					c = Burst{N: 1 + rng.IntN(4)}
-				default:
-					c = Put{N: rng.IntN(100)}
-				}
-				target := s.jar
-				if rng.IntN(3) == 0 {
-					target = s.crate
-				}
-				r.insist(fmt.Sprintf("%d-%d-%x", g, i, rng.Uint64()), target.To(id, c))
+				send := s.random(rng.IntN, i)
+				r.insist(fmt.Sprintf("%d-%d-%x", g, i, rng.Uint64()), send)
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// random returns the i-th of some random commands for a jar or a crate.
+func (s *shelf) random(intN func(int) int, i int) message.Send {
+	id := fmt.Sprintf("%c%d", 'a'+intN(2), intN(4))
+	var c Command
+	switch intN(8) {
+	case 0:
+		c = Claim{By: fmt.Sprint(i)}
+	case 1:
+		c = Release{}
+	case 2:
+		c = Burst{N: 1 + intN(4)}
+	default:
+		c = Put{N: intN(100)}
+	}
+	if intN(3) == 0 {
+		return s.crate.To(id, c)
+	}
+	return s.jar.To(id, c)
 }
 
 // insist repeats a command until it has an outcome.

@@ -243,22 +243,7 @@ func (s *simulation) disturb(p *faults.Provider, seed uint64) {
 func (s *simulation) call(g int) {
 	for i := 0; !s.over(); i++ {
 		pause(s.between(time.Second, 20*time.Minute))
-		var c Command
-		switch s.intN(8) {
-		case 0:
-			c = Claim{By: fmt.Sprint(i)}
-		case 1:
-			c = Release{}
-		case 2:
-			c = Burst{N: 1 + s.intN(4)}
-		default:
-			c = Put{N: s.intN(100)}
-		}
-		target := s.shelf.jar
-		if s.oneIn(3) {
-			target = s.shelf.crate
-		}
-		s.insist(fmt.Sprintf("%d-%d", g, i), target.To(fmt.Sprintf("%c%d", 'a'+s.intN(2), s.intN(3)), c))
+		s.insist(fmt.Sprintf("%d-%d", g, i), s.shelf.random(s.intN, i))
 	}
 }
 

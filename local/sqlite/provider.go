@@ -177,11 +177,11 @@ func (p *Provider) inspectLog(accept bool) (lost bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	loss, err := inspectLog(p.path+"-wal", written)
-	if err != nil || loss.problem == "" || accept {
-		return loss.problem != "", err
+	problem, err := inspectLog(p.path+"-wal", written)
+	if err != nil || problem == "" || accept {
+		return problem != "", err
 	}
-	return false, errLoss(p.path, loss)
+	return false, errLoss(p.path, problem)
 }
 
 // resolve makes path absolute and resolves symbolic links, so that each database

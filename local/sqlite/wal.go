@@ -39,45 +39,39 @@ func (s walSum) add(order binary.ByteOrder, data []byte) walSum {
 	return s
 }
 
-// logLoss is what a write-ahead log would lose.
-type logLoss struct {
-	// problem says what is wrong; empty if nothing is.
-	problem string
-}
-
-// inspectLog looks for acknowledged commits that SQLite would drop without an error.
-// written says that a process has committed to the log since it was last empty. The error
+// inspectLog looks for acknowledged commits that SQLite would drop without an error, and
+// returns what is wrong with the log; empty if nothing is. written says that a process has committed to the log since it was last empty. The error
 // is that of reading the file.
-func inspectLog(path string, written bool) (loss logLoss, err error) {
+func inspectLog(path string, written bool) (problem string, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		if written {
-			return logLoss{"it is missing"}, nil
+			return "it is missing", nil
 		}
-		return logLoss{}, nil
+		return "", nil
 	}
 	if err != nil {
-		return logLoss{}, err
+		return "", err
 	}
 	defer f.Close() //nolint:errcheck // it is only read
 	in := bufio.NewReaderSize(f, 1<<20)
 	var header [walHeaderBytes]byte
 	if n, err := io.ReadFull(in, header[:]); atEnd(err) {
 		if written {
-			return logLoss{fmt.Sprintf("it has only %d bytes", n)}, nil
+			return fmt.Sprintf("it has only %d bytes", n), nil
 		}
-		return logLoss{}, nil
+		return "", nil
 	} else if err != nil {
-		return logLoss{}, err
+		return "", err
 	}
 	order, page, sum, ok := walHeader(header[:])
 	if !ok {
 		// Without the mark the header may be one that was being written: then everything
 		// was in the database.
 		if written {
-			return logLoss{"its header is damaged"}, nil
+			return "its header is damaged", nil
 		}
-		return logLoss{}, nil
+		return "", nil
 	}
 	return inspectFrames(in, frames{order: order, page: page, sum: sum, salts: [8]byte(header[16:24]), frame: make([]byte, walFrameBytes+page)}, written)
 }
@@ -127,23 +121,23 @@ func (f *frames) next(in io.Reader) (own, live, commit bool, err error) {
 }
 
 // inspectFrames reads the frames.
-func inspectFrames(in io.Reader, f frames, written bool) (logLoss, error) {
+func inspectFrames(in io.Reader, f frames, written bool) (problem string, err error) {
 	damaged, before := 0, false // the first frame that is not valid; whether the frame before is the end of a transaction of this log
 	for n := 1; ; n++ {
 		own, live, commit, err := f.next(in)
 		if atEnd(err) {
 			if n == 1 && written {
-				return logLoss{"it has no frame"}, nil
+				return "it has no frame", nil
 			}
-			return logLoss{}, nil
+			return "", nil
 		}
 		if err != nil {
-			return logLoss{}, err
+			return "", err
 		}
 		// A frame continues the checksum of the frame before it only if it was written
 		// after it. What an aborted transaction left behind does not.
 		if damaged > 0 && n > damaged && before && live {
-			return logLoss{fmt.Sprintf("frame %d is damaged, and frame %d belongs to a later transaction", damaged, n)}, nil
+			return fmt.Sprintf("frame %d is damaged, and frame %d belongs to a later transaction", damaged, n), nil
 		}
 		if !live && damaged == 0 {
 			damaged = n
@@ -153,8 +147,8 @@ func inspectFrames(in io.Reader, f frames, written bool) (logLoss, error) {
 }
 
 // errLoss returns the error for a log that would lose commits.
-func errLoss(path string, loss logLoss) error {
+func errLoss(path, problem string) error {
 	return fmt.Errorf("the write-ahead log %s-wal would lose acknowledged commits: %s. Restore the log, or all files from a backup. "+
 		"To accept that the commits since the last checkpoint are lost, as after restoring the database alone, open it once with the option AcceptLoss (--accept-loss): %w",
-		path, loss.problem, driver.ErrDamaged)
+		path, problem, driver.ErrDamaged)
 }

@@ -244,16 +244,16 @@ func TestLeftoverFramesAreNoEvidence(t *testing.T) {
 	check := func(what string, at int64) {
 		t.Helper()
 		whole := must[[]byte](t)(os.ReadFile(path + "-wal"))
-		if loss := must[logLoss](t)(inspectLog(path+"-wal", true)); loss.problem != "" {
-			t.Errorf("%s: %s", what, loss.problem)
+		if problem := must[string](t)(inspectLog(path+"-wal", true)); problem != "" {
+			t.Errorf("%s: %s", what, problem)
 		}
 		whole[at+walFrameBytes+7] ^= 1
 		torn := filepath.Join(t.TempDir(), "torn")
 		if err := os.WriteFile(torn, whole, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if loss := must[logLoss](t)(inspectLog(torn, true)); loss.problem != "" {
-			t.Errorf("%s, with a torn last transaction: %s", what, loss.problem)
+		if problem := must[string](t)(inspectLog(torn, true)); problem != "" {
+			t.Errorf("%s, with a torn last transaction: %s", what, problem)
 		}
 	}
 	committed := run("SELECT 1")
