@@ -8,9 +8,10 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
-	"strconv"
 	"testing"
 	"time"
+
+	"github.com/reventless-go/reventless/internal/testenv"
 )
 
 // TestMain fails if goroutines leak: every test closes its hosts.
@@ -47,13 +48,6 @@ func atOnce(int) time.Duration { return 0 }
 // randomSource is seeded with REVENTLESS_SEED or a new seed, which it logs.
 func randomSource(t *testing.T) *rand.Rand {
 	t.Helper()
-	seed := rand.Uint64()
-	if s := os.Getenv("REVENTLESS_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("REVENTLESS_SEED: %v", err)
-		}
-	}
-	t.Logf("REVENTLESS_SEED=%d", seed)
+	seed, _ := testenv.Seed(t)
 	return rand.New(rand.NewPCG(seed, 0))
 }

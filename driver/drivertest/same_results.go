@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,17 +14,13 @@ import (
 	"github.com/reventless-go/reventless/internal/testenv"
 )
 
-// SeedVariable is the environment variable that sets the seed of
-// [TestSameResults]; without it each run has a seed of its own, which it logs.
-const SeedVariable = "REVENTLESS_SEED"
-
 // TestSameResults runs lists of random operations on two providers and requires
 // that every visible result is the same. Of revisions it requires only that they
 // grow alike. It reduces a list that fails as far as it still fails, and reports it
 // with its seed. It runs 12 lists, or fewer for a slow provider, and 100 in the long
 // form of the tests.
 func TestSameResults(t *testing.T, a, b Open, fewer ...int) {
-	seed := rand.Uint64()
+	seed, given := testenv.Seed(t)
 	lists := 12
 	for _, n := range fewer {
 		lists = n
@@ -34,17 +28,12 @@ func TestSameResults(t *testing.T, a, b Open, fewer ...int) {
 	if testenv.Long() {
 		lists = 100
 	}
-	if s := os.Getenv(SeedVariable); s != "" {
-		n, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatalf("%s=%q: %v", SeedVariable, s, err)
-		}
-		seed, lists = n, 1
+	if given {
+		lists = 1
 	}
 	if report := difference(t, seed, lists, a, b); report != "" {
 		t.Fatal(report)
 	}
-	t.Logf("%s=%d and the %d after it: the same results", SeedVariable, seed, lists-1)
 }
 
 // difference compares two providers on lists of operations and reports the first
@@ -62,7 +51,7 @@ func difference(t *testing.T, seed uint64, lists int, a, b Open) (report string)
 		for i, o := range ops {
 			fmt.Fprintf(&list, "%3d %s\n", i, o.name)
 		}
-		return fmt.Sprintf("%s=%d: two providers differ after these operations:\n%s%s", SeedVariable, seed+uint64(i), list.String(), diff)
+		return fmt.Sprintf("%s=%d: two providers differ after these operations:\n%s%s", testenv.SeedVariable, seed+uint64(i), list.String(), diff)
 	}
 	return ""
 }

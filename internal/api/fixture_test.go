@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/reventless-go/reventless"
 	"github.com/reventless-go/reventless/aggregate"
 	"github.com/reventless-go/reventless/internal/api"
+	"github.com/reventless-go/reventless/internal/testenv"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/readmodel"
@@ -110,12 +109,8 @@ func wantNames(t testing.TB, what string, got []string, want ...string) {
 // seeds runs a random test with n seeds, which are the names of the subtests;
 // REVENTLESS_SEED repeats one.
 func seeds(t *testing.T, n int, f func(t *testing.T, rng *rand.Rand)) {
-	first := rand.Uint64N(1 << 40)
-	if s := os.Getenv("REVENTLESS_SEED"); s != "" {
-		var err error
-		if first, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("REVENTLESS_SEED: %v", err)
-		}
+	first, given := testenv.Seed(t)
+	if given {
 		n = 1
 	}
 	for i := range n {

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +21,7 @@ import (
 	"github.com/reventless-go/reventless/driver/memory"
 	"github.com/reventless-go/reventless/internal/faults"
 	"github.com/reventless-go/reventless/internal/host"
+	"github.com/reventless-go/reventless/internal/testenv"
 	"github.com/reventless-go/reventless/message"
 	"github.com/reventless-go/reventless/plugin"
 	"github.com/reventless-go/reventless/readmodel"
@@ -615,22 +614,10 @@ func (l *lines) all() []string {
 	return strings.Split(strings.TrimSpace(l.buf.String()), "\n")
 }
 
-// firstSeed returns the first seed of random tests; REVENTLESS_SEED sets a single one.
-func firstSeed(t testing.TB) (seed uint64, fixed bool) {
-	if s := os.Getenv("REVENTLESS_SEED"); s != "" {
-		n, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatalf("REVENTLESS_SEED: %v", err)
-		}
-		return n, true
-	}
-	return rand.Uint64N(1 << 40), false
-}
-
 // seeds runs a random test with n seeds; the name of each subtest contains its seed.
 func seeds(t *testing.T, n int, f func(t *testing.T, seed uint64, rng *rand.Rand)) {
-	first, fixed := firstSeed(t)
-	if fixed {
+	first, given := testenv.Seed(t)
+	if given {
 		n = 1
 	}
 	for i := range n {

@@ -68,7 +68,8 @@ func TestFailedCallsLoseNothingAcknowledged(t *testing.T) {
 	case raceEnabled:
 		rounds = 1
 	}
-	seed, all := randomSeed(t), newCheckers(t)
+	seed, _ := testenv.Seed(t)
+	all := newCheckers(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	base := newRecording(folder(t))
 	l := life{Path: filepath.Join(base.root, databaseName), Name: "base", Senders: senders, Count: 4}
@@ -100,7 +101,8 @@ func TestFailedCallsLoseNothingAcknowledged(t *testing.T) {
 // Closing a new file writes its log back, and hides an error: the file was incomplete.
 func TestFailedSyncsWhileAFileIsCreated(t *testing.T) {
 	testenv.Needs(t, "strace")
-	seed, all := randomSeed(t), newCheckers(t)
+	seed, _ := testenv.Seed(t)
+	all := newCheckers(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	root := folder(t)
 	l := life{Path: filepath.Join(root, databaseName), Name: "new", Senders: []string{"desk/a"}, Count: 1}
@@ -113,7 +115,8 @@ func TestFailedSyncsWhileAFileIsCreated(t *testing.T) {
 // connection: then the next Open must not take the log for lost.
 func TestFailedOpenIsFollowedByAnother(t *testing.T) {
 	testenv.Needs(t, "strace")
-	seed, all := randomSeed(t), newCheckers(t)
+	seed, _ := testenv.Seed(t)
+	all := newCheckers(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	r := newRecording(folder(t))
 	l := life{Path: filepath.Join(r.root, databaseName), Name: "killed", Senders: []string{"desk/a"}, Count: 3}
@@ -137,7 +140,8 @@ func TestShortWritesLoseNothingAcknowledged(t *testing.T) {
 	if testenv.Long() {
 		rounds = 300
 	}
-	seed, all := randomSeed(t), newCheckers(t)
+	seed, _ := testenv.Seed(t)
+	all := newCheckers(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	root := folder(t)
 	short := 0

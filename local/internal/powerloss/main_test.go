@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/signal"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -175,18 +173,4 @@ func checkRole() error {
 			return err
 		}
 	}
-}
-
-// randomSeed returns REVENTLESS_SEED or a new seed, which it logs.
-func randomSeed(t *testing.T) uint64 {
-	t.Helper()
-	seed := rand.Uint64()
-	if s := os.Getenv("REVENTLESS_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("REVENTLESS_SEED: %v", err)
-		}
-	}
-	t.Logf("REVENTLESS_SEED=%d", seed)
-	return seed
 }

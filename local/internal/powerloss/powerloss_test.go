@@ -223,7 +223,8 @@ func TestPowerLossLosesNothingAcknowledged(t *testing.T) {
 	case raceEnabled:
 		n = 40
 	}
-	seed, all := randomSeed(t), newCheckers(t)
+	seed, _ := testenv.Seed(t)
+	all := newCheckers(t)
 	for i := range uint64(recordings) {
 		random := rand.New(rand.NewPCG(seed+i, 0))
 		r := lives(t, random)
@@ -246,7 +247,8 @@ func report(t *testing.T, problems []string) {
 // losses.
 func TestMissingSyncsAreFound(t *testing.T) {
 	testenv.Needs(t, "strace")
-	seed, all := randomSeed(t), newCheckers(t)
+	seed, _ := testenv.Seed(t)
+	all := newCheckers(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	r := lives(t, random)
 	for name, missing := range map[string]func(e event) bool{
@@ -272,7 +274,8 @@ func TestMissingSyncsAreFound(t *testing.T) {
 // SQLite ignores an error when it syncs the directory of a new write-ahead log.
 func TestDirectoryIsDurableWithoutSQLite(t *testing.T) {
 	testenv.Needs(t, "strace")
-	seed, all := randomSeed(t), newCheckers(t)
+	seed, _ := testenv.Seed(t)
+	all := newCheckers(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	r := lives(t, random)
 	ignored, last := 0, event{}
@@ -297,7 +300,8 @@ func TestDirectoryIsDurableWithoutSQLite(t *testing.T) {
 // may be sent again, and are then acknowledged without a further write.
 func TestRecoveredCommandsAreDurable(t *testing.T) {
 	testenv.Needs(t, "strace")
-	seed, all := randomSeed(t), newCheckers(t)
+	seed, _ := testenv.Seed(t)
+	all := newCheckers(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	r := newRecording(folder(t))
 	l := life{Path: filepath.Join(r.root, databaseName), Name: "killed", Senders: []string{"desk/a", "desk/b"}, Count: 8}
@@ -329,7 +333,8 @@ func TestRecoveredCommandsAreDurable(t *testing.T) {
 // finds the directory and stores a file in it.
 func TestFilesInRecoveredDirectoriesAreDurable(t *testing.T) {
 	testenv.Needs(t, "strace")
-	seed, all := randomSeed(t), newCheckers(t)
+	seed, _ := testenv.Seed(t)
+	all := newCheckers(t)
 	r := newRecording(folder(t))
 	l := life{Path: filepath.Join(r.root, databaseName), Name: "killed", Senders: []string{"file/f"}, Count: 1}
 	r.run(t, l)

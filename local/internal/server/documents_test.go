@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
+	"github.com/reventless-go/reventless/internal/testenv"
 	"github.com/reventless-go/reventless/local/internal/server"
 )
 
@@ -429,14 +429,7 @@ var codes = []string{
 // Every valid document gets data of the requested shape or errors with a known code,
 // never an internal error.
 func FuzzDocuments(f *testing.F) {
-	base := rand.Uint64()
-	if s := os.Getenv("REVENTLESS_SEED"); s != "" {
-		var err error
-		if base, err = strconv.ParseUint(s, 10, 64); err != nil {
-			f.Fatalf("REVENTLESS_SEED: %v", err)
-		}
-	}
-	f.Logf("REVENTLESS_SEED=%d", base)
+	base, _ := testenv.Seed(f)
 	for i := range uint64(1000) {
 		f.Add(base + i)
 	}

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/reventless-go/reventless/driver"
 	"github.com/reventless-go/reventless/examples/shop"
+	"github.com/reventless-go/reventless/internal/testenv"
 	"github.com/reventless-go/reventless/local/sqlite"
 )
 
@@ -60,14 +60,7 @@ func TestMain(m *testing.M) {
 // randomSource is seeded with REVENTLESS_SEED or a new seed, which it logs.
 func randomSource(t *testing.T) *rand.Rand {
 	t.Helper()
-	seed := rand.Uint64()
-	if s := os.Getenv("REVENTLESS_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("REVENTLESS_SEED: %v", err)
-		}
-	}
-	t.Logf("REVENTLESS_SEED=%d", seed)
+	seed, _ := testenv.Seed(t)
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
