@@ -75,8 +75,8 @@ type Limits struct {
 	// Memory is the maximum size, in bytes, of all requests that are in progress: of
 	// their bodies while they are received, of their decoded variables, and of responses
 	// of 64 KiB or more while they are sent by HTTP. The default is 64 times BodyBytes.
-	// Anonymous callers may use half of it. The API refuses further requests as it does
-	// with Requests, and closes the WebSocket of a message that exceeds it. The first
+	// Anonymous callers may use half of it. Beyond it, the API refuses a request as it
+	// does beyond Requests, and closes a WebSocket whose message exceeds it. The first
 	// 4 KiB of each request and WebSocket do not count.
 	Memory int64
 }
@@ -133,7 +133,7 @@ func serve(ctx context.Context, l net.Listener, api *API, log *slog.Logger) erro
 		BaseContext: func(net.Listener) context.Context { return requests },
 		Handler:     api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ConnState: (&connections{limit: maxConnections}).changed,
+		ConnState: newConnections(openFiles()).changed,
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()

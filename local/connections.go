@@ -8,9 +8,14 @@ import (
 )
 
 // maxConnections bounds the open connections of the command run, beside WebSockets, which
-// count as requests. It is well below the usual limit of a process's open files, of which
-// the database needs some.
+// count as requests.
 const maxConnections = 10_000
+
+// newConnections returns the bound of the command run. Connections may use half of the
+// files that the process may have open: without a free one, SQLite fails.
+func newConnections(files uint64) *connections {
+	return &connections{limit: int(min(maxConnections, files/2))}
+}
 
 // connections bounds the open connections of an HTTP server. Beyond the limit it closes
 // the connection that has waited longest for a request.
@@ -19,8 +24,7 @@ type connections struct {
 
 	mu      sync.Mutex
 	waiting queue.List // of net.Conn, the longest waiting first
-	// open has the place among the waiting of each open connection, which is nil while a
-	// request runs.
+	// open maps each open connection to its place in waiting; nil while a request runs.
 	open map[net.Conn]*queue.Element
 }
 

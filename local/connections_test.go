@@ -22,7 +22,7 @@ func TestIdleConnectionsDoNotKeepOthersOut(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "done")
 	}))
-	limited := &connections{limit: 3}
+	limited := newConnections(6)
 	s.Config.ConnState = limited.changed
 	// idle waits until n connections are idle: the server notices that a connection is
 	// idle shortly after the caller has the response.
