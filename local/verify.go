@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/reventless-go/reventless/driver"
+	"github.com/reventless-go/reventless/internal/host/core"
 	"github.com/reventless-go/reventless/local/sqlite"
 )
 
@@ -76,14 +77,10 @@ func newChecker(o *Options, p *sqlite.Provider) *checker {
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
+	if core.Pause(ctx, d) {
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
+	return ctx.Err()
 }
 
 // run checks until ctx ends.
