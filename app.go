@@ -55,8 +55,9 @@ func New(name string, plugins ...*plugin.Plugin) *App {
 	return &App{component.Wrap(app), api.Wrap(schema)}
 }
 
-// WithMaxDepth returns the application with a limit of n messages that cause one another
-// without a delay of a second. The default is 100. A command beyond the limit is parked,
+// WithMaxDepth returns the application with another limit of the length of a chain, which
+// consists of messages that cause one another without a delay of at least a second. The
+// default is 100. A command beyond the limit is parked,
 // with its chain in the reason: an automation that triggers itself would otherwise run for
 // ever. WithMaxDepth panics if n is less than 1.
 func (a *App) WithMaxDepth(n int) *App {

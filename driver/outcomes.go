@@ -12,9 +12,10 @@ type Outcomes interface {
 	//   - by [Accepted] and [Rejected],
 	//   - by [Failed] unless it is Accepted,
 	//   - by [Pending] if it is Failed and has a lower Resend.
-	// Concurrent calls have the result of some order.
+	// Concurrent calls have the same result as the calls one after another, in some order.
 	//
-	// The error is [ErrInvalid] for a bad target or command id.
+	// The error is [ErrInvalid] for a bad target or command id, and [ErrTooLarge] for an
+	// outcome over the limit of the provider. In these cases nothing is stored.
 	Put(ctx context.Context, outcome StoredOutcome, expires time.Time) error
 
 	// Get returns the outcome of the command that was sent to a target, or [ErrNotFound]

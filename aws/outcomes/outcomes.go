@@ -2,8 +2,8 @@
 //
 // The table has the partition key commandId and the sort key target (S). Its other
 // attributes are kind, entity, user, code and message (S), seq, events, fingerprint and
-// resend (N), detail (B, byte for byte), expires (N, microseconds since 1970) and ttl (N, seconds), which is the
-// table's TTL attribute. DynamoDB deletes expired items within days and returns them until
+// resend (N), detail (B, byte for byte), expires (N, microseconds since 1970) and ttl (N,
+// seconds), which is the table's TTL attribute. DynamoDB deletes expired items within days and returns them until
 // then, so Get compares the expiry with the clock:
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
 //

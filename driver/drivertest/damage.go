@@ -48,8 +48,8 @@ func damagedCommitsAreReported(e *env) {
 	e.errorIf(len(e.read(l, "t", 0)) != len(others), "another stream has lost commits")
 }
 
-// damagedCommitsAreDelivered: the feed says that there is a commit, without its content,
-// unless it has a copy of its own.
+// damagedCommitsAreDelivered: the feed delivers a record of a damaged commit. The record
+// has no commit, unless the feed has its own copy.
 func damagedCommitsAreDelivered(e *env) {
 	e.needDamage()
 	l := e.eventLog("Test.Log")

@@ -130,7 +130,7 @@ func pendingReplacesNoOtherOutcome(e *env) {
 	e.wantOutcome(o, pending("a"))
 }
 
-// A command that was parked is pending from the next time on that its sender sends it.
+// A parked command is pending again once its sender has sent it again.
 func pendingReplacesAnEarlierFailure(e *env) {
 	o := e.outcomes()
 	e.putOutcome(o, pending("a"), time.Hour)

@@ -82,8 +82,8 @@ func (l damagedLog) Scan(ctx context.Context, segment, segments int) iter.Seq2[d
 	return l.marked(l.EventLog.Scan(ctx, segment, segments), true)
 }
 
-// marked replaces damaged commits by their damage; if it does not go on, the sequence ends
-// there.
+// marked yields the damage in the place of a damaged commit. The sequence ends there unless
+// goesOn is true.
 func (l damagedLog) marked(commits iter.Seq2[driver.Commit, error], goesOn bool) iter.Seq2[driver.Commit, error] {
 	return func(yield func(driver.Commit, error) bool) {
 		for c, err := range commits {

@@ -29,8 +29,8 @@ func (h *Host) Counts() Counts {
 	return Counts{s.Conflicts.Load(), s.Retries.Load(), s.Parked.Load(), s.Panics.Load(), s.Damaged.Load()}
 }
 
-// ReportDamage logs and counts damaged data that somebody else met, such as a reader of
-// rows or a check of the store. It ignores errors that are not [driver.ErrDamaged].
+// ReportDamage logs and counts damaged data that was found outside of the host, such as by
+// a reader of rows or by a check of the store. It ignores errors that are not [driver.ErrDamaged].
 func (h *Host) ReportDamage(err error) { h.core.ReportDamage(err) }
 
 // Newer reports whether err says that this code does not know a message, and the

@@ -20,7 +20,7 @@ const recordBatch = 256
 type source struct {
 	worker   string // its name
 	receiver string // as [driver.ReceiverOf] names it
-	// component is the one in whose name damaged messages are parked.
+	// component is the component under which damaged messages are parked.
 	component string
 	// scheduled sources deliver at planned times: a host with messages for a later time
 	// is idle. A host with a message that waits for its retry is not.

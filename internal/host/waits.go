@@ -61,8 +61,8 @@ func (h *Host) WaitApplied(ctx context.Context, readModel string, p Position) er
 
 // WaitOutcome returns the outcome of a command that was sent to an asynchronous aggregate,
 // as soon as it is no longer pending. It also waits for a command that is unknown, or
-// whose aggregate is not asynchronous: only ctx ends these waits. The errors are the error of ctx,
-// [driver.ErrUnavailable] when the host is closed, and [driver.ErrInvalid] for an id
+// whose aggregate is not asynchronous: only ctx ends these waits. The errors are the error
+// of ctx, [driver.ErrUnavailable] when the host is closed, and [driver.ErrInvalid] for an id
 // that no command can have. While the store is busy or unavailable the wait continues.
 func (h *Host) WaitOutcome(ctx context.Context, target, commandID string) (driver.Outcome, error) {
 	var out driver.StoredOutcome

@@ -97,7 +97,7 @@ func (r *Resolver) Resolve(ctx context.Context, c Call) (json.RawMessage, error)
 	return value, nil
 }
 
-// failed reports damaged data, which reads meet here, and returns the error for callers.
+// failed reports damage that a read has found, and returns the error for the caller.
 func (r *Resolver) failed(err error) *Error {
 	r.host.ReportDamage(err)
 	return Classify(err)

@@ -26,8 +26,8 @@
 //
 // # Failures
 //
-// After an error of the disk during a commit nobody knows what of it is on the disk,
-// and a later success would not prove anything. The provider then fails every write,
+// After an error of the disk during a commit, it is unknown which of its writes are on
+// the disk, and a later success does not prove that they are. The provider then fails every write,
 // and [Provider.Failed] reports that the process has to end.
 //
 // # One process

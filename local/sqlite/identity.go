@@ -86,8 +86,8 @@ func (i *identity) opened() (err error) {
 	return i.check()
 }
 
-// check returns an error if the files are no longer those at their paths: what is
-// written to them would be lost, or is in the backup of somebody else.
+// check returns an error if the files are no longer those at their paths: a write
+// would be lost, or would change a file that is now a backup.
 func (i *identity) check() error {
 	for _, file := range []struct {
 		what, path string

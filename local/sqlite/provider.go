@@ -202,8 +202,8 @@ func resolve(path string) (string, error) {
 	return real, err
 }
 
-// start opens the connections and starts the writer. If commits were lost, it begins with
-// an empty log: what is behind the damage would look like damage again.
+// start opens the connections and starts the writer. If commits were lost, it empties
+// the log: the frames behind the damage would look like damage to the next start.
 func (p *Provider) start(lost bool) (err error) {
 	uri := fileURI(p.path, "mode=rw")
 	c, err := connect(uri)
@@ -299,7 +299,7 @@ func (p *Provider) emptyLog(c *conn) error {
 		err = fmt.Errorf("the write-ahead log could not be written back: %w", driver.ErrUnavailable)
 	}
 	if err == nil {
-		// Only now, when the log is not needed any more, and before it becomes empty.
+		// The log is not needed any more, and the mark has to go before the log is empty.
 		err = p.mark.clear()
 	}
 	if err == nil {

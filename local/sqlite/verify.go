@@ -55,8 +55,8 @@ const (
 // own connections, beside other calls, and never holds a read transaction for longer than
 // a page.
 //
-// A check that ended early, also by the end of the process, is continued where it was,
-// give or take 64 MiB. The error says why it ended early; damage is not an error.
+// A check that ended early, also by the end of the process, is continued by the next
+// one, at most 64 MiB before the place where it ended. The error says why it ended early; damage is not an error.
 func (p *Provider) Verify(ctx context.Context, opts *VerifyOptions) (Verification, error) {
 	var o VerifyOptions
 	if opts != nil {

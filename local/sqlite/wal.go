@@ -40,8 +40,8 @@ func (s walSum) add(order binary.ByteOrder, data []byte) walSum {
 }
 
 // inspectLog looks for acknowledged commits that SQLite would drop without an error, and
-// returns what is wrong with the log; empty if nothing is. written says that a process has committed to the log since it was last empty. The error
-// is that of reading the file.
+// returns what is wrong with the log; empty if nothing is. written says that a process has
+// committed to the log since it was last empty. The error is that of reading the file.
 func inspectLog(path string, written bool) (problem string, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {

@@ -111,8 +111,8 @@ type writer struct {
 	// check returns an error if the file is no longer the one at its path.
 	check      func() error
 	checkEvery time.Duration
-	// mark is written before the first acknowledgement; wrote says that the running
-	// transaction has changed something. One that has not writes nothing to the log.
+	// mark is written before the first acknowledgement. wrote says that the running
+	// transaction has changed something; otherwise it writes nothing to the log.
 	mark  *mark
 	wrote bool
 	// notify gets the names of the receivers that a commit affects.
@@ -253,8 +253,8 @@ func (w *writer) attempt(queue []*request, open bool) (retry []*request) {
 	}
 	w.durable = w.reserved
 	w.concurrent = len(queue) > 1
-	// After the commit and before the results: what is acknowledged was in the file that
-	// the next start opens.
+	// This comes after the commit and before the results, so that what is acknowledged is
+	// in the file that the next start opens.
 	err := w.check()
 	if err != nil {
 		w.failure.set(err)

@@ -251,8 +251,8 @@ func (f *Faults) part(r *http.Request, random *rand.Rand) (*http.Response, error
 	return respond(r, http.StatusOK, json10, body), nil
 }
 
-// split splits the members of a batch, a list of messages or the items by table; nil is
-// nothing. The messages of rest have the form of an error.
+// split divides the members of a batch at random: a list of messages, or the items by
+// table. A part without members is nil. The messages of rest have the form of an error.
 func split(members any, random *rand.Rand) (some, rest any) {
 	switch members := members.(type) {
 	case []any:

@@ -195,8 +195,8 @@ func (e *environment) onAnswer(w http.ResponseWriter, r *http.Request, decode fu
 
 // invoke delivers inv and waits for the result. began is false if the process ended
 // before it received inv. If kill is not negative, the process is killed after kill, or
-// earlier if it answers. If freeze is not negative and the process has not answered until
-// then, it is stopped. The error is [ErrFrozen] in both cases.
+// earlier if it answers. If freeze is not negative, the process is stopped after freeze,
+// unless it has answered; the error is [ErrFrozen] even then.
 func (e *environment) invoke(inv *invocation, kill, freeze time.Duration) (began bool, err error) {
 	init := time.NewTimer(maxInit)
 	defer init.Stop()

@@ -416,9 +416,9 @@ func (c *Consumer) next(ctx context.Context, key driver.StreamKey, watermark uin
 	return s, nil // an error that is not transient concerns only this stream
 }
 
-// read reads the commits of a stream after a sequence number, up to last, but at most
-// readBatch of them, and only up to a damaged one. If the first is damaged, it returns
-// the error.
+// read reads the commits of a stream after a sequence number, up to last. It returns at
+// most readBatch of them, and those before a damaged one. It returns the error only if
+// the first is damaged.
 func (c *Consumer) read(ctx context.Context, stream string, after, last uint64) ([]driver.Commit, error) {
 	var commits []driver.Commit
 	for commit, err := range c.Reader.Read(ctx, stream, after, min(last, after+readBatch)) {

@@ -26,8 +26,8 @@ func Transient(err error) bool { return errors.Is(err, ErrStore) || Retryable(er
 // parking.
 var ErrStore = errors.New("store")
 
-// StoreError marks err with [ErrStore] unless its class says that the request itself
-// is at fault, or what it reads: a retry does not help then.
+// StoreError marks err with [ErrStore] unless its class says that a retry does not help:
+// the request is wrong, or the data that it reads is damaged.
 func StoreError(err error) error {
 	if err == nil || errors.Is(err, driver.ErrInvalid) || errors.Is(err, driver.ErrTooLarge) || errors.Is(err, driver.ErrDamaged) ||
 		errors.Is(err, driver.ErrNotFound) || errors.Is(err, driver.ErrUnsupported) || errors.Is(err, ErrStore) {

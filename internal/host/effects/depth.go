@@ -24,8 +24,8 @@ func (e *Effects) soon(expression, zone string) bool {
 	return err == nil && once && !due.After(e.Core.Now())
 }
 
-// park parks a command that exceeds the App's limit of the depth, and reports whether it
-// does.
+// park parks a command whose depth exceeds the limit of the App; tooDeep reports whether
+// it does.
 func (e *Effects) park(ctx context.Context, c driver.Command) (tooDeep bool, err error) {
 	if c.Meta.Depth <= e.App.MaxDepth {
 		return false, nil

@@ -20,8 +20,7 @@ type capacity struct {
 	requests, bytes pool
 }
 
-// share is a group of requests. Its limit is the whole limit divided by 2 to the power of
-// the share.
+// share is a class of callers. Its limit is the whole limit, shifted right by its value.
 type share int
 
 const (
@@ -224,8 +223,8 @@ type countedSocket struct {
 	response *timedResponse
 }
 
-// NextReader implements [transport.WebsocketConn]. The bytes of the previous message,
-// which is decoded, count no longer.
+// NextReader implements [transport.WebsocketConn]. The previous message is decoded by
+// now, so its bytes stop counting.
 func (c countedSocket) NextReader() (int, io.Reader, error) {
 	c.response.socket.forget()
 	t, r, err := c.coderSocket.NextReader()

@@ -55,8 +55,8 @@ func (p *timedResponse) Write(b []byte) (int, error) {
 	if p.ended {
 		return 0, net.ErrClosed
 	}
-	// A caller that reads slowly keeps the whole response in memory. Small responses,
-	// which those to mutations are, are not worth counting.
+	// A caller that reads slowly keeps the whole response in memory. Small responses do
+	// not count, such as all those to mutations.
 	if !p.wrote && len(b) >= largeResponse {
 		if !p.usage.grow(int64(len(b))) {
 			p.wrote = true
@@ -140,7 +140,7 @@ func (c *timedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// forget counts the bytes that were read no longer.
+// forget stops counting the bytes that were read.
 func (c *timedConn) forget() { c.usage.shrink(c.message.Swap(0)) }
 
 // Write implements [net.Conn].
