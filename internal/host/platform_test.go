@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -81,10 +82,22 @@ func TestPluginConnectsAgainAfterAPauseAndWithAnotherDefinition(t *testing.T) {
 	wantEqual(t, "components", rows(r, platform.Plugins)["Shop"].Components, []string{"Jar", "Crate"})
 	r.stop()
 	r.clock.Advance(time.Hour) // no process runs
-	r = start(t, beating(5*time.Minute, newJar(), newJar(named("Crate"))), on(r))
-	r.idle()
-	pause := life(r)[3:] // the overdue schedule may report the silence once more
-	wantEqual(t, "life after a pause", pause[:min(2, len(pause))], []string{"PluginDisconnected", "PluginConnected"})
+	r = start(t, beating(5*time.Minute, newJar(), newJar(named("Crate"))), on(r), asleep)
+	// A worker that received the overdue schedule before the heartbeat was sent reported
+	// the silence once more after it.
+	r.faults.Inject(faults.Rule{Op: "Scheduler.List", Skip: 1, Do: func() {
+		for range 10_000 { // time for a worker that runs already
+			runtime.Gosched()
+		}
+	}})
+	r.faults.Inject(faults.Rule{Op: "Scheduler.Receive", After: true, Do: func() {
+		for r.faults.Calls("CommandTopic.Send", "Platform.Plugin") < 2 {
+			runtime.Gosched()
+		}
+	}})
+	r.work()
+	wantEqual(t, "life after a pause", life(r)[3:], []string{"PluginDisconnected", "PluginConnected"})
+	wantEqual(t, "status after a pause", status(r), "connected")
 }
 
 func TestHeartbeatIsRetriedUntilItSucceeds(t *testing.T) {

@@ -150,8 +150,13 @@ func (h *Host) Start(ctx context.Context) error {
 			return fmt.Errorf("read model %s: %w", name, err)
 		}
 	}
+	// Before the workers run: one of them could report the silence of a plugin after its
+	// heartbeat.
+	if err := h.triggers.SendHeartbeats(ctx); err != nil {
+		return err
+	}
 	for _, s := range h.pulled {
 		h.runWorker(s)
 	}
-	return h.triggers.SendHeartbeats(ctx)
+	return nil
 }
